@@ -1,0 +1,6 @@
+//! `pipe` turns one TOML file into a trained, evaluated and comparable image classifier.
+
+#![warn(missing_docs)]
+
+pub mod events;
+pub mod random;
