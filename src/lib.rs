@@ -4,3 +4,4 @@
 
 pub mod events;
 pub mod random;
+pub mod spec;

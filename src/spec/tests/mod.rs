@@ -1,0 +1,49 @@
+//! Pipelines as a user writes them, with every mistake as the user sees it.
+
+mod declared;
+mod derived;
+mod mistakes;
+mod properties;
+mod reading;
+mod sources;
+
+use std::path::Path;
+
+use super::{Pipeline, Problems, load};
+
+/// A folder of pipeline files.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Folder {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        for (name, text) in files {
+            folder.write(name, text.as_bytes());
+        }
+        folder
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn load(&self, name: &str, overrides: &[&str]) -> Result<Pipeline, Problems> {
+        let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+        load(&self.path().join(name), &overrides)
+    }
+
+    /// Everything that is wrong, drawn, with the folder's own name left out.
+    fn mistakes(&self, name: &str, overrides: &[&str]) -> String {
+        let problems = match self.load(name, overrides) {
+            Ok(pipeline) => Problems::new(pipeline.sources, pipeline.problems),
+            Err(problems) => problems,
+        };
+        problems.to_string().replace(&format!("{}/", self.path().display()), "")
+    }
+}
