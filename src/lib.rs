@@ -5,3 +5,4 @@
 pub mod events;
 pub mod random;
 pub mod spec;
+pub mod store;
