@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+pub mod engine;
 pub mod events;
 pub mod random;
 pub mod spec;
