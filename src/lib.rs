@@ -4,6 +4,7 @@
 
 pub mod engine;
 pub mod events;
+pub mod metrics;
 pub mod random;
 pub mod spec;
 pub mod store;

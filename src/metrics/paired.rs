@@ -1,0 +1,103 @@
+//! Whether two models that were tried on the same samples differ by more than chance.
+
+use super::Prediction;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Two models' hits and misses on the samples that both were tried on, and McNemar's test of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Paired {
+    /// Samples that both were tried on.
+    pub common: u64,
+    /// Of those, the ones that only the first classified rightly.
+    pub only_first: u64,
+    /// The ones that only the second classified rightly.
+    pub only_second: u64,
+    /// See [`mcnemar`].
+    pub p_value: f64,
+}
+
+/// The exact two-sided McNemar test (McNemar, 1947): how likely a split of the disagreements at least as uneven as
+/// `only_first` to `only_second` would be if both models were equally good. 1 where they never disagree.
+pub fn mcnemar(only_first: u64, only_second: u64) -> f64 {
+    let total = only_first + only_second;
+    let fewer = only_first.min(only_second);
+    // Binomial terms by their logarithms: 2^-total underflows from 1,075 disagreements on.
+    let mut log_term = -(total as f64) * std::f64::consts::LN_2;
+    let mut tail = log_term.exp();
+    for drawn in 0..fewer {
+        log_term += ((total - drawn) as f64 / (drawn + 1) as f64).ln();
+        tail += log_term.exp();
+    }
+    (2.0 * tail).min(1.0)
+}
+
+/// Pairs the labelled predictions of one split ("test") by path; those with another label in the other model's list are
+/// left out, since the two were asked different questions.
+pub fn paired(first: &[Prediction], second: &[Prediction], split: &str) -> Paired {
+    let labelled = |rows: &'_ [Prediction]| -> BTreeMap<String, (String, bool)> {
+        rows.iter()
+            .filter(|row| row.split == split)
+            .filter_map(|row| {
+                let label = row.label.clone()?;
+                let hit = label == row.prediction;
+                Some((row.path.clone(), (label, hit)))
+            })
+            .collect()
+    };
+    let other = labelled(second);
+    let pairs: Vec<(bool, bool)> = labelled(first)
+        .into_iter()
+        .filter_map(|(path, (label, hit))| other.get(&path).filter(|pair| pair.0 == label).map(|pair| (hit, pair.1)))
+        .collect();
+    let only_first = pairs.iter().filter(|pair| pair.0 && !pair.1).count() as u64;
+    let only_second = pairs.iter().filter(|pair| !pair.0 && pair.1).count() as u64;
+    Paired { common: pairs.len() as u64, only_first, only_second, p_value: mcnemar(only_first, only_second) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ```python
+    /// from statsmodels.stats.contingency_tables import mcnemar
+    /// for b, c in [(0, 0), (3, 0), (10, 4), (25, 40), (700, 800)]:
+    ///     print(mcnemar([[0, b], [c, 0]], exact=True).pvalue)
+    /// ```
+    #[test]
+    fn equals_statsmodels_exact_test() {
+        let expected = [
+            ((0, 0), 1.0),
+            ((3, 0), 0.25),
+            ((10, 4), 0.1795654296875),
+            ((25, 40), 0.08168153394154003),
+            ((700, 800), 0.010559255466711506),
+        ];
+        for ((only_first, only_second), p_value) in expected {
+            let found = mcnemar(only_first, only_second);
+            assert!((found - p_value).abs() < 1e-11, "{only_first} {only_second}: {found}");
+            assert_eq!(found, mcnemar(only_second, only_first));
+        }
+    }
+
+    fn row(path: &str, label: Option<&str>, prediction: &str) -> Prediction {
+        Prediction {
+            path: path.to_owned(),
+            split: "test".to_owned(),
+            label: label.map(str::to_owned),
+            prediction: prediction.to_owned(),
+            probability: 1.0,
+        }
+    }
+
+    #[test]
+    fn only_samples_that_both_know_under_one_label_are_paired() {
+        let first = [row("1", Some("a"), "a"), row("2", Some("a"), "b"), row("3", Some("a"), "a"), row("4", None, "a")];
+        let second =
+            [row("1", Some("a"), "b"), row("2", Some("a"), "b"), row("3", Some("b"), "a"), row("5", Some("a"), "a")];
+        let result = paired(&first, &second, "test");
+        assert_eq!((result.common, result.only_first, result.only_second), (2, 1, 0));
+        assert_eq!(result.p_value, 1.0);
+        assert_eq!(paired(&first, &second, "validation").common, 0);
+    }
+}

@@ -1,0 +1,316 @@
+//! From (true class, probabilities) pairs to numbers, one pair at a time, so that memory doesn't grow with the split.
+
+use super::{Average, ClassMetrics, MetricsError, SplitMetrics};
+use std::cmp::Ordering;
+
+/// The normal distribution's quantile for a two-sided 95 % interval.
+const Z_95: f64 = 1.959_963_984_540_054;
+
+/// How many of the likeliest classes count for [`SplitMetrics::top5`].
+const TOP: usize = 5;
+
+/// The 95 % interval of a share of which `hits` in `count` were seen (Wilson, 1927): unlike the plain normal interval
+/// it stays within 0 and 1 and says something at the ends. All of 0 to 1 where nothing was counted.
+pub fn wilson(hits: u64, count: u64) -> [f64; 2] {
+    if count == 0 {
+        return [0.0, 1.0];
+    }
+    let (n, p) = (count as f64, hits as f64 / count as f64);
+    let z2 = Z_95 * Z_95;
+    let centre = p + z2 / (2.0 * n);
+    let reach = Z_95 * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + z2 / n;
+    // The ends are exact where rounding would leave 1e-17.
+    let low = if hits == 0 { 0.0 } else { ((centre - reach) / scale).max(0.0) };
+    let high = if hits == count { 1.0 } else { ((centre + reach) / scale).min(1.0) };
+    [low, high]
+}
+
+/// Probabilities of one sample's logits, computed in f64. Any NaN or infinite logit makes NaNs, which a [`Scorer`] refuses.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|&logit| (f64::from(logit) - f64::from(top)).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|power| (power / sum) as f32).collect()
+}
+
+/// The index of the largest value, the first of equals (as NumPy's); 0 of an empty slice.
+pub fn argmax(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+/// The `k` likeliest classes and their probabilities, likeliest first, the first of equals first.
+pub fn top_k(probabilities: &[f32], k: usize) -> Vec<(usize, f32)> {
+    let mut order: Vec<(usize, f32)> = probabilities.iter().copied().enumerate().collect();
+    order.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal));
+    order.truncate(k);
+    order
+}
+
+/// Counts samples of one split as they come and makes its metrics at the end.
+#[derive(Clone, Debug)]
+pub struct Scorer {
+    classes: Vec<String>,
+    confusion: Vec<Vec<u64>>,
+    in_top: u64,
+    loss: f64,
+}
+
+impl Scorer {
+    /// Nothing counted yet.
+    pub fn new(classes: &[String]) -> Scorer {
+        let width = classes.len();
+        Scorer { classes: classes.to_vec(), confusion: vec![vec![0; width]; width], in_top: 0, loss: 0.0 }
+    }
+
+    /// Counts one sample of class `label` with the given probability of each class, and gives the class predicted.
+    pub fn push(&mut self, label: u32, probabilities: &[f32]) -> Result<usize, MetricsError> {
+        let expected = self.classes.len();
+        if probabilities.len() != expected {
+            return Err(MetricsError::WrongWidth { found: probabilities.len(), expected });
+        }
+        if let Some((class, &value)) = probabilities.iter().enumerate().find(|(_, p)| !(p.is_finite() && **p >= 0.0)) {
+            return Err(MetricsError::NotAProbability { class, value });
+        }
+        let truth = label as usize;
+        let Some(&p) = probabilities.get(truth) else {
+            return Err(MetricsError::UnknownClass { class: label, classes: expected });
+        };
+        let predicted = argmax(probabilities);
+        self.confusion[truth][predicted] += 1;
+        // As scikit-learn's `top_k_accuracy_score` ranks: of equal probabilities the last class comes first.
+        let ahead = probabilities.iter().enumerate().filter(|&(class, &q)| q > p || (q == p && class > truth)).count();
+        self.in_top += u64::from(ahead < TOP);
+        // As scikit-learn's `log_loss` clips probabilities that come as f64.
+        self.loss -= f64::from(p).clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln();
+        Ok(predicted)
+    }
+
+    /// Samples counted.
+    pub fn count(&self) -> u64 {
+        self.confusion.iter().flatten().sum()
+    }
+
+    /// The metrics of what was counted; none where nothing was.
+    pub fn finish(self) -> Option<SplitMetrics> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let hits: u64 = (0..self.classes.len()).map(|class| self.confusion[class][class]).sum();
+        let per_class: Vec<ClassMetrics> =
+            self.classes.iter().enumerate().map(|(class, name)| class_metrics(name, class, &self.confusion)).collect();
+        Some(SplitMetrics {
+            count,
+            accuracy: ratio(hits, count),
+            accuracy_interval: wilson(hits, count),
+            top5: ratio(self.in_top, count),
+            loss: self.loss / count as f64,
+            macro_average: average(&per_class, |_| 1),
+            weighted_average: average(&per_class, |row| row.support),
+            per_class,
+            confusion: self.confusion,
+        })
+    }
+}
+
+fn class_metrics(name: &str, class: usize, confusion: &[Vec<u64>]) -> ClassMetrics {
+    let hits = confusion[class][class];
+    let support: u64 = confusion[class].iter().sum();
+    let predicted: u64 = confusion.iter().map(|row| row[class]).sum();
+    ClassMetrics {
+        class: name.to_owned(),
+        precision: ratio(hits, predicted),
+        recall: ratio(hits, support),
+        f1: ratio(2 * hits, predicted + support),
+        support,
+    }
+}
+
+fn average(rows: &[ClassMetrics], weight: impl Fn(&ClassMetrics) -> u64) -> Average {
+    let total: u64 = rows.iter().map(&weight).sum();
+    let mean = |value: fn(&ClassMetrics) -> f64| {
+        let sum: f64 = rows.iter().map(|row| weight(row) as f64 * value(row)).sum();
+        if total == 0 { 0.0 } else { sum / total as f64 }
+    };
+    Average { precision: mean(|row| row.precision), recall: mean(|row| row.recall), f1: mean(|row| row.f1) }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|class| format!("class {class}")).collect()
+    }
+
+    fn close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-8, "{found} is not {expected}");
+    }
+
+    /// Seven classes; the last never occurs, the one before it is never predicted.
+    fn golden() -> SplitMetrics {
+        let mut state = 12345u64;
+        let mut draw = || {
+            state = (state * 1_103_515_245 + 12345) % (1 << 31);
+            state >> 16
+        };
+        let mut scorer = Scorer::new(&names(7));
+        for _ in 0..40 {
+            let label = draw() % 6;
+            let mut weights: Vec<u64> = (0..7).map(|_| 1 + draw() % 16).collect();
+            weights[label as usize] += draw() % 20;
+            weights[5] = 0;
+            let sum = weights.iter().sum::<u64>() as f32;
+            let probabilities: Vec<f32> = weights.iter().map(|&weight| weight as f32 / sum).collect();
+            scorer.push(label as u32, &probabilities).unwrap();
+        }
+        scorer.finish().unwrap()
+    }
+
+    /// The same 40 samples in Python with scikit-learn 1.9.1:
+    ///
+    /// ```python
+    /// import numpy as np
+    /// from sklearn.metrics import (accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support,
+    ///                              top_k_accuracy_score)
+    /// state = 12345
+    /// def draw():
+    ///     global state
+    ///     state = (state * 1103515245 + 12345) % 2**31
+    ///     return state >> 16
+    /// labels, rows = [], []
+    /// for _ in range(40):
+    ///     label = draw() % 6
+    ///     weights = [1 + draw() % 16 for _ in range(7)]
+    ///     weights[label] += draw() % 20
+    ///     weights[5] = 0
+    ///     labels.append(label)
+    ///     rows.append(np.array(weights, dtype=np.float32) / np.float32(sum(weights)))
+    /// p = np.array(rows, dtype=np.float64)
+    /// pred, every = p.argmax(1), list(range(7))
+    /// print(accuracy_score(labels, pred), top_k_accuracy_score(labels, p, k=5, labels=every))
+    /// print(log_loss(labels, p, labels=every), confusion_matrix(labels, pred, labels=every))
+    /// for average in (None, "macro", "weighted"):
+    ///     print(precision_recall_fscore_support(labels, pred, labels=every, average=average, zero_division=0))
+    /// ```
+    #[test]
+    fn equals_scikit_learn() {
+        let found = golden();
+        assert_eq!(found.count, 40);
+        close(found.accuracy, 0.6);
+        close(found.top5, 0.875);
+        close(found.loss, 5.650051662718595);
+        let confusion = [
+            [7, 1, 1, 2, 0, 0, 2],
+            [0, 4, 0, 0, 1, 0, 0],
+            [0, 0, 3, 0, 1, 0, 0],
+            [0, 0, 1, 6, 0, 0, 0],
+            [2, 0, 0, 0, 4, 0, 0],
+            [0, 1, 0, 1, 1, 0, 2],
+            [0, 0, 0, 0, 0, 0, 0],
+        ];
+        assert_eq!(found.confusion, confusion.map(|row| row.to_vec()).to_vec());
+        let precision = [0.77777778, 0.66666667, 0.6, 0.66666667, 0.57142857, 0.0, 0.0];
+        let recall = [0.53846154, 0.8, 0.75, 0.85714286, 0.66666667, 0.0, 0.0];
+        let f1 = [0.63636364, 0.72727273, 0.66666667, 0.75, 0.61538462, 0.0, 0.0];
+        for (class, row) in found.per_class.iter().enumerate() {
+            close(row.precision, precision[class]);
+            close(row.recall, recall[class]);
+            close(row.f1, f1[class]);
+        }
+        assert_eq!(found.per_class.iter().map(|row| row.support).collect::<Vec<_>>(), [13, 5, 4, 7, 6, 5, 0]);
+        let Average { precision, recall, f1 } = found.macro_average;
+        [(precision, 0.4689342403628118), (recall, 0.5160387231815803), (f1, 0.4850982350982351)]
+            .into_iter()
+            .for_each(|(a, b)| close(a, b));
+        let Average { precision, recall, f1 } = found.weighted_average;
+        [(precision, 0.5984920634920634), (recall, 0.6), (f1, 0.5879516317016318)]
+            .into_iter()
+            .for_each(|(a, b)| close(a, b));
+    }
+
+    /// ```python
+    /// from statsmodels.stats.proportion import proportion_confint
+    /// for hits, count in [(0, 10), (10, 10), (7, 10), (380, 400)]:
+    ///     print(proportion_confint(hits, count, method="wilson"))
+    /// ```
+    #[test]
+    fn intervals_equal_statsmodels() {
+        let expected = [
+            ((0, 10), [0.0, 0.27753279986288926]),
+            ((10, 10), [0.7224672001371106, 1.0]),
+            ((7, 10), [0.39677814746114537, 0.8922087325936989]),
+            ((380, 400), [0.9240363649362803, 0.9674025701628527]),
+        ];
+        for ((hits, count), interval) in expected {
+            let found = wilson(hits, count);
+            close(found[0], interval[0]);
+            close(found[1], interval[1]);
+        }
+        assert_eq!(wilson(0, 0), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn nothing_counted_makes_no_metrics() {
+        assert_eq!(Scorer::new(&names(3)).finish(), None);
+    }
+
+    #[test]
+    fn what_is_no_probability_is_refused_and_not_counted() {
+        let mut scorer = Scorer::new(&names(2));
+        for wrong in [f32::NAN, f32::INFINITY, -0.5] {
+            let error = scorer.push(0, &[0.5, wrong]).unwrap_err();
+            assert!(matches!(error, MetricsError::NotAProbability { class: 1, .. }), "{error}");
+        }
+        assert!(matches!(scorer.push(2, &[0.5, 0.5]), Err(MetricsError::UnknownClass { class: 2, classes: 2 })));
+        assert!(matches!(scorer.push(0, &[1.0]), Err(MetricsError::WrongWidth { found: 1, expected: 2 })));
+        assert_eq!(scorer.count(), 0);
+    }
+
+    #[test]
+    fn softmax_bears_any_size_of_logit() {
+        assert_eq!(softmax(&[0.0, 0.0]), [0.5, 0.5]);
+        assert_eq!(softmax(&[1e30, 0.0]), [1.0, 0.0]);
+        assert_eq!(softmax(&[-1e30, -1e30]), [0.5, 0.5]);
+        assert!(softmax(&[f32::NAN, 0.0]).iter().any(|p| p.is_nan()));
+        assert!(softmax(&[f32::INFINITY, 0.0]).iter().any(|p| p.is_nan()));
+        assert!(softmax(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_likeliest_come_first_and_ties_keep_their_order() {
+        assert_eq!(top_k(&[0.2, 0.4, 0.4], 2), [(1, 0.4), (2, 0.4)]);
+        assert_eq!(top_k(&[0.2], 5), [(0, 0.2)]);
+        assert_eq!(argmax(&[0.2, 0.4, 0.4]), 1);
+        assert_eq!(argmax(&[]), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn probabilities_sum_to_one_and_keep_the_order(logits in proptest::collection::vec(-50f32..50.0, 1..20)) {
+            let probabilities = softmax(&logits);
+            prop_assert!((probabilities.iter().map(|&p| f64::from(p)).sum::<f64>() - 1.0).abs() < 1e-6);
+            prop_assert_eq!(probabilities[argmax(&logits)], probabilities[argmax(&probabilities)]);
+        }
+
+        #[test]
+        fn an_interval_holds_its_share(count in 1u64..5000, part in 0.0..=1.0f64) {
+            let hits = (part * count as f64) as u64;
+            let [low, high] = wilson(hits, count);
+            let share = hits as f64 / count as f64;
+            prop_assert!(0.0 <= low && low <= share && share <= high && high <= 1.0);
+        }
+    }
+}
