@@ -5,6 +5,7 @@
 pub mod engine;
 pub mod events;
 pub mod metrics;
+pub mod nn;
 pub mod random;
 pub mod spec;
 pub mod store;

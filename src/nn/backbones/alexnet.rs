@@ -1,0 +1,45 @@
+//! AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in the form of "One weird trick for parallelizing convolutional neural
+//! networks" (2014), as torchvision builds it. Its features are what the last but one linear layer makes.
+
+use super::BackboneInfo;
+use crate::nn::{Builder, Graph, Head, NnError, Op, Window};
+
+pub(super) const ALEXNET: BackboneInfo = BackboneInfo {
+    name: "alexnet",
+    input_size: 224,
+    stages: &["features", "classifier"],
+    features: 4096,
+    build: alexnet,
+};
+
+fn alexnet(head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
+    let (mut builder, mut x) = Builder::new(input.0, input.1, 3);
+    let b = &mut builder;
+    b.stage("features");
+    let pool = Op::MaxPool(Window::square(3, 2, 0));
+    // (place in torch's Sequential, channels, window, whether a pooling follows)
+    for (place, channels, window, pooled) in [
+        (0, 64, Window::square(11, 4, 2), true),
+        (3, 192, Window::square(5, 1, 2), true),
+        (6, 384, Window::square(3, 1, 1), false),
+        (8, 256, Window::square(3, 1, 1), false),
+        (10, 256, Window::square(3, 1, 1), true),
+    ] {
+        x = b.add(&format!("features.{place}"), Op::Convolution { channels, window, bias: true }, &[x])?;
+        x = b.add(&format!("features.{}", place + 1), Op::Relu, &[x])?;
+        if pooled {
+            x = b.add(&format!("features.{}", place + 2), pool, &[x])?;
+        }
+    }
+    x = b.add("avgpool", Op::AdaptivePool { height: 6, width: 6 }, &[x])?;
+    b.stage("classifier");
+    x = b.add("flatten", Op::Flatten, &[x])?;
+    for place in [0, 3] {
+        x = b.add(&format!("classifier.{place}"), Op::Dropout { probability: 0.5 }, &[x])?;
+        x = b.add(&format!("classifier.{}", place + 1), Op::Linear { channels: 4096 }, &[x])?;
+        x = b.add(&format!("classifier.{}", place + 2), Op::Relu, &[x])?;
+    }
+    b.features(x);
+    b.dense_head("classifier.6", x, head)?;
+    builder.finish()
+}

@@ -1,0 +1,265 @@
+//! Reaching numbers where they lie: the values of dfdx's CPU tensors without a copy, matrices as views that can be split
+//! into disjoint parts, and the one call into `gemm`. The only file of this room with `unsafe`; knows nothing of layers.
+
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{Cpu, Tensor};
+use std::cell::RefCell;
+use std::marker::PhantomData;
+
+/// The values of a flat tensor.
+///
+/// # Panics
+/// When the tensor is broadcast, which none of ours is.
+pub(crate) fn values<T>(tensor: &Tensor<(usize,), f32, Cpu, T>) -> &[f32] {
+    let count = tensor.shape().0;
+    if count == 0 {
+        return &[];
+    }
+    let (first, last): (&f32, &f32) = (&tensor[[0]], &tensor[[count - 1]]);
+    assert_eq!((last as *const f32).addr() - (first as *const f32).addr(), (count - 1) * size_of::<f32>(), "broadcast");
+    // SAFETY: dfdx keeps a tensor's values in one `Vec`; its first and last element by index lie `count - 1` apart, so all
+    // `count` lie in that `Vec` one after the other. They stay borrowed as long as the tensor is, and nothing changes them
+    // meanwhile, since that takes the tensor mutably. The pointer is derived from a reference to one element, which the
+    // aliasing model called Tree Borrows allows to be read beyond (Stacked Borrows doesn't); dfdx offers no other way.
+    unsafe { std::slice::from_raw_parts(first, count) }
+}
+
+/// A matrix that is read: any strides.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows one after the other, `stride` apart.
+    ///
+    /// # Panics
+    /// When the data doesn't hold that many.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Matrix<'a> {
+        assert!(fits(data.len(), rows, columns, stride), "{rows} x {columns} by {stride} in {}", data.len());
+        Matrix { data, rows, columns, row_stride: stride, column_stride: 1 }
+    }
+
+    /// Some of its rows.
+    ///
+    /// # Panics
+    /// When it doesn't have them.
+    pub fn rows(self, first: usize, count: usize) -> Matrix<'a> {
+        assert!(first + count <= self.rows);
+        Matrix { data: &self.data[first * self.row_stride..], rows: count, ..self }
+    }
+
+    /// Some of its columns.
+    ///
+    /// # Panics
+    /// When it doesn't have them.
+    pub fn columns(self, first: usize, count: usize) -> Matrix<'a> {
+        self.transposed().rows(first, count).transposed()
+    }
+
+    /// The transpose.
+    pub fn transposed(self) -> Matrix<'a> {
+        Matrix {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// Whether `rows` x `columns`, rows `stride` apart, lie within `length` values.
+fn fits(length: usize, rows: usize, columns: usize, stride: usize) -> bool {
+    rows == 0 || columns == 0 || (columns <= stride || rows == 1) && (rows - 1) * stride + columns <= length
+}
+
+/// A row-major matrix that is written, which can be split into parts that don't overlap.
+pub(crate) struct MatrixMut<'a> {
+    data: *mut f32,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a `MatrixMut` is as exclusive as the `&mut [f32]` it was made from: parts made by splitting share no element.
+unsafe impl Send for MatrixMut<'_> {}
+
+impl<'a> MatrixMut<'a> {
+    /// `rows` x `columns`, rows `stride` apart.
+    ///
+    /// # Panics
+    /// When the data doesn't hold that many.
+    pub fn new(data: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> MatrixMut<'a> {
+        assert!(fits(data.len(), rows, columns, stride), "{rows} x {columns} by {stride} in {}", data.len());
+        MatrixMut { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// One row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[cfg(test)]
+    pub fn row(&mut self, index: usize) -> &mut [f32] {
+        assert!(index < self.rows);
+        // SAFETY: within the matrix by the assertion, hence within the slice it was made from, and exclusive as `self` is.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(index * self.stride), self.columns) }
+    }
+
+    /// Cuts the matrix into tiles of at most `height` x `width`, row of tiles by row of tiles.
+    pub fn tiles(self, height: usize, width: usize) -> Vec<Tile<'a>> {
+        let (height, width) = (height.max(1), width.max(1));
+        let mut tiles = Vec::with_capacity(self.rows.div_ceil(height) * self.columns.div_ceil(width));
+        for row in (0..self.rows).step_by(height) {
+            for column in (0..self.columns).step_by(width) {
+                let out = MatrixMut {
+                    // SAFETY: (row, column) is an element of this matrix.
+                    data: unsafe { self.data.add(row * self.stride + column) },
+                    rows: height.min(self.rows - row),
+                    columns: width.min(self.columns - column),
+                    stride: self.stride,
+                    lifetime: PhantomData,
+                };
+                tiles.push(Tile { row, column, out });
+            }
+        }
+        tiles
+    }
+}
+
+/// A part of a matrix and where it lies in the whole.
+pub(crate) struct Tile<'a> {
+    /// Its first row.
+    pub row: usize,
+    /// Its first column.
+    pub column: usize,
+    /// The part.
+    pub out: MatrixMut<'a>,
+}
+
+/// `out = a b`, or `out += a b`, on this thread alone. How the sums are split up depends on the shapes and the processor.
+///
+/// # Panics
+/// When the shapes don't fit.
+pub(crate) fn multiply(out: &mut MatrixMut, accumulate: bool, a: Matrix, b: Matrix) {
+    assert!(out.rows == a.rows && out.columns == b.columns && a.columns == b.rows, "shapes of a product");
+    // SAFETY: each matrix lies within memory that its view borrows, exclusively for `out` (constructors check the bounds),
+    // and `gemm` touches what shapes and strides span, no more. It reads `out` only when told to.
+    unsafe {
+        gemm::gemm(
+            out.rows,
+            out.columns,
+            a.columns,
+            out.data,
+            1,
+            out.stride as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// Lends `length` values of this thread's scratch memory, whatever they hold. Not to be nested.
+pub(crate) fn with_scratch<T>(length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < length {
+            scratch.resize(length, 0.0);
+        }
+        work(&mut scratch[..length])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfdx::tensor::TensorFromVec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_tensor_lends_its_values() {
+        let tensor = Cpu::default().tensor_from_vec(vec![1.0, 2.0, 3.0], (3usize,));
+        assert_eq!(values(&tensor), [1.0, 2.0, 3.0]);
+        assert_eq!(values(&Cpu::default().tensor_from_vec(vec![], (0usize,))), [0.0; 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "broadcast")]
+    fn a_broadcast_tensor_lends_nothing() {
+        use dfdx::tensor_ops::BroadcastTo;
+        let tensor = Cpu::default().tensor_from_vec(vec![1.0], ());
+        values(&tensor.broadcast_like::<_, dfdx::shapes::Axis<0>>(&(3usize,)));
+    }
+
+    #[test]
+    #[should_panic(expected = "3 x 2 by 2 in 5")]
+    fn a_matrix_must_fit_its_data() {
+        MatrixMut::new(&mut [0.0; 5], 3, 2, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn tiles_cover_a_matrix_once(rows in 0usize..9, columns in 0usize..9, gap in 0usize..3, h in 1usize..5, w in 1usize..5) {
+            let stride = columns + gap;
+            let mut data = vec![0.0; rows * stride];
+            for mut tile in MatrixMut::new(&mut data, rows, columns, stride).tiles(h, w) {
+                for row in 0..tile.out.rows() {
+                    for (column, value) in tile.out.row(row).iter_mut().enumerate() {
+                        *value += 1.0 + ((tile.row + row) * columns + tile.column + column) as f32;
+                    }
+                }
+            }
+            for (index, value) in data.iter().enumerate() {
+                let (row, column) = (index / stride, index % stride);
+                let expected = if column < columns { 1.0 + (row * columns + column) as f32 } else { 0.0 };
+                prop_assert_eq!(*value, expected);
+            }
+        }
+
+        #[test]
+        fn products_are_those_of_a_loop(m in 1usize..20, n in 1usize..20, k in 1usize..20, turned: bool, accumulate: bool) {
+            let number = |index: usize| (index * 37 % 11) as f32 - 5.0;
+            let a: Vec<f32> = (0..m * k).map(number).collect();
+            let b: Vec<f32> = (0..k * n).map(|i| number(i + 3)).collect();
+            let mut out: Vec<f32> = (0..m * n).map(number).collect();
+            let expected: Vec<f32> = (0..m * n)
+                .map(|at| {
+                    let (i, j) = (at / n, at % n);
+                    let a = |l: usize| if turned { a[l * m + i] } else { a[i * k + l] };
+                    (0..k).map(|l| a(l) * b[l * n + j]).sum::<f32>() + if accumulate { out[at] } else { 0.0 }
+                })
+                .collect();
+            let left = if turned { Matrix::new(&a, k, m, m).transposed() } else { Matrix::new(&a, m, k, k) };
+            multiply(&mut MatrixMut::new(&mut out, m, n, n), accumulate, left, Matrix::new(&b, k, n, n));
+            prop_assert_eq!(out, expected);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The trait a device implements so that networks run on it, and its two implementations: kernels of ours on the CPU,
+//! dfdx's own ops elsewhere.
+
+#[cfg(feature = "cuda")]
+use super::composed;
+use super::convolution::Geometry;
+use super::pooling::Pooling;
+use super::{DropoutPosition, Gradient};
+use dfdx::tensor::{Cpu, HasErr, OwnedTape, Storage, Tensor};
+use dfdx::tensor_ops::Device;
+
+/// A device's buffer, such as a gradient's.
+pub type Buffer<D> = <D as Storage<f32>>::Vec;
+
+/// Values on a device, flat.
+pub type Flat<D> = Tensor<(usize,), f32, D>;
+
+/// The tape, where there is one.
+pub type Recorder<D> = Option<OwnedTape<f32, D>>;
+
+type Failure<D> = <D as HasErr>::Err;
+
+/// What a batch norm normalises with.
+#[derive(Clone, Copy, Debug)]
+pub enum NormStatistics<'a> {
+    /// Mean and variance of the batch.
+    Batch,
+    /// Kept ones.
+    Running {
+        /// Mean of each channel.
+        mean: &'a [f32],
+        /// Variance of each channel.
+        variance: &'a [f32],
+    },
+}
+
+/// How a batch norm normalises and what follows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Normalisation<'a> {
+    /// With which statistics.
+    pub statistics: NormStatistics<'a>,
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// Whether ReLU follows.
+    pub relu: bool,
+}
+
+/// Mean and biased variance of each channel of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    /// Means.
+    pub mean: Vec<f32>,
+    /// Biased variances.
+    pub variance: Vec<f32>,
+}
+
+/// A device that networks run on: everything of dfdx's, and the ops that it lacks. Lengths of tensors must fit the shapes
+/// that come with them; ops may panic where they don't.
+pub trait Backend: Device<f32> {
+    /// Whether inference goes through folded plans on the host rather than op by op on the device.
+    const PLANNED: bool;
+
+    /// 2-D convolution: `x` (batch, height, width, channels), `weight` (kernel height, kernel width, in, out), `bias`
+    /// (out). `gradients` are those of x, weight, bias.
+    fn convolution(
+        x: &Flat<Self>,
+        weight: &Flat<Self>,
+        bias: Option<&Flat<Self>>,
+        geometry: &Geometry,
+        gradients: [Gradient; 3],
+        tape: &mut Recorder<Self>,
+    ) -> Result<Flat<Self>, Failure<Self>>;
+
+    /// Batch normalisation of `x` (rows, channels) over its rows with `affine` weight and bias (channels), plus `residual`
+    /// (rows, channels) where there is one, then ReLU where wanted: one op, since each would walk the same memory again.
+    /// `gradients` are those of x, weight, bias, residual. With the batch's statistics it also gives them.
+    fn batch_norm(
+        x: &Flat<Self>,
+        affine: [&Flat<Self>; 2],
+        residual: Option<&Flat<Self>>,
+        norm: &Normalisation,
+        gradients: [Gradient; 4],
+        tape: &mut Recorder<Self>,
+    ) -> Result<(Flat<Self>, Option<Moments>), Failure<Self>>;
+
+    /// max(x, 0).
+    fn relu(x: &Flat<Self>, gradient: Gradient, tape: &mut Recorder<Self>) -> Result<Flat<Self>, Failure<Self>>;
+
+    /// a + b.
+    fn add(
+        a: &Flat<Self>,
+        b: &Flat<Self>,
+        gradients: [Gradient; 2],
+        tape: &mut Recorder<Self>,
+    ) -> Result<Flat<Self>, Failure<Self>>;
+
+    /// Parts of (rows, width) each, joined row by row.
+    fn concatenate(
+        parts: &[(&Flat<Self>, usize, Gradient)],
+        rows: usize,
+        tape: &mut Recorder<Self>,
+    ) -> Result<Flat<Self>, Failure<Self>>;
+
+    /// Maximum or mean over windows.
+    fn pool(
+        x: &Flat<Self>,
+        pooling: &Pooling,
+        gradient: Gradient,
+        tape: &mut Recorder<Self>,
+    ) -> Result<Flat<Self>, Failure<Self>>;
+
+    /// `x` (batch, in) times `weight` (in, out) plus `bias` (out). `gradients` are those of x, weight, bias.
+    fn linear(
+        x: &Flat<Self>,
+        weight: &Flat<Self>,
+        bias: &Flat<Self>,
+        batch: usize,
+        gradients: [Gradient; 3],
+        tape: &mut Recorder<Self>,
+    ) -> Result<Flat<Self>, Failure<Self>>;
+
+    /// Zeroes values by a mask that depends on `position` alone, and scales the others by 1 / (1 - probability).
+    fn dropout(
+        x: &Flat<Self>,
+        probability: f32,
+        position: DropoutPosition,
+        gradient: Gradient,
+        tape: &mut Recorder<Self>,
+    ) -> Result<Flat<Self>, Failure<Self>>;
+
+    /// Mean over the batch of - sum over classes of target * log softmax(logits), as a tensor for dfdx's `backward`.
+    /// `targets` (batch, classes), whose rows may have any sum.
+    fn cross_entropy(
+        logits: &Flat<Self>,
+        targets: &[f32],
+        batch: usize,
+        tape: &mut Recorder<Self>,
+    ) -> Result<Tensor<(), f32, Self>, Failure<Self>>;
+}
+
+/// The CPU's kernels, each from its op's file.
+mod kernels {
+    pub(super) use crate::nn::ops::arithmetic::cpu::{add, concatenate, relu};
+    pub(super) use crate::nn::ops::batch_norm::cpu::batch_norm;
+    pub(super) use crate::nn::ops::convolution::cpu::convolution;
+    pub(super) use crate::nn::ops::cross_entropy::cpu::cross_entropy;
+    pub(super) use crate::nn::ops::dropout::cpu::dropout;
+    pub(super) use crate::nn::ops::linear::cpu::linear;
+    pub(super) use crate::nn::ops::pooling::cpu::pool;
+}
+
+/// Implements [`Backend`] with the ops of a module.
+macro_rules! backend {
+    ($device:ty, $module:ident, planned: $planned:literal) => {
+        impl Backend for $device {
+            const PLANNED: bool = $planned;
+
+            fn convolution(
+                x: &Flat<Self>,
+                weight: &Flat<Self>,
+                bias: Option<&Flat<Self>>,
+                geometry: &Geometry,
+                gradients: [Gradient; 3],
+                tape: &mut Recorder<Self>,
+            ) -> Result<Flat<Self>, Failure<Self>> {
+                $module::convolution(x, weight, bias, geometry, gradients, tape)
+            }
+
+            fn batch_norm(
+                x: &Flat<Self>,
+                affine: [&Flat<Self>; 2],
+                residual: Option<&Flat<Self>>,
+                norm: &Normalisation,
+                gradients: [Gradient; 4],
+                tape: &mut Recorder<Self>,
+            ) -> Result<(Flat<Self>, Option<Moments>), Failure<Self>> {
+                $module::batch_norm(x, affine, residual, norm, gradients, tape)
+            }
+
+            fn relu(
+                x: &Flat<Self>,
+                gradient: Gradient,
+                tape: &mut Recorder<Self>,
+            ) -> Result<Flat<Self>, Failure<Self>> {
+                $module::relu(x, gradient, tape)
+            }
+
+            fn add(
+                a: &Flat<Self>,
+                b: &Flat<Self>,
+                gradients: [Gradient; 2],
+                tape: &mut Recorder<Self>,
+            ) -> Result<Flat<Self>, Failure<Self>> {
+                $module::add(a, b, gradients, tape)
+            }
+
+            fn concatenate(
+                parts: &[(&Flat<Self>, usize, Gradient)],
+                rows: usize,
+                tape: &mut Recorder<Self>,
+            ) -> Result<Flat<Self>, Failure<Self>> {
+                $module::concatenate(parts, rows, tape)
+            }
+
+            fn pool(
+                x: &Flat<Self>,
+                pooling: &Pooling,
+                gradient: Gradient,
+                tape: &mut Recorder<Self>,
+            ) -> Result<Flat<Self>, Failure<Self>> {
+                $module::pool(x, pooling, gradient, tape)
+            }
+
+            fn linear(
+                x: &Flat<Self>,
+                weight: &Flat<Self>,
+                bias: &Flat<Self>,
+                batch: usize,
+                gradients: [Gradient; 3],
+                tape: &mut Recorder<Self>,
+            ) -> Result<Flat<Self>, Failure<Self>> {
+                $module::linear(x, weight, bias, batch, gradients, tape)
+            }
+
+            fn dropout(
+                x: &Flat<Self>,
+                probability: f32,
+                position: DropoutPosition,
+                gradient: Gradient,
+                tape: &mut Recorder<Self>,
+            ) -> Result<Flat<Self>, Failure<Self>> {
+                $module::dropout(x, probability, position, gradient, tape)
+            }
+
+            fn cross_entropy(
+                logits: &Flat<Self>,
+                targets: &[f32],
+                batch: usize,
+                tape: &mut Recorder<Self>,
+            ) -> Result<Tensor<(), f32, Self>, Failure<Self>> {
+                $module::cross_entropy(logits, targets, batch, tape)
+            }
+        }
+    };
+}
+
+backend!(Cpu, kernels, planned: true);
+#[cfg(feature = "cuda")]
+backend!(dfdx::tensor::Cuda, composed, planned: false);

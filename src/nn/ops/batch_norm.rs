@@ -1,0 +1,279 @@
+//! Batch normalisation (Ioffe and Szegedy, 2015) of (rows, channels) over the rows, with a residual and ReLU in the same
+//! pass: with the batch's statistics, or with kept ones, through which gradients flow as through any scale and shift.
+
+use super::chunks::{add_to, chunk_rows};
+use super::{Flat, Gradient, Moments, NormStatistics, Normalisation, Recorder};
+
+/// y = relu(x * scale + shift + residual), and what the backward pass needs of how scale and shift came about.
+#[derive(Clone)]
+struct Affine {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    mean: Vec<f32>,
+    /// 1 / sqrt(variance + epsilon).
+    inverse: Vec<f32>,
+}
+
+impl Affine {
+    fn new(weight: &[f32], bias: &[f32], mean: &[f32], variance: &[f32], epsilon: f32) -> Affine {
+        let inverse: Vec<f32> =
+            variance.iter().map(|v| (1.0 / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32).collect();
+        let scale: Vec<f32> = weight.iter().zip(&inverse).map(|(w, i)| w * i).collect();
+        let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        Affine { scale, shift, mean: mean.to_vec(), inverse }
+    }
+}
+
+/// Scale and shift that a norm with these parameters and statistics amounts to.
+pub(crate) fn folded(
+    weight: &[f32],
+    bias: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+    epsilon: f32,
+) -> (Vec<f32>, Vec<f32>) {
+    let affine = Affine::new(weight, bias, mean, variance, epsilon);
+    (affine.scale, affine.shift)
+}
+
+pub(crate) mod cpu {
+    use super::*;
+    use crate::nn::buffers::values;
+    use crate::nn::ops::chunks::at_least;
+    use crate::nn::ops::deposit;
+    use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
+    use rayon::prelude::*;
+
+    /// See [`Backend::batch_norm`](crate::nn::Backend::batch_norm).
+    pub(crate) fn batch_norm(
+        x: &Flat<Cpu>,
+        [weight, bias]: [&Flat<Cpu>; 2],
+        residual: Option<&Flat<Cpu>>,
+        norm: &Normalisation,
+        gradients: [Gradient; 4],
+        tape: &mut Recorder<Cpu>,
+    ) -> Result<(Flat<Cpu>, Option<Moments>), CpuError> {
+        let input = values(x);
+        let channels = values(weight).len();
+        let moments = match norm.statistics {
+            NormStatistics::Batch => Some(moments(input, channels)),
+            NormStatistics::Running { .. } => None,
+        };
+        let (mean, variance) = match (&moments, norm.statistics) {
+            (Some(moments), _) => (&moments.mean[..], &moments.variance[..]),
+            (None, NormStatistics::Running { mean, variance }) => (mean, variance),
+            (None, NormStatistics::Batch) => unreachable!("the batch's moments were made above"),
+        };
+        let affine = Affine::new(values(weight), values(bias), mean, variance, norm.epsilon);
+        let out = apply(input, &affine, residual.map(values), norm.relu);
+        let out = x.device().try_tensor_from_vec(out, (input.len(),))?;
+        let Some(tape) = tape else { return Ok((out, moments)) };
+
+        let (x_ghost, weight_ghost, bias_ghost) = (x.ghost(), weight.ghost(), bias.ghost());
+        let (out_ghost, residual_ghost) = (out.ghost(), residual.map(|residual| residual.ghost()));
+        let mask = match (norm.relu, residual) {
+            (false, _) => Mask::None,
+            (true, None) => Mask::Recomputed,
+            (true, Some(_)) => Mask::Output(out.clone()),
+        };
+        let (x, of_batch) = (x.clone(), moments.is_some());
+        tape.add_backward_op(move |grads| {
+            let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
+            let x = values(&x);
+            let (bias_gradient, weight_gradient) = sums(x, &mut dy, &affine, &mask);
+            if gradients[0].wanted() {
+                let of_batch = of_batch.then_some((&bias_gradient[..], &weight_gradient[..]));
+                let masked = !matches!(mask, Mask::Recomputed);
+                by_input(x, &dy, &affine, masked, of_batch, gradients[0], grads.get_or_alloc_mut(&x_ghost)?);
+            }
+            if let Some(residual) = residual_ghost.filter(|_| gradients[3].wanted()) {
+                deposit(grads.get_or_alloc_mut(&residual)?, gradients[3], dy);
+            }
+            if gradients[1].wanted() {
+                deposit(grads.get_or_alloc_mut(&weight_ghost)?, gradients[1], weight_gradient);
+            }
+            if gradients[2].wanted() {
+                deposit(grads.get_or_alloc_mut(&bias_ghost)?, gradients[2], bias_gradient);
+            }
+            Ok(())
+        });
+        Ok((out, moments))
+    }
+
+    /// Where ReLU let values through.
+    enum Mask {
+        /// Everywhere: there was none.
+        None,
+        /// Where x * scale + shift is positive.
+        Recomputed,
+        /// Where the output is positive.
+        Output(Flat<Cpu>),
+    }
+
+    /// Mean and variance of each column: within a chunk of rows about the chunk's mean, chunks merged in their order in
+    /// double precision (Chan, Golub and LeVeque, 1979).
+    fn moments(x: &[f32], channels: usize) -> Moments {
+        let parts: Vec<(Vec<f32>, Vec<f32>)> =
+            x.par_chunks(chunk_rows(channels) * channels).map(|rows| chunk_moments(rows, channels)).collect();
+        let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
+        let mut seen = 0.0;
+        for ((part_mean, part_squares), rows) in parts.iter().zip(x.chunks(chunk_rows(channels) * channels)) {
+            let count = (rows.len() / channels) as f64;
+            let total = seen + count;
+            for channel in 0..channels {
+                let difference = f64::from(part_mean[channel]) - mean[channel];
+                mean[channel] += difference * count / total;
+                squares[channel] += f64::from(part_squares[channel]) + difference * difference * seen * count / total;
+            }
+            seen = total;
+        }
+        Moments {
+            mean: mean.iter().map(|&mean| mean as f32).collect(),
+            variance: squares.iter().map(|&squares| (squares / seen) as f32).collect(),
+        }
+    }
+
+    /// Means of a chunk's columns, and sums of squared distances from them.
+    fn chunk_moments(rows: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
+        let (mut mean, mut squares) = (vec![0.0f32; channels], vec![0.0f32; channels]);
+        for row in rows.chunks_exact(channels) {
+            mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
+        let count = (rows.len() / channels) as f32;
+        mean.iter_mut().for_each(|mean| *mean /= count);
+        for row in rows.chunks_exact(channels) {
+            for ((sum, mean), x) in squares.iter_mut().zip(&mean).zip(row) {
+                *sum += (x - mean) * (x - mean);
+            }
+        }
+        (mean, squares)
+    }
+
+    /// relu(x * scale + shift + residual).
+    fn apply(x: &[f32], affine: &Affine, residual: Option<&[f32]>, relu: bool) -> Vec<f32> {
+        let channels = affine.scale.len();
+        let chunk = chunk_rows(channels) * channels;
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+        let mut out = vec![0.0; x.len()];
+        out.par_chunks_mut(chunk).enumerate().for_each(|(index, out)| {
+            let x = &x[index * chunk..][..out.len()];
+            let rows = out.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+            match residual {
+                None => rows.for_each(|(out, x)| {
+                    for (((out, x), scale), shift) in out.iter_mut().zip(x).zip(&affine.scale).zip(&affine.shift) {
+                        *out = at_least(x * scale + shift, floor);
+                    }
+                }),
+                Some(residual) => {
+                    let residual = residual[index * chunk..].chunks_exact(channels);
+                    rows.zip(residual).for_each(|((out, x), residual)| {
+                        let affine = affine.scale.iter().zip(&affine.shift);
+                        for (((out, x), residual), (scale, shift)) in out.iter_mut().zip(x).zip(residual).zip(affine) {
+                            *out = at_least(x * scale + shift + residual, floor);
+                        }
+                    });
+                }
+            }
+        });
+        out
+    }
+
+    /// Column sums of dy and of dy times the normalised x, behind the mask. With a mask by output, dy is masked in place.
+    fn sums(x: &[f32], dy: &mut [f32], affine: &Affine, mask: &Mask) -> (Vec<f32>, Vec<f32>) {
+        assert_eq!(x.len(), dy.len());
+        let channels = affine.scale.len();
+        let chunk = chunk_rows(channels) * channels;
+        let parts: Vec<(Vec<f32>, Vec<f32>)> = dy
+            .par_chunks_mut(chunk)
+            .enumerate()
+            .map(|(index, dy)| {
+                let x = &x[index * chunk..][..dy.len()];
+                let (mut plain, mut weighted) = (vec![0.0f32; channels], vec![0.0f32; channels]);
+                if let Mask::Output(out) = mask {
+                    let out = &values(out)[index * chunk..][..dy.len()];
+                    dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > 0.0 { *dy } else { 0.0 });
+                }
+                let recompute = matches!(mask, Mask::Recomputed);
+                for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+                    let sums = plain.iter_mut().zip(&mut weighted).zip(&affine.mean);
+                    if recompute {
+                        let affine = affine.scale.iter().zip(&affine.shift);
+                        for ((((plain, weighted), mean), (scale, shift)), (dy, x)) in
+                            sums.zip(affine).zip(dy.iter().zip(x))
+                        {
+                            let dy = if x * scale + shift > 0.0 { *dy } else { 0.0 };
+                            *plain += dy;
+                            *weighted += dy * (x - mean);
+                        }
+                    } else {
+                        for (((plain, weighted), mean), (dy, x)) in sums.zip(dy.iter().zip(x)) {
+                            *plain += dy;
+                            *weighted += dy * (x - mean);
+                        }
+                    }
+                }
+                (plain, weighted)
+            })
+            .collect();
+        let (mut plain, mut weighted) = (vec![0.0f64; channels], vec![0.0f64; channels]);
+        for (part_plain, part_weighted) in parts {
+            plain.iter_mut().zip(part_plain).for_each(|(sum, part)| *sum += f64::from(part));
+            weighted.iter_mut().zip(part_weighted).for_each(|(sum, part)| *sum += f64::from(part));
+        }
+        let weighted = weighted.iter().zip(&affine.inverse).map(|(sum, inverse)| (sum * f64::from(*inverse)) as f32);
+        (plain.iter().map(|&sum| sum as f32).collect(), weighted.collect())
+    }
+
+    /// dx = a dy + b x + c by channel, dy behind the mask: with the batch's statistics
+    /// scale (dy - mean(dy) - x̂ mean(dy x̂)), else scale dy.
+    fn by_input(
+        x: &[f32],
+        dy: &[f32],
+        affine: &Affine,
+        masked: bool,
+        of_batch: Option<(&[f32], &[f32])>,
+        gradient: Gradient,
+        out: &mut [f32],
+    ) {
+        let channels = affine.scale.len();
+        let count = (x.len() / channels) as f32;
+        let (mut b, mut c) = (vec![0.0; channels], vec![0.0; channels]);
+        if let Some((plain, weighted)) = of_batch {
+            for channel in 0..channels {
+                let scale = affine.scale[channel] / count;
+                b[channel] = -scale * affine.inverse[channel] * weighted[channel];
+                c[channel] = -scale * plain[channel] - b[channel] * affine.mean[channel];
+            }
+        }
+        let mut added = Vec::new();
+        let target: &mut [f32] = if gradient == Gradient::Add {
+            added.resize(x.len(), 0.0);
+            &mut added
+        } else {
+            out
+        };
+        assert_eq!(target.len(), x.len());
+        let chunk = chunk_rows(channels) * channels;
+        target.par_chunks_mut(chunk).enumerate().for_each(|(index, out)| {
+            let range = index * chunk..index * chunk + out.len();
+            let rows = x[range.clone()].chunks_exact(channels).zip(dy[range].chunks_exact(channels));
+            for (out, (x, dy)) in out.chunks_exact_mut(channels).zip(rows) {
+                let pairs = out.iter_mut().zip(x.iter().zip(dy));
+                let factors = affine.scale.iter().zip(&affine.shift).zip(b.iter().zip(&c));
+                if masked {
+                    for ((out, (x, dy)), ((scale, _), (b, c))) in pairs.zip(factors) {
+                        *out = scale * dy + b * x + c;
+                    }
+                } else {
+                    for ((out, (x, dy)), ((scale, shift), (b, c))) in pairs.zip(factors) {
+                        let dy = if x * scale + shift > 0.0 { *dy } else { 0.0 };
+                        *out = scale * dy + b * x + c;
+                    }
+                }
+            }
+        });
+        if gradient == Gradient::Add {
+            add_to(out, &added);
+        }
+    }
+}

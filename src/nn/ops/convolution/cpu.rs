@@ -1,0 +1,243 @@
+//! Convolution on the CPU: products of gathered windows and weights through `gemm`, split into blocks that depend on
+//! shapes alone.
+//!
+//! Forward, Y = P W with the windows P of the input. Backward, dW = Pᵀ dY, split over kernel rows, output channels and
+//! fixed ranges of rows. dX is again a product of windows: input pixels that lie at the same place relative to the stride
+//! see the same taps of the kernel, so each such class is a convolution of dY, stride 1, with those taps turned around.
+
+use super::Geometry;
+use super::patches::{Patches, block_rows};
+use crate::nn::buffers::{Matrix, MatrixMut, multiply, values};
+use crate::nn::ops::chunks::{CHUNK, column_sums};
+use crate::nn::ops::{Flat, Gradient, Recorder};
+use dfdx::tensor::{Cpu, CpuError, HasErr, Tape, TensorFromVec};
+use rayon::prelude::*;
+
+/// See [`Backend::convolution`](crate::nn::Backend::convolution).
+pub(crate) fn convolution(
+    x: &Flat<Cpu>,
+    weight: &Flat<Cpu>,
+    bias: Option<&Flat<Cpu>>,
+    geometry: &Geometry,
+    gradients: [Gradient; 3],
+    tape: &mut Recorder<Cpu>,
+) -> Result<Flat<Cpu>, <Cpu as HasErr>::Err> {
+    let geometry = *geometry;
+    let out = forward(values(x), values(weight), bias.map(values), &geometry);
+    let out = x.device().try_tensor_from_vec(out, (geometry.batch * geometry.output.len(),))?;
+    let Some(tape) = tape else { return Ok(out) };
+    let (out_ghost, x_ghost, weight_ghost) = (out.ghost(), x.ghost(), weight.ghost());
+    let bias_ghost = bias.map(|bias| bias.ghost());
+    let x = gradients[1].wanted().then(|| x.clone());
+    let weight = gradients[0].wanted().then(|| weight.clone());
+    tape.add_backward_op(move |grads| {
+        let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
+        if let Some(bias) = bias_ghost.filter(|_| gradients[2].wanted()) {
+            super::super::deposit(
+                grads.get_or_alloc_mut(&bias)?,
+                gradients[2],
+                column_sums(&dy, geometry.output.channels),
+            );
+        }
+        if let Some(x) = x {
+            let slot = grads.get_or_alloc_mut(&weight_ghost)?;
+            by_weight(values(&x), &dy, &geometry, gradients[1] == Gradient::Add, slot);
+        }
+        if let Some(weight) = weight {
+            let slot = grads.get_or_alloc_mut(&x_ghost)?;
+            by_input(&dy, values(&weight), &geometry, gradients[0] == Gradient::Add, slot);
+        }
+        Ok::<(), CpuError>(())
+    });
+    Ok(out)
+}
+
+fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, geometry: &Geometry) -> Vec<f32> {
+    let channels = geometry.output.channels;
+    let mut out = vec![0.0; geometry.batch * geometry.output.len()];
+    geometry.patches().multiply(x, weight, channels, false, &mut out);
+    if let Some(bias) = bias {
+        out.par_chunks_mut(CHUNK.next_multiple_of(channels)).for_each(|rows| {
+            for row in rows.chunks_exact_mut(channels) {
+                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+            }
+        });
+    }
+    out
+}
+
+/// How the sum over all rows that makes a weight's gradient is split up.
+struct Split {
+    /// Ranges of rows, each summed by itself.
+    ranges: usize,
+    /// Rows in a range.
+    rows: usize,
+    /// Kernel rows in a part.
+    taps: usize,
+    /// Output channels in a part.
+    channels: usize,
+}
+
+impl Split {
+    /// Sums over ranges of rows where there are many rows, as far as their partial results stay small; parts of the
+    /// result otherwise.
+    fn of(geometry: &Geometry) -> Split {
+        let rows = geometry.batch * geometry.output.pixels();
+        let size = geometry.depth() * geometry.output.channels;
+        let ranges = (rows / 1024).min((1 << 20) / size.max(1)).clamp(1, 16);
+        let kernel_rows = geometry.window.kernel.0;
+        let by_taps = if ranges >= 8 { 1 } else { kernel_rows };
+        let by_channels = (12 / (ranges * by_taps)).clamp(1, geometry.output.channels.div_ceil(128));
+        Split {
+            ranges,
+            rows: rows.div_ceil(ranges),
+            taps: kernel_rows.div_ceil(by_taps),
+            channels: geometry.output.channels.div_ceil(by_channels).next_multiple_of(16),
+        }
+    }
+}
+
+/// dW = Pᵀ dY into `out`, added to what is there where `accumulate`.
+fn by_weight(x: &[f32], dy: &[f32], geometry: &Geometry, accumulate: bool, out: &mut [f32]) {
+    let split = Split::of(geometry);
+    let (depth, channels) = (geometry.depth(), geometry.output.channels);
+    let total = geometry.batch * geometry.output.pixels();
+    let band = geometry.window.kernel.1 * geometry.input.channels;
+    let mut partial = vec![0.0; if split.ranges > 1 { split.ranges * out.len() } else { 0 }];
+    let targets: Vec<&mut [f32]> =
+        if split.ranges > 1 { partial.chunks_exact_mut(out.len()).collect() } else { vec![&mut *out] };
+    let tasks = targets.into_iter().enumerate().flat_map(|(range, target)| {
+        let tiles = MatrixMut::new(target, depth, channels, channels).tiles(split.taps * band, split.channels);
+        tiles.into_iter().map(move |tile| (range, tile))
+    });
+    let keep = accumulate && split.ranges == 1;
+    tasks.collect::<Vec<_>>().into_par_iter().for_each(|(range, mut tile)| {
+        let first_tap = tile.row / band;
+        let whole = geometry.patches();
+        let patches = Patches {
+            origin: (whole.origin.0 + first_tap as isize, whole.origin.1),
+            taps: (tile.out.rows() / band, whole.taps.1),
+            ..whole
+        };
+        let last = total.min((range + 1) * split.rows);
+        let height = if patches.is_identity() { 1024 } else { block_rows(patches.depth()) };
+        for (step, first) in (range * split.rows..last).step_by(height).enumerate() {
+            let rows = height.min(last - first);
+            let dy = Matrix::new(&dy[first * channels + tile.column..], rows, tile.out.columns(), channels);
+            patches.with_rows(x, first, rows, |windows| {
+                multiply(&mut tile.out, keep || step > 0, windows.transposed(), dy);
+            });
+        }
+    });
+    if split.ranges > 1 {
+        let size = out.len();
+        out.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
+            if !accumulate {
+                out.fill(0.0);
+            }
+            for range in partial.chunks_exact(size) {
+                out.iter_mut().zip(&range[chunk * CHUNK..]).for_each(|(sum, part)| *sum += part);
+            }
+        });
+    }
+}
+
+/// The input pixels along one axis that lie `first` after a multiple of the stride, and the taps that they see.
+struct Class {
+    /// The first of them; the others follow a stride apart.
+    first: usize,
+    /// How many there are.
+    count: usize,
+    /// The taps they see: `tap`, `tap + stride`, …, as many as `taps`.
+    tap: usize,
+    taps: usize,
+    /// The output pixel that the first one sees through its last tap.
+    origin: isize,
+}
+
+/// All classes along one axis.
+fn classes(size: usize, kernel: usize, stride: usize, padding: usize) -> Vec<Class> {
+    let class = |first: usize| {
+        let tap = (first + padding) % stride;
+        let taps = kernel.saturating_sub(tap).div_ceil(stride);
+        let origin = ((first + padding - tap) / stride) as isize - taps as isize + 1;
+        Class { first, count: (size - first).div_ceil(stride), tap, taps, origin }
+    };
+    (0..stride.min(size)).map(class).collect()
+}
+
+/// dX into `out`, added to what is there where `accumulate`.
+fn by_input(dy: &[f32], weight: &[f32], geometry: &Geometry, accumulate: bool, out: &mut [f32]) {
+    let Geometry { input, output, window, batch } = *geometry;
+    let rows = classes(input.height, window.kernel.0, window.stride.0, window.padding.0);
+    let columns = classes(input.width, window.kernel.1, window.stride.1, window.padding.1);
+    let whole = rows.len() * columns.len() == 1;
+    if !whole && !accumulate && rows.iter().chain(&columns).any(|class| class.taps == 0) {
+        out.par_chunks_mut(CHUNK).for_each(|chunk| chunk.fill(0.0));
+    }
+    for row in &rows {
+        for column in columns.iter().filter(|column| row.taps * column.taps > 0) {
+            let patches = Patches {
+                map: output,
+                grid: (row.count, column.count),
+                step: (1, 1),
+                origin: (row.origin, column.origin),
+                taps: (row.taps, column.taps),
+            };
+            let weight = turned(weight, geometry, row, column);
+            if whole {
+                patches.multiply(dy, &weight, input.channels, accumulate, out);
+                continue;
+            }
+            let mut part = vec![0.0; batch * patches.rows_per_picture() * input.channels];
+            patches.multiply(dy, &weight, input.channels, false, &mut part);
+            scatter(&part, geometry, row, column, accumulate, out);
+        }
+    }
+}
+
+/// The taps that a class sees, from the last to the first, as (tap, output channel, input channel).
+fn turned(weight: &[f32], geometry: &Geometry, row: &Class, column: &Class) -> Vec<f32> {
+    let (inputs, outputs) = (geometry.input.channels, geometry.output.channels);
+    let mut turned = vec![0.0; row.taps * column.taps * inputs * outputs];
+    turned.par_chunks_exact_mut(inputs * outputs).enumerate().for_each(|(index, block)| {
+        let tap_row = row.tap + geometry.window.stride.0 * (row.taps - 1 - index / column.taps);
+        let tap_column = column.tap + geometry.window.stride.1 * (column.taps - 1 - index % column.taps);
+        let tap = tap_row * geometry.window.kernel.1 + tap_column;
+        transpose(&weight[tap * inputs * outputs..][..inputs * outputs], inputs, outputs, block);
+    });
+    turned
+}
+
+/// `target` (columns, rows) = the transpose of `source` (rows, columns), in squares that fit the first-level cache.
+fn transpose(source: &[f32], rows: usize, columns: usize, target: &mut [f32]) {
+    const SIDE: usize = 16;
+    for first_row in (0..rows).step_by(SIDE) {
+        for first_column in (0..columns).step_by(SIDE) {
+            for column in first_column..columns.min(first_column + SIDE) {
+                let line = &mut target[column * rows + first_row..column * rows + rows.min(first_row + SIDE)];
+                for (offset, value) in line.iter_mut().enumerate() {
+                    *value = source[(first_row + offset) * columns + column];
+                }
+            }
+        }
+    }
+}
+
+/// Writes a class's rows to their pixels, or adds them.
+fn scatter(part: &[f32], geometry: &Geometry, row: &Class, column: &Class, accumulate: bool, out: &mut [f32]) {
+    let (input, stride) = (geometry.input, geometry.window.stride);
+    let per_picture = row.count * column.count * input.channels;
+    out.par_chunks_exact_mut(input.len()).zip(part.par_chunks_exact(per_picture)).for_each(|(map, part)| {
+        for (index, pixel) in part.chunks_exact(input.channels).enumerate() {
+            let y = row.first + stride.0 * (index / column.count);
+            let x = column.first + stride.1 * (index % column.count);
+            let target = &mut map[(y * input.width + x) * input.channels..][..input.channels];
+            if accumulate {
+                target.iter_mut().zip(pixel).for_each(|(target, value)| *target += value);
+            } else {
+                target.copy_from_slice(pixel);
+            }
+        }
+    });
+}

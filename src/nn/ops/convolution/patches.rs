@@ -1,0 +1,119 @@
+//! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with a weight. Both the
+//! convolution and its gradient by the input are such products.
+
+use crate::nn::buffers::{Matrix, MatrixMut, multiply, with_scratch};
+use crate::nn::graph::Shape;
+use rayon::prelude::*;
+
+/// A grid of windows over the maps of a batch. Row r of the matrix is the window of grid pixel r (of all pictures, one
+/// after the other): `taps.0` x `taps.1` pixels, zeros where the map ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Patches {
+    pub map: Shape,
+    /// Windows vertically and horizontally.
+    pub grid: (usize, usize),
+    /// Distance of neighbouring windows.
+    pub step: (usize, usize),
+    /// The first window's first pixel.
+    pub origin: (isize, isize),
+    /// Size of a window.
+    pub taps: (usize, usize),
+}
+
+impl Patches {
+    /// Rows of the matrix for one picture.
+    pub fn rows_per_picture(&self) -> usize {
+        self.grid.0 * self.grid.1
+    }
+
+    /// Columns of the matrix.
+    pub fn depth(&self) -> usize {
+        self.taps.0 * self.taps.1 * self.map.channels
+    }
+
+    /// Whether the matrix is the maps as they lie in memory.
+    pub fn is_identity(&self) -> bool {
+        self.taps == (1, 1)
+            && self.step == (1, 1)
+            && self.origin == (0, 0)
+            && self.grid == (self.map.height, self.map.width)
+    }
+
+    /// Writes rows from `first` on into `out`, as many as it holds.
+    pub fn gather(&self, source: &[f32], first: usize, out: &mut [f32]) {
+        let (picture, segment) = (self.rows_per_picture(), self.taps.1 * self.map.channels);
+        let row_length = self.map.width * self.map.channels;
+        let mut place = (first / picture, first % picture / self.grid.1, first % self.grid.1);
+        for row in out.chunks_exact_mut(self.depth()) {
+            let (image, y, x) = place;
+            let map = &source[image * self.map.len()..][..self.map.len()];
+            let top = (y * self.step.0) as isize + self.origin.0;
+            let left = (x * self.step.1) as isize + self.origin.1;
+            // Taps of one kernel row are neighbours in memory: [from, to) of them lie within the map.
+            let from = (-left).clamp(0, self.taps.1 as isize) as usize;
+            let to = (self.map.width as isize - left).clamp(from as isize, self.taps.1 as isize) as usize;
+            let (from_value, to_value) = (from * self.map.channels, to * self.map.channels);
+            for (tap, part) in row.chunks_exact_mut(segment).enumerate() {
+                let line = top + tap as isize;
+                if line < 0 || line >= self.map.height as isize || from == to {
+                    part.fill(0.0);
+                    continue;
+                }
+                let begin = line as usize * row_length + (left + from as isize) as usize * self.map.channels;
+                part[..from_value].fill(0.0);
+                part[from_value..to_value].copy_from_slice(&map[begin..begin + to_value - from_value]);
+                part[to_value..].fill(0.0);
+            }
+            place.2 += 1;
+            if place.2 == self.grid.1 {
+                place = (image, y + 1, 0);
+                if place.1 == self.grid.0 {
+                    place = (image + 1, 0, 0);
+                }
+            }
+        }
+    }
+
+    /// Runs `work` on rows `first..first + rows` of the matrix, gathered into scratch memory unless they already lie so.
+    pub fn with_rows<T>(&self, source: &[f32], first: usize, rows: usize, work: impl FnOnce(Matrix) -> T) -> T {
+        let depth = self.depth();
+        if self.is_identity() {
+            return work(Matrix::new(&source[first * depth..][..rows * depth], rows, depth, depth));
+        }
+        with_scratch(rows * depth, |columns| {
+            self.gather(source, first, columns);
+            work(Matrix::new(columns, rows, depth, depth))
+        })
+    }
+
+    /// `out` (rows, columns) = the matrix times `weight` (depth, columns), or added to what is there. `columns` of the
+    /// weight's columns lie `weight.len() / depth` apart.
+    pub fn multiply(&self, source: &[f32], weight: &[f32], columns: usize, accumulate: bool, out: &mut [f32]) {
+        let (depth, rows) = (self.depth(), out.len() / columns);
+        let (height, width) = block(rows, depth, columns);
+        let tiles = MatrixMut::new(out, rows, columns, columns).tiles(height, width);
+        tiles.into_par_iter().for_each(|mut tile| {
+            self.with_rows(source, tile.row, tile.out.rows(), |rows| {
+                let weight = Matrix::new(&weight[tile.column..], depth, tile.out.columns(), columns);
+                multiply(&mut tile.out, accumulate, rows, weight);
+            });
+        });
+    }
+}
+
+/// Values of gathered rows that a block aims at: half a megabyte stays in a core's second-level cache.
+const GATHERED: usize = 128 * 1024;
+
+/// Height of blocks of rows `depth` long.
+pub(crate) fn block_rows(depth: usize) -> usize {
+    (GATHERED / depth.max(1)).clamp(64, 256) / 16 * 16
+}
+
+/// Height and width of the tiles that a product of (rows, depth) and (depth, columns) is split into: enough of them for
+/// several threads, wide enough that gathering rows more than once costs little.
+fn block(rows: usize, depth: usize, columns: usize) -> (usize, usize) {
+    let height = block_rows(depth);
+    let bands = rows.div_ceil(height).max(1);
+    let parts = (16 / bands).clamp(1, columns.div_ceil(128));
+    (height, columns.div_ceil(parts).next_multiple_of(16))
+}

@@ -1,0 +1,67 @@
+//! Cross entropy of logits against soft targets, and targets made of labels with label smoothing.
+
+use super::{Flat, Recorder};
+use dfdx::tensor::Tensor;
+
+/// Targets (labels, classes) in which a label's class has 1 - smoothing and all classes share the rest evenly (Szegedy
+/// and others, 2016; torch's `label_smoothing`).
+pub fn soft_targets(labels: &[usize], classes: usize, smoothing: f32) -> Vec<f32> {
+    let share = smoothing / classes.max(1) as f32;
+    let mut targets = vec![share; labels.len() * classes];
+    for (row, &label) in targets.chunks_exact_mut(classes.max(1)).zip(labels) {
+        if let Some(target) = row.get_mut(label) {
+            *target += 1.0 - smoothing;
+        }
+    }
+    targets
+}
+
+pub(crate) mod cpu {
+    use super::*;
+    use crate::nn::buffers::values;
+    use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
+
+    /// See [`Backend::cross_entropy`](crate::nn::Backend::cross_entropy).
+    pub(crate) fn cross_entropy(
+        logits: &Flat<Cpu>,
+        targets: &[f32],
+        batch: usize,
+        tape: &mut Recorder<Cpu>,
+    ) -> Result<Tensor<(), f32, Cpu>, CpuError> {
+        let classes = targets.len() / batch;
+        let mut loss = 0.0;
+        let mut gradient = vec![0.0; targets.len()];
+        let rows = values(logits).chunks_exact(classes).zip(targets.chunks_exact(classes));
+        for (gradient, (logits, targets)) in gradient.chunks_exact_mut(classes).zip(rows) {
+            loss += row(logits, targets, batch, gradient);
+        }
+        let loss = logits.device().try_tensor_from_vec(vec![(loss / batch as f64) as f32], ())?;
+        if let Some(tape) = tape {
+            let (ghost, loss_ghost) = (logits.ghost(), loss.ghost());
+            tape.add_backward_op(move |grads| {
+                let scale = grads.get_or_alloc_mut(&loss_ghost)?.first().copied().unwrap_or(0.0);
+                gradient.iter_mut().for_each(|value| *value *= scale);
+                super::super::chunks::add_to(grads.get_or_alloc_mut(&ghost)?, &gradient);
+                Ok(())
+            });
+        }
+        Ok(loss)
+    }
+
+    /// One picture's loss; its gradient by the logits, over the batch.
+    fn row(logits: &[f32], targets: &[f32], batch: usize, gradient: &mut [f32]) -> f64 {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let exponentials: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();
+        let total: f64 = exponentials.iter().sum();
+        let weight: f64 = targets.iter().map(|&target| f64::from(target)).sum();
+        let mut loss = 0.0;
+        for (index, value) in gradient.iter_mut().enumerate() {
+            let target = f64::from(targets[index]);
+            if target != 0.0 {
+                loss -= target * (f64::from(logits[index] - largest) - total.ln());
+            }
+            *value = ((weight * exponentials[index] / total - target) / batch as f64) as f32;
+        }
+        loss
+    }
+}

@@ -1,0 +1,181 @@
+//! Pooling over windows of a map: maximum, mean, and the mean over a grid of nearly equal bins.
+
+use super::{Flat, Gradient, Recorder};
+use crate::nn::graph::{Shape, Window};
+
+/// What is taken of each window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Taking {
+    /// The largest value, the first of equals; padding never wins.
+    Maximum(Window),
+    /// The mean, where `count_padding` with the padding's zeros as values.
+    Mean {
+        /// Kernel, stride, padding.
+        window: Window,
+        /// Whether padding counts.
+        count_padding: bool,
+    },
+    /// The mean over bins that cover the map evenly.
+    Bins,
+}
+
+/// A pooling op's shapes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pooling {
+    /// Pictures.
+    pub batch: usize,
+    /// Of one picture.
+    pub input: Shape,
+    /// Of what is made of one picture.
+    pub output: Shape,
+    /// What is taken of which windows.
+    pub taking: Taking,
+}
+
+impl Pooling {
+    /// The pixels [top, bottom) x [left, right) of an output pixel's window, clipped to the map, and by what their sum is
+    /// divided for a mean.
+    pub(super) fn window(&self, y: usize, x: usize) -> (usize, usize, usize, usize, usize) {
+        match self.taking {
+            Taking::Maximum(window) => self.clipped(window, y, x, false),
+            Taking::Mean { window, count_padding } => self.clipped(window, y, x, count_padding),
+            Taking::Bins => {
+                let (top, bottom) = bin(y, self.output.height, self.input.height);
+                let (left, right) = bin(x, self.output.width, self.input.width);
+                (top, bottom, left, right, (bottom - top) * (right - left))
+            }
+        }
+    }
+
+    fn clipped(&self, window: Window, y: usize, x: usize, count_padding: bool) -> (usize, usize, usize, usize, usize) {
+        let along = |index: usize, stride: usize, kernel: usize, padding: usize, size: usize| {
+            let (begin, end) = (index * stride, index * stride + kernel);
+            let padded = end.min(size + 2 * padding) - begin;
+            (begin.saturating_sub(padding), end.saturating_sub(padding).min(size), padded)
+        };
+        let Window { kernel, stride, padding } = window;
+        let (top, bottom, tall) = along(y, stride.0, kernel.0, padding.0, self.input.height);
+        let (left, right, wide) = along(x, stride.1, kernel.1, padding.1, self.input.width);
+        let inside = (bottom - top) * (right - left);
+        (top, bottom, left, right, if count_padding { tall * wide } else { inside })
+    }
+}
+
+/// The bounds of one of `bins` bins over `size` values, torch's `adaptive_avg_pool2d`.
+fn bin(index: usize, bins: usize, size: usize) -> (usize, usize) {
+    (index * size / bins, ((index + 1) * size).div_ceil(bins))
+}
+
+pub(crate) mod cpu {
+    use super::*;
+    use crate::nn::buffers::values;
+    use crate::nn::ops::deposit;
+    use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
+    use rayon::prelude::*;
+
+    /// See [`Backend::pool`](crate::nn::Backend::pool).
+    pub(crate) fn pool(
+        x: &Flat<Cpu>,
+        pooling: &Pooling,
+        gradient: Gradient,
+        tape: &mut Recorder<Cpu>,
+    ) -> Result<Flat<Cpu>, CpuError> {
+        let pooling = *pooling;
+        let length = pooling.batch * pooling.output.len();
+        let mut out = vec![0.0; length];
+        forward(values(x), &pooling, &mut out);
+        let out = x.device().try_tensor_from_vec(out, (length,))?;
+        if let Some(tape) = tape {
+            let (x_ghost, out_ghost) = (x.ghost(), out.ghost());
+            let kept = matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.clone(), out.clone()));
+            tape.add_backward_op(move |grads| {
+                let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
+                if gradient.wanted() {
+                    let mut dx = vec![0.0; pooling.batch * pooling.input.len()];
+                    match &kept {
+                        Some((x, out)) => spread_maximum(values(x), values(out), &dy, &pooling, &mut dx),
+                        None => spread_mean(&dy, &pooling, &mut dx),
+                    }
+                    deposit(grads.get_or_alloc_mut(&x_ghost)?, gradient, dx);
+                }
+                Ok(())
+            });
+        }
+        Ok(out)
+    }
+
+    /// Pools every map, a picture a task.
+    pub(crate) fn forward(x: &[f32], pooling: &Pooling, out: &mut [f32]) {
+        let maps = x.par_chunks_exact(pooling.input.len());
+        out.par_chunks_exact_mut(pooling.output.len()).zip(maps).for_each(|(out, map)| one(map, pooling, out));
+    }
+
+    /// Pools one map.
+    pub(crate) fn one(map: &[f32], pooling: &Pooling, out: &mut [f32]) {
+        let (channels, width) = (pooling.input.channels, pooling.input.width);
+        let maximum = matches!(pooling.taking, Taking::Maximum(_));
+        for (index, out) in out.chunks_exact_mut(channels).enumerate() {
+            let (top, bottom, left, right, count) =
+                pooling.window(index / pooling.output.width, index % pooling.output.width);
+            out.fill(if maximum { f32::NEG_INFINITY } else { 0.0 });
+            for y in top..bottom {
+                for pixel in map[(y * width + left) * channels..(y * width + right) * channels].chunks_exact(channels) {
+                    if maximum {
+                        // NaN wins, so that a network that has gone astray is seen.
+                        out.iter_mut()
+                            .zip(pixel)
+                            .for_each(|(out, x)| *out = if *x > *out || x.is_nan() { *x } else { *out });
+                    } else {
+                        out.iter_mut().zip(pixel).for_each(|(out, x)| *out += x);
+                    }
+                }
+            }
+            if !maximum {
+                out.iter_mut().for_each(|out| *out /= count as f32);
+            }
+        }
+    }
+
+    /// The gradient of a maximum goes to the first pixel of the window that had it.
+    fn spread_maximum(x: &[f32], out: &[f32], dy: &[f32], pooling: &Pooling, dx: &mut [f32]) {
+        let (channels, width) = (pooling.input.channels, pooling.input.width);
+        let size = (pooling.input.len(), pooling.output.len());
+        let pictures = x.par_chunks_exact(size.0).zip(out.par_chunks_exact(size.1).zip(dy.par_chunks_exact(size.1)));
+        dx.par_chunks_exact_mut(size.0).zip(pictures).for_each(|(dx, (x, (out, dy)))| {
+            let mut left_over = vec![0.0; channels];
+            for (index, (out, dy)) in out.chunks_exact(channels).zip(dy.chunks_exact(channels)).enumerate() {
+                let (top, bottom, left, right, _) =
+                    pooling.window(index / pooling.output.width, index % pooling.output.width);
+                left_over.copy_from_slice(dy);
+                for y in top..bottom {
+                    let line = (y * width + left) * channels..(y * width + right) * channels;
+                    let pixels = dx[line.clone()].chunks_exact_mut(channels).zip(x[line].chunks_exact(channels));
+                    for (dx, x) in pixels {
+                        for (((dx, x), out), dy) in dx.iter_mut().zip(x).zip(out).zip(&mut left_over) {
+                            let hit = x == out;
+                            *dx += if hit { *dy } else { 0.0 };
+                            *dy = if hit { 0.0 } else { *dy };
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    fn spread_mean(dy: &[f32], pooling: &Pooling, dx: &mut [f32]) {
+        let (channels, width) = (pooling.input.channels, pooling.input.width);
+        let pictures = dy.par_chunks_exact(pooling.output.len());
+        dx.par_chunks_exact_mut(pooling.input.len()).zip(pictures).for_each(|(dx, dy)| {
+            for (index, dy) in dy.chunks_exact(channels).enumerate() {
+                let (top, bottom, left, right, count) =
+                    pooling.window(index / pooling.output.width, index % pooling.output.width);
+                for y in top..bottom {
+                    let line = (y * width + left) * channels..(y * width + right) * channels;
+                    for dx in dx[line].chunks_exact_mut(channels) {
+                        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy / count as f32);
+                    }
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,365 @@
+//! Every op, the CPU's and the composed one, against a loop in double precision over random shapes, and its gradients
+//! against finite differences of that loop.
+
+mod naive;
+
+use super::convolution::Geometry;
+use super::pooling::{Pooling, Taking};
+use super::*;
+use crate::nn::buffers::values;
+use crate::nn::graph::{Shape, Window};
+use crate::random::Stream;
+use dfdx::prelude::*;
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+type Failure = <Cpu as HasErr>::Err;
+type Double<'a> = dyn Fn(&[Vec<f64>]) -> Vec<f64> + 'a;
+type Single<'a> = dyn Fn(&[Flat<Cpu>], Gradient, &mut Recorder<Cpu>) -> Result<Flat<Cpu>, Failure> + 'a;
+
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut stream = Stream::new(seed, "test", &[]);
+    (0..count).map(|_| stream.normal() as f32).collect()
+}
+
+fn tensor(values: Vec<f32>) -> Flat<Cpu> {
+    let length = values.len();
+    Cpu::default().tensor_from_vec(values, (length,))
+}
+
+/// The gradients by `inputs` of the sum of `out` weighted with `weights`.
+fn backwards(out: Flat<Cpu>, tape: Recorder<Cpu>, weights: &[f32], inputs: &[Flat<Cpu>]) -> Vec<Vec<f32>> {
+    let out = out.put_tape(tape.expect("the tape comes back"));
+    let grads = (out * tensor(weights.to_vec())).sum::<(), Axis<0>>().backward();
+    inputs.iter().map(|input| grads.get(input).as_vec()).collect()
+}
+
+/// Holds an op to its double-precision loop: its values, and its gradients by central differences at up to 40 places of
+/// each input. Then the op twice, so that gradients have to be added up.
+fn check(inputs: Vec<Vec<f32>>, op: &Single, naive: &Double) -> Result<(), TestCaseError> {
+    let tensors: Vec<Flat<Cpu>> = inputs.iter().cloned().map(tensor).collect();
+    let doubles: Vec<Vec<f64>> = inputs.iter().map(|input| input.iter().map(|&v| f64::from(v)).collect()).collect();
+    let expected = naive(&doubles);
+    let untaped = op(&tensors, Gradient::First, &mut None).unwrap();
+    let mut tape = Some(Default::default());
+    let out = op(&tensors, Gradient::First, &mut tape).unwrap();
+    prop_assert_eq!(values(&untaped), values(&out), "the tape changes nothing");
+    prop_assert_eq!(out.shape().0, expected.len());
+    let size = (expected.iter().map(|v| v * v).sum::<f64>() / expected.len() as f64).sqrt();
+    for (index, (ours, exact)) in values(&out).iter().zip(&expected).enumerate() {
+        prop_assert!((f64::from(*ours) - exact).abs() < 1e-5 * (1.0 + size), "value {index}: {ours} {exact}");
+    }
+
+    let weights = numbers(expected.len(), 99);
+    let gradients = backwards(out, tape, &weights, &tensors);
+    let total = |doubles: &[Vec<f64>]| -> f64 {
+        naive(doubles).iter().zip(&weights).map(|(out, weight)| out * f64::from(*weight)).sum()
+    };
+    for (which, gradient) in gradients.iter().enumerate() {
+        let scale = gradient.iter().fold(1.0f32, |largest, v| largest.max(v.abs()));
+        let step = gradient.len().div_ceil(40).max(1);
+        for place in (0..gradient.len()).step_by(step) {
+            let at = |distance: f64| {
+                let mut moved = doubles.clone();
+                moved[which][place] += distance;
+                total(&moved)
+            };
+            let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+            let difference = (f64::from(gradient[place]) - numeric).abs();
+            prop_assert!(
+                difference < 1e-4 * f64::from(scale),
+                "input {which} at {place}: {} {numeric}",
+                gradient[place]
+            );
+        }
+    }
+
+    // The op that runs last is the first to hand over its gradient.
+    let mut tape = Some(Default::default());
+    let one = op(&tensors, Gradient::Add, &mut tape).unwrap();
+    let two = op(&tensors, Gradient::First, &mut tape).unwrap();
+    let sum = arithmetic::cpu::add(&one, &two, [Gradient::First; 2], &mut tape).unwrap();
+    for (twice, once) in backwards(sum, tape, &weights, &tensors).iter().zip(&gradients) {
+        for (twice, once) in twice.iter().zip(once) {
+            prop_assert!((twice - 2.0 * once).abs() <= 1e-4 * (1.0 + once.abs()), "{twice} twice {once}");
+        }
+    }
+    Ok(())
+}
+
+/// Windows that fit maps of these sizes.
+fn windows() -> impl Strategy<Value = (Shape, Window)> {
+    let side = || (1usize..8, 1usize..5, 1usize..4, 0usize..3);
+    (side(), side(), 1usize..6).prop_filter_map("the kernel doesn't fit", |(y, x, channels)| {
+        let window = Window { kernel: (y.1, x.1), stride: (y.2, x.2), padding: (y.3, x.3) };
+        let shape = Shape::new(y.0, x.0, channels);
+        window.over(shape.height, shape.width).map(|_| (shape, window))
+    })
+}
+
+fn geometry(batch: usize, input: Shape, window: Window, channels: usize) -> Geometry {
+    let (height, width) = window.over(input.height, input.width).unwrap();
+    Geometry { batch, input, output: Shape::new(height, width, channels), window }
+}
+
+fn check_convolution(geometry: Geometry, bias: bool, seed: u64) -> Result<(), TestCaseError> {
+    let mut inputs = vec![
+        numbers(geometry.batch * geometry.input.len(), seed),
+        numbers(geometry.depth() * geometry.output.channels, seed + 1),
+    ];
+    inputs.extend(bias.then(|| numbers(geometry.output.channels, seed + 2)));
+    let naive = |inputs: &[Vec<f64>]| naive::convolution(&geometry, inputs);
+    check(
+        inputs.clone(),
+        &|inputs, gradient, tape| {
+            convolution::cpu::convolution(&inputs[0], &inputs[1], inputs.get(2), &geometry, [gradient; 3], tape)
+        },
+        &naive,
+    )?;
+    check(
+        inputs,
+        &|inputs, gradient, tape| {
+            composed::convolution(&inputs[0], &inputs[1], inputs.get(2), &geometry, [gradient; 3], tape)
+        },
+        &naive,
+    )
+}
+
+fn check_batch_norm(rows: usize, channels: usize, options: (bool, bool, bool), seed: u64) -> Result<(), TestCaseError> {
+    let (of_batch, residual, relu) = options;
+    let mut inputs = vec![numbers(rows * channels, seed), numbers(channels, seed + 1), numbers(channels, seed + 2)];
+    inputs.extend(residual.then(|| numbers(rows * channels, seed + 3)));
+    let mean = numbers(channels, seed + 4);
+    let variance: Vec<f32> = numbers(channels, seed + 5).iter().map(|v| v * v + 0.5).collect();
+    let statistics =
+        if of_batch { NormStatistics::Batch } else { NormStatistics::Running { mean: &mean, variance: &variance } };
+    let norm = Normalisation { statistics, epsilon: 1e-3, relu };
+    let naive = |inputs: &[Vec<f64>]| naive::batch_norm(&norm, channels, inputs);
+    let run = |composed: bool| {
+        move |inputs: &[Flat<Cpu>], gradient, tape: &mut Recorder<Cpu>| {
+            let (affine, gradients) = ([&inputs[1], &inputs[2]], [gradient; 4]);
+            let made = if composed {
+                composed::batch_norm(&inputs[0], affine, inputs.get(3), &norm, gradients, tape)
+            } else {
+                batch_norm::cpu::batch_norm(&inputs[0], affine, inputs.get(3), &norm, gradients, tape)
+            };
+            Ok(made?.0)
+        }
+    };
+    check(inputs.clone(), &run(false), &naive)?;
+    check(inputs, &run(true), &naive)
+}
+
+fn check_pool(pooling: Pooling, seed: u64) -> Result<(), TestCaseError> {
+    let inputs = vec![numbers(pooling.batch * pooling.input.len(), seed)];
+    let naive = |inputs: &[Vec<f64>]| naive::pool(&pooling, inputs);
+    check(inputs.clone(), &|inputs, gradient, tape| pooling::cpu::pool(&inputs[0], &pooling, gradient, tape), &naive)?;
+    check(inputs, &|inputs, gradient, tape| composed::pool(&inputs[0], &pooling, gradient, tape), &naive)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn convolutions((input, window) in windows(), batch in 1usize..4, channels in 1usize..6, bias: bool, seed in 0u64..1000) {
+        check_convolution(geometry(batch, input, window, channels), bias, seed)?;
+    }
+
+    #[test]
+    fn batch_norms(rows in 3usize..40, channels in 1usize..9, options: (bool, bool, bool), seed in 0u64..1000) {
+        check_batch_norm(rows, channels, options, seed)?;
+    }
+
+    #[test]
+    fn pools((input, window) in windows(), batch in 1usize..3, which in 0usize..3, seed in 0u64..1000) {
+        let fits = 2 * window.padding.0 <= window.kernel.0 && 2 * window.padding.1 <= window.kernel.1;
+        prop_assume!(fits);
+        let taking = match which {
+            0 => Taking::Maximum(window),
+            _ => Taking::Mean { window, count_padding: which == 1 },
+        };
+        let output = geometry(batch, input, window, input.channels).output;
+        check_pool(Pooling { batch, input, output, taking }, seed)?;
+    }
+
+    #[test]
+    fn bins(h in 1usize..9, w in 1usize..9, channels in 1usize..4, to in (1usize..5, 1usize..5), seed in 0u64..1000) {
+        let (input, output) = (Shape::new(h, w, channels), Shape::new(to.0, to.1, channels));
+        check_pool(Pooling { batch: 2, input, output, taking: Taking::Bins }, seed)?;
+    }
+
+    #[test]
+    fn linear_layers(batch in 1usize..5, inputs in 1usize..20, outputs in 1usize..20, seed in 0u64..1000) {
+        let data = vec![numbers(batch * inputs, seed), numbers(inputs * outputs, seed + 1), numbers(outputs, seed + 2)];
+        let shape = Shape::vector(inputs);
+        let as_convolution = geometry(batch, shape, Window::square(1, 1, 0), outputs);
+        let naive = |inputs: &[Vec<f64>]| naive::convolution(&as_convolution, inputs);
+        check(data.clone(), &|x, gradient, tape| linear::cpu::linear(&x[0], &x[1], &x[2], batch, [gradient; 3], tape), &naive)?;
+        check(data, &|x, gradient, tape| composed::linear(&x[0], &x[1], &x[2], batch, [gradient; 3], tape), &naive)?;
+    }
+
+    #[test]
+    fn arithmetic(rows in 1usize..6, widths in proptest::collection::vec(1usize..5, 2..4), seed in 0u64..1000) {
+        let length = rows * widths[0];
+        let two = vec![numbers(length, seed), numbers(length, seed + 1)];
+        let sum = |x: &[Vec<f64>]| x[0].iter().zip(&x[1]).map(|(a, b)| a + b).collect::<Vec<_>>();
+        check(two.clone(), &|x, gradient, tape| arithmetic::cpu::add(&x[0], &x[1], [gradient; 2], tape), &sum)?;
+        check(two.clone(), &|x, gradient, tape| composed::add(&x[0], &x[1], [gradient; 2], tape), &sum)?;
+        let relu = |x: &[Vec<f64>]| x[0].iter().map(|x| x.max(0.0)).collect::<Vec<_>>();
+        check(vec![two[0].clone()], &|x, gradient, tape| arithmetic::cpu::relu(&x[0], gradient, tape), &relu)?;
+        check(vec![two[0].clone()], &|x, gradient, tape| composed::relu(&x[0], gradient, tape), &relu)?;
+        let many: Vec<Vec<f32>> = widths.iter().enumerate().map(|(i, w)| numbers(rows * w, seed + i as u64)).collect();
+        let joined = |x: &[Vec<f64>]| {
+            let row = |row: usize| x.iter().zip(&widths).flat_map(move |(part, w)| part[row * w..][..*w].to_vec());
+            (0..rows).flat_map(row).collect::<Vec<_>>()
+        };
+        let parts = |x: &[Flat<Cpu>], gradient| {
+            x.iter().zip(&widths).map(|(x, &width)| (x.clone(), width, gradient)).collect::<Vec<_>>()
+        };
+        check(many.clone(), &|x, gradient, tape| {
+            let parts = parts(x, gradient);
+            let parts: Vec<_> = parts.iter().map(|(x, width, gradient)| (x, *width, *gradient)).collect();
+            arithmetic::cpu::concatenate(&parts, rows, tape)
+        }, &joined)?;
+        check(many, &|x, gradient, tape| {
+            let parts = parts(x, gradient);
+            let parts: Vec<_> = parts.iter().map(|(x, width, gradient)| (x, *width, *gradient)).collect();
+            composed::concatenate(&parts, rows, tape)
+        }, &joined)?;
+    }
+
+    #[test]
+    fn dropouts(length in 1usize..50, probability in 0.0f32..0.9, seed in 0u64..1000) {
+        let position = DropoutPosition { seed, step: 3, layer: 1 };
+        let ones = dropout::cpu::dropout(&tensor(vec![1.0; length]), probability, position, Gradient::None, &mut None).unwrap();
+        let mask: Vec<f64> = values(&ones).iter().map(|&v| f64::from(v)).collect();
+        let naive = |x: &[Vec<f64>]| x[0].iter().zip(&mask).map(|(x, mask)| x * mask).collect::<Vec<_>>();
+        let data = vec![numbers(length, seed)];
+        check(data.clone(), &|x, gradient, tape| dropout::cpu::dropout(&x[0], probability, position, gradient, tape), &naive)?;
+        check(data, &|x, gradient, tape| composed::dropout(&x[0], probability, position, gradient, tape), &naive)?;
+    }
+
+    #[test]
+    fn cross_entropies(batch in 1usize..5, classes in 1usize..7, seed in 0u64..1000) {
+        let logits = numbers(batch * classes, seed);
+        let targets: Vec<f32> = numbers(batch * classes, seed + 1).iter().map(|v| v.abs()).collect();
+        let run = |composed: bool| {
+            let (logits, mut tape) = (tensor(logits.clone()), Some(Default::default()));
+            let loss = if composed {
+                composed::cross_entropy(&logits, &targets, batch, &mut tape)
+            } else {
+                cross_entropy::cpu::cross_entropy(&logits, &targets, batch, &mut tape)
+            };
+            let loss = loss.unwrap();
+            let value = loss.as_vec()[0];
+            (value, loss.put_tape(tape.unwrap()).backward().get(&logits).as_vec())
+        };
+        let naive = |logits: &[f64]| naive::cross_entropy(logits, &targets, batch);
+        let doubles: Vec<f64> = logits.iter().map(|&v| f64::from(v)).collect();
+        for (loss, gradient) in [run(false), run(true)] {
+            prop_assert!((f64::from(loss) - naive(&doubles)).abs() < 1e-5 * (1.0 + naive(&doubles)));
+            for place in 0..doubles.len() {
+                let at = |distance: f64| {
+                    let mut moved = doubles.clone();
+                    moved[place] += distance;
+                    naive(&moved)
+                };
+                let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+                prop_assert!((f64::from(gradient[place]) - numeric).abs() < 1e-5, "{place}: {} {numeric}", gradient[place]);
+            }
+        }
+    }
+}
+
+/// Shapes that are split into several blocks, ranges and channels: values against the loop, gradients against the composed
+/// op, which was held to finite differences above.
+#[test]
+fn large_convolutions() {
+    for (input, window, batch, channels) in [
+        (Shape::new(17, 13, 40), Window { kernel: (1, 7), stride: (1, 1), padding: (0, 3) }, 3, 150),
+        (Shape::new(33, 31, 3), Window::square(7, 2, 3), 8, 16),
+        (Shape::new(8, 8, 130), Window::square(3, 2, 1), 4, 270),
+        (Shape::new(16, 16, 24), Window::square(1, 2, 0), 5, 40),
+        (Shape::new(24, 24, 8), Window::square(3, 1, 1), 6, 9),
+    ] {
+        let geometry = geometry(batch, input, window, channels);
+        let inputs = [tensor(numbers(batch * input.len(), 1)), tensor(numbers(geometry.depth() * channels, 2))];
+        let doubles: Vec<Vec<f64>> = inputs.iter().map(|x| x.as_vec().into_iter().map(f64::from).collect()).collect();
+        let expected: Vec<f32> = naive::convolution(&geometry, &doubles).into_iter().map(|v| v as f32).collect();
+        let weights = numbers(expected.len(), 3);
+        let run = |composed: bool| {
+            let (mut tape, gradients) = (Some(Default::default()), [Gradient::First; 3]);
+            let out = if composed {
+                composed::convolution(&inputs[0], &inputs[1], None, &geometry, gradients, &mut tape)
+            } else {
+                convolution::cpu::convolution(&inputs[0], &inputs[1], None, &geometry, gradients, &mut tape)
+            };
+            let out = out.unwrap();
+            (out.as_vec(), backwards(out, tape, &weights, &inputs))
+        };
+        let ((ours, gradients), (_, reference)) = (run(false), run(true));
+        assert!(distance(&ours, &expected) < 1e-5);
+        for (gradient, reference) in gradients.iter().zip(&reference) {
+            assert!(distance(gradient, reference) < 1e-5);
+        }
+    }
+}
+
+/// Relative to the size of `b`.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+    assert_eq!(a.len(), b.len());
+    (squares(&mut a.iter().zip(b).map(|(a, b)| a - b)) / squares(&mut b.iter().copied())).sqrt()
+}
+
+#[test]
+fn long_batch_norms() {
+    for options in [(true, true, true), (true, false, true), (false, true, true), (false, false, false)] {
+        check_batch_norm(700, 65, options, 5).unwrap();
+    }
+}
+
+#[test]
+fn moments_survive_a_large_mean() {
+    let data: Vec<f32> = numbers(100_000, 3).iter().map(|v| 1000.0 + v).collect();
+    let (weight, bias) = (tensor(vec![1.0]), tensor(vec![0.0]));
+    let norm = Normalisation { statistics: NormStatistics::Batch, epsilon: 0.0, relu: false };
+    let moments =
+        batch_norm::cpu::batch_norm(&tensor(data), [&weight, &bias], None, &norm, [Gradient::None; 4], &mut None);
+    let variance = moments.unwrap().1.unwrap().variance[0];
+    assert!((variance - 1.0).abs() < 0.01, "{variance}");
+}
+
+#[test]
+fn a_network_gone_astray_is_seen() {
+    let nan = tensor(vec![f32::NAN, -1.0]);
+    let out = arithmetic::cpu::relu(&nan, Gradient::None, &mut None).unwrap();
+    assert!(values(&out)[0].is_nan() && values(&out)[1] == 0.0);
+    let window = Window::square(2, 1, 0);
+    let pooling =
+        Pooling { batch: 1, input: Shape::new(2, 2, 1), output: Shape::vector(1), taking: Taking::Maximum(window) };
+    let map = tensor(vec![1.0, f32::NAN, 2.0, 3.0]);
+    assert!(values(&pooling::cpu::pool(&map, &pooling, Gradient::None, &mut None).unwrap())[0].is_nan());
+}
+
+#[test]
+fn dropout_keeps_the_mean_and_its_mask_is_its_position() {
+    let ones = tensor(vec![1.0; 100_000]);
+    let draw = |step| {
+        let position = DropoutPosition { seed: 1, step, layer: 2 };
+        dropout::cpu::dropout(&ones, 0.3, position, Gradient::None, &mut None).unwrap().as_vec()
+    };
+    let mean = draw(0).iter().sum::<f32>() / 100_000.0;
+    assert!((mean - 1.0).abs() < 0.01, "{mean}");
+    assert_eq!(draw(0), draw(0));
+    assert_ne!(draw(0), draw(1));
+}
+
+#[test]
+fn smoothed_targets_sum_to_one() {
+    let targets = soft_targets(&[1, 0], 4, 0.2);
+    assert_eq!(targets.len(), 8);
+    for (value, expected) in targets.iter().zip([0.05, 0.85, 0.05, 0.05, 0.85, 0.05, 0.05, 0.05]) {
+        assert!((value - expected).abs() < 1e-6);
+    }
+}

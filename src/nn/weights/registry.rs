@@ -1,0 +1,125 @@
+//! The registry of published weights: which network they are for, where they lie, how their file is recognised, and
+//! the preprocessing they were made with. Knows no network's structure and fetches nothing.
+
+use crate::nn::NnError;
+
+/// How pictures are brought to the resize size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interpolation {
+    /// Antialiased bilinear.
+    Bilinear,
+    /// Antialiased bicubic.
+    Bicubic,
+}
+
+impl Interpolation {
+    /// Its name in a pipeline file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Interpolation::Bilinear => "bilinear",
+            Interpolation::Bicubic => "bicubic",
+        }
+    }
+}
+
+/// One published set of weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preset {
+    /// Its full name, `resnet50/V1`.
+    pub name: &'static str,
+    /// The network it is for, also its name without a version where it is the first of that network in the list.
+    pub backbone: &'static str,
+    /// The file under `models/` of torchvision's download server.
+    pub file: &'static str,
+    /// The hexadecimal digits with which the SHA-256 of the file begins.
+    pub sha256_prefix: &'static str,
+    /// The shorter side is brought to this many pixels.
+    pub resize: u32,
+    /// The side of the square cut from the centre.
+    pub crop: u32,
+    /// How pictures are resized.
+    pub interpolation: Interpolation,
+    /// Subtracted from pixels in 0..1, by channel.
+    pub mean: [f32; 3],
+    /// Divided by afterwards.
+    pub std: [f32; 3],
+    /// Published top-1 accuracy on ImageNet's validation set, percent.
+    pub top1: f32,
+}
+
+const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// An entry in torchvision's usual preprocessing to 224 pixels.
+const fn imagenet(
+    name: &'static str,
+    backbone: &'static str,
+    file: &'static str,
+    sha256_prefix: &'static str,
+    resize: u32,
+    top1: f32,
+) -> Preset {
+    Preset {
+        name,
+        backbone,
+        file,
+        sha256_prefix,
+        resize,
+        crop: 224,
+        interpolation: Interpolation::Bilinear,
+        mean: IMAGENET_MEAN,
+        std: IMAGENET_STD,
+        top1,
+    }
+}
+
+/// Every published set, the default version of each network first: V1 makes better fixed features than V2's recipe.
+pub fn presets() -> &'static [Preset] {
+    static LIST: [Preset; 8] = [
+        imagenet("resnet18/V1", "resnet18", "resnet18-f37072fd.pth", "f37072fd", 256, 69.758),
+        imagenet("resnet34/V1", "resnet34", "resnet34-b627a593.pth", "b627a593", 256, 73.314),
+        imagenet("resnet50/V1", "resnet50", "resnet50-0676ba61.pth", "0676ba61", 256, 76.130),
+        imagenet("resnet50/V2", "resnet50", "resnet50-11ad3fa6.pth", "11ad3fa6", 232, 80.858),
+        imagenet("resnet101/V1", "resnet101", "resnet101-63fe2227.pth", "63fe2227", 256, 77.374),
+        imagenet("resnet152/V1", "resnet152", "resnet152-394f9c45.pth", "394f9c45", 256, 78.312),
+        Preset {
+            crop: 299,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            ..imagenet("inception_v3/V1", "inception_v3", "inception_v3_google-0cc3c7bd.pth", "0cc3c7bd", 342, 77.294)
+        },
+        imagenet("alexnet/V1", "alexnet", "alexnet-owt-7be5be79.pth", "7be5be79", 256, 56.522),
+    ];
+    &LIST
+}
+
+/// The preset of this name: `resnet50/V2`, or `resnet50` for the network's default.
+///
+/// # Errors
+/// For a name that isn't listed; the error lists the names, likeliest first.
+pub fn preset(name: &str) -> Result<&'static Preset, NnError> {
+    let found = presets().iter().find(|preset| preset.name == name || preset.backbone == name);
+    found.ok_or_else(|| NnError::unknown("weights", name, presets().iter().map(|preset| preset.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_carries_the_start_of_its_digest() {
+        for preset in presets() {
+            assert!(preset.file.ends_with(&format!("-{}.pth", preset.sha256_prefix)), "{}", preset.file);
+            assert_eq!(preset.name.split('/').next(), Some(preset.backbone));
+            assert!(preset.resize >= preset.crop);
+        }
+    }
+
+    #[test]
+    fn a_name_without_version_is_the_first_version() {
+        assert_eq!(preset("resnet50").unwrap().name, "resnet50/V1");
+        assert_eq!(preset("resnet50/V2").unwrap().resize, 232);
+        let message = preset("resnet50/V3").unwrap_err().to_string();
+        assert!(message.contains("no weights has the name `resnet50/V3`; there are resnet50/V"), "{message}");
+    }
+}

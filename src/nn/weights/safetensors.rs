@@ -1,0 +1,210 @@
+//! Reading and writing safetensors files: deterministic bytes out, and nothing accepted that isn't exactly in order.
+
+use super::{WeightTensor, Weights};
+use crate::nn::NnError;
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+/// Reads a file.
+///
+/// # Errors
+/// When it can't be read, or is refused by [`from_bytes`].
+pub fn read_safetensors(path: &Path) -> Result<Weights, NnError> {
+    let bytes = std::fs::read(path).map_err(|source| NnError::Io { path: path.to_owned(), source })?;
+    from_bytes(&bytes).map_err(|reason| NnError::file(path, reason))
+}
+
+/// Reads a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `f32`; batch norms' integer
+/// `num_batches_tracked` is left out, since nothing here reads it.
+///
+/// # Errors
+/// A sentence, when the bytes are cut short, when tensors overlap, leave gaps or overrun the file, or when a value is
+/// infinite or not a number.
+pub fn from_bytes(bytes: &[u8]) -> Result<Weights, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| format!("not a complete safetensors file: {error}"))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format!("unreadable header: {error}"))?;
+    let mut weights = Weights::default();
+    if let Some(metadata) = header.metadata() {
+        weights.metadata.extend(metadata.iter().map(|(name, text)| (name.clone(), text.clone())));
+    }
+    for (name, view) in file.tensors() {
+        if name.ends_with("num_batches_tracked") {
+            continue;
+        }
+        let data =
+            values(&view).ok_or_else(|| format!("{name} holds {:?}, not floating-point numbers", view.dtype()))?;
+        if let Some(index) = data.iter().position(|value| !value.is_finite()) {
+            return Err(format!("{name} holds {} at index {index}: the weights are damaged", data[index]));
+        }
+        weights.tensors.insert(name, WeightTensor { shape: view.shape().to_vec(), data });
+    }
+    Ok(weights)
+}
+
+fn values(view: &TensorView) -> Option<Vec<f32>> {
+    let bytes = view.data();
+    Some(match view.dtype() {
+        Dtype::F32 => bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
+        Dtype::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32).collect(),
+        Dtype::BF16 => {
+            bytes.as_chunks().0.iter().map(|&b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)).collect()
+        }
+        Dtype::F16 => bytes.as_chunks().0.iter().map(|&b| half(u16::from_le_bytes(b))).collect(),
+        _ => return None,
+    })
+}
+
+/// IEEE 754 half precision as single.
+fn half(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let exponent = i32::from(bits >> 10 & 31);
+    let fraction = f32::from(bits & 1023) / 1024.0;
+    sign * match exponent {
+        0 => fraction * 2f32.powi(-14),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1.0 + fraction) * 2f32.powi(exponent - 15),
+    }
+}
+
+/// The bytes of a file that holds these weights: equal weights, equal bytes.
+///
+/// # Errors
+/// A sentence, when a shape doesn't have as many values as there are, or when there is more than one metadata entry:
+/// their order in a file can't be fixed.
+pub fn to_bytes(weights: &Weights) -> Result<Vec<u8>, String> {
+    if weights.metadata.len() > 1 {
+        return Err("metadata of several entries has no fixed order: put them into one".into());
+    }
+    let bytes: Vec<Vec<u8>> =
+        weights.tensors.values().map(|tensor| tensor.data.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let mut views = Vec::with_capacity(bytes.len());
+    for ((name, tensor), bytes) in weights.tensors.iter().zip(&bytes) {
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)
+            .map_err(|error| format!("{name} has {} values, shape {:?}: {error}", tensor.data.len(), tensor.shape))?;
+        views.push((name, view));
+    }
+    let metadata: HashMap<String, String> = weights.metadata.clone().into_iter().collect();
+    ::safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata)).map_err(|error| error.to_string())
+}
+
+/// Writes a file, replacing what is there.
+///
+/// # Errors
+/// When it can't be written, or the weights are refused by [`to_bytes`].
+pub fn write_safetensors(path: &Path, weights: &Weights) -> Result<(), NnError> {
+    let bytes = to_bytes(weights).map_err(|reason| NnError::file(path, reason))?;
+    let write = || {
+        let mut file = std::fs::File::create(path)?;
+        file.write_all(&bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|source| NnError::Io { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn example() -> Weights {
+        let mut weights = Weights::default();
+        weights.metadata.insert("pipe".into(), "{\"classes\":[\"a\"]}".into());
+        let tensor = |shape: &[usize]| WeightTensor {
+            shape: shape.to_vec(),
+            data: (0..shape.iter().product::<usize>()).map(|v| v as f32 - 1.5).collect(),
+        };
+        weights.tensors.insert("fc.weight".into(), tensor(&[2, 3]));
+        weights.tensors.insert("fc.bias".into(), tensor(&[2]));
+        weights.tensors.insert("conv1.weight".into(), tensor(&[2, 1, 2, 2]));
+        weights
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_the_bytes_are_always_the_same() {
+        let bytes = to_bytes(&example()).unwrap();
+        assert_eq!(from_bytes(&bytes).unwrap(), example());
+        assert_eq!(bytes, to_bytes(&example()).unwrap());
+    }
+
+    #[test]
+    fn a_file_cut_short_anywhere_is_an_error() {
+        let bytes = to_bytes(&example()).unwrap();
+        for length in 0..bytes.len() {
+            assert!(from_bytes(&bytes[..length]).is_err(), "{length} of {} bytes were accepted", bytes.len());
+        }
+        let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+        assert!(from_bytes(&longer).is_err());
+    }
+
+    fn with_header(header: &str, data: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend(std::iter::repeat_n(0, data));
+        bytes
+    }
+
+    #[test]
+    fn offsets_that_overlap_overrun_or_leave_gaps_are_refused() {
+        let two = |a: &str, b: &str| {
+            let entry = |at: &str| format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{at}]}}"#);
+            with_header(&format!(r#"{{"a":{},"b":{}}}"#, entry(a), entry(b)), 16)
+        };
+        assert!(from_bytes(&two("0,8", "8,16")).is_ok());
+        for (a, b) in
+            [("0,8", "4,12"), ("0,8", "0,8"), ("0,8", "16,24"), ("4,12", "8,16"), ("8,0", "8,16"), ("0,4", "8,16")]
+        {
+            assert!(from_bytes(&two(a, b)).is_err(), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_and_types_that_are_not_real_are_refused() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut weights = example();
+            weights.tensors.get_mut("fc.bias").unwrap().data[1] = bad;
+            let message = from_bytes(&to_bytes(&weights).unwrap()).unwrap_err();
+            assert!(message.contains("fc.bias holds") && message.contains("index 1"), "{message}");
+        }
+        let integers = with_header(r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, 8);
+        assert!(from_bytes(&integers).unwrap_err().contains("I64"));
+        let counter = with_header(r#"{"bn1.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}"#, 8);
+        assert!(from_bytes(&counter).unwrap().tensors.is_empty());
+    }
+
+    #[test]
+    fn a_shape_without_its_values_is_not_written() {
+        let mut weights = example();
+        weights.tensors.get_mut("fc.bias").unwrap().shape = vec![3];
+        assert!(to_bytes(&weights).unwrap_err().contains("fc.bias has 2 values"));
+        let mut weights = example();
+        weights.metadata.insert("second".into(), "entry".into());
+        assert!(to_bytes(&weights).is_err());
+    }
+
+    #[test]
+    fn halves_become_singles() {
+        for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0, 0.0)]
+        {
+            assert_eq!(half(bits), value);
+        }
+        assert!(half(0x7c00).is_infinite() && half(0x7e00).is_nan());
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = from_bytes(&bytes);
+        }
+
+        #[test]
+        fn a_flipped_byte_never_panics(at in 0usize..300, bit in 0u8..8) {
+            let mut bytes = to_bytes(&example()).unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            let _ = from_bytes(&bytes);
+        }
+    }
+}
