@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+pub mod data;
 pub mod engine;
 pub mod events;
 pub mod metrics;

@@ -1,0 +1,275 @@
+//! Bytes of a picture file, of whatever kind and quality, to pixels. The format is found by looking, never by name;
+//! sizes are checked before anything is decoded; what decodes only leniently, or needed turning, is noted. Knows
+//! nothing of where the bytes came from.
+
+use super::DataError;
+use super::preprocessing::{Geometry, Preprocessing};
+use super::resize::{self, Pixels};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use std::io::Cursor;
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+/// Changes whenever the same bytes would decode to other pixels, so that records made before are made again.
+pub const VERSION: u32 = 1;
+
+/// More pixels than this aren't decoded: a few kilobytes can claim billions.
+pub const MOST_PIXELS: u64 = 100_000_000;
+/// Longest side that is decoded.
+pub const LONGEST_SIDE: u32 = 50_000;
+/// What a decoder may allocate beside the pixels.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Something that was done to a picture beyond decoding it: a bit each in [`Notes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The file breaks its format's rules (it may be cut short); what could be decoded was.
+    Lenient,
+    /// Turned or mirrored as its EXIF data says.
+    Oriented,
+    /// Was grey.
+    Grey,
+    /// Was transparent; laid on white.
+    Alpha,
+    /// Had more than 8 bits a channel.
+    Deep,
+    /// Was in CMYK colours.
+    Cmyk,
+}
+
+/// Every note, with the word for it.
+pub const NOTES: [(Note, &str); 6] = [
+    (Note::Lenient, "lenient"),
+    (Note::Oriented, "oriented"),
+    (Note::Grey, "grey"),
+    (Note::Alpha, "alpha"),
+    (Note::Deep, "deep"),
+    (Note::Cmyk, "cmyk"),
+];
+
+/// A set of [`Note`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes(pub u32);
+
+impl Notes {
+    fn add(&mut self, note: Note) {
+        self.0 |= 1 << note as u32;
+    }
+
+    /// Whether `note` is in the set.
+    pub fn has(self, note: Note) -> bool {
+        self.0 & (1 << note as u32) != 0
+    }
+
+    /// The words, separated by spaces.
+    pub fn words(self) -> String {
+        let words: Vec<&str> = NOTES.iter().filter(|(note, _)| self.has(*note)).map(|(_, word)| *word).collect();
+        words.join(" ")
+    }
+}
+
+/// A picture as it will be stored, and what it was.
+pub struct Decoded {
+    /// `resize * resize * 3` bytes, red, green, blue, row by row.
+    pub pixels: Vec<u8>,
+    /// Width of the picture, as it is looked at (turned upright).
+    pub width: u32,
+    /// Its height.
+    pub height: u32,
+    /// Its real format: "jpeg".
+    pub format: &'static str,
+    /// What was done to it.
+    pub notes: Notes,
+}
+
+/// A picture in full size.
+pub struct Full {
+    /// Its pixels, turned upright.
+    pub pixels: Pixels,
+    /// Its real format: "jpeg".
+    pub format: &'static str,
+    /// What was done to it.
+    pub notes: Notes,
+}
+
+/// One picture of the outside to the square that is stored of it. Preprocess and prediction both come through here.
+///
+/// # Errors
+/// [`DataError::Picture`] with the reason, where the bytes aren't a picture that can be read.
+pub fn load(bytes: &[u8], preprocessing: &Preprocessing) -> Result<Decoded, DataError> {
+    to_square(bytes, &preprocessing.geometry())
+}
+
+/// As [`load`], by the geometry alone.
+pub fn to_square(bytes: &[u8], geometry: &Geometry) -> Result<Decoded, DataError> {
+    let Full { pixels, format, notes } = decode(bytes)?;
+    let square = resize::to_square(&pixels, geometry)?;
+    Ok(Decoded { pixels: square, width: pixels.width, height: pixels.height, format, notes })
+}
+
+/// Decodes a picture in full size.
+pub fn decode(bytes: &[u8]) -> Result<Full, DataError> {
+    // Decoders are others' code, fed with anything: a panic in one is a picture that can't be read.
+    std::panic::catch_unwind(|| decode_inside(bytes))
+        .unwrap_or_else(|_| Err(DataError::Picture("the decoder gave up on it".into())))
+}
+
+fn decode_inside(bytes: &[u8]) -> Result<Full, DataError> {
+    if bytes.is_empty() {
+        return Err(DataError::Picture("the file is empty".into()));
+    }
+    if bytes.iter().all(|&byte| byte == 0) {
+        return Err(DataError::Picture("the file holds nothing but zeros".into()));
+    }
+    let format = image::guess_format(bytes)
+        .map_err(|_| DataError::Picture("it isn't a picture of a format that is known here".into()))?;
+    let full = match format {
+        ImageFormat::Jpeg => jpeg(bytes)?,
+        other => by_image(bytes, other)?,
+    };
+    check_size(full.pixels.width, full.pixels.height)?;
+    Ok(full)
+}
+
+fn check_size(width: u32, height: u32) -> Result<(), DataError> {
+    let reason = match (width, height) {
+        (0, _) | (_, 0) => "it has no pixels".to_owned(),
+        (w, h) if w > LONGEST_SIDE || h > LONGEST_SIDE || u64::from(w) * u64::from(h) > MOST_PIXELS => {
+            format!("it claims {w} x {h} pixels, more than are decoded ({} million)", MOST_PIXELS / 1_000_000)
+        }
+        _ => return Ok(()),
+    };
+    Err(DataError::Picture(reason))
+}
+
+/// JPEG, strictly first. `image` would read it through the same decoder, but only leniently: a file cut in half would
+/// pass for a picture.
+fn jpeg(bytes: &[u8]) -> Result<Full, DataError> {
+    jpeg_once(bytes, true).or_else(|strict| {
+        let mut full = jpeg_once(bytes, false).map_err(|_| strict)?;
+        full.notes.add(Note::Lenient);
+        Ok(full)
+    })
+}
+
+fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
+    let failed = |error: &dyn std::fmt::Debug| DataError::Picture(one_line(&format!("{error:?}")));
+    let options = DecoderOptions::default()
+        .set_strict_mode(strict)
+        .set_max_width(LONGEST_SIDE as usize)
+        .set_max_height(LONGEST_SIDE as usize);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|error| failed(&error))?;
+    let (width, height) = decoder.dimensions().ok_or_else(|| DataError::Picture("it has no size".into()))?;
+    let (width, height) = (width as u32, height as u32);
+    check_size(width, height)?;
+    let mut notes = Notes::default();
+    let (space, channels) = match decoder.input_colorspace() {
+        Some(ColorSpace::Luma | ColorSpace::LumaA) => (ColorSpace::Luma, 1),
+        _ => (ColorSpace::RGB, 3),
+    };
+    if channels == 1 {
+        notes.add(Note::Grey);
+    }
+    if matches!(decoder.input_colorspace(), Some(ColorSpace::CMYK | ColorSpace::YCCK)) {
+        notes.add(Note::Cmyk);
+    }
+    decoder.set_options(options.jpeg_set_out_colorspace(space));
+    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let decoded = decoder.decode().map_err(|error| failed(&error))?;
+    if decoded.len() != width as usize * height as usize * channels {
+        return Err(DataError::Picture("it decodes to another size than it says".into()));
+    }
+    let pixels = Pixels { bytes: decoded, width, height, channels };
+    let pixels = match orientation {
+        None | Some(Orientation::NoTransforms) => pixels,
+        Some(orientation) => {
+            notes.add(Note::Oriented);
+            oriented(pixels, orientation)?
+        }
+    };
+    Ok(Full { pixels, format: "jpeg", notes })
+}
+
+fn oriented(pixels: Pixels, orientation: Orientation) -> Result<Pixels, DataError> {
+    let Pixels { bytes, width, height, channels } = pixels;
+    let mut picture = if channels == 1 {
+        image::GrayImage::from_raw(width, height, bytes).map(DynamicImage::ImageLuma8)
+    } else {
+        image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::ImageRgb8)
+    }
+    .ok_or_else(|| DataError::Picture("it decodes to another size than it says".into()))?;
+    picture.apply_orientation(orientation);
+    let (width, height) = (picture.width(), picture.height());
+    Ok(Pixels { bytes: picture.into_bytes(), width, height, channels })
+}
+
+/// Everything but JPEG, through `image`.
+fn by_image(bytes: &[u8], format: ImageFormat) -> Result<Full, DataError> {
+    let failed = |error: image::ImageError| DataError::Picture(one_line(&error.to_string()));
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.no_limits();
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(LONGEST_SIDE);
+    limits.max_image_height = Some(LONGEST_SIDE);
+    limits.max_alloc = Some(MOST_BYTES);
+    decoder.set_limits(limits).map_err(failed)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let mut notes = Notes::default();
+    if orientation != Orientation::NoTransforms {
+        picture.apply_orientation(orientation);
+        notes.add(Note::Oriented);
+    }
+    let name = format.extensions_str().first().copied().unwrap_or("unknown");
+    Ok(Full { pixels: flat(picture, &mut notes), format: name, notes })
+}
+
+/// To 8 bits, grey or colour, without transparency.
+fn flat(picture: DynamicImage, notes: &mut Notes) -> Pixels {
+    let colour = picture.color();
+    if colour.bytes_per_pixel() > colour.channel_count() {
+        notes.add(Note::Deep);
+    }
+    if !colour.has_color() {
+        notes.add(Note::Grey);
+    }
+    let (width, height) = (picture.width(), picture.height());
+    if colour.has_alpha() {
+        let picture = picture.into_rgba8();
+        if picture.pixels().any(|pixel| pixel.0[3] != 255) {
+            notes.add(Note::Alpha);
+        }
+        let bytes = picture.pixels().flat_map(|pixel| on_white(pixel.0)).collect();
+        return Pixels { bytes, width, height, channels: 3 };
+    }
+    if colour.has_color() {
+        Pixels { bytes: picture.into_rgb8().into_raw(), width, height, channels: 3 }
+    } else {
+        Pixels { bytes: picture.into_luma8().into_raw(), width, height, channels: 1 }
+    }
+}
+
+/// A transparent pixel in front of white, rounded to nearest.
+fn on_white([red, green, blue, alpha]: [u8; 4]) -> [u8; 3] {
+    let alpha = u32::from(alpha);
+    [red, green, blue].map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+}
+
+/// A decoder's words in one line of bounded length, for tables.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(200).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+#[cfg(test)]
+mod tests;

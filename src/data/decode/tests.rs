@@ -1,0 +1,154 @@
+//! What public data sets hold, one test each.
+
+use super::*;
+use crate::data::preprocessing::{Fit, Interpolation};
+use image::{GrayAlphaImage, ImageBuffer, Luma, LumaA, Rgba, RgbaImage};
+use proptest::prelude::*;
+
+fn reason(bytes: &[u8]) -> String {
+    match decode(bytes) {
+        Err(DataError::Picture(reason)) => reason,
+        Err(other) => panic!("{other}"),
+        Ok(full) => panic!("decoded to {} x {}", full.pixels.width, full.pixels.height),
+    }
+}
+
+fn at(full: &Full, x: u32, y: u32) -> u8 {
+    full.pixels.bytes[(y * full.pixels.width + x) as usize * full.pixels.channels]
+}
+
+#[test]
+fn nothing_zeros_and_strangers_are_refused_with_a_reason() {
+    assert_eq!(reason(b""), "the file is empty");
+    assert_eq!(reason(&[0; 4096]), "the file holds nothing but zeros");
+    assert!(reason(b"<html>404</html>").contains("isn't a picture of a format"));
+    assert!(!reason(&samples::jpeg(16, 16)[..20]).is_empty());
+}
+
+#[test]
+fn a_jpeg_cut_in_half_is_decoded_and_noted() {
+    let whole = samples::jpeg(64, 64);
+    assert_eq!(decode(&whole).unwrap().notes, Notes::default());
+    let cut = decode(&whole[..whole.len() * 2 / 3]).unwrap();
+    assert_eq!(cut.notes.words(), "lenient");
+    assert_eq!((cut.pixels.width, cut.pixels.height), (64, 64));
+}
+
+#[test]
+fn the_format_is_found_by_looking() {
+    let picture = image::DynamicImage::from(samples::halves(20, 10));
+    for (format, name) in
+        [(ImageFormat::Png, "png"), (ImageFormat::Gif, "gif"), (ImageFormat::Bmp, "bmp"), (ImageFormat::Tiff, "tiff")]
+    {
+        let full = decode(&samples::file(&picture.to_rgb8().into(), format)).unwrap();
+        assert_eq!((full.format, full.pixels.width, full.pixels.height), (name, 20, 10));
+    }
+}
+
+#[test]
+fn exif_turns_a_picture_upright() {
+    // Upright, the left half is dark. Turned by a quarter clockwise (6), the top is; by half (3), the right is.
+    let dark = |orientation: u8, x: u32, y: u32| {
+        let full = decode(&samples::turned_jpeg(40, 40, orientation)).unwrap();
+        (at(&full, x, y) < 115, full.notes.words())
+    };
+    assert_eq!(dark(1, 5, 20), (true, String::new()));
+    assert_eq!(dark(3, 35, 20), (true, "oriented".into()));
+    assert_eq!(dark(6, 20, 5), (true, "oriented".into()));
+    assert_eq!(dark(8, 20, 35), (true, "oriented".into()));
+    let full = decode(&samples::turned_jpeg(40, 20, 6)).unwrap();
+    assert_eq!((full.pixels.width, full.pixels.height), (20, 40));
+}
+
+#[test]
+fn transparent_pixels_lie_on_white() {
+    let half = RgbaImage::from_pixel(4, 4, Rgba([255, 0, 0, 128]));
+    let full = decode(&samples::file(&half.into(), ImageFormat::Png)).unwrap();
+    assert_eq!((&full.pixels.bytes[..3], full.notes.words().as_str()), (&[255, 127, 127][..], "alpha"));
+    let opaque = RgbaImage::from_pixel(4, 4, Rgba([9, 8, 7, 255]));
+    let full = decode(&samples::file(&opaque.into(), ImageFormat::Png)).unwrap();
+    assert_eq!((&full.pixels.bytes[..3], full.notes.words().as_str()), (&[9, 8, 7][..], ""));
+    let grey = GrayAlphaImage::from_pixel(4, 4, LumaA([0, 0]));
+    assert_eq!(decode(&samples::file(&grey.into(), ImageFormat::Png)).unwrap().pixels.bytes[0], 255);
+}
+
+#[test]
+fn sixteen_bits_become_eight() {
+    let deep = ImageBuffer::from_pixel(4, 4, Luma([0x8000u16]));
+    let full = decode(&samples::file(&deep.into(), ImageFormat::Png)).unwrap();
+    assert_eq!((full.pixels.bytes[0], full.notes.words().as_str()), (128, "grey deep"));
+}
+
+/// A 16 x 16 CMYK JPEG of one colour, (200, 40, 10, 30), and the red, green and blue that Pillow 12 makes of it:
+/// `Image.new("CMYK", (16, 16), (200, 40, 10, 30)).save(f, quality=90)`; `Image.open(f).convert("RGB")`.
+#[test]
+fn cmyk_is_what_pillow_makes_of_it() {
+    let full = decode(include_bytes!("cmyk.jpg")).unwrap();
+    assert_eq!((&full.pixels.bytes[..3], full.notes.words().as_str()), (&[49, 190, 216][..], "cmyk"));
+}
+
+#[test]
+fn a_few_bytes_that_claim_billions_of_pixels_are_refused_before_decoding() {
+    let mut png = samples::png(1, 1, [0; 3]);
+    png[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
+    let checksum = crc32(&png[12..29]);
+    png[29..33].copy_from_slice(&checksum.to_be_bytes());
+    assert!(reason(&png).contains("65535 x 65535"), "{}", reason(&png));
+    let mut jpeg = samples::jpeg(16, 16);
+    let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0x9c, 0x40, 0x9c, 0x40]);
+    assert!(reason(&jpeg).contains("40000 x 40000"), "{}", reason(&jpeg));
+}
+
+/// The checksum of a PNG's chunk.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    })
+}
+
+fn preprocessing(resize: u32, fit: Fit) -> Preprocessing {
+    let interpolation = Interpolation::Bilinear;
+    Preprocessing { resize, crop: resize, fit, interpolation, mean: [0.5, 0.25, 1.0], std: [1.0; 3] }
+}
+
+#[test]
+fn every_fit_fills_the_square() {
+    let bytes = samples::png(60, 20, [200, 100, 50]);
+    for fit in [Fit::Crop, Fit::Stretch, Fit::Pad] {
+        let decoded = load(&bytes, &preprocessing(30, fit)).unwrap();
+        assert_eq!((decoded.pixels.len(), decoded.width, decoded.height), (30 * 30 * 3, 60, 20));
+        let corner = if fit == Fit::Pad { [128, 64, 255] } else { [200, 100, 50] };
+        assert_eq!(decoded.pixels[..3], corner);
+        assert_eq!(decoded.pixels[(15 * 30 + 15) * 3..][..3], [200, 100, 50]);
+    }
+}
+
+#[test]
+fn grey_and_colour_are_resized_alike() {
+    let grey = image::DynamicImage::from(samples::halves(50, 33));
+    let one = load(&samples::file(&grey, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
+    let colour = grey.to_rgb8().into();
+    let three = load(&samples::file(&colour, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
+    assert_eq!(one.pixels, three.pixels);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn spoilt_files_never_panic(
+        which in 0usize..4, cut in any::<proptest::sample::Index>(), at in any::<proptest::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let picture = image::DynamicImage::from(samples::halves(24, 24));
+        let mut bytes = match which {
+            0 => samples::jpeg(24, 24),
+            1 => samples::file(&picture, ImageFormat::Png),
+            2 => samples::file(&picture, ImageFormat::Tiff),
+            _ => samples::file(&picture.to_rgb8().into(), ImageFormat::Gif),
+        };
+        let place = at.index(bytes.len());
+        bytes[place] = byte;
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        let _ = load(&bytes, &preprocessing(8, Fit::Crop));
+    }
+}

@@ -1,0 +1,344 @@
+//! What a set of pictures is like: classes, sizes, formats, what can't be read, what is there twice, mean colours. Looked
+//! at in parallel, summed up in the order of the paths, so that the same pictures give the same bytes. Knows nothing of
+//! splits, plots or files.
+
+use super::DataError;
+use super::decode::{self, NOTES, Notes};
+use super::labels::Labels;
+use super::pictures::{Picture, Pictures};
+use super::resize::Pixels;
+use crate::events::{Cancel, Task};
+use crate::store::Digest;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many examples of something are kept.
+const EXAMPLES: usize = 100;
+/// About how many bins a histogram has.
+const BINS: f64 = 20.0;
+
+/// What a set of pictures is like: `explore.json`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Exploration {
+    /// Pictures in all, those that can't be read included.
+    pub pictures: u64,
+    /// Their lengths together.
+    pub bytes: u64,
+    /// The classes, in order.
+    pub classes: Vec<ClassCount>,
+    /// Pictures without a label.
+    pub unlabelled: u64,
+    /// Pictures of the largest class over those of the smallest; absent where there are no labels.
+    pub imbalance: Option<f64>,
+    /// Shorter sides, in pixels.
+    pub shorter_side: Vec<Bin>,
+    /// Width over height.
+    pub aspect_ratio: Vec<Bin>,
+    /// Real formats, whatever files are called, most frequent first.
+    pub formats: Vec<FormatCount>,
+    /// What was remarkable in decoding: "grey", "oriented", "lenient" (damaged), ….
+    pub notes: BTreeMap<String, u64>,
+    /// What can't be read.
+    pub rejected: Rejected,
+    /// What is there more than once.
+    pub duplicates: Duplicates,
+    /// Mean of red, green, blue in 0..1, each picture counting the same.
+    pub mean: [f64; 3],
+    /// Their standard deviation over all pixels, each picture counting the same.
+    pub std: [f64; 3],
+}
+
+/// Pictures of a class.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ClassCount {
+    /// Its name.
+    pub class: String,
+    /// Its pictures.
+    pub count: u64,
+}
+
+/// Pictures of a format.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct FormatCount {
+    /// Its name: "jpeg".
+    pub format: String,
+    /// Its pictures.
+    pub count: u64,
+}
+
+/// One bar of a histogram.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Bin {
+    /// From here, included.
+    pub low: f64,
+    /// To here, not included.
+    pub high: f64,
+    /// How many.
+    pub count: u64,
+}
+
+/// What can't be read.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+pub struct Rejected {
+    /// How many pictures.
+    pub count: u64,
+    /// The first of them.
+    pub examples: Vec<RejectedExample>,
+}
+
+/// A picture that can't be read.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct RejectedExample {
+    /// Its path.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is there more than once.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+pub struct Duplicates {
+    /// Pictures that equal an earlier one, byte by byte.
+    pub count: u64,
+    /// Those of them whose label is another.
+    pub contradictory: u64,
+    /// The first groups of equal pictures.
+    pub examples: Vec<Vec<String>>,
+}
+
+/// What one picture is like.
+struct Fact {
+    width: u32,
+    height: u32,
+    format: &'static str,
+    notes: Notes,
+    mean: [f64; 3],
+    square: [f64; 3],
+}
+
+/// Looks at every picture.
+///
+/// # Errors
+/// Where a picture can't be opened or isn't the one that was listed; one that can't be decoded is counted.
+pub fn explore(pictures: &Pictures, labels: &Labels, task: &Task, cancel: &Cancel) -> Result<Exploration, DataError> {
+    let groups = groups(pictures.list());
+    let first: Vec<(&Digest, &Picture)> =
+        groups.iter().filter_map(|(digest, members)| Some((digest, pictures.list().get(*members.first()?)?))).collect();
+    let look = |(digest, picture): &(&Digest, &Picture)| {
+        if cancel.is_cancelled() {
+            return Err(DataError::Cancelled);
+        }
+        let fact = match decode::decode(&pictures.read(picture)?) {
+            Ok(full) => Ok(fact(&full)),
+            Err(DataError::Picture(reason)) => Err(reason),
+            Err(other) => return Err(other),
+        };
+        task.advance(1);
+        Ok((**digest, fact))
+    };
+    let looked: Result<BTreeMap<Digest, Result<Fact, String>>, DataError> = first.par_iter().map(look).collect();
+    let mut exploration = sum_up(pictures.list(), &looked?);
+    count_classes(&mut exploration, labels);
+    exploration.duplicates = duplicates(pictures.list(), labels, &groups);
+    Ok(exploration)
+}
+
+/// Indices of equal pictures, by their digest.
+fn groups(list: &[Picture]) -> BTreeMap<Digest, Vec<usize>> {
+    let mut groups: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+    for (index, picture) in list.iter().enumerate() {
+        groups.entry(picture.digest).or_default().push(index);
+    }
+    groups
+}
+
+fn fact(full: &decode::Full) -> Fact {
+    let Pixels { bytes, width, height, channels } = &full.pixels;
+    // Whole numbers: exact, in any order.
+    let (mut sums, mut squares) = ([0u64; 3], [0u64; 3]);
+    for pixel in bytes.chunks_exact(*channels) {
+        for (channel, &value) in pixel.iter().enumerate().take(3) {
+            sums[channel] += u64::from(value);
+            squares[channel] += u64::from(value) * u64::from(value);
+        }
+    }
+    if *channels == 1 {
+        (sums, squares) = ([sums[0]; 3], [squares[0]; 3]);
+    }
+    let count = f64::from(*width) * f64::from(*height);
+    let (mean, square) = (sums.map(|sum| sum as f64 / count / 255.0), squares.map(|sum| sum as f64 / count / 65_025.0));
+    Fact { width: *width, height: *height, format: full.format, notes: full.notes, mean, square }
+}
+
+/// Sums facts up in the order of the paths.
+fn sum_up(list: &[Picture], looked: &BTreeMap<Digest, Result<Fact, String>>) -> Exploration {
+    let mut rejected = Rejected::default();
+    let (mut formats, mut notes) = (BTreeMap::<&str, u64>::new(), BTreeMap::new());
+    let (mut sides, mut ratios) = (Vec::new(), Vec::new());
+    let (mut mean, mut square) = ([0.0; 3], [0.0; 3]);
+    for picture in list {
+        match looked.get(&picture.digest) {
+            Some(Ok(fact)) => {
+                *formats.entry(fact.format).or_default() += 1;
+                for (_, word) in NOTES.iter().filter(|(note, _)| fact.notes.has(*note)) {
+                    *notes.entry((*word).to_owned()).or_default() += 1;
+                }
+                sides.push(f64::from(fact.width.min(fact.height)));
+                ratios.push(f64::from(fact.width) / f64::from(fact.height));
+                for channel in 0..3 {
+                    mean[channel] += fact.mean[channel];
+                    square[channel] += fact.square[channel];
+                }
+            }
+            Some(Err(reason)) => {
+                rejected.count += 1;
+                if rejected.examples.len() < EXAMPLES {
+                    rejected.examples.push(RejectedExample { path: picture.path.clone(), reason: reason.clone() });
+                }
+            }
+            None => {}
+        }
+    }
+    let count = sides.len().max(1) as f64;
+    let mean = mean.map(|sum| sum / count);
+    let std = std::array::from_fn(|channel| (square[channel] / count - mean[channel] * mean[channel]).max(0.0).sqrt());
+    let mut formats: Vec<FormatCount> =
+        formats.into_iter().map(|(format, count)| FormatCount { format: format.to_owned(), count }).collect();
+    formats.sort_by_key(|one| std::cmp::Reverse(one.count));
+    Exploration {
+        pictures: list.len() as u64,
+        bytes: list.iter().map(|picture| picture.length).sum(),
+        classes: Vec::new(),
+        unlabelled: 0,
+        imbalance: None,
+        shorter_side: bins(&sides, 1.0),
+        aspect_ratio: bins(&ratios, 0.01),
+        formats,
+        notes,
+        rejected,
+        duplicates: Duplicates::default(),
+        mean,
+        std,
+    }
+}
+
+fn count_classes(exploration: &mut Exploration, labels: &Labels) {
+    let mut counts = vec![0u64; labels.classes.len()];
+    for class in &labels.of {
+        match class.and_then(|class| counts.get_mut(class as usize)) {
+            Some(count) => *count += 1,
+            None => exploration.unlabelled += 1,
+        }
+    }
+    if let (Some(&most), Some(&least)) = (counts.iter().max(), counts.iter().min()) {
+        exploration.imbalance = Some(most as f64 / least.max(1) as f64);
+    }
+    let named = labels.classes.iter().cloned().zip(counts);
+    exploration.classes = named.map(|(class, count)| ClassCount { class, count }).collect();
+}
+
+fn duplicates(list: &[Picture], labels: &Labels, groups: &BTreeMap<Digest, Vec<usize>>) -> Duplicates {
+    let mut duplicates = Duplicates::default();
+    for members in groups.values().filter(|members| members.len() > 1) {
+        duplicates.count += members.len() as u64 - 1;
+        let class = |index: &usize| labels.of.get(*index).copied().flatten();
+        let first = members.iter().find_map(class);
+        let others: BTreeSet<usize> =
+            members.iter().filter(|index| class(index).is_some_and(|class| Some(class) != first)).copied().collect();
+        duplicates.contradictory += others.len() as u64;
+        duplicates.examples.push(members.iter().filter_map(|&at| Some(list.get(at)?.path.clone())).collect());
+    }
+    duplicates.examples.sort();
+    duplicates.examples.truncate(EXAMPLES);
+    duplicates
+}
+
+/// A histogram in steps of 1, 2 or 5 times a power of ten, no finer than `least`. The longest hundredth at either end is
+/// gathered in the outermost bins, so that one odd picture doesn't flatten the rest.
+fn bins(values: &[f64], least: f64) -> Vec<Bin> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |share: f64| sorted.get((share * sorted.len().saturating_sub(1) as f64).round() as usize).copied();
+    let (Some(low), Some(high)) = (at(0.01), at(0.99)) else { return Vec::new() };
+    let rough = ((high - low) / BINS).max(least);
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough * 0.999);
+    let step = step.unwrap_or(power * 10.0);
+    let first = (low / step + 1e-9).floor();
+    let count = ((high / step + 1e-9).floor() - first) as usize + 1;
+    // Edges as decimals: 0.3, not 0.30000000000000004.
+    let edge = |index: usize| ((first + index as f64) * step * 1e6).round() / 1e6;
+    let mut bins: Vec<Bin> = (0..count).map(|at| Bin { low: edge(at), high: edge(at + 1), count: 0 }).collect();
+    for value in &sorted {
+        let index = ((value / step + 1e-9).floor() - first).max(0.0) as usize;
+        if let Some(bin) = bins.get_mut(index.min(count - 1)) {
+            bin.count += 1;
+        }
+    }
+    bins
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::decode::samples;
+    use crate::data::pictures::{FOLDER, LISTING, listing, open};
+    use crate::events::Teller;
+    use crate::store::digest_bytes;
+    use proptest::prelude::*;
+
+    fn explored(files: &[(&str, Vec<u8>, Option<u32>)], classes: &[&str]) -> Exploration {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        let mut list = Vec::new();
+        for (path, bytes, _) in files {
+            std::fs::write(folder.path().join(FOLDER).join(path), bytes).unwrap();
+            let (length, digest) = (bytes.len() as u64, digest_bytes(bytes));
+            list.push(Picture { path: (*path).into(), length, digest });
+        }
+        std::fs::write(folder.path().join(LISTING), listing(list)).unwrap();
+        let labels = Labels {
+            classes: classes.iter().map(|class| (*class).to_owned()).collect(),
+            of: files.iter().map(|(_, _, class)| *class).collect(),
+            unused_names: Vec::new(),
+        };
+        let task = Teller::silent().task("look", None, "pictures");
+        explore(&open(folder.path(), None).unwrap(), &labels, &task, &Cancel::new()).unwrap()
+    }
+
+    #[test]
+    fn counts_are_those_of_the_pictures() {
+        let red = samples::png(40, 20, [255, 0, 0]);
+        let found = explored(
+            &[
+                ("a.png", red.clone(), Some(0)),
+                ("b.jpg", red.clone(), Some(1)),
+                ("c.png", samples::png(30, 60, [0, 255, 0]), Some(1)),
+                ("d.png", b"not a picture".to_vec(), Some(1)),
+                ("e.jpg", samples::jpeg(20, 20), None),
+            ],
+            &["hat", "shoe"],
+        );
+        assert_eq!((found.pictures, found.unlabelled, found.imbalance), (5, 1, Some(3.0)));
+        assert_eq!(found.classes[1], ClassCount { class: "shoe".into(), count: 3 });
+        assert_eq!(found.formats[0], FormatCount { format: "png".into(), count: 3 });
+        assert_eq!(found.rejected.examples[0].path, "d.png");
+        let twice = vec![vec!["a.png".to_owned(), "b.jpg".to_owned()]];
+        assert_eq!(found.duplicates, Duplicates { count: 1, contradictory: 1, examples: twice });
+        assert_eq!(found.shorter_side.iter().map(|bin| bin.count).sum::<u64>(), 4);
+        let plain =
+            explored(&[("a.png", red, Some(0)), ("c.png", samples::png(9, 9, [0, 0, 255]), Some(1))], &["a", "b"]);
+        assert_eq!((plain.mean, plain.std), ([0.5, 0.0, 0.5], [0.5, 0.0, 0.5]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_is_in_a_bin(values in proptest::collection::vec(0.001f64..5000.0, 0..200), fine in any::<bool>()) {
+            let bins = bins(&values, if fine { 0.01 } else { 1.0 });
+            prop_assert_eq!(bins.iter().map(|bin| bin.count).sum::<u64>(), values.len() as u64);
+            prop_assert!(bins.len() <= 30);
+            prop_assert!(bins.windows(2).all(|pair| pair[0].high == pair[1].low && pair[0].low < pair[0].high));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Pictures: where they come from, what they are called, which split they belong to, how they are decoded, stored and
+//! streamed to training. Knows artifacts by their folders and files by their digests; knows nothing of pipeline files,
+//! stages or networks.
+
+pub mod augment;
+pub mod decode;
+mod error;
+pub mod explore;
+pub mod labels;
+pub mod loader;
+pub mod pictures;
+mod preprocessing;
+mod resize;
+pub mod source;
+pub mod split;
+pub mod synthetic;
+mod table;
+pub mod tensor_cache;
+
+pub use augment::{Augment, RandomCrop};
+pub use error::DataError;
+pub use loader::{Batch, Loader, LoaderOptions};
+pub use preprocessing::{Fit, Geometry, InputInfo, Interpolation, Preprocessing};
+pub use tensor_cache::{Sample, Split, TensorCache};

@@ -1,0 +1,199 @@
+//! What is done to a picture before a network sees it, as numbers, and the arithmetic of sizes and offsets that
+//! follows: torchvision's `Resize` and `CenterCrop`, taken apart into what is stored and what is cropped at load.
+//! Knows no pixels.
+
+use serde::{Deserialize, Serialize};
+
+/// How a picture that isn't square becomes one.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// The shorter side is brought to size, the middle kept.
+    #[default]
+    Crop,
+    /// The longer side is brought to size, the rest filled with the mean colour.
+    Pad,
+    /// Both sides are brought to size.
+    Stretch,
+}
+
+/// The filter of a resize. Both widen with the scale when a picture shrinks, as PIL's do.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpolation {
+    /// A triangle of one source pixel on each side.
+    #[default]
+    Bilinear,
+    /// Catmull and Rom's cubic (a = -0.5), two source pixels on each side.
+    Bicubic,
+}
+
+/// From a decoded picture to a network's input.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Preprocessing {
+    /// Side of the stored square, in pixels.
+    pub resize: u32,
+    /// Side of the network's input, in pixels; at most `resize`.
+    pub crop: u32,
+    /// How a picture that isn't square becomes one.
+    pub fit: Fit,
+    /// The filter of the resize.
+    pub interpolation: Interpolation,
+    /// Subtracted from each channel (red, green, blue), of pixels in 0..1.
+    pub mean: [f32; 3],
+    /// What each channel is then divided by.
+    pub std: [f32; 3],
+}
+
+/// `input.json`: what a tensor cache holds, and what its classes are called.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct InputInfo {
+    /// How its records were made and are to be read.
+    pub preprocessing: Preprocessing,
+    /// Names of the classes; a class is its index here.
+    pub classes: Vec<String>,
+}
+
+/// The part of [`Preprocessing`] that stored bytes depend on.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct Geometry {
+    /// Side of the stored square.
+    pub size: u32,
+    /// Side of the centre that the stored square must contain at torchvision's place.
+    pub crop: u32,
+    /// How a picture that isn't square becomes one.
+    pub fit: Fit,
+    /// The filter.
+    pub interpolation: Interpolation,
+    /// What fills the rest, for [`Fit::Pad`].
+    pub padding: [u8; 3],
+}
+
+/// Where a picture of some size goes: the part of the source (in source pixels, may be fractional) and where in the
+/// stored square it lands.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Placement {
+    /// Left edge, top edge, width and height of what is taken from the source.
+    pub source: [f64; 4],
+    /// Left edge, top edge, width and height of where it goes; all of the square but for [`Fit::Pad`].
+    pub target: [u32; 4],
+}
+
+impl Preprocessing {
+    /// Offset of the centre crop in the stored square: torchvision's, rounded half to even.
+    pub fn crop_offset(&self) -> u32 {
+        centre_offset(self.resize, self.crop)
+    }
+
+    /// What stored bytes depend on.
+    pub fn geometry(&self) -> Geometry {
+        let padding = match self.fit {
+            Fit::Pad => self.mean.map(|mean| (mean * 255.0).round().clamp(0.0, 255.0) as u8),
+            Fit::Crop | Fit::Stretch => [0; 3],
+        };
+        Geometry { size: self.resize, crop: self.crop, fit: self.fit, interpolation: self.interpolation, padding }
+    }
+}
+
+/// `round((side - crop) / 2)`, half to even, as Python rounds; 0 where the crop is no smaller.
+pub fn centre_offset(side: u32, crop: u32) -> u32 {
+    (f64::from(side.saturating_sub(crop)) / 2.0).round_ties_even() as u32
+}
+
+/// The other side after one of length `from` was brought to `to`: `int(to * other / from)`, as torchvision has it.
+/// At least 1.
+fn scaled(other: u32, from: u32, to: u32) -> u32 {
+    let exact = u64::from(to) * u64::from(other) / u64::from(from.max(1));
+    exact.clamp(1, u64::from(u32::MAX)) as u32
+}
+
+impl Geometry {
+    /// Where a picture of `width` x `height` pixels (both at least 1) goes.
+    ///
+    /// For [`Fit::Crop`] the shorter side becomes `size`, the longer one L = `int(size * long / short)`, and the stored
+    /// square begins at `round((L - crop) / 2) - round((size - crop) / 2)` of L, so that a crop at
+    /// [`Preprocessing::crop_offset`] lands where torchvision's `CenterCrop` of the whole resized picture does. Both are
+    /// one resize from a fractional box of the source, since output pixel i of L is centred on `(i + 0.5) * long / L`.
+    pub fn place(&self, width: u32, height: u32) -> Placement {
+        let whole = [0.0, 0.0, f64::from(width), f64::from(height)];
+        let square = [0, 0, self.size, self.size];
+        match self.fit {
+            Fit::Stretch => Placement { source: whole, target: square },
+            Fit::Pad => {
+                let long = width.max(height);
+                let inner = [width, height].map(|side| scaled(side, long, self.size));
+                let [x, y] = inner.map(|side| centre_offset(self.size, side));
+                Placement { source: whole, target: [x, y, inner[0], inner[1]] }
+            }
+            Fit::Crop => {
+                let short = width.min(height);
+                let [x, w] = self.kept(width, scaled(width, short, self.size));
+                let [y, h] = self.kept(height, scaled(height, short, self.size));
+                Placement { source: [x, y, w, h], target: square }
+            }
+        }
+    }
+
+    /// The stretch `[from, length]` of a source side that the stored square shows, when the side was brought to `scaled`.
+    fn kept(&self, side: u32, scaled: u32) -> [f64; 2] {
+        let offset = centre_offset(scaled, self.crop) - centre_offset(self.size, self.crop);
+        let pixel = f64::from(side) / f64::from(scaled);
+        let from = f64::from(offset) * pixel;
+        [from, (f64::from(self.size) * pixel).min(f64::from(side) - from)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn geometry(size: u32, crop: u32, fit: Fit) -> Geometry {
+        Geometry { size, crop, fit, interpolation: Interpolation::Bilinear, padding: [0; 3] }
+    }
+
+    /// torchvision's Resize(size) and CenterCrop(crop) along one side: resized length and offset of the crop in it.
+    fn torchvision(side: u32, short: u32, size: u32, crop: u32) -> (u32, i64) {
+        let resized = if side == short { size } else { (f64::from(size * side) / f64::from(short)) as u32 };
+        let half = f64::from(resized - crop) / 2.0;
+        let floor = half.floor();
+        let even = if half - floor == 0.5 { floor + f64::from(floor as i64 % 2 == 1) } else { half.round() };
+        (resized, even as i64)
+    }
+
+    proptest! {
+        #[test]
+        fn both_crops_together_are_torchvisions(
+            width in 1u32..3000, height in 1u32..3000, size in 1u32..400, smaller in 0u32..100,
+        ) {
+            let crop = size.saturating_sub(smaller).max(1);
+            let placement = geometry(size, crop, Fit::Crop).place(width, height);
+            let load = i64::from(centre_offset(size, crop));
+            for (axis, side) in [width, height].into_iter().enumerate() {
+                let (resized, offset) = torchvision(side, width.min(height), size, crop);
+                let pixel = f64::from(side) / f64::from(resized);
+                let stored = placement.source[axis] / pixel;
+                prop_assert!((stored - stored.round()).abs() < 1e-6);
+                prop_assert_eq!(stored.round() as i64 + load, offset);
+                prop_assert!((placement.source[axis + 2] - f64::from(size) * pixel).abs() < 1e-6);
+                prop_assert!(placement.source[axis] >= 0.0);
+                prop_assert!(placement.source[axis] + placement.source[axis + 2] <= f64::from(side));
+            }
+        }
+
+        #[test]
+        fn padding_keeps_the_whole_picture_inside(width in 1u32..5000, height in 1u32..5000, size in 1u32..400) {
+            let [x, y, w, h] = geometry(size, size, Fit::Pad).place(width, height).target;
+            prop_assert!(w >= 1 && h >= 1 && x + w <= size && y + h <= size);
+            prop_assert_eq!(w.max(h), size);
+        }
+    }
+
+    #[test]
+    fn inception_crops_where_torchvision_does() {
+        // CenterCrop(299) of a 342-pixel side begins at round(21.5) = 22, half to even.
+        assert_eq!(centre_offset(342, 299), 22);
+        assert_eq!(centre_offset(256, 224), 16);
+        assert_eq!(centre_offset(232, 224), 4);
+    }
+}

@@ -1,0 +1,121 @@
+//! Pictures that the program draws itself, so that a first run needs neither downloads nor a folder: ten kinds of
+//! garment in every cut, colour, place and light. What a picture shows doesn't follow from any pixel of it: colour,
+//! background, size, place, turn and light are drawn without looking at the kind. Each picture is a function of the seed
+//! and its index alone. Knows nothing of who learns from them.
+
+mod backdrop;
+mod canvas;
+mod garments;
+mod raster;
+mod scene;
+mod sine;
+
+pub use garments::KINDS;
+
+use super::DataError;
+use super::pictures::Picture;
+use crate::events::{Cancel, Task};
+use crate::random::Stream;
+use crate::store::digest_bytes;
+use rayon::prelude::*;
+use serde::Deserialize;
+use std::path::Path;
+
+/// A set of pictures to draw.
+#[derive(Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Garments {
+    /// Labelled pictures: `train/INDEX_KIND.jpg`.
+    pub count: u64,
+    /// Pictures without labels, after them: `test/INDEX.jpg`.
+    pub unlabelled: u64,
+    /// Which of [`KINDS`] are drawn, all equally often on average; at least one.
+    pub kinds: Vec<usize>,
+    /// Another seed, other pictures.
+    pub seed: u64,
+}
+
+impl Garments {
+    /// Pictures in all.
+    pub fn total(&self) -> u64 {
+        self.count + self.unlabelled
+    }
+
+    /// The kind that picture `index` shows: an index of [`KINDS`].
+    pub fn kind(&self, index: u64) -> usize {
+        let choice = Stream::new(self.seed, "garment-kind", &[index]).below(self.kinds.len() as u64);
+        self.kinds.get(choice as usize).copied().unwrap_or_default()
+    }
+
+    /// Picture `index` as a JPEG file.
+    pub fn picture(&self, index: u64) -> Result<Vec<u8>, DataError> {
+        scene::draw(self.kind(index), &mut Stream::new(self.seed, "garment", &[index]))
+    }
+
+    /// Its path: labelled ones carry their kind's number.
+    pub fn path(&self, index: u64) -> String {
+        if index < self.count { format!("train/{index}_{}.jpg", self.kind(index)) } else { format!("test/{index}.jpg") }
+    }
+
+    /// Draws every picture into `folder`.
+    pub fn write(&self, folder: &Path, task: &Task, cancel: &Cancel) -> Result<Vec<Picture>, DataError> {
+        for name in ["train", "test"] {
+            let inner = folder.join(name);
+            std::fs::create_dir_all(&inner).map_err(|error| DataError::io("making", &inner, error))?;
+        }
+        let one = |index: u64| {
+            if cancel.is_cancelled() {
+                return Err(DataError::Cancelled);
+            }
+            let (bytes, path) = (self.picture(index)?, self.path(index));
+            let whole = folder.join(&path);
+            std::fs::write(&whole, &bytes).map_err(|error| DataError::io("writing", &whole, error))?;
+            task.advance(1);
+            Ok(Picture { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) })
+        };
+        (0..self.total()).into_par_iter().map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Teller;
+
+    fn garments(count: u64) -> Garments {
+        Garments { count, unlabelled: 2, kinds: (0..KINDS.len()).collect(), seed: 1 }
+    }
+
+    #[test]
+    fn a_picture_follows_from_seed_and_index() {
+        let one = garments(5);
+        assert_eq!(one.picture(3).unwrap(), garments(50).picture(3).unwrap());
+        assert_ne!(one.picture(3).unwrap(), one.picture(4).unwrap());
+        assert_ne!(one.picture(3).unwrap(), Garments { seed: 2, ..one }.picture(3).unwrap());
+    }
+
+    #[test]
+    fn every_kind_is_drawn_as_a_jpeg_of_a_sane_size() {
+        for kind in 0..KINDS.len() {
+            let set = Garments { kinds: vec![kind], ..garments(4) };
+            for index in 0..4 {
+                let full = crate::data::decode::decode(&set.picture(index).unwrap()).unwrap();
+                assert_eq!((full.format, full.notes.0), ("jpeg", 0));
+                assert!((160..=240).contains(&full.pixels.width) && (160..=240).contains(&full.pixels.height));
+            }
+        }
+    }
+
+    #[test]
+    fn files_are_named_after_index_and_kind() {
+        let (folder, set) = (tempfile::tempdir().unwrap(), garments(3));
+        let task = Teller::silent().task("draw", None, "pictures");
+        let listed = set.write(folder.path(), &task, &Cancel::new()).unwrap();
+        assert_eq!(listed.len(), 5);
+        assert_eq!(listed[0].path, format!("train/0_{}.jpg", set.kind(0)));
+        assert_eq!(listed[4].path, "test/4.jpg");
+        assert!(listed.iter().all(|one| folder.path().join(&one.path).is_file()));
+        let cancel = Cancel::new();
+        cancel.cancel();
+        assert!(matches!(set.write(folder.path(), &task, &cancel), Err(DataError::Cancelled)));
+    }
+}

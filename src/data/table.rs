@@ -1,0 +1,127 @@
+//! The small text tables of our artifacts: one line that says what the table is, how many rows it has and the digest of
+//! what follows, then a row a line, fields separated by tabs. Tabs, line ends and backslashes in fields are escaped, so
+//! any name fits. A table that was cut, anywhere, or changed is refused. Knows nothing of what the rows mean.
+
+use super::DataError;
+use crate::store::Digest;
+use std::path::Path;
+
+/// The table as bytes. `name` is its kind and version: "listing 1".
+pub fn write<R, F>(name: &str, rows: R) -> Vec<u8>
+where
+    R: IntoIterator<Item = F>,
+    F: IntoIterator<Item = String>,
+{
+    let (mut body, mut count) = (String::new(), 0u64);
+    for row in rows {
+        let fields: Vec<String> = row.into_iter().map(|field| escape(&field)).collect();
+        body.push_str(&fields.join("\t"));
+        body.push('\n');
+        count += 1;
+    }
+    let mut bytes = format!("# pipe {name} rows={count} sha256={}\n", Digest::of(body.as_bytes())).into_bytes();
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
+}
+
+/// Writes the table to `path`.
+pub fn write_file<R, F>(path: &Path, name: &str, rows: R) -> Result<(), DataError>
+where
+    R: IntoIterator<Item = F>,
+    F: IntoIterator<Item = String>,
+{
+    std::fs::write(path, write(name, rows)).map_err(|error| DataError::io("writing", path, error))
+}
+
+/// Reads a table of kind `name`, and gives each row's `columns` fields to `row`.
+pub fn read_file<const COLUMNS: usize>(
+    path: &Path,
+    name: &str,
+    mut row: impl FnMut([String; COLUMNS]) -> Option<()>,
+) -> Result<(), DataError> {
+    let bytes = std::fs::read(path).map_err(|error| DataError::io("reading", path, error))?;
+    let damaged = |what: &str| DataError::damaged(path, what);
+    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it isn't text"))?;
+    let (head, body) = text.split_once('\n').ok_or_else(|| damaged("its first line is cut"))?;
+    let rest = head
+        .strip_prefix(&format!("# pipe {name} rows="))
+        .ok_or_else(|| damaged(&format!("it isn't a table of the kind `{name}`")))?;
+    let (count, digest) = rest.split_once(" sha256=").ok_or_else(|| damaged("its first line is cut"))?;
+    if Digest::of(body.as_bytes()).to_string() != digest {
+        return Err(damaged("its rows aren't those that were written"));
+    }
+    let mut rows = 0u64;
+    for line in body.lines() {
+        let fields: Vec<String> = line.split('\t').map(unescape).collect();
+        let fields: [String; COLUMNS] =
+            fields.try_into().map_err(|_| damaged("a row has the wrong number of fields"))?;
+        row(fields).ok_or_else(|| damaged(&format!("row {} has a field that can't be", rows + 1)))?;
+        rows += 1;
+    }
+    if rows.to_string() == count { Ok(()) } else { Err(damaged("it has another number of rows than it says")) }
+}
+
+fn escape(field: &str) -> String {
+    let mut text = String::with_capacity(field.len());
+    for letter in field.chars() {
+        match letter {
+            '\\' => text.push_str("\\\\"),
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+fn unescape(field: &str) -> String {
+    let mut text = String::with_capacity(field.len());
+    let mut letters = field.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => match letters.next() {
+                Some('t') => text.push('\t'),
+                Some('n') => text.push('\n'),
+                Some('r') => text.push('\r'),
+                Some(other) => text.push(other),
+                None => {}
+            },
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back(rows in proptest::collection::vec((any::<String>(), any::<String>()), 0..8)) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("t.tsv");
+            write_file(&path, "test 1", rows.iter().map(|(a, b)| [a.clone(), b.clone()])).unwrap();
+            let mut back = Vec::new();
+            read_file(&path, "test 1", |[a, b]| { back.push((a, b)); Some(()) }).unwrap();
+            prop_assert_eq!(back, rows);
+        }
+    }
+
+    #[test]
+    fn a_cut_anywhere_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.tsv");
+        let bytes = write("test 1", [["a", "1"], ["b", "2"]].map(|row| row.map(str::to_owned)));
+        for length in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            assert!(read_file::<2>(&path, "test 1", |_| Some(())).is_err(), "{length}");
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(read_file::<2>(&path, "test 1", |_| Some(())).is_ok());
+        assert!(read_file::<2>(&path, "test 2", |_| Some(())).is_err());
+        assert!(read_file::<3>(&path, "test 1", |_| Some(())).is_err());
+    }
+}

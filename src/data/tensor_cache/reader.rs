@@ -1,0 +1,175 @@
+//! Reading `records.bin`: mapped where that is possible, through plain reads where it isn't. The header and the index
+//! are checked when it is opened, each record when it is first touched. Knows nothing of samples.
+
+use super::format::{ENTRY, Entry, HEADER, Header};
+use crate::data::DataError;
+use crate::store::Digest;
+use memmap2::Mmap;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An open file of records. Shared between threads.
+pub struct Records {
+    path: PathBuf,
+    header: Header,
+    access: Access,
+    /// Whether a record's digest was looked at: a byte each, the only memory that grows with their number.
+    checked: Vec<AtomicBool>,
+}
+
+enum Access {
+    Mapped(Mmap),
+    Plain { file: Mutex<File>, index: Vec<u8> },
+}
+
+impl Records {
+    /// Opens a file of records.
+    pub fn open(path: &Path) -> Result<Records, DataError> {
+        Records::open_as(path, true)
+    }
+
+    /// As [`Records::open`]; `map` says whether mapping is tried at all.
+    pub(super) fn open_as(path: &Path, map: bool) -> Result<Records, DataError> {
+        let reading = |error| DataError::io("reading", path, error);
+        let mut file = File::open(path).map_err(reading)?;
+        let length = file.metadata().map_err(reading)?.len();
+        let mut head = [0; HEADER];
+        if length < HEADER as u64 {
+            return Err(DataError::damaged(path, format!("it has {length} bytes, less than a header")));
+        }
+        file.read_exact(&mut head).map_err(reading)?;
+        let header = Header::read(&head).map_err(|what| DataError::damaged(path, what))?;
+        let (Some(expected), Some(index)) = (header.file_bytes(), header.index_offset()) else {
+            return Err(DataError::damaged(path, "its header says what can't be"));
+        };
+        if expected != length {
+            return Err(DataError::damaged(path, format!("it has {length} bytes, its header says {expected}")));
+        }
+        // SAFETY: the file is one that was finished, renamed into place and made read-only; nothing of ours ever writes
+        // to or shortens it. Somebody else who does so to a mapped file breaks any program that maps it; pages are
+        // brought in by `populate` before they are first read, which turns a file cut by then into an error.
+        let mapped = if map { unsafe { Mmap::map(&file) }.ok() } else { None };
+        let access = match mapped {
+            Some(map) => Access::Mapped(map),
+            None => {
+                file.seek(SeekFrom::Start(index)).map_err(reading)?;
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).map_err(reading)?;
+                Access::Plain { file: Mutex::new(file), index: bytes }
+            }
+        };
+        let count = u32::try_from(header.count).map_err(|_| DataError::damaged(path, "it has too many records"))?;
+        let checked = (0..count).map(|_| AtomicBool::new(false)).collect();
+        let records = Records { path: path.to_owned(), header, access, checked };
+        records.check_index()?;
+        Ok(records)
+    }
+
+    fn check_index(&self) -> Result<(), DataError> {
+        if let Access::Mapped(map) = &self.access {
+            self.populate(map, self.index_range())?;
+        }
+        if Digest::of(self.index()) != self.header.index {
+            return Err(DataError::damaged(&self.path, "its index isn't as it was written"));
+        }
+        let sorted = (1..self.count()).all(|at| match (self.entry(at - 1), self.entry(at)) {
+            (Some(one), Some(next)) => one.source < next.source,
+            _ => false,
+        });
+        if sorted { Ok(()) } else { Err(DataError::damaged(&self.path, "its index isn't in order")) }
+    }
+
+    /// Side of the squares, in pixels.
+    pub fn size(&self) -> usize {
+        self.header.size as usize
+    }
+
+    /// Number of records.
+    pub fn count(&self) -> u32 {
+        self.checked.len() as u32
+    }
+
+    /// Fingerprint of what made the records.
+    pub fn fingerprint(&self) -> Digest {
+        self.header.fingerprint
+    }
+
+    fn index_range(&self) -> Range<usize> {
+        let start = HEADER + self.checked.len() * self.header.record_bytes() as usize;
+        start..start + self.checked.len() * ENTRY
+    }
+
+    fn index(&self) -> &[u8] {
+        match &self.access {
+            Access::Mapped(map) => map.get(self.index_range()).unwrap_or_default(),
+            Access::Plain { index, .. } => index,
+        }
+    }
+
+    /// What the index says of a record; none where there is no such record.
+    pub fn entry(&self, index: u32) -> Option<Entry> {
+        let (entries, _) = self.index().as_chunks::<ENTRY>();
+        entries.get(index as usize).map(Entry::read)
+    }
+
+    /// The record of the picture with this digest.
+    pub fn find(&self, source: &Digest) -> Option<u32> {
+        let (entries, _) = self.index().as_chunks::<ENTRY>();
+        entries.binary_search_by(|entry| entry[..32].cmp(&source.as_bytes()[..])).ok().map(|index| index as u32)
+    }
+
+    /// The bytes of a record, its digest checked at first touch.
+    pub fn record(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
+        let (Some(entry), Some(checked)) = (self.entry(index), self.checked.get(index as usize)) else {
+            return Err(DataError::damaged(&self.path, format!("there is no record {index}")));
+        };
+        let first = !checked.load(Ordering::Relaxed);
+        let length = self.header.record_bytes() as usize;
+        let start = HEADER + index as usize * length;
+        let bytes = match &self.access {
+            Access::Mapped(map) => {
+                if first {
+                    self.populate(map, start..start + length)?;
+                }
+                Cow::Borrowed(map.get(start..start + length).unwrap_or_default())
+            }
+            Access::Plain { file, .. } => Cow::Owned(self.read_plainly(file, start, length)?),
+        };
+        if first {
+            if Digest::of(&bytes) != entry.digest {
+                return Err(DataError::damaged(&self.path, format!("record {index} isn't as it was written")));
+            }
+            checked.store(true, Ordering::Relaxed);
+        }
+        Ok(bytes)
+    }
+
+    fn read_plainly(&self, file: &Mutex<File>, start: usize, length: usize) -> Result<Vec<u8>, DataError> {
+        let mut bytes = vec![0; length];
+        let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.seek(SeekFrom::Start(start as u64))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|error| DataError::io("reading", &self.path, error))?;
+        Ok(bytes)
+    }
+
+    /// Brings a range of the map into memory, so that what can't be read is an error here and not a signal later. A
+    /// kernel that doesn't know how (Linux before 5.14) is left to page as it always did.
+    fn populate(&self, map: &Mmap, range: Range<usize>) -> Result<(), DataError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        if let Err(error) = map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len())
+            && error.kind() != std::io::ErrorKind::InvalidInput
+        {
+            return Err(DataError::io("reading", &self.path, error));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! The table of samples: which picture, which record, which class, which split. Knows nothing of pixels.
+
+use crate::data::{DataError, table};
+use crate::store::Digest;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::Path;
+
+const KIND: &str = "samples 1";
+
+/// The part that a picture plays.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Learned from.
+    Train,
+    /// Looked at while learning, to choose.
+    Validation,
+    /// Scored once, at the end.
+    Test,
+    /// Has no label: predicted, never scored.
+    Unlabelled,
+}
+
+impl Split {
+    /// The splits of labelled pictures, in order.
+    pub const LABELLED: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
+
+    /// Its name: "train".
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Validation => "validation",
+            Split::Test => "test",
+            Split::Unlabelled => "unlabelled",
+        }
+    }
+
+    fn named(name: &str) -> Option<Split> {
+        [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].into_iter().find(|one| one.name() == name)
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// A picture and its label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Relative path in the set of pictures.
+    pub path: String,
+    /// Digest of the picture file.
+    pub source: Digest,
+    /// Its record. Equal pictures share one.
+    pub record: u32,
+    /// Index of its class; none where it has no label.
+    pub class: Option<u32>,
+    /// The part that it plays.
+    pub split: Split,
+    /// What was done to it beyond decoding, in words: "oriented grey". Mostly empty.
+    pub note: String,
+}
+
+/// Writes the table.
+pub fn write(path: &Path, samples: &[Sample]) -> Result<(), DataError> {
+    let rows = samples.iter().map(|sample| {
+        [
+            sample.path.clone(),
+            sample.source.to_string(),
+            sample.record.to_string(),
+            sample.class.map_or_else(|| "-".to_owned(), |class| class.to_string()),
+            sample.split.to_string(),
+            sample.note.clone(),
+        ]
+    });
+    table::write_file(path, KIND, rows)
+}
+
+/// Reads the table.
+pub fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
+    let mut samples = Vec::new();
+    table::read_file(path, KIND, |[path, source, record, class, split, note]| {
+        let class = if class == "-" { None } else { Some(class.parse().ok()?) };
+        let split = Split::named(&split).filter(|&split| class.is_some() == (split != Split::Unlabelled))?;
+        samples.push(Sample { path, source: source.parse().ok()?, record: record.parse().ok()?, class, split, note });
+        Some(())
+    })?;
+    Ok(samples)
+}

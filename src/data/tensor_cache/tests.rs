@@ -1,0 +1,240 @@
+//! The cache from pictures to batches, and every way of spoiling it.
+
+use super::samples as table;
+use super::*;
+use crate::data::decode::samples;
+use crate::data::pictures::{self, FOLDER, LISTING, Picture};
+use crate::data::{Augment, Fit, Geometry, Interpolation, Loader, LoaderOptions, Preprocessing};
+use crate::events::{Cancel, Teller};
+use crate::store::digest_bytes;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const SIZE: u32 = 8;
+
+fn preprocessing() -> Preprocessing {
+    let (fit, interpolation) = (Fit::Crop, Interpolation::Bilinear);
+    Preprocessing { resize: SIZE, crop: 6, fit, interpolation, mean: [0.5; 3], std: [0.25; 3] }
+}
+
+fn colour(index: usize) -> [u8; 3] {
+    [index as u8, (index * 7 % 256) as u8, 255 - index as u8]
+}
+
+/// A fetched artifact of pictures of one colour each; those of `broken` aren't pictures.
+fn fetched(count: usize, broken: &[usize]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
+    let mut list = Vec::new();
+    for index in 0..count {
+        let broken = broken.contains(&index);
+        let bytes = if broken { format!("broken {index}").into_bytes() } else { samples::png(12, 10, colour(index)) };
+        let path = format!("{index:04}.png");
+        std::fs::write(folder.path().join(FOLDER).join(&path), &bytes).unwrap();
+        list.push(Picture { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) });
+    }
+    std::fs::write(folder.path().join(LISTING), pictures::listing(list)).unwrap();
+    folder
+}
+
+fn made(fetched: &Path, path: &Path, geometry: &Geometry, earlier: Option<&Records>) -> Made {
+    let pictures = pictures::open(fetched, None).unwrap();
+    let task = Teller::silent().task("decode", None, "pictures");
+    let cancel = Cancel::new();
+    Writer { pictures: &pictures, geometry, earlier, task: &task, cancel: &cancel }.write(path).unwrap()
+}
+
+/// A cache of `count` pictures; all of them to train.
+fn cache(count: usize) -> tempfile::TempDir {
+    let (source, folder) = (fetched(count, &[]), tempfile::tempdir().unwrap());
+    let made = made(source.path(), &folder.path().join(RECORDS), &preprocessing().geometry(), None);
+    let list = pictures::open(source.path(), None).unwrap();
+    let samples: Vec<Sample> = list
+        .list()
+        .iter()
+        .enumerate()
+        .map(|(index, one)| Sample {
+            path: one.path.clone(),
+            source: one.digest,
+            record: made.entries.iter().position(|entry| entry.source == one.digest).unwrap() as u32,
+            class: Some(index as u32 % 2),
+            split: Split::Train,
+            note: String::new(),
+        })
+        .collect();
+    let info = InputInfo { preprocessing: preprocessing(), classes: vec!["even".into(), "odd".into()] };
+    write_table(folder.path(), &info, &samples).unwrap();
+    folder
+}
+
+#[test]
+fn records_are_the_pictures_and_both_ways_of_reading_agree() {
+    let folder = cache(9);
+    let cache = TensorCache::open(folder.path()).unwrap();
+    let plain = Records::open_as(&folder.path().join(RECORDS), false).unwrap();
+    for (index, sample) in cache.samples().iter().enumerate() {
+        let record = cache.record(sample.record).unwrap();
+        assert_eq!(record.as_ref(), colour(index).repeat((SIZE * SIZE) as usize));
+        assert_eq!(record, plain.record(sample.record).unwrap());
+        assert_eq!(cache.record_digest(sample.record), Some(Digest::of(&record)));
+        assert_eq!(plain.find(&sample.source), Some(sample.record));
+    }
+    assert!(cache.record(9).is_err() && cache.record_digest(9).is_none());
+    assert_eq!(cache.of_split(Split::Train).len(), 9);
+}
+
+#[test]
+fn unreadable_pictures_are_listed_and_left_out() {
+    let (source, folder) = (fetched(5, &[1, 3]), tempfile::tempdir().unwrap());
+    let made = made(source.path(), &folder.path().join("r"), &preprocessing().geometry(), None);
+    assert_eq!((made.entries.len(), made.rejected.len(), made.same), (3, 2, false));
+}
+
+#[test]
+fn records_that_are_there_are_copied_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let geometry = preprocessing().geometry();
+    let (few, many) = (fetched(20, &[4]), fetched(30, &[4]));
+    let path = |name: &str| folder.path().join(name);
+    made(few.path(), &path("few"), &geometry, None);
+    made(many.path(), &path("fresh"), &geometry, None);
+    let earlier = Records::open(&path("few")).unwrap();
+    // The pictures that are known need not be there any more.
+    for index in 0..20 {
+        if index != 4 {
+            std::fs::write(many.path().join(FOLDER).join(format!("{index:04}.png")), b"gone").unwrap();
+        }
+    }
+    let reused = made(many.path(), &path("reused"), &geometry, Some(&earlier));
+    assert_eq!((reused.reused, reused.same), (19, false));
+    assert_eq!(std::fs::read(path("reused")).unwrap(), std::fs::read(path("fresh")).unwrap());
+    let again = made(few.path(), &path("again"), &geometry, Some(&earlier));
+    assert!(again.same && !path("again").exists());
+    assert_eq!((again.entries.len(), again.rejected.len()), (19, 1));
+}
+
+#[test]
+fn a_damaged_earlier_file_is_not_copied_from() {
+    let (source, folder) = (fetched(6, &[]), tempfile::tempdir().unwrap());
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let geometry = preprocessing().geometry();
+    made(source.path(), &first, &geometry, None);
+    let whole = std::fs::read(&first).unwrap();
+    let mut spoilt = whole.clone();
+    spoilt[4096 + 2 * 192 + 17] ^= 1;
+    std::fs::write(&first, &spoilt).unwrap();
+    let earlier = Records::open(&first).unwrap();
+    assert!(earlier.record(2).unwrap_err().to_string().contains("record 2"));
+    let again = made(source.path(), &second, &geometry, Some(&earlier));
+    assert_eq!((again.same, again.reused), (false, 5));
+    assert_eq!(std::fs::read(&second).unwrap(), whole);
+}
+
+#[test]
+fn a_cut_at_any_length_and_a_changed_byte_anywhere_are_noticed() {
+    let folder = cache(3);
+    let path = folder.path().join(RECORDS);
+    let whole = std::fs::read(&path).unwrap();
+    for length in 0..whole.len() {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(Records::open(&path).is_err(), "{length}");
+    }
+    // Every byte but of the zeros that fill up the header, of which some.
+    for at in (0..128).chain((128..4096).step_by(61)).chain(4096..whole.len()) {
+        let mut spoilt = whole.clone();
+        spoilt[at] ^= 0x10;
+        std::fs::write(&path, &spoilt).unwrap();
+        for map in [true, false] {
+            let read = Records::open_as(&path, map)
+                .and_then(|records| (0..3).try_for_each(|index| records.record(index).map(drop)));
+            assert!(read.is_err(), "byte {at} changed, mapped: {map}");
+        }
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert!(TensorCache::open(folder.path()).is_ok());
+}
+
+#[test]
+fn tables_that_do_not_fit_the_records_are_refused() {
+    let folder = cache(4);
+    let (rows_file, input) = (folder.path().join(SAMPLES), folder.path().join(INPUT));
+    let good = table::read(&rows_file).unwrap();
+    let refused = |change: &dyn Fn(&mut Sample)| {
+        let mut rows = good.clone();
+        change(&mut rows[1]);
+        table::write(&rows_file, &rows).unwrap();
+        TensorCache::open(folder.path()).is_err()
+    };
+    assert!(refused(&|row| row.record = 9));
+    assert!(refused(&|row| row.source = Digest::of(b"other")));
+    assert!(refused(&|row| row.class = Some(2)));
+    assert!(refused(&|row| row.class = None));
+    assert!(!refused(&|row| (row.class, row.split) = (None, Split::Unlabelled)));
+    let text = std::fs::read(&input).unwrap();
+    for length in 0..text.len() - 1 {
+        std::fs::write(&input, &text[..length]).unwrap();
+        assert!(TensorCache::open(folder.path()).is_err(), "{length}");
+    }
+}
+
+fn passes(cache: &Arc<TensorCache>, options: &LoaderOptions) -> Vec<crate::data::Batch> {
+    let all = cache.of_split(Split::Train);
+    Loader::new(Arc::clone(cache), all, options.clone()).map(Result::unwrap).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn an_order_is_a_permutation_and_can_be_resumed(
+        count in 1usize..40, batch_size in 1usize..12, seed in any::<u64>(), epoch in 0u64..5, drop_last in any::<bool>(),
+        ahead in 0usize..5, skipped in 0usize..6,
+    ) {
+        let folder = cache(count);
+        let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
+        let augment = Some(Augment { flip: true, shift: 0.1, brightness: 0.2, ..Augment::default() });
+        let options = LoaderOptions { batch_size, shuffle: Some((seed, epoch)), augment, drop_last, first_step: 0, ahead };
+        let batches = passes(&cache, &options);
+        let steps = if drop_last { count / batch_size } else { count.div_ceil(batch_size) };
+        prop_assert_eq!(batches.len(), steps);
+        let mut seen: Vec<usize> = batches.iter().flat_map(|batch| batch.samples.clone()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        prop_assert_eq!(seen.len(), if drop_last { steps * batch_size } else { count });
+        let resumed = passes(&cache, &LoaderOptions { first_step: skipped, ahead: 0, ..options.clone() });
+        prop_assert_eq!(&batches[skipped.min(steps)..], &resumed[..]);
+        for batch in &batches {
+            prop_assert_eq!(batch.pictures.len(), batch.samples.len() * 6 * 6 * 3);
+            for (label, sample) in batch.labels.iter().zip(&batch.samples) {
+                prop_assert_eq!(*label, Some(*sample as u32 % 2));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_is_normalised_as_a_single_picture_is() {
+    let folder = cache(5);
+    let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
+    let batches = passes(&cache, &LoaderOptions { batch_size: 2, ..LoaderOptions::default() });
+    let single: Vec<f32> = cache
+        .samples()
+        .iter()
+        .flat_map(|sample| {
+            crate::data::loader::network_input(&cache.record(sample.record).unwrap(), &cache.info().preprocessing)
+        })
+        .collect();
+    assert_eq!(batches.iter().flat_map(|batch| batch.pictures.clone()).collect::<Vec<f32>>(), single);
+    assert_eq!(single[0], (0.0 / 255.0 - 0.5) / 0.25);
+}
+
+#[test]
+fn epochs_differ_and_an_abandoned_loader_stops() {
+    let folder = cache(40);
+    let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
+    let options = |epoch| LoaderOptions { batch_size: 2, shuffle: Some((1, epoch)), ..LoaderOptions::default() };
+    assert_ne!(passes(&cache, &options(0)), passes(&cache, &options(1)));
+    let mut loader = Loader::new(Arc::clone(&cache), cache.of_split(Split::Train), options(0));
+    assert!(loader.next().is_some());
+    drop(loader);
+    assert_eq!(Arc::strong_count(&cache), 1);
+}
