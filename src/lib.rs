@@ -6,6 +6,7 @@ pub mod data;
 pub mod engine;
 pub mod events;
 pub mod metrics;
+pub mod model;
 pub mod nn;
 pub mod random;
 pub mod spec;

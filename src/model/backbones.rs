@@ -1,0 +1,59 @@
+//! What there is to choose from, as plain rows for a table.
+
+use super::ModelError;
+use crate::nn::weights::presets;
+use crate::nn::{self, Head};
+use serde::Serialize;
+
+/// One backbone, with its published classifier at its usual input size.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BackboneRow {
+    /// Its name.
+    pub name: String,
+    /// Numbers that it learns.
+    pub parameters: u64,
+    /// Multiplications (each with an addition) for one picture.
+    pub multiply_adds: u64,
+    /// Side of its usual input, in pixels.
+    pub input_size: usize,
+    /// Stages that `freeze` can name, from the pictures on.
+    pub stages: Vec<String>,
+    /// Published weights by name, each with its accuracy on ImageNet in percent, the default first.
+    pub weights: Vec<(String, f32)>,
+}
+
+/// Every backbone, in the order in which they are listed to the user.
+///
+/// # Errors
+/// When one of them doesn't fit its own input size, which would be a fault of this program.
+pub fn backbones() -> Result<Vec<BackboneRow>, ModelError> {
+    let row = |info: &nn::BackboneInfo| {
+        let side = info.input_size;
+        let graph = info.graph(&Head::Original, (side, side)).map_err(|error| ModelError::new(error.to_string()))?;
+        let weights = presets().iter().filter(|preset| preset.backbone == info.name);
+        Ok(BackboneRow {
+            name: info.name.to_owned(),
+            parameters: graph.parameter_count(),
+            multiply_adds: graph.multiply_adds(),
+            input_size: side,
+            stages: info.stages.iter().map(|&stage| stage.to_owned()).collect(),
+            weights: weights.map(|preset| (preset.name.to_owned(), preset.top1)).collect(),
+        })
+    };
+    nn::backbones().iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_those_that_torchvision_publishes() {
+        let rows = backbones().unwrap();
+        let row = rows.iter().find(|row| row.name == "resnet50").unwrap();
+        assert_eq!((row.parameters, row.input_size), (25_557_032, 224));
+        assert!((row.multiply_adds as f64 / 1e9 - 4.09).abs() < 0.02, "{}", row.multiply_adds);
+        assert_eq!(row.weights[0].0, "resnet50/V1");
+        assert_eq!(row.stages.last().map(String::as_str), Some("layer4"));
+    }
+}

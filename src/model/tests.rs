@@ -1,0 +1,91 @@
+//! A model from file to answer, and files that are none. Knows no pipeline and no store.
+
+use super::*;
+use crate::data::{Fit, Interpolation};
+use crate::nn::WeightTensor;
+use crate::nn::weights::to_bytes;
+
+fn card() -> Card {
+    Card {
+        backbone: "resnet18".to_owned(),
+        head: Dense { hidden: vec![4], dropout: 0.5 },
+        classes: ["a", "b"].map(str::to_owned).to_vec(),
+        preprocessing: Preprocessing {
+            resize: 40,
+            crop: 32,
+            fit: Fit::Crop,
+            interpolation: Interpolation::Bilinear,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        },
+    }
+}
+
+fn tiny() -> Weights {
+    let tensor = WeightTensor { shape: vec![2], data: vec![0.5, -1.0] };
+    Weights { tensors: BTreeMap::from([("fc.bias".to_owned(), tensor)]), metadata: BTreeMap::new() }
+}
+
+#[test]
+fn a_card_reads_back_as_it_was_written() {
+    let text = card().to_json().unwrap();
+    assert!(
+        text.starts_with(
+            r#"{"format":1,"backbone":"resnet18","head":{"hidden":[4],"dropout":0.5},"classes":["a","b"],"#
+        )
+    );
+    assert_eq!(Card::from_json(&text).unwrap(), card());
+}
+
+#[test]
+fn a_newer_format_is_refused_whatever_else_it_holds() {
+    let error = Card::from_json(r#"{"format":2,"unheard":"of"}"#).unwrap_err().to_string();
+    assert!(error.contains("it is of format 2, and this `pipe` reads up to format 1"), "{error}");
+}
+
+#[test]
+fn impossible_cards_are_refused() {
+    let text = card().to_json().unwrap();
+    for length in 0..text.len() {
+        assert!(Card::from_json(&text[..length]).is_err());
+    }
+    for (from, to) in [
+        ("\"resize\":40", "\"resize\":4000000000"),
+        ("\"crop\":32", "\"crop\":41"),
+        ("\"crop\":32", "\"crop\":0"),
+        ("[4]", "[0]"),
+        ("[4]", "[99999999999]"),
+        ("\"dropout\":0.5", "\"dropout\":1.0"),
+        ("[\"a\",\"b\"]", "[]"),
+        ("0.229", "0.0"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        assert!(Card::from_json(&text.replace(from, to)).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn what_is_no_model_is_refused_with_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Model::open(&path).err().unwrap().to_string();
+        assert!(error.contains("model.safetensors"), "{error}");
+        error
+    };
+    refused(b"");
+    assert!(refused(&to_bytes(&tiny()).unwrap()).contains("not a model that `pipe` trained"));
+    let with = |card: &Card| {
+        let metadata = BTreeMap::from([(METADATA.to_owned(), card.to_json().unwrap())]);
+        to_bytes(&Weights { metadata, ..tiny() }).unwrap()
+    };
+    assert!(refused(&with(&card())).contains("it holds 2 weights"));
+    assert!(refused(&with(&Card { backbone: "vgg".to_owned(), ..card() })).contains("no backbone has the name `vgg`"));
+    let whole = with(&card());
+    for length in 0..whole.len() {
+        refused(&whole[..length]);
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(Model::open(&path).is_err());
+}
