@@ -5,6 +5,7 @@
 pub mod data;
 pub mod engine;
 pub mod events;
+pub mod learn;
 pub mod metrics;
 pub mod model;
 pub mod nn;
