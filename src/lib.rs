@@ -11,4 +11,5 @@ pub mod model;
 pub mod nn;
 pub mod random;
 pub mod spec;
+pub mod stages;
 pub mod store;

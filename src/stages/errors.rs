@@ -1,0 +1,68 @@
+//! How the errors of other rooms fail a stage. Knows no kind.
+
+use crate::data::DataError;
+use crate::engine::StageError;
+use crate::learn::LearnError;
+use crate::metrics::MetricsError;
+use crate::model::ModelError;
+use crate::nn::NnError;
+
+impl From<DataError> for StageError {
+    fn from(error: DataError) -> StageError {
+        if let DataError::Cancelled = error {
+            return StageError::Cancelled;
+        }
+        let (message, help) = (error.to_string(), error.help().map(str::to_owned));
+        match (error, help) {
+            (DataError::Io { doing, source }, _) => match StageError::from(source) {
+                StageError::Failed { message, help } => {
+                    StageError::Failed { message: format!("{doing}: {message}"), help }
+                }
+                cancelled => cancelled,
+            },
+            (_, help) => StageError::Failed { message, help },
+        }
+    }
+}
+
+impl From<LearnError> for StageError {
+    fn from(error: LearnError) -> StageError {
+        match error {
+            LearnError::Cancelled => StageError::Cancelled,
+            LearnError::Data(error) => error.into(),
+            other => {
+                let failed = StageError::failed(other.to_string());
+                match other.help() {
+                    Some(help) => failed.with_help(help),
+                    None => failed,
+                }
+            }
+        }
+    }
+}
+
+impl From<ModelError> for StageError {
+    fn from(error: ModelError) -> StageError {
+        StageError::failed(error.to_string())
+    }
+}
+
+impl From<MetricsError> for StageError {
+    fn from(error: MetricsError) -> StageError {
+        StageError::failed(error.to_string())
+    }
+}
+
+impl From<NnError> for StageError {
+    fn from(error: NnError) -> StageError {
+        match error {
+            NnError::Io { path, source } => match StageError::from(source) {
+                StageError::Failed { message, help } => {
+                    StageError::Failed { message: format!("{}: {message}", path.display()), help }
+                }
+                cancelled => cancelled,
+            },
+            other => StageError::failed(other.to_string()),
+        }
+    }
+}

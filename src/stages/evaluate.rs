@@ -1,0 +1,170 @@
+//! The kind `evaluate`: a trained model asked about the pictures it didn't learn from. Validation and test are scored
+//! apart, the test split once; pictures without a label are predicted and never scored.
+
+use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
+use crate::data::{Loader, LoaderOptions, Split, TensorCache};
+use crate::engine::{Context, Input, Kind, OrFail, StageError};
+use crate::metrics::{Evaluation, PredictionWriter, Scorer, SplitMetrics};
+use crate::model::{self, Card, Model};
+use crate::spec::{Default, Parameter, Type};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::sync::Arc;
+
+/// Scores a model.
+pub struct Evaluate;
+
+/// Batches prepared ahead of the network.
+const AHEAD: usize = 4;
+
+static PARAMETERS: [Parameter; 1] = [Parameter::new(
+    "batch_size",
+    Type::Integer { min: 1, max: 65_536 },
+    Default::Json("32"),
+    "Pictures classified together. A picture's result is the same in any batch.",
+)
+.execution()];
+
+static INPUTS: [Input; 2] = [
+    Input {
+        role: "data",
+        kinds: &["preprocess"],
+        required: true,
+        reads: &[RECORDS, SAMPLES, INPUT],
+        doc: "The pictures, of which those for validation and test are scored, and those without a label predicted.",
+    },
+    Input { role: "model", kinds: &["train"], required: true, reads: &[super::train::MODEL], doc: "The model." },
+];
+
+#[derive(Deserialize)]
+struct Parameters {
+    batch_size: usize,
+}
+
+impl Kind for Evaluate {
+    fn name(&self) -> &'static str {
+        "evaluate"
+    }
+
+    fn about(&self) -> &'static str {
+        "Scores a trained model on the validation and test pictures, and predicts those without a label."
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &PARAMETERS
+    }
+
+    fn inputs(&self) -> &'static [Input] {
+        &INPUTS
+    }
+
+    fn run(&self, context: &Context) -> Result<(), StageError> {
+        let parameters: Parameters = context.parameters()?;
+        let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
+        let (card, weights) = model::read(&context.input("model")?.path.join(super::train::MODEL))?;
+        check(&cache, &card)?;
+        let model = Model::build(card, &weights)?;
+        drop(weights);
+        let splits = predict(context, &cache, &model, parameters.batch_size)?;
+        let evaluation = Evaluation::new(model.classes().to_vec(), splits);
+        let path = context.slot.join("metrics.json");
+        std::fs::write(&path, evaluation.to_json()).or_fail("writing metrics.json")?;
+        conclude(context, &cache, &evaluation);
+        Ok(())
+    }
+}
+
+/// Whether the model can be asked about these pictures.
+fn check(cache: &TensorCache, card: &Card) -> Result<(), StageError> {
+    let info = cache.info();
+    if info.classes != card.classes {
+        return Err(StageError::failed(format!(
+            "the model knows the classes {}, and the pictures are of {}",
+            card.classes.join(", "),
+            info.classes.join(", ")
+        ))
+        .with_help("give evaluate the same `data` that the model was trained on"));
+    }
+    if info.preprocessing != card.preprocessing {
+        return Err(StageError::failed(
+            "the pictures were prepared in another way than those the model was trained on",
+        )
+        .with_help("give evaluate the same `data` that the model was trained on"));
+    }
+    let scored = [Split::Validation, Split::Test];
+    if scored.iter().all(|&split| cache.of_split(split).is_empty()) {
+        return Err(StageError::failed("the validation and the test split are both empty: there is nothing to score")
+            .with_help("set `dataset.split.test` above 0"));
+    }
+    Ok(())
+}
+
+/// Writes `predictions.csv` and scores each labelled split.
+fn predict(
+    context: &Context,
+    cache: &Arc<TensorCache>,
+    model: &Model,
+    batch_size: usize,
+) -> Result<BTreeMap<String, SplitMetrics>, StageError> {
+    let samples: Vec<usize> =
+        [Split::Validation, Split::Test, Split::Unlabelled].iter().flat_map(|&split| cache.of_split(split)).collect();
+    let file = File::create(context.slot.join("predictions.csv")).or_fail("writing predictions.csv")?;
+    let mut writer = PredictionWriter::new(BufWriter::new(file), model.classes()).or_fail("writing predictions.csv")?;
+    let mut scorers: BTreeMap<&str, Scorer> = BTreeMap::new();
+    let task = context.teller.task("predict", Some(samples.len() as u64), "pictures");
+    let options = LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
+    for batch in Loader::new(Arc::clone(cache), samples, options) {
+        StageError::check(&context.cancel)?;
+        let batch = batch?;
+        let probabilities = model.probabilities(&batch.pictures, batch.samples.len())?;
+        for (&index, row) in batch.samples.iter().zip(probabilities.chunks_exact(model.classes().len())) {
+            let Some(sample) = cache.samples().get(index) else { continue };
+            let split = sample.split.name();
+            if let Some(label) = sample.class {
+                let scorer = scorers.entry(split).or_insert_with(|| Scorer::new(model.classes()));
+                scorer.push(label, row).map_err(|error| StageError::failed(format!("{}: {error}", sample.path)))?;
+            }
+            writer.write(&sample.path, split, sample.class, row).or_fail("writing predictions.csv")?;
+        }
+        task.advance(batch.samples.len() as u64);
+    }
+    writer.finish().or_fail("writing predictions.csv")?;
+    let finished = scorers.into_iter().filter_map(|(split, scorer)| Some((split.to_owned(), scorer.finish()?)));
+    Ok(finished.collect())
+}
+
+/// Says what came out, the headline last.
+fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
+    let teller = &context.teller;
+    let headline = |split: &str| {
+        evaluation.splits.get(split).map(|metrics| {
+            let [low, high] = metrics.accuracy_interval.map(|share| share * 100.0);
+            let (percent, count) = (metrics.accuracy * 100.0, metrics.count);
+            format!("{split} accuracy {percent:.1} % (95 % interval {low:.1} to {high:.1}) on {count} pictures")
+        })
+    };
+    if let Some(test) = evaluation.splits.get("test") {
+        let missing: Vec<&str> =
+            test.per_class.iter().filter(|row| row.support == 0).map(|row| row.class.as_str()).collect();
+        if !missing.is_empty() {
+            teller.warn(format!("no test pictures of {}: nothing is known about them", missing.join(", ")));
+        }
+    } else {
+        teller.warn("there is no test split: only the validation split is scored, on which the model was chosen");
+    }
+    let unlabelled = cache.of_split(Split::Unlabelled).len();
+    if unlabelled > 0 {
+        teller.info(format!("{unlabelled} pictures without a label are predicted in predictions.csv"));
+    }
+    for split in ["validation", "test"] {
+        if let Some(sentence) = headline(split) {
+            teller.info(sentence);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The kind `explore`: what a set of pictures is like, before anything is done with it. The work is in `data`.
+
+use super::dataset::{self, Naming};
+use super::words::{counted, many};
+use crate::data::{explore, labels, pictures};
+use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
+use crate::spec::{Parameter, Values};
+use serde::Deserialize;
+
+/// Looks at pictures.
+pub struct Explore;
+
+/// File of the findings.
+const FINDINGS: &str = "explore.json";
+/// From here on, classes are said to be of unequal size.
+const UNEQUAL: f64 = 5.0;
+
+static INPUTS: [Input; 1] = [Input {
+    role: "images",
+    kinds: &["fetch"],
+    required: true,
+    reads: &[pictures::LISTING, "pictures/"],
+    doc: "The pictures.",
+}];
+
+#[derive(Deserialize)]
+struct Parameters {
+    dataset: Naming,
+}
+
+impl Kind for Explore {
+    fn name(&self) -> &'static str {
+        "explore"
+    }
+
+    fn about(&self) -> &'static str {
+        "Looks at pictures: classes and how unequal they are, sizes, formats, what can't be read, what is there twice, mean colours."
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[]
+    }
+
+    fn dataset(&self) -> &'static [Parameter] {
+        &dataset::NAMING
+    }
+
+    fn inputs(&self) -> &'static [Input] {
+        &INPUTS
+    }
+
+    fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
+        dataset::check_naming(values, problems);
+    }
+
+    fn run(&self, context: &Context) -> Result<(), StageError> {
+        let Parameters { dataset: naming } = context.parameters()?;
+        let images = context.input("images")?;
+        let pictures = pictures::open(&images.path, images.folder.as_deref())?;
+        let labels = labels::label(pictures.list(), &naming.labels, &naming.unlabelled, &naming.class_names)?;
+        let task = context.teller.task("look", Some(pictures.list().len() as u64), "pictures");
+        let found = explore::explore(&pictures, &labels, &task, &context.cancel)?;
+        drop(task);
+        let mut text =
+            serde_json::to_vec_pretty(&found).map_err(std::io::Error::other).or_fail("writing the findings")?;
+        text.push(b'\n');
+        std::fs::write(context.slot.join(FINDINGS), text).or_fail("writing the findings")?;
+        tell(context, &found);
+        Ok(())
+    }
+}
+
+/// What is worth knowing, in sentences.
+fn tell(context: &Context, found: &explore::Exploration) {
+    if let Some(imbalance) = found.imbalance.filter(|imbalance| *imbalance >= UNEQUAL) {
+        context.teller.warn(format!(
+            "the largest class has {imbalance:.1} times as many pictures as the smallest: look at each class's recall, not at accuracy alone"
+        ));
+    }
+    if found.duplicates.count > 0 {
+        let contradictory = match found.duplicates.contradictory {
+            0 => String::new(),
+            count => format!(", {} of them under another label", counted(count)),
+        };
+        context.teller.info(format!("{} equal another one{contradictory}", many(found.duplicates.count, "picture")));
+    }
+    let rejected = match found.rejected.count {
+        0 => String::new(),
+        count => format!(", {} can't be read", counted(count)),
+    };
+    let classes = many(found.classes.len() as u64, "class");
+    context.teller.info(format!("{} of {classes}{rejected}", many(found.pictures, "picture")));
+}

@@ -1,0 +1,247 @@
+//! The kind `fetch`: brings pictures or weights into the pipeline. What the program draws becomes an artifact; a folder is
+//! listed, and read in place from then on. Knows nothing of labels.
+
+use super::words::{counted, many};
+use crate::data::pictures::{self, FOLDER, LISTING, Names, Picture};
+use crate::data::source::{self, Source};
+use crate::data::synthetic::{self, Garments};
+use crate::engine::{Complaints, Context, Kind, OrFail, Pin, StageError};
+use crate::events::Cancel;
+use crate::spec::{Default, Parameter, Type, Values, nearest};
+use crate::store::{Digest, Memo, Store, digest_file};
+use rayon::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Brings pictures or weights into the pipeline.
+pub struct Fetch;
+
+/// Bucket of the memo that holds listings by their digest, from planning to running.
+const BUCKET: &str = "listings";
+/// The name that fetched weights have in their artifact, as a train stage's do.
+const WEIGHTS: &str = "model.safetensors";
+
+const SYNTHETIC: &[Parameter] = &[
+    Parameter::new("count", Type::Integer { min: 1, max: 1_000_000 }, Default::Json("2000"), "Labelled pictures."),
+    Parameter::new(
+        "unlabelled",
+        Type::Integer { min: 0, max: 1_000_000 },
+        Default::Json("200"),
+        "Pictures without labels.",
+    ),
+    Parameter::new(
+        "kinds",
+        Type::List(&Type::Integer { min: 0, max: synthetic::KINDS.len() as i64 - 1 }),
+        Default::Json("[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"),
+        "Which kinds are drawn: 0 t-shirt, 1 trousers, 2 skirt, 3 dress, 4 coat, 5 shoe, 6 bag, 7 hat, 8 sock, 9 tie.",
+    ),
+    Parameter::new(
+        "seed",
+        Type::Integer { min: 0, max: i64::MAX },
+        Default::Json("1"),
+        "Another seed draws other pictures.",
+    ),
+];
+
+static PARAMETERS: [Parameter; 2] = [
+    Parameter::new(
+        "source",
+        Type::Source,
+        Default::Required,
+        "`path:FOLDER`: pictures of your own, read in place; `path:FILE.safetensors`: weights; `synthetic:garments`: pictures that the program draws.",
+    ),
+    Parameter::new("synthetic", Type::Table(SYNTHETIC), Default::Json("{}"), "What is drawn for `synthetic:garments`."),
+];
+
+#[derive(Deserialize)]
+struct Parameters {
+    source: String,
+    synthetic: Garments,
+}
+
+impl Kind for Fetch {
+    fn name(&self) -> &'static str {
+        "fetch"
+    }
+
+    fn about(&self) -> &'static str {
+        "Brings pictures or weights into the pipeline: a folder, read in place, or pictures that the program draws."
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &PARAMETERS
+    }
+
+    fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
+        let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
+        if let Err(unknown) = source::parse(text) {
+            let help = match nearest(&unknown.written, unknown.names.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None if unknown.names.is_empty() => "write `path:FOLDER`".to_owned(),
+                None => format!("there are {}", unknown.names.join(", ")),
+            };
+            problems.complain("source", unknown.message, "expected a source", Some(help));
+        }
+        if values
+            .get("synthetic")
+            .and_then(|table| table.get("kinds"))
+            .is_some_and(|kinds| kinds == &serde_json::json!([]))
+        {
+            problems.complain("synthetic.kinds", "no kind is left to draw", "expected at least one", None);
+        }
+    }
+
+    fn pin(&self, values: &Values, store: &Store, cancel: &Cancel) -> Result<Pin, StageError> {
+        let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
+        let Ok(Source::Path(path)) = source::parse(text) else { return Ok(Pin::default()) };
+        let looked = std::fs::metadata(&path).or_fail(path.display()).map_err(|error| {
+            error.with_help("`path:` takes a folder of pictures, relative to the pipeline file, or to the current folder in `--set`")
+        })?;
+        let replaces = vec!["source"];
+        if looked.is_file() {
+            let digest = digest_file(&path).or_fail(format_args!("reading {}", path.display()))?;
+            let facts = BTreeMap::from([("file".to_owned(), Value::from(digest.to_string()))]);
+            return Ok(Pin { facts, replaces, folder: None });
+        }
+        let found = store.folder_listing_watched(&path, &|_, _| !cancel.is_cancelled())?;
+        let list = found.files.into_iter().filter(|file| pictures::is_picture(&file.path));
+        let list = list.map(|file| Picture { path: file.path, length: file.len, digest: file.digest });
+        let bytes = pictures::listing(list.collect());
+        let digest = Digest::of(&bytes).to_string();
+        // The run needs the listing too, and would have to digest every picture again. It does where this is lost.
+        let _ = store.memo().put(BUCKET, &digest, &bytes);
+        let facts = BTreeMap::from([("listing".to_owned(), Value::from(digest))]);
+        Ok(Pin { facts, replaces, folder: Some(path) })
+    }
+
+    fn run(&self, context: &Context) -> Result<(), StageError> {
+        let parameters: Parameters = context.parameters()?;
+        match source::parse(&parameters.source) {
+            Ok(Source::Garments) => draw(context, &parameters.synthetic),
+            Ok(Source::Path(path)) if path.is_file() => weights(context, &path),
+            Ok(Source::Path(path)) => list(context, &path),
+            Ok(Source::NotBuilt { what, instead }) => {
+                Err(StageError::failed(format!("fetching from {what} isn't built yet")).with_help(instead))
+            }
+            Err(unknown) => Err(StageError::failed(unknown.message)),
+        }
+    }
+}
+
+/// Draws pictures into the slot.
+fn draw(context: &Context, garments: &Garments) -> Result<(), StageError> {
+    let folder = context.slot.join(FOLDER);
+    let task = context.teller.task("draw", Some(garments.total()), "pictures");
+    let listed = garments.write(&folder, &task, &context.cancel)?;
+    std::fs::write(context.slot.join(LISTING), pictures::listing(listed)).or_fail("writing the listing")?;
+    let kinds = many(garments.kinds.len() as u64, "kind");
+    context.teller.info(format!("{} drawn, of {kinds}", many(garments.total(), "picture")));
+    Ok(())
+}
+
+/// Lists a folder that is read in place.
+fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
+    let names = walk(folder);
+    let pinned = context.facts.get("listing").and_then(Value::as_str);
+    let bytes = match pinned.and_then(|digest| remembered(&context.memo, digest)) {
+        Some(bytes) => bytes,
+        None => digested(context, folder, &names)?,
+    };
+    if pinned.is_some_and(|digest| digest != Digest::of(&bytes).to_string()) {
+        return Err(StageError::failed(format!("{} changed while it was listed", folder.display()))
+            .with_help("run the pipeline again when nothing writes to that folder any more"));
+    }
+    std::fs::write(context.slot.join(LISTING), bytes).or_fail("writing the listing")?;
+    let listed = pictures::open(&context.slot, Some(folder))?;
+    if listed.list().is_empty() {
+        return Err(StageError::failed(format!("there are no pictures in {}", folder.display())).with_help(
+            "files ending in .jpg, .png, .webp, .gif, .bmp or .tiff are taken; hidden ones and other files are not",
+        ));
+    }
+    tell(context, &names, listed.list());
+    Ok(())
+}
+
+/// What was listed, and what wasn't.
+fn tell(context: &Context, names: &Names, listed: &[Picture]) {
+    let is_listed = |path: &String| listed.binary_search_by(|one| one.path.cmp(path)).is_ok();
+    let unread: Vec<&String> = names.pictures.iter().filter(|path| !is_listed(path)).collect();
+    if let [first, ..] = unread.as_slice() {
+        let count = many(unread.len() as u64, "picture");
+        context.teller.warn(format!("{count} can't be opened and left out, such as {first}"));
+    }
+    if names.unnamed > 0 {
+        let count = many(names.unnamed, "file");
+        context.teller.warn(format!("{count} left out: names that aren't UTF-8"));
+    }
+    let left_out = match (names.hidden, names.others) {
+        (0, 0) => String::new(),
+        (hidden, others) => format!("; left out: {} hidden, {} of other kinds", counted(hidden), counted(others)),
+    };
+    context.teller.info(format!("{} listed{left_out}", many(listed.len() as u64, "picture")));
+}
+
+fn remembered(memo: &Memo, digest: &str) -> Option<Vec<u8>> {
+    memo.get(BUCKET, digest).filter(|bytes| Digest::of(bytes).to_string() == digest)
+}
+
+/// The listing, from the pictures themselves. As in the store's own listing, what can't be opened isn't in it.
+fn digested(context: &Context, folder: &Path, names: &Names) -> Result<Vec<u8>, StageError> {
+    let task = context.teller.task("list", Some(names.pictures.len() as u64), "pictures");
+    let one = |path: &String| {
+        let whole = folder.join(path);
+        let digest = digest_file(&whole).ok().filter(|_| !context.cancel.is_cancelled())?;
+        let length = std::fs::metadata(&whole).ok()?.len();
+        task.advance(1);
+        Some(Picture { path: path.clone(), length, digest })
+    };
+    let listed: Vec<Picture> = names.pictures.par_iter().filter_map(one).collect();
+    StageError::check(&context.cancel)?;
+    Ok(pictures::listing(listed))
+}
+
+/// What lies below a folder, by name. Links are followed, as in the store's own listing.
+fn walk(folder: &Path) -> Names {
+    let mut names = Names::default();
+    let mut walker = walkdir::WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
+    while let Some(entry) = walker.next() {
+        let Ok(entry) = entry else { continue };
+        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        match relative.to_str() {
+            Some(path) if entry.file_type().is_dir() && pictures::is_hidden(path) => {
+                names.hidden += 1;
+                walker.skip_current_dir();
+            }
+            Some(path) if entry.file_type().is_file() => names.take(path),
+            None if entry.file_type().is_file() => names.unnamed += 1,
+            _ => {}
+        }
+    }
+    names.pictures.sort_unstable();
+    names
+}
+
+/// Copies a file of weights: it is one file, and needed as long as its digest is.
+fn weights(context: &Context, file: &Path) -> Result<(), StageError> {
+    if file.extension().is_none_or(|extension| extension != "safetensors") {
+        return Err(StageError::failed(format!(
+            "{} isn't a folder, and no file of weights that is read here",
+            file.display()
+        ))
+        .with_help("`path:` takes a folder of pictures or a .safetensors file; unpack archives first"));
+    }
+    let copy = context.slot.join(WEIGHTS);
+    std::fs::copy(file, &copy).or_fail(format_args!("copying {}", file.display()))?;
+    let digest = digest_file(&copy).or_fail("reading the copy")?.to_string();
+    if context.facts.get("file").and_then(Value::as_str).is_some_and(|pinned| pinned != digest) {
+        return Err(StageError::failed(format!("{} changed while it was copied", file.display())));
+    }
+    context.teller.info("weights copied");
+    Ok(())
+}

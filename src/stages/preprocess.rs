@@ -1,0 +1,352 @@
+//! The kind `preprocess`: pictures to a tensor cache, labels to classes, classes to splits. Knows where presets come from;
+//! the work is in `data`.
+
+use super::dataset::{self, Dataset};
+use super::words::{counted, many};
+use crate::data::decode::{Note, Notes};
+use crate::data::pictures::{self, Picture, Pictures};
+use crate::data::tensor_cache::{self, Made, RECORDS, Records, Writer, fingerprint};
+use crate::data::{DataError, InputInfo, Preprocessing, Sample, Split, labels, split};
+use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
+use crate::nn::weights::registry;
+use crate::spec::{Default, Parameter, Type, Values};
+use crate::store::Digest;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Turns pictures into a tensor cache.
+pub struct Preprocess;
+
+/// Bucket of the memo that holds the latest records of each geometry.
+const BUCKET: &str = "records";
+/// File of the pictures that couldn't be read, with reasons.
+const REJECTED: &str = "rejected.tsv";
+/// How many unreadable pictures a failure shows.
+const SHOWN: usize = 5;
+
+const SIDE: Type = Type::Integer { min: 8, max: 4096 };
+const UNIT: Type = Type::Number { min: 0.0, max: 1.0 };
+const DIVISOR: Type = Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY };
+
+static PARAMETERS: [Parameter; 9] = [
+    Parameter::new(
+        "input",
+        Type::Text,
+        Default::Absent,
+        "A pretrained model such as `resnet50` or `resnet50/V2`: resize, crop, interpolation, mean and std become those it was made with.",
+    ),
+    Parameter::new(
+        "size",
+        SIDE,
+        Default::Absent,
+        "Side of the network's input in pixels, where `resize` and `crop` are the same.",
+    ),
+    Parameter::new(
+        "resize",
+        SIDE,
+        Default::Absent,
+        "Side of the stored square in pixels. The same as `crop` where only that is given.",
+    ),
+    Parameter::new(
+        "crop",
+        SIDE,
+        Default::Absent,
+        "Side of the network's input in pixels: the centre of the stored square, or a random part of it in training.",
+    ),
+    Parameter::new(
+        "fit",
+        Type::Choice(&["crop", "pad", "stretch"]),
+        Default::Json("\"crop\""),
+        "What happens to a picture that isn't square: its middle is kept, it is filled up with the mean colour, or it is stretched.",
+    ),
+    Parameter::new(
+        "interpolation",
+        Type::Choice(&["bilinear", "bicubic"]),
+        Default::Absent,
+        "The filter that pictures are resized with (antialiased, as PIL's). `bilinear` where no `input` says otherwise.",
+    ),
+    Parameter::new(
+        "mean",
+        Type::List(&UNIT),
+        Default::Absent,
+        "Subtracted from red, green and blue, in 0..1. ImageNet's where no `input` says otherwise.",
+    ),
+    Parameter::new(
+        "std",
+        Type::List(&DIVISOR),
+        Default::Absent,
+        "What red, green and blue are divided by afterwards. ImageNet's where no `input` says otherwise.",
+    ),
+    Parameter::new(
+        "max_rejected",
+        UNIT,
+        Default::Json("0.05"),
+        "The stage fails when more than this part of the pictures can't be read.",
+    )
+    .execution(),
+];
+
+static INPUTS: [Input; 1] = [Input {
+    role: "images",
+    kinds: &["fetch"],
+    required: true,
+    reads: &[pictures::LISTING, "pictures/"],
+    doc: "The pictures.",
+}];
+
+#[derive(Deserialize)]
+struct Parameters {
+    #[serde(flatten)]
+    preprocessing: Preprocessing,
+    max_rejected: f64,
+    dataset: Dataset,
+}
+
+impl Kind for Preprocess {
+    fn name(&self) -> &'static str {
+        "preprocess"
+    }
+
+    fn about(&self) -> &'static str {
+        "Decodes and resizes pictures into a file that training streams from, and gives each its class and split."
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &PARAMETERS
+    }
+
+    fn dataset(&self) -> &'static [Parameter] {
+        &dataset::ALL
+    }
+
+    fn inputs(&self) -> &'static [Input] {
+        &INPUTS
+    }
+
+    fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
+        resolve_input(values, problems);
+        dataset::check_naming(values, problems);
+        dataset::resolve_split(values, problems);
+    }
+
+    fn run(&self, context: &Context) -> Result<(), StageError> {
+        let parameters: Parameters = context.parameters()?;
+        let images = context.input("images")?;
+        let pictures = pictures::open(&images.path, images.folder.as_deref())?;
+        let naming = &parameters.dataset.naming;
+        let labels = labels::label(pictures.list(), &naming.labels, &naming.unlabelled, &naming.class_names)?;
+        // Once before the long work, on all pictures, and again on those that could be read.
+        splits(pictures.list(), &labels, &parameters.dataset.split)?;
+        let made = records(context, &pictures, &parameters.preprocessing)?;
+        let rejected = reject(context, &pictures, &made, parameters.max_rejected)?;
+        let (kept, labels) = readable(pictures.list(), &labels, &rejected);
+        let splits = splits(&kept, &labels, &parameters.dataset.split)?;
+        let samples = samples(&kept, &labels, &splits, &made)?;
+        let info = InputInfo { preprocessing: parameters.preprocessing, classes: labels.classes.clone() };
+        tensor_cache::write_table(&context.slot, &info, &samples)?;
+        tell(context, &labels, &samples, &made);
+        Ok(())
+    }
+}
+
+/// Presets and shorthands become values.
+fn resolve_input(values: &mut Values, problems: &mut Complaints) {
+    if let Some(name) = values.remove("input").as_ref().and_then(Value::as_str) {
+        match registry::preset(name) {
+            Ok(preset) => {
+                values.entry("resize").or_insert(json!(preset.resize));
+                values.entry("crop").or_insert(json!(preset.crop));
+                values.entry("interpolation").or_insert(json!(preset.interpolation.name()));
+                values.entry("mean").or_insert(json!(preset.mean.map(decimal)));
+                values.entry("std").or_insert(json!(preset.std.map(decimal)));
+                if values.contains_key("size") {
+                    let help = Some("leave one of them out".to_owned());
+                    problems.complain("size", "`input` says the size already", "beside `input`", help);
+                }
+            }
+            Err(error) => return problems.complain("input", error.to_string(), "expected a pretrained model", None),
+        }
+    }
+    if let Some(size) = values.remove("size") {
+        for key in ["resize", "crop"] {
+            if values.insert(key.to_owned(), size.clone()).is_some_and(|given| given != size) {
+                problems.complain(
+                    key,
+                    format!("`size` says `{key}` already"),
+                    "beside `size`",
+                    Some("leave one of them out".into()),
+                );
+            }
+        }
+    }
+    for (key, same) in [("resize", "crop"), ("crop", "resize")] {
+        if let Some(side) = values.get(same).cloned() {
+            values.entry(key).or_insert(side);
+        }
+    }
+    check_sides(values, problems);
+    values.entry("interpolation").or_insert(json!("bilinear"));
+    for (key, usual) in [("mean", [0.485, 0.456, 0.406]), ("std", [0.229, 0.224, 0.225])] {
+        let given = values.entry(key).or_insert(json!(usual));
+        if given.as_array().is_none_or(|list| list.len() != 3) {
+            problems.complain(key, format!("`{key}` has three numbers"), "expected red, green, blue", None);
+        }
+    }
+}
+
+fn check_sides(values: &Values, problems: &mut Complaints) {
+    let side = |key| values.get(key).and_then(Value::as_u64);
+    match (side("resize"), side("crop")) {
+        (Some(resize), Some(crop)) if crop > resize => problems.complain(
+            "crop",
+            format!("a crop of {crop} pixels doesn't fit into pictures of {resize}"),
+            "larger than `resize`",
+            Some(format!("at most {resize}")),
+        ),
+        (Some(_), Some(_)) => {}
+        _ => problems.complain(
+            "",
+            "the size of the network's input is missing",
+            "neither `input` nor `size`",
+            Some("write size = 224, or input = \"resnet50\"".into()),
+        ),
+    }
+}
+
+/// The shortest decimal number that is this one: 0.485, not 0.48500001430511475.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}
+
+/// Makes `records.bin`, or links it where an earlier one holds exactly the same.
+fn records(context: &Context, pictures: &Pictures, preprocessing: &Preprocessing) -> Result<Made, StageError> {
+    let geometry = preprocessing.geometry();
+    let (fingerprint, target) = (fingerprint(&geometry), context.slot.join(RECORDS));
+    let key = fingerprint.to_string();
+    let remembered = context.memo.file(BUCKET, &key);
+    let earlier = remembered.as_deref().and_then(|path| Records::open(path).ok());
+    let earlier = earlier.filter(|records| records.fingerprint() == fingerprint);
+    let different: BTreeSet<Digest> = pictures.list().iter().map(|one| one.digest).collect();
+    let task = context.teller.task("decode", Some(different.len() as u64), "pictures");
+    let (geometry, cancel) = (&geometry, &context.cancel);
+    let made = Writer { pictures, geometry, earlier: earlier.as_ref(), task: &task, cancel }.write(&target)?;
+    match remembered.filter(|_| made.same) {
+        Some(path) => link(&path, &target)?,
+        None => {
+            // The latest takes the place of the one before. Where that fails, the next preprocess decodes again.
+            let _ = context.memo.remove(BUCKET, &key).and_then(|()| context.memo.link(BUCKET, &key, &target));
+        }
+    }
+    Ok(made)
+}
+
+fn link(from: &Path, to: &Path) -> Result<(), StageError> {
+    std::fs::hard_link(from, to)
+        .or_else(|_| std::fs::copy(from, to).map(drop))
+        .or_fail(format_args!("writing {}", to.display()))
+}
+
+/// Lists the pictures that can't be read, and fails where they are too many.
+fn reject(
+    context: &Context,
+    pictures: &Pictures,
+    made: &Made,
+    most: f64,
+) -> Result<BTreeMap<Digest, String>, StageError> {
+    let reasons: BTreeMap<Digest, String> = made.rejected.iter().cloned().collect();
+    let with_reason = |one: &Picture| reasons.get(&one.digest).map(|reason| [one.path.clone(), reason.clone()]);
+    let rows: Vec<[String; 2]> = pictures.list().iter().filter_map(with_reason).collect();
+    let all = pictures.list().len();
+    if rows.len() as f64 > most * all as f64 {
+        let shown: Vec<String> = rows.iter().take(SHOWN).map(|[path, reason]| format!("  {path}: {reason}")).collect();
+        let message = format!("{} of {all} pictures can't be read, for example:\n{}", rows.len(), shown.join("\n"));
+        let help = format!("take them away, or allow more than {} % with `max_rejected`", most * 100.0);
+        return Err(StageError::failed(message).with_help(help));
+    }
+    if let [[path, reason], ..] = rows.as_slice() {
+        let (count, all) = (counted(rows.len() as u64), many(all as u64, "picture"));
+        context.teller.warn(format!("{count} of {all} can't be read and left out, such as {path}: {reason}"));
+    }
+    tensor_cache::write_rejected(&context.slot.join(REJECTED), rows)?;
+    Ok(reasons)
+}
+
+/// The pictures that could be read, and their labels. Classes stay as they are.
+fn readable(
+    list: &[Picture],
+    labels: &labels::Labels,
+    rejected: &BTreeMap<Digest, String>,
+) -> (Vec<Picture>, labels::Labels) {
+    let kept = list.iter().zip(&labels.of).filter(|(one, _)| !rejected.contains_key(&one.digest));
+    let (pictures, of) = kept.map(|(one, class)| (one.clone(), *class)).unzip();
+    (pictures, labels::Labels { of, ..labels.clone() })
+}
+
+/// The split of each picture.
+fn splits(list: &[Picture], labels: &labels::Labels, rule: &split::Rule) -> Result<Vec<Split>, DataError> {
+    let labelled: Vec<split::Labelled> = list
+        .iter()
+        .zip(&labels.of)
+        .filter_map(|(one, class)| Some(split::Labelled { source: one.digest, class: (*class)? }))
+        .collect();
+    let mut splits = split::split(&labelled, &labels.classes, rule)?.into_iter();
+    let one = |class: &Option<u32>| class.and_then(|_| splits.next()).unwrap_or(Split::Unlabelled);
+    Ok(labels.of.iter().map(one).collect())
+}
+
+fn samples(
+    list: &[Picture],
+    labels: &labels::Labels,
+    splits: &[Split],
+    made: &Made,
+) -> Result<Vec<Sample>, StageError> {
+    let rows = list.iter().zip(&labels.of).zip(splits);
+    rows.map(|((one, class), split)| {
+        let record = made.entries.binary_search_by(|entry| entry.source.cmp(&one.digest));
+        let record = record.map_err(|_| StageError::failed(format!("{} has no record", one.path)))?;
+        let note = made.entries.get(record).map(|entry| Notes(entry.notes).words()).unwrap_or_default();
+        let (path, source) = (one.path.clone(), one.digest);
+        Ok(Sample { path, source, record: record as u32, class: *class, split: *split, note })
+    })
+    .collect()
+}
+
+/// What came of it, in sentences.
+fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &Made) {
+    if !labels.unused_names.is_empty() {
+        context
+            .teller
+            .warn(format!("no picture is of a class written {}, named in class_names", labels.unused_names.join(", ")));
+    }
+    let mut classes: BTreeMap<Digest, u32> = BTreeMap::new();
+    let contradictory = samples
+        .iter()
+        .filter(|one| one.class.is_some_and(|class| *classes.entry(one.source).or_insert(class) != class));
+    match contradictory.count() {
+        0 => {}
+        count => {
+            context.teller.warn(format!("{} equal to others under a different label", many(count as u64, "picture")))
+        }
+    }
+    match made.entries.iter().filter(|entry| Notes(entry.notes).has(Note::Lenient)).count() {
+        0 => {}
+        count => {
+            context.teller.warn(format!("{} damaged; what could be decoded is used", many(count as u64, "picture")))
+        }
+    }
+    if made.reused > 0 {
+        let all = many(made.entries.len() as u64, "picture");
+        context.teller.info(format!("{} of {all} decoded before, and taken from there", counted(made.reused)));
+    }
+    let count = |split| counted(samples.iter().filter(|one| one.split == split).count() as u64);
+    let [train, validation, test, unlabelled] =
+        [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].map(count);
+    let rest = if unlabelled == "0" { String::new() } else { format!(", {unlabelled} unlabelled") };
+    context.teller.info(format!("{train} to train, {validation} to validate, {test} to test{rest}"));
+}

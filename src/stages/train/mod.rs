@@ -1,0 +1,189 @@
+//! The kind `train`: a backbone and a head fitted to the train split. What can be chosen is declared in `parameters`, and
+//! the work is in `learn`; here the two meet the data, the weights to start from, the device and the files.
+
+mod parameters;
+mod resolve;
+
+use crate::data::TensorCache;
+use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
+use crate::engine::{Complaints, Context, Device, Input, Kind, OrFail, StageError};
+use crate::events::Teller;
+use crate::learn::{Checkpoints, Fitted, Freeze, HEAD, LearnError, Session, fit};
+use crate::metrics::write_history;
+use crate::model::{self, Card};
+use crate::nn::{Backend, Cpu, Network};
+use crate::spec::{Parameter, Values};
+use parameters::Parameters;
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The file that carries the model.
+pub const MODEL: &str = "model.safetensors";
+
+/// Trains a model.
+pub struct Train;
+
+static INPUTS: [Input; 2] = [
+    Input {
+        role: "data",
+        kinds: &["preprocess"],
+        required: true,
+        reads: &[RECORDS, SAMPLES, INPUT],
+        doc: "The pictures to learn from, and those to look at while learning.",
+    },
+    Input {
+        role: "weights",
+        kinds: &["fetch", "train"],
+        required: false,
+        reads: &[],
+        doc: "Weights to start from: another train stage's model. Random ones where nothing feeds it.",
+    },
+];
+
+impl Kind for Train {
+    fn name(&self) -> &'static str {
+        "train"
+    }
+
+    fn about(&self) -> &'static str {
+        "Fits a network to the training pictures and keeps the epoch that does best on the validation pictures."
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        parameters::PARAMETERS
+    }
+
+    fn inputs(&self) -> &'static [Input] {
+        &INPUTS
+    }
+
+    fn draws(&self) -> bool {
+        true
+    }
+
+    fn computes(&self) -> bool {
+        true
+    }
+
+    fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
+        resolve::resolve(values, problems);
+    }
+
+    fn run(&self, context: &Context) -> Result<(), StageError> {
+        match context.device {
+            Device::Cpu => train(context, Cpu::default()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(card) => {
+                let device = dfdx::tensor::Cuda::try_build(card, 0)
+                    .map_err(|error| StageError::failed(format!("the graphics card {card} can't be used: {error:?}")))?;
+                train(context, device)
+            }
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => Err(StageError::failed("this `pipe` was built without CUDA").with_help(
+                "build it with `cargo build --release --features cuda`, or leave `--device` out to train on the processor",
+            )),
+        }
+    }
+}
+
+fn train<D: Backend>(context: &Context, device: D) -> Result<(), StageError> {
+    let parameters: Parameters = context.parameters()?;
+    let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
+    let info = cache.info();
+    let card = Card {
+        backbone: parameters.backbone.clone(),
+        head: parameters.head.clone(),
+        classes: info.classes.clone(),
+        preprocessing: info.preprocessing.clone(),
+    };
+    let mut network = Network::new(&card.backbone, &card.head(), card.input(), context.seed, device)?;
+    let options = parameters.options();
+    match context.optional_input("weights") {
+        Some(weights) => start_from(&mut network, &card, &weights.path, &context.teller)?,
+        None if options.freeze != Freeze::None => context
+            .teller
+            .warn("the frozen part of the backbone keeps random weights: feed `weights`, or set `freeze = \"none\"`"),
+        None => (),
+    }
+    let checkpoints = Checkpoints {
+        memo: context.memo.clone(),
+        key: context.key,
+        every: Duration::try_from_secs_f64(parameters.checkpoint.every).unwrap_or(Duration::MAX),
+        scratch: context.slot.clone(),
+    };
+    let session = Session {
+        seed: context.seed,
+        teller: &context.teller,
+        cancel: &context.cancel,
+        checkpoints: Some(&checkpoints),
+    };
+    let fitted = fit(&mut network, &cache, &options, &session).inspect_err(|error| {
+        if matches!(error, LearnError::Diverged { .. }) {
+            // It would lead to the same end again.
+            let _ = checkpoints.clear();
+        }
+    })?;
+    model::save(&context.slot.join(MODEL), &card, network.save())?;
+    write_records(&context.slot, &fitted)?;
+    // A checkpoint that can't be removed costs space, and is found again by the next collection.
+    let _ = checkpoints.clear();
+    context.teller.info(conclusion(&fitted));
+    Ok(())
+}
+
+/// Takes another training's weights; its head only where it tells the same classes apart.
+fn start_from<D: Backend>(
+    network: &mut Network<D>,
+    card: &Card,
+    artifact: &Path,
+    teller: &Teller,
+) -> Result<(), StageError> {
+    let path = artifact.join(MODEL);
+    if !path.is_file() {
+        return Err(StageError::failed("weights from a fetch stage can't be read yet")
+            .with_help("start from another train stage (`needs = { weights = \"STAGE\" }`), or from random weights"));
+    }
+    let (origin, mut weights) = model::read(&path)?;
+    if origin.classes != card.classes {
+        let heads = network.parameters().iter().filter(|parameter| parameter.info.stage == HEAD);
+        for parameter in heads {
+            weights.tensors.remove(&parameter.info.name);
+        }
+    }
+    let loaded = network.load(&weights)?;
+    let head = if loaded.kept.is_empty() { "head included" } else { "with a new head" };
+    teller.info(format!("starting from the weights of a trained {}, {head}", origin.backbone));
+    Ok(())
+}
+
+/// Writes `history.csv` and `training.json`.
+fn write_records(slot: &Path, fitted: &Fitted) -> Result<(), StageError> {
+    let history = write_history(&fitted.history).or_fail("writing history.csv")?;
+    std::fs::write(slot.join("history.csv"), history).or_fail("writing history.csv")?;
+    let training = json!({
+        "epoch": fitted.epoch,
+        "epochs_run": fitted.history.len(),
+        "stopped_early": fitted.stopped_early,
+        "decisions": fitted.decisions,
+    });
+    std::fs::write(slot.join("training.json"), format!("{training:#}\n")).or_fail("writing training.json")
+}
+
+/// What came of it, in a short sentence.
+fn conclusion(fitted: &Fitted) -> String {
+    let ran = fitted.history.len();
+    let epochs = if ran == 1 { "1 epoch".to_owned() } else { format!("{ran} epochs") };
+    let kept = fitted.history.iter().find(|row| row.epoch == fitted.epoch);
+    match kept.and_then(|row| row.validation_accuracy) {
+        Some(accuracy) => {
+            format!("{epochs}, kept epoch {}: validation accuracy {:.1} %", fitted.epoch, accuracy * 100.0)
+        }
+        None => format!("{epochs}, kept epoch {}", fitted.epoch),
+    }
+}

@@ -1,0 +1,297 @@
+//! What can be chosen about training: declared for checking, the reference and editors, and the same as types.
+
+use crate::data::Augment;
+use crate::learn::{BatchNormMode, EarlyStopping, Freeze, Keep, Optimizer, Options, Schedule};
+use crate::model::Dense;
+use crate::spec::{Default, Parameter, Type};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+const SHARE: Type = Type::Number { min: 0.0, max: 1.0 };
+const BELOW_ONE: Type = Type::Number { min: 0.0, max: 0.999_999 };
+const NOT_NEGATIVE: Type = Type::Number { min: 0.0, max: f64::INFINITY };
+const ABOVE_ZERO: Type = Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY };
+const WIDTH: Type = Type::Integer { min: 1, max: 65_536 };
+
+/// Everything that a train stage takes.
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter::new(
+        "backbone",
+        Type::Text,
+        Default::Json("\"resnet18\""),
+        "The network that makes features of pictures, such as `resnet18` or `resnet50` (`pipe backbones` lists them). A version of weights after it (`resnet50/V2`) is passed over.",
+    ),
+    Parameter::new(
+        "freeze",
+        Type::Text,
+        Default::Absent,
+        "What keeps the weights it starts with: `none`, `all` of the backbone, or what lies below a stage of it, such as `layer4`. `all` where `weights` are given, else `none`.",
+    ),
+    Parameter::new("head", Type::Table(HEAD), Default::Json("{}"), "What turns features into classes."),
+    Parameter::new(
+        "batch_norm",
+        Type::Choice(&["train", "affine", "frozen"]),
+        Default::Absent,
+        "In the parts that learn: `train` normalises with the batch's statistics; `affine` with those the weights came with, scale and shift learn; `frozen` leaves scale and shift as well. `frozen` where the whole backbone is, else `train`.",
+    ),
+    Parameter::new(
+        "epochs",
+        Type::Integer { min: 1, max: 100_000 },
+        Default::Json("20"),
+        "Passes over the training pictures.",
+    ),
+    Parameter::new(
+        "batch_size",
+        Type::Integer { min: 1, max: 65_536 },
+        Default::Json("32"),
+        "Pictures a step. Where there are fewer, each step takes all.",
+    ),
+    Parameter::new(
+        "optimizer",
+        Type::Table(OPTIMIZER),
+        Default::Json("{}"),
+        "How gradients become steps. Norms and biases don't decay.",
+    ),
+    Parameter::new(
+        "schedule",
+        Type::Table(SCHEDULE),
+        Default::Json("{}"),
+        "How the learning rate changes from step to step.",
+    ),
+    Parameter::new(
+        "label_smoothing",
+        BELOW_ONE,
+        Default::Json("0"),
+        "Share of each label that is spread evenly over all classes. 0.1 is usual against overconfidence.",
+    ),
+    Parameter::new(
+        "clip_norm",
+        ABOVE_ZERO,
+        Default::Absent,
+        "Brings the norm of the whole gradient down to this where it is larger. 1 is usual. Not clipped by default.",
+    ),
+    Parameter::new(
+        "early_stopping",
+        Type::Table(EARLY_STOPPING),
+        Default::Json("{}"),
+        "Which epoch counts as the best, by the validation pictures, and when to stop waiting for a better one.",
+    ),
+    Parameter::new(
+        "keep",
+        Type::Choice(&["best", "last"]),
+        Default::Json("\"best\""),
+        "Which epoch's weights are kept. Without validation pictures the last one's.",
+    ),
+    Parameter::new(
+        "augment",
+        Type::Either(&[Type::Choice(&["none"]), Type::Table(AUGMENT)]),
+        Default::Absent,
+        "How training pictures are varied: `\"none\"` or a table. `none` where the whole backbone is frozen, else mild random crops (60 to 100 % of the area). Flips only on request, since orientation may tell classes apart.",
+    ),
+    Parameter::new(
+        "checkpoint",
+        Type::Table(CHECKPOINT),
+        Default::Json("{}"),
+        "What an interrupted training goes on from.",
+    )
+    .execution(),
+];
+
+const HEAD: &[Parameter] = &[
+    Parameter::new(
+        "hidden",
+        Type::List(&WIDTH),
+        Default::Json("[]"),
+        "Widths of hidden layers between features and classes. None by default: a linear classifier.",
+    ),
+    Parameter::new(
+        "dropout",
+        BELOW_ONE,
+        Default::Json("0"),
+        "Probability of dropout after each hidden layer, or on the features where there is none.",
+    ),
+];
+
+const OPTIMIZER: &[Parameter] = &[
+    Parameter::new(
+        "kind",
+        Type::Choice(&["adamw", "sgd"]),
+        Default::Json("\"adamw\""),
+        "`adamw` (decoupled decay) or `sgd` (with momentum).",
+    ),
+    Parameter::new(
+        "learning_rate",
+        ABOVE_ZERO,
+        Default::Absent,
+        "The learning rate at its highest. 1e-3 for `adamw`, 1e-2 for `sgd`.",
+    ),
+    Parameter::new(
+        "backbone_learning_rate",
+        ABOVE_ZERO,
+        Default::Absent,
+        "The backbone's learning rate at its highest. A tenth of `learning_rate` where `weights` are given, else the same.",
+    ),
+    Parameter::new(
+        "weight_decay",
+        NOT_NEGATIVE,
+        Default::Absent,
+        "Decay of weights. 1e-2 for `adamw`, 1e-4 for `sgd`.",
+    ),
+    Parameter::new("momentum", BELOW_ONE, Default::Json("0.9"), "For `sgd`."),
+    Parameter::new("nesterov", Type::Bool, Default::Json("false"), "For `sgd`: Nesterov's momentum."),
+    Parameter::new(
+        "betas",
+        Type::List(&BELOW_ONE),
+        Default::Json("[0.9, 0.999]"),
+        "For `adamw`: how fast both moments forget.",
+    ),
+    Parameter::new("epsilon", ABOVE_ZERO, Default::Json("1e-8"), "For `adamw`: keeps from dividing by zero."),
+];
+
+const SCHEDULE: &[Parameter] = &[
+    Parameter::new(
+        "kind",
+        Type::Choice(&["cosine", "constant"]),
+        Default::Json("\"cosine\""),
+        "The curve after the warm-up: down half a cosine wave, or level.",
+    ),
+    Parameter::new(
+        "warm_up",
+        NOT_NEGATIVE,
+        Default::Absent,
+        "Epochs, or parts of one, in which the rate grows evenly to its height. 1, and no more than a fifth of all.",
+    ),
+    Parameter::new("floor", SHARE, Default::Json("0"), "Where the cosine ends, as a share of the height."),
+];
+
+const EARLY_STOPPING: &[Parameter] = &[
+    Parameter::new(
+        "monitor",
+        Type::Choice(&["validation_loss", "validation_accuracy"]),
+        Default::Json("\"validation_loss\""),
+        "The measure that is looked at after each epoch.",
+    ),
+    Parameter::new(
+        "mode",
+        Type::Choice(&["min", "max"]),
+        Default::Absent,
+        "Whether less or more of it is better. Follows from `monitor`.",
+    ),
+    Parameter::new(
+        "patience",
+        Type::Integer { min: 1, max: 100_000 },
+        Default::Absent,
+        "Epochs without improvement after which training stops. Never by default.",
+    ),
+    Parameter::new(
+        "min_delta",
+        NOT_NEGATIVE,
+        Default::Json("0"),
+        "For `patience`, only a change larger than this is an improvement.",
+    ),
+];
+
+const AUGMENT: &[Parameter] = &[
+    Parameter::new(
+        "random_crop",
+        Type::Table(RANDOM_CROP),
+        Default::Absent,
+        "A random part of the stored square in place of its centre.",
+    ),
+    Parameter::new("flip", Type::Bool, Default::Json("false"), "Mirrors left and right, half of the time."),
+    Parameter::new(
+        "rotate",
+        Type::Number { min: 0.0, max: 180.0 },
+        Default::Json("0"),
+        "Largest turn to either side, in degrees.",
+    ),
+    Parameter::new("shift", SHARE, Default::Json("0"), "Largest shift along each side, as a share of it."),
+    Parameter::new("zoom", SHARE, Default::Json("0"), "Largest change of size: 0.1 is a tenth either way."),
+    Parameter::new("brightness", SHARE, Default::Json("0"), "Largest change of brightness, as a factor either way."),
+    Parameter::new("contrast", SHARE, Default::Json("0"), "Largest change of contrast, as a factor either way."),
+    Parameter::new("saturation", SHARE, Default::Json("0"), "Largest change of saturation, as a factor either way."),
+    Parameter::new("erase", SHARE, Default::Json("0"), "Probability that a patch of the picture is blanked."),
+];
+
+const RANDOM_CROP: &[Parameter] = &[
+    Parameter::new(
+        "scale",
+        Type::List(&SHARE),
+        Default::Json("[0.6, 1.0]"),
+        "Share of the stored square's area: from, to.",
+    ),
+    Parameter::new("ratio", Type::List(&ABOVE_ZERO), Default::Json("[0.8, 1.25]"), "Width over height: from, to."),
+];
+
+const CHECKPOINT: &[Parameter] = &[Parameter::new(
+    "every",
+    NOT_NEGATIVE,
+    Default::Json("30"),
+    "Least seconds between two checkpoints. One is also kept when training is cancelled.",
+)
+.execution()];
+
+/// The random crop of the default augmentation: all of its own defaults.
+pub const DEFAULT_AUGMENT: &str = r#"{"random_crop": {"scale": [0.6, 1.0], "ratio": [0.8, 1.25]}}"#;
+
+/// The parameters, resolved.
+#[derive(Debug, Deserialize)]
+pub struct Parameters {
+    pub backbone: String,
+    pub head: Dense,
+    pub checkpoint: Checkpoint,
+    freeze: Freeze,
+    batch_norm: BatchNormMode,
+    epochs: u64,
+    batch_size: usize,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    label_smoothing: f64,
+    clip_norm: Option<f64>,
+    early_stopping: EarlyStopping,
+    keep: Keep,
+    #[serde(deserialize_with = "variation")]
+    augment: Option<Augment>,
+}
+
+/// When checkpoints are kept.
+#[derive(Debug, Deserialize)]
+pub struct Checkpoint {
+    /// Least seconds between two.
+    pub every: f64,
+}
+
+/// The word "none", or a table.
+fn variation<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Augment>, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    if value.is_string() { Ok(None) } else { Augment::deserialize(value).map(Some).map_err(D::Error::custom) }
+}
+
+impl Parameters {
+    /// What the training itself needs to know of them.
+    pub fn options(&self) -> Options {
+        Options {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            optimizer: self.optimizer.clone(),
+            schedule: self.schedule.clone(),
+            label_smoothing: self.label_smoothing,
+            clip_norm: self.clip_norm,
+            early_stopping: self.early_stopping.clone(),
+            keep: self.keep,
+            augment: self.augment.clone().filter(|augment| !augment.is_none()),
+            freeze: self.freeze.clone(),
+            batch_norm: self.batch_norm,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_declared_defaults_are_of_the_declared_types() {
+        assert_eq!(crate::spec::audit(PARAMETERS), Vec::<String>::new());
+    }
+}

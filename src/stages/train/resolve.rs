@@ -1,0 +1,177 @@
+//! What follows from several parameters together: defaults that depend on others, and rules across keys.
+
+use super::parameters::DEFAULT_AUGMENT;
+use crate::engine::{Complaints, Feed};
+use crate::nn::{self, BackboneInfo};
+use crate::spec::{Values, nearest};
+use serde_json::{Value, json};
+
+/// Fills in what depends on other values, and complains about what doesn't go together.
+pub fn resolve(values: &mut Values, problems: &mut Complaints) {
+    let weights = problems.input("weights");
+    let Some(backbone) = backbone(values, problems) else { return };
+    if let Some(feed) = weights {
+        check_weights(backbone, feed, problems);
+    }
+    let frozen = freeze(values, backbone, weights.is_some(), problems);
+    batch_norm(values, frozen, weights.is_some(), problems);
+    optimizer(values, frozen, weights.is_some(), problems);
+    schedule(values);
+    early_stopping(values, problems);
+    augment(values, frozen, problems);
+}
+
+/// How much of the backbone learns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frozen {
+    Nothing,
+    Part,
+    All,
+}
+
+fn text<'a>(values: &'a Values, key: &str) -> Option<&'a str> {
+    values.get(key).and_then(Value::as_str)
+}
+
+/// The table `key` of the values; an empty one where there is none, which the declarations don't allow.
+fn table<'a>(values: &'a mut Values, key: &str) -> Option<&'a mut Values> {
+    values.get_mut(key).and_then(Value::as_object_mut)
+}
+
+/// The backbone by name; what names weights as well is reduced to the network that they are for.
+fn backbone(values: &mut Values, problems: &mut Complaints) -> Option<&'static BackboneInfo> {
+    let given = text(values, "backbone")?.to_owned();
+    let name = given.split_once('/').map_or(given.as_str(), |(name, _)| name);
+    let Some(info) = nn::backbone(name) else {
+        let names: Vec<&str> = nn::backbones().iter().map(|info| info.name).collect();
+        let help = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", names.join(", ")),
+        };
+        problems.complain("backbone", format!("no backbone has the name `{given}`"), "not known", Some(help));
+        return None;
+    };
+    values.insert("backbone".to_owned(), json!(info.name));
+    Some(info)
+}
+
+/// Another training's weights must be those of the same network.
+fn check_weights(backbone: &BackboneInfo, feed: Feed, problems: &mut Complaints) {
+    if feed.kind == "train"
+        && let Some(other) = text(feed.values, "backbone").filter(|&other| other != backbone.name)
+    {
+        let message = format!("the stage `{}` trains a {other}, and this one a {}", feed.stage, backbone.name);
+        let help = format!("set `backbone = \"{other}\"`, or start from random weights");
+        problems.complain("backbone", message, format!("expected `{other}`"), Some(help));
+    }
+}
+
+fn freeze(values: &mut Values, backbone: &BackboneInfo, weights: bool, problems: &mut Complaints) -> Frozen {
+    let default = if weights { "all" } else { "none" };
+    let word = values.entry("freeze").or_insert(json!(default)).as_str().unwrap_or(default);
+    match word {
+        "none" => Frozen::Nothing,
+        "all" => Frozen::All,
+        stage if backbone.stages.contains(&stage) => Frozen::Part,
+        other => {
+            let words = || ["none", "all"].into_iter().chain(backbone.stages.iter().copied());
+            let help = match nearest(other, words()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", words().collect::<Vec<_>>().join(", ")),
+            };
+            let message = format!("`{}` has no stage `{other}` to freeze", backbone.name);
+            let label = format!("expected one of {}", words().collect::<Vec<_>>().join(", "));
+            problems.complain("freeze", message, label, Some(help));
+            Frozen::Part
+        }
+    }
+}
+
+fn batch_norm(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut Complaints) {
+    let default = if frozen == Frozen::All { "frozen" } else { "train" };
+    let given = values.entry("batch_norm").or_insert(json!(default)).as_str().unwrap_or(default);
+    if frozen == Frozen::All && given != "frozen" {
+        let message = format!("`batch_norm = \"{given}\"` is for parts that learn, and the whole backbone is frozen");
+        let help = "leave `batch_norm` out, or freeze less of the backbone".to_owned();
+        problems.complain("batch_norm", message, "expected `frozen`", Some(help));
+    } else if frozen == Frozen::Nothing && given != "train" && !weights {
+        let message =
+            format!("`batch_norm = \"{given}\"` needs statistics that came with weights, and no weights are given");
+        let help = "leave `batch_norm` out, or feed `weights`".to_owned();
+        problems.complain("batch_norm", message, "expected `train`", Some(help));
+    }
+}
+
+fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut Complaints) {
+    let Some(table) = table(values, "optimizer") else { return };
+    let sgd = text(table, "kind") == Some("sgd");
+    let (rate, decay) = if sgd { (1e-2, 1e-4) } else { (1e-3, 1e-2) };
+    let rate = table.entry("learning_rate").or_insert(json!(rate)).as_f64().unwrap_or(rate);
+    table.entry("weight_decay").or_insert(json!(decay));
+    match table.get("backbone_learning_rate") {
+        Some(_) if frozen == Frozen::All => {
+            let message = "`backbone_learning_rate` is for a backbone that learns, and all of it is frozen";
+            let help = "leave it out, or freeze less of the backbone".to_owned();
+            problems.complain("optimizer.backbone_learning_rate", message, "has no effect", Some(help));
+        }
+        None if weights && frozen != Frozen::All => {
+            table.insert("backbone_learning_rate".to_owned(), json!(rate / 10.0));
+        }
+        _ => (),
+    }
+    let still = table.get("momentum").and_then(Value::as_f64) == Some(0.0);
+    if table.get("nesterov") == Some(&json!(true)) && (still || !sgd) {
+        let message = "Nesterov's momentum is for `sgd` with a momentum above 0";
+        problems.complain("optimizer.nesterov", message, "needs momentum", Some("such as `momentum = 0.9`".to_owned()));
+    }
+    if table.get("betas").and_then(Value::as_array).is_some_and(|betas| betas.len() != 2) {
+        problems.complain(
+            "optimizer.betas",
+            "AdamW has two betas",
+            "expected two numbers",
+            Some("such as [0.9, 0.999]".to_owned()),
+        );
+    }
+}
+
+/// An epoch of warm-up, and no more than a fifth of a short training.
+fn schedule(values: &mut Values) {
+    let epochs = values.get("epochs").and_then(Value::as_f64).unwrap_or(1.0);
+    let Some(table) = table(values, "schedule") else { return };
+    table.entry("warm_up").or_insert(json!((epochs / 5.0).min(1.0)));
+}
+
+fn early_stopping(values: &mut Values, problems: &mut Complaints) {
+    let Some(table) = table(values, "early_stopping") else { return };
+    let (right, measure) = match text(table, "monitor") {
+        Some("validation_accuracy") => ("max", "more accuracy"),
+        _ => ("min", "less loss"),
+    };
+    if table.get("mode").is_some_and(|mode| mode != right) {
+        let message = format!("{measure} is better, so the mode is `{right}`");
+        problems.complain(
+            "early_stopping.mode",
+            message,
+            format!("expected `{right}`"),
+            Some("leave `mode` out".to_owned()),
+        );
+    }
+}
+
+fn augment(values: &mut Values, frozen: Frozen, problems: &mut Complaints) {
+    if !values.contains_key("augment") {
+        let mild = serde_json::from_str(DEFAULT_AUGMENT).unwrap_or_else(|_| json!("none"));
+        values.insert("augment".to_owned(), if frozen == Frozen::All { json!("none") } else { mild });
+    }
+    let Some(crop) = table(values, "augment").and_then(|augment| table(augment, "random_crop")) else { return };
+    for key in ["scale", "ratio"] {
+        let range: Option<Vec<f64>> =
+            crop.get(key).and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_f64).collect());
+        let fits = range.is_some_and(|range| matches!(range[..], [low, high] if 0.0 < low && low <= high));
+        if !fits {
+            let at = format!("augment.random_crop.{key}");
+            let message = format!("`{key}` is a range: two numbers above 0, the smaller one first");
+            problems.complain(&at, message, "expected [from, to]", Some("such as [0.6, 1.0]".to_owned()));
+        }
+    }
+}

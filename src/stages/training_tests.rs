@@ -1,0 +1,279 @@
+//! Train and evaluate as stages: what their parameters become, and what they write.
+
+use super::KINDS;
+use crate::engine::{Context, Device, InputArtifact, StageError, graph};
+use crate::events::{Cancel, Teller, Told};
+use crate::learn::testing::{COUNTS, Counts, small, write_cache};
+use crate::metrics::{Evaluation, read_history, read_predictions};
+use crate::model::Model;
+use crate::spec::{self, Values};
+use crate::store::{Digest, Memo};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// The values of the stage `train` of a pipeline with these lines in `[stages.train]`, or all that is wrong with it.
+fn resolved(lines: &str) -> Result<Values, String> {
+    resolved_beside("", lines)
+}
+
+/// The same, with more stages before it.
+fn resolved_beside(stages: &str, lines: &str) -> Result<Values, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pipeline.toml");
+    let text = format!(
+        "[stages.fetch]\nsource = \"synthetic:garments\"\n[stages.preprocess]\nsize = 8\nneeds = {{ images = \"fetch\" }}\n\
+         {stages}\n[stages.train]\n{lines}\n[stages.evaluate]\nneeds = {{ data = \"preprocess\", model = \"train\" }}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let pipeline = spec::load(&file, &[]).map_err(|problems| problems.to_string())?;
+    let graph = graph(&pipeline, KINDS).map_err(|problems| problems.to_string())?;
+    Ok(graph.stage("train").unwrap().values.clone())
+}
+
+const NEEDS: &str = "needs = { data = \"preprocess\" }";
+
+#[test]
+fn defaults_are_those_of_training_from_scratch() {
+    let values = resolved(NEEDS).unwrap();
+    assert_eq!(values["backbone"], "resnet18");
+    assert_eq!((&values["freeze"], &values["batch_norm"]), (&json!("none"), &json!("train")));
+    assert_eq!(values["schedule"], json!({ "kind": "cosine", "warm_up": 1.0, "floor": 0.0 }));
+    assert_eq!(values["optimizer"]["learning_rate"], 1e-3);
+    assert_eq!(values["optimizer"]["weight_decay"], 1e-2);
+    assert_eq!(values["optimizer"].get("backbone_learning_rate"), None);
+    assert_eq!(values["augment"], json!({ "random_crop": { "scale": [0.6, 1.0], "ratio": [0.8, 1.25] } }));
+}
+
+#[test]
+fn the_default_augmentation_is_a_random_crop_by_its_own_defaults() {
+    let written = resolved(&format!("{NEEDS}\naugment = {{ random_crop = {{}} }}")).unwrap();
+    let crop = resolved(NEEDS).unwrap()["augment"]["random_crop"].clone();
+    assert_eq!(written["augment"]["random_crop"], crop);
+}
+
+#[test]
+fn defaults_follow_other_values() {
+    let other = "[stages.first]\nkind = \"train\"\nbackbone = \"resnet50\"\nneeds = { data = \"preprocess\" }";
+    let needs = "needs = { data = \"preprocess\", weights = \"first\" }\nbackbone = \"resnet50/V2\"";
+    let values = resolved_beside(other, needs).unwrap();
+    assert_eq!(values["backbone"], "resnet50");
+    assert_eq!((&values["freeze"], &values["batch_norm"]), (&json!("all"), &json!("frozen")));
+    assert_eq!(values["augment"], "none");
+    let tuned = resolved_beside(other, &format!("{needs}\nfreeze = \"layer4\"\nepochs = 2")).unwrap();
+    assert_eq!((&tuned["batch_norm"], &tuned["optimizer"]["backbone_learning_rate"]), (&json!("train"), &json!(1e-4)));
+    assert_eq!(tuned["schedule"]["warm_up"], 0.4);
+    let sgd = resolved(&format!("{NEEDS}\noptimizer = {{ kind = \"sgd\" }}")).unwrap();
+    assert_eq!((&sgd["optimizer"]["learning_rate"], &sgd["optimizer"]["weight_decay"]), (&json!(1e-2), &json!(1e-4)));
+}
+
+#[test]
+fn what_does_not_go_together_is_said() {
+    let other = "[stages.first]\nkind = \"train\"\nbackbone = \"resnet50\"\nneeds = { data = \"preprocess\" }";
+    let cases = [
+        ("", "backbone = \"resnet81\"", "did you mean `resnet18`?"),
+        ("", "freeze = \"layer5\"", "did you mean `layer"),
+        ("", "freeze = \"all\"\nbatch_norm = \"train\"", "the whole backbone is frozen"),
+        ("", "batch_norm = \"affine\"", "no weights are given"),
+        ("", "freeze = \"all\"\noptimizer = { backbone_learning_rate = 1e-4 }", "all of it is frozen"),
+        ("", "optimizer = { nesterov = true }", "Nesterov's momentum is for `sgd`"),
+        ("", "optimizer = { betas = [0.9] }", "AdamW has two betas"),
+        ("", "early_stopping = { mode = \"max\" }", "the mode is `min`"),
+        ("", "augment = { random_crop = { scale = [0.9, 0.1] } }", "the smaller one first"),
+        ("", "epochs = 0", "epochs"),
+        (other, "needs = { data = \"preprocess\", weights = \"first\" }", "the stage `first` trains a resnet50"),
+    ];
+    for (stages, lines, expected) in cases {
+        let needs = if lines.contains("needs") { "" } else { NEEDS };
+        let problems = resolved_beside(stages, &format!("{needs}\n{lines}")).unwrap_err();
+        assert!(problems.contains(expected), "{lines}: {problems}");
+    }
+}
+
+/// A folder of pictures, and stages over it.
+struct Place {
+    folder: tempfile::TempDir,
+    memo: Memo,
+    told: Arc<Mutex<Vec<Told>>>,
+}
+
+impl Place {
+    fn new(counts: Counts) -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        write_cache(&folder.path().join("data"), counts, small());
+        Place { folder, memo: Memo::temporary().unwrap(), told: Arc::default() }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a kind with these values and inputs (role, folder) into the folder `slot`.
+    fn run(&self, kind: &str, values: Values, inputs: &[(&str, &str)], slot: &str) -> Result<(), StageError> {
+        std::fs::create_dir(self.path(slot)).unwrap();
+        let input =
+            |folder: &str| InputArtifact { path: self.path(folder), digest: Digest::of(b"input"), folder: None };
+        let sink = Arc::clone(&self.told);
+        let context = Context {
+            values,
+            inputs: inputs.iter().map(|&(role, folder)| (role.to_owned(), input(folder))).collect(),
+            facts: BTreeMap::new(),
+            slot: self.path(slot),
+            memo: self.memo.clone(),
+            teller: Teller::new(move |told| sink.lock().unwrap().push(told)),
+            cancel: Cancel::new(),
+            seed: 42,
+            threads: 1,
+            device: Device::Cpu,
+            key: Digest::of(slot.as_bytes()),
+        };
+        KINDS.iter().find(|one| one.name() == kind).unwrap().run(&context)
+    }
+
+    fn train(&self, lines: &str, inputs: &[(&str, &str)], slot: &str) -> Result<(), StageError> {
+        self.run("train", resolved(&format!("{NEEDS}\n{lines}")).unwrap(), inputs, slot)
+    }
+
+    fn evaluate(&self, data: &str, model: &str, slot: &str) -> Result<(), StageError> {
+        let values = Values::from_iter([("batch_size".to_owned(), json!(4))]);
+        self.run("evaluate", values, &[("data", data), ("model", model)], slot)
+    }
+
+    fn sentences(&self) -> Vec<String> {
+        let told = self.told.lock().unwrap();
+        told.iter()
+            .filter_map(|told| match told {
+                Told::Message { text, .. } => Some(text.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A frozen random backbone keeps this quick; its head still learns something.
+const HEAD_ALONE: &str = "freeze = \"all\"\nepochs = 3\nbatch_size = 8\noptimizer = { learning_rate = 0.02 }";
+
+/// A place in which `model` is trained, for every test that only reads it.
+fn trained() -> &'static Place {
+    static PLACE: OnceLock<Place> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        let place = Place::new(COUNTS);
+        place.train(HEAD_ALONE, &[("data", "data")], "model").unwrap();
+        place
+    })
+}
+
+#[test]
+fn a_model_is_trained_to_the_same_bytes_each_time() {
+    let first = trained();
+    assert_eq!(names(&first.path("model")), ["history.csv", "model.safetensors", "training.json"]);
+    let sentences = first.sentences();
+    assert!(sentences.iter().any(|text| text.contains("keeps random weights")), "{sentences:?}");
+    assert!(sentences.iter().any(|text| text.starts_with("3 epochs, kept epoch ")), "{sentences:?}");
+
+    let second = Place::new(COUNTS);
+    second.train(HEAD_ALONE, &[("data", "data")], "model").unwrap();
+    for name in names(&first.path("model")) {
+        let [one, other] = [first, &second].map(|place| std::fs::read(place.path("model").join(&name)).unwrap());
+        assert!(one == other, "{name}");
+    }
+}
+
+/// Numbers differ in their last digits from one kind of processor to another: hence tolerances, and no digest. Whoever
+/// changes these numbers raises the version of the kind that made them.
+#[test]
+fn training_and_validation_losses_are_the_known_ones() {
+    let history = read_history(&trained().path("model").join("history.csv")).unwrap();
+    let golden = [[1.1159, 0.9558], [0.8981, 0.9109], [0.8361, 0.9000]];
+    for (row, golden) in history.iter().zip(golden) {
+        let found = [row.train_loss, row.validation_loss.unwrap()];
+        assert!(found.iter().zip(golden).all(|(a, b)| (a - b).abs() < 2e-3), "{found:?} {golden:?}");
+    }
+}
+
+#[test]
+fn a_model_is_scored_on_what_it_did_not_learn_from() {
+    let place = trained();
+    place.evaluate("data", "model", "scores").unwrap();
+    assert_eq!(names(&place.path("scores")), ["metrics.json", "predictions.csv"]);
+    let evaluation = Evaluation::read(&place.path("scores").join("metrics.json")).unwrap();
+    let (test, validation) = (&evaluation.splits["test"], &evaluation.splits["validation"]);
+    assert_eq!((test.count, validation.count), (6, 8));
+    assert_eq!(evaluation.accuracy, Some(test.accuracy));
+    assert!((test.loss - 0.9038).abs() < 2e-3, "{}", test.loss);
+    let history = read_history(&place.path("model").join("history.csv")).unwrap();
+    // The kept epoch's validation is evaluate's: the same code path from record to score.
+    assert!(history.iter().any(|row| row.validation_loss == Some(validation.loss)), "{history:?}");
+
+    let rows = read_predictions(&place.path("scores").join("predictions.csv")).unwrap();
+    let count = |split: &str| rows.iter().filter(|row| row.split == split).count();
+    assert_eq!((count("validation"), count("test"), count("unlabelled"), rows.len()), (8, 6, 2, 16));
+    assert!(rows.iter().all(|row| row.label.is_none() == (row.split == "unlabelled")));
+    let hits = rows.iter().filter(|row| row.split == "test" && row.label.as_ref() == Some(&row.prediction)).count();
+    assert_eq!(test.accuracy, hits as f64 / 6.0);
+}
+
+#[test]
+fn another_training_s_weights_are_a_start() {
+    let first = trained().path("model");
+    let first = first.to_str().unwrap();
+    let place = Place::new(COUNTS);
+    let lines = format!("needs = {{ data = \"preprocess\", weights = \"first\" }}\n{HEAD_ALONE}");
+    let values =
+        resolved_beside("[stages.first]\nkind = \"train\"\nneeds = { data = \"preprocess\" }", &lines).unwrap();
+    place.run("train", values.clone(), &[("data", "data"), ("weights", first)], "second").unwrap();
+    let sentences = place.sentences();
+    let start = "starting from the weights of a trained resnet18, head included";
+    assert!(sentences.iter().any(|text| text == start), "{sentences:?}");
+    let [one, other] =
+        [trained().path("model"), place.path("second")].map(|slot| read_history(&slot.join("history.csv")).unwrap());
+    assert!(other[0].train_loss < one[0].train_loss);
+    let error = place.run("train", values, &[("data", "data"), ("weights", "data")], "third").unwrap_err();
+    assert!(error.to_string().contains("can't be read yet"), "{error}");
+}
+
+#[test]
+fn a_model_file_answers_for_pictures_and_lists_what_is_none() {
+    let model = Model::open(&trained().path("model").join("model.safetensors")).unwrap();
+    assert_eq!(model.classes(), ["red", "green", "blue"]);
+    let mut png = Vec::new();
+    let picture = image::RgbImage::from_fn(30, 20, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 99]));
+    picture.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
+    let pictures: Vec<(String, Vec<u8>)> = (0..40)
+        .map(|index| (format!("{index}.png"), if index == 7 { b"no picture".to_vec() } else { png.clone() }))
+        .collect();
+    let predictions = model.predict(&pictures, 2).unwrap();
+    assert_eq!((predictions.rows.len(), predictions.unreadable.len()), (39, 1));
+    assert_eq!(predictions.unreadable[0].path, "7.png");
+    let row = &predictions.rows[0];
+    assert_eq!((row.top.len(), &row.top[0].0, row.top[0].1), (2, &row.class, row.probability));
+    // Alone and in any company.
+    assert_eq!(model.predict(&pictures[39..], 2).unwrap().rows, predictions.rows[38..]);
+    assert_eq!(model.predict(&[], 2).unwrap().rows, []);
+    assert_eq!(model.predict(&pictures[..1], 0).unwrap().rows[0].top.len(), 1);
+}
+
+#[test]
+fn evaluate_refuses_pictures_that_the_model_was_not_made_for() {
+    let model = trained().path("model");
+    let model = model.to_str().unwrap();
+    let place = Place::new(Counts { validation: 0, test: 0, ..COUNTS });
+    let refusal = |slot: &str| place.evaluate("data", model, slot).unwrap_err().to_string();
+    assert!(refusal("a").contains("both empty"));
+    let input = place.path("data").join("input.json");
+    let text = std::fs::read_to_string(&input).unwrap();
+    std::fs::write(&input, text.replace("\"blue\"", "\"violet\"")).unwrap();
+    let error = refusal("b");
+    assert!(error.contains("red, green, blue") && error.contains("red, green, violet"), "{error}");
+    std::fs::write(&input, text.replace("0.25", "0.5")).unwrap();
+    assert!(refusal("c").contains("prepared in another way"));
+}
