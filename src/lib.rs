@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod data;
+pub mod draw;
 pub mod engine;
 pub mod events;
 pub mod learn;
