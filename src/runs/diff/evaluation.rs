@@ -1,0 +1,212 @@
+//! Metrics of two runs side by side, with what can be said for sure of their difference.
+
+use super::super::{Results, StageFacts};
+use crate::metrics::{self, ClassMetrics, Evaluation, Prediction, SplitMetrics};
+use serde::Serialize;
+use std::cmp::Ordering;
+
+/// One split's metrics in both runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SplitDiff {
+    /// The evaluating stage in the second run.
+    pub stage: String,
+    /// The split: "test", "validation".
+    pub split: String,
+    /// The first run's.
+    pub first: SplitSide,
+    /// The second run's.
+    pub second: SplitSide,
+    /// Second accuracy - first accuracy.
+    pub accuracy_difference: f64,
+    /// The 95 % interval of that difference, as for two separate sets of pictures (Newcombe, 1998, method 10, from the
+    /// two Wilson intervals). Wider than need be where the pictures are the same: [`SplitDiff::paired`] is sharper.
+    pub accuracy_difference_interval: [f64; 2],
+    /// The test on the pictures that both were tried on; `None` where a run has no predictions or none is common.
+    pub paired: Option<PairedDiff>,
+    /// Classes of either run, those whose F1 changed most first.
+    pub classes: Vec<ClassDiff>,
+}
+
+/// One run's metrics of a split.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SplitSide {
+    /// Pictures scored.
+    pub count: u64,
+    /// Share classified rightly, 0 to 1.
+    pub accuracy: f64,
+    /// Its 95 % Wilson interval.
+    pub accuracy_interval: [f64; 2],
+    /// Share whose class is among the five likeliest.
+    pub top5: f64,
+    /// Mean cross-entropy, nats.
+    pub loss: f64,
+    /// Mean F1 over classes.
+    pub macro_f1: f64,
+}
+
+/// McNemar's test on the pictures that both runs were tried on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PairedDiff {
+    /// Pictures with the same path and label in both.
+    pub common: u64,
+    /// Of those, the ones that only the first got right.
+    pub only_first: u64,
+    /// The ones that only the second got right.
+    pub only_second: u64,
+    /// How likely so uneven a split of the disagreements would be, were both equally good (exact McNemar test).
+    pub p_value: f64,
+    /// Whether both runs were scored on exactly those pictures.
+    pub same_pictures: bool,
+}
+
+/// One class in both runs. A class that one of them doesn't know has no side there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassDiff {
+    /// The class's name.
+    pub class: String,
+    /// The first run's.
+    pub first: Option<ClassSide>,
+    /// The second run's.
+    pub second: Option<ClassSide>,
+    /// Second F1 - first F1, where both know the class.
+    pub f1_difference: Option<f64>,
+    /// Second recall - first recall, where both know the class.
+    pub recall_difference: Option<f64>,
+}
+
+/// One run's metrics of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ClassSide {
+    /// Of the pictures given this class, the share that is of it.
+    pub precision: f64,
+    /// Of the pictures of this class, the share given it.
+    pub recall: f64,
+    /// Their harmonic mean.
+    pub f1: f64,
+    /// Pictures of this class.
+    pub support: u64,
+}
+
+pub(super) fn diff(first: &Results, second: &Results) -> Vec<SplitDiff> {
+    let evaluations = pairs(first.evaluations(), second.evaluations());
+    evaluations
+        .into_iter()
+        .flat_map(|Pair { stages: [a, b], first: was, second: is }| {
+            let predictions = first.predictions(&a.stage).zip(second.predictions(&b.stage));
+            splits(&b.stage, &was, &is, predictions.as_ref().map(|(a, b)| (a.as_slice(), b.as_slice())))
+        })
+        .collect()
+}
+
+/// Results of both runs that belong together.
+pub(super) struct Pair<'a, T> {
+    /// The stages that made them, the first run's first.
+    pub(super) stages: [&'a StageFacts; 2],
+    pub(super) first: T,
+    pub(super) second: T,
+}
+
+/// Pairs results of stages with the same name, or the only one of each run.
+pub(super) fn pairs<'a, T>(first: Vec<(&'a StageFacts, T)>, second: Vec<(&'a StageFacts, T)>) -> Vec<Pair<'a, T>> {
+    let only = first.len() == 1 && second.len() == 1;
+    let mut left: Vec<Option<(&StageFacts, T)>> = first.into_iter().map(Some).collect();
+    let mut pairs = Vec::new();
+    for (stage, second) in second {
+        let same = |(other, _): &(&StageFacts, T)| only || other.stage == stage.stage;
+        let found = left.iter_mut().find(|known| known.as_ref().is_some_and(same)).and_then(Option::take);
+        if let Some((other, first)) = found {
+            pairs.push(Pair { stages: [other, stage], first, second });
+        }
+    }
+    pairs
+}
+
+fn splits(
+    stage: &str,
+    a: &Evaluation,
+    b: &Evaluation,
+    predictions: Option<(&[Prediction], &[Prediction])>,
+) -> Vec<SplitDiff> {
+    let both = a.splits.iter().filter_map(|(split, first)| Some((split, first, b.splits.get(split)?)));
+    let mut splits: Vec<SplitDiff> =
+        both.map(|(split, first, second)| split_diff(stage, split, first, second, predictions)).collect();
+    splits.sort_by_key(|diff| diff.split != "test");
+    splits
+}
+
+fn split_diff(
+    stage: &str,
+    split: &str,
+    first: &SplitMetrics,
+    second: &SplitMetrics,
+    predictions: Option<(&[Prediction], &[Prediction])>,
+) -> SplitDiff {
+    let paired = predictions.map(|(a, b)| metrics::paired(a, b, split)).filter(|paired| paired.common > 0);
+    SplitDiff {
+        stage: stage.to_owned(),
+        split: split.to_owned(),
+        accuracy_difference: second.accuracy - first.accuracy,
+        accuracy_difference_interval: difference_interval(first, second),
+        paired: paired.map(|paired| PairedDiff {
+            common: paired.common,
+            only_first: paired.only_first,
+            only_second: paired.only_second,
+            p_value: paired.p_value,
+            same_pictures: paired.common == first.count && paired.common == second.count,
+        }),
+        classes: classes(&first.per_class, &second.per_class),
+        first: SplitSide::of(first),
+        second: SplitSide::of(second),
+    }
+}
+
+impl SplitSide {
+    fn of(split: &SplitMetrics) -> SplitSide {
+        SplitSide {
+            count: split.count,
+            accuracy: split.accuracy,
+            accuracy_interval: split.accuracy_interval,
+            top5: split.top5,
+            loss: split.loss,
+            macro_f1: split.macro_average.f1,
+        }
+    }
+}
+
+/// Newcombe's hybrid score interval of `second - first` (Statistics in Medicine 17, 1998, method 10).
+fn difference_interval(first: &SplitMetrics, second: &SplitMetrics) -> [f64; 2] {
+    let (p1, [low1, high1]) = (first.accuracy, first.accuracy_interval);
+    let (p2, [low2, high2]) = (second.accuracy, second.accuracy_interval);
+    let difference = p2 - p1;
+    [difference - (p2 - low2).hypot(high1 - p1), difference + (high2 - p2).hypot(p1 - low1)]
+}
+
+fn classes(first: &[ClassMetrics], second: &[ClassMetrics]) -> Vec<ClassDiff> {
+    let find = |side: &[ClassMetrics], name: &str| side.iter().find(|row| row.class == name).map(ClassSide::of);
+    let added = second.iter().filter(|row| first.iter().all(|known| known.class != row.class));
+    let mut classes: Vec<ClassDiff> = first
+        .iter()
+        .chain(added)
+        .map(|row| class_diff(&row.class, find(first, &row.class), find(second, &row.class)))
+        .collect();
+    let weight = |class: &ClassDiff| class.f1_difference.map_or(f64::INFINITY, f64::abs);
+    classes.sort_by(|a, b| weight(b).partial_cmp(&weight(a)).unwrap_or(Ordering::Equal));
+    classes
+}
+
+fn class_diff(class: &str, first: Option<ClassSide>, second: Option<ClassSide>) -> ClassDiff {
+    let both = first.zip(second);
+    ClassDiff {
+        class: class.to_owned(),
+        first,
+        second,
+        f1_difference: both.map(|(a, b)| b.f1 - a.f1),
+        recall_difference: both.map(|(a, b)| b.recall - a.recall),
+    }
+}
+
+impl ClassSide {
+    fn of(row: &ClassMetrics) -> ClassSide {
+        ClassSide { precision: row.precision, recall: row.recall, f1: row.f1, support: row.support }
+    }
+}

@@ -1,0 +1,103 @@
+//! Finding runs: all of them, the one that a name means, the one that equals what would run now. There is no index
+//! file that could go stale: the folders are the index.
+
+use super::record::{RUN, Record, RunId};
+use super::{RunsError, Status, Timestamp};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// How many runs an error offers.
+const OFFERED: usize = 5;
+
+/// Every run, newest first; those whose record can't be read stand at the end and say why.
+pub fn list(runs: &Path) -> Vec<Record> {
+    let mut records: Vec<Record> = folders(runs).into_iter().map(|(id, folder)| Record::load(&folder, id)).collect();
+    records.sort_by(|a, b| {
+        let place = |record: &Record| (record.status == Status::Unreadable, Reverse(record.started));
+        place(a).cmp(&place(b)).then_with(|| a.id.cmp(&b.id))
+    });
+    records
+}
+
+/// The run that `wanted` means: `@N` (the Nth in [`list`], `@0` the latest), an id, or the beginning of one id only.
+pub fn find(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
+    let record = match wanted.strip_prefix('@') {
+        Some(number) => by_number(runs, wanted, number)?,
+        None => by_prefix(runs, wanted)?,
+    };
+    match record.problem {
+        Some(problem) => Err(RunsError::Unreadable { id: record.id, problem }),
+        None => Ok(record),
+    }
+}
+
+fn by_number(runs: &Path, wanted: &str, number: &str) -> Result<Record, RunsError> {
+    let mut records = list(runs);
+    match number.parse::<usize>() {
+        Ok(number) if number < records.len() => Ok(records.swap_remove(number)),
+        _ => Err(not_found(wanted, &records)),
+    }
+}
+
+fn by_prefix(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
+    let mut fitting: Vec<(RunId, PathBuf)> =
+        folders(runs).into_iter().filter(|(id, _)| !wanted.is_empty() && id.as_str().starts_with(wanted)).collect();
+    match (fitting.pop(), fitting.is_empty()) {
+        (Some((id, folder)), true) => Ok(Record::load(&folder, id)),
+        (None, _) => Err(not_found(wanted, &list(runs))),
+        (Some(_), false) => {
+            let records = list(runs);
+            let fitting = records.iter().filter(|record| record.id.as_str().starts_with(wanted));
+            Err(RunsError::Ambiguous { wanted: wanted.to_owned(), candidates: fitting.map(describe).collect() })
+        }
+    }
+}
+
+fn not_found(wanted: &str, records: &[Record]) -> RunsError {
+    if records.is_empty() {
+        return RunsError::NoRuns;
+    }
+    let candidates = records.iter().take(OFFERED).map(describe).collect();
+    RunsError::NotFound { wanted: wanted.to_owned(), candidates }
+}
+
+/// A line that tells one run from the others.
+fn describe(record: &Record) -> String {
+    match &record.problem {
+        Some(_) => format!("{}  unreadable", record.id),
+        None => {
+            let age = record.started.ago(Timestamp::now());
+            format!("{}  {}  {}  {age}", record.id, record.pipeline, record.status)
+        }
+    }
+}
+
+/// The latest run that ended well with exactly these stages and digests: the run that doing it all again would repeat.
+pub fn equal(runs: &Path, digests: &BTreeMap<String, String>) -> Option<RunId> {
+    // Records are read one at a time, those last written to first: nearly always the first one is it.
+    let mut folders = folders(runs);
+    let written = |folder: &Path| fs::metadata(folder.join(RUN)).and_then(|metadata| metadata.modified());
+    folders.sort_by_cached_key(|(id, folder)| Reverse((written(folder).unwrap_or(SystemTime::UNIX_EPOCH), id.clone())));
+    let mut records = folders.into_iter().map(|(id, folder)| Record::load(&folder, id));
+    let same = |record: &Record| {
+        let stages: Option<BTreeMap<&String, &String>> =
+            record.stages.iter().map(|stage| Some((&stage.stage, stage.digest.as_ref()?))).collect();
+        record.status == Status::Ok && stages.is_some_and(|stages| stages.into_iter().eq(digests))
+    };
+    records.find(same).map(|record| record.id)
+}
+
+/// The folders that are named as runs are, by id.
+fn folders(runs: &Path) -> Vec<(RunId, PathBuf)> {
+    let Ok(entries) = fs::read_dir(runs) else { return Vec::new() };
+    let named = entries.flatten().filter_map(|entry| {
+        let id = RunId::parse(entry.file_name().to_str()?)?;
+        Some((id, entry.path()))
+    });
+    let mut folders: Vec<(RunId, PathBuf)> = named.collect();
+    folders.sort();
+    folders
+}

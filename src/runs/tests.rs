@@ -1,0 +1,318 @@
+//! Runs from start to end, in temporary folders: what is left behind, what survives damage, what is found.
+
+use super::*;
+use crate::events::{Event, Level, RunOutcome, StageOutcome};
+use crate::metrics::{EpochRow, Evaluation, PredictionWriter, Scorer, write_history};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+
+const CLASSES: [&str; 2] = ["shirt", "trousers"];
+
+fn started(stage: &str) -> Event {
+    let reasons = vec!["epochs: 8 -> 3".to_owned()];
+    Event::StageStarted { stage: stage.to_owned(), kind: stage.to_owned(), key: "ab".repeat(32), reasons }
+}
+
+fn finished(stage: &str, outcome: StageOutcome, error: Option<&str>) -> Event {
+    Event::StageFinished {
+        stage: stage.to_owned(),
+        outcome,
+        key: None,
+        digest: error.is_none().then(|| "cd".repeat(32)),
+        seconds: 1.5,
+        error: error.map(str::to_owned),
+    }
+}
+
+fn facts(pipeline: &str) -> RunFacts {
+    RunFacts {
+        pipeline: pipeline.to_owned(),
+        file: "clothes.toml".to_owned(),
+        sources: vec![Source { name: "clothes.toml".to_owned(), text: "[stages.train]\n".to_owned() }],
+        overrides: vec!["stages.train.epochs=3".to_owned()],
+        seed: 42,
+        device: "cpu".to_owned(),
+        stages: Vec::new(),
+    }
+}
+
+fn train(digest: &str, epochs: u64) -> StageFacts {
+    StageFacts {
+        stage: "train".to_owned(),
+        kind: "train".to_owned(),
+        parameters: json!({ "epochs": epochs, "head": { "dropout": 0.5 } }).as_object().cloned().unwrap_or_default(),
+        fingerprint: Some(json!({ "epochs": epochs })),
+        digest: Some(digest.to_owned()),
+        outcome: Some(StageOutcome::Ran),
+        ..StageFacts::default()
+    }
+}
+
+/// A finished run of one stage.
+fn run(runs: &Path, stage: StageFacts) -> Record {
+    let mut recorder = Recorder::start(runs, facts("clothes"));
+    recorder.record(&started(&stage.stage));
+    let id = recorder.finish(vec![stage], RunOutcome::Ok).unwrap().unwrap();
+    // Runs in one millisecond have no order.
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    find(runs, id.as_str()).unwrap()
+}
+
+/// An artifact of an evaluation, one row a picture: (true class, predicted class).
+fn evaluation(rows: &[(u32, usize)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let classes = CLASSES.map(str::to_owned);
+    let mut scorer = Scorer::new(&classes);
+    let file = fs::File::create(folder.path().join("predictions.csv")).unwrap();
+    let mut predictions = PredictionWriter::new(file, &classes).unwrap();
+    for (index, &(label, predicted)) in rows.iter().enumerate() {
+        let mut probabilities = [0.1f32; 2];
+        probabilities[predicted] = 0.9;
+        scorer.push(label, &probabilities).unwrap();
+        predictions.write(&format!("{index}.jpg"), "test", Some(label), &probabilities).unwrap();
+    }
+    predictions.finish().unwrap();
+    let splits = BTreeMap::from([("test".to_owned(), scorer.finish().unwrap())]);
+    fs::write(folder.path().join("metrics.json"), Evaluation::new(classes.to_vec(), splits).to_json()).unwrap();
+    folder
+}
+
+#[test]
+fn nothing_ran_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    let mut recorder = Recorder::start(&runs, facts("clothes"));
+    recorder.record(&Event::RunStarted { pipeline: "clothes".to_owned(), stages: vec!["train".to_owned()] });
+    recorder.record(&finished("train", StageOutcome::Fresh, None));
+    assert_eq!(recorder.finish(vec![train("1", 3)], RunOutcome::Ok).unwrap(), None);
+    assert!(!runs.exists());
+    assert!(matches!(find(&runs, "@0"), Err(RunsError::NoRuns)));
+}
+
+#[test]
+fn a_run_is_seen_while_it_lasts_and_when_it_ended() {
+    let runs = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::start(runs.path(), facts("clothes"));
+    recorder.record(&Event::RunStarted { pipeline: "clothes".to_owned(), stages: vec!["train".to_owned()] });
+    recorder.record(&started("train"));
+    assert_eq!(find(runs.path(), "@0").unwrap().status, Status::Running);
+    recorder.record(&Event::Message { stage: None, level: Level::Info, text: "hello".to_owned() });
+    recorder.record(&finished("train", StageOutcome::Failed, Some("the loss is NaN")));
+    let id = recorder.finish(Vec::new(), RunOutcome::Failed).unwrap().unwrap();
+
+    let record = find(runs.path(), id.as_str()).unwrap();
+    assert_eq!((record.status, record.error()), (Status::Failed, Some(("train", "the loss is NaN"))));
+    assert_eq!(record.stages[0].reasons, ["epochs: 8 -> 3"]);
+    assert_eq!((record.seed, record.machine.device.as_str(), record.machine.cores > 0), (42, "cpu", true));
+    let events = events(&record);
+    assert_eq!((events.list.len(), events.damaged), (4, 0));
+    let asked = Results::of(&record).asked().unwrap();
+    assert_eq!((asked.sources[0].text.as_str(), asked.overrides), ("[stages.train]\n", record.overrides.clone()));
+}
+
+#[test]
+fn a_run_whose_process_is_gone_has_died_and_keeps_what_it_told() {
+    let runs = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::start(runs.path(), facts("clothes"));
+    recorder.record(&started("fetch"));
+    recorder.record(&finished("fetch", StageOutcome::Ran, None));
+    recorder.record(&started("train"));
+    drop(recorder);
+    let record = find(runs.path(), "@0").unwrap();
+    assert_eq!(record.status, Status::Died);
+    let outcomes: Vec<_> = record.stages.iter().map(|stage| stage.outcome).collect();
+    assert_eq!(outcomes, [Some(StageOutcome::Ran), None]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error_at_the_end_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    fs::write(&runs, "a file where the folder should be").unwrap();
+    let mut recorder = Recorder::start(&runs, facts("clothes"));
+    recorder.record(&started("train"));
+    recorder.record(&finished("train", StageOutcome::Ran, None));
+    assert_eq!(recorder.id(), None);
+    let error = recorder.finish(Vec::new(), RunOutcome::Ok).unwrap_err().to_string();
+    assert!(error.contains("could not make"), "{error}");
+}
+
+#[test]
+fn every_truncation_of_a_record_is_listed_as_unreadable() {
+    let runs = tempfile::tempdir().unwrap();
+    let record = run(runs.path(), train("1", 3));
+    let path = record.folder.join("run.json");
+    let text = fs::read(&path).unwrap();
+    for length in 0..text.len() - 1 {
+        fs::write(&path, &text[..length]).unwrap();
+        let listed = list(runs.path());
+        assert_eq!(listed.len(), 1);
+        assert_eq!((listed[0].status, &listed[0].id), (Status::Unreadable, &record.id), "at {length}");
+    }
+    let error = find(runs.path(), record.id.as_str()).unwrap_err().to_string();
+    assert!(error.contains("run.json is damaged"), "{error}");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(list(runs.path())[0].status, Status::Unreadable);
+}
+
+#[test]
+fn every_truncation_of_the_events_loses_one_line_at_most() {
+    let runs = tempfile::tempdir().unwrap();
+    let record = run(runs.path(), train("1", 3));
+    let path = record.folder.join("events.jsonl");
+    let text: Vec<u8> = fs::read(&path).unwrap().repeat(3);
+    for length in 0..=text.len() {
+        fs::write(&path, &text[..length]).unwrap();
+        let events = events(&record);
+        let whole = text[..length].iter().filter(|byte| **byte == b'\n').count();
+        assert!(events.list.len() >= whole && events.damaged <= 1, "at {length}");
+    }
+}
+
+#[test]
+fn a_newer_record_is_refused_with_a_sentence() {
+    let runs = tempfile::tempdir().unwrap();
+    let record = run(runs.path(), train("1", 3));
+    fs::write(record.folder.join("run.json"), r#"{ "format": 2, "stages": "otherwise" }"#).unwrap();
+    let error = find(runs.path(), "@0").unwrap_err().to_string();
+    assert!(error.contains("newer version of pipe (format 2; this one reads up to 1)"), "{error}");
+}
+
+#[test]
+fn runs_are_found_by_prefix_and_number() {
+    let runs = tempfile::tempdir().unwrap();
+    let (older, newer) = (run(runs.path(), train("1", 3)), run(runs.path(), train("2", 4)));
+    assert_eq!(find(runs.path(), "@0").unwrap().id, newer.id);
+    assert_eq!(find(runs.path(), "@1").unwrap().id, older.id);
+    assert_eq!(find(runs.path(), &older.id.as_str()[..5]).unwrap().id, older.id);
+    let error = find(runs.path(), "@2").unwrap_err().to_string();
+    assert!(error.contains("no run is called `@2`") && error.contains(newer.id.as_str()), "{error}");
+    for wanted in ["", "@", "@-1", "../x", "zzzzzzzz", "@99999999999999999999999"] {
+        assert!(matches!(find(runs.path(), wanted), Err(RunsError::NotFound { .. })), "{wanted}");
+    }
+}
+
+#[test]
+fn a_prefix_of_several_lists_them() {
+    let runs = tempfile::tempdir().unwrap();
+    let record = run(runs.path(), train("1", 3));
+    let last = if record.id.as_str().ends_with('a') { "b" } else { "a" };
+    let twin = format!("{}{last}", &record.id.as_str()[..5]);
+    fs::rename(&record.folder, runs.path().join(&twin)).unwrap();
+    fs::create_dir(&record.folder).unwrap();
+    let error = find(runs.path(), &twin[..5]).unwrap_err().to_string();
+    assert!(error.contains("fits 2 runs") && error.contains(&twin) && error.contains("unreadable"), "{error}");
+}
+
+#[test]
+fn the_latest_run_with_the_same_digests_is_the_equal_one() {
+    let runs = tempfile::tempdir().unwrap();
+    let (_, newer) = (run(runs.path(), train("1", 3)), run(runs.path(), train("1", 3)));
+    run(runs.path(), train("2", 4));
+    let digests = |digest: &str| BTreeMap::from([("train".to_owned(), digest.to_owned())]);
+    assert_eq!(equal(runs.path(), &digests("1")), Some(newer.id));
+    assert_eq!(equal(runs.path(), &digests("3")), None);
+    assert_eq!(equal(runs.path(), &BTreeMap::new()), None);
+}
+
+#[test]
+fn earlier_fingerprints_come_same_name_first_then_newest_first() {
+    let runs = tempfile::tempdir().unwrap();
+    let other = StageFacts { stage: "other".to_owned(), ..train("3", 5) };
+    for stage in [train("1", 3), train("2", 4), other, train("1", 3)] {
+        run(runs.path(), stage);
+    }
+    let history = History::new(runs.path());
+    assert_eq!(history.earlier("train", "train"), [3, 4, 5].map(|epochs| json!({ "epochs": epochs })));
+    assert_eq!(history.earlier("train", "evaluate"), Vec::<serde_json::Value>::new());
+}
+
+#[test]
+fn results_outlive_their_artifacts() {
+    let runs = tempfile::tempdir().unwrap();
+    let artifact = evaluation(&[(0, 0), (1, 0)]);
+    let name = "../eva/luate";
+    let stage =
+        StageFacts { stage: name.to_owned(), artifact: Some(artifact.path().to_path_buf()), ..StageFacts::default() };
+    let record = run(runs.path(), stage);
+    drop(artifact);
+    let results = Results::of(&record);
+    assert_eq!(results.evaluations()[0].1.accuracy, Some(0.5));
+    assert_eq!(results.predictions(name).map(|rows| rows.len()), Some(2));
+    assert!(results.histories().is_empty() && results.explorations().is_empty());
+    assert_eq!(fs::read_dir(runs.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_difference_says_what_was_asked_what_came_out_and_how_sure_it_is() {
+    let runs = tempfile::tempdir().unwrap();
+    let history = tempfile::tempdir().unwrap();
+    let row = |epoch, loss| EpochRow {
+        epoch,
+        learning_rate: 0.1,
+        train_loss: loss,
+        train_accuracy: 0.5,
+        validation_loss: Some(loss),
+        validation_accuracy: Some(0.75),
+    };
+    let rows = [row(1, 0.5), row(2, 0.25), row(3, 0.5)];
+    fs::write(history.path().join("history.csv"), write_history(&rows).unwrap()).unwrap();
+
+    let side = |digest: &str, epochs, rows: &[(u32, usize)]| {
+        let artifact = evaluation(rows);
+        let mut recorder = Recorder::start(runs.path(), facts("clothes"));
+        recorder.record(&started("train"));
+        let train = StageFacts { artifact: Some(history.path().to_path_buf()), ..train(digest, epochs) };
+        let evaluate = StageFacts {
+            stage: "evaluate".to_owned(),
+            kind: "evaluate".to_owned(),
+            artifact: Some(artifact.path().to_path_buf()),
+            ..StageFacts::default()
+        };
+        let id = recorder.finish(vec![train, evaluate], RunOutcome::Ok).unwrap().unwrap();
+        find(runs.path(), id.as_str()).unwrap()
+    };
+    let a = side("1", 8, &[(0, 0), (0, 1), (0, 1), (1, 1)]);
+    let b = side("2", 3, &[(0, 0), (0, 0), (0, 0), (1, 0)]);
+    let diff = diff(&Results::of(&a), &Results::of(&b));
+
+    assert_eq!(diff.settings, []);
+    assert_eq!(diff.same_stages, ["evaluate"]);
+    let stage = &diff.stages[0];
+    assert_eq!((stage.stage.as_str(), stage.output_changed), ("train", Some(true)));
+    assert_eq!((stage.parameters.len(), stage.parameters[0].key.as_str()), (1, "epochs"));
+    assert_eq!((&stage.parameters[0].first, &stage.parameters[0].second), (&Some(json!(8)), &Some(json!(3))));
+    assert_eq!((diff.training[0].first.best_epoch, diff.training[0].first.epochs), (2, 3));
+
+    let split = &diff.splits[0];
+    assert_eq!((split.first.accuracy, split.second.accuracy, split.accuracy_difference), (0.5, 0.75, 0.25));
+    let [low, high] = split.accuracy_difference_interval;
+    assert!(low < 0.25 && 0.25 < high && low > -1.0 && high < 1.0, "{low} {high}");
+    let paired = split.paired.unwrap();
+    assert_eq!((paired.common, paired.only_first, paired.only_second, paired.same_pictures), (4, 1, 2, true));
+    assert_eq!(paired.p_value, 1.0);
+    // Trousers: found once of once, then never. Shirts: one of three, then three of three.
+    let changes: Vec<_> = split.classes.iter().map(|class| (class.class.as_str(), class.recall_difference)).collect();
+    assert_eq!(changes, [("trousers", Some(-1.0)), ("shirt", Some(1.0 - 1.0 / 3.0))]);
+    assert!(serde_json::to_string(&diff).unwrap().contains("\"p_value\":1.0"));
+}
+
+#[test]
+fn a_run_does_not_differ_from_itself_and_one_without_results_has_no_metrics() {
+    let runs = tempfile::tempdir().unwrap();
+    let a = run(runs.path(), train("1", 3));
+    let same = diff(&Results::of(&a), &Results::of(&a));
+    assert!(same.is_empty() && same.splits.is_empty() && same.training.is_empty());
+    let b = Record { seed: 43, stages: Vec::new(), ..a.clone() };
+    let gone = diff(&Results::of(&a), &Results::of(&b));
+    assert_eq!(gone.settings[0].key, "seed");
+    assert_eq!((gone.stages[0].presence, gone.stages[0].output_changed), (diff::Presence::OnlyFirst, None));
+}
+
+#[test]
+fn numbers_that_json_does_not_know_are_no_reason_to_lose_a_run() {
+    let runs = tempfile::tempdir().unwrap();
+    let record = run(runs.path(), StageFacts { seconds: f64::NAN, ..train("1", 3) });
+    assert_eq!((record.status, record.stages[0].seconds), (Status::Ok, 0.0));
+}
