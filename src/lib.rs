@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod model;
 pub mod nn;
 pub mod random;
+pub mod report;
 pub mod runs;
 pub mod spec;
 pub mod stages;
