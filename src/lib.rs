@@ -1,7 +1,93 @@
 //! `pipe` turns one TOML file into a trained, evaluated and comparable image classifier.
+//!
+//! This page is the architecture chapter: the house, who may know whom, the words, and the contracts that the rooms
+//! rely on. What a key of the pipeline file means stands in the README, which is generated from the same declarations
+//! that the program checks with.
+//!
+//! # The rooms
+//!
+//! | room | what lives there | may name |
+//! | --- | --- | --- |
+//! | [`spec`] | text -> [`spec::Pipeline`]: extends, vars, overrides, a source span for every key; declared parameters | - |
+//! | [`events`] | what is told while things run, and the wish to stop | - |
+//! | [`random`] | streams of numbers, named by the one seed and a position | - |
+//! | [`store`] | artifacts by content: digests, slots, memo, manifests, locks, gc. No ML, no TOML | - |
+//! | [`engine`] | kinds, jobs, fingerprints, plan, executor. Knows no kind by name | spec, events, store |
+//! | [`data`] | pictures, labels, split, decode, resize, augment, loader, the memory-mapped tensor cache | events, store |
+//! | [`nn`] | networks as graphs, the interpreter on dfdx's tape, ops, backbones (one file a family), weights | - |
+//! | [`metrics`] | types and formulas: accuracy, F1, confusion, intervals, paired tests | - |
+//! | [`learn`] | fit, loss, optimiser, schedule, checkpoint | nn, data, metrics, events, store |
+//! | [`model`] | a trained model as a file: open, predict | nn, data, metrics |
+//! | [`stages`] | one file a kind: fetch, explore, preprocess, train, evaluate | engine, spec, events, store, data, nn, learn, model, metrics |
+//! | [`draw`] | SVG plots, HTML escaping | - |
+//! | [`runs`] | what happened: record, index, diff | events, metrics, store |
+//! | [`report`] | pages drawn from runs and artifacts | runs, metrics, draw, store, data (its reader) |
+//! | [`ui`] | the only code that prints | events, spec |
+//! | [`cli`] | one file a command: parse, call, print | all but data, nn, learn |
+//!
+//! Anyone may name [`random`]: it was split off because networks, data and learning all draw numbers, and one
+//! definition of a stream is what makes `same seed, same bytes` a property of the program and not of three rooms.
+//! `tests/layering.rs` finds every `crate::room` path and holds it to this table. What follows from it: a new stage
+//! kind is one file and one word in a list, and so is a new backbone; the executor, the store and the reports don't
+//! change for either.
+//!
+//! # The way of the data: `pipe run FILE`
+//!
+//! 1. `main` hands the arguments to [`cli`]; `--set a.b=c` pairs keep where they came from.
+//! 2. [`spec`] reads the file and what it `extends`, lays overrides on top, resolves `${vars}`, and keeps key path ->
+//!    span. A mistake is shown like the compiler shows one.
+//! 3. Each kind declares its parameters ([`spec::Parameter`]); one mechanism checks them, fills in defaults, prints
+//!    the reference and the JSON Schema. Presets (`input = "resnet50"`) become values. All mistakes of a file are
+//!    reported together, before anything runs.
+//! 4. [`engine`] makes each stage's fingerprint, and its digest, the cache key, and asks the [`store`].
+//! 5. The plan says of each stage: fresh, dirty (with the first fields that differ from the nearest earlier key), or
+//!    pending (below a dirty one: it may yet turn out fresh, since keys are made of content).
+//! 6. The executor runs what is ready, in parallel where the graph allows it. A hit replays its log. A miss becomes a
+//!    *job*, a self-contained file, run by a child process `pipe stage JOB` in a process group of its own, whose
+//!    events come back as JSON lines: a stage can be timed out, killed and logged by itself, and a cluster can run it
+//!    later without a change.
+//! 7. A stage sees an [`engine::Context`] and nothing else: resolved values, inputs, a slot, the memo, a teller, a
+//!    cancel flag, its seed, its thread budget, its device.
+//! 8. A commit digests the slot's files, writes the manifest last, syncs and renames. A failure or a kill leaves no
+//!    artifact.
+//! 9. Preprocess decodes and resizes in parallel, copying every record that an earlier tensor cache with the same
+//!    geometry already has. Train maps the cache and streams from it: order from (seed, epoch), augmentation from
+//!    (seed, epoch, sample), batches ahead of the optimiser. Memory does not grow with the data set.
+//! 10. Evaluate writes metrics and predictions. The recorder closes the run; pages are drawn by [`report`], outside
+//!     every digest.
+//!
+//! # Cache keys
+//!
+//! In: format version; kind and its code version; the kind's parameters by name, presets resolved, those at their
+//! default left out; content digests of inputs, only the parts that the kind declares to read; the seed where the
+//! kind draws random numbers; the device class where it changes numbers. Not in: paths, times, thread counts, log
+//! levels, timeouts: every parameter is declared output-affecting or execution-only. A `path:` source enters as the
+//! digest of its listing (names and contents), wherever it lies. A golden test a kind fails when its bytes change
+//! without a new code version.
+//!
+//! # Numbers
+//!
+//! One seed. Same file, same pictures, same machine kind: the same bytes, whatever the number of threads: how a sum is
+//! split up depends on shapes alone, rayon's float `sum`/`reduce` aren't used, dropout masks and initial parameters
+//! come from [`random`], and a picture's logits are the same bytes in any batch. These promises hold on the CPU.
+//! Selection (early stopping, best epoch) uses validation; the test split is scored once, for what was selected.
+//!
+//! # Words
+//!
+//! pipeline (one TOML file) · stage (a named node in it) · kind (the implementation a stage names) · parameter ·
+//! override · span · plan · job (a stage ready to run, as a file) · executor · fingerprint (everything that affects an
+//! output, as a record) · cache key (its digest) · digest (SHA-256 of content; of a directory or a long file, a tree
+//! of them) · artifact (a stage's committed output directory) · slot (the same, not yet committed) · manifest (its
+//! files, lengths, digests) · memo (a keyed side store for pure, repeatable work: it may change how long something
+//! takes, never a byte of what comes out) · store · run (one execution in which something ran) · event (one recorded
+//! fact) · dataset · sample (a picture and its label) · class · split (named, disjoint) · tensor cache · record (one
+//! picture in it) · augment · order · batch · step · epoch · backbone (pictures -> features) · head (features ->
+//! logits) · logits · loss · metric · weights (named parameters and buffers) · checkpoint · seed (the one root of
+//! randomness).
 
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod data;
 pub mod draw;
 pub mod engine;
@@ -16,3 +102,4 @@ pub mod runs;
 pub mod spec;
 pub mod stages;
 pub mod store;
+pub mod ui;

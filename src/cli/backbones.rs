@@ -1,0 +1,53 @@
+//! `pipe backbones`: the networks that a pipeline file can name. Knows the list, not the networks.
+
+use super::failure::Failure;
+use crate::model::{self, BackboneRow};
+use crate::ui::{self, Side, Style, Table, number};
+use clap::Args;
+use std::process::ExitCode;
+
+/// List the networks that `backbone` can name, with their sizes, their stages for `freeze` and their published weights
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let rows = model::backbones()?;
+    if arguments.json {
+        ui::json(&rows)?;
+    } else {
+        ui::out(&table(&rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(rows: &[BackboneRow]) -> String {
+    let mut table = Table::new([
+        ("backbone", Side::Left),
+        ("parameters", Side::Right),
+        ("multiply-adds", Side::Right),
+        ("input", Side::Right),
+        ("stages", Side::Left),
+        ("weights (top-1 on ImageNet)", Side::Left),
+    ]);
+    for row in rows {
+        let weights = row.weights.iter().map(|(name, top1)| format!("{name} {top1:.1} %")).collect::<Vec<_>>();
+        let millions = |value: u64| format!("{:.1} M", value as f64 / 1e6);
+        table.row([
+            row.name.to_owned(),
+            millions(row.parameters),
+            if row.multiply_adds < 1_000_000_000 {
+                millions(row.multiply_adds)
+            } else {
+                format!("{:.2} G", row.multiply_adds as f64 / 1e9)
+            },
+            number::count(row.input_size as u64),
+            row.stages.join(" "),
+            weights.join(", "),
+        ]);
+    }
+    table.render(Style::stdout())
+}

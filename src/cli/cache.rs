@@ -1,0 +1,128 @@
+//! `pipe cache du|verify|gc`: the store's housekeeping. Knows what to ask the store, and that recorded runs say what is
+//! still wanted.
+
+use super::failure::{Failure, STORE};
+use super::shared::{StoreArguments, shown};
+use super::signals;
+use crate::events::Cancel;
+use crate::runs;
+use crate::store::{Digest, Keep, Share, Store};
+use crate::ui::{self, Side, Style, Table, number};
+use clap::{Args, Subcommand};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Look after the store: sizes, damage, what nobody needs any more
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what takes how much space
+    Du(Common),
+    /// Read every byte and compare digests; what is damaged is set aside and made again by the next run
+    Verify(Common),
+    /// Remove what neither the latest runs nor the last days needed. Runs stay: they are a record, not a cache
+    Gc {
+        #[command(flatten)]
+        keeping: Keeping,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    #[command(flatten)]
+    store: StoreArguments,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Keeping {
+    /// Keep what this many of the latest runs made or used
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    keep_runs: usize,
+    /// Keep what was made or used within this many days
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    keep_days: u64,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    match &arguments.command {
+        Command::Du(common) => du(&common.store.open_existing()?, common.json)?,
+        Command::Verify(common) => return verify(&common.store.open_existing()?, common.json),
+        Command::Gc { keeping, common } => gc(&common.store.open_existing()?, keeping, common.json)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn du(store: &Store, as_json: bool) -> Result<(), Failure> {
+    let usage = store.usage()?;
+    if as_json {
+        return Ok(ui::json(&usage)?);
+    }
+    let mut table = Table::new([("what", Side::Left), ("count", Side::Right), ("size", Side::Right)]);
+    let mut add =
+        |what: &str, share: Share| table.row([what.to_owned(), number::count(share.count), number::bytes(share.bytes)]);
+    add("artifacts", usage.artifacts);
+    add("keys and logs", usage.keys);
+    usage.memo.iter().for_each(|(bucket, share)| add(&format!("memo: {bucket}"), *share));
+    add("listings of folders", usage.listings);
+    add("runs", usage.runs);
+    for (what, share) in [("unfinished", usage.slots), ("set aside as damaged", usage.damaged)] {
+        if share.count > 0 {
+            add(what, share);
+        }
+    }
+    let total = number::bytes(usage.total());
+    Ok(ui::out(&format!("{}\n{total} in {}\n", table.render(Style::stdout()), shown(store.root())))?)
+}
+
+fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
+    let cancel = Cancel::new();
+    signals::raise(&cancel)?;
+    let verified = store.verify(&mut |_| !cancel.is_cancelled())?;
+    if as_json {
+        ui::json(&verified)?;
+    } else {
+        let read = format!("{}, {}", number::counted(verified.artifacts, "artifacts"), number::bytes(verified.bytes));
+        verified.damaged.iter().for_each(|damage| ui::warning(damage));
+        let verdict = match verified.damaged.len() {
+            0 => "all as they were committed".to_owned(),
+            damaged => {
+                format!("{} set aside: the next run makes them again", number::counted(damaged as u64, "things"))
+            }
+        };
+        ui::out(&format!("{read}: {verdict}\n"))?;
+    }
+    Ok(if verified.damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(STORE) })
+}
+
+fn gc(store: &Store, keeping: &Keeping, as_json: bool) -> Result<(), Failure> {
+    let records = runs::list(&store.runs_folder());
+    let stages = || records.iter().take(keeping.keep_runs).flat_map(|record| &record.stages);
+    let parsed = |digest: &Option<String>| digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
+    let keep = Keep {
+        digests: stages().filter_map(|stage| parsed(&stage.digest)).collect(),
+        keys: stages().filter_map(|stage| parsed(&stage.key)).collect(),
+        younger_than: Duration::from_secs(keeping.keep_days.saturating_mul(24 * 60 * 60)),
+    };
+    let collected = store.gc(&keep, keeping.dry_run)?;
+    if as_json {
+        return Ok(ui::json(&collected)?);
+    }
+    let would = if keeping.dry_run { "would be " } else { "" };
+    let line = |what: &str, share: Share| {
+        format!("{} {would}removed, {}\n", number::counted(share.count, what), number::bytes(share.bytes))
+    };
+    Ok(ui::out(&(line("artifacts", collected.artifacts) + &line("other files and folders", collected.other)))?)
+}

@@ -1,0 +1,130 @@
+//! What is said when a run has ended: how good the model is, where things lie, what to try next. Knows what a run leaves
+//! behind, not how it was made.
+
+use super::failure::Failure;
+use super::shared::shown;
+use crate::engine::{Report, StageReport};
+use crate::events::{RunOutcome, StageOutcome};
+use crate::runs::{self, Record, Results, RunId};
+use crate::store::Store;
+use crate::ui::{self, Style, number};
+use std::path::Path;
+
+/// A run's page, in its folder.
+pub(super) const PAGE: &str = "report.html";
+/// A trained model, in its artifact.
+pub(super) const MODEL: &str = "model.safetensors";
+
+/// Prints the closing lines of a run.
+pub(super) fn print(store: &Store, report: &Report, id: Option<&RunId>, file: &Path) -> Result<(), Failure> {
+    let record = id.and_then(|id| runs::find(&store.runs_folder(), id.as_str()).ok());
+    let ran = report.stages.iter().any(|stage| matches!(stage.outcome, StageOutcome::Ran | StageOutcome::Failed));
+    let style = Style::stdout();
+    let text = match report.outcome {
+        RunOutcome::Ok if !ran => nothing(report, record.as_ref()),
+        RunOutcome::Ok => done(style, store, report, record.as_ref(), file),
+        RunOutcome::Failed => stopped(style, "failed", report, id),
+        RunOutcome::Cancelled => stopped(style, "was interrupted", report, id),
+    };
+    ui::out(&text)?;
+    Ok(())
+}
+
+/// The headline of a run's evaluation: `accuracy 93.1 % on 400 test pictures (95 % interval 90.2 % to 95.2 %)`.
+pub(super) fn headline(record: &Record) -> Option<String> {
+    let (_, evaluation) = Results::of(record).evaluations().pop()?;
+    let [low, high] = evaluation.accuracy_interval?;
+    let pictures = evaluation.splits.get("test").map(|split| number::counted(split.count, "test pictures"));
+    let pictures = pictures.map(|pictures| format!(" on {pictures}")).unwrap_or_default();
+    let (low, high) = (number::percent(low), number::percent(high));
+    Some(format!("accuracy {}{pictures} (95 % interval {low} to {high})", number::percent(evaluation.accuracy?)))
+}
+
+/// The accuracy alone, for a cell or a bracket.
+pub(super) fn accuracy(record: &Record) -> Option<f64> {
+    Results::of(record).evaluations().pop()?.1.accuracy
+}
+
+fn nothing(report: &Report, record: Option<&Record>) -> String {
+    let stages = number::counted(report.stages.len() as u64, "stages");
+    match record {
+        None => format!("nothing to do: {stages}, all there already\n"),
+        Some(record) => {
+            let accuracy = accuracy(record).map(|share| format!(" (accuracy {})", number::percent(share)));
+            format!("nothing to do: equals run {}{}\n", record.id, accuracy.unwrap_or_default())
+        }
+    }
+}
+
+fn done(style: Style, store: &Store, report: &Report, record: Option<&Record>, file: &Path) -> String {
+    let mut lines = Vec::new();
+    if let Some(headline) = record.and_then(headline) {
+        lines.push(format!("\n{}", style.bold(&headline)));
+    } else {
+        lines.push(String::new());
+    }
+    let count = |outcome| report.stages.iter().filter(|stage| stage.outcome == outcome).count() as u64;
+    let (ran, fresh) = (count(StageOutcome::Ran), count(StageOutcome::Fresh));
+    let fresh = if fresh > 0 { format!(", {fresh} fresh") } else { String::new() };
+    let took = format!("{} ran{fresh}, {}", number::counted(ran, "stages"), number::seconds(report.seconds));
+    let mut facts = Vec::new();
+    if let Some(record) = record {
+        facts.push(("run", format!("{}  ({took})", style.bold(record.id.as_str()))));
+        let page = record.folder.join(PAGE);
+        if page.exists() {
+            facts.push(("report", shown(&page)));
+        }
+    } else {
+        facts.push(("took", took));
+    }
+    facts.extend(models(report).map(|path| ("model", shown(&path))));
+    lines.extend(facts.into_iter().map(|(name, fact)| format!("{name:<8}{fact}")));
+    lines.push(next(style, store, report, file));
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// The models that the run's stages made or found.
+fn models(report: &Report) -> impl Iterator<Item = std::path::PathBuf> {
+    let artifacts = report.stages.iter().filter_map(|stage| stage.artifact.as_ref());
+    let with_model = artifacts.filter(|artifact| artifact.manifest.files.iter().any(|file| file.path == MODEL));
+    with_model.map(|artifact| artifact.path.join(MODEL))
+}
+
+/// What to try next, aligned like the facts above it.
+fn next(style: Style, store: &Store, report: &Report, file: &Path) -> String {
+    let mut hints = Vec::new();
+    if models(report).next().is_some() {
+        hints.push(("pipe predict @0 PICTURE…".to_owned(), "classify pictures of your own"));
+    }
+    if runs::list(&store.runs_folder()).len() > 1 {
+        hints.push(("pipe diff @1 @0".to_owned(), "what changed since the run before, and what it did"));
+    }
+    hints.push((format!("edit {}", file.display()), "and run it again: only what a change affects runs"));
+    let width = hints.iter().map(|(hint, _)| hint.chars().count()).max().unwrap_or(0);
+    let lines = hints.iter().enumerate().map(|(at, (hint, why))| {
+        let name = if at == 0 { "next" } else { "" };
+        format!("{name:<8}{hint:<width$}  {}", style.dim(why))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn stopped(style: Style, how: &str, report: &Report, id: Option<&RunId>) -> String {
+    let named = |outcome: StageOutcome| {
+        let stages = report.stages.iter().filter(move |stage: &&StageReport| stage.outcome == outcome);
+        stages.map(|stage| stage.stage.as_str()).collect::<Vec<_>>()
+    };
+    let run = id.map(|id| format!("run {id}")).unwrap_or_else(|| "the run".to_owned());
+    let mut text = format!("\n{} after {}", style.bold(&format!("{run} {how}")), number::seconds(report.seconds));
+    let failed = named(StageOutcome::Failed);
+    if !failed.is_empty() {
+        text.push_str(&format!(" in {}", failed.join(", ")));
+    }
+    let mut kept = named(StageOutcome::Fresh);
+    kept.extend(named(StageOutcome::Ran));
+    text.push_str(&if kept.is_empty() {
+        "; nothing was committed\n".to_owned()
+    } else {
+        format!("; kept: {} (the next run goes on from there)\n", kept.join(", "))
+    });
+    text
+}

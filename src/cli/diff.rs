@@ -1,0 +1,236 @@
+//! `pipe diff RUN RUN`: what was asked otherwise, what came out otherwise, and whether it is better by more than chance.
+//! Knows how to show a difference, not how it is found.
+
+use super::failure::Failure;
+use super::shared::StoreArguments;
+use crate::runs::diff::{Change, ClassDiff, Diff, PairedDiff, Presence, SplitDiff, StageDiff, TrainingDiff};
+use crate::runs::{self, Results, Timestamp};
+use crate::ui::{self, Side, Style, Table, number};
+use clap::Args;
+use std::process::ExitCode;
+
+/// Below this, a difference as large as that found would be a rare accident.
+const RARE: f64 = 0.05;
+
+/// Compare two runs: parameters, outputs of stages, metrics, classes
+///
+/// Where both runs were tried on the same pictures, McNemar's exact test says how likely so uneven a result would be, were
+/// both models equally good.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  pipe diff @1 @0             the latest run against the one before it\n  \
+pipe diff k3f 9xa --json    everything, for programs")]
+pub(super) struct Arguments {
+    /// The run to start from
+    #[arg(value_name = "RUN")]
+    first: String,
+    /// The run that is held against it
+    #[arg(value_name = "RUN")]
+    second: String,
+    #[command(flatten)]
+    store: StoreArguments,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let store = arguments.store.open_existing()?;
+    let first = runs::find(&store.runs_folder(), &arguments.first)?;
+    let second = runs::find(&store.runs_folder(), &arguments.second)?;
+    let diff = runs::diff(&Results::of(&first), &Results::of(&second));
+    if arguments.json {
+        ui::json(&diff)?;
+    } else {
+        ui::out(&text(Style::stdout(), &diff))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(style: Style, diff: &Diff) -> String {
+    let now = Timestamp::now();
+    let mut text = String::new();
+    for side in [&diff.first, &diff.second] {
+        let (took, ago) = (number::seconds(side.seconds), side.started.ago(now));
+        text.push_str(&format!(
+            "{}  {}  {} after {took}  {ago}\n",
+            style.bold(side.run.as_str()),
+            side.pipeline,
+            side.status
+        ));
+    }
+    if diff.is_empty() {
+        text.push_str("\nboth were asked the same, and every stage gave the same\n");
+        return text;
+    }
+    text.push_str(&changes(style, diff));
+    text.push_str(&outputs(style, diff));
+    text.push_str(&training(style, &diff.training));
+    for split in &diff.splits {
+        text.push_str(&metrics(style, diff, split));
+    }
+    text
+}
+
+/// What was asked otherwise.
+fn changes(style: Style, diff: &Diff) -> String {
+    let mut table = sides(diff, "changed", &[]);
+    let mut add = |prefix: &str, changes: &[Change]| {
+        for Change { key, first, second } in changes {
+            let shown = |value: &Option<serde_json::Value>| value.as_ref().map_or("-".to_owned(), ToString::to_string);
+            table.row([format!("{prefix}{key}"), shown(first), shown(second)]);
+        }
+    };
+    add("", &diff.settings);
+    for stage in &diff.stages {
+        add(&format!("{}.", stage.stage), &stage.wiring);
+        add(&format!("{}.", stage.stage), &stage.parameters);
+    }
+    if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }
+}
+
+/// What came out of each stage that differs.
+fn outputs(style: Style, diff: &Diff) -> String {
+    let mut table = sides(diff, "output of", &["", ""]);
+    let short =
+        |digest: &Option<String>| digest.as_deref().map_or("-".to_owned(), |digest| digest.chars().take(12).collect());
+    for stage in &diff.stages {
+        table.row([
+            stage.stage.clone(),
+            short(&stage.first_digest),
+            short(&stage.second_digest),
+            verdict(stage).to_owned(),
+        ]);
+    }
+    for stage in &diff.same_stages {
+        table.row([stage.as_str(), "", "", "same"]);
+    }
+    if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }
+}
+
+fn verdict(stage: &StageDiff) -> &'static str {
+    match (stage.presence, stage.output_changed) {
+        (Presence::OnlyFirst, _) => "only in the first",
+        (Presence::OnlySecond, _) => "only in the second",
+        (Presence::Both, Some(true)) => "changed",
+        (Presence::Both, Some(false)) => "same",
+        (Presence::Both, None) => "missing in one",
+    }
+}
+
+fn training(style: Style, training: &[TrainingDiff]) -> String {
+    let mut text = String::new();
+    for TrainingDiff { stage, first, second } in training {
+        let mut table = Table::new([
+            (stage.as_str(), Side::Left),
+            ("epochs", Side::Right),
+            ("best", Side::Right),
+            ("train loss", Side::Right),
+            ("train accuracy", Side::Right),
+            ("validation loss", Side::Right),
+            ("validation accuracy", Side::Right),
+        ]);
+        for (name, side) in [("first", first), ("second", second)] {
+            table.row([
+                name.to_owned(),
+                side.epochs.to_string(),
+                side.best_epoch.to_string(),
+                number::measured(side.train_loss),
+                number::percent(side.train_accuracy),
+                side.validation_loss.map_or("-".to_owned(), number::measured),
+                side.validation_accuracy.map_or("-".to_owned(), number::percent),
+            ]);
+        }
+        text.push_str(&format!("\n{}", table.render(style)));
+    }
+    text
+}
+
+/// One split's metrics side by side, what to make of them, and the classes that changed.
+fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
+    let mut table = sides(diff, &format!("{} split", split.split), &["difference"]);
+    let shares: [(&str, f64, f64); 3] = [
+        ("accuracy", split.first.accuracy, split.second.accuracy),
+        ("top 5", split.first.top5, split.second.top5),
+        ("macro F1", split.first.macro_f1, split.second.macro_f1),
+    ];
+    for (name, first, second) in shares {
+        table.row([name.to_owned(), number::percent(first), number::percent(second), points(second - first)]);
+    }
+    let (first, second) = (split.first.loss, split.second.loss);
+    let loss = format!("{}{}", sign(second - first), number::measured((second - first).abs()));
+    table.row(["loss".to_owned(), number::measured(first), number::measured(second), loss]);
+    let interval = |[low, high]: [f64; 2]| format!("{} to {}", number::percent(low), number::percent(high));
+    table.row([
+        "95 % interval".to_owned(),
+        interval(split.first.accuracy_interval),
+        interval(split.second.accuracy_interval),
+    ]);
+    table.row(["pictures".to_owned(), number::count(split.first.count), number::count(split.second.count)]);
+    format!("\n{}\n{}\n{}", table.render(style), judgement(style, split), classes(style, &split.classes))
+}
+
+/// Whether the second is better by more than chance, in a sentence.
+fn judgement(style: Style, split: &SplitDiff) -> String {
+    match &split.paired {
+        Some(PairedDiff { common, only_first, only_second, p_value, same_pictures }) => {
+            let better = if only_second > only_first { "the second is better" } else { "the first is better" };
+            let verdict = match *p_value < RARE {
+                true => style.bold(better),
+                false => style.bold("no difference that chance wouldn't make"),
+            };
+            let which = if *same_pictures { "the same" } else { "the common" };
+            format!(
+                "{verdict}: of {which} {}, {} only by the first and {} only by the second (McNemar's exact p = {})",
+                number::counted(*common, "pictures"),
+                format_args!("{only_first} were classified rightly"),
+                only_second,
+                number::measured(*p_value)
+            )
+        }
+        None => {
+            let [low, high] = split.accuracy_difference_interval;
+            format!(
+                "difference of accuracies: {} (95 % interval {} to {})",
+                points(split.accuracy_difference),
+                points(low),
+                points(high)
+            )
+        }
+    }
+}
+
+/// The classes, those that changed most first.
+fn classes(style: Style, classes: &[ClassDiff]) -> String {
+    let numbers =
+        ["F1 first", "F1 second", "difference", "recall first", "recall second"].map(|name| (name, Side::Right));
+    let mut table = Table::new([("class", Side::Left)].into_iter().chain(numbers));
+    for class in classes {
+        let share = |value: Option<f64>| value.map_or("-".to_owned(), number::percent);
+        table.row([
+            class.class.clone(),
+            share(class.first.as_ref().map(|side| side.f1)),
+            share(class.second.as_ref().map(|side| side.f1)),
+            class.f1_difference.map_or("-".to_owned(), points),
+            share(class.first.as_ref().map(|side| side.recall)),
+            share(class.second.as_ref().map(|side| side.recall)),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }
+}
+
+/// A table with a column for each of the two runs, headed by their ids.
+fn sides(diff: &Diff, what: &str, more: &[&str]) -> Table {
+    let side = if more == ["difference"] { Side::Right } else { Side::Left };
+    let runs = [diff.first.run.as_str(), diff.second.run.as_str()];
+    let columns = [(what, Side::Left)].into_iter().chain(runs.map(|run| (run, side)));
+    Table::new(columns.chain(more.iter().take(1).map(|name| (*name, side))))
+}
+
+/// A difference of shares in percentage points: `+1.2 points`.
+fn points(difference: f64) -> String {
+    format!("{}{:.1} points", sign(difference), difference.abs() * 100.0)
+}
+
+fn sign(value: f64) -> &'static str {
+    if value < 0.0 { "-" } else { "+" }
+}

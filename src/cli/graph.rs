@@ -1,0 +1,98 @@
+//! `pipe graph FILE`: which stage needs which. Knows three ways to draw that.
+
+use super::failure::Failure;
+use super::shared::PipelineArguments;
+use crate::engine::{Graph, Stage};
+use crate::ui;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Show which stage needs which
+#[derive(Args)]
+#[command(after_help = "Example:\n  pipe graph photos.toml --format dot | dot -Tsvg > photos.svg")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pipeline: PipelineArguments,
+    /// How to draw it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// A line a stage
+    Text,
+    /// A Mermaid flow chart, as Markdown pages show it
+    Mermaid,
+    /// Graphviz
+    Dot,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let (_, graph) = arguments.pipeline.read()?;
+    if arguments.json {
+        let stage = |stage: &Stage| json!({ "stage": stage.name, "kind": stage.kind.name(), "needs": stage.needs });
+        let stages: Vec<_> = graph.stages.iter().map(stage).collect();
+        ui::json(&json!({ "pipeline": graph.name, "stages": stages }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    ui::out(&match arguments.format {
+        Format::Text => text(&graph),
+        Format::Mermaid => mermaid(&graph),
+        Format::Dot => dot(&graph),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A stage's name, and its kind where that is another word.
+fn label(stage: &Stage) -> String {
+    let kind = stage.kind.name();
+    if stage.name == kind { stage.name.clone() } else { format!("{} ({kind})", stage.name) }
+}
+
+fn text(graph: &Graph) -> String {
+    let width = graph.stages.iter().map(|stage| label(stage).chars().count()).max().unwrap_or(0);
+    let line = |stage: &Stage| {
+        let needs: Vec<String> = stage.needs.iter().map(|(role, from)| format!("{role} from {from}")).collect();
+        let label = label(stage);
+        let line = if needs.is_empty() { label } else { format!("{label:<width$}  needs {}", needs.join(", ")) };
+        line + "\n"
+    };
+    graph.stages.iter().map(line).collect()
+}
+
+/// Nodes are numbered, so that a stage's name needs no escaping but in its label.
+fn edges<'a>(graph: &'a Graph) -> impl Iterator<Item = (usize, &'a str, usize)> + 'a {
+    let number = |name: &str| graph.stages.iter().position(|stage| stage.name == name);
+    graph.stages.iter().enumerate().flat_map(move |(to, stage)| {
+        stage.needs.iter().filter_map(move |(role, from)| Some((number(from)?, role.as_str(), to)))
+    })
+}
+
+fn mermaid(graph: &Graph) -> String {
+    let escaped = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let mut text = "flowchart LR\n".to_owned();
+    for (at, stage) in graph.stages.iter().enumerate() {
+        text.push_str(&format!("    s{at}[\"{}\"]\n", escaped(&label(stage))));
+    }
+    for (from, role, to) in edges(graph) {
+        text.push_str(&format!("    s{from} -->|{}| s{to}\n", escaped(role)));
+    }
+    text
+}
+
+fn dot(graph: &Graph) -> String {
+    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let mut text = format!("digraph \"{}\" {{\n    rankdir=LR\n    node [shape=box]\n", escaped(&graph.name));
+    for (at, stage) in graph.stages.iter().enumerate() {
+        text.push_str(&format!("    s{at} [label=\"{}\"]\n", escaped(&label(stage))));
+    }
+    for (from, role, to) in edges(graph) {
+        text.push_str(&format!("    s{from} -> s{to} [label=\"{}\"]\n", escaped(role)));
+    }
+    text + "}\n"
+}

@@ -1,0 +1,60 @@
+//! A plan as people and programs read it: for `pipe status` and `pipe run --dry-run`. Knows how to show a plan, not how one
+//! is made.
+
+use super::failure::Failure;
+use crate::engine::{Graph, Plan, Planned, State};
+use crate::ui::{self, Side, Style, Table, number};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// Prints a plan.
+pub(super) fn print(graph: &Graph, plan: &Plan, as_json: bool) -> Result<ExitCode, Failure> {
+    plan.notes.iter().for_each(|note| ui::warning(note));
+    if as_json {
+        let stages: Vec<Value> = plan.stages.iter().map(stage_json).collect();
+        ui::json(&json!({ "pipeline": graph.name, "stages": stages }))?;
+    } else {
+        ui::out(&text(plan))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stage_json(planned: &Planned) -> Value {
+    let (state, why, digest) = match &planned.state {
+        State::Fresh { digest } => ("fresh", Vec::new(), Some(digest.to_string())),
+        State::Dirty { reasons } => ("dirty", reasons.clone(), None),
+        State::Pending { below } => ("pending", below.clone(), None),
+    };
+    let (key, digest) = (planned.key.map(|key| key.to_string()), digest);
+    let why_name = if state == "pending" { "below" } else { "reasons" };
+    json!({ "stage": planned.stage, "kind": planned.kind, "state": state, why_name: why, "key": key, "digest": digest })
+}
+
+fn text(plan: &Plan) -> String {
+    let columns = [("stage", Side::Left), ("kind", Side::Left), ("state", Side::Left), ("why", Side::Left)];
+    let mut table = Table::new(columns);
+    let (mut dirty, mut pending) = (0, 0);
+    for planned in &plan.stages {
+        let (state, why) = match &planned.state {
+            State::Fresh { .. } => ("fresh", String::new()),
+            State::Dirty { reasons } => {
+                dirty += 1;
+                ("dirty", reasons.join("; "))
+            }
+            State::Pending { below } => {
+                pending += 1;
+                ("pending", format!("below {}", below.join(", ")))
+            }
+        };
+        table.row([planned.stage.as_str(), planned.kind, state, &why]);
+    }
+    let verdict = match (dirty, pending) {
+        (0, 0) => "nothing to do".to_owned(),
+        (_, 0) => format!("{} would run", number::counted(dirty, "stages")),
+        _ => format!(
+            "{} would run; {pending} below may turn out fresh, where what comes out above is as it was",
+            number::counted(dirty, "stages")
+        ),
+    };
+    format!("{}\n{verdict}\n", table.render(Style::stdout()))
+}

@@ -1,0 +1,34 @@
+//! `pipe schema`: what a pipeline file may hold, as JSON Schema. Knows that kinds declare their parameters.
+
+use super::failure::Failure;
+use crate::engine::{COMMON, Kind};
+use crate::spec::{self, KindSchema, RoleSchema};
+use crate::stages::KINDS;
+use crate::ui;
+use clap::Args;
+use std::process::ExitCode;
+
+/// Print the JSON Schema of pipeline files, from which editors complete and check
+#[derive(Args)]
+#[command(after_help = "Example:
+  pipe schema > pipe.schema.json
+Then put `#:schema ./pipe.schema.json` at the top of a pipeline file: editors with a TOML language server
+(Even Better TOML, Taplo) complete its keys and show what they mean.")]
+pub(super) struct Arguments {}
+
+pub(super) fn run(_: &Arguments) -> Result<ExitCode, Failure> {
+    let kinds: Vec<KindSchema> = KINDS.iter().map(|kind| of(*kind)).collect();
+    ui::json(&spec::schema(&kinds, COMMON))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of(kind: &'static dyn Kind) -> KindSchema<'static> {
+    let roles = kind.inputs().iter().map(|input| RoleSchema { name: input.role, doc: input.doc });
+    KindSchema {
+        name: kind.name(),
+        about: kind.about(),
+        parameters: kind.parameters(),
+        dataset: kind.dataset(),
+        roles: roles.collect(),
+    }
+}

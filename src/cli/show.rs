@@ -1,0 +1,183 @@
+//! `pipe show RUN`: what one run was asked, what it did, how good its model is. Knows records and metrics as they are
+//! kept.
+
+use super::closing::{self, MODEL, PAGE};
+use super::failure::Failure;
+use super::shared::{StoreArguments, shown};
+use crate::metrics::Evaluation;
+use crate::runs::{self, Record, Results, StageFacts, Timestamp};
+use crate::store::{Digest, Store};
+use crate::ui::{self, Side, Style, Table, number};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Show one run: its stages, parameters and metrics
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  pipe show @0             the latest run\n  pipe show k3f --json     everything on record"
+)]
+pub(super) struct Arguments {
+    /// The run: an id, the beginning of one, @0, @1, …
+    #[arg(value_name = "RUN")]
+    run: String,
+    #[command(flatten)]
+    store: StoreArguments,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let store = arguments.store.open_existing()?;
+    let record = runs::find(&store.runs_folder(), &arguments.run)?;
+    if arguments.json {
+        let evaluations = Results::of(&record).evaluations();
+        let metrics: Vec<_> =
+            evaluations.iter().map(|(stage, metrics)| json!({ "stage": stage.stage, "metrics": metrics })).collect();
+        let model = model_of(&store, &record, None).ok();
+        ui::json(&json!({ "run": record, "evaluations": metrics, "folder": record.folder, "model": model }))?;
+    } else {
+        ui::out(&text(Style::stdout(), &store, &record))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The model file that a run made, or found made: of `stage`, else of the only stage that has one.
+pub(super) fn model_of(store: &Store, record: &Record, stage: Option<&str>) -> Result<PathBuf, Failure> {
+    if let Some(name) = stage.filter(|name| record.stage(name).is_none()) {
+        let names: Vec<&str> = record.stages.iter().map(|stage| stage.stage.as_str()).collect();
+        let help = format!("its stages are {}", names.join(", "));
+        return Err(Failure::wrong(format!("run {} has no stage `{name}`", record.id)).help(help));
+    }
+    let wanted = record.stages.iter().filter(|facts| stage.is_none_or(|name| facts.stage == name));
+    let mut found: Vec<(&StageFacts, PathBuf)> = Vec::new();
+    for facts in wanted {
+        let Some(digest) = facts.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok()) else { continue };
+        let Some(artifact) = store.artifact(&digest)? else { continue };
+        if artifact.manifest.files.iter().any(|file| file.path == MODEL) {
+            found.push((facts, artifact.path.join(MODEL)));
+        }
+    }
+    match found.as_slice() {
+        [(_, path)] => Ok(path.clone()),
+        [] => Err(Failure::failed(format!("run {} has no model in this store", record.id)).help(format!(
+            "it may have failed before training, or its artifacts were collected: `pipe run {}` makes them again",
+            record.file
+        ))),
+        several => {
+            let names: Vec<&str> = several.iter().map(|(facts, _)| facts.stage.as_str()).collect();
+            Err(Failure::wrong(format!("run {} has several models", record.id))
+                .help(format!("name one with --stage: {}", names.join(", "))))
+        }
+    }
+}
+
+fn text(style: Style, store: &Store, record: &Record) -> String {
+    let mut facts = vec![
+        ("run", style.bold(record.id.as_str())),
+        ("pipeline", format!("{} ({})", record.pipeline, record.file)),
+        ("started", format!("{} ({})", record.started, record.started.ago(Timestamp::now()))),
+        ("status", format!("{} after {}", record.status, number::seconds(record.seconds))),
+        ("seed", record.seed.to_string()),
+    ];
+    facts.extend(record.overrides.iter().map(|pair| ("set", pair.clone())));
+    let page = record.folder.join(PAGE);
+    facts.extend(page.exists().then(|| ("report", shown(&page))));
+    facts.extend(model_of(store, record, None).ok().map(|path| ("model", shown(&path))));
+    let mut text: String = facts.iter().map(|(name, fact)| format!("{name:<10}{fact}\n")).collect();
+    if let Some((stage, error)) = record.error() {
+        text.push_str(&format!("\n{} stage `{stage}`: {error}\n", style.bad("failed:")));
+    }
+    text.push_str(&format!("\n{}\n{}", stages(style, record), parameters(style, record)));
+    for (stage, evaluation) in Results::of(record).evaluations() {
+        text.push_str(&format!("\n{}\n", style.bold(&stage.stage)));
+        text.push_str(&splits(style, &evaluation));
+        text.push_str(&format!("\n{}", classes(style, &evaluation)));
+    }
+    if let Some(headline) = closing::headline(record) {
+        text.push_str(&format!("\n{}\n", style.bold(&headline)));
+    }
+    text
+}
+
+fn stages(style: Style, record: &Record) -> String {
+    let mut table = Table::new([
+        ("stage", Side::Left),
+        ("kind", Side::Left),
+        ("outcome", Side::Left),
+        ("took", Side::Right),
+        ("output", Side::Left),
+        ("why", Side::Left),
+    ]);
+    for stage in &record.stages {
+        let outcome = stage.outcome.and_then(|outcome| serde_json::to_value(outcome).ok());
+        let outcome = outcome.as_ref().and_then(|outcome| outcome.as_str()).unwrap_or("-").to_owned();
+        let took = if stage.seconds > 0.0 { number::seconds(stage.seconds) } else { String::new() };
+        let output: String = stage.digest.as_deref().unwrap_or("").chars().take(12).collect();
+        table.row([stage.stage.clone(), stage.kind.clone(), outcome, took, output, stage.reasons.join("; ")]);
+    }
+    table.render(style)
+}
+
+/// Every parameter as it was used, a line each.
+fn parameters(style: Style, record: &Record) -> String {
+    let mut table = Table::new([("parameter", Side::Left), ("value", Side::Left)]);
+    for stage in &record.stages {
+        add_values(&stage.stage, &Value::Object(stage.parameters.clone()), &mut table);
+    }
+    table.render(style)
+}
+
+/// A row for each value of a nested table, under its dotted name.
+fn add_values(name: &str, value: &Value, table: &mut Table) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            fields.iter().for_each(|(field, value)| add_values(&format!("{name}.{field}"), value, table));
+        }
+        value => table.row([name.to_owned(), value.to_string()]),
+    }
+}
+
+fn splits(style: Style, evaluation: &Evaluation) -> String {
+    let mut table = Table::new([
+        ("split", Side::Left),
+        ("pictures", Side::Right),
+        ("accuracy", Side::Right),
+        ("95 % interval", Side::Left),
+        ("top 5", Side::Right),
+        ("loss", Side::Right),
+        ("macro F1", Side::Right),
+    ]);
+    for (name, split) in &evaluation.splits {
+        let [low, high] = split.accuracy_interval;
+        table.row([
+            name.clone(),
+            number::count(split.count),
+            number::percent(split.accuracy),
+            format!("{} to {}", number::percent(low), number::percent(high)),
+            number::percent(split.top5),
+            number::measured(split.loss),
+            number::percent(split.macro_average.f1),
+        ]);
+    }
+    table.render(style)
+}
+
+/// How each class does, on the test split where there is one.
+fn classes(style: Style, evaluation: &Evaluation) -> String {
+    let Some((name, split)) = evaluation.splits.get_key_value("test").or_else(|| evaluation.splits.first_key_value())
+    else {
+        return String::new();
+    };
+    let heading = format!("class ({name})");
+    let numbers = ["precision", "recall", "F1", "pictures"].map(|name| (name, Side::Right));
+    let mut table = Table::new([(heading.as_str(), Side::Left)].into_iter().chain(numbers));
+    for class in &split.per_class {
+        let shares = [class.precision, class.recall, class.f1].map(number::percent);
+        let cells = [class.class.clone()].into_iter().chain(shares).chain([number::count(class.support)]);
+        table.row(cells);
+    }
+    table.render(style)
+}

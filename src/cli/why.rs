@@ -1,0 +1,98 @@
+//! `pipe why FILE STAGE`: everything that decides whether one stage runs. Knows fingerprints as records, not how keys are
+//! made of them.
+
+use super::failure::Failure;
+use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
+use super::signals;
+use super::status::looking;
+use crate::engine::{self, Device, Fingerprint, Planned, State};
+use crate::events::Cancel;
+use crate::ui::{self, Style};
+use clap::Args;
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Say why a stage would run or is fresh, and what its key is made of
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pipeline: PipelineArguments,
+    /// The stage
+    #[arg(value_name = "STAGE")]
+    stage: String,
+    /// What would compute: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
+    #[command(flatten)]
+    store: StoreArguments,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let (_, graph) = arguments.pipeline.read()?;
+    let store = arguments.store.open()?;
+    let cancel = Cancel::new();
+    signals::raise(&cancel)?;
+    let mut options = looking(arguments.device);
+    options.until = vec![arguments.stage.clone()];
+    let plan = engine::plan(&graph, &store, &options, &Earlier::of(&store), &cancel)?;
+    plan.notes.iter().for_each(|note| ui::warning(note));
+    let Some(planned) = plan.stages.iter().find(|planned| planned.stage == arguments.stage) else {
+        return Err(Failure::wrong(format!("there is no stage `{}`", arguments.stage)));
+    };
+    if arguments.json {
+        ui::json(&as_json(planned))?;
+    } else {
+        ui::out(&text(Style::stdout(), planned))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(planned: &Planned) -> serde_json::Value {
+    let (state, reasons) = reasons(planned);
+    json!({
+        "stage": planned.stage,
+        "kind": planned.kind,
+        "state": state,
+        "reasons": reasons,
+        "key": planned.key.map(|key| key.to_string()),
+        "fingerprint": planned.fingerprint,
+        "artifact": planned.artifact.as_ref().map(|artifact| artifact.path.clone()),
+    })
+}
+
+fn reasons(planned: &Planned) -> (&'static str, Vec<String>) {
+    match &planned.state {
+        State::Fresh { .. } => ("fresh", vec!["nothing that affects its output changed since it was made".to_owned()]),
+        State::Dirty { reasons } => ("dirty", reasons.clone()),
+        State::Pending { below } => {
+            ("pending", below.iter().map(|stage| format!("it needs `{stage}`, which isn't there yet")).collect())
+        }
+    }
+}
+
+fn text(style: Style, planned: &Planned) -> String {
+    let (state, reasons) = reasons(planned);
+    let mut text = format!("{} is {}\n", style.bold(&planned.stage), style.bold(state));
+    reasons.iter().for_each(|reason| text.push_str(&format!("  {reason}\n")));
+    if let Some(artifact) = &planned.artifact {
+        text.push_str(&format!("\nartifact  {}\n", shown(&artifact.path)));
+    }
+    if let (Some(key), Some(fingerprint)) = (&planned.key, &planned.fingerprint) {
+        text.push_str(&format!("key       {key}\n          made of:\n{}", made_of(fingerprint)));
+    }
+    text
+}
+
+/// What a key is made of, a line each.
+fn made_of(fingerprint: &Fingerprint) -> String {
+    let mut lines = vec![format!("kind {}, version {} of its code", fingerprint.kind, fingerprint.version)];
+    lines.extend(fingerprint.parameters.iter().map(|(name, value)| format!("{name} = {value}")));
+    lines.extend(fingerprint.inputs.iter().map(|(role, digest)| format!("input `{role}`: {}", digest.short())));
+    lines.extend(fingerprint.facts.iter().map(|(name, value)| format!("{name}: {value}")));
+    lines.extend(fingerprint.seed.map(|seed| format!("seed {seed}")));
+    lines.extend(fingerprint.device.as_ref().map(|device| format!("computed on {device}")));
+    lines.iter().map(|line| format!("            {line}\n")).collect()
+}

@@ -1,0 +1,95 @@
+//! What a stream can show: colour or not, and whether it is a terminal on which lines may be drawn again. Knows the
+//! conventions of the environment (NO_COLOR, CLICOLOR_FORCE, TERM) and nothing of what is printed.
+
+use std::env;
+use std::io::{IsTerminal, stderr, stdout};
+
+/// How text is dressed for one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether colours may be used.
+    pub colour: bool,
+    /// Whether lines may be drawn again in place: a terminal that understands cursor movements.
+    pub live: bool,
+}
+
+impl Style {
+    /// No colour, nothing drawn twice.
+    pub const PLAIN: Style = Style { colour: false, live: false };
+
+    /// The style of standard output.
+    pub fn stdout() -> Style {
+        Style::of(stdout().is_terminal(), |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    /// The style of standard error.
+    pub fn stderr() -> Style {
+        Style::of(stderr().is_terminal(), |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    /// NO_COLOR (no-color.org) wins over CLICOLOR_FORCE, which wins over what the stream is.
+    fn of(terminal: bool, variable: impl Fn(&str) -> Option<String>) -> Style {
+        let set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+        let dumb = variable("TERM").is_some_and(|term| term == "dumb");
+        let forced = set("CLICOLOR_FORCE") && variable("CLICOLOR_FORCE").as_deref() != Some("0");
+        let live = terminal && !dumb;
+        Style { colour: !set("NO_COLOR") && (forced || live), live }
+    }
+
+    fn dressed(self, code: &str, text: &str) -> String {
+        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// What matters most.
+    pub fn bold(self, text: &str) -> String {
+        self.dressed("1", text)
+    }
+
+    /// What may be skipped.
+    pub fn dim(self, text: &str) -> String {
+        self.dressed("2", text)
+    }
+
+    /// What went well.
+    pub fn good(self, text: &str) -> String {
+        self.dressed("32", text)
+    }
+
+    /// What deserves a look.
+    pub fn warn(self, text: &str) -> String {
+        self.dressed("33", text)
+    }
+
+    /// What went wrong.
+    pub fn bad(self, text: &str) -> String {
+        self.dressed("1;31", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(terminal: bool, variables: &[(&str, &str)]) -> Style {
+        Style::of(terminal, |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn the_environment_decides() {
+        let colour = |colour, live| Style { colour, live };
+        assert_eq!(of(true, &[]), colour(true, true));
+        assert_eq!(of(false, &[]), colour(false, false));
+        assert_eq!(of(true, &[("NO_COLOR", "1")]), colour(false, true));
+        assert_eq!(of(true, &[("NO_COLOR", "")]), colour(true, true));
+        assert_eq!(of(true, &[("TERM", "dumb")]), colour(false, false));
+        assert_eq!(of(false, &[("CLICOLOR_FORCE", "1")]), colour(true, false));
+        assert_eq!(of(false, &[("CLICOLOR_FORCE", "0")]), colour(false, false));
+        assert_eq!(of(false, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]), colour(false, false));
+    }
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        assert_eq!(Style::PLAIN.bad("no"), "no");
+        assert_eq!(Style { colour: true, live: false }.bad("no"), "\x1b[1;31mno\x1b[0m");
+    }
+}
