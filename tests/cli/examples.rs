@@ -1,0 +1,91 @@
+//! The pipeline files that come with the program, and the README's reference: both must be what the program takes.
+
+use crate::support::Desk;
+use pipe::engine::COMMON;
+use pipe::spec::{Parameter, reference};
+use pipe::stages::KINDS;
+use std::path::{Path, PathBuf};
+
+const BEGIN: &str =
+    "<!-- reference: made from the declared parameters; `UPDATE=1 cargo test reference` writes it -->\n";
+const END: &str = "<!-- end of reference -->\n";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+#[test]
+fn every_pipeline_file_is_right() {
+    let desk = Desk::empty();
+    let mut count = 0;
+    for entry in std::fs::read_dir(root().join("pipelines")).unwrap() {
+        let path = entry.unwrap().path();
+        desk.ok(&["graph", path.to_str().unwrap()]);
+        count += 1;
+    }
+    assert!(count >= 2);
+}
+
+#[test]
+fn the_quickstart_plans() {
+    let desk = Desk::empty();
+    let file = root().join("pipelines/quickstart.toml");
+    let plan = desk.ok(&["run", file.to_str().unwrap(), "--dry-run", "--json"]).json();
+    assert_eq!(plan["stages"].as_array().unwrap().len(), 5);
+    assert_eq!(plan["stages"][0]["state"], "dirty");
+}
+
+#[test]
+fn a_source_that_is_not_built_yet_says_so() {
+    let desk = Desk::empty();
+    let file = root().join("pipelines/resnet50.toml");
+    let ran = desk.pipe(&["run", file.to_str().unwrap()]);
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(ran.stderr.contains("fetching from Kaggle isn't built yet\n"), "{ran}");
+}
+
+/// The part of the README that lists every key.
+fn made() -> String {
+    let mut text = BEGIN.to_owned();
+    text.push_str("\n### `[dataset]`\n\nRead by the stages that need it.\n\n");
+    let mut dataset: Vec<Parameter> = Vec::new();
+    for parameter in KINDS.iter().flat_map(|kind| kind.dataset()) {
+        if !dataset.iter().any(|known| known.name == parameter.name) {
+            dataset.push(*parameter);
+        }
+    }
+    text.push_str(&reference(&dataset));
+    text.push_str("\n### Every stage\n\n");
+    text.push_str("`kind` is the stage's name unless it says otherwise; `needs = { role = \"stage\" }` feeds it.\n\n");
+    text.push_str(&reference(COMMON));
+    for kind in KINDS {
+        text.push_str(&format!("\n### `{}`\n\n{}\n\n", kind.name(), kind.about()));
+        for input in kind.inputs() {
+            let kinds = input.kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
+            let optional = if input.required { "" } else { ", optional" };
+            text.push_str(&format!("- needs `{}` (from {kinds}{optional}): {}\n", input.role, input.doc));
+        }
+        if !kind.inputs().is_empty() {
+            text.push('\n');
+        }
+        match kind.parameters() {
+            [] => text.push_str("No keys of its own.\n"),
+            parameters => text.push_str(&reference(parameters)),
+        }
+    }
+    text + "\n" + END
+}
+
+#[test]
+fn the_reference_in_the_readme_is_that_of_the_program() {
+    let path = root().join("README.md");
+    let readme = std::fs::read_to_string(&path).unwrap();
+    let start = readme.find(BEGIN).expect("the README has a reference");
+    let end = readme.find(END).expect("the reference has an end") + END.len();
+    let made = made();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, format!("{}{made}{}", &readme[..start], &readme[end..])).unwrap();
+        return;
+    }
+    assert!(readme[start..end] == made, "README.md is out of date: run `UPDATE=1 cargo test reference`");
+}

@@ -1,0 +1,14 @@
+//! The whole program as a user meets it: `pipe` in a temporary folder, its output, its exit codes and what it leaves
+//! behind. One file a feature.
+
+mod caching;
+mod errors;
+mod examples;
+mod interruption;
+mod looking;
+mod mistakes;
+mod output;
+mod own_pictures;
+mod predicting;
+mod records;
+mod support;

@@ -1,0 +1,204 @@
+//! Jobs as processes: this program is its own child, as `pipe` is. It has no test harness, since a harness would take
+//! `stage JOB` for the names of tests.
+
+use pipe::engine::*;
+use pipe::events::{Cancel, Event, RunOutcome, StageOutcome};
+use pipe::spec::{Default, Parameter, Type, load};
+use pipe::store::Store;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// Does one thing, well or badly.
+struct Act;
+
+const PARAMETERS: &[Parameter] = &[
+    Parameter::new("what", Type::Text, Default::Json("\"write\""), ""),
+    Parameter::new("pid", Type::Path, Default::Absent, "A file for the number of the process.").execution(),
+];
+
+impl Kind for Act {
+    fn name(&self) -> &'static str {
+        "act"
+    }
+    fn about(&self) -> &'static str {
+        "acts"
+    }
+    fn version(&self) -> u32 {
+        1
+    }
+    fn parameters(&self) -> &'static [Parameter] {
+        PARAMETERS
+    }
+    fn run(&self, context: &Context) -> Result<(), StageError> {
+        let value = |name: &str| context.values.get(name).and_then(|value| value.as_str());
+        let pid = std::process::id().to_string();
+        if let Some(path) = value("pid") {
+            std::fs::write(path, &pid).or_fail("writing the number of the process")?;
+        }
+        context.teller.info(format!("{} threads", rayon::current_num_threads()));
+        match value("what") {
+            Some("wait") => loop {
+                StageError::check(&context.cancel)?;
+                std::thread::sleep(Duration::from_millis(1));
+            },
+            Some("die") => {
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+                std::thread::sleep(Duration::from_secs(10));
+            }
+            Some("panic") => panic!("at the disco"),
+            Some("print") => println!("a library prints"),
+            _ => {}
+        }
+        std::fs::write(context.slot.join("done"), "done").or_fail("writing")
+    }
+}
+
+static KINDS: &Kinds = &[&Act];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["stage", job] => return run_job(Path::new(job), KINDS),
+        ["run", folder, what] => {
+            run(Path::new(folder), what, &Cancel::new());
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    type Test = (&'static str, fn(&Path));
+    let tests: &[Test] = &[
+        ("a_child_runs_and_a_hit_needs_none", a_child_runs_and_a_hit_needs_none),
+        ("a_dead_child_is_explained", a_dead_child_is_explained),
+        ("a_panic_is_a_failure_with_its_place", a_panic_is_a_failure_with_its_place),
+        ("a_wish_to_stop_reaches_the_child", a_wish_to_stop_reaches_the_child),
+        ("a_child_ends_with_its_parent", a_child_ends_with_its_parent),
+        ("a_job_needs_nobody_who_waits_for_it", a_job_needs_nobody_who_waits_for_it),
+    ];
+    if arguments.iter().any(|argument| argument == "--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    for (name, test) in tests.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str()))) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // A failure panics, and ends the program with a code that is not 0.
+        test(folder.path());
+        println!("test {name} ... ok");
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(folder: &Path, what: &str, cancel: &Cancel) -> (Report, Vec<Event>) {
+    let file = folder.join("p.toml");
+    std::fs::write(&file, format!("[stages.act]\nwhat = \"{what}\"\npid = \"pid\"")).unwrap();
+    let graph = graph(&load(&file, &[]).unwrap(), KINDS).unwrap();
+    let store = Store::open(&folder.join("cache")).unwrap();
+    let options = Options { threads: 3, ..Options::default() };
+    let plan = plan(&graph, &store, &options, &NoHistory, cancel).unwrap();
+    let mut events = Vec::new();
+    let report = execute(&graph, plan, &store, &options, cancel, &mut |event| events.push(event.clone())).unwrap();
+    (report, events)
+}
+
+fn error(report: &Report) -> &str {
+    report.stages[0].error.as_deref().unwrap_or_default()
+}
+
+fn pid(folder: &Path) -> Option<String> {
+    std::fs::read_to_string(folder.join("pid")).ok().filter(|pid| !pid.is_empty())
+}
+
+fn lives(pid: &str) -> bool {
+    let asked = Command::new("kill").args(["-0", pid]).stderr(Stdio::null()).status();
+    // A zombie that nobody has waited for still answers.
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    asked.is_ok_and(|status| status.success()) && !state.contains(") Z ")
+}
+
+fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        match what() {
+            Some(found) => return found,
+            None if start.elapsed() > Duration::from_secs(30) => panic!("waited for too long"),
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn a_child_runs_and_a_hit_needs_none(folder: &Path) {
+    let (report, events) = run(folder, "print", &Cancel::new());
+    assert_eq!(report.outcome, RunOutcome::Ok);
+    let told = |wanted: &str| events.iter().any(|event| matches!(event, Event::Message { text, .. } if text == wanted));
+    assert!(told("3 threads") && told("a library prints"), "{events:?}");
+    assert_ne!(pid(folder).unwrap(), std::process::id().to_string());
+    std::fs::remove_file(folder.join("pid")).unwrap();
+    let (report, _) = run(folder, "print", &Cancel::new());
+    assert_eq!(report.stages[0].outcome, StageOutcome::Fresh);
+    assert_eq!(pid(folder), None);
+}
+
+fn a_dead_child_is_explained(folder: &Path) {
+    let (report, _) = run(folder, "die", &Cancel::new());
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    assert!(error(&report).contains("SIGKILL") && error(&report).contains("memory"), "{}", error(&report));
+    let (report, _) = run(folder, "write", &Cancel::new());
+    assert_eq!(report.outcome, RunOutcome::Ok);
+}
+
+fn a_panic_is_a_failure_with_its_place(folder: &Path) {
+    let (report, _) = run(folder, "panic", &Cancel::new());
+    let error = error(&report);
+    assert!(error.contains("internal error: at the disco") && error.contains("engine_process.rs:"), "{error}");
+}
+
+fn a_wish_to_stop_reaches_the_child(folder: &Path) {
+    let cancel = Cancel::new();
+    let asking = {
+        let (cancel, folder) = (cancel.clone(), PathBuf::from(folder));
+        std::thread::spawn(move || {
+            wait_for(|| pid(&folder));
+            cancel.cancel();
+            Instant::now()
+        })
+    };
+    let (report, _) = run(folder, "wait", &cancel);
+    let asked = asking.join().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert_eq!((report.outcome, error(&report)), (RunOutcome::Cancelled, "cancelled"));
+    assert!(!lives(&pid(folder).unwrap()));
+    assert_eq!(std::fs::read_dir(folder.join("cache/v1/slots")).unwrap().count(), 0);
+}
+
+fn a_child_ends_with_its_parent(folder: &Path) {
+    let mut parent = Command::new(std::env::current_exe().unwrap());
+    let mut parent = parent.arg("run").arg(folder).arg("wait").spawn().unwrap();
+    let child = wait_for(|| pid(folder));
+    assert!(lives(&child));
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    let start = Instant::now();
+    wait_for(|| (!lives(&child)).then_some(()));
+    assert!(start.elapsed() < Duration::from_secs(5), "it heard that its parent was gone");
+    let (report, _) = run(folder, "write", &Cancel::new());
+    assert_eq!(report.outcome, RunOutcome::Ok, "nothing has to be unlocked");
+}
+
+/// As a cluster would run it: no pipe on stdin, nobody who reads.
+fn a_job_needs_nobody_who_waits_for_it(folder: &Path) {
+    let mut parent = Command::new(std::env::current_exe().unwrap());
+    let mut parent = parent.arg("run").arg(folder).arg("wait").spawn().unwrap();
+    wait_for(|| pid(folder));
+    let jobs = std::fs::read_dir(folder.join("cache/v1/jobs")).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(jobs.join("0.json")).unwrap();
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    let job = folder.join("job.json");
+    std::fs::write(&job, text.replace("\"wait\"", "\"write\"")).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("stage").arg(&job).stdin(Stdio::null()).stdout(Stdio::piped());
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.lines().last().unwrap().contains("\"committed\""), "{text}");
+}

@@ -1,0 +1,307 @@
+//! Pages of made-up runs: whole, cut short, hostile, enormous. Through the library, since no pipeline makes such runs.
+
+use pipe::data::pictures::{self, Picture};
+use pipe::data::tensor_cache::{self, Sample, Split, Writer};
+use pipe::data::{InputInfo, Preprocessing};
+use pipe::events::{Cancel, Event, RunOutcome, StageOutcome, Teller};
+use pipe::metrics::{EpochRow, Evaluation, PredictionWriter, Scorer, write_history};
+use pipe::report::page;
+use pipe::runs::{Record, Recorder, Results, RunFacts, Source, StageFacts, Status, find};
+use pipe::store::{Digest, Entry, Store, digest_bytes};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a made-up run is made of.
+struct Case {
+    classes: Vec<String>,
+    pictures: usize,
+    epochs: u64,
+    explored: Value,
+    error: Option<&'static str>,
+}
+
+impl Default for Case {
+    fn default() -> Case {
+        let classes = ["shirt", "dress"].map(str::to_owned).to_vec();
+        let explored = json!({
+            "pictures": 9, "classes": [{ "class": "shirt", "count": 5 }, { "class": "dress", "count": 4 }],
+            "shorter_side": [{ "low": 0, "high": 64, "count": 9 }], "formats": [{ "format": "jpeg", "count": 9 }],
+            "rejected": { "count": 3, "examples": [{ "path": "a.jpg", "reason": "cut short" }] }, "mean": [0.5, 0.5, 0.5],
+        });
+        Case { classes, pictures: 6, epochs: 3, explored, error: None }
+    }
+}
+
+fn path_of(picture: usize) -> String {
+    format!("{picture}.png")
+}
+
+impl Case {
+    /// Every third picture is wrong.
+    fn write_results(&self, folder: &Path) {
+        let mut scorer = Scorer::new(&self.classes);
+        let file = fs::File::create(folder.join("predictions.csv")).unwrap();
+        let mut predictions = PredictionWriter::new(file, &self.classes).unwrap();
+        let count = self.classes.len();
+        for picture in 0..self.pictures {
+            let truth = picture % count;
+            let mut probabilities = vec![0.0f32; count];
+            probabilities[if picture % 3 == 2 { (truth + 1) % count } else { truth }] = 0.75;
+            scorer.push(truth as u32, &probabilities).unwrap();
+            predictions.write(&path_of(picture), "test", Some(truth as u32), &probabilities).unwrap();
+        }
+        predictions.finish().unwrap();
+        let splits = scorer.finish().map(|split| ("test".to_owned(), split)).into_iter().collect();
+        let evaluation = Evaluation::new(self.classes.clone(), splits);
+        fs::write(folder.join("metrics.json"), evaluation.to_json()).unwrap();
+        let row = |epoch| EpochRow {
+            epoch,
+            learning_rate: 0.1,
+            train_loss: 1.0 / epoch as f64,
+            train_accuracy: 0.9,
+            validation_loss: Some(1.5 / epoch as f64),
+            validation_accuracy: Some(0.75),
+        };
+        let rows: Vec<EpochRow> = (1..=self.epochs).map(row).collect();
+        fs::write(folder.join("history.csv"), write_history(&rows).unwrap()).unwrap();
+        fs::write(folder.join("explore.json"), self.explored.to_string()).unwrap();
+    }
+
+    /// Records a run of one stage that did it all.
+    fn run(&self, runs: &Path, facts: StageFacts) -> Record {
+        let results = tempfile::tempdir().unwrap();
+        self.write_results(results.path());
+        let mut recorder = Recorder::start(
+            runs,
+            RunFacts {
+                pipeline: "clothes".to_owned(),
+                file: "clothes.toml".to_owned(),
+                sources: vec![Source { name: "clothes.toml".to_owned(), text: "[stages.all]".to_owned() }],
+                seed: 42,
+                device: "cpu".to_owned(),
+                ..RunFacts::default()
+            },
+        );
+        recorder.record(&Event::StageStarted {
+            stage: "all".to_owned(),
+            kind: "all".to_owned(),
+            key: "ab".repeat(32),
+            reasons: vec!["epochs: 8 -> 3".to_owned()],
+        });
+        let outcome = if self.error.is_some() { StageOutcome::Failed } else { StageOutcome::Ran };
+        let stage = StageFacts {
+            stage: "all".to_owned(),
+            kind: "all".to_owned(),
+            parameters: json!({ "epochs": self.epochs, "head": { "dropout": 0.5 } }).as_object().cloned().unwrap(),
+            outcome: Some(outcome),
+            error: self.error.map(str::to_owned),
+            artifact: self.error.is_none().then(|| results.path().to_path_buf()),
+            ..facts
+        };
+        let outcome = if self.error.is_some() { RunOutcome::Failed } else { RunOutcome::Ok };
+        let id = recorder.finish(vec![stage], outcome).unwrap().unwrap();
+        find(runs, id.as_str()).unwrap()
+    }
+}
+
+fn run(case: &Case) -> (tempfile::TempDir, Record) {
+    let runs = tempfile::tempdir().unwrap();
+    let record = case.run(runs.path(), StageFacts::default());
+    (runs, record)
+}
+
+/// What holds for every page: nothing is fetched, nothing runs, nothing is left open, no number is none.
+fn check(html: &str) {
+    for wrong in ["<script", "http:", "https:", "NaN", "javascript:", " onload", "url("] {
+        assert!(!html.contains(wrong), "{wrong} in a page");
+    }
+    for element in ["svg", "figure", "section", "div", "table", "g", "details", "span", "code", "p", "pre"] {
+        let opened = html.matches(&format!("<{element}>")).count() + html.matches(&format!("<{element} ")).count();
+        assert_eq!(opened, html.matches(&format!("</{element}>")).count(), "<{element}>");
+    }
+    assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>\n"));
+    assert!(html.contains("default-src 'none'"));
+}
+
+#[test]
+fn a_page_has_everything_that_the_run_has() {
+    let (_runs, record) = run(&Case::default());
+    let html = page(&[Results::of(&record)]);
+    check(&html);
+    let parts = [
+        "66.7\u{202f}%",
+        "4 of 6 test pictures",
+        "kept, epoch 3",
+        "taken for",
+        "Recall with its",
+        "Pictures of each class",
+        "And 2 more.",
+        "epochs: 8 -&gt; 3",
+        "head.dropout",
+        "pipe run clothes.toml",
+        "[stages.all]",
+        record.id.as_str(),
+    ];
+    for part in parts {
+        assert!(html.contains(part), "{part}");
+    }
+    assert_eq!(html, page(&[Results::of(&record)]));
+}
+
+#[test]
+fn a_failed_run_says_why_at_the_top() {
+    let (_runs, record) = run(&Case { error: Some("the loss is <NaN in step 4"), ..Case::default() });
+    let html = page(&[Results::of(&record)]);
+    let (error, stages) = (html.find("the loss is &lt;NaN in step 4"), html.find("<h2>Stages"));
+    assert!(error.is_some() && error < stages);
+    assert!(html.contains(&format!("pipe log {} all", record.id)));
+    assert!(!html.contains("<h2>Training") && !html.contains("What to try next"));
+}
+
+#[test]
+fn a_record_of_nothing_makes_a_page() {
+    for status in [Status::Running, Status::Ok, Status::Failed, Status::Cancelled, Status::Died, Status::Unreadable] {
+        check(&page(&[Results::of(&Record { status, ..Record::default() })]));
+    }
+    check(&page(&[]));
+}
+
+#[test]
+fn names_can_break_out_of_nothing() {
+    let name = "</td><script>alert('1')</script>\" onload=\"x";
+    let case = Case {
+        classes: vec![name.to_owned(), "&amp;".to_owned()],
+        explored: json!({ "classes": [{ "class": name, "count": 1 }], "formats": [{ "format": name, "count": 1 }],
+            "rejected": { "count": 1, "examples": [{ "path": name, "reason": name }] } }),
+        ..Case::default()
+    };
+    let (_runs, record) = run(&case);
+    let stage = StageFacts { stage: name.to_owned(), error: Some(name.to_owned()), ..record.stages[0].clone() };
+    let hostile = Record {
+        pipeline: name.to_owned(),
+        file: name.to_owned(),
+        overrides: vec![name.to_owned()],
+        stages: vec![record.stages[0].clone(), stage],
+        ..record
+    };
+    for html in [page(&[Results::of(&hostile)]), page(&[Results::of(&hostile), Results::of(&hostile)])] {
+        assert!(!html.contains("<script") && !html.contains("\" onload") && html.contains("&lt;script&gt;"));
+        assert!(html.contains("&amp;amp;"));
+    }
+}
+
+#[test]
+fn twenty_thousand_pictures_of_a_thousand_classes_make_no_heavy_page() {
+    let classes: Vec<String> = (0..1000).map(|class| format!("class number {class}")).collect();
+    let counts: Vec<Value> = classes.iter().map(|class| json!({ "class": class, "count": 20 })).collect();
+    let (_runs, record) =
+        run(&Case { classes, pictures: 20_000, epochs: 5_000, explored: json!({ "classes": counts }), error: None });
+    let html = page(&[Results::of(&record)]);
+    check(&html);
+    assert!(html.len() < 2_000_000, "{}", html.len());
+    assert!(html.contains("The 60 classes with the most mistakes, of 1,000"));
+}
+
+#[test]
+fn results_cut_anywhere_are_left_out() {
+    let (_runs, record) = run(&Case::default());
+    let folder = record.folder.join("results/all");
+    for name in ["metrics.json", "history.csv", "explore.json", "predictions.csv"] {
+        let text = fs::read(folder.join(name)).unwrap();
+        for length in (0..text.len()).step_by(if text.len() > 400 { 37 } else { 7 }) {
+            fs::write(folder.join(name), &text[..length]).unwrap();
+            check(&page(&[Results::of(&record)]));
+        }
+        fs::write(folder.join(name), &text).unwrap();
+    }
+}
+
+#[test]
+fn metrics_that_do_not_fit_together_still_draw() {
+    let (_runs, record) = run(&Case::default());
+    let path = record.folder.join("results/all/metrics.json");
+    let mut metrics: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    metrics["splits"]["test"]["confusion"] = json!([[1], [2, 3, 4, 5], []]);
+    metrics["splits"]["test"]["accuracy"] = json!(1e300);
+    metrics["splits"]["test"]["count"] = json!(u64::MAX);
+    metrics["classes"] = json!(["a", "b", "c", "d", "e", "f", "g"]);
+    fs::write(&path, metrics.to_string()).unwrap();
+    check(&page(&[Results::of(&record)]));
+    check(&page(&[Results::of(&record), Results::of(&record)]));
+}
+
+#[test]
+fn several_runs_are_held_against_the_first() {
+    let runs = tempfile::tempdir().unwrap();
+    let first = Case::default().run(runs.path(), StageFacts::default());
+    let second = Case { epochs: 5, ..Case::default() }.run(runs.path(), StageFacts::default());
+    let failed = Case { error: Some("no"), ..Case::default() }.run(runs.path(), StageFacts::default());
+    let html = page(&[Results::of(&first), Results::of(&second), Results::of(&failed)]);
+    check(&html);
+    for part in ["could be chance", "all.epochs", "Validation loss", "<h1>3 runs", failed.id.as_str()] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("head.dropout"));
+}
+
+#[test]
+fn the_surest_mistakes_are_shown_as_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let case = Case::default();
+    let Entry::Miss(slot) = store.enter(&Digest::of(b"key"), false, &mut || true).unwrap() else { panic!() };
+    write_cache(&case, slot.path());
+    let artifact = slot.commit(b"").unwrap();
+    // The stage is fed by itself, which is all the same to the page.
+    let facts = StageFacts {
+        digest: Some(artifact.digest.to_string()),
+        needs: BTreeMap::from([("data".to_owned(), "all".to_owned())]),
+        ..StageFacts::default()
+    };
+    let record = case.run(&store.runs_folder(), facts);
+    let html = page(&[Results::of(&record).with_store(&store)]);
+    check(&html);
+    // Pictures 2 and 5 of six are wrong.
+    assert_eq!(html.matches("data:image/jpeg;base64,").count(), 2);
+    assert!(html.contains(r#"title="2.png""#) && html.contains(r#"title="5.png""#));
+    assert!(!page(&[Results::of(&record)]).contains("base64"));
+}
+
+/// A tensor cache of the case's pictures, each of one colour.
+fn write_cache(case: &Case, folder: &Path) {
+    let source = tempfile::tempdir().unwrap();
+    let list: Vec<Picture> = (0..case.pictures)
+        .map(|picture| {
+            let path: PathBuf = source.path().join(path_of(picture));
+            image::RgbImage::from_pixel(12, 10, image::Rgb([40 * picture as u8, 90, 30])).save(&path).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            Picture { path: path_of(picture), length: bytes.len() as u64, digest: digest_bytes(&bytes) }
+        })
+        .collect();
+    fs::write(source.path().join(pictures::LISTING), pictures::listing(list.clone())).unwrap();
+    let pictures = pictures::open(source.path(), Some(source.path())).unwrap();
+    let preprocessing: Preprocessing = serde_json::from_value(json!({
+        "resize": 8, "crop": 8, "fit": "crop", "interpolation": "bilinear", "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]
+    }))
+    .unwrap();
+    let (geometry, task, cancel) =
+        (preprocessing.geometry(), Teller::silent().task("decode", None, "pictures"), Cancel::new());
+    let writer = Writer { pictures: &pictures, geometry: &geometry, earlier: None, task: &task, cancel: &cancel };
+    let made = writer.write(&folder.join(tensor_cache::RECORDS)).unwrap();
+    let record = |digest: &Digest| made.entries.iter().position(|entry| entry.source == *digest).unwrap() as u32;
+    let samples: Vec<Sample> = list
+        .iter()
+        .enumerate()
+        .map(|(picture, one)| Sample {
+            path: one.path.clone(),
+            source: one.digest,
+            record: record(&one.digest),
+            class: Some((picture % case.classes.len()) as u32),
+            split: Split::Test,
+            note: String::new(),
+        })
+        .collect();
+    tensor_cache::write_table(folder, &InputInfo { preprocessing, classes: case.classes.clone() }, &samples).unwrap();
+}
