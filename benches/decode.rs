@@ -1,0 +1,142 @@
+//! How fast photographs become records: JPEG files in memory to 224 x 224 squares, on one thread, in pictures a second of
+//! CPU time, held against Pillow and torchvision where Python has them.
+//!
+//! `cargo bench --bench decode [-- FOLDER]`: FOLDER holds JPEG files; without one, photo-like pictures of about 700 x 850
+//! pixels are drawn.
+
+use image::codecs::jpeg::JpegEncoder;
+use pipe::data::decode;
+use pipe::data::{Fit, Interpolation, Preprocessing};
+use pipe::random::Stream;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The goal: pictures a second and core.
+const GOAL: f64 = 450.0;
+const DRAWN: u64 = 60;
+
+const PEERS: &str = r#"
+import glob, io, sys, time
+data = [open(f, "rb").read() for f in sorted(glob.glob(sys.argv[1] + "/*.jpg"))]
+def rate(name, work):
+    for d in data[:5]: work(d)
+    start = time.process_time()
+    for d in data: work(d)
+    print(name, len(data) / (time.process_time() - start))
+try:
+    from PIL import Image
+    rate("Pillow", lambda d: Image.open(io.BytesIO(d)).convert("RGB").resize((224, 224), Image.BILINEAR))
+except ImportError: pass
+try:
+    import torch, torchvision
+    torch.set_num_threads(1)
+    def vision(d):
+        t = torchvision.io.decode_jpeg(torch.frombuffer(bytearray(d), dtype=torch.uint8))
+        torchvision.transforms.functional.resize(t, [224, 224], antialias=True)
+    rate("torchvision", vision)
+except ImportError: pass
+"#;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let given = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from);
+    let drawn = tempfile::tempdir()?;
+    let folder = match &given {
+        Some(folder) => folder.as_path(),
+        None => draw(drawn.path())?,
+    };
+    let files = read(folder)?;
+    let bytes: usize = files.iter().map(Vec::len).sum();
+    println!("{} JPEG files, {} kB each on average, to 224 x 224, one thread", files.len(), bytes / files.len() / 1000);
+    let (fit, interpolation) = (Fit::Crop, Interpolation::Bilinear);
+    let preprocessing = Preprocessing { resize: 224, crop: 224, fit, interpolation, mean: [0.5; 3], std: [0.5; 3] };
+    let ours = rate(&files, |file| decode::load(file, &preprocessing).map(drop))?;
+    println!(
+        "{:24} {ours:8.0} pictures/s of CPU time, {:.2} of the goal of {GOAL}",
+        "pipe, decode and resize",
+        ours / GOAL
+    );
+    let alone = rate(&files, |file| decode::decode(file).map(drop))?;
+    println!("{:24} {alone:8.0}", "pipe, decode alone");
+    let mut found = false;
+    for (name, peer) in peers(folder) {
+        found = true;
+        println!("{name:24} {peer:8.0}   pipe is {:.2} times as fast", ours / peer);
+    }
+    if !found {
+        println!("no Python with Pillow or torchvision here to compare with");
+    }
+    Ok(())
+}
+
+fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
+    paths.sort();
+    let files: Vec<Vec<u8>> = paths.iter().map(std::fs::read).collect::<Result<_, _>>()?;
+    if files.is_empty() { Err(format!("{} holds no .jpg files", folder.display()).into()) } else { Ok(files) }
+}
+
+/// Pictures a second of CPU time: other work on the machine doesn't count.
+fn rate<E: Error + 'static>(files: &[Vec<u8>], work: impl Fn(&[u8]) -> Result<(), E>) -> Result<f64, Box<dyn Error>> {
+    for file in files.iter().take(5) {
+        work(file)?;
+    }
+    let (start, mut count) = (cpu_seconds()?, 0);
+    while count == 0 || cpu_seconds()? - start < 3.0 {
+        for file in files {
+            work(file)?;
+        }
+        count += files.len();
+    }
+    Ok(count as f64 / (cpu_seconds()? - start))
+}
+
+/// Seconds that this process has computed, from `/proc/self/stat` (in hundredths, on every Linux there is).
+fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
+    let text = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(ticks as f64 / 100.0)
+}
+
+fn peers(folder: &Path) -> Vec<(String, f64)> {
+    let Ok(output) = Command::new("python3").arg("-c").arg(PEERS).arg(folder).output() else { return Vec::new() };
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(a, b)| Some((a.to_owned(), b.parse().ok()?)))
+        .collect()
+}
+
+/// Pictures with detail on every scale, as photographs have.
+fn draw(folder: &Path) -> Result<&Path, Box<dyn Error>> {
+    for index in 0..DRAWN {
+        let mut stream = Stream::new(7, "photo", &[index]);
+        let (width, height) = (480 + stream.below(420) as u32, 600 + stream.below(500) as u32);
+        let octaves: Vec<(f32, Vec<f32>)> = (1..=6)
+            .map(|octave| {
+                let values = (0..70 * 70 * 3).map(|_| stream.normal() as f32).collect();
+                (512.0 / (1 << octave) as f32, values)
+            })
+            .collect();
+        let picture = image::RgbImage::from_fn(width, height, |x, y| {
+            let grain = (stream.bits() & 31) as f32 - 16.0;
+            image::Rgb([0, 1, 2].map(|channel| (128.0 + grain + smooth(&octaves, x, y, channel) * 0.16) as u8))
+        });
+        let file = std::fs::File::create(folder.join(format!("{index}.jpg")))?;
+        JpegEncoder::new_with_quality(std::io::BufWriter::new(file), 88).encode_image(&picture)?;
+    }
+    Ok(folder)
+}
+
+fn smooth(octaves: &[(f32, Vec<f32>)], x: u32, y: u32, channel: usize) -> f32 {
+    octaves.iter().fold(0.0, |sum, (cell, values)| {
+        let (u, v) = (x as f32 / cell, y as f32 / cell);
+        let at = |column: usize, row: usize| values[((row % 70) * 70 + column % 70) * 3 + channel];
+        let (column, row, fx, fy) = (u as usize, v as usize, u.fract(), v.fract());
+        let upper = at(column, row) + (at(column + 1, row) - at(column, row)) * fx;
+        let lower = at(column, row + 1) + (at(column + 1, row + 1) - at(column, row + 1)) * fx;
+        sum + (upper + (lower - upper) * fy) * cell
+    })
+}

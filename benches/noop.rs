@@ -1,0 +1,94 @@
+//! How long `pipe` takes when there is nothing to do: `--help`, and a second `run` of the quickstart, as whole
+//! processes, held against two limits (5 ms and 15 ms) and, where they are on PATH, against DVC, Snakemake and ninja on
+//! a pipeline of the same five stages. Knows the program only through its command line.
+//!
+//! `cargo bench --bench noop`
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+const PIPE: &str = env!("CARGO_BIN_EXE_pipe");
+const RUNS: usize = 41;
+
+/// The median of `RUNS` wall times of a command, in milliseconds, after one run to warm the page cache.
+fn median_ms(command: &dyn Fn() -> Command) -> f64 {
+    let time = || {
+        let start = Instant::now();
+        let status = command().stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(status.is_ok_and(|status| status.success()), "{:?} failed", command());
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    time();
+    let mut times: Vec<f64> = (0..RUNS).map(|_| time()).collect();
+    times.sort_by(f64::total_cmp);
+    times[RUNS / 2]
+}
+
+fn pipe(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(PIPE);
+    command.args(arguments).current_dir(folder);
+    command
+}
+
+/// The quickstart's five stages and pictures, trained little enough to be made in seconds: what a no-op costs depends on
+/// the number of stages and files, not on what was computed.
+fn pipeline(source: &str) -> String {
+    format!(
+        r#"
+[pipeline]
+name = "noop"
+[dataset]
+labels = {{ from = "file_name", pattern = '^(?<index>\d+)_(?<class>\d+)$' }}
+[stages.fetch]
+source = "{source}"
+[stages.explore]
+needs = {{ images = "fetch" }}
+[stages.preprocess]
+needs = {{ images = "fetch" }}
+size = 32
+[stages.train]
+needs = {{ data = "preprocess" }}
+backbone = "resnet18"
+epochs = 1
+[stages.evaluate]
+needs = {{ data = "preprocess", model = "train" }}
+"#
+    )
+}
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("noop.toml");
+    std::fs::write(&file, pipeline("synthetic:garments")).expect("a pipeline file");
+    let run = ["run", "noop.toml"];
+    assert!(pipe(&run, folder.path()).status().is_ok_and(|status| status.success()), "the first run failed");
+    println!("medians of {RUNS} whole processes");
+    report("true (the cost of a process)", median_ms(&|| Command::new("true")), None);
+    report("pipe --help", median_ms(&|| pipe(&["--help"], folder.path())), Some(5.0));
+    report("pipe run, nothing to do", median_ms(&|| pipe(&run, folder.path())), Some(15.0));
+    report("pipe status", median_ms(&|| pipe(&["status", "noop.toml"], folder.path())), None);
+    for (name, arguments) in [("ninja", "--version"), ("dvc", "--version"), ("snakemake", "--version")] {
+        let there = Command::new(name).arg(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+        if there {
+            report(
+                &format!("{name} {arguments} (its start alone)"),
+                median_ms(&|| {
+                    let mut command = Command::new(name);
+                    command.arg(arguments);
+                    command
+                }),
+                None,
+            );
+        }
+    }
+}
+
+fn report(what: &str, milliseconds: f64, limit: Option<f64>) {
+    let verdict = match limit {
+        Some(limit) if milliseconds <= limit => format!("limit {limit} ms: kept"),
+        Some(limit) => format!("limit {limit} ms: BROKEN"),
+        None => String::new(),
+    };
+    println!("{what:40} {milliseconds:8.2} ms  {verdict}");
+}
