@@ -43,10 +43,11 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A share as a percentage with one decimal: `93.4 %` with a narrow no-break space; `–` where it isn't finite.
+/// A share as a percentage with one decimal: `93.4 %` with a narrow no-break space; `–` where it is no share.
 /// Only 0 and 1 are shown as 0.0 % and 100.0 %.
 pub fn percent(share: f64) -> String {
-    if !share.is_finite() {
+    // A damaged file may hold anything.
+    if share.is_nan() || share.abs() > 1e6 {
         return "–".to_owned();
     }
     let mut value = share * 100.0;
@@ -66,8 +67,11 @@ mod tests {
     #[test]
     fn numbers_as_people_write_them() {
         assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        let shares = [0.0, 0.934, 0.99999, 1.0, 0.0001, f64::NAN].map(percent);
-        assert_eq!(shares, ["0.0\u{202f}%", "93.4\u{202f}%", "99.9\u{202f}%", "100.0\u{202f}%", "0.1\u{202f}%", "–"]);
+        let shares = [0.0, 0.934, 0.99999, 1.0, 0.0001, f64::NAN, 1e306].map(percent);
+        assert_eq!(
+            shares,
+            ["0.0\u{202f}%", "93.4\u{202f}%", "99.9\u{202f}%", "100.0\u{202f}%", "0.1\u{202f}%", "–", "–"]
+        );
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub fn advice(results: &Results) -> Vec<String> {
     let Some((stage, evaluation)) = evaluations.first() else { return Vec::new() };
     let Some((name, split)) = chosen(evaluation) else { return Vec::new() };
     let training = summary(results, stage);
-    let of_training = |rule: fn(&StageFacts, &TrainingSide) -> Option<String>| {
-        training.as_ref().and_then(|(stage, training)| rule(stage, training))
+    let of_training = |rule: fn(&StageFacts, &TrainingSide, &Evaluation) -> Option<String>| {
+        training.as_ref().and_then(|(stage, training)| rule(stage, training, evaluation))
     };
     let rules = [
         // One that still gains isn't told that it learned too much.
@@ -30,7 +30,7 @@ pub fn advice(results: &Results) -> Vec<String> {
 }
 
 /// The best epoch is the last: it had not stopped learning.
-fn longer(stage: &StageFacts, training: &TrainingSide) -> Option<String> {
+fn longer(stage: &StageFacts, training: &TrainingSide, _: &Evaluation) -> Option<String> {
     let planned = stage.parameters.get("epochs").and_then(Value::as_u64)?;
     let unfinished = training.best_epoch == training.epochs && training.epochs == planned && planned > 1;
     // A model that is always right in validation has nothing left to learn there.
@@ -41,14 +41,15 @@ fn longer(stage: &StageFacts, training: &TrainingSide) -> Option<String> {
     })
 }
 
-/// Much better on what it was trained on.
-fn overfitting(stage: &StageFacts, training: &TrainingSide) -> Option<String> {
+/// Much better on what it was trained on, and by more than so few validation pictures explain.
+fn overfitting(stage: &StageFacts, training: &TrainingSide, evaluation: &Evaluation) -> Option<String> {
     let gap = training.train_accuracy - training.validation_accuracy?;
+    let [_, high] = evaluation.splits.get("validation")?.accuracy_interval;
     let augment = match stage.parameters.contains_key("augment") {
         true => format!("more augmentation (`stages.{}.augment`)", stage.stage),
         false => "more weight decay".to_owned(),
     };
-    (gap > 0.08).then(|| {
+    (gap > 0.08 && training.train_accuracy > high).then(|| {
         format!(
             "It is {:.0} points better on what it was trained on than on validation: more pictures, {augment} or a smaller \
              network.",
@@ -77,7 +78,7 @@ fn weakest(evaluation: &Evaluation, split: &SplitMetrics) -> Option<String> {
 }
 
 /// A frozen backbone that does as well on validation as in training has room to learn.
-fn unfreeze(stage: &StageFacts, training: &TrainingSide) -> Option<String> {
+fn unfreeze(stage: &StageFacts, training: &TrainingSide, _: &Evaluation) -> Option<String> {
     let frozen = stage.parameters.get("freeze").and_then(Value::as_str) == Some("all");
     let validation = training.validation_accuracy?;
     let room = validation < 0.97 && training.train_accuracy - validation < 0.05;
