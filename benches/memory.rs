@@ -1,7 +1,8 @@
 //! Anonymous memory while training, over 1,000 and over 20,000 records: the tensor cache is mapped, so what a process
 //! holds of its own must not grow with the data set. Runs the real program on drawn garments and samples RssAnon of
-//! its stages from outside; both sizes train long enough to write a checkpoint, which is when most is held. Knows the
-//! program only through its command line. Linux alone, for `/proc`.
+//! its stages from outside. Both sizes take the same number of steps and so about as many checkpoints, which is when
+//! most is held: else the longer training would be compared, not the larger set. Knows the program only through its
+//! command line. Linux alone, for `/proc`.
 //!
 //! `cargo bench --bench memory`
 
@@ -35,7 +36,6 @@ size = 32
 [stages.train]
 needs = { data = "preprocess" }
 backbone = "resnet18"
-epochs = 1
 batch_size = 32
 checkpoint = { every = 2 }
 "#;
@@ -43,10 +43,11 @@ checkpoint = { every = 2 }
     file
 }
 
-/// Runs the pipeline over `count` pictures up to `stage` and returns the peak of every child by its stage's name.
-fn run(folder: &Path, count: usize, until: &str) -> BTreeMap<String, Peak> {
+/// Runs the pipeline over `count` pictures up to `until` and returns the peak of every child by its stage's name.
+fn run(folder: &Path, count: usize, epochs: usize, until: &str) -> BTreeMap<String, Peak> {
     let mut child = Command::new(PIPE)
         .args(["run", "memory.toml", "--until", until, "--set", &format!("stages.fetch.synthetic.count={count}")])
+        .args(["--set", &format!("stages.train.epochs={epochs}")])
         .current_dir(folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -99,8 +100,8 @@ fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     pipeline(folder.path());
     let mut anonymous = Vec::new();
-    for count in [1_000, 20_000] {
-        let peaks = run(folder.path(), count, "train");
+    for (count, epochs) in [(1_000, 20), (20_000, 1)] {
+        let peaks = run(folder.path(), count, epochs, "train");
         for (stage, peak) in &peaks {
             println!(
                 "{count:6} pictures, {stage:10} peak RssAnon {:7.1} MB, RssFile {:7.1} MB",
