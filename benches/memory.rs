@@ -1,8 +1,9 @@
 //! Anonymous memory while training, over 1,000 and over 20,000 records: the tensor cache is mapped, so what a process
 //! holds of its own must not grow with the data set. Runs the real program on drawn garments and samples RssAnon of
-//! its stages from outside. Both sizes take the same number of steps and so about as many checkpoints, which is when
-//! most is held: else the longer training would be compared, not the larger set. Knows the program only through its
-//! command line. Linux alone, for `/proc`.
+//! its stages from outside. Both sizes take the same number of steps and keep the last epoch: then both write about as
+//! many checkpoints, which is when most is held, and neither holds a best epoch's weights beside the current ones. Else
+//! the longer training would be compared, not the larger set. Knows the program only through its command line. Linux
+//! alone, for `/proc`.
 //!
 //! `cargo bench --bench memory`
 
@@ -37,6 +38,7 @@ size = 32
 needs = { data = "preprocess" }
 backbone = "resnet18"
 batch_size = 32
+keep = "last"
 checkpoint = { every = 2 }
 "#;
     std::fs::write(&file, text).expect("a pipeline file");
