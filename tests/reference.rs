@@ -1,6 +1,7 @@
 //! Networks against torchvision's, on folders that `torch_reference.py`-like scripts wrote: `weights.safetensors` (a state
 //! dict in float32) and `io.safetensors` (`input` NCHW, `labels`, and in float64 `logits`, `running.NAME`, `step_losses`,
-//! `grad.NAME`, `logits_after`, with PyTorch's own float32 distance from each as `torch_error.WHAT`).
+//! `grad.NAME`, `logits_after`, with PyTorch's own float32 distance from each as `torch_error.WHAT`). The losses of Inception
+//! with an auxiliary head include 0.4 times that head's.
 //!
 //! `PIPE_REFERENCE=FOLDER PIPE_REFERENCE_MODEL=resnet18 cargo test --release --test reference`; without the variables there
 //! is nothing to compare with and the tests pass.
@@ -8,7 +9,10 @@
 use dfdx::optim::Momentum;
 use dfdx::tensor::{Gradients, Tensor, ZerosTensor};
 use dfdx::tensor_ops::SgdConfig;
-use pipe::nn::{BatchNorm, Cpu, Head, Network, Parameter, StepOptions, backbone, read_safetensors, soft_targets};
+use pipe::nn::{
+    AUXILIARY, BackboneInfo, BatchNorm, Cpu, Head, Network, Parameter, StepOptions, backbone, read_safetensors,
+    soft_targets,
+};
 use safetensors::{Dtype, SafeTensors};
 use std::path::PathBuf;
 
@@ -54,10 +58,13 @@ impl Reference {
     fn network(&self) -> Network<Cpu> {
         let size = self.pictures().2;
         let backbone = backbone(&self.model).expect("a backbone");
-        let graph = backbone.graph(&Head::Original, size).expect("a graph").without_dropout();
-        let mut network = Network::from_graph(graph, &Head::Original, 0, Cpu::default()).expect("a network");
         let weights = read_safetensors(&self.folder.join("weights.safetensors")).expect("weights");
-        let loaded = network.load(&weights).expect("weights that fit");
+        // Without the auxiliary head's weights the script left it out of the loss as well.
+        let auxiliary = weights.tensors.contains_key(&format!("{AUXILIARY}.fc.weight"));
+        let build = if auxiliary { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
+        let graph = build(backbone, &Head::Original, size).expect("a graph").without_dropout();
+        let made = Network::from_weights(graph, &Head::Original, &weights, 0, Cpu::default());
+        let (network, loaded) = made.expect("weights that fit");
         assert!(loaded.kept.is_empty() && loaded.unused.is_empty(), "{loaded:?}");
         network
     }

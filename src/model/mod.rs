@@ -103,8 +103,8 @@ impl Model {
                 graph.parameter_count()
             )));
         }
-        let mut network = Network::new(&card.backbone, &card.head(), card.input(), 0, Cpu::default()).map_err(wrong)?;
-        let loaded = network.load(weights).map_err(wrong)?;
+        let built = Network::from_weights(graph, &card.head(), weights, 0, Cpu::default());
+        let (mut network, loaded) = built.map_err(wrong)?;
         if let Some(name) = loaded.kept.first() {
             return Err(ModelError::new(format!("it lacks the weights `{name}`")));
         }

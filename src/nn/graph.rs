@@ -4,6 +4,10 @@
 
 use super::NnError;
 
+/// The stage of an auxiliary head's nodes, torchvision's name of the branch. It isn't among [`Graph::stages`], so that
+/// `freeze` can't name it: where there is one, it is a second head.
+pub const AUXILIARY: &str = "AuxLogits";
+
 /// The shape of one picture's activation: a map of `height` x `width` pixels with `channels` each, stored in that
 /// order (HWC). A vector is a map of one pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +139,7 @@ pub enum Op {
 pub struct Node {
     /// torchvision's name of the module (`layer1.0.conv1`), under which its parameters are found.
     pub name: String,
-    /// Index into [`Graph::stages`].
+    /// Index into [`Graph::stages`], one past its end in the auxiliary head.
     pub stage: usize,
     /// What it does.
     pub op: Op,
@@ -177,10 +181,12 @@ pub struct Graph {
     nodes: Vec<Node>,
     stages: Vec<String>,
     features: usize,
+    logits: usize,
 }
 
 impl Graph {
-    /// The nodes, in the order in which they run; the last one makes the logits.
+    /// The nodes, in the order in which they run: those up to [`logits`](Self::logits) are the network proper, those after
+    /// it the auxiliary head.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -195,6 +201,21 @@ impl Graph {
         self.features
     }
 
+    /// The node that makes the logits.
+    pub fn logits(&self) -> usize {
+        self.logits
+    }
+
+    /// The node that makes the auxiliary head's logits, the last one, where there is such a head.
+    pub fn auxiliary(&self) -> Option<usize> {
+        (self.logits + 1 < self.nodes.len()).then(|| self.nodes.len() - 1)
+    }
+
+    /// The network proper: what evaluation runs, without the auxiliary head.
+    pub fn proper(&self) -> &[Node] {
+        &self.nodes[..=self.logits]
+    }
+
     /// Features a picture.
     pub fn feature_count(&self) -> usize {
         self.nodes[self.features].shape.len()
@@ -202,12 +223,17 @@ impl Graph {
 
     /// Logits a picture.
     pub fn classes(&self) -> usize {
-        self.nodes.last().map_or(0, |node| node.shape.len())
+        self.nodes[self.logits].shape.len()
     }
 
     /// Names of the stages from the pictures to the logits, the last one being `head`: what `freeze` can name.
     pub fn stages(&self) -> &[String] {
         &self.stages
+    }
+
+    /// The name of the stage that a node belongs to.
+    pub fn stage_of(&self, node: &Node) -> &str {
+        self.stages.get(node.stage).map_or(AUXILIARY, String::as_str)
     }
 
     /// The same without dropout, so that a training step computes what the graph computes, nothing drawn.
@@ -220,12 +246,14 @@ impl Graph {
         self
     }
 
-    /// Multiply-adds of convolutions and linear layers for one picture.
+    /// Multiply-adds of convolutions and linear layers for one picture in evaluation, where the auxiliary head doesn't run.
     pub fn multiply_adds(&self) -> u64 {
-        self.nodes.iter().map(|node| self.node_multiply_adds(node)).sum()
+        self.proper().iter().map(|node| self.node_multiply_adds(node)).sum()
     }
 
-    /// Values of all parameters together (buffers not counted), as torchvision counts them.
+    /// Values of all parameters together (buffers not counted), as torchvision counts them. Those of the auxiliary head
+    /// are counted where the graph has one: torchvision publishes `inception_v3` with it, 27,161,264 for 1000 classes, of
+    /// which 3,326,696 are the auxiliary head's.
     pub fn parameter_count(&self) -> u64 {
         super::parameters::describe(self).iter().map(|info| info.shape.iter().product::<usize>() as u64).sum()
     }
@@ -249,6 +277,7 @@ pub struct Builder {
     stages: Vec<String>,
     prefix: String,
     features: Option<usize>,
+    logits: Option<usize>,
 }
 
 /// A node's place in a graph that is being built.
@@ -265,7 +294,10 @@ impl Builder {
             inputs: Vec::new(),
             shape: Shape::new(height, width, channels),
         };
-        (Builder { nodes: vec![input], stages: Vec::new(), prefix: String::new(), features: None }, Value(0))
+        (
+            Builder { nodes: vec![input], stages: Vec::new(), prefix: String::new(), features: None, logits: None },
+            Value(0),
+        )
     }
 
     /// Opens the stage to which the nodes that follow belong.
@@ -308,7 +340,7 @@ impl Builder {
                 shapes.join(", ")
             ))
         })?;
-        let stage = self.stages.len().saturating_sub(1);
+        let stage = self.stages.len().saturating_sub(usize::from(self.logits.is_none()));
         self.nodes.push(Node { name, stage, op, inputs: inputs.iter().map(|value| value.0).collect(), shape });
         Ok(Value(self.nodes.len() - 1))
     }
@@ -332,6 +364,12 @@ impl Builder {
     pub fn features(&mut self, x: Value) {
         self.features = Some(x.0);
         self.stage("head");
+    }
+
+    /// Ends the network proper, whose logits were made last: what follows is an auxiliary head, of the stage
+    /// [`AUXILIARY`], which ends with logits of as many classes.
+    pub fn auxiliary(&mut self) {
+        self.logits = Some(self.nodes.len() - 1);
     }
 
     /// Adds the head under torchvision's name of the classifier, `fc`. With hidden layers the numbering is that of
@@ -365,10 +403,16 @@ impl Builder {
     /// The finished graph.
     ///
     /// # Errors
-    /// When no features were marked.
+    /// When no features were marked, or an auxiliary head's logits aren't as many as the network's.
     pub fn finish(self) -> Result<Graph, NnError> {
         let features = self.features.ok_or_else(|| NnError::Graph("the graph marks no features".into()))?;
-        Ok(Graph { nodes: self.nodes, stages: self.stages, features })
+        let last = self.nodes.len() - 1;
+        let logits = self.logits.unwrap_or(last);
+        let (classes, others) = (self.nodes[logits].shape.len(), self.nodes[last].shape.len());
+        if classes != others {
+            return Err(NnError::Graph(format!("{others} auxiliary logits beside the network's {classes}")));
+        }
+        Ok(Graph { nodes: self.nodes, stages: self.stages, features, logits })
     }
 }
 

@@ -10,6 +10,7 @@ use super::ops::{
 };
 use super::parameters::{Parameter, Statistics};
 use super::program::{Instruction, Program};
+use std::ops::Range;
 
 /// What a run is for.
 #[derive(Clone, Copy, Debug)]
@@ -50,19 +51,22 @@ impl<'a, D: Backend> Interpreter<'a, D> {
         Interpreter { graph, program, offsets, parameters, statistics, batch, pass, tracked, tape: None, moments }
     }
 
-    /// Runs the instructions `first..last` on what the first one reads, and gives what the last one makes.
-    pub fn run(&mut self, first: usize, last: usize, input: Flat<D>) -> Result<Flat<D>, NnError> {
+    /// Runs a range of instructions on what the first one reads, and gives the `wanted` values in their order; of an empty
+    /// range, the input.
+    pub fn run(&mut self, range: Range<usize>, input: Flat<D>, wanted: &[usize]) -> Result<Vec<Flat<D>>, NnError> {
         let program = self.program;
-        let instructions = &program.instructions[first..last];
-        let Some(source) = instructions.first().and_then(|made| made.inputs.first()).copied() else { return Ok(input) };
+        let instructions = &program.instructions[range.clone()];
+        let Some(source) = instructions.first().and_then(|made| made.inputs.first()).copied() else {
+            return Ok(vec![input]);
+        };
         if matches!(self.pass, Pass::Training(_)) {
             self.track(instructions);
             self.tape = self.tracked.contains(&true).then(Default::default);
         }
         let gradients = self.gradients(instructions);
-        let mut uses = program.uses(first..last, self.graph.nodes().len());
+        let mut uses = program.uses(range, self.graph.nodes().len());
+        wanted.iter().for_each(|&value| uses[value] += 1);
         let mut values: Vec<Option<Flat<D>>> = (0..self.graph.nodes().len()).map(|_| None).collect();
-        let mut latest = source;
         values[source] = Some(input);
         for (made, gradients) in instructions.iter().zip(gradients) {
             // What lies below everything trainable runs off the tape.
@@ -72,7 +76,6 @@ impl<'a, D: Backend> Interpreter<'a, D> {
                 self.tape = tape;
             }
             values[made.output] = Some(result?);
-            latest = made.output;
             for &input in &made.inputs {
                 uses[input] -= 1;
                 if uses[input] == 0 {
@@ -80,7 +83,8 @@ impl<'a, D: Backend> Interpreter<'a, D> {
                 }
             }
         }
-        values[latest].take().ok_or_else(|| NnError::Graph("the network's last value is read before its end".into()))
+        let missing = |value: usize| NnError::Graph(format!("{} isn't made", self.graph.nodes()[value].name));
+        wanted.iter().map(|&value| values[value].take().ok_or_else(|| missing(value))).collect()
     }
 
     fn track(&mut self, instructions: &[Instruction]) {

@@ -12,6 +12,7 @@ mod buffers;
 mod error;
 mod graph;
 mod interpreter;
+mod loading;
 mod network;
 pub mod ops;
 mod parameters;
@@ -19,12 +20,15 @@ mod plan;
 mod program;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_auxiliary;
 pub mod weights;
 
 pub use backbones::{BackboneInfo, backbone, backbones};
 pub use error::NnError;
-pub use graph::{Builder, Graph, Head, Node, Op, Shape, Value, Window};
-pub use network::{BatchNorm, Loaded, Network, Step, StepOptions};
+pub use graph::{AUXILIARY, Builder, Graph, Head, Node, Op, Shape, Value, Window};
+pub use loading::Loaded;
+pub use network::{AUXILIARY_WEIGHT, BatchNorm, Network, Step, StepOptions};
 pub use ops::{Backend, Buffer, soft_targets};
 pub use parameters::{Parameter, ParameterInfo, Role};
 pub use weights::{WeightTensor, Weights, read_safetensors, write_safetensors};

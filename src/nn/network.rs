@@ -1,9 +1,10 @@
 //! A graph with its parameters on a device: training steps, logits, features, weights in and out. How instructions run is
 //! the interpreter's.
 
-use super::graph::{Graph, Head};
+use super::graph::{AUXILIARY, Graph, Head};
 use super::interpreter::{Interpreter, Pass};
-use super::ops::{Backend, Buffer, Flat};
+use super::loading::{self, Loaded, Taken};
+use super::ops::{Backend, Buffer, Flat, Recorder};
 use super::parameters::{self, Parameter, ParameterInfo, Statistics};
 use super::plan::Plan;
 use super::program::Program;
@@ -11,9 +12,16 @@ use super::weights::{WeightTensor, Weights};
 use super::{NnError, backbones};
 use dfdx::optim::{Momentum, WeightDecay};
 use dfdx::shapes::HasShape;
-use dfdx::tensor::{Gradients, PutTape, Storage, Tensor};
-use dfdx::tensor_ops::{Backward, SgdConfig, TryMul};
+use dfdx::tensor::{Gradients, PutTape, SplitTape, Storage, Tensor};
+use dfdx::tensor_ops::{Backward, SgdConfig, TryAdd, TryMul};
+use rayon::prelude::*;
+use std::iter;
+use std::ops::Range;
 use std::sync::OnceLock;
+
+/// How much an auxiliary head's cross entropy counts beside the network's own: 0.4, as torchvision's reference training
+/// has it.
+pub const AUXILIARY_WEIGHT: f32 = 0.4;
 
 /// With which statistics batch norms normalise in a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,21 +45,14 @@ pub struct StepOptions {
 
 /// What a training step gives.
 pub struct Step<D: Backend> {
-    /// Mean cross entropy of the batch.
+    /// Mean cross entropy of the batch, an auxiliary head's added with its factor.
     pub loss: f32,
-    /// (batch, classes), in training mode.
+    /// (batch, classes), in training mode; those of the network proper.
     pub logits: Vec<f32>,
     /// Of the trainable parameters: `gradients.get(&parameter.tensor)`, in our layout.
     pub gradients: Gradients<f32, D>,
-}
-
-/// What loading weights left alone.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Loaded {
-    /// Parameters of the network that keep their values, such as a new head's.
-    pub kept: Vec<String>,
-    /// Tensors of the file that the network has no place for, such as the original classifier.
-    pub unused: Vec<String>,
+    /// Whether there are gradients of an auxiliary head.
+    with_auxiliary: bool,
 }
 
 /// A network on a device.
@@ -88,18 +89,52 @@ impl<D: Backend> Network<D> {
     pub fn from_graph(graph: Graph, head: &Head, seed: u64, device: D) -> Result<Self, NnError> {
         let described = parameters::describe(&graph);
         let initial = parameters::initial(&described, seed);
-        let mut parameters = Vec::with_capacity(described.len());
-        for (info, values) in described.into_iter().zip(initial) {
-            parameters.push(Parameter { tensor: tensor(&device, values)?, info, trainable: true });
-        }
+        let statistics = parameters::statistics(&graph);
+        Network::of(graph, head, described.into_iter().zip(initial), statistics, device)
+    }
+
+    /// The network that [`from_graph`](Self::from_graph) and then [`load`](Self::load) make, without drawing numbers that
+    /// the weights would replace: only what they lack is initialised from `seed`.
+    ///
+    /// # Errors
+    /// As those of both.
+    pub fn from_weights(
+        graph: Graph,
+        head: &Head,
+        weights: &Weights,
+        seed: u64,
+        device: D,
+    ) -> Result<(Self, Loaded), NnError> {
+        let described = parameters::describe(&graph);
+        let infos: Vec<&ParameterInfo> = described.iter().collect();
+        let Taken { values, statistics, loaded } =
+            loading::take(&infos, parameters::statistics(&graph), head, weights)?;
+        let draw = |(index, taken): (usize, Option<Vec<f32>>)| {
+            taken.unwrap_or_else(|| parameters::initial_of(&described, index, seed))
+        };
+        let values: Vec<Vec<f32>> = values.into_par_iter().enumerate().map(draw).collect();
+        let network = Network::of(graph, head, described.into_iter().zip(values), statistics, device)?;
+        Ok((network, loaded))
+    }
+
+    /// A network of all its parts.
+    fn of(
+        graph: Graph,
+        head: &Head,
+        described: impl Iterator<Item = (ParameterInfo, Vec<f32>)>,
+        statistics: Vec<Statistics>,
+        device: D,
+    ) -> Result<Self, NnError> {
+        let parameter = |(info, values)| Ok(Parameter { tensor: tensor(&device, values)?, info, trainable: true });
+        let parameters: Result<Vec<Parameter<D>>, NnError> = described.map(parameter).collect();
         Ok(Network {
             program: Program::new(&graph),
             head: head.clone(),
             offsets: parameters::offsets(&graph),
-            statistics: parameters::statistics(&graph),
+            statistics,
             plan: OnceLock::new(),
+            parameters: parameters?,
             graph,
-            parameters,
             device,
         })
     }
@@ -134,7 +169,8 @@ impl<D: Backend> Network<D> {
     }
 
     /// One training step: forward, mean cross entropy against `targets` (batch, classes; rows of any sum, so that
-    /// smoothing and class weights can be folded in), backward. Parameters stay as they are.
+    /// smoothing and class weights can be folded in), backward. An auxiliary head's cross entropy is added with the factor
+    /// [`AUXILIARY_WEIGHT`]. Parameters stay as they are.
     ///
     /// # Errors
     /// When the lengths don't fit, when batch statistics would be over a single value, or for want of memory.
@@ -145,10 +181,11 @@ impl<D: Backend> Network<D> {
         targets: &[f32],
         options: &StepOptions,
     ) -> Result<Step<D>, NnError> {
-        self.train(0, pictures, batch, targets, options)
+        self.train(0..self.program.instructions.len(), pictures, batch, targets, options)
     }
 
-    /// As [`step`](Self::step), of the head alone, from features (batch, feature count).
+    /// As [`step`](Self::step), of the head alone, from features (batch, feature count). An auxiliary head, which reads no
+    /// features, isn't run and gets no gradients.
     ///
     /// # Errors
     /// As those of [`step`](Self::step).
@@ -159,19 +196,19 @@ impl<D: Backend> Network<D> {
         targets: &[f32],
         options: &StepOptions,
     ) -> Result<Step<D>, NnError> {
-        self.train(self.program.head, features, batch, targets, options)
+        self.train(self.program.head..self.program.auxiliary, features, batch, targets, options)
     }
 
-    /// A step of the instructions from `first` on.
+    /// A step of a range of instructions.
     fn train(
         &mut self,
-        first: usize,
+        range: Range<usize>,
         input: &[f32],
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
     ) -> Result<Step<D>, NnError> {
-        self.check_input(first, input, batch)?;
+        self.check_input(range.start, input, batch)?;
         if batch == 0 {
             return Err(NnError::Input("a training step needs a picture at least".into()));
         }
@@ -180,21 +217,28 @@ impl<D: Backend> Network<D> {
             return Err(NnError::Input(format!("{found} targets for {batch} pictures of {classes} classes")));
         }
         let input = tensor(&self.device, input.to_vec())?;
+        let auxiliary = self.graph.auxiliary().filter(|_| range.end > self.program.auxiliary);
+        let wanted: Vec<usize> = iter::once(self.graph.logits()).chain(auxiliary).collect();
         let mut interpreter = self.interpreter(batch, Pass::Training(*options));
-        let logits = interpreter.run(first, self.program.instructions.len(), input)?;
-        let loss = D::cross_entropy(&logits, targets, batch, &mut interpreter.tape).map_err(NnError::device)?;
-        let (tape, moments) = (interpreter.tape.take(), std::mem::take(&mut interpreter.moments));
+        let outputs = interpreter.run(range, input, &wanted)?;
+        let (mut tape, moments) = (interpreter.tape.take(), std::mem::take(&mut interpreter.moments));
         drop(interpreter);
+        let loss = loss(&outputs, targets, batch, &mut tape).map_err(NnError::device)?;
         for (norm, moments, count) in moments {
             self.statistics[norm].update(&moments, count);
             self.plan = OnceLock::new();
         }
-        let (loss_value, logits) = (loss.as_vec(), logits.as_vec());
+        let (loss_value, logits) = (loss.as_vec(), outputs.first().map(|logits| logits.as_vec()));
         let gradients = match tape {
             Some(tape) => loss.put_tape(tape).try_backward().map_err(NnError::device)?,
             None => Gradients::leaky(),
         };
-        Ok(Step { loss: loss_value.first().copied().unwrap_or(f32::NAN), logits, gradients })
+        Ok(Step {
+            loss: loss_value.first().copied().unwrap_or(f32::NAN),
+            logits: logits.unwrap_or_default(),
+            gradients,
+            with_auxiliary: auxiliary.is_some(),
+        })
     }
 
     /// Logits (batch, classes) in evaluation mode. On the CPU a picture's are the same bytes in any batch and with any
@@ -203,7 +247,7 @@ impl<D: Backend> Network<D> {
     /// # Errors
     /// When the length doesn't fit, or for want of memory.
     pub fn logits(&self, pictures: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
-        self.evaluate(0, self.program.instructions.len(), pictures, batch)
+        self.evaluate(0..self.program.auxiliary, pictures, batch)
     }
 
     /// Features (batch, feature count) in evaluation mode, before the head; with [`logits`](Self::logits)'s promises.
@@ -211,7 +255,7 @@ impl<D: Backend> Network<D> {
     /// # Errors
     /// As those of [`logits`](Self::logits).
     pub fn features(&self, pictures: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
-        self.evaluate(0, self.program.head, pictures, batch)
+        self.evaluate(0..self.program.head, pictures, batch)
     }
 
     /// Logits in evaluation mode from features: what the head makes of them.
@@ -219,25 +263,27 @@ impl<D: Backend> Network<D> {
     /// # Errors
     /// As those of [`logits`](Self::logits).
     pub fn logits_from_features(&self, features: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
-        self.evaluate(self.program.head, self.program.instructions.len(), features, batch)
+        self.evaluate(self.program.head..self.program.auxiliary, features, batch)
     }
 
-    fn evaluate(&self, first: usize, last: usize, input: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
-        self.check_input(first, input, batch)?;
+    fn evaluate(&self, range: Range<usize>, input: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
+        self.check_input(range.start, input, batch)?;
         if D::PLANNED {
-            return Ok(self.plan().run(first, last, input, batch));
+            return Ok(self.plan().run(range.start, range.end, input, batch));
         }
-        self.interpret(first, last, input, batch)
+        self.interpret(range, input, batch)
     }
 
     /// Evaluation op by op, a few pictures at a time.
-    fn interpret(&self, first: usize, last: usize, input: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
+    fn interpret(&self, range: Range<usize>, input: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
+        let wanted = if range.end > self.program.head { self.graph.logits() } else { self.graph.features() };
         let per_picture = input.len() / batch.max(1);
         let mut out = Vec::new();
         for part in input.chunks(EVALUATED * per_picture.max(1)) {
             let count = part.len() / per_picture;
             let part = tensor(&self.device, part.to_vec())?;
-            out.extend(self.interpreter(count, Pass::Evaluation).run(first, last, part)?.as_vec());
+            let made = self.interpreter(count, Pass::Evaluation).run(range.clone(), part, &[wanted])?;
+            out.extend(made.iter().flat_map(|made| made.as_vec()));
         }
         Ok(out)
     }
@@ -258,7 +304,7 @@ impl<D: Backend> Network<D> {
 
     #[cfg(test)]
     pub(super) fn interpreted_logits(&self, pictures: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
-        self.interpret(0, self.program.instructions.len(), pictures, batch)
+        self.interpret(0..self.program.auxiliary, pictures, batch)
     }
 
     fn interpreter(&self, batch: usize, pass: Pass) -> Interpreter<'_, D> {
@@ -280,72 +326,35 @@ impl<D: Backend> Network<D> {
     }
 
     /// Takes weights by name. The tensors of the original classifier are left out where the head is dense and they don't
-    /// fit it; what was left out is said.
+    /// fit it; an auxiliary head that the weights lack keeps its values, as does its classifier where they have another
+    /// number of classes. What was left out is said.
     ///
     /// # Errors
     /// [`NnError::Mismatch`] names every tensor that is missing or has another shape, with both shapes; nothing was taken
     /// then.
     pub fn load(&mut self, weights: &Weights) -> Result<Loaded, NnError> {
-        let mut loaded = Loaded::default();
-        let mut mismatches = Vec::new();
-        let mut taken = std::collections::BTreeSet::new();
-        let mut values = Vec::with_capacity(self.parameters.len());
-        let replaces = self.replaces_classifier(weights);
-        for Parameter { info, .. } in &self.parameters {
-            values.push(match found(weights, &info.name, &info.shape) {
-                Ok(tensor) => {
-                    taken.insert(info.name.clone());
-                    Some(parameters::from_torch(info, &tensor.data))
-                }
-                Err(_) if replaces && info.stage == "head" => {
-                    loaded.kept.push(info.name.clone());
-                    None
-                }
-                Err(reason) => {
-                    mismatches.push(reason);
-                    None
-                }
-            });
-        }
-        let mut statistics = self.statistics.clone();
-        for norm in &mut statistics {
-            let (mean, variance) = norm.names();
-            let shape = [norm.mean.len()];
-            for (name, values) in [(mean, &mut norm.mean), (variance, &mut norm.variance)] {
-                match found(weights, &name, &shape) {
-                    Ok(tensor) => values.copy_from_slice(&tensor.data),
-                    Err(reason) => mismatches.push(reason),
-                }
-                taken.insert(name);
-            }
-            if norm.variance.iter().any(|variance| *variance < 0.0) {
-                mismatches.push(format!("{}.running_var holds a negative variance", norm.name));
-            }
-        }
-        if !mismatches.is_empty() {
-            return Err(NnError::Mismatch(mismatches));
-        }
+        let infos: Vec<&ParameterInfo> = self.parameters.iter().map(|parameter| &parameter.info).collect();
+        let Taken { values, statistics, loaded } = loading::take(&infos, self.statistics.clone(), &self.head, weights)?;
         for (parameter, values) in self.parameters.iter_mut().zip(values) {
             if let Some(values) = values {
                 parameter.tensor = tensor(&self.device, values)?;
             }
         }
-        loaded.unused = weights.tensors.keys().filter(|name| !taken.contains(*name)).cloned().collect();
         self.statistics = statistics;
         self.plan = OnceLock::new();
         Ok(loaded)
     }
 
-    /// Whether the weights' classifier isn't that of this network's dense head as a whole: then the head stays new.
-    fn replaces_classifier(&self, weights: &Weights) -> bool {
-        let mut head = self.parameters.iter().filter(|parameter| parameter.info.stage == "head");
-        matches!(self.head, Head::Dense { .. })
-            && head.any(|parameter| found(weights, &parameter.info.name, &parameter.info.shape).is_err())
-    }
-
     /// Values in our layout, such as a gradient, in torchvision's.
     pub fn torch_layout(&self, info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
         parameters::to_torch(info, values)
+    }
+
+    /// As [`save`](Self::save), without what only training uses: the auxiliary head. This is what a model file keeps.
+    pub fn save_without_auxiliary(&self) -> Weights {
+        let mut weights = self.save();
+        weights.tensors.retain(|name, _| !loading::in_auxiliary(name));
+        weights
     }
 
     /// Parameters and buffers under torchvision's names and in its layouts; no metadata.
@@ -365,13 +374,25 @@ impl<D: Backend> Network<D> {
     }
 }
 
-/// The tensor of this name and shape, or a sentence that says what is there instead.
-fn found<'a>(weights: &'a Weights, name: &str, shape: &[usize]) -> Result<&'a WeightTensor, String> {
-    match weights.tensors.get(name) {
-        Some(tensor) if tensor.shape == shape && tensor.data.len() == shape.iter().product::<usize>() => Ok(tensor),
-        Some(tensor) => Err(format!("{name} is {:?}, the network's is {shape:?}", tensor.shape)),
-        None => Err(format!("{name} {shape:?} is missing")),
+/// Cross entropy of the logits, and of the auxiliary ones with their factor where there are any, against the same targets.
+fn loss<D: Backend>(
+    outputs: &[Flat<D>],
+    targets: &[f32],
+    batch: usize,
+    tape: &mut Recorder<D>,
+) -> Result<Tensor<(), f32, D>, D::Err> {
+    let mut losses = Vec::with_capacity(outputs.len());
+    for logits in outputs {
+        losses.push(D::cross_entropy(logits, targets, batch, tape)?);
     }
+    let mut losses = losses.into_iter();
+    let (Some(own), auxiliary) = (losses.next(), losses.next()) else { unreachable!("the logits are always wanted") };
+    let Some(auxiliary) = auxiliary else { return Ok(own) };
+    let Some(recorded) = tape.take() else { return own.try_add(auxiliary.try_mul(AUXILIARY_WEIGHT)?) };
+    let (auxiliary, recorded) = auxiliary.put_tape(recorded).try_mul(AUXILIARY_WEIGHT)?.split_tape();
+    let (total, recorded) = own.put_tape(recorded).try_add(auxiliary)?.split_tape();
+    *tape = Some(recorded);
+    Ok(total)
 }
 
 fn tensor<D: Backend>(device: &D, values: Vec<f32>) -> Result<Flat<D>, NnError> {
@@ -389,9 +410,14 @@ impl<D: Backend> Step<D> {
         self.gradients.get_or_alloc_mut(&parameter.tensor).map_err(NnError::device)
     }
 
+    /// Whether this step made a gradient for the parameter.
+    fn reaches(&self, parameter: &Parameter<D>) -> bool {
+        parameter.trainable && (self.with_auxiliary || parameter.info.stage != AUXILIARY)
+    }
+
     /// The Euclidean norm of the gradients of trainable parameters together.
     pub fn gradient_norm(&self, parameters: &[Parameter<D>]) -> f64 {
-        let trainable = parameters.iter().filter(|parameter| parameter.trainable);
+        let trainable = parameters.iter().filter(|parameter| self.reaches(parameter));
         let squares = |parameter: &Parameter<D>| {
             self.gradients.get(&parameter.tensor).as_vec().iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()
         };
@@ -403,7 +429,10 @@ impl<D: Backend> Step<D> {
     /// # Errors
     /// For want of memory.
     pub fn scale_gradients(&mut self, parameters: &[Parameter<D>], factor: f32) -> Result<(), NnError> {
-        for parameter in parameters.iter().filter(|parameter| parameter.trainable) {
+        for parameter in parameters {
+            if !self.reaches(parameter) {
+                continue;
+            }
             let mut scaled = self.gradients.get(&parameter.tensor).try_mul(factor).map_err(NnError::device)?;
             // dfdx lends no tensor's buffer, but its SGD kernel computes velocity = gradient + decay * parameter.
             let copy =

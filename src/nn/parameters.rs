@@ -36,9 +36,10 @@ pub struct ParameterInfo {
     pub shape: Vec<usize>,
     /// What it does.
     pub role: Role,
-    /// The stage of the graph it belongs to, `head` for what follows the features.
+    /// The stage of the graph it belongs to, `head` for what follows the features, [`AUXILIARY`](super::AUXILIARY) in an
+    /// auxiliary head.
     pub stage: String,
-    /// The stage's place: 0 is nearest to the pictures.
+    /// The stage's place: 0 is nearest to the pictures; an auxiliary head's is that of the head.
     pub depth: usize,
     /// The map that a flattened input came from, which decides the order of a linear layer's inputs.
     pub(crate) source: Shape,
@@ -88,8 +89,8 @@ fn of_node(graph: &Graph, node: &Node) -> Vec<ParameterInfo> {
         name: format!("{}.{suffix}", node.name),
         shape,
         role,
-        stage: graph.stages()[node.stage].clone(),
-        depth: node.stage,
+        stage: graph.stage_of(node).to_owned(),
+        depth: node.stage.min(graph.stages().len().saturating_sub(1)),
         source,
     };
     let input = node.inputs.first().map_or(node.shape, |&input| graph.nodes()[input].shape);
@@ -125,7 +126,7 @@ fn source_map(graph: &Graph, node: &Node) -> Shape {
     source.shape
 }
 
-/// Every parameter of a graph, in torch's order.
+/// Every parameter of a graph, in torch's order but for those of an auxiliary head, which come last.
 pub(crate) fn describe(graph: &Graph) -> Vec<ParameterInfo> {
     graph.nodes().iter().flat_map(|node| of_node(graph, node)).collect()
 }
@@ -152,31 +153,35 @@ pub(crate) fn statistics(graph: &Graph) -> Vec<Statistics> {
     norms.map(fresh).collect()
 }
 
-/// Initial values in our layout of each parameter, from the stream of its name, so that networks which share a layer's
-/// name and shape start alike. As torchvision's models do: He's normal initialisation by fan-out for convolutions without
-/// a bias (which norms follow), torch's default uniform(-1/sqrt(fan in), 1/sqrt(fan in)) for layers with one, 1 and 0 for
-/// norms.
+/// Initial values of every parameter: see [`initial_of`].
 pub(crate) fn initial(parameters: &[ParameterInfo], seed: u64) -> Vec<Vec<f32>> {
-    let draw = |(index, info): (usize, &ParameterInfo)| {
-        let mut stream = Stream::new(seed, &format!("initial {}", info.name), &[]);
-        let count: usize = info.shape.iter().product();
-        let biased = parameters.get(index + 1).is_some_and(|next| next.role == Role::Bias);
-        // A bias follows the weight whose inputs it shares.
-        let weight = if info.role == Role::Bias { &parameters[index - 1] } else { info };
-        let bound = 1.0 / (weight.shape[1..].iter().product::<usize>() as f64).sqrt();
-        match info.role {
-            Role::ConvWeight if !biased => {
-                let deviation = (2.0 * info.shape[1] as f64 / count as f64).sqrt();
-                (0..count).map(|_| (stream.normal() * deviation) as f32).collect()
-            }
-            Role::ConvWeight | Role::LinearWeight | Role::Bias => {
-                (0..count).map(|_| stream.between(-bound, bound) as f32).collect()
-            }
-            Role::NormWeight => vec![1.0; count],
-            Role::NormBias => vec![0.0; count],
+    (0..parameters.len()).into_par_iter().map(|index| initial_of(parameters, index, seed)).collect()
+}
+
+/// Initial values in our layout of one parameter of a list, from the stream of its name, so that networks which share a
+/// layer's name and shape start alike. As torchvision's residual networks and AlexNet do: He's normal initialisation by
+/// fan-out for convolutions without a bias (which norms follow), torch's default uniform(-1/sqrt(fan in), 1/sqrt(fan in))
+/// for layers with one, 1 and 0 for norms. Inception starts so too; torchvision's own start of it, a deviation of 0.1
+/// whatever the fan, is one that it warns of.
+pub(crate) fn initial_of(parameters: &[ParameterInfo], index: usize, seed: u64) -> Vec<f32> {
+    let info = &parameters[index];
+    let mut stream = Stream::new(seed, &format!("initial {}", info.name), &[]);
+    let count: usize = info.shape.iter().product();
+    let biased = parameters.get(index + 1).is_some_and(|next| next.role == Role::Bias);
+    // A bias follows the weight whose inputs it shares.
+    let weight = if info.role == Role::Bias { &parameters[index - 1] } else { info };
+    let bound = 1.0 / (weight.shape[1..].iter().product::<usize>() as f64).sqrt();
+    match info.role {
+        Role::ConvWeight if !biased => {
+            let deviation = (2.0 * info.shape[1] as f64 / count as f64).sqrt();
+            (0..count).map(|_| (stream.normal() * deviation) as f32).collect()
         }
-    };
-    parameters.par_iter().enumerate().map(draw).collect()
+        Role::ConvWeight | Role::LinearWeight | Role::Bias => {
+            (0..count).map(|_| stream.between(-bound, bound) as f32).collect()
+        }
+        Role::NormWeight => vec![1.0; count],
+        Role::NormBias => vec![0.0; count],
+    }
 }
 
 /// Output rows, inputs' channels and pixels of a weight: torch keeps (out, channel, pixel), we keep (pixel, channel, out).

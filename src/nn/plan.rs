@@ -227,15 +227,15 @@ impl Product {
 /// How many pictures go through together: enough that the smallest maps make blocks of a hundred rows, no more than a
 /// cache holds of the largest.
 fn group_size(graph: &Graph) -> usize {
-    let products = graph.nodes().iter().filter(|node| matches!(node.op, Op::Convolution { .. }));
+    let products = graph.proper().iter().filter(|node| matches!(node.op, Op::Convolution { .. }));
     let smallest = products.map(|node| node.shape.pixels()).min().unwrap_or(1);
-    let largest = graph.nodes().iter().map(|node| node.shape.len()).max().unwrap_or(1);
+    let largest = graph.proper().iter().map(|node| node.shape.len()).max().unwrap_or(1);
     128usize.div_ceil(smallest).clamp(1, 32).min((4 << 20) / largest).max(1)
 }
 
 impl Source<'_> {
     fn stages(&self) -> Vec<Stage> {
-        let instructions = &self.program.instructions;
+        let instructions = &self.program.instructions[..self.program.auxiliary];
         let mut uses = self.program.uses(0..instructions.len(), self.graph.nodes().len());
         uses[self.graph.features()] += 1;
         let mut stages: Vec<Stage> = Vec::new();

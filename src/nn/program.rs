@@ -25,6 +25,8 @@ pub(crate) struct Program {
     pub instructions: Vec<Instruction>,
     /// The instructions from here on make the head: they need no value from before but the features.
     pub head: usize,
+    /// The instructions from here on make the auxiliary head, which only training from pictures runs.
+    pub auxiliary: usize,
 }
 
 impl Program {
@@ -33,7 +35,7 @@ impl Program {
         let readers = readers(graph);
         // A node that alone reads `value`; features stay visible.
         let only_reader = |value: usize| match readers[value][..] {
-            [reader] if value != graph.features() => Some(reader),
+            [reader] if value != graph.features() && value != graph.logits() => Some(reader),
             _ => None,
         };
         let mut fused = vec![false; nodes.len()];
@@ -60,8 +62,9 @@ impl Program {
             }
             instructions.push(made);
         }
-        let head = instructions.iter().position(|made| made.node > graph.features()).unwrap_or(instructions.len());
-        Program { instructions, head }
+        let behind = |node: usize| instructions.partition_point(|made: &Instruction| made.node <= node);
+        let (head, auxiliary) = (behind(graph.features()), behind(graph.logits()));
+        Program { instructions, head, auxiliary }
     }
 
     /// For each value, how often the instructions of a range read it.

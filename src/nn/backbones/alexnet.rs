@@ -10,6 +10,7 @@ pub(super) const ALEXNET: BackboneInfo = BackboneInfo {
     stages: &["features", "classifier"],
     features: 4096,
     build: alexnet,
+    auxiliary: None,
 };
 
 fn alexnet(head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {

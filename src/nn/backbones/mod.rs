@@ -3,11 +3,15 @@
 //! other way round).
 
 mod alexnet;
+mod inception;
 mod resnet;
 #[cfg(test)]
 mod tests;
 
 use super::{Graph, Head, NnError};
+
+/// Builds a graph for a head and pictures of (height, width).
+type Build = fn(&Head, (usize, usize)) -> Result<Graph, NnError>;
 
 /// What a backbone is, without building it.
 pub struct BackboneInfo {
@@ -19,23 +23,52 @@ pub struct BackboneInfo {
     pub stages: &'static [&'static str],
     /// Features a picture at any input size.
     pub features: usize,
-    build: fn(&Head, (usize, usize)) -> Result<Graph, NnError>,
+    build: Build,
+    /// The same with an auxiliary head, where the published network has one.
+    auxiliary: Option<Build>,
 }
 
 impl BackboneInfo {
-    /// The graph for pictures of `input` (height, width) with three channels, ending in `head`.
+    /// The graph for pictures of `input` (height, width) with three channels, ending in `head`. It has no auxiliary head.
     ///
     /// # Errors
     /// When the pictures are too small, or the head is impossible.
     pub fn graph(&self, head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
         (self.build)(head, input)
     }
+
+    /// Whether the published network has an auxiliary head: a second classifier half-way up that only training runs, so
+    /// that gradients reach the lower half by a shorter way.
+    pub fn has_auxiliary(&self) -> bool {
+        self.auxiliary.is_some()
+    }
+
+    /// As [`graph`](Self::graph), with the auxiliary head, for as many classes as `head`, in the stage
+    /// [`AUXILIARY`](super::AUXILIARY).
+    ///
+    /// # Errors
+    /// As those of [`graph`](Self::graph), and for a backbone that has no auxiliary head.
+    pub fn graph_with_auxiliary(&self, head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
+        let Some(build) = self.auxiliary else {
+            let having = backbones().iter().filter(|info| info.has_auxiliary()).map(|info| info.name);
+            let having: Vec<&str> = having.collect();
+            return Err(NnError::Graph(format!("{} has no auxiliary head; only {} has", self.name, having.join(", "))));
+        };
+        build(head, input)
+    }
 }
 
 /// Every backbone, in the order in which they are listed to the user.
 pub fn backbones() -> &'static [BackboneInfo] {
-    static LIST: [BackboneInfo; 6] =
-        [resnet::RESNET18, resnet::RESNET34, resnet::RESNET50, resnet::RESNET101, resnet::RESNET152, alexnet::ALEXNET];
+    static LIST: [BackboneInfo; 7] = [
+        resnet::RESNET18,
+        resnet::RESNET34,
+        resnet::RESNET50,
+        resnet::RESNET101,
+        resnet::RESNET152,
+        inception::INCEPTION_V3,
+        alexnet::ALEXNET,
+    ];
     &LIST
 }
 

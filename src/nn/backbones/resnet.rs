@@ -1,17 +1,13 @@
 //! Residual networks (He, Zhang, Ren and Sun, 2015), as torchvision builds them: version 1.5, where a bottleneck's
 //! stride sits on its 3x3 convolution.
 
-use super::BackboneInfo;
+use super::{BackboneInfo, Build};
 use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};
 
 const STAGES: &[&str] = &["conv1", "layer1", "layer2", "layer3", "layer4"];
 
-const fn entry(
-    name: &'static str,
-    features: usize,
-    build: fn(&Head, (usize, usize)) -> Result<Graph, NnError>,
-) -> BackboneInfo {
-    BackboneInfo { name, input_size: 224, stages: STAGES, features, build }
+const fn entry(name: &'static str, features: usize, build: Build) -> BackboneInfo {
+    BackboneInfo { name, input_size: 224, stages: STAGES, features, build, auxiliary: None }
 }
 
 pub(super) const RESNET18: BackboneInfo =

@@ -5,24 +5,35 @@
 //! `num_batches_tracked`.
 
 use super::*;
-use crate::nn::{Cpu, Network};
+use crate::nn::{BatchNorm, Cpu, Network, StepOptions, soft_targets};
+use crate::random::Stream;
 
-/// Name, torchvision's list, its number of parameters, its multiply-adds at 224x224 in millions (0: not published).
-const GOLDEN: [(&str, &str, u64, u64); 6] = [
+/// Name, torchvision's list, its number of parameters, its multiply-adds at the usual input size in millions, as torchvision
+/// publishes them (`num_params` and `_ops` of the weights' `meta`). Inception's list and number are those with the
+/// auxiliary head, its multiply-adds those without, since evaluation doesn't run it.
+const GOLDEN: [(&str, &str, u64, u64); 7] = [
     ("resnet18", include_str!("golden/resnet18.txt"), 11_689_512, 1_814),
     ("resnet34", include_str!("golden/resnet34.txt"), 21_797_672, 3_664),
     ("resnet50", include_str!("golden/resnet50.txt"), 25_557_032, 4_089),
     ("resnet101", include_str!("golden/resnet101.txt"), 44_549_160, 7_801),
     ("resnet152", include_str!("golden/resnet152.txt"), 60_192_808, 11_514),
+    ("inception_v3", include_str!("golden/inception_v3.txt"), 27_161_264, 5_713),
     ("alexnet", include_str!("golden/alexnet.txt"), 61_100_840, 714),
 ];
+
+/// The graph of a backbone as published, the auxiliary head included.
+fn whole(info: &BackboneInfo) -> Graph {
+    let size = (info.input_size, info.input_size);
+    let build = if info.has_auxiliary() { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
+    build(info, &Head::Original, size).unwrap()
+}
 
 #[test]
 fn names_and_shapes_are_torchvisions() {
     assert_eq!(GOLDEN.map(|golden| golden.0).to_vec(), backbones().iter().map(|info| info.name).collect::<Vec<_>>());
     for (name, golden, parameters, millions) in GOLDEN {
         let info = backbone(name).unwrap();
-        let graph = info.graph(&Head::Original, (224, 224)).unwrap();
+        let graph = whole(info);
         let mut ours: Vec<String> = crate::nn::parameters::describe(&graph)
             .iter()
             .map(|info| {
@@ -43,6 +54,77 @@ fn names_and_shapes_are_torchvisions() {
         assert_eq!(graph.classes(), 1000);
         let (head, stages) = graph.stages().split_last().unwrap();
         assert!(head == "head" && stages == info.stages, "{name}");
+    }
+}
+
+#[test]
+fn an_auxiliary_head_is_a_stage_of_its_own_that_freeze_cannot_name() {
+    let head = Head::Dense { hidden: vec![8], dropout: 0.0, classes: 7 };
+    let info = backbone("inception_v3").unwrap();
+    let (plain, whole) =
+        (info.graph(&head, (299, 299)).unwrap(), info.graph_with_auxiliary(&head, (299, 299)).unwrap());
+    assert!(plain.auxiliary().is_none() && plain.proper() == plain.nodes());
+    assert_eq!(whole.proper(), plain.nodes(), "the network proper is the same");
+    assert_eq!((whole.stages(), whole.classes()), (plain.stages(), 7));
+    assert_eq!((whole.features(), whole.multiply_adds()), (plain.features(), plain.multiply_adds()));
+    assert_eq!(whole.nodes()[whole.auxiliary().unwrap()].name, "AuxLogits.fc");
+    let described = crate::nn::parameters::describe(&whole);
+    let own = described.iter().filter(|info| info.stage == crate::nn::AUXILIARY);
+    let depth = whole.stages().len() - 1;
+    assert!(
+        own.clone().count() == 8 && own.clone().all(|info| info.name.starts_with("AuxLogits.") && info.depth == depth)
+    );
+    assert!(!whole.stages().iter().any(|stage| stage == crate::nn::AUXILIARY));
+    assert!(info.graph_with_auxiliary(&head, (299, 320)).is_ok());
+    assert!(info.graph_with_auxiliary(&head, (299, 298)).is_err());
+    let error = info.graph_with_auxiliary(&head, (203, 203)).unwrap_err().to_string();
+    assert!(error.contains("needs a map of 17 x 17 pixels, and has one of 11 x 11"), "{error}");
+    let error = backbone("resnet18").unwrap().graph_with_auxiliary(&head, (224, 224)).unwrap_err().to_string();
+    assert_eq!(error, "resnet18 has no auxiliary head; only inception_v3 has");
+    assert!(info.graph(&head, (75, 75)).is_ok() && info.graph(&head, (74, 75)).is_err());
+}
+
+const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch };
+
+fn pictures(count: usize, size: usize) -> Vec<f32> {
+    let mut stream = Stream::new(3, "pictures", &[]);
+    (0..count * size * size * 3).map(|_| stream.normal() as f32).collect()
+}
+
+/// A step on two small pictures; Inception's on pictures of the size that its auxiliary head needs.
+#[test]
+fn every_parameter_of_every_backbone_gets_a_gradient() {
+    for info in backbones() {
+        let size = if info.has_auxiliary() { 299 } else { 66 };
+        let build = if info.has_auxiliary() { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
+        let head = Head::Dense { hidden: vec![8], dropout: 0.0, classes: 5 };
+        let graph = build(info, &head, (size, size)).unwrap().without_dropout();
+        let mut network = Network::from_graph(graph, &head, 1, Cpu::default()).unwrap();
+        let targets = soft_targets(&[1, 3], 5, 0.0);
+        let mut step = network.step(&pictures(2, size), 2, &targets, &OPTIONS).unwrap();
+        assert!(step.loss.is_finite() && step.logits.len() == 10, "{}", info.name);
+        for parameter in network.parameters() {
+            let (gradient, name) = (step.gradient(parameter).unwrap(), &parameter.info.name);
+            assert_eq!(gradient.len(), parameter.info.shape.iter().product::<usize>(), "{} {name}", info.name);
+            assert!(gradient.iter().all(|value| value.is_finite()), "{} {name}", info.name);
+            assert!(gradient.iter().any(|value| *value != 0.0), "{} {name}", info.name);
+        }
+    }
+}
+
+#[test]
+fn statistics_of_a_single_value_are_refused_wherever_they_would_arise() {
+    let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 5 };
+    let info = backbone("inception_v3").unwrap();
+    let smallest = info.graph(&head, (75, 75)).unwrap();
+    let whole = info.graph_with_auxiliary(&head, (299, 299)).unwrap();
+    for (graph, size, norm) in [(smallest, 75, "Mixed_7a.branch3x3_2.bn"), (whole, 299, "AuxLogits.conv1.bn")] {
+        let mut network = Network::from_graph(graph, &head, 1, Cpu::default()).unwrap();
+        let (targets, pictures) = (soft_targets(&[1], 5, 0.0), pictures(1, size));
+        let error = network.step(&pictures, 1, &targets, &OPTIONS).err().unwrap().to_string();
+        assert!(error.starts_with(&format!("{norm} would normalise over a single value a channel")), "{error}");
+        let running = StepOptions { batch_norm: BatchNorm::Running, ..OPTIONS };
+        assert!(network.step(&pictures, 1, &targets, &running).unwrap().loss.is_finite());
     }
 }
 

@@ -1,0 +1,119 @@
+//! Which tensors of a weights file a network takes, and which of its parameters they leave alone. Knows names and shapes;
+//! nothing of devices.
+
+use super::NnError;
+use super::graph::{AUXILIARY, Head};
+use super::parameters::{self, ParameterInfo, Statistics};
+use super::weights::{WeightTensor, Weights};
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+
+/// What loading weights left alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    /// Parameters of the network that keep their values, such as a new head's.
+    pub kept: Vec<String>,
+    /// Tensors of the file that the network has no place for, such as the original classifier.
+    pub unused: Vec<String>,
+}
+
+/// What a network takes of weights.
+pub(crate) struct Taken {
+    /// For each parameter its values in our layout, or `None` where it keeps its own.
+    pub values: Vec<Option<Vec<f32>>>,
+    pub statistics: Vec<Statistics>,
+    pub loaded: Loaded,
+}
+
+/// What may be lacking.
+struct Optional {
+    /// The head: it is dense, and the weights' classifier isn't the same as a whole.
+    head: bool,
+    /// The auxiliary head: the weights hold nothing of it.
+    auxiliary: bool,
+}
+
+impl Optional {
+    fn of(parameters: &[&ParameterInfo], head: &Head, weights: &Weights) -> Optional {
+        let mut own = parameters.iter().filter(|info| info.stage == "head");
+        Optional {
+            head: matches!(head, Head::Dense { .. })
+                && own.any(|info| found(weights, &info.name, &info.shape).is_err()),
+            auxiliary: !weights.tensors.keys().any(|name| in_auxiliary(name)),
+        }
+    }
+
+    /// Whether this parameter may keep its values where the weights don't fit it. An auxiliary head for another number of
+    /// classes leaves its convolutions to the network's and only its classifier behind.
+    fn spares(&self, info: &ParameterInfo) -> bool {
+        match info.stage.as_str() {
+            "head" => self.head,
+            AUXILIARY => self.auxiliary || info.name.starts_with("AuxLogits.fc."),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a name is that of the auxiliary head's parameter or buffer.
+pub(crate) fn in_auxiliary(name: &str) -> bool {
+    name.strip_prefix(AUXILIARY).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Looks up every parameter and running statistic.
+///
+/// # Errors
+/// [`NnError::Mismatch`] names every tensor that is missing or has another shape, with both shapes.
+pub(crate) fn take(
+    parameters: &[&ParameterInfo],
+    mut statistics: Vec<Statistics>,
+    head: &Head,
+    weights: &Weights,
+) -> Result<Taken, NnError> {
+    let optional = Optional::of(parameters, head, weights);
+    let (mut loaded, mut mismatches, mut taken) = (Loaded::default(), Vec::new(), BTreeSet::new());
+    let mut tensors = Vec::with_capacity(parameters.len());
+    for info in parameters {
+        let tensor = found(weights, &info.name, &info.shape);
+        match &tensor {
+            Ok(_) => {
+                taken.insert(info.name.clone());
+            }
+            Err(_) if optional.spares(info) => loaded.kept.push(info.name.clone()),
+            Err(reason) => mismatches.push(reason.clone()),
+        }
+        tensors.push(tensor.ok());
+    }
+    for norm in &mut statistics {
+        let (mean, variance) = norm.names();
+        let shape = [norm.mean.len()];
+        for (name, values) in [(mean, &mut norm.mean), (variance, &mut norm.variance)] {
+            match found(weights, &name, &shape) {
+                Ok(tensor) => values.copy_from_slice(&tensor.data),
+                Err(_) if optional.auxiliary && in_auxiliary(&name) => {}
+                Err(reason) => mismatches.push(reason),
+            }
+            taken.insert(name);
+        }
+        if norm.variance.iter().any(|variance| *variance < 0.0) {
+            mismatches.push(format!("{}.running_var holds a negative variance", norm.name));
+        }
+    }
+    if !mismatches.is_empty() {
+        return Err(NnError::Mismatch(mismatches));
+    }
+    loaded.unused = weights.tensors.keys().filter(|name| !taken.contains(*name)).cloned().collect();
+    let turned = |(info, tensor): (&&ParameterInfo, &Option<&WeightTensor>)| {
+        tensor.map(|tensor| parameters::from_torch(info, &tensor.data))
+    };
+    let values = parameters.par_iter().zip(&tensors).map(turned).collect();
+    Ok(Taken { values, statistics, loaded })
+}
+
+/// The tensor of this name and shape, or a sentence that says what is there instead.
+fn found<'a>(weights: &'a Weights, name: &str, shape: &[usize]) -> Result<&'a WeightTensor, String> {
+    match weights.tensors.get(name) {
+        Some(tensor) if tensor.shape == shape && tensor.data.len() == shape.iter().product::<usize>() => Ok(tensor),
+        Some(tensor) => Err(format!("{name} is {:?}, the network's is {shape:?}", tensor.shape)),
+        None => Err(format!("{name} {shape:?} is missing")),
+    }
+}

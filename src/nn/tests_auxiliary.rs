@@ -1,0 +1,200 @@
+//! A network with an auxiliary head beside the same without: what training adds, and what evaluation and files leave out.
+
+use super::*;
+use crate::random::Stream;
+use dfdx::prelude::*;
+
+const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch };
+
+/// A small network whose auxiliary head is built as Inception's is, with other sizes.
+fn small(classes: usize, auxiliary: bool) -> (Graph, super::Head) {
+    let head = super::Head::Dense { hidden: vec![], dropout: 0.25, classes };
+    let (mut b, x) = Builder::new(9, 9, 3);
+    let mut build = || -> Result<(), NnError> {
+        b.stage("stem");
+        let x = b.convolution("conv", x, 6, Window::square(3, 1, 1))?;
+        let x = b.batch_norm("bn", x)?;
+        let branch = b.relu(x)?;
+        b.stage("body");
+        let x = b.convolution("conv2", branch, 8, Window::square(3, 2, 1))?;
+        let x = b.batch_norm("bn2", x)?;
+        let x = b.relu(x)?;
+        let x = b.add("avgpool", Op::AdaptivePool { height: 1, width: 1 }, &[x])?;
+        let x = b.add("flatten", Op::Flatten, &[x])?;
+        b.features(x);
+        b.dense_head("fc", x, &head)?;
+        if auxiliary {
+            b.auxiliary();
+            b.within(AUXILIARY, |b| {
+                let window = Window::square(5, 3, 0);
+                let x = b.add("avg_pool2d", Op::AveragePool { window, count_padding: true }, &[branch])?;
+                let x = b.within("conv0", |b| {
+                    let x = b.convolution("conv", x, 4, Window::square(2, 1, 0))?;
+                    let x = b.batch_norm("bn", x)?;
+                    b.relu(x)
+                })?;
+                let x = b.add("flatten", Op::Flatten, &[x])?;
+                b.add("fc", Op::Linear { channels: classes }, &[x])
+            })?;
+        }
+        Ok(())
+    };
+    build().unwrap();
+    (b.finish().unwrap(), head)
+}
+
+fn network(classes: usize, auxiliary: bool, seed: u64) -> Network<Cpu> {
+    let (graph, head) = small(classes, auxiliary);
+    Network::from_graph(graph, &head, seed, Cpu::default()).unwrap()
+}
+
+fn pictures(count: usize) -> Vec<f32> {
+    let mut stream = Stream::new(3, "pictures", &[]);
+    (0..count * 9 * 9 * 3).map(|_| stream.normal() as f32).collect()
+}
+
+fn targets(count: usize) -> Vec<f32> {
+    soft_targets(&(0..count).map(|index| index % 5).collect::<Vec<_>>(), 5, 0.1)
+}
+
+fn gradients(step: &mut Step<Cpu>, network: &Network<Cpu>) -> Vec<(String, Vec<f32>)> {
+    let of = |parameter: &Parameter<Cpu>| (parameter.info.name.clone(), step.gradient(parameter).unwrap().to_vec());
+    network.parameters().iter().map(of).collect()
+}
+
+#[test]
+fn evaluation_and_the_head_alone_do_not_see_it() {
+    let (plain, whole) = (network(5, false, 1), network(5, true, 1));
+    let pictures = pictures(4);
+    assert_eq!(plain.logits(&pictures, 4).unwrap(), whole.logits(&pictures, 4).unwrap());
+    assert_eq!(plain.interpreted_logits(&pictures, 4).unwrap(), whole.interpreted_logits(&pictures, 4).unwrap());
+    let features = plain.features(&pictures, 4).unwrap();
+    assert_eq!(features, whole.features(&pictures, 4).unwrap());
+    let (mut plain, mut whole) = (plain, whole);
+    let one = plain.step_from_features(&features, 4, &targets(4), &OPTIONS).unwrap();
+    let mut other = whole.step_from_features(&features, 4, &targets(4), &OPTIONS).unwrap();
+    assert_eq!((one.loss, &one.logits), (other.loss, &other.logits));
+    whole.set_trainable(|info| info.stage == "head" || info.stage == AUXILIARY);
+    plain.set_trainable(|info| info.stage == "head");
+    assert_eq!(one.gradient_norm(plain.parameters()), other.gradient_norm(whole.parameters()));
+    other.scale_gradients(whole.parameters(), 0.5).unwrap();
+    assert_eq!(plain.save(), whole.save_without_auxiliary());
+    assert_eq!(whole.save().tensors.len(), plain.save().tensors.len() + 7);
+}
+
+/// The loss is the sum, and so are the gradients: 1 of the network's and 0.4 of the auxiliary head's.
+#[test]
+fn a_step_adds_four_tenths_of_its_cross_entropy() {
+    let pictures = pictures(4);
+    let (mut plain, mut whole) = (network(5, false, 1), network(5, true, 1));
+    let mut alone = plain.step(&pictures, 4, &targets(4), &OPTIONS).unwrap();
+    let mut both = whole.step(&pictures, 4, &targets(4), &OPTIONS).unwrap();
+    assert_eq!(alone.logits, both.logits);
+    assert!(both.loss > alone.loss);
+    // The auxiliary head as a network of its own, ending where the branch ends.
+    let (graph, head) = small(5, true);
+    let mut alike = Network::from_graph(graph, &head, 1, Cpu::default()).unwrap();
+    for parameter in alike.parameters_mut() {
+        // Without a say of its own, the head's loss is that of even logits, and sends nothing down.
+        if parameter.info.stage == "head" {
+            parameter.tensor = Cpu::default().zeros_like(&parameter.tensor);
+        }
+    }
+    let mut auxiliary = alike.step(&pictures, 4, &targets(4), &OPTIONS).unwrap();
+    let even = 5f32.ln();
+    assert!((both.loss - alone.loss - (auxiliary.loss - even)).abs() < 1e-5);
+    let (alone, auxiliary) = (gradients(&mut alone, &plain), gradients(&mut auxiliary, &alike));
+    for (name, both) in gradients(&mut both, &whole) {
+        let of = |list: &[(String, Vec<f32>)]| {
+            let found = list.iter().find(|(other, _)| *other == name);
+            found.map_or(vec![0.0; both.len()], |(_, values)| values.clone())
+        };
+        let in_head = name.starts_with("fc.");
+        let own = of(&auxiliary).into_iter().map(|value| if in_head { 0.0 } else { value });
+        for ((both, alone), auxiliary) in both.iter().zip(of(&alone)).zip(own) {
+            assert!((both - alone - auxiliary).abs() < 1e-6, "{name}: {both} {alone} {auxiliary}");
+        }
+        assert!(both.iter().any(|value| *value != 0.0), "{name}");
+    }
+}
+
+#[test]
+fn frozen_below_it_learns_alone_and_nothing_trainable_is_no_error() {
+    let mut network = network(5, true, 1);
+    for trained in [vec!["head", AUXILIARY], vec!["head"], vec![AUXILIARY], vec![]] {
+        network.set_trainable(|info| trained.contains(&info.stage.as_str()));
+        let step = network.step(&pictures(4), 4, &targets(4), &OPTIONS).unwrap();
+        assert!(step.loss.is_finite());
+        assert_eq!(step.gradient_norm(network.parameters()) > 0.0, !trained.is_empty());
+    }
+}
+
+#[test]
+fn weights_without_it_leave_its_own_start() {
+    let kept_of_all = [
+        "AuxLogits.conv0.conv.weight",
+        "AuxLogits.conv0.bn.weight",
+        "AuxLogits.conv0.bn.bias",
+        "AuxLogits.fc.weight",
+        "AuxLogits.fc.bias",
+    ];
+    let (plain, whole) = (network(5, false, 7).save(), network(5, true, 7).save());
+    let branch = |weights: &Weights| -> Vec<(String, WeightTensor)> {
+        let tensors = weights.tensors.iter().filter(|(name, _)| loading::in_auxiliary(name));
+        tensors.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    };
+    let mut target = network(5, true, 1);
+    let own = branch(&target.save());
+    assert_eq!(target.load(&plain).unwrap(), Loaded { kept: kept_of_all.map(str::to_owned).into(), unused: vec![] });
+    assert_eq!(target.save_without_auxiliary(), plain);
+    assert_eq!(branch(&target.save()), own);
+
+    // Another number of classes: its convolutions serve, its classifier doesn't.
+    let mut fewer = network(3, true, 1);
+    let loaded = fewer.load(&whole).unwrap();
+    assert_eq!(loaded.kept, ["fc.weight", "fc.bias", "AuxLogits.fc.weight", "AuxLogits.fc.bias"]);
+    assert_eq!(loaded.unused, ["AuxLogits.fc.bias", "AuxLogits.fc.weight", "fc.bias", "fc.weight"]);
+    assert_eq!(fewer.save().tensors["AuxLogits.conv0.conv.weight"], whole.tensors["AuxLogits.conv0.conv.weight"]);
+
+    // A network without it has no place for it.
+    let loaded = network(5, false, 1).load(&whole).unwrap();
+    assert!(loaded.kept.is_empty() && loaded.unused.len() == 7, "{loaded:?}");
+    assert!(loaded.unused.iter().all(|name| loading::in_auxiliary(name)));
+
+    // Half of it is damage, not a matter of taste.
+    let mut half = whole.clone();
+    half.tensors.remove("AuxLogits.conv0.bn.running_var");
+    let error = target.load(&half).unwrap_err().to_string();
+    assert!(error.contains("AuxLogits.conv0.bn.running_var [4] is missing"), "{error}");
+}
+
+#[test]
+fn from_weights_is_a_new_network_that_loaded_them() {
+    for (source, classes, auxiliary) in [(5, 5, true), (5, 3, true), (5, 5, false), (4, 5, false)] {
+        let weights = network(source, auxiliary, 7).save();
+        for with in [true, false] {
+            let (graph, head) = small(classes, with);
+            let mut expected = Network::from_graph(graph.clone(), &head, 3, Cpu::default()).unwrap();
+            let loaded = expected.load(&weights).unwrap();
+            let (made, also_loaded) = Network::from_weights(graph, &head, &weights, 3, Cpu::default()).unwrap();
+            assert_eq!(loaded, also_loaded);
+            assert_eq!(made.save(), expected.save());
+        }
+    }
+    let mut broken = network(5, false, 7).save();
+    broken.tensors.remove("conv.weight");
+    let (graph, head) = small(5, false);
+    let error = Network::from_weights(graph, &head, &broken, 3, Cpu::default()).err().unwrap().to_string();
+    assert!(error.contains("conv.weight [6, 3, 3, 3] is missing"), "{error}");
+}
+
+#[test]
+fn logits_of_another_number_are_refused() {
+    let (mut b, x) = Builder::new(1, 1, 3);
+    b.stage("body");
+    b.features(x);
+    b.add("fc", Op::Linear { channels: 4 }, &[x]).unwrap();
+    b.auxiliary();
+    b.add("other", Op::Linear { channels: 5 }, &[x]).unwrap();
+    assert_eq!(b.finish().unwrap_err().to_string(), "5 auxiliary logits beside the network's 4");
+}
