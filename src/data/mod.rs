@@ -16,6 +16,8 @@ pub mod split;
 pub mod synthetic;
 mod table;
 pub mod tensor_cache;
+#[cfg(test)]
+mod torchvision_tests;
 
 pub use augment::{Augment, RandomCrop};
 pub use error::DataError;
