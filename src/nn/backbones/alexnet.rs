@@ -2,7 +2,7 @@
 //! networks" (2014), as torchvision builds it. Its features are what the last but one linear layer makes.
 
 use super::BackboneInfo;
-use crate::nn::{Builder, Graph, Head, NnError, Op, Window};
+use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};
 
 pub(super) const ALEXNET: BackboneInfo = BackboneInfo {
     name: "alexnet",
@@ -34,13 +34,19 @@ fn alexnet(head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
     }
     x = b.add("avgpool", Op::AdaptivePool { height: 6, width: 6 }, &[x])?;
     b.stage("classifier");
-    x = b.add("flatten", Op::Flatten, &[x])?;
-    for place in [0, 3] {
-        x = b.add(&format!("classifier.{place}"), Op::Dropout { probability: 0.5 }, &[x])?;
-        x = b.add(&format!("classifier.{}", place + 1), Op::Linear { channels: 4096 }, &[x])?;
-        x = b.add(&format!("classifier.{}", place + 2), Op::Relu, &[x])?;
-    }
+    x = classifier(b, x, 4096)?;
     b.features(x);
     b.dense_head("classifier.6", x, head)?;
     builder.finish()
+}
+
+/// Twice dropout, `width` channels and ReLU: the classifier but for its last layer.
+pub(super) fn classifier(b: &mut Builder, x: Value, width: usize) -> Result<Value, NnError> {
+    let mut x = b.add("flatten", Op::Flatten, &[x])?;
+    for place in [0, 3] {
+        x = b.add(&format!("classifier.{place}"), Op::Dropout { probability: 0.5 }, &[x])?;
+        x = b.add(&format!("classifier.{}", place + 1), Op::Linear { channels: width }, &[x])?;
+        x = b.add(&format!("classifier.{}", place + 2), Op::Relu, &[x])?;
+    }
+    Ok(x)
 }

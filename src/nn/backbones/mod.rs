@@ -3,6 +3,8 @@
 //! other way round).
 
 mod alexnet;
+#[cfg(test)]
+mod block_tests;
 mod inception;
 mod resnet;
 #[cfg(test)]

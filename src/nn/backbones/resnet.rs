@@ -48,7 +48,7 @@ fn resnet(block: Block, depths: [usize; 4], head: &Head, input: (usize, usize)) 
 }
 
 /// Two 3x3 convolutions.
-fn basic(b: &mut Builder, x: Value, width: usize, stride: usize) -> Result<Value, NnError> {
+pub(super) fn basic(b: &mut Builder, x: Value, width: usize, stride: usize) -> Result<Value, NnError> {
     let y = b.convolution("conv1", x, width, Window::square(3, stride, 1))?;
     let y = b.batch_norm("bn1", y)?;
     let y = b.relu(y)?;
@@ -58,7 +58,7 @@ fn basic(b: &mut Builder, x: Value, width: usize, stride: usize) -> Result<Value
 }
 
 /// 1x1 down to `width`, 3x3, 1x1 up to four times `width`.
-fn bottleneck(b: &mut Builder, x: Value, width: usize, stride: usize) -> Result<Value, NnError> {
+pub(super) fn bottleneck(b: &mut Builder, x: Value, width: usize, stride: usize) -> Result<Value, NnError> {
     let y = b.convolution("conv1", x, width, Window::square(1, 1, 0))?;
     let y = b.batch_norm("bn1", y)?;
     let y = b.relu(y)?;

@@ -128,6 +128,22 @@ fn statistics_of_a_single_value_are_refused_wherever_they_would_arise() {
     }
 }
 
+/// torchvision's published Inception takes pictures normalised as ImageNet's are and undoes that first (`transform_input`).
+/// What the network then sees is what normalising with the preset's mean and deviation gives.
+#[test]
+fn inceptions_preset_is_transform_input() {
+    let preset = crate::nn::weights::preset("inception_v3").unwrap();
+    let imagenet = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
+    for (channel, (mean, std)) in imagenet.into_iter().enumerate() {
+        for level in 0..=255 {
+            let pixel = f64::from(level) / 255.0;
+            let transformed = (pixel - mean) / std * (std / 0.5) + (mean - 0.5) / 0.5;
+            let ours = (pixel - f64::from(preset.mean[channel])) / f64::from(preset.std[channel]);
+            assert!((ours - transformed).abs() < 1e-12, "{level}: {ours} {transformed}");
+        }
+    }
+}
+
 #[test]
 fn heads_are_numbered_as_in_a_sequential() {
     let names = |hidden: &[usize], dropout| {
