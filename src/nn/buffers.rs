@@ -185,6 +185,19 @@ pub(crate) fn multiply(out: &mut MatrixMut, accumulate: bool, a: Matrix, b: Matr
     }
 }
 
+/// As [`multiply`], with the sums over at most `slice` products at a time added to each other: rounding grows with the
+/// square root of how many are added up one after the other, so that short sums of short sums lose fewer digits.
+///
+/// # Panics
+/// When the shapes don't fit.
+pub(crate) fn multiply_in_slices(out: &mut MatrixMut, accumulate: bool, a: Matrix, b: Matrix, slice: usize) {
+    let (depth, slice) = (a.columns, slice.max(1));
+    for first in (0..depth).step_by(slice) {
+        let count = slice.min(depth - first);
+        multiply(out, accumulate || first > 0, a.columns(first, count), b.rows(first, count));
+    }
+}
+
 /// Lends `length` values of this thread's scratch memory, whatever they hold. Not to be nested.
 pub(crate) fn with_scratch<T>(length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
     thread_local! {
@@ -245,7 +258,9 @@ mod tests {
         }
 
         #[test]
-        fn products_are_those_of_a_loop(m in 1usize..20, n in 1usize..20, k in 1usize..20, turned: bool, accumulate: bool) {
+        fn products_are_those_of_a_loop(
+            m in 1usize..20, n in 1usize..20, k in 1usize..20, slice in 1usize..9, turned: bool, accumulate: bool,
+        ) {
             let number = |index: usize| (index * 37 % 11) as f32 - 5.0;
             let a: Vec<f32> = (0..m * k).map(number).collect();
             let b: Vec<f32> = (0..k * n).map(|i| number(i + 3)).collect();
@@ -258,8 +273,12 @@ mod tests {
                 })
                 .collect();
             let left = if turned { Matrix::new(&a, k, m, m).transposed() } else { Matrix::new(&a, m, k, k) };
-            multiply(&mut MatrixMut::new(&mut out, m, n, n), accumulate, left, Matrix::new(&b, k, n, n));
-            prop_assert_eq!(out, expected);
+            let right = Matrix::new(&b, k, n, n);
+            let mut sliced = out.clone();
+            multiply(&mut MatrixMut::new(&mut out, m, n, n), accumulate, left, right);
+            prop_assert_eq!(&out, &expected);
+            multiply_in_slices(&mut MatrixMut::new(&mut sliced, m, n, n), accumulate, left, right, slice);
+            prop_assert_eq!(&sliced, &expected);
         }
     }
 }

@@ -1,30 +1,45 @@
 //! Batch normalisation (Ioffe and Szegedy, 2015) of (rows, channels) over the rows, with a residual and ReLU in the same
 //! pass: with the batch's statistics, or with kept ones, through which gradients flow as through any scale and shift.
 
-use super::chunks::{add_to, chunk_rows};
+use super::chunks::{SHORT, add_to, chunk_rows, row_sums};
 use super::{Flat, Gradient, Moments, NormStatistics, Normalisation, Recorder};
 
-/// y = relu(x * scale + shift + residual), and what the backward pass needs of how scale and shift came about.
+/// y = relu((x - mean) * scale + shift + residual), and what the backward pass needs of how scale came about. The mean is
+/// taken off first: far from zero, x * scale + shift would lose the digits in which x differs from it.
 #[derive(Clone)]
 struct Affine {
-    scale: Vec<f32>,
-    shift: Vec<f32>,
     mean: Vec<f32>,
+    scale: Vec<f32>,
+    /// The norm's shift, less what rounding took off the mean.
+    shift: Vec<f32>,
     /// 1 / sqrt(variance + epsilon).
-    inverse: Vec<f32>,
+    inverse: Vec<f64>,
 }
 
 impl Affine {
-    fn new(weight: &[f32], bias: &[f32], mean: &[f32], variance: &[f32], epsilon: f32) -> Affine {
-        let inverse: Vec<f32> =
-            variance.iter().map(|v| (1.0 / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32).collect();
-        let scale: Vec<f32> = weight.iter().zip(&inverse).map(|(w, i)| w * i).collect();
-        let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
-        Affine { scale, shift, mean: mean.to_vec(), inverse }
+    fn new(weight: &[f32], bias: &[f32], mean: &[f64], variance: &[f64], epsilon: f32) -> Affine {
+        let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + f64::from(epsilon)).sqrt()).collect();
+        let scale: Vec<f64> = weight.iter().zip(&inverse).map(|(w, i)| f64::from(*w) * i).collect();
+        let rounded = |mean: &f64| mean - f64::from(*mean as f32);
+        let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| single(f64::from(*b) - rounded(m) * s));
+        Affine {
+            shift: shift.collect(),
+            mean: mean.iter().copied().map(single).collect(),
+            scale: scale.into_iter().map(single).collect(),
+            inverse,
+        }
     }
 }
 
-/// Scale and shift that a norm with these parameters and statistics amounts to.
+fn single(value: f64) -> f32 {
+    value as f32
+}
+
+fn doubles(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+/// Scale and shift that a norm with these parameters and statistics amounts to: x * scale + shift.
 pub(crate) fn folded(
     weight: &[f32],
     bias: &[f32],
@@ -32,8 +47,10 @@ pub(crate) fn folded(
     variance: &[f32],
     epsilon: f32,
 ) -> (Vec<f32>, Vec<f32>) {
-    let affine = Affine::new(weight, bias, mean, variance, epsilon);
-    (affine.scale, affine.shift)
+    let Affine { scale, inverse, .. } = Affine::new(weight, bias, &doubles(mean), &doubles(variance), epsilon);
+    let exact = weight.iter().zip(inverse).map(|(weight, inverse)| f64::from(*weight) * inverse);
+    let shift = bias.iter().zip(mean).zip(exact).map(|((b, m), s)| single(f64::from(*b) - f64::from(*m) * s));
+    (scale, shift.collect())
 }
 
 pub(crate) mod cpu {
@@ -55,16 +72,15 @@ pub(crate) mod cpu {
     ) -> Result<(Flat<Cpu>, Option<Moments>), CpuError> {
         let input = values(x);
         let channels = values(weight).len();
-        let moments = match norm.statistics {
-            NormStatistics::Batch => Some(moments(input, channels)),
-            NormStatistics::Running { .. } => None,
+        let (mean, variance) = match norm.statistics {
+            NormStatistics::Batch => moments(input, channels),
+            NormStatistics::Running { mean, variance } => (doubles(mean), doubles(variance)),
         };
-        let (mean, variance) = match (&moments, norm.statistics) {
-            (Some(moments), _) => (&moments.mean[..], &moments.variance[..]),
-            (None, NormStatistics::Running { mean, variance }) => (mean, variance),
-            (None, NormStatistics::Batch) => unreachable!("the batch's moments were made above"),
-        };
-        let affine = Affine::new(values(weight), values(bias), mean, variance, norm.epsilon);
+        let affine = Affine::new(values(weight), values(bias), &mean, &variance, norm.epsilon);
+        let moments = matches!(norm.statistics, NormStatistics::Batch).then(|| Moments {
+            mean: mean.into_iter().map(single).collect(),
+            variance: variance.into_iter().map(single).collect(),
+        });
         let out = apply(input, &affine, residual.map(values), norm.relu);
         let out = x.device().try_tensor_from_vec(out, (input.len(),))?;
         let Some(tape) = tape else { return Ok((out, moments)) };
@@ -86,6 +102,8 @@ pub(crate) mod cpu {
                 let masked = !matches!(mask, Mask::Recomputed);
                 by_input(x, &dy, &affine, masked, of_batch, gradients[0], grads.get_or_alloc_mut(&x_ghost)?);
             }
+            let [weight_gradient, bias_gradient] =
+                [weight_gradient, bias_gradient].map(|sums| sums.into_iter().map(single).collect());
             if let Some(residual) = residual_ghost.filter(|_| gradients[3].wanted()) {
                 deposit(grads.get_or_alloc_mut(&residual)?, gradients[3], dy);
             }
@@ -104,52 +122,58 @@ pub(crate) mod cpu {
     enum Mask {
         /// Everywhere: there was none.
         None,
-        /// Where x * scale + shift is positive.
+        /// Where (x - mean) * scale + shift is positive.
         Recomputed,
         /// Where the output is positive.
         Output(Flat<Cpu>),
     }
 
-    /// Mean and variance of each column: within a chunk of rows about the chunk's mean, chunks merged in their order in
-    /// double precision (Chan, Golub and LeVeque, 1979).
-    fn moments(x: &[f32], channels: usize) -> Moments {
-        let parts: Vec<(Vec<f32>, Vec<f32>)> =
-            x.par_chunks(chunk_rows(channels) * channels).map(|rows| chunk_moments(rows, channels)).collect();
+    /// Mean and variance of each column: within a chunk of rows about the chunk's mean, chunks merged in their order (Chan,
+    /// Golub and LeVeque, 1979).
+    fn moments(x: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
+        let chunk = chunk_rows(channels) * channels;
+        let parts: Vec<(Vec<f64>, Vec<f64>)> = x.par_chunks(chunk).map(|rows| chunk_moments(rows, channels)).collect();
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
         let mut seen = 0.0;
-        for ((part_mean, part_squares), rows) in parts.iter().zip(x.chunks(chunk_rows(channels) * channels)) {
+        for ((part_mean, part_squares), rows) in parts.iter().zip(x.chunks(chunk)) {
             let count = (rows.len() / channels) as f64;
             let total = seen + count;
             for channel in 0..channels {
-                let difference = f64::from(part_mean[channel]) - mean[channel];
+                let difference = part_mean[channel] - mean[channel];
                 mean[channel] += difference * count / total;
-                squares[channel] += f64::from(part_squares[channel]) + difference * difference * seen * count / total;
+                squares[channel] += part_squares[channel] + difference * difference * seen * count / total;
             }
             seen = total;
         }
-        Moments {
-            mean: mean.iter().map(|&mean| mean as f32).collect(),
-            variance: squares.iter().map(|&squares| (squares / seen) as f32).collect(),
-        }
+        squares.iter_mut().for_each(|squares| *squares /= seen);
+        (mean, squares)
     }
 
     /// Means of a chunk's columns, and sums of squared distances from them.
-    fn chunk_moments(rows: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
-        let (mut mean, mut squares) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-        for row in rows.chunks_exact(channels) {
-            mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-        }
-        let count = (rows.len() / channels) as f32;
-        mean.iter_mut().for_each(|mean| *mean /= count);
-        for row in rows.chunks_exact(channels) {
-            for ((sum, mean), x) in squares.iter_mut().zip(&mean).zip(row) {
-                *sum += (x - mean) * (x - mean);
+    fn chunk_moments(rows: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
+        let count = (rows.len() / channels) as f64;
+        let [mut mean] = row_sums(rows.chunks(SHORT * channels), channels, |rows, [sums]| {
+            for row in rows.chunks_exact(channels) {
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
             }
+        });
+        mean.iter_mut().for_each(|mean| *mean /= count);
+        let near: Vec<f32> = mean.iter().copied().map(single).collect();
+        let [mut squares] = row_sums(rows.chunks(SHORT * channels), channels, |rows, [sums]| {
+            for row in rows.chunks_exact(channels) {
+                for ((sum, mean), x) in sums.iter_mut().zip(&near).zip(row) {
+                    *sum += (x - mean) * (x - mean);
+                }
+            }
+        });
+        for ((squares, mean), near) in squares.iter_mut().zip(&mean).zip(near) {
+            let rounded = mean - f64::from(near);
+            *squares = (*squares - count * rounded * rounded).max(0.0);
         }
         (mean, squares)
     }
 
-    /// relu(x * scale + shift + residual).
+    /// relu((x - mean) * scale + shift + residual).
     fn apply(x: &[f32], affine: &Affine, residual: Option<&[f32]>, relu: bool) -> Vec<f32> {
         let channels = affine.scale.len();
         let chunk = chunk_rows(channels) * channels;
@@ -160,16 +184,18 @@ pub(crate) mod cpu {
             let rows = out.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
             match residual {
                 None => rows.for_each(|(out, x)| {
-                    for (((out, x), scale), shift) in out.iter_mut().zip(x).zip(&affine.scale).zip(&affine.shift) {
-                        *out = at_least(x * scale + shift, floor);
+                    let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
+                    for ((out, x), ((mean, scale), shift)) in out.iter_mut().zip(x).zip(affine) {
+                        *out = at_least((x - mean) * scale + shift, floor);
                     }
                 }),
                 Some(residual) => {
                     let residual = residual[index * chunk..].chunks_exact(channels);
                     rows.zip(residual).for_each(|((out, x), residual)| {
-                        let affine = affine.scale.iter().zip(&affine.shift);
-                        for (((out, x), residual), (scale, shift)) in out.iter_mut().zip(x).zip(residual).zip(affine) {
-                            *out = at_least(x * scale + shift + residual, floor);
+                        let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
+                        let pairs = out.iter_mut().zip(x).zip(residual);
+                        for (((out, x), residual), ((mean, scale), shift)) in pairs.zip(affine) {
+                            *out = at_least((x - mean) * scale + shift + residual, floor);
                         }
                     });
                 }
@@ -179,70 +205,65 @@ pub(crate) mod cpu {
     }
 
     /// Column sums of dy and of dy times the normalised x, behind the mask. With a mask by output, dy is masked in place.
-    fn sums(x: &[f32], dy: &mut [f32], affine: &Affine, mask: &Mask) -> (Vec<f32>, Vec<f32>) {
+    fn sums(x: &[f32], dy: &mut [f32], affine: &Affine, mask: &Mask) -> (Vec<f64>, Vec<f64>) {
         assert_eq!(x.len(), dy.len());
         let channels = affine.scale.len();
         let chunk = chunk_rows(channels) * channels;
-        let parts: Vec<(Vec<f32>, Vec<f32>)> = dy
-            .par_chunks_mut(chunk)
-            .enumerate()
-            .map(|(index, dy)| {
-                let x = &x[index * chunk..][..dy.len()];
-                let (mut plain, mut weighted) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-                if let Mask::Output(out) = mask {
-                    let out = &values(out)[index * chunk..][..dy.len()];
-                    dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > 0.0 { *dy } else { 0.0 });
-                }
-                let recompute = matches!(mask, Mask::Recomputed);
+        let recompute = matches!(mask, Mask::Recomputed);
+        let of_chunk = |(index, dy): (usize, &mut [f32])| {
+            if let Mask::Output(out) = mask {
+                let out = &values(out)[index * chunk..][..dy.len()];
+                dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > 0.0 { *dy } else { 0.0 });
+            }
+            let x = x[index * chunk..][..dy.len()].chunks(SHORT * channels);
+            row_sums(dy.chunks(SHORT * channels).zip(x), channels, |(dy, x), [plain, weighted]| {
                 for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-                    let sums = plain.iter_mut().zip(&mut weighted).zip(&affine.mean);
+                    let sums = plain.iter_mut().zip(weighted.iter_mut()).zip(&affine.mean).zip(dy.iter().zip(x));
                     if recompute {
                         let affine = affine.scale.iter().zip(&affine.shift);
-                        for ((((plain, weighted), mean), (scale, shift)), (dy, x)) in
-                            sums.zip(affine).zip(dy.iter().zip(x))
-                        {
-                            let dy = if x * scale + shift > 0.0 { *dy } else { 0.0 };
+                        for ((((plain, weighted), mean), (dy, x)), (scale, shift)) in sums.zip(affine) {
+                            let dy = if (x - mean) * scale + shift > 0.0 { *dy } else { 0.0 };
                             *plain += dy;
                             *weighted += dy * (x - mean);
                         }
                     } else {
-                        for (((plain, weighted), mean), (dy, x)) in sums.zip(dy.iter().zip(x)) {
+                        for (((plain, weighted), mean), (dy, x)) in sums {
                             *plain += dy;
                             *weighted += dy * (x - mean);
                         }
                     }
                 }
-                (plain, weighted)
             })
-            .collect();
+        };
+        let parts: Vec<[Vec<f64>; 2]> = dy.par_chunks_mut(chunk).enumerate().map(of_chunk).collect();
         let (mut plain, mut weighted) = (vec![0.0f64; channels], vec![0.0f64; channels]);
-        for (part_plain, part_weighted) in parts {
-            plain.iter_mut().zip(part_plain).for_each(|(sum, part)| *sum += f64::from(part));
-            weighted.iter_mut().zip(part_weighted).for_each(|(sum, part)| *sum += f64::from(part));
+        for [part_plain, part_weighted] in parts {
+            plain.iter_mut().zip(part_plain).for_each(|(sum, part)| *sum += part);
+            weighted.iter_mut().zip(part_weighted).for_each(|(sum, part)| *sum += part);
         }
-        let weighted = weighted.iter().zip(&affine.inverse).map(|(sum, inverse)| (sum * f64::from(*inverse)) as f32);
-        (plain.iter().map(|&sum| sum as f32).collect(), weighted.collect())
+        weighted.iter_mut().zip(&affine.inverse).for_each(|(sum, inverse)| *sum *= inverse);
+        (plain, weighted)
     }
 
-    /// dx = a dy + b x + c by channel, dy behind the mask: with the batch's statistics
+    /// dx = a dy + b (x - mean) + c by channel, dy behind the mask: with the batch's statistics
     /// scale (dy - mean(dy) - x̂ mean(dy x̂)), else scale dy.
     fn by_input(
         x: &[f32],
         dy: &[f32],
         affine: &Affine,
         masked: bool,
-        of_batch: Option<(&[f32], &[f32])>,
+        of_batch: Option<(&[f64], &[f64])>,
         gradient: Gradient,
         out: &mut [f32],
     ) {
         let channels = affine.scale.len();
-        let count = (x.len() / channels) as f32;
+        let count = (x.len() / channels) as f64;
         let (mut b, mut c) = (vec![0.0; channels], vec![0.0; channels]);
         if let Some((plain, weighted)) = of_batch {
             for channel in 0..channels {
-                let scale = affine.scale[channel] / count;
-                b[channel] = -scale * affine.inverse[channel] * weighted[channel];
-                c[channel] = -scale * plain[channel] - b[channel] * affine.mean[channel];
+                let scale = f64::from(affine.scale[channel]) / count;
+                b[channel] = single(-scale * affine.inverse[channel] * weighted[channel]);
+                c[channel] = single(-scale * plain[channel]);
             }
         }
         let mut added = Vec::new();
@@ -259,15 +280,15 @@ pub(crate) mod cpu {
             let rows = x[range.clone()].chunks_exact(channels).zip(dy[range].chunks_exact(channels));
             for (out, (x, dy)) in out.chunks_exact_mut(channels).zip(rows) {
                 let pairs = out.iter_mut().zip(x.iter().zip(dy));
-                let factors = affine.scale.iter().zip(&affine.shift).zip(b.iter().zip(&c));
+                let factors = affine.mean.iter().zip(&affine.scale).zip(b.iter().zip(&c));
                 if masked {
-                    for ((out, (x, dy)), ((scale, _), (b, c))) in pairs.zip(factors) {
-                        *out = scale * dy + b * x + c;
+                    for ((out, (x, dy)), ((mean, scale), (b, c))) in pairs.zip(factors) {
+                        *out = scale * dy + b * (x - mean) + c;
                     }
                 } else {
-                    for ((out, (x, dy)), ((scale, shift), (b, c))) in pairs.zip(factors) {
-                        let dy = if x * scale + shift > 0.0 { *dy } else { 0.0 };
-                        *out = scale * dy + b * x + c;
+                    for (((out, (x, dy)), ((mean, scale), (b, c))), shift) in pairs.zip(factors).zip(&affine.shift) {
+                        let dy = if (x - mean) * scale + shift > 0.0 { *dy } else { 0.0 };
+                        *out = scale * dy + b * (x - mean) + c;
                     }
                 }
             }

@@ -24,25 +24,42 @@ pub(crate) fn add_to(target: &mut [f32], source: &[f32]) {
     });
 }
 
+/// Rows that are summed in single precision before their sum is added to others in double: few enough that hardly a digit
+/// is lost, many enough that the double sums cost next to nothing.
+pub(crate) const SHORT: usize = 16;
+
+/// `N` sums of `width` columns each over parts of [`SHORT`] rows: `add` adds a part's rows to sums in single precision that
+/// begin at zero.
+pub(crate) fn row_sums<T, const N: usize>(
+    parts: impl Iterator<Item = T>,
+    width: usize,
+    add: impl Fn(T, &mut [Vec<f32>; N]),
+) -> [Vec<f64>; N] {
+    let mut totals: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; width]);
+    let mut sums: [Vec<f32>; N] = std::array::from_fn(|_| vec![0.0; width]);
+    for part in parts {
+        add(part, &mut sums);
+        for (totals, sums) in totals.iter_mut().zip(&mut sums) {
+            totals.iter_mut().zip(sums.iter()).for_each(|(total, sum)| *total += f64::from(*sum));
+            sums.fill(0.0);
+        }
+    }
+    totals
+}
+
 /// Sums of columns of (rows, width), each chunk of rows by itself, the chunks' sums added in their order.
 pub(crate) fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
-    let partial: Vec<Vec<f32>> = values
-        .par_chunks(chunk_rows(width) * width)
-        .map(|rows| {
-            let mut sums = vec![0.0; width];
+    let of_chunk = |rows: &[f32]| {
+        row_sums(rows.chunks(SHORT * width), width, |rows, [sums]| {
             for row in rows.chunks_exact(width) {
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += value;
-                }
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
-            sums
         })
-        .collect();
+    };
+    let parts: Vec<[Vec<f64>; 1]> = values.par_chunks(chunk_rows(width) * width).map(of_chunk).collect();
     let mut totals = vec![0.0f64; width];
-    for sums in partial {
-        for (total, sum) in totals.iter_mut().zip(sums) {
-            *total += f64::from(sum);
-        }
+    for [sums] in parts {
+        totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
     }
     totals.into_iter().map(|total| total as f32).collect()
 }

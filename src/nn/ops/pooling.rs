@@ -69,6 +69,7 @@ fn bin(index: usize, bins: usize, size: usize) -> (usize, usize) {
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
+    use crate::nn::ops::chunks::{SHORT, row_sums};
     use crate::nn::ops::deposit;
     use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
     use rayon::prelude::*;
@@ -117,23 +118,39 @@ pub(crate) mod cpu {
         for (index, out) in out.chunks_exact_mut(channels).enumerate() {
             let (top, bottom, left, right, count) =
                 pooling.window(index / pooling.output.width, index % pooling.output.width);
-            out.fill(if maximum { f32::NEG_INFINITY } else { 0.0 });
-            for y in top..bottom {
-                for pixel in map[(y * width + left) * channels..(y * width + right) * channels].chunks_exact(channels) {
-                    if maximum {
-                        // NaN wins, so that a network that has gone astray is seen.
-                        out.iter_mut()
-                            .zip(pixel)
-                            .for_each(|(out, x)| *out = if *x > *out || x.is_nan() { *x } else { *out });
-                    } else {
-                        out.iter_mut().zip(pixel).for_each(|(out, x)| *out += x);
-                    }
-                }
-            }
-            if !maximum {
-                out.iter_mut().for_each(|out| *out /= count as f32);
+            let lines = (top..bottom).map(|y| &map[(y * width + left) * channels..(y * width + right) * channels]);
+            if maximum {
+                largest(lines, channels, out);
+            } else {
+                mean(lines, channels, count, out);
             }
         }
+    }
+
+    /// The largest of the pixels of `lines`. NaN wins, so that a network that has gone astray is seen.
+    fn largest<'a>(lines: impl Iterator<Item = &'a [f32]>, channels: usize, out: &mut [f32]) {
+        out.fill(f32::NEG_INFINITY);
+        for pixel in lines.flat_map(|line| line.chunks_exact(channels)) {
+            out.iter_mut().zip(pixel).for_each(|(out, x)| *out = if *x > *out || x.is_nan() { *x } else { *out });
+        }
+    }
+
+    /// The sum of the pixels of `lines` over `count`.
+    fn mean<'a>(lines: impl Iterator<Item = &'a [f32]>, channels: usize, count: usize, out: &mut [f32]) {
+        let add = |sums: &mut [f32], line: &[f32]| {
+            for pixel in line.chunks_exact(channels) {
+                sums.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += x);
+            }
+        };
+        if count <= SHORT {
+            out.fill(0.0);
+            lines.for_each(|line| add(out, line));
+            out.iter_mut().for_each(|out| *out /= count as f32);
+            return;
+        }
+        let parts = lines.flat_map(|line| line.chunks(SHORT * channels));
+        let [sums] = row_sums(parts, channels, |line, [sums]| add(sums, line));
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (sum / count as f64) as f32);
     }
 
     /// The gradient of a maximum goes to the first pixel of the window that had it.

@@ -1,7 +1,7 @@
 //! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with a weight. Both the
 //! convolution and its gradient by the input are such products.
 
-use crate::nn::buffers::{Matrix, MatrixMut, multiply, with_scratch};
+use crate::nn::buffers::{Matrix, MatrixMut, multiply_in_slices, with_scratch};
 use crate::nn::graph::Shape;
 use rayon::prelude::*;
 
@@ -86,16 +86,24 @@ impl Patches {
         })
     }
 
-    /// `out` (rows, columns) = the matrix times `weight` (depth, columns), or added to what is there. `columns` of the
-    /// weight's columns lie `weight.len() / depth` apart.
-    pub fn multiply(&self, source: &[f32], weight: &[f32], columns: usize, accumulate: bool, out: &mut [f32]) {
+    /// `out` (rows, columns) = the matrix times `weight` (depth, columns), or added to what is there; sums over `slice`
+    /// products at a time.
+    pub fn multiply(
+        &self,
+        source: &[f32],
+        weight: &[f32],
+        columns: usize,
+        slice: usize,
+        accumulate: bool,
+        out: &mut [f32],
+    ) {
         let (depth, rows) = (self.depth(), out.len() / columns);
         let (height, width) = block(rows, depth, columns);
         let tiles = MatrixMut::new(out, rows, columns, columns).tiles(height, width);
         tiles.into_par_iter().for_each(|mut tile| {
             self.with_rows(source, tile.row, tile.out.rows(), |rows| {
                 let weight = Matrix::new(&weight[tile.column..], depth, tile.out.columns(), columns);
-                multiply(&mut tile.out, accumulate, rows, weight);
+                multiply_in_slices(&mut tile.out, accumulate, rows, weight, slice);
             });
         });
     }
