@@ -10,7 +10,7 @@ use serde::Serialize;
 pub struct BackboneRow {
     /// Its name.
     pub name: String,
-    /// Numbers that it learns.
+    /// Numbers that it learns, without those of an auxiliary head, which a trained model doesn't keep.
     pub parameters: u64,
     /// Multiplications (each with an addition) for one picture.
     pub multiply_adds: u64,

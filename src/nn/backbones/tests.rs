@@ -5,7 +5,7 @@
 //! `num_batches_tracked`.
 
 use super::*;
-use crate::nn::{BatchNorm, Cpu, Network, StepOptions, soft_targets};
+use crate::nn::{BatchNorm, Cpu, Network, Role, StepOptions, WeightTensor, Weights, soft_targets};
 use crate::random::Stream;
 
 /// Name, torchvision's list, its number of parameters, its multiply-adds at the usual input size in millions, as torchvision
@@ -91,6 +91,33 @@ fn pictures(count: usize, size: usize) -> Vec<f32> {
     (0..count * size * size * 3).map(|_| stream.normal() as f32).collect()
 }
 
+/// A network whose parameters repeat a few thousand random numbers: drawing tens of millions would take seconds.
+fn quick(graph: Graph, head: &Head) -> Network<Cpu> {
+    let mut stream = Stream::new(3, "weights", &[]);
+    let table: Vec<f32> = (0..8191).map(|_| stream.normal() as f32).collect();
+    let mut weights = Weights::default();
+    let mut put = |name: String, shape: Vec<usize>, fill: &dyn Fn(f32) -> f32| {
+        let count = shape.iter().product();
+        let data = table.iter().cycle().skip(name.len() * 97).take(count).map(|value| fill(*value)).collect();
+        weights.tensors.insert(name, WeightTensor { shape, data });
+    };
+    for info in crate::nn::parameters::describe(&graph) {
+        let fan_in: usize = info.shape[1..].iter().product();
+        let scale = (2.0 / fan_in as f32).sqrt();
+        match info.role {
+            Role::NormWeight => put(info.name, info.shape, &|_| 1.0),
+            Role::NormBias | Role::Bias => put(info.name, info.shape, &|_| 0.0),
+            Role::ConvWeight | Role::LinearWeight => put(info.name, info.shape, &|value| value * scale),
+        }
+    }
+    for norm in crate::nn::parameters::statistics(&graph) {
+        let (mean, variance) = norm.names();
+        put(mean, vec![norm.mean.len()], &|_| 0.0);
+        put(variance, vec![norm.mean.len()], &|_| 1.0);
+    }
+    Network::from_weights(graph, head, &weights, 0, Cpu::default()).unwrap().0
+}
+
 /// A step on two small pictures; Inception's on pictures of the size that its auxiliary head needs.
 #[test]
 fn every_parameter_of_every_backbone_gets_a_gradient() {
@@ -99,7 +126,7 @@ fn every_parameter_of_every_backbone_gets_a_gradient() {
         let build = if info.has_auxiliary() { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
         let head = Head::Dense { hidden: vec![8], dropout: 0.0, classes: 5 };
         let graph = build(info, &head, (size, size)).unwrap().without_dropout();
-        let mut network = Network::from_graph(graph, &head, 1, Cpu::default()).unwrap();
+        let mut network = quick(graph, &head);
         let targets = soft_targets(&[1, 3], 5, 0.0);
         let mut step = network.step(&pictures(2, size), 2, &targets, &OPTIONS).unwrap();
         assert!(step.loss.is_finite() && step.logits.len() == 10, "{}", info.name);
@@ -119,7 +146,7 @@ fn statistics_of_a_single_value_are_refused_wherever_they_would_arise() {
     let smallest = info.graph(&head, (75, 75)).unwrap();
     let whole = info.graph_with_auxiliary(&head, (299, 299)).unwrap();
     for (graph, size, norm) in [(smallest, 75, "Mixed_7a.branch3x3_2.bn"), (whole, 299, "AuxLogits.conv1.bn")] {
-        let mut network = Network::from_graph(graph, &head, 1, Cpu::default()).unwrap();
+        let mut network = quick(graph, &head);
         let (targets, pictures) = (soft_targets(&[1], 5, 0.0), pictures(1, size));
         let error = network.step(&pictures, 1, &targets, &OPTIONS).err().unwrap().to_string();
         assert!(error.starts_with(&format!("{norm} would normalise over a single value a channel")), "{error}");

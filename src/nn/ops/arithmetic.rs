@@ -83,7 +83,10 @@ pub(crate) mod cpu {
                 let mut first = 0;
                 for (ghost, width, gradient) in ghosts {
                     if gradient.wanted() {
-                        let part = dy.chunks_exact(total).flat_map(|row| &row[first..first + width]).copied().collect();
+                        let mut part = vec![0.0; rows * width];
+                        part.par_chunks_exact_mut(width).zip(dy.par_chunks_exact(total)).for_each(|(part, row)| {
+                            part.copy_from_slice(&row[first..first + width]);
+                        });
                         deposit(grads.get_or_alloc_mut(&ghost)?, gradient, part);
                     }
                     first += width;
