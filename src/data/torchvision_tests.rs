@@ -40,7 +40,7 @@ fn differences(size: (u32, u32), resize: u32, crop: u32, interpolation: Interpol
     counts
 }
 
-/// 1.1 of 100 values are a level off; none is two.
+/// Of 2,846,295 values 31,160 are a level off, 1.1 of 100; none is two.
 #[test]
 fn two_crops_are_torchvisions_resize_and_centre_crop() {
     let mut total = [0; 4];
@@ -51,7 +51,6 @@ fn two_crops_are_torchvisions_resize_and_centre_crop() {
             total.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
         }
     }
-    println!("equal, one level off, more: {total:?}");
     assert!(total[1] * 50 < total[0], "{total:?}");
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 
 const CLASSES: usize = 5;
 const BATCH: usize = 3;
-/// The relative distance from float64 that is allowed.
+/// The relative distance from float64 that is allowed; gradients are 1e-5 away at worst, most a few 1e-6.
 const NEAR: f64 = 1e-4;
 
 type Block = fn(&mut Builder, Value) -> Result<Value, NnError>;
@@ -120,19 +120,16 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
     let held = |what: &str, ours: &[f64]| {
         let error = distance(ours, &golden[what]);
         assert!(error < NEAR, "{name} {what}: {error:.1e} from float64");
-        error
     };
     let doubles = |values: &[f32]| -> Vec<f64> { values.iter().copied().map(f64::from).collect() };
     held("loss", &[f64::from(step.loss)]);
     held("logits", &doubles(&step.logits));
     held("evaluated", &doubles(&network.logits(&pictures, BATCH).unwrap()));
-    let mut worst = 0.0f64;
     for parameter in network.parameters() {
         let Parameter { info, .. } = parameter;
         let gradient = network.torch_layout(info, step.gradient(parameter).unwrap());
-        worst = worst.max(held(&info.name, &sums(&info.name, &gradient)));
+        held(&info.name, &sums(&info.name, &gradient));
     }
-    println!("{name}: gradients at worst {worst:.1e} from float64");
     assert_eq!(golden.len(), network.parameters().len() + 3, "{name}");
 }
 
