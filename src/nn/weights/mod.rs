@@ -1,16 +1,51 @@
-//! Weights as named tensors in torchvision's names and layouts, the safetensors files that hold them, and the registry
-//! of published ones. Knows nothing of networks: whether weights fit one is the network's to say.
+//! Weights as named tensors in torchvision's names and layouts, the files that hold them (safetensors, torch's `.pth`),
+//! and the registry of published ones. Knows nothing of networks: whether weights fit one is the network's to say.
 
+mod floats;
+mod pickle;
+mod pth;
 pub mod registry;
 mod safetensors;
 
+use super::NnError;
+use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
 
 pub use registry::{Interpolation, Preset, preset, presets};
 pub use safetensors::{from_bytes, read_safetensors, to_bytes, write_safetensors};
 
+/// How much of a file is looked at to tell what it is.
+const BEGINNING: u64 = 512;
+
+/// Reads a file of weights, safetensors or `.pth`, whatever its name: its content says which it is.
+///
+/// # Errors
+/// When it can't be read, is neither, is cut short or damaged, asks for anything but tensors, or holds what isn't finite.
+pub fn read(path: &Path) -> Result<Weights, NnError> {
+    let failed = |source| NnError::Io { path: path.to_owned(), source };
+    let mut beginning = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(BEGINNING).read_to_end(&mut beginning).map_err(failed)?;
+    // A safetensors file begins with the length of its header, eight bytes, which could be those of any other format, and
+    // the header with a brace.
+    if beginning.get(8) == Some(&b'{') {
+        return read_safetensors(path);
+    }
+    let reason = match beginning.as_slice() {
+        [] => "it is empty".to_owned(),
+        some if pth::is_pth(some) => match pth::read(path, some) {
+            Ok(weights) => return Ok(weights),
+            Err(reason) => reason,
+        },
+        _ => "it is neither a safetensors nor a .pth file, or its beginning is damaged".to_owned(),
+    };
+    Err(NnError::file(path, reason))
+}
+
 /// One tensor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct WeightTensor {
     /// torchvision's shape.
     pub shape: Vec<usize>,

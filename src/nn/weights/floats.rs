@@ -1,0 +1,64 @@
+//! Floating-point numbers of 16, 32 and 64 bits as `f32`, and the rule that weights are finite. Knows no file format.
+
+/// How a number lies in a file, in little-endian bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Float {
+    /// IEEE 754 half precision.
+    F16,
+    /// The upper half of a single.
+    BF16,
+    /// Single precision.
+    F32,
+    /// Double precision.
+    F64,
+}
+
+/// The numbers in `bytes`; what is left over at the end is none.
+pub fn values(bytes: &[u8], of: Float) -> Vec<f32> {
+    match of {
+        Float::F32 => bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
+        Float::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32).collect(),
+        Float::BF16 => {
+            bytes.as_chunks().0.iter().map(|&b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)).collect()
+        }
+        Float::F16 => bytes.as_chunks().0.iter().map(|&b| half(u16::from_le_bytes(b))).collect(),
+    }
+}
+
+/// IEEE 754 half precision as single.
+fn half(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let exponent = i32::from(bits >> 10 & 31);
+    let fraction = f32::from(bits & 1023) / 1024.0;
+    sign * match exponent {
+        0 => fraction * 2f32.powi(-14),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1.0 + fraction) * 2f32.powi(exponent - 15),
+    }
+}
+
+/// Whether all numbers of the tensor `name` are finite.
+///
+/// # Errors
+/// A sentence that names the tensor and the first number that isn't.
+pub fn finite(name: &str, values: &[f32]) -> Result<(), String> {
+    match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+        Some((index, value)) => Err(format!("{name} holds {value} at index {index}: the weights are damaged")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_become_singles() {
+        for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0, 0.0)]
+        {
+            assert_eq!(half(bits), value);
+        }
+        assert!(half(0x7c00).is_infinite() && half(0x7e00).is_nan());
+    }
+}

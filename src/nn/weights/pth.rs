@@ -1,0 +1,252 @@
+//! Reading the `.pth` files that `torch.save` writes: a zip archive since torch 1.6, a stream of pickles before, as some of
+//! torchvision's published files still are. Which functions a file may ask for is `pickle`'s to say, before anything of it
+//! is read; what is in it is then read by the crate `pytorch_reader`, which calls nothing and checks every length.
+
+use super::floats::{Float, finite, values};
+use super::{WeightTensor, Weights, pickle};
+use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::Path;
+
+/// The keys under which training scripts keep the weights beside an optimiser's state and the like.
+const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+
+/// What `DataParallel` puts before each name.
+const PARALLEL: &str = "module.";
+
+/// Said where a file holds more than tensors, or is of a kind that isn't read.
+pub const CONVERT: &str =
+    "load it in Python, where it was made, and save the tensors alone: torch.save(model.state_dict(), \"weights.pth\")";
+
+/// Tensors that share numbers, and compressed archives, may be larger than their file, but not by more than this.
+const LARGER: u64 = 16;
+
+/// The number that a stream of pickles begins with, as the second pickle protocol writes it.
+const LEGACY: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// The pickles of such a stream: that number, the format's version, facts of the machine, the weights, the storages' names.
+const LEGACY_PICKLES: usize = 5;
+
+/// Whether a file that begins so is worth a try.
+pub fn is_pth(beginning: &[u8]) -> bool {
+    is_zip(beginning) || is_tar(beginning) || beginning.first() == Some(&0x80)
+}
+
+fn is_zip(beginning: &[u8]) -> bool {
+    beginning.starts_with(b"PK\x03\x04")
+}
+
+fn is_tar(beginning: &[u8]) -> bool {
+    beginning.get(257..262) == Some(b"ustar")
+}
+
+/// Reads a file that begins with `beginning`.
+///
+/// # Errors
+/// A sentence, when the file is cut short or damaged, when it asks for anything but tensors and dictionaries of them
+/// (nothing is run), when a tensor isn't of floating-point numbers, or a number isn't finite.
+pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
+    let length = check_names(path, beginning)?;
+    let mut tensors = Vec::from_iter(weights_in(path)?.into_tensors());
+    tensors.retain(|(name, _)| !name.ends_with("num_batches_tracked"));
+    tensors.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    if tensors.is_empty() {
+        return Err(format!("it holds no tensors; {CONVERT}"));
+    }
+    let sizes = tensors.iter().map(|(_, tensor)| size(tensor));
+    let total = sizes.fold(Some(0u64), |sum, size| sum?.checked_add(size?));
+    if total.is_none_or(|total| total > length.saturating_mul(LARGER)) {
+        return Err(format!("its tensors are far larger than its {length} bytes: it is damaged"));
+    }
+    let is_parallel = tensors.iter().all(|(name, _)| name.starts_with(PARALLEL));
+    let mut weights = Weights::default();
+    for (name, tensor) in tensors {
+        let name = if is_parallel { name[PARALLEL.len()..].to_owned() } else { name };
+        let data = numbers(&name, &tensor)?;
+        weights.tensors.insert(name, WeightTensor { shape: tensor.shape().to_vec(), data });
+    }
+    Ok(weights)
+}
+
+/// Bytes of a tensor, where they can be counted.
+fn size(tensor: &Tensor) -> Option<u64> {
+    let sides = tensor.shape().iter().map(|&side| side as u64);
+    sides.fold(Some(tensor.dtype().size() as u64), |product, side| product?.checked_mul(side))
+}
+
+/// Refuses files that ask for more than tensors. Returns the file's length.
+fn check_names(path: &Path, beginning: &[u8]) -> Result<u64, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if is_tar(beginning) {
+        return Err(format!("it is of the format that torch wrote before 0.1.10, which isn't read; {CONVERT}"));
+    }
+    let checked = if is_zip(beginning) { check_archive(file) } else { check_stream(file, beginning) };
+    checked.map(|()| length).map_err(|reason| format!("{reason}; {CONVERT}"))
+}
+
+fn check_archive(file: File) -> Result<(), String> {
+    let broken = |error: zip::result::ZipError| format!("it is cut short or damaged ({error})");
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(broken)?;
+    let is_pickle = |name: &str| name == "data.pkl" || name.ends_with("/data.pkl");
+    let mut found = false;
+    for place in 0..archive.len() {
+        let name = archive.name_for_index(place).and_then(Result::ok);
+        if name.is_some_and(|name| is_pickle(&name)) {
+            let entry = archive.by_index(place).map_err(broken)?;
+            pickle::check(&mut BufReader::new(entry.take(pytorch_reader::MAX_PICKLE_SIZE)))?;
+            found = true;
+        }
+    }
+    if found { Ok(()) } else { Err("it is a zip archive, but not one of torch's: there is no data.pkl in it".into()) }
+}
+
+fn check_stream(file: File, beginning: &[u8]) -> Result<(), String> {
+    let is_legacy = beginning.windows(LEGACY.len()).take(64).any(|bytes| bytes == LEGACY);
+    let mut input = BufReader::new(file);
+    input.rewind().map_err(|error| error.to_string())?;
+    (0..if is_legacy { LEGACY_PICKLES } else { 1 }).try_for_each(|_| pickle::check(&mut input))
+}
+
+/// The tensors under the key that training scripts use, or all there are.
+fn weights_in(path: &Path) -> Result<PytorchReader, String> {
+    let broken = |error: PytorchError| format!("not a whole .pth file: {error}");
+    for key in WRAPPERS {
+        match PytorchReader::with_top_level_key(path, key) {
+            Ok(reader) if !reader.is_empty() => return Ok(reader),
+            Ok(_) | Err(PytorchError::KeyNotFound(_)) => {}
+            Err(error) => return Err(broken(error)),
+        }
+    }
+    PytorchReader::new(path).map_err(broken)
+}
+
+fn numbers(name: &str, tensor: &Tensor) -> Result<Vec<f32>, String> {
+    let of = match tensor.dtype() {
+        DType::F16 => Float::F16,
+        DType::BF16 => Float::BF16,
+        DType::F32 => Float::F32,
+        DType::F64 => Float::F64,
+        other => return Err(format!("{name} holds {other:?}, not floating-point numbers")),
+    };
+    let bytes = tensor.read().map_err(|error| format!("it is cut short or damaged: {error}"))?;
+    // What was read is in the machine's order of bytes.
+    let bytes = if cfg!(target_endian = "big") { swapped(bytes, tensor.dtype().size()) } else { bytes };
+    let data = values(&bytes, of);
+    finite(name, &data)?;
+    Ok(data)
+}
+
+fn swapped(mut bytes: Vec<u8>, size: usize) -> Vec<u8> {
+    bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    /// Files that torch wrote; `golden/make.py` says how.
+    fn golden(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/nn/weights/golden").join(name)
+    }
+
+    fn refused(name: &str) -> String {
+        read(&golden(name)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_kind_of_file_that_torch_writes_holds_the_numbers_it_was_given() {
+        type Expected = BTreeMap<String, BTreeMap<String, WeightTensor>>;
+        let expected: Expected = serde_json::from_slice(&std::fs::read(golden("expected.json")).unwrap()).unwrap();
+        assert_eq!(expected.len(), 9);
+        for (name, tensors) in expected {
+            let found = read(&golden(&name)).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(found.tensors, tensors, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_more_than_tensors_is_refused_by_name() {
+        for name in ["malicious.pth", "malicious4.pth", "malicious_legacy.pth"] {
+            let message = refused(name);
+            assert!(
+                message.contains(&format!("{name}: it asks for `posix.system`, which builds no tensor")),
+                "{message}"
+            );
+            assert!(message.ends_with(CONVERT), "{message}");
+        }
+        assert!(refused("eval.pth").contains("`__builtin__.eval`"), "{}", refused("eval.pth"));
+        assert!(refused("module.pth").contains("`__main__.Module`"));
+        assert!(!Path::new("executed").exists() && !golden("executed").exists());
+    }
+
+    #[test]
+    fn what_is_no_weights_is_said() {
+        assert!(refused("nan.pth").contains("fc.bias holds NaN at index 1"));
+        assert!(refused("integers.pth").contains("fc.bias holds I64, not floating-point numbers"));
+        assert!(refused("nothing.pth").contains("it holds no tensors"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.pth");
+        let said = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            read(&path).unwrap_err().to_string()
+        };
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert!(said(&tar).contains("before 0.1.10"));
+        assert!(said(b"<html>Not found</html>").contains("neither"), "{}", said(b"<html>"));
+        assert!(said(b"").contains("it is empty"));
+        assert!(said(b"PK\x03\x04").contains("cut short"));
+    }
+
+    #[test]
+    fn a_file_cut_short_anywhere_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cut.pth");
+        for name in ["zip.pth", "legacy.pth"] {
+            let bytes = std::fs::read(golden(name)).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            for length in (0..bytes.len()).rev() {
+                file.set_len(length as u64).unwrap();
+                let message = read(&path).expect_err(name).to_string();
+                assert!(message.contains("cut.pth: "), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn tensors_far_larger_than_their_file_are_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bomb.pth");
+        // The shape (3, 2) of `expanded`, which repeats two numbers, becomes (3 * 2^20, 2).
+        let bytes = std::fs::read(golden("legacy_strided.pth")).unwrap();
+        let small = b"K\x03K\x02\x86";
+        let place = bytes.windows(small.len()).rposition(|bytes| bytes == small).unwrap();
+        let large = b"J\x00\x00\x30\x00K\x02\x86";
+        let bomb = [&bytes[..place], large, &bytes[place + small.len()..]].concat();
+        std::fs::write(&path, bomb).unwrap();
+        let message = read(&path).unwrap_err().to_string();
+        assert!(message.contains("far larger than its"), "{message}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(600))]
+        #[test]
+        fn a_flipped_byte_never_panics(which in 0usize..4, at in 0usize..4000, bit in 0u8..8) {
+            let name = ["zip.pth", "legacy.pth", "legacy_strided.pth", "protocol4.pth"][which];
+            let mut bytes = std::fs::read(golden(name)).unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            let _ = read(file.path());
+        }
+    }
+}
