@@ -12,18 +12,19 @@
 //! | [`events`] | what is told while things run, and the wish to stop | - |
 //! | [`random`] | streams of numbers, named by the one seed and a position | - |
 //! | [`store`] | artifacts by content: digests, slots, memo, manifests, locks, gc. No ML, no TOML | - |
+//! | [`download`] | bytes from the web into the memo: gone on with, checked, given up in time | events, store |
 //! | [`engine`] | kinds, jobs, fingerprints, plan, executor. Knows no kind by name | spec, events, store |
 //! | [`data`] | pictures, labels, split, decode, resize, augment, loader, the memory-mapped tensor cache | events, store |
 //! | [`nn`] | networks as graphs, the interpreter on dfdx's tape, ops, backbones (one file a family), weights | - |
 //! | [`metrics`] | types and formulas: accuracy, F1, confusion, intervals, paired tests | - |
 //! | [`learn`] | fit, loss, optimiser, schedule, checkpoint | nn, data, metrics, events, store |
 //! | [`model`] | a trained model as a file: open, predict | nn, data, metrics |
-//! | [`stages`] | one file a kind: fetch, explore, preprocess, train, evaluate | engine, spec, events, store, data, nn, learn, model, metrics |
+//! | [`stages`] | one file a kind: fetch, explore, preprocess, train, evaluate | engine, spec, events, store, download, data, nn, learn, model, metrics |
 //! | [`draw`] | SVG plots, HTML escaping | - |
 //! | [`runs`] | what happened: record, index, diff | events, metrics, store |
 //! | [`report`] | pages drawn from runs and artifacts | runs, metrics, draw, store, data (its reader) |
 //! | [`ui`] | the only code that prints | events, spec |
-//! | [`cli`] | one file a command: parse, call, print | all but data, nn, learn |
+//! | [`cli`] | one file a command: parse, call, print | all but download, data, nn, learn |
 //!
 //! Anyone may name [`random`]: it was split off because networks, data and learning all draw numbers, and one
 //! definition of a stream is what makes `same seed, same bytes` a property of the program and not of three rooms.
@@ -89,6 +90,7 @@
 
 pub mod cli;
 pub mod data;
+pub mod download;
 pub mod draw;
 pub mod engine;
 pub mod events;

@@ -6,6 +6,7 @@ mod cache;
 mod closing;
 mod completions;
 mod diff;
+mod earlier_models;
 mod failure;
 mod graph;
 mod init;

@@ -2,6 +2,7 @@
 //! none of their inner workings.
 
 use super::closing;
+use super::earlier_models;
 use super::failure::{Failure, INTERRUPTED};
 use super::plan;
 use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
@@ -50,6 +51,9 @@ pub(super) struct Arguments {
     /// Only say what would run, and why
     #[arg(long)]
     dry_run: bool,
+    /// Look anew at what lies on the web: it was remembered from the first look on, and isn't asked for again otherwise
+    #[arg(long)]
+    refresh: bool,
     /// How many stages may run at a time [default: 4]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -85,13 +89,15 @@ impl Arguments {
             threads: self.threads.unwrap_or(cores).get(),
             device: self.device,
             keep_going: self.keep_going,
+            refresh: self.refresh,
         }
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let (pipeline, graph) = arguments.pipeline.read()?;
+    let (pipeline, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
+    earlier_models::find(&mut graph, &store)?;
     let options = arguments.options();
     let cancel = Cancel::new();
     signals::raise(&cancel)?;

@@ -1,10 +1,11 @@
 //! `pipe status FILE`. Knows that a plan can be made without running it.
 
+use super::earlier_models;
 use super::failure::Failure;
 use super::plan;
 use super::shared::{Earlier, PipelineArguments, StoreArguments};
 use super::signals;
-use crate::engine::{self, Device, Force, Options};
+use crate::engine::{self, Device, Options};
 use crate::events::Cancel;
 use clap::Args;
 use std::process::ExitCode;
@@ -29,8 +30,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let (_, graph) = arguments.pipeline.read()?;
+    let (_, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
+    earlier_models::find(&mut graph, &store)?;
     let cancel = Cancel::new();
     signals::raise(&cancel)?;
     let plan = engine::plan(&graph, &store, &looking(arguments.device), &Earlier::of(&store), &cancel)?;
@@ -39,5 +41,5 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 /// Options for a plan that is only looked at.
 pub(super) fn looking(device: Device) -> Options {
-    Options { until: Vec::new(), from: None, force: Force::None, jobs: 1, threads: 1, device, keep_going: false }
+    Options { device, ..Options::default() }
 }

@@ -1,6 +1,7 @@
 //! `pipe why FILE STAGE`: everything that decides whether one stage runs. Knows fingerprints as records, not how keys are
 //! made of them.
 
+use super::earlier_models;
 use super::failure::Failure;
 use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
@@ -31,8 +32,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let (_, graph) = arguments.pipeline.read()?;
+    let (_, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
+    earlier_models::find(&mut graph, &store)?;
     let cancel = Cancel::new();
     signals::raise(&cancel)?;
     let mut options = looking(arguments.device);

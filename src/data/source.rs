@@ -1,5 +1,5 @@
 //! Where pictures (and weights) come from: what `source = "SCHEME:REST"` says. Knows the schemes that are built and those
-//! that are planned; fetches nothing.
+//! that are planned; fetches nothing, and knows no names of weights and no runs.
 
 use std::path::PathBuf;
 
@@ -10,6 +10,17 @@ pub enum Source {
     Garments,
     /// `path:FOLDER` or `path:FILE`: what lies there, read in place.
     Path(PathBuf),
+    /// `torchvision:NAME`: published weights of this name, `resnet50/V2`.
+    Torchvision(String),
+    /// `https://…` (or `http://…`, on this machine): a file on the web. The whole address.
+    Web(String),
+    /// `run:ID/STAGE`: what a stage of an earlier run made.
+    Run {
+        /// The run: an id, a unique beginning of one, or `@0`.
+        run: String,
+        /// The stage.
+        stage: String,
+    },
     /// A scheme that is known and not built yet: what it is, and what to do instead.
     NotBuilt {
         /// What it is, for a sentence that begins "fetching from …".
@@ -30,20 +41,12 @@ pub struct Unknown {
     pub names: Vec<&'static str>,
 }
 
-const FOLDER_INSTEAD: &str = "download and unpack it yourself, then write `source = \"path:FOLDER\"`";
-
 /// Schemes that are known and not built yet.
-const NOT_BUILT: [(&str, &str, &str); 5] = [
-    ("kaggle", "Kaggle", FOLDER_INSTEAD),
-    (
-        "torchvision",
-        "torchvision's weights",
-        "leave `weights` out of the train stage's `needs` to begin with random weights, or write `source = \"path:FILE.safetensors\"`",
-    ),
-    ("https", "the web", FOLDER_INSTEAD),
-    ("http", "the web", FOLDER_INSTEAD),
-    ("run", "an earlier run", "write `source = \"path:FILE.safetensors\"` with the model file that `pipe show` names"),
-];
+const NOT_BUILT: [(&str, &str, &str); 1] =
+    [("kaggle", "Kaggle", "download and unpack it yourself, then write `source = \"path:FOLDER\"`")];
+
+/// Schemes that are built.
+const BUILT: [&str; 5] = ["synthetic", "path", "torchvision", "https", "run"];
 
 /// Understands a source.
 pub fn parse(text: &str) -> Result<Source, Unknown> {
@@ -56,10 +59,19 @@ pub fn parse(text: &str) -> Result<Source, Unknown> {
         "synthetic" => unknown(format!("nothing synthetic is called `{rest}`"), rest, vec!["garments"]),
         "path" if rest.is_empty() => unknown("`path:` names no folder".into(), "", Vec::new()),
         "path" => Ok(Source::Path(PathBuf::from(rest))),
+        "torchvision" if rest.is_empty() => unknown("`torchvision:` names no weights".into(), "", Vec::new()),
+        "torchvision" => Ok(Source::Torchvision(rest.to_owned())),
+        "https" | "http" => Ok(Source::Web(text.to_owned())),
+        "run" => match rest.split_once('/') {
+            Some((run, stage)) if !run.is_empty() && !stage.is_empty() => {
+                Ok(Source::Run { run: run.to_owned(), stage: stage.to_owned() })
+            }
+            _ => unknown("`run:` needs a run and one of its stages, such as `run:@0/train`".into(), rest, Vec::new()),
+        },
         _ => match NOT_BUILT.iter().find(|(name, ..)| *name == scheme) {
             Some((_, what, instead)) => Ok(Source::NotBuilt { what, instead }),
             None => {
-                let known = ["synthetic", "path"].into_iter().chain(NOT_BUILT.iter().map(|(name, ..)| *name));
+                let known = BUILT.into_iter().chain(NOT_BUILT.iter().map(|(name, ..)| *name));
                 unknown(format!("there is no source of the kind `{scheme}:`"), scheme, known.collect())
             }
         },
@@ -77,6 +89,11 @@ mod tests {
         assert!(matches!(parse("kaggle:a/b"), Ok(Source::NotBuilt { what: "Kaggle", .. })));
         assert!(parse("synthetic:shoes").unwrap_err().message.contains("`shoes`"));
         assert!(parse("kagle:a/b").unwrap_err().names.contains(&"kaggle"));
+        assert_eq!(parse("torchvision:resnet50/V2"), Ok(Source::Torchvision("resnet50/V2".into())));
+        assert_eq!(parse("https://a.b/c.pth"), Ok(Source::Web("https://a.b/c.pth".into())));
+        assert_eq!(parse("run:@0/train"), Ok(Source::Run { run: "@0".into(), stage: "train".into() }));
+        assert!(parse("run:k3x9qa").unwrap_err().message.contains("`run:@0/train`"));
+        assert!(parse("torchvision:").is_err());
         assert!(parse("path:").is_err() && parse("").is_err());
     }
 }

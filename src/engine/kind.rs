@@ -79,6 +79,12 @@ pub trait Kind: Send + Sync {
         Ok(Pin::default())
     }
 
+    /// Looks anew at what it remembers of the world outside, such as the version of a file on the web, so that the next
+    /// [`pin`](Self::pin) tells what is there now. Where that can't be had, what it remembered stays.
+    fn refresh(&self, _values: &Values, _store: &Store, _cancel: &Cancel) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// Makes the artifact in the context's slot.
     fn run(&self, context: &Context) -> Result<(), StageError>;
 }
@@ -113,6 +119,11 @@ impl<'a> Complaints<'a> {
     /// a rule that needs it is then to be passed over.
     pub fn input(&self, role: &str) -> Option<Feed<'a>> {
         self.feeding.get(role).copied()
+    }
+
+    /// Whether a stage feeds `role`, with or without mistakes of its own.
+    pub fn is_fed(&self, role: &str) -> bool {
+        self.stage.needs.contains_key(role)
     }
 
     /// The stage's name.

@@ -38,6 +38,8 @@ pub struct Options {
     pub device: Device,
     /// Whether stages that don't need a failed one run all the same.
     pub keep_going: bool,
+    /// Whether sources outside are looked at anew, where they were remembered.
+    pub refresh: bool,
 }
 
 impl Default for Options {
@@ -51,6 +53,7 @@ impl Default for Options {
             threads: 1,
             device: Device::Cpu,
             keep_going: false,
+            refresh: false,
         }
     }
 }
@@ -147,10 +150,14 @@ pub fn plan(
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
-        let pin = stage.kind.pin(&stage.values, store, cancel).map_err(|error| match error {
+        let failed = |error| match error {
             StageError::Cancelled => EngineError::Cancelled,
             error => EngineError::Stage { stage: stage.name.clone(), error },
-        })?;
+        };
+        if options.refresh {
+            stage.kind.refresh(&stage.values, store, cancel).map_err(failed)?;
+        }
+        let pin = stage.kind.pin(&stage.values, store, cancel).map_err(failed)?;
         let force = forced.contains(stage.name.as_str());
         let mut planned = place(graph, stage, pin, force, &plan.stages, options.device);
         ask(&mut planned, stage, store, history, &mut plan.notes)?;

@@ -72,6 +72,14 @@ pub fn read(path: &Path) -> Result<(Card, Weights), ModelError> {
     Ok((card, weights))
 }
 
+/// What weights say of themselves, where `pipe` trained them.
+///
+/// # Errors
+/// When that can't be read, or is of a newer format.
+pub fn card(weights: &Weights) -> Result<Option<Card>, ModelError> {
+    weights.metadata.get(METADATA).map(|text| Card::from_json(text)).transpose()
+}
+
 impl Model {
     /// Opens a `model.safetensors` that `train` wrote.
     ///

@@ -18,6 +18,7 @@ pub mod ops;
 mod parameters;
 mod plan;
 mod program;
+mod recognise;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use loading::Loaded;
 pub use network::{AUXILIARY_WEIGHT, BatchNorm, Network, Step, StepOptions};
 pub use ops::{Backend, Buffer, soft_targets};
 pub use parameters::{Parameter, ParameterInfo, Role};
+pub use recognise::{classifier, recognise};
 pub use weights::{WeightTensor, Weights, read_safetensors, write_safetensors};
 
 /// The CPU device of dfdx, on which the hand-written ops run.

@@ -1,6 +1,7 @@
 //! How the errors of other rooms fail a stage. Knows no kind.
 
 use crate::data::DataError;
+use crate::download::DownloadError;
 use crate::engine::StageError;
 use crate::learn::LearnError;
 use crate::metrics::MetricsError;
@@ -21,6 +22,20 @@ impl From<DataError> for StageError {
                 cancelled => cancelled,
             },
             (_, help) => StageError::Failed { message, help },
+        }
+    }
+}
+
+impl From<DownloadError> for StageError {
+    fn from(error: DownloadError) -> StageError {
+        let (message, help) = (error.to_string(), error.help());
+        match error {
+            DownloadError::Cancelled => StageError::Cancelled,
+            DownloadError::Io { source, .. } => match StageError::from(source) {
+                StageError::Failed { help, .. } => StageError::Failed { message, help },
+                cancelled => cancelled,
+            },
+            _ => StageError::Failed { message, help: help.map(str::to_owned) },
         }
     }
 }

@@ -1,5 +1,10 @@
 //! The kind `fetch`: brings pictures or weights into the pipeline. What the program draws becomes an artifact; a folder is
-//! listed, and read in place from then on. Knows nothing of labels.
+//! listed, and read in place from then on; weights are copied into a file that is always written the same way. Knows
+//! nothing of labels.
+
+mod remote;
+mod timm;
+mod weights;
 
 use super::words::{counted, many};
 use crate::data::pictures::{self, FOLDER, LISTING, Names, Picture};
@@ -20,8 +25,6 @@ pub struct Fetch;
 
 /// Bucket of the memo that holds listings by their digest, from planning to running.
 const BUCKET: &str = "listings";
-/// The name that fetched weights have in their artifact, as a train stage's do.
-const WEIGHTS: &str = "model.safetensors";
 
 const SYNTHETIC: &[Parameter] = &[
     Parameter::new("count", Type::Integer { min: 1, max: 1_000_000 }, Default::Json("2000"), "Labelled pictures."),
@@ -50,7 +53,10 @@ static PARAMETERS: [Parameter; 2] = [
         "source",
         Type::Source,
         Default::Required,
-        "`path:FOLDER`: pictures of your own, read in place; `path:FILE.safetensors`: weights; `synthetic:garments`: pictures that the program draws.",
+        "`path:FOLDER`: pictures of your own, read in place; `synthetic:garments`: pictures that the program draws. \
+         Weights: `torchvision:resnet50` or `torchvision:resnet50/V2`, published ones; `path:FILE` (.pth or .safetensors); \
+         `path:FOLDER` with timm's `model.safetensors` and `config.json`; `https://…`, such a file on the web; \
+         `run:ID/train`, a model of your own from an earlier run.",
     ),
     Parameter::new("synthetic", Type::Table(SYNTHETIC), Default::Json("{}"), "What is drawn for `synthetic:garments`."),
 ];
@@ -67,11 +73,12 @@ impl Kind for Fetch {
     }
 
     fn about(&self) -> &'static str {
-        "Brings pictures or weights into the pipeline: a folder, read in place, or pictures that the program draws."
+        "Brings pictures or weights into the pipeline: a folder, read in place, pictures that the program draws, or \
+         pretrained weights from a file or the web."
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn parameters(&self) -> &'static [Parameter] {
@@ -80,13 +87,20 @@ impl Kind for Fetch {
 
     fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
         let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
-        if let Err(unknown) = source::parse(text) {
-            let help = match nearest(&unknown.written, unknown.names.iter().copied()) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None if unknown.names.is_empty() => "write `path:FOLDER`".to_owned(),
-                None => format!("there are {}", unknown.names.join(", ")),
-            };
-            problems.complain("source", unknown.message, "expected a source", Some(help));
+        match source::parse(text) {
+            Ok(source) => {
+                if let Err(weights::Wrong { message, help }) = weights::check(&source) {
+                    problems.complain("source", message, "can't be fetched", Some(help));
+                }
+            }
+            Err(unknown) => {
+                let help = match nearest(&unknown.written, unknown.names.iter().copied()) {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None if unknown.names.is_empty() => "write `path:FOLDER`".to_owned(),
+                    None => format!("there are {}", unknown.names.join(", ")),
+                };
+                problems.complain("source", unknown.message, "expected a source", Some(help));
+            }
         }
         if values
             .get("synthetic")
@@ -99,16 +113,19 @@ impl Kind for Fetch {
 
     fn pin(&self, values: &Values, store: &Store, cancel: &Cancel) -> Result<Pin, StageError> {
         let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
-        let Ok(Source::Path(path)) = source::parse(text) else { return Ok(Pin::default()) };
-        let looked = std::fs::metadata(&path).or_fail(path.display()).map_err(|error| {
-            error.with_help("`path:` takes a folder of pictures, relative to the pipeline file, or to the current folder in `--set`")
-        })?;
+        let Ok(source) = source::parse(text) else { return Ok(Pin::default()) };
         let replaces = vec!["source"];
-        if looked.is_file() {
-            let digest = digest_file(&path).or_fail(format_args!("reading {}", path.display()))?;
-            let facts = BTreeMap::from([("file".to_owned(), Value::from(digest.to_string()))]);
+        if let Source::Path(path) = &source {
+            std::fs::metadata(path).or_fail(path.display()).map_err(|error| {
+                error.with_help(
+                    "`path:` takes a folder of pictures or a file of weights, relative to the pipeline file, or to the current folder in `--set`",
+                )
+            })?;
+        }
+        if let Some(facts) = weights::facts(&source, store.memo(), cancel)? {
             return Ok(Pin { facts, replaces, folder: None });
         }
+        let Source::Path(path) = source else { return Ok(Pin::default()) };
         let found = store.folder_listing_watched(&path, &|_, _| !cancel.is_cancelled())?;
         let list = found.files.into_iter().filter(|file| pictures::is_picture(&file.path));
         let list = list.map(|file| Picture { path: file.path, length: file.len, digest: file.digest });
@@ -120,12 +137,20 @@ impl Kind for Fetch {
         Ok(Pin { facts, replaces, folder: Some(path) })
     }
 
+    fn refresh(&self, values: &Values, store: &Store, cancel: &Cancel) -> Result<(), StageError> {
+        let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
+        source::parse(text).map_or(Ok(()), |source| weights::refresh(&source, store.memo(), cancel))
+    }
+
     fn run(&self, context: &Context) -> Result<(), StageError> {
         let parameters: Parameters = context.parameters()?;
         match source::parse(&parameters.source) {
             Ok(Source::Garments) => draw(context, &parameters.synthetic),
-            Ok(Source::Path(path)) if path.is_file() => weights(context, &path),
-            Ok(Source::Path(path)) => list(context, &path),
+            Ok(Source::Path(path)) if !weights::is_weights(&path) => list(context, &path),
+            Ok(source @ (Source::Path(_) | Source::Torchvision(_) | Source::Web(_))) => weights::run(&source, context),
+            Ok(Source::Run { run, stage }) => {
+                Err(StageError::failed(format!("nothing said what the stage `{stage}` of the run {run} made")))
+            }
             Ok(Source::NotBuilt { what, instead }) => {
                 Err(StageError::failed(format!("fetching from {what} isn't built yet")).with_help(instead))
             }
@@ -227,21 +252,19 @@ fn walk(folder: &Path) -> Names {
     names
 }
 
-/// Copies a file of weights: it is one file, and needed as long as its digest is.
-fn weights(context: &Context, file: &Path) -> Result<(), StageError> {
-    if file.extension().is_none_or(|extension| extension != "safetensors") {
-        return Err(StageError::failed(format!(
-            "{} isn't a folder, and no file of weights that is read here",
-            file.display()
-        ))
-        .with_help("`path:` takes a folder of pictures or a .safetensors file; unpack archives first"));
+/// The run and the stage that a fetch stage's source names, where it names a model of an earlier run.
+pub fn earlier_model(kind: &str, values: &Values) -> Option<(String, String)> {
+    let text = values.get("source").and_then(Value::as_str).filter(|_| kind == Fetch.name())?;
+    match source::parse(text) {
+        Ok(Source::Run { run, stage }) => Some((run, stage)),
+        _ => None,
     }
-    let copy = context.slot.join(WEIGHTS);
-    std::fs::copy(file, &copy).or_fail(format_args!("copying {}", file.display()))?;
-    let digest = digest_file(&copy).or_fail("reading the copy")?.to_string();
-    if context.facts.get("file").and_then(Value::as_str).is_some_and(|pinned| pinned != digest) {
-        return Err(StageError::failed(format!("{} changed while it was copied", file.display())));
-    }
-    context.teller.info("weights copied");
-    Ok(())
+}
+
+/// Puts the model in a train stage's artifact in the place of such a source. False where there is none in it.
+pub fn set_earlier_model(values: &mut Values, artifact: &Path) -> bool {
+    let path = artifact.join(weights::MODEL);
+    let Some(text) = path.to_str().filter(|_| path.is_file()) else { return false };
+    values.insert("source".to_owned(), Value::from(format!("path:{text}")));
+    true
 }

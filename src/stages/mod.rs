@@ -7,12 +7,15 @@ mod evaluate;
 mod explore;
 mod fetch;
 mod preprocess;
+mod pretrained;
 mod train;
 #[cfg(test)]
 mod training_tests;
 mod words;
 
 use crate::engine::Kinds;
+
+pub use fetch::{earlier_model, set_earlier_model};
 
 /// Every kind there is.
 pub static KINDS: &Kinds =

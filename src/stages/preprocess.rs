@@ -2,6 +2,7 @@
 //! the work is in `data`.
 
 use super::dataset::{self, Dataset};
+use super::pretrained::{PREPROCESSING, Pretrained};
 use super::words::{counted, many};
 use crate::data::decode::{Note, Notes};
 use crate::data::pictures::{self, Picture, Pictures};
@@ -88,13 +89,22 @@ static PARAMETERS: [Parameter; 9] = [
     .execution(),
 ];
 
-static INPUTS: [Input; 1] = [Input {
-    role: "images",
-    kinds: &["fetch"],
-    required: true,
-    reads: &[pictures::LISTING, "pictures/"],
-    doc: "The pictures.",
-}];
+static INPUTS: [Input; 2] = [
+    Input {
+        role: "images",
+        kinds: &["fetch"],
+        required: true,
+        reads: &[pictures::LISTING, "pictures/"],
+        doc: "The pictures.",
+    },
+    Input {
+        role: "weights",
+        kinds: &["fetch"],
+        required: false,
+        reads: &[PREPROCESSING],
+        doc: "Fetched weights: resize, crop, interpolation, mean and std become those they were made with, where neither `input` nor the key itself says otherwise.",
+    },
+];
 
 #[derive(Deserialize)]
 struct Parameters {
@@ -136,7 +146,7 @@ impl Kind for Preprocess {
     }
 
     fn run(&self, context: &Context) -> Result<(), StageError> {
-        let parameters: Parameters = context.parameters()?;
+        let parameters = parameters(context)?;
         let images = context.input("images")?;
         let pictures = pictures::open(&images.path, images.folder.as_deref())?;
         let naming = &parameters.dataset.naming;
@@ -155,7 +165,52 @@ impl Kind for Preprocess {
     }
 }
 
-/// Presets and shorthands become values.
+/// The parameters, with what the weights say in the place of what isn't given.
+fn parameters(context: &Context) -> Result<Parameters, StageError> {
+    let mut values = context.values.clone();
+    if let Some(weights) = context.optional_input("weights") {
+        if let Some(known) = Pretrained::read(&weights.path)? {
+            take_from(&known, &mut values)?;
+        } else if !values.contains_key("crop") {
+            let message = "the weights don't say how pictures were prepared when they were made";
+            return Err(StageError::failed(message)
+                .with_help("write `input = \"resnet50\"`, or `size`, `mean` and `std`, in this stage"));
+        }
+        usual(&mut values);
+    }
+    Parameters::deserialize(Value::Object(values))
+        .map_err(|error| StageError::failed(format!("parameters that don't fit their declaration: {error}")))
+}
+
+/// Fills in what isn't given from what is known of weights.
+fn take_from(known: &Pretrained, values: &mut Values) -> Result<(), StageError> {
+    let described =
+        serde_json::to_value(&known.preprocessing).map_err(|error| StageError::failed(error.to_string()))?;
+    let Value::Object(described) = described else { return Ok(()) };
+    let is_sized = values.contains_key("resize") || values.contains_key("crop");
+    for (key, value) in described {
+        let is_taken = match key.as_str() {
+            "resize" | "crop" => !is_sized,
+            // It has a default of its own, and only this other word of timm's is one of ours.
+            "fit" => value == json!("stretch") && values.get("fit") == Some(&json!("crop")),
+            _ => !values.contains_key(&key),
+        };
+        if is_taken {
+            values.insert(key, value);
+        }
+    }
+    Ok(())
+}
+
+/// Fills in what nothing says.
+fn usual(values: &mut Values) {
+    values.entry("interpolation").or_insert(json!("bilinear"));
+    for (key, usual) in [("mean", [0.485, 0.456, 0.406]), ("std", [0.229, 0.224, 0.225])] {
+        values.entry(key).or_insert(json!(usual));
+    }
+}
+
+/// Presets and shorthands become values. What weights will say stays open until they are there.
 fn resolve_input(values: &mut Values, problems: &mut Complaints) {
     if let Some(name) = values.remove("input").as_ref().and_then(Value::as_str) {
         match registry::preset(name) {
@@ -190,17 +245,19 @@ fn resolve_input(values: &mut Values, problems: &mut Complaints) {
             values.entry(key).or_insert(side);
         }
     }
-    check_sides(values, problems);
-    values.entry("interpolation").or_insert(json!("bilinear"));
-    for (key, usual) in [("mean", [0.485, 0.456, 0.406]), ("std", [0.229, 0.224, 0.225])] {
-        let given = values.entry(key).or_insert(json!(usual));
-        if given.as_array().is_none_or(|list| list.len() != 3) {
+    let has_weights = problems.is_fed("weights");
+    check_sides(values, has_weights, problems);
+    if !has_weights {
+        usual(values);
+    }
+    for key in ["mean", "std"] {
+        if values.get(key).and_then(Value::as_array).is_some_and(|list| list.len() != 3) {
             problems.complain(key, format!("`{key}` has three numbers"), "expected red, green, blue", None);
         }
     }
 }
 
-fn check_sides(values: &Values, problems: &mut Complaints) {
+fn check_sides(values: &Values, has_weights: bool, problems: &mut Complaints) {
     let side = |key| values.get(key).and_then(Value::as_u64);
     match (side("resize"), side("crop")) {
         (Some(resize), Some(crop)) if crop > resize => problems.complain(
@@ -210,6 +267,7 @@ fn check_sides(values: &Values, problems: &mut Complaints) {
             Some(format!("at most {resize}")),
         ),
         (Some(_), Some(_)) => {}
+        _ if has_weights => {}
         _ => problems.complain(
             "",
             "the size of the network's input is missing",

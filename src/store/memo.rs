@@ -98,6 +98,14 @@ impl Memo {
         write(&self.place(bucket, key, "length"), key, &length.to_le_bytes())
     }
 
+    /// Where a file for `key` in `bucket` may be made bit by bit, by whoever holds the key's [`lock`](Self::lock): it
+    /// survives kills until it is finished, linked and removed, or too old for `gc`.
+    pub fn partial(&self, bucket: &str, key: &str) -> io::Result<PathBuf> {
+        let path = self.place(bucket, key, "partial");
+        std::fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        Ok(path)
+    }
+
     /// Forgets what is kept under `key` in `bucket`.
     pub fn remove(&self, bucket: &str, key: &str) -> io::Result<()> {
         self.discard(bucket, key, &["length", "file", "value"])

@@ -86,6 +86,16 @@ impl Live {
     }
 }
 
+/// How much is done: `120/2,000 pictures`, `3.4 MB of 102.5 MB`.
+fn amount(done: u64, total: Option<u64>, unit: &str) -> String {
+    match (unit, total) {
+        ("bytes", Some(total)) => format!("{} of {}", number::bytes(done), number::bytes(total)),
+        ("bytes", None) => number::bytes(done),
+        (_, Some(total)) => format!("{}/{} {unit}", number::count(done), number::count(total)),
+        (_, None) => format!("{} {unit}", number::count(done)),
+    }
+}
+
 impl Bar {
     fn count(&mut self, name: &str, done: u64, total: Option<u64>) {
         if self.task != name {
@@ -102,13 +112,15 @@ impl Bar {
 
     fn words(&self, task: &str, unit: &str, latest: &str) -> String {
         let Bar { done, total, .. } = *self;
-        let of = total.map(|total| format!("/{}", number::count(total))).unwrap_or_default();
-        let mut words = format!("{task}  {}{of} {unit}", number::count(done));
+        let mut words = format!("{task}  {}", amount(done, total, unit));
         let seconds = self.since.elapsed().as_secs_f64();
         let moved = done.saturating_sub(self.from) as f64;
         if seconds > 0.5 && moved > 0.0 {
             let rate = moved / seconds;
-            words.push_str(&format!("  {} {unit}/s", number::measured((rate * 10.0).round() / 10.0)));
+            words.push_str(&match unit {
+                "bytes" => format!("  {}/s", number::bytes(rate as u64)),
+                _ => format!("  {} {unit}/s", number::measured((rate * 10.0).round() / 10.0)),
+            });
             if let Some(left) = total.map(|total| total.saturating_sub(done)).filter(|&left| left > 0) {
                 words.push_str(&format!("  {} left", number::about(left as f64 / rate)));
             }

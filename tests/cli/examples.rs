@@ -39,7 +39,7 @@ fn the_quickstart_plans() {
 fn a_source_that_is_not_built_yet_says_so() {
     let desk = Desk::empty();
     let file = root().join("pipelines/resnet50.toml");
-    let ran = desk.pipe(&["run", file.to_str().unwrap()]);
+    let ran = desk.pipe(&["run", file.to_str().unwrap(), "--until", "fetch"]);
     assert_eq!(ran.code, 1, "{ran}");
     assert!(ran.stderr.contains("fetching from Kaggle isn't built yet\n"), "{ran}");
 }

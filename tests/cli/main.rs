@@ -12,3 +12,4 @@ mod own_pictures;
 mod predicting;
 mod records;
 mod support;
+mod weights;

@@ -124,7 +124,9 @@ impl Desk {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipe"));
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
-        for variable in ["PIPE_CACHE", "PIPE_EXE", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR", "COLUMNS"] {
+        for variable in
+            ["PIPE_CACHE", "PIPE_EXE", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR", "COLUMNS", "PIPE_TORCHVISION"]
+        {
             command.env_remove(variable);
         }
         command

@@ -29,7 +29,7 @@ pub struct Preset {
     pub name: &'static str,
     /// The network it is for, also its name without a version where it is the first of that network in the list.
     pub backbone: &'static str,
-    /// The file under `models/` of torchvision's download server.
+    /// The file, below [`BASE`].
     pub file: &'static str,
     /// The hexadecimal digits with which the SHA-256 of the file begins.
     pub sha256_prefix: &'static str,
@@ -45,6 +45,16 @@ pub struct Preset {
     pub std: [f32; 3],
     /// Published top-1 accuracy on ImageNet's validation set, percent.
     pub top1: f32,
+}
+
+/// Where torchvision's files lie.
+pub const BASE: &str = "https://download.pytorch.org/models/";
+
+impl Preset {
+    /// Where its file lies, or would below another `base`: a mirror holds the same files.
+    pub fn url(&self, base: &str) -> String {
+        format!("{}/{}", base.trim_end_matches('/'), self.file)
+    }
 }
 
 const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -119,6 +129,8 @@ mod tests {
     fn a_name_without_version_is_the_first_version() {
         assert_eq!(preset("resnet50").unwrap().name, "resnet50/V1");
         assert_eq!(preset("resnet50/V2").unwrap().resize, 232);
+        let url = preset("alexnet").unwrap().url(BASE);
+        assert_eq!(url, "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth");
         let message = preset("resnet50/V3").unwrap_err().to_string();
         assert!(message.contains("no weights has the name `resnet50/V3`; there are resnet50/V"), "{message}");
     }

@@ -3,18 +3,20 @@
 
 mod parameters;
 mod resolve;
+mod start;
 
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::engine::{Complaints, Context, Device, Input, Kind, OrFail, StageError};
-use crate::events::Teller;
-use crate::learn::{Checkpoints, Fitted, Freeze, HEAD, LearnError, Session, fit};
+use crate::learn::{Checkpoints, Fitted, Freeze, LearnError, Session, fit};
 use crate::metrics::write_history;
 use crate::model::{self, Card};
 use crate::nn::{Backend, Cpu, Network};
 use crate::spec::{Parameter, Values};
+use crate::stages::pretrained::PREPROCESSING;
 use parameters::Parameters;
 use serde_json::json;
+use start::start_from;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +39,8 @@ static INPUTS: [Input; 2] = [
         role: "weights",
         kinds: &["fetch", "train"],
         required: false,
-        reads: &[],
-        doc: "Weights to start from: another train stage's model. Random ones where nothing feeds it.",
+        reads: &[MODEL, PREPROCESSING],
+        doc: "Weights to start from: fetched ones, or another train stage's model. Random ones where nothing feeds it.",
     },
 ];
 
@@ -134,31 +136,6 @@ fn train<D: Backend>(context: &Context, device: D) -> Result<(), StageError> {
     // A checkpoint that can't be removed costs space, and is found again by the next collection.
     let _ = checkpoints.clear();
     context.teller.info(conclusion(&fitted));
-    Ok(())
-}
-
-/// Takes another training's weights; its head only where it tells the same classes apart.
-fn start_from<D: Backend>(
-    network: &mut Network<D>,
-    card: &Card,
-    artifact: &Path,
-    teller: &Teller,
-) -> Result<(), StageError> {
-    let path = artifact.join(MODEL);
-    if !path.is_file() {
-        return Err(StageError::failed("weights from a fetch stage can't be read yet")
-            .with_help("start from another train stage (`needs = { weights = \"STAGE\" }`), or from random weights"));
-    }
-    let (origin, mut weights) = model::read(&path)?;
-    if origin.classes != card.classes {
-        let heads = network.parameters().iter().filter(|parameter| parameter.info.stage == HEAD);
-        for parameter in heads {
-            weights.tensors.remove(&parameter.info.name);
-        }
-    }
-    let loaded = network.load(&weights)?;
-    let head = if loaded.kept.is_empty() { "head included" } else { "with a new head" };
-    teller.info(format!("starting from the weights of a trained {}, {head}", origin.backbone));
     Ok(())
 }
 

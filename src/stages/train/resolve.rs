@@ -1,6 +1,7 @@
 //! What follows from several parameters together: defaults that depend on others, and rules across keys.
 
 use super::parameters::DEFAULT_AUGMENT;
+use super::start::published_backbone;
 use crate::engine::{Complaints, Feed};
 use crate::nn::{self, BackboneInfo};
 use crate::spec::{Values, nearest};
@@ -62,6 +63,12 @@ fn check_weights(backbone: &BackboneInfo, feed: Feed, problems: &mut Complaints)
     {
         let message = format!("the stage `{}` trains a {other}, and this one a {}", feed.stage, backbone.name);
         let help = format!("set `backbone = \"{other}\"`, or start from random weights");
+        problems.complain("backbone", message, format!("expected `{other}`"), Some(help));
+    }
+    if let Some(other) = published_backbone(feed).filter(|&other| other != backbone.name) {
+        let message =
+            format!("the stage `{}` fetches weights of {other}, the backbone is {}", feed.stage, backbone.name);
+        let help = format!("set `backbone = \"{other}\"`, or fetch weights of {}", backbone.name);
         problems.complain("backbone", message, format!("expected `{other}`"), Some(help));
     }
 }

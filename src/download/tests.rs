@@ -1,0 +1,248 @@
+//! Downloads from a server of a few lines on this machine: what comes, what is gone on with, what is refused.
+
+use super::*;
+use crate::events::{Cancel, Teller, Told};
+use crate::store::Memo;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How a connection is answered, by its request's head.
+type Answers = dyn Fn(usize, &str, &mut TcpStream) + Send + Sync;
+
+/// Serves each connection with its number and what was asked; keeps what was asked.
+struct Server {
+    address: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn new(answer: impl Fn(usize, &str, &mut TcpStream) + Send + Sync + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (asked, answer): (Arc<Mutex<Vec<String>>>, Arc<Answers>) = (Arc::default(), Arc::new(answer));
+        let kept = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let (mut stream, kept, answer) = (stream.unwrap(), Arc::clone(&kept), Arc::clone(&answer));
+                std::thread::spawn(move || {
+                    let head = head(&mut stream);
+                    kept.lock().unwrap().push(head.clone());
+                    answer(number, &head, &mut stream);
+                });
+            }
+        });
+        Server { address, asked }
+    }
+
+    fn at(&self, path: &str) -> Address {
+        Address::parse(&format!("{}{path}", self.address)).unwrap()
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap().to_lowercase()
+}
+
+/// Answers as a file server does, ranges included; `sent` bytes at most are sent of what was promised.
+fn serve(stream: &mut TcpStream, head: &str, body: &[u8], etag: &str, sent: usize) {
+    let from = head.split("range: bytes=").nth(1).and_then(|rest| rest.split('-').next()?.parse::<usize>().ok());
+    let status = match from {
+        Some(from) => format!("206 Partial Content\r\nContent-Range: bytes {from}-{}/{}", body.len() - 1, body.len()),
+        None => "200 OK".to_owned(),
+    };
+    let rest = &body[from.unwrap_or(0)..];
+    let _ = write!(stream, "HTTP/1.1 {status}\r\nETag: \"{etag}\"\r\nContent-Length: {}\r\n\r\n", rest.len());
+    let _ = stream.write_all(&rest[..sent.min(rest.len())]);
+}
+
+fn status(stream: &mut TcpStream, line: &str) {
+    let _ = write!(stream, "HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n");
+}
+
+const BODY: [u8; 300_000] = [7; 300_000];
+/// `head -c 300000 /dev/zero | tr '\0' '\7' | sha256sum`
+const SHA256: &str = "08f166476de183f7a1b2874d544d37912aaf8d19b92013e1aafe233ba231024a";
+
+fn patience() -> Patience {
+    let short = Duration::from_millis(300);
+    Patience { connect: short, stall: short, attempts: 3, pause: Duration::from_millis(1) }
+}
+
+/// Brings what lies at an address and reads it.
+fn bring(memo: &Memo, address: &Address, version: &Version, sha256: Option<&str>) -> Result<Vec<u8>, DownloadError> {
+    let wanted = Wanted { address, key: "key", version, sha256 };
+    let path = keep(&wanted, memo, &patience(), &Teller::silent(), &Cancel::new())?;
+    Ok(std::fs::read(path).unwrap())
+}
+
+#[test]
+fn what_was_brought_once_is_not_asked_for_again() {
+    let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
+    let memo = Memo::temporary().unwrap();
+    let address = server.at("/file.pth");
+    let version = look(&address, &patience(), &Cancel::new()).unwrap().unwrap();
+    assert_eq!(version, Version { etag: Some("\"a\"".into()), modified: None, length: Some(300_000) });
+    for _ in 0..2 {
+        assert_eq!(bring(&memo, &address, &version, None).unwrap(), BODY);
+    }
+    assert_eq!(server.asked().len(), 2);
+    assert!(server.asked()[1].starts_with("get /file.pth http/1.1"), "{:?}", server.asked());
+    // Of the same length and damaged: noticed, and brought again.
+    let path = memo.file("downloads", "key").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, vec![8; BODY.len()]).unwrap();
+    assert_eq!(bring(&memo, &address, &version, Some(SHA256)).unwrap(), BODY);
+}
+
+#[test]
+fn progress_is_told_in_bytes() {
+    let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
+    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
+    let teller = {
+        let told = Arc::clone(&told);
+        Teller::new(move |one| told.lock().unwrap().push(one))
+    };
+    let (memo, address, version) = (Memo::temporary().unwrap(), server.at("/"), Version::default());
+    let wanted = Wanted { address: &address, key: "key", version: &version, sha256: None };
+    keep(&wanted, &memo, &patience(), &teller, &Cancel::new()).unwrap();
+    let last = told.lock().unwrap().pop();
+    let expected =
+        Told::Progress { task: "download".into(), done: 300_000, total: Some(300_000), unit: "bytes".into() };
+    assert_eq!(last, Some(expected));
+}
+
+#[test]
+fn a_connection_that_breaks_is_gone_on_with() {
+    let server = Server::new(|number, head, stream| {
+        serve(stream, head, &BODY, "a", if number < 2 { 100_000 } else { usize::MAX });
+    });
+    let version = Version { etag: Some("\"a\"".into()), ..Version::default() };
+    let memo = Memo::temporary().unwrap();
+    assert_eq!(bring(&memo, &server.at("/"), &version, Some(SHA256)).unwrap(), BODY);
+    let asked = server.asked();
+    assert_eq!(asked.len(), 3);
+    assert!(asked[1].contains("range: bytes=100000-") && asked[1].contains("if-range: \"a\""), "{}", asked[1]);
+    assert!(asked[2].contains("range: bytes=200000-"), "{}", asked[2]);
+}
+
+#[test]
+fn a_download_goes_on_in_another_run() {
+    let broken = Server::new(|number, head, stream| match number {
+        0 => serve(stream, head, &BODY, "a", 50_000),
+        _ => status(stream, "503 Service Unavailable"),
+    });
+    let memo = Memo::temporary().unwrap();
+    let error = bring(&memo, &broken.at("/"), &Version::default(), Some(SHA256)).unwrap_err();
+    assert!(error.to_string().ends_with("can't be had: the server answers with status 503"), "{error}");
+    let whole = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
+    assert_eq!(bring(&memo, &whole.at("/"), &Version::default(), Some(SHA256)).unwrap(), BODY);
+    assert!(whole.asked()[0].contains("range: bytes=50000-"));
+}
+
+#[test]
+fn a_part_of_another_file_is_not_kept() {
+    let memo = Memo::temporary().unwrap();
+    std::fs::write(memo.partial("downloads", "key").unwrap(), [1; 1000]).unwrap();
+    let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
+    assert_eq!(bring(&memo, &server.at("/"), &Version::default(), Some(SHA256)).unwrap(), BODY);
+    assert_eq!(server.asked().len(), 2);
+}
+
+#[test]
+fn another_digest_is_refused_with_both() {
+    let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
+    let memo = Memo::temporary().unwrap();
+    let error = bring(&memo, &server.at("/x"), &Version::default(), Some("0676ba61")).unwrap_err();
+    let expected =
+        format!("what came from {}/x has the SHA-256 {SHA256}, which should begin with 0676ba61", server.address);
+    assert_eq!(error.to_string(), expected);
+    assert!(error.help().unwrap().contains("path:FILE"));
+    assert!(memo.file("downloads", "key").is_none() && !memo.partial("downloads", "key").unwrap().exists());
+}
+
+#[test]
+fn another_version_than_was_looked_at_is_refused() {
+    let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "b", usize::MAX));
+    let version = Version { etag: Some("\"a\"".into()), ..Version::default() };
+    let error = bring(&Memo::temporary().unwrap(), &server.at("/"), &version, None).unwrap_err();
+    assert!(matches!(error, DownloadError::Changed { .. }) && error.help().unwrap().contains("--refresh"));
+}
+
+#[test]
+fn what_is_not_there_is_said_and_not_asked_for_twice() {
+    let server = Server::new(|_, _, stream| status(stream, "404 Not Found"));
+    let error = bring(&Memo::temporary().unwrap(), &server.at("/x"), &Version::default(), None).unwrap_err();
+    assert_eq!(error.to_string(), format!("there is nothing at {}/x", server.address));
+    assert_eq!(server.asked().len(), 1);
+    assert_eq!(look(&server.at("/x"), &patience(), &Cancel::new()).unwrap(), None);
+}
+
+#[test]
+fn a_redirect_is_followed() {
+    let server = Server::new(|_, head, stream| {
+        if head.starts_with("get /old") {
+            let _ = write!(stream, "HTTP/1.1 302 Found\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n");
+        } else {
+            serve(stream, head, &BODY, "a", usize::MAX);
+        }
+    });
+    let memo = Memo::temporary().unwrap();
+    assert_eq!(bring(&memo, &server.at("/old"), &Version::default(), Some(SHA256)).unwrap(), BODY);
+}
+
+#[test]
+fn a_stall_is_a_failure_in_time() {
+    let server = Server::new(|_, head, stream| {
+        serve(stream, head, &BODY, "a", 10);
+        std::thread::sleep(Duration::from_secs(20));
+    });
+    let since = Instant::now();
+    let short = Patience { attempts: 1, ..patience() };
+    let (address, version) = (server.at("/"), Version::default());
+    let wanted = Wanted { address: &address, key: "key", version: &version, sha256: Some(SHA256) };
+    let stalled = keep(&wanted, &Memo::temporary().unwrap(), &short, &Teller::silent(), &Cancel::new());
+    assert!(stalled.unwrap_err().to_string().ends_with("nothing came for too long"));
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_wish_to_stop_is_heard_while_nothing_comes() {
+    let server = Server::new(|_, head, stream| {
+        serve(stream, head, &BODY, "a", 10);
+        std::thread::sleep(Duration::from_secs(20));
+    });
+    let cancel = Cancel::new();
+    let asks = cancel.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        asks.cancel();
+    });
+    let since = Instant::now();
+    let (address, version) = (server.at("/"), Version::default());
+    let wanted = Wanted { address: &address, key: "key", version: &version, sha256: None };
+    let memo = Memo::temporary().unwrap();
+    let stopped = keep(&wanted, &memo, &Patience::default(), &Teller::silent(), &cancel);
+    assert!(matches!(stopped, Err(DownloadError::Cancelled)));
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+}
+
+#[test]
+fn nobody_at_the_other_end_is_said() {
+    // Bound and let go: nothing listens there.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = Address::parse(&format!("http://{free}/x")).unwrap();
+    let error = look(&address, &patience(), &Cancel::new()).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("http://{free}/x can't be had: ")), "{error}");
+    assert!(error.help().unwrap().contains("HTTPS_PROXY"));
+}

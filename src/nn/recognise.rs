@@ -1,0 +1,74 @@
+//! Which backbone weights are of, by the names and shapes of their tensors; and which tensors are a classifier's. Knows
+//! nothing of files.
+
+use super::backbones::{BackboneInfo, backbones};
+use super::graph::{Graph, Head};
+use super::parameters::{ParameterInfo, describe};
+use super::weights::Weights;
+
+/// How much of what weights and a backbone have together has to be in both.
+const ALIKE: f64 = 0.9;
+
+/// The backbone whose parameters are most like these weights, where one is: at least nine in ten of the tensors that
+/// either has are in both, with the same shape. The classifier isn't looked at, nor are statistics.
+pub fn recognise(weights: &Weights) -> Option<&'static BackboneInfo> {
+    let scored = backbones().iter().filter_map(|info| Some((likeness(info, weights)?, info)));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, info)| info)
+}
+
+/// The tensors of the classifier with which a backbone is published.
+pub fn classifier(info: &BackboneInfo) -> Vec<String> {
+    let Some(graph) = published(info) else { return Vec::new() };
+    describe(&graph).into_iter().filter(is_classifier).map(|parameter| parameter.name).collect()
+}
+
+fn published(info: &BackboneInfo) -> Option<Graph> {
+    info.graph(&Head::Original, (info.input_size, info.input_size)).ok()
+}
+
+fn is_classifier(parameter: &ParameterInfo) -> bool {
+    parameter.stage == "head"
+}
+
+fn likeness(info: &BackboneInfo, weights: &Weights) -> Option<f64> {
+    let (classifier, features): (Vec<_>, Vec<_>) = describe(&published(info)?).into_iter().partition(is_classifier);
+    let is_there =
+        |one: &&ParameterInfo| weights.tensors.get(&one.name).is_some_and(|tensor| tensor.shape == one.shape);
+    let in_both = features.iter().filter(is_there).count();
+    let is_counted = |name: &&String| {
+        !name.ends_with("running_mean")
+            && !name.ends_with("running_var")
+            && !classifier.iter().any(|one| one.name == **name)
+    };
+    let of_weights = weights.tensors.keys().filter(is_counted).count();
+    let in_either = features.len() + of_weights - in_both.min(of_weights);
+    Some(in_both as f64 / in_either.max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Cpu, Network, WeightTensor};
+
+    #[test]
+    fn networks_are_told_apart_though_one_holds_another() {
+        for name in ["resnet18", "resnet34", "alexnet"] {
+            let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 3 };
+            let mut weights = Network::new(name, &head, (64, 64), 0, Cpu::default()).unwrap().save();
+            assert_eq!(recognise(&weights).map(|info| info.name), Some(name));
+            // Another classifier, and one tensor that is none of it, make no other network of it.
+            weights.tensors.insert("extra".into(), WeightTensor { shape: vec![1], data: vec![0.0] });
+            weights.tensors.remove("fc.weight");
+            assert_eq!(recognise(&weights).map(|info| info.name), Some(name));
+        }
+        assert!(recognise(&Weights::default()).is_none());
+    }
+
+    #[test]
+    fn a_classifier_is_what_follows_the_features() {
+        let of = |name| classifier(crate::nn::backbone(name).unwrap());
+        assert_eq!(of("resnet50"), ["fc.weight", "fc.bias"]);
+        assert!(of("alexnet").contains(&"classifier.6.weight".to_owned()));
+    }
+}

@@ -1,0 +1,74 @@
+//! Files on the web: which version of one is meant, from the first look on, and the file itself. Knows addresses and the
+//! memo, and nothing of what is in a file.
+
+use crate::download::{self, Address, DownloadError, Patience, Version, Wanted};
+use crate::engine::{Context, OrFail, StageError};
+use crate::events::Cancel;
+use crate::nn::weights::{Preset, registry};
+use crate::store::Memo;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// Bucket of the memo that holds which version of an address is meant.
+const BUCKET: &str = "pins";
+
+/// Another place for torchvision's files, which says where they come from, never what is in them.
+const MIRROR: &str = "PIPE_TORCHVISION";
+
+/// The version of what lies at `address` that is meant: as it was seen first. None where there was nothing.
+pub fn pinned(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Option<Version>, StageError> {
+    let kept = memo.get(BUCKET, address.as_str());
+    match kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+        Some(pin) => Ok(pin),
+        None => look(address, memo, cancel),
+    }
+}
+
+/// As [`pinned`], of a file that has to be there.
+pub fn required(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Version, StageError> {
+    if let Some(version) = pinned(address, memo, cancel)? {
+        return Ok(version);
+    }
+    // It may be there tomorrow. What can't be removed is looked at anew with --refresh.
+    let _ = memo.remove(BUCKET, address.as_str());
+    Err(DownloadError::Refused { url: address.as_str().to_owned(), status: 404 }.into())
+}
+
+/// Looks at what lies there now, and means that from then on.
+pub fn look(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Option<Version>, StageError> {
+    // Whoever plans waits: two tries, not many.
+    let patience = Patience { attempts: 2, ..Patience::default() };
+    let found = download::look(address, &patience, cancel)?;
+    let bytes = serde_json::to_vec(&found).map_err(|error| StageError::failed(error.to_string()))?;
+    memo.put(BUCKET, address.as_str(), &bytes).or_fail("remembering which version is meant")?;
+    Ok(found)
+}
+
+/// A version as a fact of a fingerprint.
+pub fn fact(version: &Option<Version>) -> Value {
+    serde_json::to_value(version).unwrap_or_default()
+}
+
+/// The file at an address in the version that is meant.
+pub fn file(address: &Address, version: &Version, context: &Context) -> Result<PathBuf, StageError> {
+    let key = format!("{address}\n{}", fact(&Some(version.clone())));
+    bring(&Wanted { address, key: &key, version, sha256: None }, context)
+}
+
+/// The file of published weights, recognised by its digest.
+pub fn published(preset: &Preset, context: &Context) -> Result<PathBuf, StageError> {
+    let mirror = std::env::var(MIRROR).ok().filter(|base| !base.is_empty());
+    let url = preset.url(mirror.as_deref().unwrap_or(registry::BASE));
+    let address = Address::parse(&url).map_err(|reason| {
+        StageError::failed(reason).with_help(format!("{MIRROR} is an address such as {}", registry::BASE))
+    })?;
+    let key = format!("torchvision {}", preset.file);
+    let wanted =
+        Wanted { address: &address, key: &key, version: &Version::default(), sha256: Some(preset.sha256_prefix) };
+    bring(&wanted, context)
+}
+
+fn bring(wanted: &Wanted, context: &Context) -> Result<PathBuf, StageError> {
+    let Context { memo, teller, cancel, .. } = context;
+    Ok(download::keep(wanted, memo, &Patience::default(), teller, cancel)?)
+}

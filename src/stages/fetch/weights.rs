@@ -1,0 +1,222 @@
+//! Weights as an artifact: from a file, a folder of timm's, torchvision's published ones or the web, always written the
+//! same way, with what is known of how pictures are to be prepared for them. Knows no network's structure.
+
+use super::super::pretrained::{InWords, Pretrained};
+use super::{remote, timm};
+use crate::data::source::Source;
+use crate::download::{Address, Version};
+use crate::engine::{Context, OrFail, StageError};
+use crate::events::Cancel;
+use crate::model;
+use crate::nn::NnError;
+use crate::nn::weights::{self, Weights, preset, presets};
+use crate::spec::nearest;
+use crate::store::{Memo, digest_file};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The name that weights have in their artifact, as a train stage's do; also that of timm's on the hub.
+pub const MODEL: &str = "model.safetensors";
+/// What timm's weights have beside them.
+const CONFIGURATION: &str = "config.json";
+/// What files of weights are called.
+const ENDINGS: [&str; 4] = ["pth", "pt", "bin", "safetensors"];
+
+/// What is wrong with a source: a sentence, and what to do.
+pub struct Wrong {
+    pub message: String,
+    pub help: String,
+}
+
+/// Checks what a source names, as far as that can be known without looking outside.
+pub fn check(source: &Source) -> Result<(), Wrong> {
+    match source {
+        Source::Torchvision(name) => preset(name).map(drop).map_err(|_| {
+            let names = || presets().iter().flat_map(|preset| [preset.name, preset.backbone]);
+            let help = match nearest(name, names()) {
+                Some(near) => format!("did you mean `torchvision:{near}`?"),
+                None => {
+                    let names: Vec<&str> = presets().iter().map(|preset| preset.name).collect();
+                    format!("there are {}", names.join(", "))
+                }
+            };
+            Wrong { message: format!("torchvision publishes no weights called `{name}` that are known here"), help }
+        }),
+        Source::Web(url) => {
+            let help = || {
+                "download it yourself, then write `source = \"path:FILE\"`, or `path:FOLDER` for pictures".to_owned()
+            };
+            let address = Address::parse(url).map_err(|message| Wrong { message, help: help() })?;
+            if is_named_like_weights(Path::new(address.file_name())) {
+                return Ok(());
+            }
+            let message =
+                format!("`{}` isn't a file of weights, and nothing else is fetched from the web", address.file_name());
+            Err(Wrong { message, help: help() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_named_like_weights(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
+}
+
+/// Whether what lies at a path is taken for weights: any file, and a folder with timm's pair of files.
+pub fn is_weights(path: &Path) -> bool {
+    path.is_file() || (path.join(MODEL).is_file() && path.join(CONFIGURATION).is_file())
+}
+
+/// What decides which weights a source means. None where it means none.
+pub fn facts(source: &Source, memo: &Memo, cancel: &Cancel) -> Result<Option<BTreeMap<String, Value>>, StageError> {
+    let facts: Vec<(&str, Value)> = match source {
+        Source::Path(path) if is_weights(path) => {
+            let (file, configuration) = files(path);
+            let digest = |path: &Path| -> Result<Value, StageError> {
+                let digest = digest_file(path).or_fail(format_args!("reading {}", path.display()))?;
+                Ok(Value::from(digest.to_string()))
+            };
+            let mut facts = vec![("file", digest(&file)?)];
+            if let Some(path) = configuration {
+                facts.push(("configuration", digest(&path)?));
+            }
+            facts
+        }
+        Source::Torchvision(name) => {
+            let preset = preset(name)?;
+            vec![("weights", Value::from(preset.name)), ("sha256", Value::from(preset.sha256_prefix))]
+        }
+        Source::Web(url) => {
+            let (file, configuration) = addresses(url)?;
+            let version = remote::required(&file, memo, cancel)?;
+            let mut facts = vec![("address", Value::from(url.as_str())), ("version", remote::fact(&Some(version)))];
+            if let Some(address) = configuration {
+                facts.push(("configuration", remote::fact(&remote::pinned(&address, memo, cancel)?)));
+            }
+            facts
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
+}
+
+/// Looks anew at what lies on the web.
+pub fn refresh(source: &Source, memo: &Memo, cancel: &Cancel) -> Result<(), StageError> {
+    let Source::Web(url) = source else { return Ok(()) };
+    let (file, configuration) = addresses(url)?;
+    remote::look(&file, memo, cancel)?;
+    match configuration {
+        Some(address) => remote::look(&address, memo, cancel).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The file of weights at a path, and timm's beside it.
+fn files(path: &Path) -> (PathBuf, Option<PathBuf>) {
+    if path.is_file() { (path.to_owned(), None) } else { (path.join(MODEL), Some(path.join(CONFIGURATION))) }
+}
+
+/// The address of weights, and where timm's configuration of them would lie.
+fn addresses(url: &str) -> Result<(Address, Option<Address>), StageError> {
+    let file = Address::parse(url).map_err(StageError::failed)?;
+    let configuration = (file.file_name() == MODEL).then(|| file.beside(CONFIGURATION));
+    Ok((file, configuration))
+}
+
+/// Makes the artifact.
+pub fn run(source: &Source, context: &Context) -> Result<(), StageError> {
+    match source {
+        Source::Torchvision(name) => {
+            let preset = preset(name)?;
+            let file = remote::published(preset, context)?;
+            write(context, &file, preset.file, Some(Pretrained::published(preset)))
+        }
+        Source::Web(url) => from_web(url, context),
+        Source::Path(path) => {
+            let (file, configuration) = files(path);
+            let known = match configuration {
+                Some(path) => {
+                    let text = std::fs::read(&path).or_fail(path.display())?;
+                    described(&text, &path.display().to_string(), context)
+                }
+                None => None,
+            };
+            let written = write(context, &file, &file.display().to_string(), known);
+            match written {
+                Err(StageError::Failed { message, help: None }) if !is_named_like_weights(&file) => {
+                    Err(StageError::failed(message).with_help(
+                        "`path:` takes a folder of pictures or a file of weights (.pth, .safetensors); unpack archives first",
+                    ))
+                }
+                other => other,
+            }
+        }
+        _ => Err(StageError::failed("this source holds no weights")),
+    }
+}
+
+fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
+    let (address, configuration) = addresses(url)?;
+    let pinned = |name: &str| -> Option<Version> { Option::deserialize(context.facts.get(name)?).ok()? };
+    let version = pinned("version").unwrap_or_default();
+    let known = match configuration.zip(pinned("configuration")) {
+        Some((address, version)) => {
+            let path = remote::file(&address, &version, context)?;
+            let text = std::fs::read(&path).or_fail(path.display())?;
+            described(&text, address.as_str(), context)
+        }
+        None => None,
+    };
+    let file = remote::file(&address, &version, context)?;
+    write(context, &file, url, known)
+}
+
+/// What timm's file says. Where it can't be understood, the weights can still be used.
+fn described(text: &[u8], named: &str, context: &Context) -> Option<Pretrained> {
+    timm::read(text)
+        .inspect_err(|reason| {
+            context.teller.warn(format!(
+                "{named} doesn't say how pictures are prepared: {reason}; write `size` (or `resize` and `crop`), `mean` and `std` in the preprocess stage"
+            ));
+        })
+        .ok()
+}
+
+/// Reads a file of weights, called `named` in sentences, and writes it as the artifact.
+fn write(context: &Context, file: &Path, named: &str, known: Option<Pretrained>) -> Result<(), StageError> {
+    let read = weights::read(file).map_err(|error| match error {
+        NnError::File { reason, .. } => StageError::failed(format!("{named}: {reason}")),
+        other => other.into(),
+    })?;
+    StageError::check(&context.cancel)?;
+    let path = context.slot.join(MODEL);
+    let (tensors, numbers) = size(&read);
+    let card = model::card(&read)?;
+    let known = known.or_else(|| card.as_ref().map(of_ours));
+    match card {
+        Some(card) => model::save(&path, &card, read)?,
+        None => weights::write_safetensors(&path, &Weights { metadata: BTreeMap::new(), ..read })?,
+    }
+    let mut text = format!("weights of {tensors} tensors, {:.1} million numbers", numbers as f64 / 1e6);
+    if let Some(known) = known {
+        known.write(&context.slot).or_fail("writing what is known of the weights")?;
+        text = format!("{}: {text}; for pictures of {}", known.weights, InWords(&known.preprocessing));
+    }
+    context.teller.info(text);
+    Ok(())
+}
+
+fn size(weights: &Weights) -> (usize, usize) {
+    (weights.tensors.len(), weights.tensors.values().map(|tensor| tensor.data.len()).sum())
+}
+
+/// What a model of our own says of itself.
+fn of_ours(card: &model::Card) -> Pretrained {
+    Pretrained {
+        weights: format!("a trained {}", card.backbone),
+        architecture: card.backbone.clone(),
+        preprocessing: card.preprocessing.clone(),
+    }
+}
