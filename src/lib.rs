@@ -63,7 +63,8 @@
 //! default left out; content digests of inputs, only the parts that the kind declares to read; the seed where the
 //! kind draws random numbers; the device class where it changes numbers. Not in: paths, times, thread counts, log
 //! levels, timeouts: every parameter is declared output-affecting or execution-only. A `path:` source enters as the
-//! digest of its listing (names and contents), wherever it lies. A golden test a kind fails when its bytes change
+//! digest of its listing (names and contents), wherever it lies; published weights by the beginning of their SHA-256;
+//! another file on the web by what its server said of it at the first look, kept in the memo until `--refresh`. A golden test a kind fails when its bytes change
 //! without a new code version.
 //!
 //! # Numbers

@@ -6,6 +6,7 @@ use super::shared::shown;
 use crate::engine::{Report, StageReport};
 use crate::events::{RunOutcome, StageOutcome};
 use crate::runs::{self, Record, Results, RunId};
+use crate::stages::makes_models;
 use crate::store::Store;
 use crate::ui::{self, Style, number};
 use std::path::Path;
@@ -85,7 +86,8 @@ fn done(style: Style, store: &Store, report: &Report, record: Option<&Record>, f
 
 /// The models that the run's stages made or found.
 fn models(report: &Report) -> impl Iterator<Item = std::path::PathBuf> {
-    let artifacts = report.stages.iter().filter_map(|stage| stage.artifact.as_ref());
+    let stages = report.stages.iter().filter(|stage| makes_models(stage.kind));
+    let artifacts = stages.filter_map(|stage| stage.artifact.as_ref());
     let with_model = artifacts.filter(|artifact| artifact.manifest.files.iter().any(|file| file.path == MODEL));
     with_model.map(|artifact| artifact.path.join(MODEL))
 }

@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::shared::{StoreArguments, shown};
 use crate::metrics::Evaluation;
 use crate::runs::{self, Record, Results, StageFacts, Timestamp};
+use crate::stages::makes_models;
 use crate::store::{Digest, Store};
 use crate::ui::{self, Side, Style, Table, number};
 use clap::Args;
@@ -51,7 +52,8 @@ pub(super) fn model_of(store: &Store, record: &Record, stage: Option<&str>) -> R
         let help = format!("its stages are {}", names.join(", "));
         return Err(Failure::wrong(format!("run {} has no stage `{name}`", record.id)).help(help));
     }
-    let wanted = record.stages.iter().filter(|facts| stage.is_none_or(|name| facts.stage == name));
+    let is_wanted = |facts: &&StageFacts| stage.map_or_else(|| makes_models(&facts.kind), |name| facts.stage == name);
+    let wanted = record.stages.iter().filter(is_wanted);
     let mut found: Vec<(&StageFacts, PathBuf)> = Vec::new();
     for facts in wanted {
         let Some(digest) = facts.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok()) else { continue };

@@ -52,6 +52,7 @@ impl Fetch<'_> {
             if failures >= self.patience.attempts {
                 return Err(DownloadError::Unreachable { url: self.url(), reason });
             }
+            self.teller.info(format!("trying again: {reason}"));
             self.patience.pause(failures, self.cancel)?;
         }
         partial.file.sync_all().map_err(DownloadError::io(path))?;

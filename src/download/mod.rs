@@ -2,7 +2,8 @@
 //! interruption, checked while it comes. Knows no weights, no pictures and no pipelines.
 //!
 //! Requests run on threads of their own, so that a wish to stop is heard at once, whatever the network does. Proxies are
-//! those of the environment (`HTTPS_PROXY`, `NO_PROXY`). Certificates are checked against Mozilla's list.
+//! those of the environment (`HTTPS_PROXY`, `NO_PROXY`). Certificates are held against Mozilla's
+//! list, or the file that `SSL_CERT_FILE` names.
 
 mod address;
 mod fetch;
@@ -10,6 +11,7 @@ mod keep;
 mod request;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use address::Address;
 pub use keep::{Wanted, keep};

@@ -1,13 +1,16 @@
 //! One request, on a thread of its own: the head of the answer first, then its bytes a piece at a time. Knows nothing of
 //! files.
 
+use super::trust::roots;
 use super::{Address, DownloadError};
 use crate::events::Cancel;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
+use ureq::ResponseExt;
 use ureq::http::HeaderMap;
+use ureq::tls::TlsConfig;
 
 /// How often a wish to stop is looked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -126,7 +129,7 @@ pub(super) fn get(
     cancel: &Cancel,
 ) -> Result<Answer, Failure> {
     let (sender, pieces) = sync_channel(WAITING);
-    let mut request = agent(address, patience).get(address.as_str());
+    let mut request = agent(address, patience).map_err(Failure::Lasting)?.get(address.as_str());
     if from > 0 {
         request = request.header("range", format!("bytes={from}-"));
         if let Some(mark) = same_bytes {
@@ -170,7 +173,8 @@ fn next(pieces: &Receiver<Piece>, cancel: &Cancel) -> Piece {
     }
 }
 
-fn agent(address: &Address, patience: &Patience) -> ureq::Agent {
+fn agent(address: &Address, patience: &Patience) -> Result<ureq::Agent, String> {
+    let trust = TlsConfig::builder().root_certs(roots()?).build();
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .https_only(!address.is_local())
@@ -179,9 +183,10 @@ fn agent(address: &Address, patience: &Patience) -> ureq::Agent {
         .timeout_connect(Some(patience.connect))
         .timeout_recv_response(Some(patience.stall))
         .timeout_per_read(Some(patience.stall))
+        .tls_config(trust)
         .max_idle_connections(0);
     let config = if address.is_local() { config.proxy(None) } else { config };
-    config.build().into()
+    Ok(config.build().into())
 }
 
 /// The thread's work: an error means that nobody listens.
@@ -193,6 +198,10 @@ fn answer(
         Ok(response) => response,
         Err(error) => return sender.send(Piece::Failed(failure(error))),
     };
+    // A server on this machine may lead on to where anybody could change what comes.
+    if let Err(reason) = Address::parse(&response.get_uri().to_string()) {
+        return sender.send(Piece::Failed(Failure::Lasting(format!("it leads on to another address: {reason}"))));
+    }
     let status = response.status().as_u16();
     let version = Version::of(status, response.headers());
     let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
@@ -224,6 +233,10 @@ fn failure(error: ureq::Error) -> Failure {
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
             Failure::Passing("nothing came for too long".to_owned())
         }
+        // What TLS has to say of a server: another time it will be the same.
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => Failure::Lasting(format!(
+            "{error} (where a proxy speaks for every server, name the file with its certificate in SSL_CERT_FILE)"
+        )),
         error @ (ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_)) => {
             Failure::Passing(error.to_string())
         }

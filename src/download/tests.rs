@@ -70,7 +70,7 @@ fn status(stream: &mut TcpStream, line: &str) {
     let _ = write!(stream, "HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n");
 }
 
-const BODY: [u8; 300_000] = [7; 300_000];
+static BODY: [u8; 300_000] = [7; 300_000];
 /// `head -c 300000 /dev/zero | tr '\0' '\7' | sha256sum`
 const SHA256: &str = "08f166476de183f7a1b2874d544d37912aaf8d19b92013e1aafe233ba231024a";
 

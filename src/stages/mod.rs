@@ -13,13 +13,18 @@ mod train;
 mod training_tests;
 mod words;
 
-use crate::engine::Kinds;
+use crate::engine::{Kind, Kinds};
 
 pub use fetch::{earlier_model, set_earlier_model};
 
 /// Every kind there is.
 pub static KINDS: &Kinds =
     &[&fetch::Fetch, &explore::Explore, &preprocess::Preprocess, &train::Train, &evaluate::Evaluate];
+
+/// Whether stages of this kind make models to ask about pictures: what `fetch` brings are only weights to start from.
+pub fn makes_models(kind: &str) -> bool {
+    kind == train::Train.name()
+}
 
 #[cfg(test)]
 mod preparing;

@@ -28,7 +28,7 @@ error: a `preprocess` stage has no input named `pictures`
 12 | needs = { pictures = "fetch" }
    |           ^^^^^^^^
    |
-   = help: its inputs are `images`
+   = help: its inputs are `images`, `weights`
 
 error: unknown key `epoch` in `stages.train`
   --> tiny.toml:18:1

@@ -58,6 +58,9 @@ fn fetched_weights_are_a_start_and_others_are_recognised() {
         assert!(ran.stderr.contains(said) || ran.stdout.contains(said), "{said}: {ran}");
     }
     assert!(desk.events(&["start.toml"]).with_outcome("ran").is_empty());
+    // The weights are no second model of the run.
+    assert_eq!(ran.stdout.matches("\nmodel ").count(), 1, "{ran}");
+    assert!(desk.ok(&["predict", "@0", "pictures/0_disc.png"]).stdout.contains("pictures/0_disc.png"));
     let ran = desk.pipe(&["run", "start.toml", "--set", "stages.train.backbone=resnet34"]);
     assert_eq!(ran.code, 1, "{ran}");
     assert!(ran.stderr.contains("these weights are of resnet18, the backbone is resnet34"), "{ran}");
@@ -132,10 +135,13 @@ fn weights_that_are_none_are_refused_with_their_file() {
     assert!(!desk.path("executed").exists());
 }
 
-/// Files by path, each with the mark of its version, and what was asked for.
+/// A file on the web: the mark of its version, and its content.
+type Served = (String, Vec<u8>);
+
+/// Files by path, and what was asked for.
 #[derive(Clone, Default)]
 struct Web {
-    files: Arc<Mutex<BTreeMap<String, (String, Vec<u8>)>>>,
+    files: Arc<Mutex<BTreeMap<String, Served>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -260,6 +266,20 @@ fn sources_that_cannot_be_meant_are_found_before_anything_runs() {
     wrong(&fetching("run:@0/train"), &["there is no run yet"]);
     let other = starting_from("torchvision:resnet50");
     wrong(&other, &["the stage `weights` fetches weights of resnet50, the backbone is resnet18"]);
+}
+
+#[test]
+fn another_train_stage_is_a_start() {
+    let desk = Desk::tiny();
+    let train = &TINY[TINY.find("[stages.train]").unwrap()..TINY.find("[stages.evaluate]").unwrap()];
+    let second = train.replace("[stages.train]", "[stages.second]\nkind = \"train\"");
+    let second = second.replace("{ data = \"preprocess\" }", "{ data = \"preprocess\", weights = \"train\" }");
+    desk.write("two.toml", format!("{TINY}\n{second}"));
+    let ran = desk.ok(&["run", "two.toml", "--until", "second"]);
+    assert!(ran.stderr.contains("starting from the weights of a trained resnet18, head included"), "{ran}");
+    // What upstream says of itself beside its weights is no reason to train again.
+    let why = desk.ok(&["why", "two.toml", "second"]);
+    assert!(why.stdout.contains("fresh"), "{why}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 /// What builds tensors and dictionaries of them, by module and name. Anything else is refused.
-const HARMLESS: [(&str, &[&str]); 4] = [
+const HARMLESS: [(&str, &[&str]); 3] = [
     ("collections", &["OrderedDict"]),
     ("torch._utils", &["_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"]),
     (
@@ -27,7 +27,6 @@ const HARMLESS: [(&str, &[&str]); 4] = [
             "BoolStorage",
         ],
     ),
-    ("torch.serialization", &["_get_layout"]),
 ];
 
 /// The longest text, in bytes, that is read whole: names of tensors are far shorter.

@@ -53,8 +53,7 @@ pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
     if tensors.is_empty() {
         return Err(format!("it holds no tensors; {CONVERT}"));
     }
-    let sizes = tensors.iter().map(|(_, tensor)| size(tensor));
-    let total = sizes.fold(Some(0u64), |sum, size| sum?.checked_add(size?));
+    let total = tensors.iter().try_fold(0u64, |sum, (_, tensor)| sum.checked_add(size(tensor)?));
     if total.is_none_or(|total| total > length.saturating_mul(LARGER)) {
         return Err(format!("its tensors are far larger than its {length} bytes: it is damaged"));
     }
@@ -70,8 +69,8 @@ pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
 
 /// Bytes of a tensor, where they can be counted.
 fn size(tensor: &Tensor) -> Option<u64> {
-    let sides = tensor.shape().iter().map(|&side| side as u64);
-    sides.fold(Some(tensor.dtype().size() as u64), |product, side| product?.checked_mul(side))
+    let number = tensor.dtype().size() as u64;
+    tensor.shape().iter().try_fold(number, |product, &side| product.checked_mul(side as u64))
 }
 
 /// Refuses files that ask for more than tensors. Returns the file's length.

@@ -17,8 +17,7 @@ const MIRROR: &str = "PIPE_TORCHVISION";
 
 /// The version of what lies at `address` that is meant: as it was seen first. None where there was nothing.
 pub fn pinned(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Option<Version>, StageError> {
-    let kept = memo.get(BUCKET, address.as_str());
-    match kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+    match kept(address, memo) {
         Some(pin) => Ok(pin),
         None => look(address, memo, cancel),
     }
@@ -26,22 +25,40 @@ pub fn pinned(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Option<
 
 /// As [`pinned`], of a file that has to be there.
 pub fn required(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Version, StageError> {
-    if let Some(version) = pinned(address, memo, cancel)? {
-        return Ok(version);
+    match kept(address, memo).flatten() {
+        Some(version) => Ok(version),
+        None => look_required(address, memo, cancel),
     }
-    // It may be there tomorrow. What can't be removed is looked at anew with --refresh.
-    let _ = memo.remove(BUCKET, address.as_str());
-    Err(DownloadError::Refused { url: address.as_str().to_owned(), status: 404 }.into())
 }
 
 /// Looks at what lies there now, and means that from then on.
 pub fn look(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Option<Version>, StageError> {
+    let found = seen(address, cancel)?;
+    remember(address, &found, memo)?;
+    Ok(found)
+}
+
+/// As [`look`], of a file that has to be there: where it isn't, what was meant before stays.
+pub fn look_required(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Version, StageError> {
+    let refused = || DownloadError::Refused { url: address.as_str().to_owned(), status: 404 };
+    let version = seen(address, cancel)?.ok_or_else(refused)?;
+    remember(address, &Some(version.clone()), memo)?;
+    Ok(version)
+}
+
+fn kept(address: &Address, memo: &Memo) -> Option<Option<Version>> {
+    serde_json::from_slice(&memo.get(BUCKET, address.as_str())?).ok()
+}
+
+fn seen(address: &Address, cancel: &Cancel) -> Result<Option<Version>, StageError> {
     // Whoever plans waits: two tries, not many.
     let patience = Patience { attempts: 2, ..Patience::default() };
-    let found = download::look(address, &patience, cancel)?;
-    let bytes = serde_json::to_vec(&found).map_err(|error| StageError::failed(error.to_string()))?;
-    memo.put(BUCKET, address.as_str(), &bytes).or_fail("remembering which version is meant")?;
-    Ok(found)
+    Ok(download::look(address, &patience, cancel)?)
+}
+
+fn remember(address: &Address, version: &Option<Version>, memo: &Memo) -> Result<(), StageError> {
+    let bytes = fact(version).to_string();
+    memo.put(BUCKET, address.as_str(), bytes.as_bytes()).or_fail("remembering which version is meant")
 }
 
 /// A version as a fact of a fingerprint.

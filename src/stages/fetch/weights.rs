@@ -2,6 +2,7 @@
 //! same way, with what is known of how pictures are to be prepared for them. Knows no network's structure.
 
 use super::super::pretrained::{InWords, Pretrained};
+use super::super::words::many;
 use super::{remote, timm};
 use crate::data::source::Source;
 use crate::download::{Address, Version};
@@ -106,7 +107,7 @@ pub fn facts(source: &Source, memo: &Memo, cancel: &Cancel) -> Result<Option<BTr
 pub fn refresh(source: &Source, memo: &Memo, cancel: &Cancel) -> Result<(), StageError> {
     let Source::Web(url) = source else { return Ok(()) };
     let (file, configuration) = addresses(url)?;
-    remote::look(&file, memo, cancel)?;
+    remote::look_required(&file, memo, cancel)?;
     match configuration {
         Some(address) => remote::look(&address, memo, cancel).map(drop),
         None => Ok(()),
@@ -199,7 +200,11 @@ fn write(context: &Context, file: &Path, named: &str, known: Option<Pretrained>)
         Some(card) => model::save(&path, &card, read)?,
         None => weights::write_safetensors(&path, &Weights { metadata: BTreeMap::new(), ..read })?,
     }
-    let mut text = format!("weights of {tensors} tensors, {:.1} million numbers", numbers as f64 / 1e6);
+    let numbers = match numbers {
+        0..1_000_000 => many(numbers as u64, "number"),
+        _ => format!("{:.1} million numbers", numbers as f64 / 1e6),
+    };
+    let mut text = format!("weights of {}, {numbers}", many(tensors as u64, "tensor"));
     if let Some(known) = known {
         known.write(&context.slot).or_fail("writing what is known of the weights")?;
         text = format!("{}: {text}; for pictures of {}", known.weights, InWords(&known.preprocessing));

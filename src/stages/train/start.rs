@@ -10,6 +10,7 @@ use crate::model::{self, Card};
 use crate::nn::weights::{self, Weights, registry};
 use crate::nn::{self, Backend, Loaded, Network, NnError};
 use crate::stages::pretrained::{Pretrained, mismatch};
+use crate::stages::words::many;
 use serde_json::Value;
 use std::path::Path;
 
@@ -37,17 +38,10 @@ pub(super) fn start_from<D: Backend>(
         ));
     }
     let mut weights = weights::read(&path)?;
-    let known = Pretrained::read(artifact)?;
     match model::card(&weights)? {
-        Some(origin) => take_model(network, card, &origin, &mut weights, teller)?,
-        None => take_published(network, card, known.as_ref(), &weights, teller)?,
+        Some(origin) => take_model(network, card, &origin, &mut weights, teller),
+        None => take_published(network, card, Pretrained::read(artifact)?.as_ref(), &weights, teller),
     }
-    if let Some(known) = known
-        && let Some(sentence) = mismatch(&known.weights, &known.preprocessing, &card.preprocessing)
-    {
-        teller.warn(sentence);
-    }
-    Ok(())
 }
 
 /// Takes another training's weights; its head only where it tells the same classes apart.
@@ -94,12 +88,13 @@ fn take_published<D: Backend>(
     };
     teller.info(format!("starting from {named}, {head}"));
     if let [first, ..] = others.as_slice() {
-        let count = if others.len() == 1 { "1 tensor".to_owned() } else { format!("{} tensors", others.len()) };
-        teller.info(format!(
-            "{count} of {named} {} no place in {}, such as {first}",
-            if others.len() == 1 { "has" } else { "have" },
-            card.backbone
-        ));
+        let count = many(others.len() as u64, "tensor");
+        teller.info(format!("{count} of {named} without a place in {}, such as {first}", card.backbone));
+    }
+    if let Some(known) = known
+        && let Some(sentence) = mismatch(named, &known.preprocessing, &card.preprocessing)
+    {
+        teller.warn(sentence);
     }
     Ok(())
 }
