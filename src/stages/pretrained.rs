@@ -86,7 +86,7 @@ pub fn mismatch(weights: &str, made_with: &Preprocessing, pictures: &Preprocessi
     let Preprocessing { resize, crop, interpolation, mean, std, .. } = made_with;
     let filter = serde_json::to_string(interpolation).unwrap_or_default();
     Some(format!(
-        "{weights} were made with pictures of {}; these are {}: features are worth less so, unless it is meant. To prepare \
+        "{weights} were made with pictures of {}; these are {}, for which the features are worth less. To prepare \
          pictures alike, write in the preprocess stage: resize = {resize}, crop = {crop}, interpolation = {filter}, mean = {mean:?}, std = {std:?}",
         InWords(made_with),
         InWords(pictures),
