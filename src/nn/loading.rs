@@ -110,7 +110,7 @@ pub(crate) fn take(
 }
 
 /// The tensor of this name and shape, or a sentence that says what is there instead.
-fn found<'a>(weights: &'a Weights, name: &str, shape: &[usize]) -> Result<&'a WeightTensor, String> {
+pub(crate) fn found<'a>(weights: &'a Weights, name: &str, shape: &[usize]) -> Result<&'a WeightTensor, String> {
     match weights.tensors.get(name) {
         Some(tensor) if tensor.shape == shape && tensor.data.len() == shape.iter().product::<usize>() => Ok(tensor),
         Some(tensor) => Err(format!("{name} is {:?}, the network's is {shape:?}", tensor.shape)),

@@ -65,7 +65,15 @@ pub struct Network<D: Backend> {
     parameters: Vec<Parameter<D>>,
     statistics: Vec<Statistics>,
     device: D,
-    plan: OnceLock<Plan>,
+    plans: Plans,
+}
+
+/// What inference needs of the parameters, folded: of the backbone and of the head apart, since a head that learns leaves a
+/// frozen backbone's as it is.
+#[derive(Default)]
+struct Plans {
+    backbone: OnceLock<Plan>,
+    head: OnceLock<Plan>,
 }
 
 /// Pictures that run at once in evaluation on devices without plans.
@@ -132,7 +140,7 @@ impl<D: Backend> Network<D> {
             head: head.clone(),
             offsets: parameters::offsets(&graph),
             statistics,
-            plan: OnceLock::new(),
+            plans: Plans::default(),
             parameters: parameters?,
             graph,
             device,
@@ -154,9 +162,12 @@ impl<D: Backend> Network<D> {
         &self.parameters
     }
 
-    /// The parameters, to be updated.
+    /// The parameters, to be updated: only those that are trainable may change.
     pub fn parameters_mut(&mut self) -> &mut [Parameter<D>] {
-        self.plan = OnceLock::new();
+        self.plans.head = OnceLock::new();
+        if self.parameters.iter().any(|parameter| parameter.trainable && parameter.info.stage != "head") {
+            self.plans.backbone = OnceLock::new();
+        }
         &mut self.parameters
     }
 
@@ -226,7 +237,7 @@ impl<D: Backend> Network<D> {
         let loss = loss(&outputs, targets, batch, &mut tape).map_err(NnError::device)?;
         for (norm, moments, count) in moments {
             self.statistics[norm].update(&moments, count);
-            self.plan = OnceLock::new();
+            self.plans = Plans::default();
         }
         let (loss_value, logits) = (loss.as_vec(), outputs.first().map(|logits| logits.as_vec()));
         let gradients = match tape {
@@ -268,10 +279,14 @@ impl<D: Backend> Network<D> {
 
     fn evaluate(&self, range: Range<usize>, input: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
         self.check_input(range.start, input, batch)?;
-        if D::PLANNED {
-            return Ok(self.plan().run(range.start, range.end, input, batch));
+        if !D::PLANNED {
+            return self.interpret(range, input, batch);
         }
-        self.interpret(range, input, batch)
+        match (range.start < self.program.head, range.end > self.program.head) {
+            (true, true) => Ok(self.head_plan().run(&self.backbone_plan().run(input, batch), batch)),
+            (true, false) => Ok(self.backbone_plan().run(input, batch)),
+            (false, _) => Ok(self.head_plan().run(input, batch)),
+        }
     }
 
     /// Evaluation op by op, a few pictures at a time.
@@ -291,15 +306,27 @@ impl<D: Backend> Network<D> {
     /// Folds norms into convolutions for inference now rather than at the next use. Any change to parameters undoes it.
     pub fn prepare(&mut self) {
         if D::PLANNED {
-            self.plan();
+            self.backbone_plan();
+            self.head_plan();
         }
     }
 
-    fn plan(&self) -> &Plan {
-        self.plan.get_or_init(|| {
-            let values: Vec<Vec<f32>> = self.parameters.iter().map(|parameter| parameter.tensor.as_vec()).collect();
-            Plan::new(&self.graph, &self.program, &self.offsets, &values, &self.statistics)
-        })
+    /// Gives back the memory that inference took; the next one prepares itself again.
+    pub fn release(&mut self) {
+        self.plans = Plans::default();
+    }
+
+    fn backbone_plan(&self) -> &Plan {
+        self.plans.backbone.get_or_init(|| self.plan(0..self.program.head))
+    }
+
+    fn head_plan(&self) -> &Plan {
+        self.plans.head.get_or_init(|| self.plan(self.program.head..self.program.auxiliary))
+    }
+
+    fn plan(&self, range: Range<usize>) -> Plan {
+        let values = |place: usize| self.parameters[place].tensor.as_vec();
+        Plan::new(&self.graph, &self.program, &self.offsets, &values, &self.statistics, range)
     }
 
     #[cfg(test)]
@@ -341,7 +368,7 @@ impl<D: Backend> Network<D> {
             }
         }
         self.statistics = statistics;
-        self.plan = OnceLock::new();
+        self.plans = Plans::default();
         Ok(loaded)
     }
 
@@ -359,18 +386,90 @@ impl<D: Backend> Network<D> {
 
     /// Parameters and buffers under torchvision's names and in its layouts; no metadata.
     pub fn save(&self) -> Weights {
+        self.save_named(|_| true)
+    }
+
+    /// As [`save`](Self::save), of the names that are asked for alone.
+    pub fn save_named(&self, wanted: impl Fn(&str) -> bool) -> Weights {
         let mut weights = Weights::default();
-        for Parameter { info, tensor, .. } in &self.parameters {
+        for Parameter { info, tensor, .. } in self.parameters.iter().filter(|parameter| wanted(&parameter.info.name)) {
             let data = parameters::to_torch(info, &tensor.as_vec());
             weights.tensors.insert(info.name.clone(), WeightTensor { shape: info.shape.clone(), data });
         }
         for norm in &self.statistics {
             let (mean, variance) = norm.names();
             for (name, values) in [(mean, &norm.mean), (variance, &norm.variance)] {
-                weights.tensors.insert(name, WeightTensor { shape: vec![values.len()], data: values.clone() });
+                if wanted(&name) {
+                    weights.tensors.insert(name, WeightTensor { shape: vec![values.len()], data: values.clone() });
+                }
             }
         }
         weights
+    }
+
+    /// The names under which [`save`](Self::save) gives parameters and buffers.
+    pub fn names(&self) -> Vec<String> {
+        let parameters = self.parameters.iter().map(|parameter| parameter.info.name.clone());
+        parameters.chain(self.statistics.iter().flat_map(|norm| <[String; 2]>::from(norm.names()))).collect()
+    }
+
+    /// Puts what [`save_named`](Self::save_named) gave back in its place; the rest stays.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), when a tensor has no place here or another shape; nothing was taken then.
+    pub fn restore(&mut self, weights: &Weights) -> Result<(), NnError> {
+        let mut places = Vec::new();
+        let mut mismatches = Vec::new();
+        for (place, Parameter { info, .. }) in self.parameters.iter().enumerate() {
+            if weights.tensors.contains_key(&info.name) {
+                match loading::found(weights, &info.name, &info.shape) {
+                    Ok(tensor) => places.push((place, parameters::from_torch(info, &tensor.data))),
+                    Err(reason) => mismatches.push(reason),
+                }
+            }
+        }
+        let mut statistics = self.statistics.clone();
+        let mut taken = places.len();
+        for norm in &mut statistics {
+            let (mean, variance) = norm.names();
+            for (name, values) in [(mean, &mut norm.mean), (variance, &mut norm.variance)] {
+                let Some(tensor) = weights.tensors.get(&name) else { continue };
+                taken += 1;
+                if tensor.data.len() == values.len() {
+                    values.copy_from_slice(&tensor.data);
+                } else {
+                    mismatches.push(format!("{name} is {:?}, the network's is [{}]", tensor.shape, values.len()));
+                }
+            }
+        }
+        if mismatches.is_empty() && taken < weights.tensors.len() {
+            let names = self.names();
+            mismatches.extend(weights.tensors.keys().filter(|name| !names.contains(name)).cloned());
+        }
+        if !mismatches.is_empty() {
+            return Err(NnError::Mismatch(mismatches));
+        }
+        for (place, values) in places {
+            self.parameters[place].tensor = tensor(&self.device, values)?;
+        }
+        self.statistics = statistics;
+        self.plans = Plans::default();
+        Ok(())
+    }
+
+    /// Calls `take` with everything that decides what [`features`](Self::features) gives: the structure as a text, then each
+    /// parameter and buffer below the head by name.
+    pub fn describe_backbone(&self, mut take: impl FnMut(&str, &[f32])) {
+        let features = self.graph.features();
+        take(&format!("{:?}", &self.graph.nodes()[..=features]), &[]);
+        let head = self.offsets.get(features + 1).copied().unwrap_or(self.parameters.len());
+        for Parameter { info, tensor, .. } in &self.parameters[..head] {
+            take(&info.name, &tensor.as_vec());
+        }
+        for norm in &self.statistics {
+            take(&norm.name, &norm.mean);
+            take(&norm.name, &norm.variance);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::ops::{Geometry, Pooling, Taking, folded, pool_one};
 use super::parameters::Statistics;
 use super::program::{Instruction, Program};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Mutex;
 
 /// A network ready for inference.
@@ -39,8 +40,6 @@ struct Stage {
     kind: Kind,
     inputs: Vec<usize>,
     output: usize,
-    /// The last instruction of the program that it covers.
-    instruction: usize,
 }
 
 enum Kind {
@@ -101,39 +100,41 @@ struct Source<'a> {
     graph: &'a Graph,
     program: &'a Program,
     offsets: &'a [usize],
-    parameters: &'a [Vec<f32>],
+    /// The values of the parameter at a place, in our layout.
+    parameters: &'a dyn Fn(usize) -> Vec<f32>,
     statistics: &'a [Statistics],
+    range: Range<usize>,
     group: usize,
 }
 
 impl Plan {
-    /// Folds `parameters` (in our layout, in torch's order) and running statistics.
+    /// Folds the parameters (in our layout, by their place in torch's order) and running statistics of the instructions
+    /// `range`, which begin with the network's or with its head.
     pub fn new(
         graph: &Graph,
         program: &Program,
         offsets: &[usize],
-        parameters: &[Vec<f32>],
+        parameters: &dyn Fn(usize) -> Vec<f32>,
         statistics: &[Statistics],
+        range: Range<usize>,
     ) -> Plan {
         let group = group_size(graph);
-        let source = Source { graph, program, offsets, parameters, statistics, group };
+        let source = Source { graph, program, offsets, parameters, statistics, range, group };
         let stages = source.stages();
         let (places, buffers) = source.places(&stages);
         Plan { stages, places, buffers, group, arenas: Mutex::default() }
     }
 
-    /// Runs instructions `first..last` of the program on a batch of what the first one reads.
-    pub fn run(&self, first: usize, last: usize, input: &[f32], batch: usize) -> Vec<f32> {
-        let in_range = |stage: &&Stage| (first..last).contains(&stage.instruction);
-        let stages: Vec<&Stage> = self.stages.iter().filter(in_range).collect();
-        let (Some(begin), Some(end)) = (stages.first(), stages.last()) else { return input.to_vec() };
+    /// Runs the instructions on a batch of what the first one reads.
+    pub fn run(&self, input: &[f32], batch: usize) -> Vec<f32> {
+        let (Some(begin), Some(end)) = (self.stages.first(), self.stages.last()) else { return input.to_vec() };
         let (source, target) = (begin.inputs[0], end.output);
         let mut out = vec![0.0; batch * self.places[target].size];
         let groups = input.par_chunks(self.group * self.places[source].size);
         out.par_chunks_mut(self.group * self.places[target].size).zip(groups).for_each(|(out, input)| {
             let mut arena = self.arena();
             let count = input.len() / self.places[source].size;
-            for stage in &stages {
+            for stage in &self.stages {
                 self.stage(stage, source, input, count, &mut arena);
             }
             out.copy_from_slice(&arena[self.places[target].buffer][..out.len()]);
@@ -235,8 +236,8 @@ fn group_size(graph: &Graph) -> usize {
 
 impl Source<'_> {
     fn stages(&self) -> Vec<Stage> {
-        let instructions = &self.program.instructions[..self.program.auxiliary];
-        let mut uses = self.program.uses(0..instructions.len(), self.graph.nodes().len());
+        let instructions = &self.program.instructions[self.range.clone()];
+        let mut uses = self.program.uses(self.range.clone(), self.graph.nodes().len());
         uses[self.graph.features()] += 1;
         let mut stages: Vec<Stage> = Vec::new();
         // Convolutions whose only reader is a norm wait for it.
@@ -257,13 +258,13 @@ impl Source<'_> {
             if let Some(convolution) = convolution {
                 inputs[0] = convolution.inputs[0];
             }
-            stages.push(Stage { kind, inputs, output: made.output, instruction: index });
+            stages.push(Stage { kind, inputs, output: made.output });
         }
         stages
     }
 
-    fn parameter(&self, node: usize, index: usize) -> &[f32] {
-        &self.parameters[self.offsets[node] + index]
+    fn parameter(&self, node: usize, index: usize) -> Vec<f32> {
+        (self.parameters)(self.offsets[node] + index)
     }
 
     fn kind(&self, made: &Instruction, convolution: Option<&Instruction>) -> Kind {
@@ -272,18 +273,16 @@ impl Source<'_> {
         let (input, output) = (nodes[made.inputs[0]].shape, node.shape);
         let pool = |taking| Kind::Pool(Pooling { batch: 1, input, output, taking });
         match node.op {
-            Op::Convolution { .. } => {
-                let weight = self.parameter(made.node, 0).to_vec();
-                let biased = self.offsets.get(made.node + 1).copied().unwrap_or(self.parameters.len());
-                let biased = biased - self.offsets[made.node] > 1;
-                let shift = if biased { self.parameter(made.node, 1).to_vec() } else { vec![0.0; output.channels] };
+            Op::Convolution { bias, .. } => {
+                let weight = self.parameter(made.node, 0);
+                let shift = if bias { self.parameter(made.node, 1) } else { vec![0.0; output.channels] };
                 self.product(made, weight, Finish { shift, residual: false, relu: made.relu })
             }
             Op::BatchNorm { epsilon } => {
                 let before = nodes[..made.node].iter().filter(|node| matches!(node.op, Op::BatchNorm { .. })).count();
                 let Statistics { mean, variance, .. } = &self.statistics[before];
                 let affine = (self.parameter(made.node, 0), self.parameter(made.node, 1));
-                let (scale, mut shift) = folded(affine.0, affine.1, mean, variance, epsilon);
+                let (scale, mut shift) = folded(&affine.0, &affine.1, mean, variance, epsilon);
                 let Some(convolution) = convolution else {
                     return Kind::Scale { scale, finish: Finish { shift, residual: made.residual, relu: made.relu } };
                 };
@@ -299,8 +298,8 @@ impl Source<'_> {
                 self.product(convolution, weight, finish)
             }
             Op::Linear { .. } => {
-                let finish = Finish { shift: self.parameter(made.node, 1).to_vec(), residual: false, relu: made.relu };
-                self.product(made, self.parameter(made.node, 0).to_vec(), finish)
+                let finish = Finish { shift: self.parameter(made.node, 1), residual: false, relu: made.relu };
+                self.product(made, self.parameter(made.node, 0), finish)
             }
             Op::Relu => {
                 let finish = Finish { shift: vec![0.0; output.channels], residual: false, relu: true };
