@@ -11,15 +11,23 @@ use std::process::ExitCode;
 pub(super) fn print(graph: &Graph, plan: &Plan, as_json: bool) -> Result<ExitCode, Failure> {
     plan.notes.iter().for_each(|note| ui::warning(note));
     if as_json {
-        let stages: Vec<Value> = plan.stages.iter().map(stage_json).collect();
+        let stages: Vec<Value> = plan.stages.iter().map(|planned| stage_json(graph, planned)).collect();
         ui::json(&json!({ "pipeline": graph.name, "stages": stages }))?;
     } else {
-        ui::out(&text(plan))?;
+        ui::out(&text(graph, plan))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn stage_json(planned: &Planned) -> Value {
+/// What was chosen for a stage that isn't fresh.
+fn choices(graph: &Graph, planned: &Planned) -> Vec<String> {
+    match (&planned.state, graph.stage(&planned.stage)) {
+        (State::Dirty { .. } | State::Pending { .. }, Some(stage)) => stage.kind.choices(&stage.values),
+        _ => Vec::new(),
+    }
+}
+
+fn stage_json(graph: &Graph, planned: &Planned) -> Value {
     let (state, why, digest) = match &planned.state {
         State::Fresh { digest } => ("fresh", Vec::new(), Some(digest.to_string())),
         State::Dirty { reasons } => ("dirty", reasons.clone(), None),
@@ -27,10 +35,14 @@ fn stage_json(planned: &Planned) -> Value {
     };
     let (key, digest) = (planned.key.map(|key| key.to_string()), digest);
     let why_name = if state == "pending" { "below" } else { "reasons" };
-    json!({ "stage": planned.stage, "kind": planned.kind, "state": state, why_name: why, "key": key, "digest": digest })
+    let choices = choices(graph, planned);
+    json!({
+        "stage": planned.stage, "kind": planned.kind, "state": state, why_name: why, "choices": choices, "key": key,
+        "digest": digest,
+    })
 }
 
-fn text(plan: &Plan) -> String {
+fn text(graph: &Graph, plan: &Plan) -> String {
     let columns = [("stage", Side::Left), ("kind", Side::Left), ("state", Side::Left), ("why", Side::Left)];
     let mut table = Table::new(columns);
     let (mut dirty, mut pending) = (0, 0);
@@ -56,5 +68,11 @@ fn text(plan: &Plan) -> String {
             number::counted(dirty, "stages")
         ),
     };
-    format!("{}\n{verdict}\n", table.render(Style::stdout()))
+    let chosen = plan.stages.iter().flat_map(|planned| {
+        let sentences = choices(graph, planned).into_iter();
+        sentences.map(|sentence| format!("{}: {sentence}\n", planned.stage)).collect::<Vec<_>>()
+    });
+    let chosen: String = chosen.collect();
+    let gap = if chosen.is_empty() { "" } else { "\n" };
+    format!("{}\n{chosen}{gap}{verdict}\n", table.render(Style::stdout()))
 }

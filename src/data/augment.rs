@@ -1,5 +1,5 @@
 //! Changes to a stored square that leave its class as it is: a random crop, a flip, a small shift, turn, zoom, a change
-//! of light. All geometry is one sampling of the square. A pure function of (seed, epoch, sample); knows nothing of
+//! of light. All geometry is one sampling of the square. A pure function of (seed, view, record); knows nothing of
 //! batches.
 
 use crate::random::Stream;
@@ -27,6 +27,8 @@ pub struct Augment {
     pub saturation: f32,
     /// Probability that a rectangle of the input (2 to 20 % of it) is replaced by its mean colour.
     pub erase: f32,
+    /// In how many ways each picture is varied: epoch e shows the way e modulo this. Anew in every epoch where there is none.
+    pub copies: Option<u64>,
 }
 
 /// A random crop as torchvision's `RandomResizedCrop` draws it, from the stored square.
@@ -65,7 +67,7 @@ struct Draw {
 impl Augment {
     /// Whether nothing at all is varied.
     pub fn is_none(&self) -> bool {
-        *self == Augment::default()
+        Augment { copies: None, ..self.clone() } == Augment::default()
     }
 
     /// The network's input of `crop * crop` pixels from a stored square of `size * size`, varied; values 0..=255,
@@ -236,6 +238,7 @@ mod tests {
             let augment = Augment {
                 random_crop: crops.then(|| RandomCrop { scale: default_scale(), ratio: default_ratio() }),
                 flip: true, rotate, shift, zoom, brightness: light, contrast: light, saturation: light, erase,
+                copies: None,
             };
             let crop = size.saturating_sub(smaller).max(1);
             let out = applied(&augment, size, crop, sample);

@@ -1,9 +1,12 @@
 //! Batches for training and evaluation, prepared ahead by threads of its own. Order is a function of (seed, epoch),
-//! augmentation of (seed, epoch, sample): no state to save, any step can be the first. Memory is that of the batches
-//! under way, whatever the number of records. Knows nothing of networks.
+//! augmentation of (seed, view, record): no state to save, any step can be the first, and pictures that come or go leave
+//! the others as they are. Memory is that of the batches under way, whatever the number of records. Knows nothing of
+//! networks.
 
 use super::{Augment, DataError, Preprocessing, TensorCache};
 use crate::random::Stream;
+use crate::store::Digest;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -24,15 +27,65 @@ pub struct Batch {
     pub size: usize,
 }
 
+/// How the pictures of one pass are varied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vary {
+    /// What is done.
+    pub augment: Augment,
+    /// The root of randomness.
+    pub seed: u64,
+    /// The epoch, which decides what is drawn.
+    pub epoch: u64,
+}
+
+impl Vary {
+    /// The view of a record that comes for the `turn`th time (from 0) in this pass: with `copies` there are as many views
+    /// of it in all.
+    pub fn view(&self, turn: u32) -> View {
+        match self.augment.copies {
+            Some(copies) => View { round: (self.epoch + u64::from(turn)) % copies.max(1), turn: 0 },
+            None => View { round: self.epoch, turn },
+        }
+    }
+
+    fn stream(&self, view: View, record: Digest) -> Stream {
+        let (start, _) = record.as_bytes().split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        Stream::new(self.seed, "augment", &[view.round, u64::from(view.turn), u64::from_le_bytes(*start)])
+    }
+}
+
+/// One of the ways in which a record is shown, by the numbers that its random stream is drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct View {
+    /// The epoch, or the copy.
+    pub round: u64,
+    /// How often the record came before in the same epoch.
+    pub turn: u32,
+}
+
+/// `samples` in the random order of an epoch.
+pub fn shuffled(mut samples: Vec<usize>, seed: u64, epoch: u64) -> Vec<usize> {
+    Stream::new(seed, "order", &[epoch]).shuffle(&mut samples);
+    samples
+}
+
+/// For each place of an order, how often its sample came before.
+pub fn turns(order: &[usize]) -> Vec<u32> {
+    let mut seen: HashMap<usize, u32> = HashMap::new();
+    let turn = |&sample| {
+        let count = seen.entry(sample).or_default();
+        std::mem::replace(count, *count + 1)
+    };
+    order.iter().map(turn).collect()
+}
+
 /// What a [`Loader`] does.
 #[derive(Debug, Clone)]
 pub struct LoaderOptions {
     /// Pictures in a batch; at least 1.
     pub batch_size: usize,
-    /// (seed, epoch) of the order; none for the order given.
-    pub shuffle: Option<(u64, u64)>,
-    /// How pictures are varied; the stream is of the same (seed, epoch), so without `shuffle` nothing is varied.
-    pub augment: Option<Augment>,
+    /// How pictures are varied.
+    pub vary: Option<Vary>,
     /// Leaves out a last batch that isn't full.
     pub drop_last: bool,
     /// The step to begin with: what came before isn't prepared at all.
@@ -43,7 +96,7 @@ pub struct LoaderOptions {
 
 impl Default for LoaderOptions {
     fn default() -> LoaderOptions {
-        LoaderOptions { batch_size: 32, shuffle: None, augment: None, drop_last: false, first_step: 0, ahead: 4 }
+        LoaderOptions { batch_size: 32, vary: None, drop_last: false, first_step: 0, ahead: 4 }
     }
 }
 
@@ -67,22 +120,19 @@ struct Plan {
     order: Vec<usize>,
     options: LoaderOptions,
     normalise: Normalise,
-    augment: Option<(Augment, u64, u64)>,
+    /// For each place of the order, how often its sample came before; empty where nothing is varied.
+    turns: Vec<u32>,
 }
 
 impl Loader {
-    /// Begins a pass over `samples` (indices in [`TensorCache::samples`]).
-    pub fn new(cache: Arc<TensorCache>, samples: Vec<usize>, options: LoaderOptions) -> Loader {
-        let mut order = samples;
-        if let Some((seed, epoch)) = options.shuffle {
-            Stream::new(seed, "order", &[epoch]).shuffle(&mut order);
-        }
-        let options = LoaderOptions { batch_size: options.batch_size.max(1), ..options };
+    /// Begins a pass over samples (indices in [`TensorCache::samples`]) in the order given; one may come several times.
+    pub fn new(cache: Arc<TensorCache>, order: Vec<usize>, options: LoaderOptions) -> Loader {
+        let vary = options.vary.filter(|vary| !vary.augment.is_none());
+        let turns = if vary.is_some() { turns(&order) } else { Vec::new() };
+        let options = LoaderOptions { batch_size: options.batch_size.max(1), vary, ..options };
         let normalise = Normalise::new(&cache.info().preprocessing);
-        let varied = options.augment.clone().filter(|augment| !augment.is_none());
-        let augment = varied.zip(options.shuffle).map(|(augment, (seed, epoch))| (augment, seed, epoch));
         let next = options.first_step;
-        let plan = Arc::new(Plan { cache, order, options, normalise, augment });
+        let plan = Arc::new(Plan { cache, order, options, normalise, turns });
         let workers = start(&plan);
         Loader { plan, next, workers, turn: 0 }
     }
@@ -159,26 +209,28 @@ impl Plan {
         let side = self.cache.info().preprocessing.crop as usize;
         let mut pictures = vec![0.0; samples.len() * side * side * 3];
         let mut labels = Vec::with_capacity(samples.len());
-        for (&index, out) in samples.iter().zip(pictures.chunks_exact_mut(side * side * 3)) {
-            labels.push(self.input(index, out)?);
+        for ((place, &index), out) in (start..).zip(&samples).zip(pictures.chunks_exact_mut(side * side * 3)) {
+            let turn = self.turns.get(place).copied().unwrap_or(0);
+            labels.push(self.input(index, turn, out)?);
         }
         Ok(Batch { pictures, labels, samples, size: side })
     }
 
     /// One picture into its place in the batch; returns its class.
-    fn input(&self, index: usize, out: &mut [f32]) -> Result<Option<u32>, DataError> {
+    fn input(&self, index: usize, turn: u32, out: &mut [f32]) -> Result<Option<u32>, DataError> {
         let sample = self
             .cache
             .samples()
             .get(index)
             .ok_or_else(|| DataError::Unfit { message: format!("there is no sample {index}"), help: None })?;
         let record = self.cache.record(sample.record)?;
-        match &self.augment {
+        let digest = self.cache.record_digest(sample.record);
+        match self.options.vary.as_ref().zip(digest) {
             None => self.normalise.centre(&record, out),
-            Some((augment, seed, epoch)) => {
-                let stream = Stream::new(*seed, "augment", &[*epoch, index as u64]);
+            Some((vary, digest)) => {
+                let stream = vary.stream(vary.view(turn), digest);
                 let Normalise { size, crop, offset, .. } = self.normalise;
-                augment.apply(&record, size, crop, offset, stream, out);
+                vary.augment.apply(&record, size, crop, offset, stream, out);
                 self.normalise.varied(out);
             }
         }

@@ -21,6 +21,6 @@ mod torchvision_tests;
 
 pub use augment::{Augment, RandomCrop};
 pub use error::DataError;
-pub use loader::{Batch, Loader, LoaderOptions};
+pub use loader::{Batch, Loader, LoaderOptions, Vary};
 pub use preprocessing::{Fit, Geometry, InputInfo, Interpolation, Preprocessing};
 pub use tensor_cache::{Sample, Split, TensorCache};

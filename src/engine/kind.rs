@@ -73,6 +73,12 @@ pub trait Kind: Send + Sync {
     /// Turns presets into values and checks rules across parameters. Called where each parameter by itself is right.
     fn resolve(&self, _values: &mut Values, _problems: &mut Complaints) {}
 
+    /// What was chosen for a stage with these values, where the user may want to know it before it runs: sentences that a
+    /// plan shows.
+    fn choices(&self, _values: &Values) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Looks at the world outside, at the time of planning and once more when the stage has run: if the facts are others
     /// by then, the result isn't stored.
     fn pin(&self, _values: &Values, _store: &Store, _cancel: &Cancel) -> Result<Pin, StageError> {

@@ -65,6 +65,23 @@ pub fn scale<D: Backend>(device: &D, buffer: &mut Buffer<D>, factor: f32) -> Res
     Ok(())
 }
 
+/// Adds the numbers of another buffer of the same length.
+pub fn add<D: Backend>(device: &D, buffer: &mut Buffer<D>, other: &Buffer<D>) -> Result<(), LearnError> {
+    match (host_mut::<D>(buffer), host::<D>(other)) {
+        (Some(numbers), Some(others)) => {
+            numbers.iter_mut().zip(others).for_each(|(number, other)| *number += other);
+        }
+        _ => {
+            let mut sum = scaled(device, buffer, 1.0)?;
+            let zeros = &mut zeros(device, length(device, buffer))?;
+            let step = SgdConfig { lr: -1.0, momentum: None, weight_decay: None };
+            step.try_update(&mut sum, zeros, other).map_err(LearnError::device)?;
+            copy(device, sum, buffer)?;
+        }
+    }
+    Ok(())
+}
+
 /// The sum of the squares.
 pub fn square_sum<D: Backend>(device: &D, buffer: &Buffer<D>) -> Result<f64, LearnError> {
     match host::<D>(buffer) {
@@ -120,6 +137,9 @@ mod tests {
         assert_eq!(read(&device, &buffer).unwrap(), doubled);
         scale(&device, &mut buffer, 0.5).unwrap();
         assert_eq!(read(&device, &buffer).unwrap(), numbers);
+        let other = write(&device, vec![1.0, 0.25, -3.0, 0.0]).unwrap();
+        add(&device, &mut buffer, &other).unwrap();
+        assert_eq!(read(&device, &buffer).unwrap(), [1.5, -1.0, 0.0, 1e-30]);
     }
 
     #[test]

@@ -3,11 +3,14 @@
 //!
 //! [`fit`] is the whole of it. Its state is small and explicit (parameters, the optimiser's moments, a position, what was
 //! seen so far), since order, augmentation, dropout and learning rates are functions of (seed, epoch, step): a training
-//! that was interrupted at any step goes on to the same bytes.
+//! that was interrupted at any step goes on to the same bytes. While the whole backbone is frozen, [`features`] runs it once
+//! a picture, and the loop goes over what it made.
 
+mod balance;
 mod buffers;
 mod checkpoint;
 mod describe;
+pub mod features;
 mod fit;
 mod optimiser;
 mod options;
@@ -17,11 +20,12 @@ mod stopping;
 pub(crate) mod testing;
 
 pub use checkpoint::Checkpoints;
+pub use describe::foreseen;
 pub use fit::{Fitted, Session, fit};
 pub use optimiser::Optimiser;
 pub use options::{
-    BatchNormMode, EarlyStopping, Freeze, HEAD, Keep, Mode, Monitor, Optimizer, OptimizerKind, Options, Schedule,
-    ScheduleKind,
+    BatchNormMode, ClassWeights, EarlyStopping, Freeze, HEAD, Keep, Mode, Monitor, Optimizer, OptimizerKind, Options,
+    Sampling, Schedule, ScheduleKind, Unfreeze,
 };
 pub use schedule::Rates;
 pub use stopping::{Verdict, Watch};
@@ -56,6 +60,8 @@ pub enum LearnError {
     Network(NnError),
     /// The network's answers could not be scored.
     Metrics(MetricsError),
+    /// Features that were computed could not be written or read.
+    Features(String),
     /// The device failed.
     Device(String),
 }
@@ -83,6 +89,7 @@ impl fmt::Display for LearnError {
             LearnError::Data(error) => error.fmt(f),
             LearnError::Network(error) => error.fmt(f),
             LearnError::Metrics(error) => error.fmt(f),
+            LearnError::Features(sentence) => f.write_str(sentence),
             LearnError::Device(reason) => write!(f, "the device failed: {reason}"),
         }
     }

@@ -3,8 +3,8 @@
 
 use super::LearnError;
 use super::buffers;
-use super::options::{HEAD, Optimizer, OptimizerKind};
-use crate::nn::{Backend, Buffer, Cpu, Parameter, Role, WeightTensor};
+use super::options::{Optimizer, OptimizerKind, is_head};
+use crate::nn::{Backend, Buffer, Cpu, Parameter, ParameterInfo, Role, WeightTensor};
 use dfdx::tensor::Gradients;
 use dfdx::tensor_ops::{AdamConfig, Momentum, SgdConfig, WeightDecay};
 use rayon::prelude::*;
@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 struct Moments<D: Backend> {
     first: Buffer<D>,
     second: Buffer<D>,
+    /// Steps that were taken before the parameter began to learn.
+    before: u64,
 }
 
 /// An optimiser with what it remembers of each trainable parameter.
@@ -25,6 +27,8 @@ pub struct Optimiser<D: Backend> {
     steps: u64,
     /// By the parameter's place in the network; none for those that don't learn.
     moments: Vec<Option<Moments<D>>>,
+    /// By the parameter's place, its learning rate at its highest.
+    rates: Vec<f64>,
 }
 
 /// An update rule with the numbers of one group at one step.
@@ -50,19 +54,32 @@ impl<D: Backend> Optimiser<D> {
         parameters: &[Parameter<D>],
         device: &D,
     ) -> Result<Self, LearnError> {
-        let second = matches!(options.kind, OptimizerKind::Adamw);
-        let fresh = |parameter: &Parameter<D>| -> Result<Option<Moments<D>>, LearnError> {
-            if !parameter.trainable {
-                return Ok(None);
-            }
-            let count = parameter.info.shape.iter().product();
-            Ok(Some(Moments {
-                first: buffers::zeros(device, count)?,
-                second: buffers::zeros(device, if second { count } else { 0 })?,
-            }))
+        let infos: Vec<&ParameterInfo> = parameters.iter().map(|parameter| &parameter.info).collect();
+        let mut optimiser = Optimiser {
+            options: options.clone(),
+            clip_norm,
+            steps: 0,
+            moments: parameters.iter().map(|_| None).collect(),
+            rates: rates(options, &infos),
         };
-        let moments = parameters.iter().map(fresh).collect::<Result<_, _>>()?;
-        Ok(Optimiser { options: options.clone(), clip_norm, steps: 0, moments })
+        optimiser.follow(parameters, 0, device)?;
+        Ok(optimiser)
+    }
+
+    /// Takes up parameters that have become trainable when `steps` steps were taken, remembering nothing of them yet.
+    pub fn follow(&mut self, parameters: &[Parameter<D>], steps: u64, device: &D) -> Result<(), LearnError> {
+        let second = matches!(self.options.kind, OptimizerKind::Adamw);
+        for (parameter, moments) in parameters.iter().zip(&mut self.moments) {
+            if parameter.trainable && moments.is_none() {
+                let count = parameter.info.shape.iter().product();
+                *moments = Some(Moments {
+                    first: buffers::zeros(device, count)?,
+                    second: buffers::zeros(device, if second { count } else { 0 })?,
+                    before: steps,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Moves the trainable parameters along their gradients, with learning rates at `factor` of their height. The global
@@ -77,13 +94,13 @@ impl<D: Backend> Optimiser<D> {
         let (weights, biases) = (self.options.weight_decay, 0.0);
         self.steps += 1;
         let mut updates = Vec::with_capacity(self.moments.len());
-        for (parameter, moments) in parameters.iter_mut().zip(&mut self.moments) {
+        for ((parameter, moments), rate) in parameters.iter_mut().zip(&mut self.moments).zip(&self.rates) {
             let Some(moments) = moments else { continue };
             let gradient = gradients.get_or_alloc_mut(&parameter.tensor).map_err(LearnError::device)?;
             let gradient = std::mem::replace(gradient, buffers::zeros(device, 0)?);
             let decays = matches!(parameter.info.role, Role::ConvWeight | Role::LinearWeight);
-            let head = parameter.info.stage == HEAD;
-            let rule = rule(&self.options, head, factor, if decays { weights } else { biases }, self.steps);
+            let (decay, step) = (if decays { weights } else { biases }, self.steps - moments.before);
+            let rule = rule(&self.options, rate * factor, decay, step);
             updates.push(Update { rule, parameter, moments, gradient });
         }
         let norm = match self.clip_norm {
@@ -132,19 +149,25 @@ impl<D: Backend> Optimiser<D> {
                 return Ok(false);
             };
             let (first, second) = (buffers::write(device, first.data)?, buffers::write(device, second.data)?);
-            restored.push(Some(Moments { first, second }));
+            restored.push(Some(Moments { first, second, before: moments.before }));
         }
         (self.moments, self.steps) = (restored, steps);
         Ok(true)
     }
 }
 
-fn rule(options: &Optimizer, head: bool, factor: f64, decay: f64, step: u64) -> Rule {
-    let height = match options.backbone_learning_rate {
-        Some(rate) if !head => rate,
-        _ => options.learning_rate,
+/// The learning rate of each parameter at its highest: by group, and within the backbone by depth.
+fn rates(options: &Optimizer, parameters: &[&ParameterInfo]) -> Vec<f64> {
+    let backbone = options.backbone_learning_rate.unwrap_or(options.learning_rate);
+    let top = parameters.iter().filter(|info| !is_head(&info.stage)).map(|info| info.depth).max().unwrap_or(0);
+    let rate = |info: &&ParameterInfo| match is_head(&info.stage) {
+        true => options.learning_rate,
+        false => backbone * options.layer_decay.powi((top - info.depth).min(1000) as i32),
     };
-    let lr = height * factor;
+    parameters.iter().map(rate).collect()
+}
+
+fn rule(options: &Optimizer, lr: f64, decay: f64, step: u64) -> Rule {
     match options.kind {
         OptimizerKind::Adamw => {
             let weight_decay = (decay > 0.0).then_some(WeightDecay::Decoupled(decay));
@@ -217,7 +240,8 @@ fn apply<D: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{ParameterInfo, Shape};
+    use crate::learn::HEAD;
+    use crate::nn::Shape;
     use dfdx::tensor::TensorFromVec;
 
     const START: [f32; 3] = [0.5, -1.0, 2.0];
@@ -241,6 +265,7 @@ mod tests {
             kind,
             learning_rate: rate,
             backbone_learning_rate: None,
+            layer_decay: 1.0,
             weight_decay: decay,
             momentum: 0.0,
             nesterov: false,
@@ -338,6 +363,48 @@ mod tests {
         optimiser.step(&mut parameters, gradients, 0.5, &device).unwrap();
         let values: Vec<f32> = parameters.iter().flat_map(|parameter| parameter.tensor.as_vec()).collect();
         close(&values, &[0.995, 0.95, 1.0]);
+    }
+
+    #[test]
+    fn each_stage_takes_a_share_of_the_rate_above_it() {
+        let device = Cpu::default();
+        let mut parameters: Vec<Parameter<Cpu>> = [("conv1", 0), ("layer1", 1), ("layer2", 2), (HEAD, 3)]
+            .map(|(stage, depth)| {
+                let mut parameter = parameter(&device, stage, Role::LinearWeight, stage, &[1.0]);
+                parameter.info.depth = depth;
+                parameter
+            })
+            .into();
+        let group = Optimizer { backbone_learning_rate: Some(0.04), ..options(OptimizerKind::Sgd, 0.1, 0.0) };
+        let options = Optimizer { layer_decay: 0.5, ..group };
+        let mut optimiser = Optimiser::new(&options, None, &parameters, &device).unwrap();
+        let gradients = gradients(&device, &parameters, &[1.0]);
+        optimiser.step(&mut parameters, gradients, 1.0, &device).unwrap();
+        let values: Vec<f32> = parameters.iter().flat_map(|parameter| parameter.tensor.as_vec()).collect();
+        close(&values, &[0.99, 0.98, 0.96, 0.9]);
+    }
+
+    #[test]
+    fn what_thaws_later_counts_its_own_steps() {
+        // Adam's first step has the size of the rate, whenever it is taken.
+        let device = Cpu::default();
+        let mut parameters = vec![
+            parameter(&device, "a", Role::Bias, "layer1", &[0.0]),
+            parameter(&device, "b", Role::Bias, HEAD, &[0.0]),
+        ];
+        parameters[0].trainable = false;
+        let options = options(OptimizerKind::Adamw, 0.1, 0.0);
+        let mut optimiser = Optimiser::new(&options, None, &parameters, &device).unwrap();
+        for steps in 0..5 {
+            if steps == 4 {
+                parameters[0].trainable = true;
+                optimiser.follow(&parameters, 4, &device).unwrap();
+            }
+            let gradients = gradients(&device, &parameters, &[0.3]);
+            optimiser.step(&mut parameters, gradients, 1.0, &device).unwrap();
+        }
+        close(&parameters[0].tensor.as_vec(), &[-0.1]);
+        assert!((parameters[1].tensor.as_vec()[0] + 0.5).abs() < 1e-5);
     }
 
     #[test]

@@ -2,19 +2,27 @@
 //! here every value is there and within its range.
 
 use crate::data::Augment;
-use crate::nn::Role;
+use crate::nn::{AUXILIARY, Role};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The stage that follows the backbone: its parameters are the head's.
 pub const HEAD: &str = "head";
+
+/// Whether a stage of the network is a head: new with the classes, and never frozen.
+pub fn is_head(stage: &str) -> bool {
+    stage == HEAD || stage == AUXILIARY
+}
 
 /// Everything that decides which weights come out, given the data, the network and the seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// Passes over the training split, from 1.
     pub epochs: u64,
-    /// Pictures a step, from 1; no more than there are.
+    /// Pictures a batch, from 1; no more than there are.
     pub batch_size: usize,
+    /// Batches whose gradients make one step, from 1.
+    pub accumulate: usize,
     /// How gradients become steps.
     pub optimizer: Optimizer,
     /// How the learning rate changes.
@@ -23,14 +31,20 @@ pub struct Options {
     pub label_smoothing: f64,
     /// The gradient's global norm is brought down to this where it is larger.
     pub clip_norm: Option<f64>,
+    /// How much a picture of each class counts.
+    pub class_weights: ClassWeights,
+    /// Which pictures an epoch shows.
+    pub sampling: Sampling,
     /// Which epoch counts as the best, and when to stop waiting for a better one.
     pub early_stopping: EarlyStopping,
     /// Which epoch's weights are the result.
     pub keep: Keep,
     /// How training pictures are varied; not at all where there is none.
     pub augment: Option<Augment>,
-    /// What of the backbone learns.
+    /// What of the backbone keeps its weights, at first.
     pub freeze: Freeze,
+    /// What thaws later, by epoch: each entry freezes less than the one before.
+    pub unfreeze: Vec<Unfreeze>,
     /// What batch norm does.
     pub batch_norm: BatchNormMode,
 }
@@ -44,6 +58,8 @@ pub struct Optimizer {
     pub learning_rate: f64,
     /// The backbone's, where it differs.
     pub backbone_learning_rate: Option<f64>,
+    /// Each stage of the backbone takes this share of the rate of the stage above it; the topmost takes the backbone's.
+    pub layer_decay: f64,
     /// Decay of weights (not of norms and biases): decoupled for AdamW (Loshchilov and Hutter, 2019), added to the gradient
     /// for SGD, as PyTorch does.
     pub weight_decay: f64,
@@ -168,12 +184,45 @@ impl Freeze {
     pub fn holds(&self, stage: &str, stages: &[String]) -> bool {
         let place = |wanted: &str| stages.iter().position(|name| name == wanted);
         match self {
-            _ if stage == HEAD => false,
+            _ if is_head(stage) => false,
             Freeze::None => false,
             Freeze::All => true,
             Freeze::Below(first) => place(stage) < place(first),
         }
     }
+}
+
+/// From an epoch on, less is frozen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfreeze {
+    /// The first epoch, from 2, in which it holds.
+    pub epoch: u64,
+    /// What is frozen from then on.
+    pub freeze: Freeze,
+}
+
+/// How much a picture of each class counts in the loss, against others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassWeights {
+    /// All the same.
+    None,
+    /// Each class counts as much as any other, however many pictures it has: n / (classes * n of the class), over the train
+    /// split.
+    Balanced,
+    /// By the classes' names; 1 for those that aren't named.
+    Given(BTreeMap<String, f64>),
+}
+
+/// Which pictures an epoch shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Each once, in random order.
+    Shuffled,
+    /// As many in all, but as many of each class: pictures of rare classes come several times, of frequent ones not in every
+    /// epoch.
+    Balanced,
 }
 
 /// What batch norm does in the parts of the backbone that learn; in frozen parts it is always [`Frozen`](Self::Frozen).
@@ -189,11 +238,23 @@ pub enum BatchNormMode {
 }
 
 impl Options {
-    /// Whether a parameter learns, given where it lies and what it is for.
-    pub fn trains(&self, stage: &str, role: Role, stages: &[String]) -> bool {
-        let held = self.freeze.holds(stage, stages);
-        let norm = matches!(role, Role::NormWeight | Role::NormBias);
+    /// What is frozen in an epoch.
+    pub fn freeze_at(&self, epoch: u64) -> &Freeze {
+        let reached = self.unfreeze.iter().rev().find(|entry| entry.epoch <= epoch);
+        reached.map_or(&self.freeze, |entry| &entry.freeze)
+    }
+
+    /// Whether a parameter learns in an epoch, given where it lies and what it is for. Norms of the head and of an
+    /// auxiliary one always do.
+    pub fn trains(&self, epoch: u64, stage: &str, role: Role, stages: &[String]) -> bool {
+        let held = self.freeze_at(epoch).holds(stage, stages);
+        let norm = matches!(role, Role::NormWeight | Role::NormBias) && !is_head(stage);
         !(held || (norm && self.batch_norm == BatchNormMode::Frozen))
+    }
+
+    /// Whether the whole backbone keeps its weights in an epoch.
+    pub fn backbone_frozen(&self, epoch: u64) -> bool {
+        *self.freeze_at(epoch) == Freeze::All
     }
 }
 

@@ -19,11 +19,29 @@ pub struct Card {
     /// The backbone's name in the list of backbones.
     pub backbone: String,
     /// What follows it.
-    pub head: Dense,
+    pub head: Classifier,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
     /// From a decoded picture to the network's input.
     pub preprocessing: Preprocessing,
+}
+
+/// What follows a backbone, as the user asked for it: the word "original", or a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Classifier {
+    /// The published one.
+    Original(Original),
+    /// One of the user's own.
+    Dense(Dense),
+}
+
+/// The word for the published classifier.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Original {
+    /// It keeps its weights.
+    #[serde(rename = "original")]
+    Original,
 }
 
 /// A head of dense layers, as the user asked for it.
@@ -49,7 +67,12 @@ struct Nothing {}
 impl Card {
     /// The head as a network takes it.
     pub fn head(&self) -> Head {
-        Head::Dense { hidden: self.head.hidden.clone(), dropout: self.head.dropout, classes: self.classes.len() }
+        match &self.head {
+            Classifier::Original(_) => Head::Original,
+            Classifier::Dense(Dense { hidden, dropout }) => {
+                Head::Dense { hidden: hidden.clone(), dropout: *dropout, classes: self.classes.len() }
+            }
+        }
     }
 
     /// Height and width of the network's input, in pixels.
@@ -81,12 +104,35 @@ impl Card {
         let Preprocessing { resize, crop, mean, std, .. } = &self.preprocessing;
         let sizes = (1..=*resize).contains(crop) && *resize as usize <= MOST;
         let numbers = mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|std| std.is_finite() && *std > 0.0);
-        let widths = self.head.hidden.iter().all(|width| (1..=MOST).contains(width));
-        let dropout = (0.0..1.0).contains(&self.head.dropout);
-        if sizes && numbers && widths && dropout && (1..=MOST).contains(&self.classes.len()) {
+        let head = match &self.head {
+            Classifier::Original(_) => self.classes.len() == Head::Original.classes(),
+            Classifier::Dense(Dense { hidden, dropout }) => {
+                hidden.iter().all(|width| (1..=MOST).contains(width)) && (0.0..1.0).contains(dropout)
+            }
+        };
+        if sizes && numbers && head && (1..=MOST).contains(&self.classes.len()) {
             Ok(())
         } else {
             Err(ModelError::new("its description holds impossible numbers"))
         }
+    }
+}
+
+/// The names of ImageNet's 1,000 classes, in the order of published classifiers' logits. They are torchvision 0.29's
+/// (`torchvision.models._meta._IMAGENET_CATEGORIES`).
+pub fn imagenet_classes() -> Vec<String> {
+    include_str!("imagenet.txt").lines().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imagenet_has_a_thousand_classes_of_different_names() {
+        let classes = imagenet_classes();
+        let different: std::collections::BTreeSet<&String> = classes.iter().collect();
+        assert_eq!((classes.len(), different.len()), (1000, 1000));
+        assert_eq!((classes[0].as_str(), classes[999].as_str()), ("tench", "toilet tissue"));
     }
 }

@@ -6,7 +6,7 @@ mod card;
 mod predict;
 
 pub use backbones::{BackboneRow, backbones};
-pub use card::{Card, Dense};
+pub use card::{Card, Classifier, Dense, imagenet_classes};
 pub use predict::{Predictions, Row, Unreadable};
 
 use crate::data::Preprocessing;
@@ -141,8 +141,25 @@ impl Model {
     /// # Errors
     /// When the numbers aren't those of `count` pictures, or memory is short.
     pub fn probabilities(&self, pictures: &[f32], count: usize) -> Result<Vec<f32>, ModelError> {
-        let logits = self.network.logits(pictures, count).map_err(|error| ModelError::new(error.to_string()))?;
+        self.softmax(self.network.logits(pictures, count))
+    }
+
+    /// As [`probabilities`](Self::probabilities), from the backbone's features (count, features): the same numbers.
+    ///
+    /// # Errors
+    /// As those of [`probabilities`](Self::probabilities).
+    pub fn probabilities_from_features(&self, features: &[f32], count: usize) -> Result<Vec<f32>, ModelError> {
+        self.softmax(self.network.logits_from_features(features, count))
+    }
+
+    fn softmax(&self, logits: Result<Vec<f32>, nn::NnError>) -> Result<Vec<f32>, ModelError> {
+        let logits = logits.map_err(|error| ModelError::new(error.to_string()))?;
         Ok(logits.chunks_exact(self.classes().len()).flat_map(softmax).collect())
+    }
+
+    /// The network, as it is.
+    pub fn network(&self) -> &Network<Cpu> {
+        &self.network
     }
 }
 

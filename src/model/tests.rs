@@ -8,7 +8,7 @@ use crate::nn::weights::to_bytes;
 fn card() -> Card {
     Card {
         backbone: "resnet18".to_owned(),
-        head: Dense { hidden: vec![4], dropout: 0.5 },
+        head: Classifier::Dense(Dense { hidden: vec![4], dropout: 0.5 }),
         classes: ["a", "b"].map(str::to_owned).to_vec(),
         preprocessing: Preprocessing {
             resize: 40,

@@ -4,8 +4,9 @@
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Loader, LoaderOptions, Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, StageError};
+use crate::learn::features::Features;
 use crate::metrics::{Evaluation, PredictionWriter, Scorer, SplitMetrics};
-use crate::model::{self, Card, Model};
+use crate::model::{self, Card, Classifier, Model};
 use crate::spec::{Default, Parameter, Type};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ pub struct Evaluate;
 
 /// Batches prepared ahead of the network.
 const AHEAD: usize = 4;
+/// Names that are listed in a sentence.
+const SHOWN: usize = 20;
 
 static PARAMETERS: [Parameter; 1] = [Parameter::new(
     "batch_size",
@@ -53,7 +56,7 @@ impl Kind for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn parameters(&self) -> &'static [Parameter] {
@@ -68,10 +71,10 @@ impl Kind for Evaluate {
         let parameters: Parameters = context.parameters()?;
         let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
         let (card, weights) = model::read(&context.input("model")?.path.join(super::train::MODEL))?;
-        check(&cache, &card)?;
+        let classes = check(&cache, &card)?;
         let model = Model::build(card, &weights)?;
         drop(weights);
-        let splits = predict(context, &cache, &model, parameters.batch_size)?;
+        let splits = predict(context, &cache, &model, &classes, parameters.batch_size)?;
         let evaluation = Evaluation::new(model.classes().to_vec(), splits);
         let path = context.slot.join("metrics.json");
         std::fs::write(&path, evaluation.to_json()).or_fail("writing metrics.json")?;
@@ -80,17 +83,24 @@ impl Kind for Evaluate {
     }
 }
 
-/// Whether the model can be asked about these pictures.
-fn check(cache: &TensorCache, card: &Card) -> Result<(), StageError> {
+/// Whether the model can be asked about these pictures: the model's class for each of theirs.
+fn check(cache: &TensorCache, card: &Card) -> Result<Vec<u32>, StageError> {
     let info = cache.info();
-    if info.classes != card.classes {
+    let place = |name: &String| card.classes.iter().position(|class| class == name).map(|place| place as u32);
+    let Some(classes) = info.classes.iter().map(place).collect() else {
+        let help = match card.head {
+            Classifier::Original(_) => {
+                "name classes as ImageNet does, in `dataset.class_names`; `pipe predict` needs no names"
+            }
+            Classifier::Dense(_) => "give evaluate the same `data` that the model was trained on",
+        };
         return Err(StageError::failed(format!(
             "the model knows the classes {}, and the pictures are of {}",
-            card.classes.join(", "),
-            info.classes.join(", ")
+            listed(&card.classes),
+            listed(&info.classes)
         ))
-        .with_help("give evaluate the same `data` that the model was trained on"));
-    }
+        .with_help(help));
+    };
     if info.preprocessing != card.preprocessing {
         return Err(StageError::failed(
             "the pictures were prepared in another way than those the model was trained on",
@@ -102,7 +112,15 @@ fn check(cache: &TensorCache, card: &Card) -> Result<(), StageError> {
         return Err(StageError::failed("the validation and the test split are both empty: there is nothing to score")
             .with_help("set `dataset.split.test` above 0"));
     }
-    Ok(())
+    Ok(classes)
+}
+
+/// Names with commas between them, of very many the first.
+fn listed(names: &[String]) -> String {
+    match names.get(..SHOWN) {
+        Some(first) if names.len() > SHOWN => format!("{} and {} more", first.join(", "), names.len() - SHOWN),
+        _ => names.join(", "),
+    }
 }
 
 /// Writes `predictions.csv` and scores each labelled split.
@@ -110,6 +128,7 @@ fn predict(
     context: &Context,
     cache: &Arc<TensorCache>,
     model: &Model,
+    classes: &[u32],
     batch_size: usize,
 ) -> Result<BTreeMap<String, SplitMetrics>, StageError> {
     let samples: Vec<usize> =
@@ -118,25 +137,57 @@ fn predict(
     let mut writer = PredictionWriter::new(BufWriter::new(file), model.classes()).or_fail("writing predictions.csv")?;
     let mut scorers: BTreeMap<&str, Scorer> = BTreeMap::new();
     let task = context.teller.task("predict", Some(samples.len() as u64), "pictures");
-    let options = LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
-    for batch in Loader::new(Arc::clone(cache), samples, options) {
+    for answered in answers(context, cache, model, samples, batch_size)? {
         StageError::check(&context.cancel)?;
-        let batch = batch?;
-        let probabilities = model.probabilities(&batch.pictures, batch.samples.len())?;
-        for (&index, row) in batch.samples.iter().zip(probabilities.chunks_exact(model.classes().len())) {
+        let (samples, probabilities) = answered?;
+        for (&index, row) in samples.iter().zip(probabilities.chunks_exact(model.classes().len())) {
             let Some(sample) = cache.samples().get(index) else { continue };
             let split = sample.split.name();
-            if let Some(label) = sample.class {
+            let class = sample.class.and_then(|class| classes.get(class as usize)).copied();
+            if let Some(label) = class {
                 let scorer = scorers.entry(split).or_insert_with(|| Scorer::new(model.classes()));
                 scorer.push(label, row).map_err(|error| StageError::failed(format!("{}: {error}", sample.path)))?;
             }
-            writer.write(&sample.path, split, sample.class, row).or_fail("writing predictions.csv")?;
+            writer.write(&sample.path, split, class, row).or_fail("writing predictions.csv")?;
         }
-        task.advance(batch.samples.len() as u64);
+        task.advance(samples.len() as u64);
     }
     writer.finish().or_fail("writing predictions.csv")?;
     let finished = scorers.into_iter().filter_map(|(split, scorer)| Some((split.to_owned(), scorer.finish()?)));
     Ok(finished.collect())
+}
+
+/// Some samples, and the model's probabilities for each.
+type Answered = Result<(Vec<usize>, Vec<f32>), StageError>;
+
+/// Asks the model about samples. Where a training left features of this very backbone in the memo, they are gone on from,
+/// and what is missing is added: a picture's answer is the same either way.
+fn answers<'a>(
+    context: &Context,
+    cache: &'a Arc<TensorCache>,
+    model: &'a Model,
+    samples: Vec<usize>,
+    batch_size: usize,
+) -> Result<Box<dyn Iterator<Item = Answered> + 'a>, StageError> {
+    let mut features = Features::new(model.network(), cache, context.memo.clone(), context.slot.clone());
+    if !features.known() {
+        let options = LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
+        return Ok(Box::new(Loader::new(Arc::clone(cache), samples, options).map(|batch| {
+            let batch = batch?;
+            let probabilities = model.probabilities(&batch.pictures, batch.samples.len())?;
+            Ok((batch.samples, probabilities))
+        })));
+    }
+    let table = features.of(model.network(), cache, &samples, None, (&context.teller, &context.cancel))?;
+    let batches: Vec<Vec<usize>> = samples.chunks(batch_size).map(<[usize]>::to_vec).collect();
+    Ok(Box::new(batches.into_iter().map(move |batch| {
+        let mut rows = vec![0.0; batch.len() * table.width()];
+        for (&sample, row) in batch.iter().zip(rows.chunks_exact_mut(table.width())) {
+            table.read(cache, sample, row)?;
+        }
+        let probabilities = model.probabilities_from_features(&rows, batch.len())?;
+        Ok((batch, probabilities))
+    })))
 }
 
 /// Says what came out, the headline last.
@@ -152,6 +203,8 @@ fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
     if let Some(test) = evaluation.splits.get("test") {
         let missing: Vec<&str> =
             test.per_class.iter().filter(|row| row.support == 0).map(|row| row.class.as_str()).collect();
+        let missing: Vec<&str> =
+            missing.into_iter().filter(|name| cache.info().classes.iter().any(|class| class == name)).collect();
         if !missing.is_empty() {
             teller.warn(format!("no test pictures of {}: nothing is known about them", missing.join(", ")));
         }

@@ -1,11 +1,13 @@
 //! Train and evaluate as stages: what their parameters become, and what they write.
 
 use super::KINDS;
+use crate::data::Preprocessing;
 use crate::engine::{Context, Device, InputArtifact, StageError, graph};
 use crate::events::{Cancel, Teller, Told};
 use crate::learn::testing::{COUNTS, Counts, small, write_cache};
-use crate::metrics::{Evaluation, read_history, read_predictions};
+use crate::metrics::{Evaluation, read_history, read_predictions, softmax};
 use crate::model::Model;
+use crate::nn::{Cpu, Head, Network, write_safetensors};
 use crate::spec::{self, Values};
 use crate::store::{Digest, Memo};
 use serde_json::json;
@@ -43,7 +45,10 @@ fn defaults_are_those_of_training_from_scratch() {
     assert_eq!(values["optimizer"]["learning_rate"], 1e-3);
     assert_eq!(values["optimizer"]["weight_decay"], 1e-2);
     assert_eq!(values["optimizer"].get("backbone_learning_rate"), None);
-    assert_eq!(values["augment"], json!({ "random_crop": { "scale": [0.6, 1.0], "ratio": [0.8, 1.25] } }));
+    assert_eq!(
+        values["augment"],
+        json!({ "random_crop": { "scale": [0.6, 1.0], "ratio": [0.8, 1.25] }, "flip": true })
+    );
 }
 
 #[test]
@@ -61,6 +66,10 @@ fn defaults_follow_other_values() {
     assert_eq!(values["backbone"], "resnet50");
     assert_eq!((&values["freeze"], &values["batch_norm"]), (&json!("all"), &json!("frozen")));
     assert_eq!(values["augment"], "none");
+    let thawing = resolved_beside(other, &format!("{needs}\nunfreeze_at = {{ layer4 = 3, layer3 = 6 }}")).unwrap();
+    assert_eq!((&thawing["freeze"], &thawing["batch_norm"]), (&json!("all"), &json!("frozen")));
+    assert_eq!(thawing["optimizer"]["backbone_learning_rate"], json!(1e-4));
+    assert_eq!(thawing["augment"]["flip"], json!(true));
     let tuned = resolved_beside(other, &format!("{needs}\nfreeze = \"layer4\"\nepochs = 2")).unwrap();
     assert_eq!((&tuned["batch_norm"], &tuned["optimizer"]["backbone_learning_rate"]), (&json!("train"), &json!(1e-4)));
     assert_eq!(tuned["schedule"]["warm_up"], 0.4);
@@ -82,6 +91,19 @@ fn what_does_not_go_together_is_said() {
         ("", "early_stopping = { mode = \"max\" }", "the mode is `min`"),
         ("", "augment = { random_crop = { scale = [0.9, 0.1] } }", "the smaller one first"),
         ("", "epochs = 0", "epochs"),
+        ("", "unfreeze_at = 3", "nothing is frozen, so nothing can thaw"),
+        ("", "freeze = \"all\"\nunfreeze_at = 30", "epoch 30 never comes: there are 20"),
+        ("", "freeze = \"all\"\nunfreeze_at = { layer5 = 3 }", "there are conv1, layer1, layer2, layer3, layer4"),
+        (
+            "",
+            "freeze = \"all\"\nunfreeze_at = { layer3 = 3, layer4 = 6 }",
+            "`layer4` learns already when epoch 6 begins",
+        ),
+        ("", "freeze = \"layer3\"\nunfreeze_at = { layer4 = 3 }", "`layer4` learns already when epoch 3 begins"),
+        ("", "class_weights = \"equal\"", "class_weights"),
+        ("", "head = \"original\"", "the original classifier comes with weights"),
+        ("", "auxiliary = true", "leave `auxiliary` out, or use inception_v3"),
+        ("", "backbone = \"inception_v3\"\nauxiliary = true\nfreeze = \"all\"", "helps a backbone to learn"),
         (other, "needs = { data = \"preprocess\", weights = \"first\" }", "the stage `first` trains a resnet50"),
     ];
     for (stages, lines, expected) in cases {
@@ -223,6 +245,26 @@ fn a_model_is_scored_on_what_it_did_not_learn_from() {
 }
 
 #[test]
+fn a_model_s_scores_are_the_same_with_features_that_training_left_and_without() {
+    let place = trained();
+    place.evaluate("data", "model", "with").unwrap();
+    let model = place.path("model");
+    let other = Place::new(COUNTS);
+    other.evaluate("data", model.to_str().unwrap(), "without").unwrap();
+    let computed = |place: &Place| {
+        let told = place.told.lock().unwrap();
+        let features = |told: &Told| matches!(told, Told::Progress { task, .. } if task == "features");
+        told.iter().filter(|told| features(told)).count()
+    };
+    assert!(computed(place) > 0 && computed(&other) == 0);
+    for name in ["metrics.json", "predictions.csv"] {
+        let [one, two] =
+            [place.path("with"), other.path("without")].map(|slot| std::fs::read(slot.join(name)).unwrap());
+        assert!(one == two, "{name}");
+    }
+}
+
+#[test]
 fn another_training_s_weights_are_a_start() {
     let first = trained().path("model");
     let first = first.to_str().unwrap();
@@ -239,6 +281,51 @@ fn another_training_s_weights_are_a_start() {
     assert!(other[0].train_loss < one[0].train_loss);
     let error = place.run("train", values, &[("data", "data"), ("weights", "data")], "third").unwrap_err();
     assert!(error.to_string().contains("holds no weights"), "{error}");
+}
+
+/// The published classifier keeps its weights, answers for ImageNet's classes, and is scored where classes bear their names.
+#[test]
+fn the_original_classifier_is_kept() {
+    let place = Place::new(COUNTS);
+    std::fs::create_dir(place.path("published")).unwrap();
+    let network = Network::new("resnet18", &Head::Original, (8, 8), 3, Cpu::default()).unwrap();
+    write_safetensors(&place.path("published").join("model.safetensors"), &network.save()).unwrap();
+    let other = "[stages.weights]\nkind = \"fetch\"\nsource = \"torchvision:resnet18\"";
+    let lines = "needs = { data = \"preprocess\", weights = \"weights\" }\nhead = \"original\"";
+    let values = resolved_beside(other, lines).unwrap();
+    place.run("train", values, &[("data", "data"), ("weights", "published")], "model").unwrap();
+    assert_eq!(place.sentences().last().unwrap(), crate::stages::train::ORIGINAL);
+    let model = Model::open(&place.path("model").join("model.safetensors")).unwrap();
+    assert_eq!((model.classes().len(), model.classes()[1].as_str()), (1000, "goldfish"));
+    let pictures: Vec<f32> = (0..8 * 8 * 3).map(|value| value as f32 / 96.0 - 1.0).collect();
+    let expected = softmax(&network.logits(&pictures, 1).unwrap());
+    assert_eq!(model.probabilities(&pictures, 1).unwrap(), expected);
+
+    let error = place.evaluate("data", "model", "a").unwrap_err().to_string();
+    assert!(error.contains("and 980 more, and the pictures are of red, green, blue"), "{error}");
+    let input = place.path("data").join("input.json");
+    let text = std::fs::read_to_string(&input).unwrap();
+    let named = text.replace("\"red\"", "\"tench\"").replace("\"green\"", "\"hen\"").replace("\"blue\"", "\"cock\"");
+    std::fs::write(&input, named).unwrap();
+    place.evaluate("data", "model", "b").unwrap();
+    let rows = read_predictions(&place.path("b").join("predictions.csv")).unwrap();
+    let labels: std::collections::BTreeSet<&str> = rows.iter().filter_map(|row| row.label.as_deref()).collect();
+    assert_eq!(labels.into_iter().collect::<Vec<_>>(), ["cock", "hen", "tench"]);
+}
+
+#[test]
+fn an_auxiliary_head_learns_and_is_not_in_the_model() {
+    let place = Place::new(COUNTS);
+    let preprocessing = Preprocessing { resize: 299, crop: 299, ..small() };
+    std::fs::create_dir(place.path("larger")).unwrap();
+    write_cache(&place.path("larger"), Counts { train: 2, validation: 0, test: 1, unlabelled: 0 }, preprocessing);
+    let lines = "backbone = \"inception_v3\"\nauxiliary = true\nepochs = 1\nbatch_size = 2\naugment = \"none\"";
+    place.train(lines, &[("data", "larger")], "model").unwrap();
+    let model = Model::open(&place.path("model").join("model.safetensors")).unwrap();
+    assert_eq!(model.card().backbone, "inception_v3");
+    let bytes = std::fs::read(place.path("model").join("model.safetensors")).unwrap();
+    let names = crate::nn::weights::from_bytes(&bytes).unwrap().tensors;
+    assert!(names.contains_key("Mixed_7c.branch_pool.conv.weight") && !names.contains_key("AuxLogits.fc.weight"));
 }
 
 #[test]

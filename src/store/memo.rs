@@ -127,6 +127,14 @@ impl Memo {
         Lock::wait(&self.0.locks.join(name.to_string())).map(MemoLock)
     }
 
+    /// Every file that is kept, for tests that lose some.
+    #[cfg(test)]
+    pub fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let walk = walkdir::WalkDir::new(&self.0.values).sort_by_file_name();
+        let files = walk.into_iter().filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_type().is_file()));
+        files.map(|entry| Ok(entry?.into_path())).collect()
+    }
+
     fn place(&self, bucket: &str, key: &str, what: &str) -> PathBuf {
         let name = Digest::of(key.as_bytes()).to_string();
         let shelf = name.get(..2).unwrap_or_default();

@@ -118,6 +118,8 @@ preprocess  preprocess  pending  below fetch
 train       train       pending  below preprocess
 evaluate    evaluate    pending  below preprocess, train
 
+train: training pictures are varied by random crops of 60 to 100 % of the stored squares, flips
+
 1 stage would run; 4 below may turn out fresh, where what comes out above is as it was
 "
     );

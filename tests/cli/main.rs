@@ -12,4 +12,5 @@ mod own_pictures;
 mod predicting;
 mod records;
 mod support;
+mod tuning;
 mod weights;

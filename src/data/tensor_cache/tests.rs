@@ -3,6 +3,7 @@
 use super::samples as table;
 use super::*;
 use crate::data::decode::samples;
+use crate::data::loader::{Vary, shuffled};
 use crate::data::pictures::{self, FOLDER, LISTING, Picture};
 use crate::data::{Augment, Fit, Geometry, Interpolation, Loader, LoaderOptions, Preprocessing};
 use crate::events::{Cancel, Teller};
@@ -177,9 +178,11 @@ fn tables_that_do_not_fit_the_records_are_refused() {
     }
 }
 
-fn passes(cache: &Arc<TensorCache>, options: &LoaderOptions) -> Vec<crate::data::Batch> {
+/// A pass over the train split: in the order of (seed, epoch), or that of the table.
+fn passes(cache: &Arc<TensorCache>, order: Option<(u64, u64)>, options: &LoaderOptions) -> Vec<crate::data::Batch> {
     let all = cache.of_split(Split::Train);
-    Loader::new(Arc::clone(cache), all, options.clone()).map(Result::unwrap).collect()
+    let order = order.map_or(all.clone(), |(seed, epoch)| shuffled(all, seed, epoch));
+    Loader::new(Arc::clone(cache), order, options.clone()).map(Result::unwrap).collect()
 }
 
 proptest! {
@@ -191,16 +194,18 @@ proptest! {
     ) {
         let folder = cache(count);
         let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
-        let augment = Some(Augment { flip: true, shift: 0.1, brightness: 0.2, ..Augment::default() });
-        let options = LoaderOptions { batch_size, shuffle: Some((seed, epoch)), augment, drop_last, first_step: 0, ahead };
-        let batches = passes(&cache, &options);
+        let augment = Augment { flip: true, shift: 0.1, brightness: 0.2, ..Augment::default() };
+        let vary = Some(Vary { augment, seed, epoch });
+        let options = LoaderOptions { batch_size, vary, drop_last, first_step: 0, ahead };
+        let order = Some((seed, epoch));
+        let batches = passes(&cache, order, &options);
         let steps = if drop_last { count / batch_size } else { count.div_ceil(batch_size) };
         prop_assert_eq!(batches.len(), steps);
         let mut seen: Vec<usize> = batches.iter().flat_map(|batch| batch.samples.clone()).collect();
         seen.sort_unstable();
         seen.dedup();
         prop_assert_eq!(seen.len(), if drop_last { steps * batch_size } else { count });
-        let resumed = passes(&cache, &LoaderOptions { first_step: skipped, ahead: 0, ..options.clone() });
+        let resumed = passes(&cache, order, &LoaderOptions { first_step: skipped, ahead: 0, ..options.clone() });
         prop_assert_eq!(&batches[skipped.min(steps)..], &resumed[..]);
         for batch in &batches {
             prop_assert_eq!(batch.pictures.len(), batch.samples.len() * 6 * 6 * 3);
@@ -215,7 +220,7 @@ proptest! {
 fn a_batch_is_normalised_as_a_single_picture_is() {
     let folder = cache(5);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
-    let batches = passes(&cache, &LoaderOptions { batch_size: 2, ..LoaderOptions::default() });
+    let batches = passes(&cache, None, &LoaderOptions { batch_size: 2, ..LoaderOptions::default() });
     let single: Vec<f32> = cache
         .samples()
         .iter()
@@ -231,10 +236,30 @@ fn a_batch_is_normalised_as_a_single_picture_is() {
 fn epochs_differ_and_an_abandoned_loader_stops() {
     let folder = cache(40);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
-    let options = |epoch| LoaderOptions { batch_size: 2, shuffle: Some((1, epoch)), ..LoaderOptions::default() };
-    assert_ne!(passes(&cache, &options(0)), passes(&cache, &options(1)));
-    let mut loader = Loader::new(Arc::clone(&cache), cache.of_split(Split::Train), options(0));
+    let options = LoaderOptions { batch_size: 2, ..LoaderOptions::default() };
+    assert_ne!(passes(&cache, Some((1, 0)), &options), passes(&cache, Some((1, 1)), &options));
+    let mut loader = Loader::new(Arc::clone(&cache), cache.of_split(Split::Train), options);
     assert!(loader.next().is_some());
     drop(loader);
     assert_eq!(Arc::strong_count(&cache), 1);
+}
+
+#[test]
+fn a_record_is_varied_by_what_it_is_and_how_often_it_came() {
+    let folder = cache(6);
+    let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
+    let augment = Augment { shift: 0.2, brightness: 0.5, ..Augment::default() };
+    let shown = |order: &[usize], epoch, copies| -> Vec<Vec<f32>> {
+        let vary = Some(Vary { augment: Augment { copies, ..augment.clone() }, seed: 3, epoch });
+        let options = LoaderOptions { batch_size: 1, vary, ..LoaderOptions::default() };
+        Loader::new(Arc::clone(&cache), order.to_vec(), options).map(|batch| batch.unwrap().pictures).collect()
+    };
+    // Neither the place in the order nor other samples matter; the turn and the epoch do.
+    let [mixed, alone, later] = [shown(&[4, 1, 4], 1, None), shown(&[1, 4], 1, None), shown(&[1, 4], 2, None)];
+    assert!(mixed[0] == alone[1] && mixed[1] == alone[0] && mixed[0] != mixed[2]);
+    assert!(later[0] != alone[0] && later[1] != alone[1]);
+    // With copies there are so many ways and no more.
+    let ways: Vec<Vec<Vec<f32>>> = (1..7).map(|epoch| shown(&[1, 4], epoch, Some(3))).collect();
+    assert!(ways[0] == ways[3] && ways[2] == ways[5] && ways[0] != ways[1] && ways[1] != ways[2]);
+    assert_eq!(shown(&[4, 4], 1, Some(3))[1], shown(&[4], 2, Some(3))[0]);
 }

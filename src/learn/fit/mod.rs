@@ -1,16 +1,22 @@
 //! The loop: epochs, steps, validation after each epoch, and what is told, kept and decided along the way.
 
-use crate::data::{Batch, Loader, LoaderOptions, Split, TensorCache};
+mod batches;
+mod plan;
+
+use crate::data::{Loader, LoaderOptions, TensorCache, Vary, loader};
 use crate::events::{Cancel, Teller};
 use crate::learn::checkpoint::{Checkpoints, Snapshot, State, Tensors};
+use crate::learn::features::{self, Features};
 use crate::learn::optimiser::Optimiser;
-use crate::learn::options::{BatchNormMode, Freeze, Keep, Monitor, Options};
-use crate::learn::schedule::Rates;
-use crate::learn::{LearnError, describe};
+use crate::learn::options::{BatchNormMode, Keep, Monitor, Options};
+use crate::learn::{LearnError, balance, buffers, describe};
 use crate::metrics::{EpochRow, MetricsError, Scorer, SplitMetrics, argmax, softmax};
-use crate::nn::{Backend, BatchNorm, Network, StepOptions, soft_targets};
-use crate::store::Digest;
-use std::collections::BTreeSet;
+use crate::nn::{Backend, BatchNorm, Network, Step, StepOptions, Weights, soft_targets};
+use crate::store::{Digest, Memo};
+use batches::{Batches, Ready, Rows};
+use plan::Plan;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +31,10 @@ pub struct Session<'a> {
     pub teller: &'a Teller,
     /// Looked at between steps.
     pub cancel: &'a Cancel,
+    /// Where features are kept. It may be empty, or lose anything at any time.
+    pub memo: &'a Memo,
+    /// A folder for files in the making, best on the memo's disk; nothing is left there.
+    pub scratch: &'a Path,
     /// Where checkpoints are kept, if they are.
     pub checkpoints: Option<&'a Checkpoints>,
 }
@@ -52,23 +62,13 @@ struct Fit<'a, D: Backend> {
     plan: Plan,
     optimiser: Optimiser<D>,
     configuration: Digest,
-    /// Names of the tensors that training changes.
+    /// Names of the tensors that training changes, sooner or later.
     changing: BTreeSet<String>,
+    /// What the frozen backbone made of pictures, where that is worth keeping.
+    features: Option<Features>,
     state: State,
     best: Option<Tensors>,
     kept_at: Instant,
-}
-
-/// What follows from options and samples before the first step.
-struct Plan {
-    train: Vec<usize>,
-    validation: Vec<usize>,
-    batch_size: usize,
-    drop_last: bool,
-    /// Steps an epoch.
-    steps: u64,
-    rates: Rates,
-    decisions: Vec<String>,
 }
 
 /// Trains the network on the train split of `cache`, and leaves it with the weights of the epoch that `options` asks for.
@@ -88,81 +88,10 @@ pub fn fit<D: Backend>(
     let mut fit = Fit::new(network, cache, options, session, plan)?;
     fit.resume()?;
     while fit.state.epoch <= options.epochs && !fit.state.stopped {
+        fit.thaw()?;
         fit.epoch()?;
     }
     fit.finish()
-}
-
-impl Plan {
-    fn new(cache: &TensorCache, options: &Options) -> Result<Plan, LearnError> {
-        let (train, validation) = (cache.of_split(Split::Train), cache.of_split(Split::Validation));
-        check_samples(cache, &train)?;
-        if validation.is_empty() && options.early_stopping.patience.is_some() {
-            return Err(LearnError::Unfit {
-                message: "early stopping looks at the validation split, and there is none".to_owned(),
-                help: "set `dataset.split.validation` above 0, or leave `early_stopping.patience` out".to_owned(),
-            });
-        }
-        let mut decisions = vec![describe::augmentation(options.augment.as_ref())];
-        decisions.extend(unseen(cache, &train));
-        let batch_size = options.batch_size.clamp(1, train.len());
-        if batch_size < options.batch_size {
-            decisions.push(format!(
-                "batch_size is {}, but there are {batch_size} training pictures: each step takes all of them",
-                options.batch_size
-            ));
-        }
-        let rest = train.len() % batch_size;
-        let drop_last = options.batch_norm == BatchNormMode::Train
-            && options.freeze != Freeze::All
-            && rest * 2 < batch_size
-            && rest > 0;
-        if drop_last {
-            decisions.push(format!(
-                "each epoch leaves out {rest} other pictures: the statistics of so small a last batch would mislead batch norm"
-            ));
-        }
-        if validation.is_empty() {
-            decisions.push("there is no validation split: the last epoch's weights are kept".to_owned());
-        }
-        let steps = (if drop_last { train.len() / batch_size } else { train.len().div_ceil(batch_size) }) as u64;
-        let rates = Rates::new(&options.schedule, options.epochs, steps);
-        Ok(Plan { train, validation, batch_size, drop_last, steps, rates, decisions })
-    }
-}
-
-/// Whether there is something to be learned.
-fn check_samples(cache: &TensorCache, train: &[usize]) -> Result<(), LearnError> {
-    let classes: BTreeSet<u32> = train.iter().filter_map(|&index| cache.samples().get(index)?.class).collect();
-    let names = &cache.info().classes;
-    let unfit = |message: String, help: &str| Err(LearnError::Unfit { message, help: help.to_owned() });
-    match classes.iter().next() {
-        None => {
-            unfit("the train split is empty".to_owned(), "set `dataset.split.train` above 0, or add labelled pictures")
-        }
-        Some(&only) if classes.len() == 1 => {
-            let name = names.get(only as usize).map_or("?", String::as_str);
-            unfit(
-                format!(
-                    "all {} training pictures are of one class, `{name}`: there is nothing to tell apart",
-                    train.len()
-                ),
-                "add pictures of other classes, or look at `dataset.labels`",
-            )
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-/// Which classes can't be learned, if any.
-fn unseen(cache: &TensorCache, train: &[usize]) -> Option<String> {
-    let seen: BTreeSet<u32> = train.iter().filter_map(|&index| cache.samples().get(index)?.class).collect();
-    let names: Vec<&str> = (0..)
-        .zip(&cache.info().classes)
-        .filter(|(class, _)| !seen.contains(class))
-        .map(|(_, name)| name.as_str())
-        .collect();
-    (!names.is_empty()).then(|| format!("no training pictures of {}: that can't be learned", names.join(", ")))
 }
 
 impl<'a, D: Backend> Fit<'a, D> {
@@ -173,14 +102,17 @@ impl<'a, D: Backend> Fit<'a, D> {
         session: &'a Session,
         plan: Plan,
     ) -> Result<Fit<'a, D>, LearnError> {
-        let stages = network.graph().stages().to_vec();
-        network.set_trainable(|info| options.trains(&info.stage, info.role, &stages));
         let device = network.device().clone();
-        let optimiser = Optimiser::new(&options.optimizer, options.clip_norm, network.parameters(), &device)?;
+        let last = options.unfreeze.last().map_or(1, |entry| entry.epoch);
+        set_trainable(network, options, last);
         let changing = changing(network);
+        set_trainable(network, options, 1);
+        let optimiser = Optimiser::new(&options.optimizer, options.clip_norm, network.parameters(), &device)?;
         let configuration = configuration(network, cache, options, session.seed);
         let mut plan = plan;
         plan.decisions.insert(0, describe::trainable(network, options));
+        plan.decisions.splice(1..1, describe::thawing(&options.unfreeze));
+        plan.decisions.extend(describe::backbone(options));
         for decision in &plan.decisions {
             session.teller.info(decision.as_str());
         }
@@ -194,6 +126,7 @@ impl<'a, D: Backend> Fit<'a, D> {
             optimiser,
             configuration,
             changing,
+            features: None,
             state: State::default(),
             best: None,
             kept_at: Instant::now(),
@@ -214,13 +147,42 @@ impl<'a, D: Backend> Fit<'a, D> {
         let Snapshot { state, current, best, moments } = snapshot;
         let possible = (1..=self.options.epochs + 1).contains(&state.epoch) && state.step <= self.plan.steps;
         let done = state.epoch.saturating_sub(1).saturating_mul(self.plan.steps).saturating_add(state.step);
-        if !possible || !self.optimiser.restore(self.network.parameters(), moments, done, &self.device)? {
+        let mut optimiser = self.optimiser_at(state.epoch)?;
+        if !possible || !optimiser.restore(self.network.parameters(), moments, done, &self.device)? {
             self.session.teller.warn("the checkpoint doesn't fit this training and is ignored");
+            self.optimiser = self.optimiser_at(1)?;
             return Ok(());
         }
+        self.optimiser = optimiser;
         take(self.network, &current)?;
         self.session.teller.info(format!("going on from a checkpoint: epoch {}, step {}", state.epoch, state.step + 1));
         (self.state, self.best) = (state, best);
+        Ok(())
+    }
+
+    /// An optimiser of what learns in an epoch, and the network set to it.
+    fn optimiser_at(&mut self, epoch: u64) -> Result<Optimiser<D>, LearnError> {
+        set_trainable(self.network, self.options, 1);
+        let parameters = self.network.parameters();
+        let mut optimiser = Optimiser::new(&self.options.optimizer, self.options.clip_norm, parameters, &self.device)?;
+        for entry in self.options.unfreeze.iter().filter(|entry| entry.epoch <= epoch) {
+            set_trainable(self.network, self.options, entry.epoch);
+            let steps = (entry.epoch - 1).saturating_mul(self.plan.steps);
+            optimiser.follow(self.network.parameters(), steps, &self.device)?;
+        }
+        Ok(optimiser)
+    }
+
+    /// Lets learn what does from this epoch on.
+    fn thaw(&mut self) -> Result<(), LearnError> {
+        let epoch = self.state.epoch;
+        if !self.options.unfreeze.iter().any(|entry| entry.epoch == epoch) {
+            return Ok(());
+        }
+        set_trainable(self.network, self.options, epoch);
+        self.optimiser.follow(self.network.parameters(), (epoch - 1) * self.plan.steps, &self.device)?;
+        self.features = None;
+        self.session.teller.info(format!("epoch {epoch}: {}", describe::learning(self.options, epoch)));
         Ok(())
     }
 
@@ -232,9 +194,14 @@ impl<'a, D: Backend> Fit<'a, D> {
             "steps",
         );
         task.advance(self.state.step);
-        for batch in self.batches() {
+        let mut batches = self.batches()?;
+        loop {
             self.pause()?;
-            self.learn(&batch?)?;
+            let step: Vec<Ready> = batches.by_ref().take(self.plan.accumulate).collect::<Result<_, _>>()?;
+            if step.is_empty() {
+                break;
+            }
+            self.learn(&step)?;
             task.advance(1);
         }
         drop(task);
@@ -243,61 +210,137 @@ impl<'a, D: Backend> Fit<'a, D> {
         Ok(())
     }
 
-    /// The epoch's batches that are left.
-    fn batches(&self) -> Loader {
-        let options = LoaderOptions {
-            batch_size: self.plan.batch_size,
-            shuffle: Some((self.session.seed, self.state.epoch)),
-            augment: self.options.augment.clone(),
-            drop_last: self.plan.drop_last,
-            first_step: self.state.step as usize,
-            ahead: AHEAD,
-        };
-        Loader::new(Arc::clone(self.cache), self.plan.train.clone(), options)
+    /// Whether the epoch goes over features that were computed once: the backbone is frozen as a whole, and each picture
+    /// is shown in a few ways at most.
+    fn by_features(&self) -> bool {
+        by_features(self.options) && self.options.backbone_frozen(self.state.epoch)
     }
 
-    /// One step.
-    fn learn(&mut self, batch: &Batch) -> Result<(), LearnError> {
-        let (count, classes) = (batch.samples.len(), self.cache.info().classes.len());
-        let labels: Vec<usize> = batch.labels.iter().flatten().map(|&label| label as usize).collect();
-        let targets = soft_targets(&labels, classes, self.options.label_smoothing as f32);
-        let step = (self.state.epoch - 1) * self.plan.steps + self.state.step;
-        let batch_norm = match self.options.batch_norm {
-            BatchNormMode::Train => BatchNorm::Batch,
-            BatchNormMode::Affine | BatchNormMode::Frozen => BatchNorm::Running,
-        };
-        let options = StepOptions { seed: self.session.seed, step, batch_norm };
-        let made = self.network.step(&batch.pictures, count, &targets, &options)?;
-        let factor = self.plan.rates.factor(step);
-        if !made.loss.is_finite() {
-            return Err(self.diverged("the loss", made.loss, factor));
+    /// The epoch's batches that are left.
+    fn batches(&mut self) -> Result<Batches, LearnError> {
+        let epoch = self.state.epoch;
+        let order = self.plan.order(self.session.seed, epoch);
+        let first_step = self.state.step as usize * self.plan.accumulate;
+        let augment = self.options.augment.clone();
+        let vary = augment.map(|augment| Vary { augment, seed: self.session.seed, epoch });
+        let (batch_size, drop_last) = (self.plan.batch_size, self.plan.drop_last);
+        if !self.by_features() {
+            let options = LoaderOptions { batch_size, vary, drop_last, first_step, ahead: AHEAD };
+            return Ok(Batches::Pictures(Loader::new(Arc::clone(self.cache), order, options)));
         }
+        let order = self.rows(order, vary.as_ref())?;
+        let (cache, done) = (Arc::clone(self.cache), first_step * batch_size);
+        Ok(Batches::Features(Rows { cache, order, batch_size, drop_last, done }))
+    }
+
+    /// Samples with their features: those of one view after the other are made sure to be there.
+    fn rows(
+        &mut self,
+        order: Vec<usize>,
+        vary: Option<&Vary>,
+    ) -> Result<Vec<(usize, Arc<features::Table>)>, LearnError> {
+        let views: Vec<u64> = match vary {
+            Some(vary) => loader::turns(&order).into_iter().map(|turn| vary.view(turn).round).collect(),
+            None => vec![0; order.len()],
+        };
+        let mut tables = BTreeMap::new();
+        for view in views.iter().copied().collect::<BTreeSet<u64>>() {
+            let samples = order.iter().zip(&views).filter(|(_, of)| **of == view).map(|(&sample, _)| sample);
+            let shown = vary.map(|vary| Vary { epoch: view, ..vary.clone() });
+            tables.insert(view, self.table(&samples.collect::<Vec<_>>(), shown.as_ref())?);
+        }
+        let row = |(sample, view): (usize, u64)| Some((sample, Arc::clone(tables.get(&view)?)));
+        Ok(order.into_iter().zip(views).filter_map(row).collect())
+    }
+
+    fn table(&mut self, samples: &[usize], vary: Option<&Vary>) -> Result<Arc<features::Table>, LearnError> {
+        let Session { memo, scratch, teller, cancel, .. } = *self.session;
+        let new = || Features::new(self.network, self.cache, memo.clone(), scratch.to_owned());
+        let features = self.features.get_or_insert_with(new);
+        features.of(self.network, self.cache, samples, vary, (teller, cancel))
+    }
+
+    /// One step, over one batch or the gradients of several.
+    fn learn(&mut self, batches: &[Ready]) -> Result<(), LearnError> {
+        let weights = self.plan.class_weights.as_deref();
+        let total = balance::total(weights, batches.iter().flat_map(|batch| batch.labels.iter().copied()));
+        let step = (self.state.epoch - 1) * self.plan.steps + self.state.step;
+        let factor = self.plan.rates.factor(step);
+        let (mut sum, mut loss) = (None::<Step<D>>, 0.0);
+        for (index, batch) in batches.iter().enumerate() {
+            let made = self.gradients(batch, total, step * self.plan.accumulate as u64 + index as u64)?;
+            loss += f64::from(made.loss);
+            if !made.loss.is_finite() {
+                return Err(self.diverged("the loss", made.loss, factor));
+            }
+            sum = Some(match sum {
+                None => made,
+                Some(sum) => self.added(sum, made)?,
+            });
+        }
+        let Some(made) = sum else { return Ok(()) };
         let norm = self.optimiser.step(self.network.parameters_mut(), made.gradients, factor, &self.device)?;
         if let Some(norm) = norm.filter(|norm| !norm.is_finite()) {
             return Err(self.diverged("the gradient's norm", norm as f32, factor));
         }
-        let rows = made.logits.chunks_exact(classes);
-        self.state.hits += rows.zip(&labels).filter(|&(row, &label)| argmax(row) == label).count() as u64;
-        self.state.loss += f64::from(made.loss) * count as f64;
+        let count: usize = batches.iter().map(Ready::count).sum();
+        self.state.loss += loss * count as f64;
         self.state.pictures += count as u64;
         self.state.step += 1;
         Ok(())
     }
 
+    /// The gradients of one batch, whose share in the step is that of its pictures' weights in `total`. `position` is the
+    /// batch's number since the start of training.
+    fn gradients(&mut self, batch: &Ready, total: f64, position: u64) -> Result<Step<D>, LearnError> {
+        let classes = self.cache.info().classes.len();
+        let mut targets = soft_targets(&batch.labels, classes, self.options.label_smoothing as f32);
+        let factors = balance::row_factors(self.plan.class_weights.as_deref(), &batch.labels, total);
+        for (row, factor) in targets.chunks_exact_mut(classes).zip(factors) {
+            row.iter_mut().for_each(|target| *target *= factor);
+        }
+        let batch_norm = match self.options.batch_norm {
+            BatchNormMode::Train => BatchNorm::Batch,
+            BatchNormMode::Affine | BatchNormMode::Frozen => BatchNorm::Running,
+        };
+        let options = StepOptions { seed: self.session.seed, step: position, batch_norm };
+        let made = batch.step(self.network, &targets, &options)?;
+        let rows = made.logits.chunks_exact(classes);
+        self.state.hits += rows.zip(&batch.labels).filter(|&(row, &label)| argmax(row) == label).count() as u64;
+        Ok(made)
+    }
+
+    /// The sum of two batches' gradients.
+    fn added(&self, mut sum: Step<D>, mut made: Step<D>) -> Result<Step<D>, LearnError> {
+        for parameter in self.network.parameters().iter().filter(|parameter| parameter.trainable) {
+            let more = made.gradient(parameter)?;
+            buffers::add(&self.device, sum.gradient(parameter)?, more)?;
+        }
+        Ok(sum)
+    }
+
     /// The validation split's metrics; none where it is empty.
     fn validate(&mut self) -> Result<Option<SplitMetrics>, LearnError> {
-        let classes = &self.cache.info().classes;
+        let cache = Arc::clone(self.cache);
+        let classes = &cache.info().classes;
         let mut scorer = Scorer::new(classes);
-        let options = LoaderOptions { batch_size: self.plan.batch_size, ahead: AHEAD, ..LoaderOptions::default() };
-        let loader = Loader::new(Arc::clone(self.cache), self.plan.validation.clone(), options);
-        let task = self.session.teller.task("validation", Some(loader.steps() as u64), "steps");
-        for batch in loader {
+        let batch_size = self.plan.batch_size;
+        let order = self.plan.validation.clone();
+        let steps = order.len().div_ceil(batch_size) as u64;
+        let batches = if self.by_features() {
+            let (order, cache) = (self.rows(order, None)?, Arc::clone(self.cache));
+            Batches::Features(Rows { cache, order, batch_size, drop_last: false, done: 0 })
+        } else {
+            let options = LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
+            Batches::Pictures(Loader::new(Arc::clone(self.cache), order, options))
+        };
+        let task = self.session.teller.task("validation", Some(steps), "steps");
+        for batch in batches {
             self.pause()?;
             let batch = batch?;
-            let logits = self.network.logits(&batch.pictures, batch.samples.len())?;
-            for (row, label) in logits.chunks_exact(classes.len()).zip(&batch.labels) {
-                let Some(label) = *label else { continue };
-                match scorer.push(label, &softmax(row)) {
+            let logits = batch.logits(self.network)?;
+            for (row, &label) in logits.chunks_exact(classes.len()).zip(&batch.labels) {
+                match scorer.push(label as u32, &softmax(row)) {
                     Ok(_) => (),
                     Err(MetricsError::NotAProbability { value, .. }) => {
                         return Err(self.diverged("a validation picture's probability", value, self.last_factor()));
@@ -364,8 +407,9 @@ impl<'a, D: Backend> Fit<'a, D> {
         {
             take(self.network, best)?;
         }
-        let weights = self.network.save();
-        if weights.tensors.values().flat_map(|tensor| &tensor.data).any(|value| !value.is_finite()) {
+        self.network.release();
+        let changed = self.changed();
+        if changed.values().flat_map(|tensor| &tensor.data).any(|value| !value.is_finite()) {
             return Err(self.diverged("a weight", f32::NAN, self.last_factor()));
         }
         let stopped_early = self.state.stopped && last < self.options.epochs;
@@ -425,9 +469,7 @@ impl<'a, D: Backend> Fit<'a, D> {
     }
 
     fn changed(&self) -> Tensors {
-        let mut tensors = self.network.save().tensors;
-        tensors.retain(|name, _| self.changing.contains(name));
-        tensors
+        self.network.save_named(|name| self.changing.contains(name)).tensors
     }
 }
 
@@ -436,19 +478,28 @@ fn short(number: f64) -> String {
     format!("{number:.1e}").replace(".0e", "e")
 }
 
+/// Whether epochs with a frozen backbone go over features that were computed once.
+fn by_features(options: &Options) -> bool {
+    options.augment.as_ref().is_none_or(|augment| augment.copies.is_some())
+}
+
 /// Puts some of a network's tensors in place of its own.
 fn take<D: Backend>(network: &mut Network<D>, tensors: &Tensors) -> Result<(), LearnError> {
-    let mut weights = network.save();
-    weights.tensors.extend(tensors.clone());
-    network.load(&weights)?;
+    network.restore(&Weights { tensors: tensors.clone(), ..Weights::default() })?;
     Ok(())
+}
+
+/// Sets what learns in an epoch.
+fn set_trainable<D: Backend>(network: &mut Network<D>, options: &Options, epoch: u64) {
+    let stages = network.graph().stages().to_vec();
+    network.set_trainable(|info| options.trains(epoch, &info.stage, info.role, &stages));
 }
 
 /// Names of what training changes: trainable parameters, and running statistics.
 fn changing<D: Backend>(network: &Network<D>) -> BTreeSet<String> {
     let held: BTreeSet<&str> =
         network.parameters().iter().filter(|p| !p.trainable).map(|p| p.info.name.as_str()).collect();
-    network.save().tensors.into_keys().filter(|name| !held.contains(name.as_str())).collect()
+    network.names().into_iter().filter(|name| !held.contains(name.as_str())).collect()
 }
 
 /// What a checkpoint has to agree with beside the stage's key, which stands for all of it: a second lock on a door that
@@ -462,3 +513,5 @@ fn configuration<D: Backend>(network: &Network<D>, cache: &TensorCache, options:
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tuning;

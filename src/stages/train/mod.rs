@@ -8,10 +8,10 @@ mod start;
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::engine::{Complaints, Context, Device, Input, Kind, OrFail, StageError};
-use crate::learn::{Checkpoints, Fitted, Freeze, LearnError, Session, fit};
+use crate::learn::{self, Checkpoints, Fitted, Freeze, LearnError, Session, fit};
 use crate::metrics::write_history;
-use crate::model::{self, Card};
-use crate::nn::{Backend, Cpu, Network};
+use crate::model::{self, Card, Classifier, imagenet_classes};
+use crate::nn::{self, Backend, Cpu, Network};
 use crate::spec::{Parameter, Values};
 use crate::stages::pretrained::PREPROCESSING;
 use parameters::Parameters;
@@ -23,6 +23,10 @@ use std::time::Duration;
 
 /// The file that carries the model.
 pub const MODEL: &str = "model.safetensors";
+
+/// What is said of a training that is none.
+pub(super) const ORIGINAL: &str =
+    "nothing is trained: the network keeps its published classifier, of ImageNet's 1,000 classes";
 
 /// Trains a model.
 pub struct Train;
@@ -54,7 +58,7 @@ impl Kind for Train {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn parameters(&self) -> &'static [Parameter] {
@@ -75,6 +79,14 @@ impl Kind for Train {
 
     fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
         resolve::resolve(values, problems);
+    }
+
+    fn choices(&self, values: &Values) -> Vec<String> {
+        match serde_json::from_value::<Parameters>(values.clone().into()) {
+            Ok(Parameters { head: Classifier::Original(_), .. }) => vec![ORIGINAL.to_owned()],
+            Ok(parameters) => learn::foreseen(&parameters.options()),
+            Err(_) => Vec::new(),
+        }
     }
 
     fn run(&self, context: &Context) -> Result<(), StageError> {
@@ -101,10 +113,13 @@ fn train<D: Backend>(context: &Context, device: D) -> Result<(), StageError> {
     let card = Card {
         backbone: parameters.backbone.clone(),
         head: parameters.head.clone(),
-        classes: info.classes.clone(),
+        classes: match parameters.head {
+            Classifier::Original(_) => imagenet_classes(),
+            Classifier::Dense(_) => info.classes.clone(),
+        },
         preprocessing: info.preprocessing.clone(),
     };
-    let mut network = Network::new(&card.backbone, &card.head(), card.input(), context.seed, device)?;
+    let mut network = network(&card, parameters.auxiliary, context.seed, device)?;
     let options = parameters.options();
     match context.optional_input("weights") {
         Some(weights) => start_from(&mut network, &card, &weights.path, &context.teller)?,
@@ -112,6 +127,13 @@ fn train<D: Backend>(context: &Context, device: D) -> Result<(), StageError> {
             .teller
             .warn("the frozen part of the backbone keeps random weights: feed `weights`, or set `freeze = \"none\"`"),
         None => (),
+    }
+    if matches!(card.head, Classifier::Original(_)) {
+        model::save(&context.slot.join(MODEL), &card, network.save())?;
+        let fitted =
+            Fitted { history: Vec::new(), epoch: 0, stopped_early: false, decisions: vec![ORIGINAL.to_owned()] };
+        context.teller.info(ORIGINAL);
+        return write_records(&context.slot, &fitted);
     }
     let checkpoints = Checkpoints {
         memo: context.memo.clone(),
@@ -123,6 +145,8 @@ fn train<D: Backend>(context: &Context, device: D) -> Result<(), StageError> {
         seed: context.seed,
         teller: &context.teller,
         cancel: &context.cancel,
+        memo: &context.memo,
+        scratch: &context.slot,
         checkpoints: Some(&checkpoints),
     };
     let fitted = fit(&mut network, &cache, &options, &session).inspect_err(|error| {
@@ -131,12 +155,24 @@ fn train<D: Backend>(context: &Context, device: D) -> Result<(), StageError> {
             let _ = checkpoints.clear();
         }
     })?;
-    model::save(&context.slot.join(MODEL), &card, network.save())?;
+    model::save(&context.slot.join(MODEL), &card, network.save_without_auxiliary())?;
     write_records(&context.slot, &fitted)?;
     // A checkpoint that can't be removed costs space, and is found again by the next collection.
     let _ = checkpoints.clear();
     context.teller.info(conclusion(&fitted));
     Ok(())
+}
+
+/// The network of a model, with random weights.
+fn network<D: Backend>(card: &Card, auxiliary: bool, seed: u64, device: D) -> Result<Network<D>, StageError> {
+    let (head, input) = (card.head(), card.input());
+    if !auxiliary {
+        return Ok(Network::new(&card.backbone, &head, input, seed, device)?);
+    }
+    let Some(info) = nn::backbone(&card.backbone) else {
+        return Err(StageError::failed(format!("no backbone has the name `{}`", card.backbone)));
+    };
+    Ok(Network::from_graph(info.graph_with_auxiliary(&head, input)?, &head, seed, device)?)
 }
 
 /// Writes `history.csv` and `training.json`.

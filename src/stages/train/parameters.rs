@@ -1,17 +1,21 @@
 //! What can be chosen about training: declared for checking, the reference and editors, and the same as types.
 
 use crate::data::Augment;
-use crate::learn::{BatchNormMode, EarlyStopping, Freeze, Keep, Optimizer, Options, Schedule};
-use crate::model::Dense;
+use crate::learn::{
+    BatchNormMode, ClassWeights, EarlyStopping, Freeze, Keep, Optimizer, Options, Sampling, Schedule, Unfreeze,
+};
+use crate::model::Classifier;
 use crate::spec::{Default, Parameter, Type};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
 
 const SHARE: Type = Type::Number { min: 0.0, max: 1.0 };
 const BELOW_ONE: Type = Type::Number { min: 0.0, max: 0.999_999 };
 const NOT_NEGATIVE: Type = Type::Number { min: 0.0, max: f64::INFINITY };
 const ABOVE_ZERO: Type = Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY };
 const WIDTH: Type = Type::Integer { min: 1, max: 65_536 };
+const LATER: Type = Type::Integer { min: 2, max: 100_000 };
 
 /// Everything that a train stage takes.
 pub const PARAMETERS: &[Parameter] = &[
@@ -27,12 +31,29 @@ pub const PARAMETERS: &[Parameter] = &[
         Default::Absent,
         "What keeps the weights it starts with: `none`, `all` of the backbone, or what lies below a stage of it, such as `layer4`. `all` where `weights` are given, else `none`.",
     ),
-    Parameter::new("head", Type::Table(HEAD), Default::Json("{}"), "What turns features into classes."),
+    Parameter::new(
+        "unfreeze_at",
+        Type::Either(&[LATER, Type::Map(&LATER)]),
+        Default::Absent,
+        "The epoch from which on the whole backbone learns; or a table of stages and epochs: `{ layer4 = 3, layer3 = 6 }` lets the backbone learn from `layer4` on in epoch 3, from `layer3` on in epoch 6.",
+    ),
+    Parameter::new(
+        "head",
+        Type::Either(&[Type::Choice(&["original"]), Type::Table(HEAD)]),
+        Default::Json("{}"),
+        "What turns features into classes: a table, or `\"original\"`: the classifier that the weights came with, for ImageNet's 1,000 classes. Nothing is trained then.",
+    ),
+    Parameter::new(
+        "auxiliary",
+        Type::Bool,
+        Default::Json("false"),
+        "For `inception_v3`: its auxiliary head learns beside the head, and its loss counts 0.4. The model that comes out doesn't hold it.",
+    ),
     Parameter::new(
         "batch_norm",
         Type::Choice(&["train", "affine", "frozen"]),
         Default::Absent,
-        "In the parts that learn: `train` normalises with the batch's statistics; `affine` with those the weights came with, scale and shift learn; `frozen` leaves scale and shift as well. `frozen` where the whole backbone is, else `train`.",
+        "In the parts that learn: `train` normalises with the batch's statistics; `affine` with those the weights came with, scale and shift learn; `frozen` leaves scale and shift as well. `frozen` where the whole backbone is frozen at first, else `train`.",
     ),
     Parameter::new(
         "epochs",
@@ -44,7 +65,13 @@ pub const PARAMETERS: &[Parameter] = &[
         "batch_size",
         Type::Integer { min: 1, max: 65_536 },
         Default::Json("32"),
-        "Pictures a step. Where there are fewer, each step takes all.",
+        "Pictures a batch. Where there are fewer, each takes all.",
+    ),
+    Parameter::new(
+        "accumulate",
+        Type::Integer { min: 1, max: 65_536 },
+        Default::Json("1"),
+        "Batches whose gradients make one step: as if a batch were so many times larger, in the memory of one. Batch norm still sees single batches.",
     ),
     Parameter::new(
         "optimizer",
@@ -63,6 +90,18 @@ pub const PARAMETERS: &[Parameter] = &[
         BELOW_ONE,
         Default::Json("0"),
         "Share of each label that is spread evenly over all classes. 0.1 is usual against overconfidence.",
+    ),
+    Parameter::new(
+        "class_weights",
+        Type::Either(&[Type::Choice(&["none", "balanced"]), Type::Map(&ABOVE_ZERO)]),
+        Default::Json("\"none\""),
+        "How much a picture counts in the loss, by its class: `balanced` counts every class as much as any other, however many pictures it has (in the train split); or a table of classes and weights, 1 for the others.",
+    ),
+    Parameter::new(
+        "sampling",
+        Type::Choice(&["shuffled", "balanced"]),
+        Default::Json("\"shuffled\""),
+        "Which training pictures an epoch shows: each once, or as many of every class, those of rare classes several times.",
     ),
     Parameter::new(
         "clip_norm",
@@ -86,7 +125,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "augment",
         Type::Either(&[Type::Choice(&["none"]), Type::Table(AUGMENT)]),
         Default::Absent,
-        "How training pictures are varied: `\"none\"` or a table. `none` where the whole backbone is frozen, else mild random crops (60 to 100 % of the area). Flips only on request, since orientation may tell classes apart.",
+        "How training pictures are varied: `\"none\"` or a table. `none` where the whole backbone is frozen for good, else random crops (60 to 100 % of the area) and flips. Set `flip = false` where left and right tell classes apart.",
     ),
     Parameter::new(
         "checkpoint",
@@ -130,6 +169,12 @@ const OPTIMIZER: &[Parameter] = &[
         ABOVE_ZERO,
         Default::Absent,
         "The backbone's learning rate at its highest. A tenth of `learning_rate` where `weights` are given, else the same.",
+    ),
+    Parameter::new(
+        "layer_decay",
+        Type::Number { min: 1e-3, max: 1.0 },
+        Default::Json("1"),
+        "Each stage of the backbone takes this share of the learning rate of the stage above it: what is nearer to the pictures is more general, and changes less. 0.75 is usual.",
     ),
     Parameter::new(
         "weight_decay",
@@ -211,6 +256,12 @@ const AUGMENT: &[Parameter] = &[
     Parameter::new("contrast", SHARE, Default::Json("0"), "Largest change of contrast, as a factor either way."),
     Parameter::new("saturation", SHARE, Default::Json("0"), "Largest change of saturation, as a factor either way."),
     Parameter::new("erase", SHARE, Default::Json("0"), "Probability that a patch of the picture is blanked."),
+    Parameter::new(
+        "copies",
+        Type::Integer { min: 1, max: 1_000 },
+        Default::Absent,
+        "In how many ways each picture is varied: epoch e shows the way e modulo this. With a frozen backbone its features are then computed once for each way. Anew in every epoch by default.",
+    ),
 ];
 
 const RANDOM_CROP: &[Parameter] = &[
@@ -231,19 +282,25 @@ const CHECKPOINT: &[Parameter] = &[Parameter::new(
 )
 .execution()];
 
-/// The random crop of the default augmentation: all of its own defaults.
-pub const DEFAULT_AUGMENT: &str = r#"{"random_crop": {"scale": [0.6, 1.0], "ratio": [0.8, 1.25]}}"#;
+/// The default augmentation: a random crop by its own defaults, and flips.
+pub const DEFAULT_AUGMENT: &str = r#"{"random_crop": {"scale": [0.6, 1.0], "ratio": [0.8, 1.25]}, "flip": true}"#;
 
 /// The parameters, resolved.
 #[derive(Debug, Deserialize)]
 pub struct Parameters {
     pub backbone: String,
-    pub head: Dense,
+    pub head: Classifier,
+    pub auxiliary: bool,
     pub checkpoint: Checkpoint,
     freeze: Freeze,
+    #[serde(default)]
+    unfreeze_at: Option<UnfreezeAt>,
     batch_norm: BatchNormMode,
     epochs: u64,
     batch_size: usize,
+    accumulate: usize,
+    class_weights: Weighting,
+    sampling: Sampling,
     optimizer: Optimizer,
     schedule: Schedule,
     label_smoothing: f64,
@@ -252,6 +309,46 @@ pub struct Parameters {
     keep: Keep,
     #[serde(deserialize_with = "variation")]
     augment: Option<Augment>,
+}
+
+/// An epoch, or one for each of some stages.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum UnfreezeAt {
+    Epoch(u64),
+    Stages(BTreeMap<String, u64>),
+}
+
+impl UnfreezeAt {
+    /// What thaws, in the order of epochs.
+    pub fn list(&self) -> Vec<Unfreeze> {
+        let mut list: Vec<Unfreeze> = match self {
+            UnfreezeAt::Epoch(epoch) => vec![Unfreeze { epoch: *epoch, freeze: Freeze::None }],
+            UnfreezeAt::Stages(stages) => {
+                stages.iter().map(|(stage, &epoch)| Unfreeze { epoch, freeze: Freeze::Below(stage.clone()) }).collect()
+            }
+        };
+        list.sort_by_key(|entry| entry.epoch);
+        list
+    }
+}
+
+/// A word, or weights by class.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Weighting {
+    Word(String),
+    Given(BTreeMap<String, f64>),
+}
+
+impl From<Weighting> for ClassWeights {
+    fn from(weighting: Weighting) -> ClassWeights {
+        match weighting {
+            Weighting::Word(word) if word == "balanced" => ClassWeights::Balanced,
+            Weighting::Word(_) => ClassWeights::None,
+            Weighting::Given(weights) => ClassWeights::Given(weights),
+        }
+    }
 }
 
 /// When checkpoints are kept.
@@ -273,14 +370,18 @@ impl Parameters {
         Options {
             epochs: self.epochs,
             batch_size: self.batch_size,
+            accumulate: self.accumulate,
             optimizer: self.optimizer.clone(),
             schedule: self.schedule.clone(),
             label_smoothing: self.label_smoothing,
             clip_norm: self.clip_norm,
+            class_weights: self.class_weights.clone().into(),
+            sampling: self.sampling,
             early_stopping: self.early_stopping.clone(),
             keep: self.keep,
             augment: self.augment.clone().filter(|augment| !augment.is_none()),
             freeze: self.freeze.clone(),
+            unfreeze: self.unfreeze_at.as_ref().map(UnfreezeAt::list).unwrap_or_default(),
             batch_norm: self.batch_norm,
         }
     }

@@ -1,8 +1,9 @@
 //! What follows from several parameters together: defaults that depend on others, and rules across keys.
 
-use super::parameters::DEFAULT_AUGMENT;
+use super::parameters::{DEFAULT_AUGMENT, UnfreezeAt};
 use super::start::published_backbone;
 use crate::engine::{Complaints, Feed};
+use crate::learn::Freeze;
 use crate::nn::{self, BackboneInfo};
 use crate::spec::{Values, nearest};
 use serde_json::{Value, json};
@@ -15,18 +16,23 @@ pub fn resolve(values: &mut Values, problems: &mut Complaints) {
         check_weights(backbone, feed, problems);
     }
     let frozen = freeze(values, backbone, weights.is_some(), problems);
+    let frozen = unfreeze(values, backbone, frozen, problems);
     batch_norm(values, frozen, weights.is_some(), problems);
     optimizer(values, frozen, weights.is_some(), problems);
     schedule(values);
     early_stopping(values, problems);
     augment(values, frozen, problems);
+    head(values, frozen, weights.is_some(), problems);
+    auxiliary(values, backbone, frozen, problems);
 }
 
-/// How much of the backbone learns.
+/// How much of the backbone is frozen.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Frozen {
     Nothing,
     Part,
+    /// All of it at first, and less later.
+    Thawing,
     All,
 }
 
@@ -94,8 +100,49 @@ fn freeze(values: &mut Values, backbone: &BackboneInfo, weights: bool, problems:
     }
 }
 
+/// What thaws later: stages that the backbone has, in an order in which each leaves less frozen than the one before.
+fn unfreeze(values: &Values, backbone: &BackboneInfo, frozen: Frozen, problems: &mut Complaints) -> Frozen {
+    let Some(given) = values.get("unfreeze_at") else { return frozen };
+    let Ok(list) = serde_json::from_value::<UnfreezeAt>(given.clone()).map(|given| given.list()) else { return frozen };
+    let mut complain = |message: String, label: &str, help: String| {
+        problems.complain("unfreeze_at", message, label, Some(help));
+    };
+    if frozen == Frozen::Nothing {
+        let help = "leave `unfreeze_at` out, or set `freeze = \"all\"`".to_owned();
+        complain("nothing is frozen, so nothing can thaw".to_owned(), "has no effect", help);
+    }
+    let place = |freeze: &Freeze| match freeze {
+        Freeze::None => Some(0),
+        Freeze::All => Some(backbone.stages.len()),
+        Freeze::Below(stage) => backbone.stages.iter().position(|name| name == stage),
+    };
+    let first = text(values, "freeze").unwrap_or_default().to_owned();
+    let mut above = place(&Freeze::from(first)).unwrap_or(backbone.stages.len());
+    let epochs = values.get("epochs").and_then(Value::as_u64).unwrap_or(u64::MAX);
+    for entry in list {
+        let stage = String::from(entry.freeze.clone());
+        let Some(at) = place(&entry.freeze) else {
+            let message = format!("`{}` has no stage `{stage}` to unfreeze", backbone.name);
+            complain(message, "not a stage", format!("there are {}", backbone.stages.join(", ")));
+            continue;
+        };
+        if at >= above && frozen != Frozen::Nothing {
+            let message = format!("`{stage}` learns already when epoch {} begins", entry.epoch);
+            let help = "later epochs unfreeze stages nearer to the pictures, such as `{ layer4 = 3, layer3 = 6 }`";
+            complain(message, "has no effect", help.to_owned());
+        }
+        if entry.epoch > epochs {
+            let message = format!("epoch {} never comes: there are {epochs}", entry.epoch);
+            complain(message, "has no effect", "raise `epochs`, or unfreeze earlier".to_owned());
+        }
+        above = at;
+    }
+    if frozen == Frozen::All { Frozen::Thawing } else { frozen }
+}
+
 fn batch_norm(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut Complaints) {
-    let default = if frozen == Frozen::All { "frozen" } else { "train" };
+    // Statistics of small batches would undo at once what the weights came with, when a backbone thaws late.
+    let default = if matches!(frozen, Frozen::All | Frozen::Thawing) { "frozen" } else { "train" };
     let given = values.entry("batch_norm").or_insert(json!(default)).as_str().unwrap_or(default);
     if frozen == Frozen::All && given != "frozen" {
         let message = format!("`batch_norm = \"{given}\"` is for parts that learn, and the whole backbone is frozen");
@@ -146,6 +193,42 @@ fn schedule(values: &mut Values) {
     let epochs = values.get("epochs").and_then(Value::as_f64).unwrap_or(1.0);
     let Some(table) = table(values, "schedule") else { return };
     table.entry("warm_up").or_insert(json!((epochs / 5.0).min(1.0)));
+}
+
+/// The published classifier needs its weights, and keeps them.
+fn head(values: &Values, frozen: Frozen, weights: bool, problems: &mut Complaints) {
+    if text(values, "head") != Some("original") {
+        return;
+    }
+    if !weights {
+        let help = "feed `weights`, such as those of a fetch stage with `source = \"torchvision:resnet50\"`".to_owned();
+        problems.complain(
+            "head",
+            "the original classifier comes with weights, and none are given",
+            "needs `weights`",
+            Some(help),
+        );
+    } else if frozen != Frozen::All {
+        let message = "with the original classifier nothing is trained, so all of the backbone is frozen";
+        problems.complain("freeze", message, "expected `all`", Some("leave `freeze` and `unfreeze_at` out".to_owned()));
+    }
+}
+
+fn auxiliary(values: &Values, backbone: &BackboneInfo, frozen: Frozen, problems: &mut Complaints) {
+    if values.get("auxiliary") != Some(&json!(true)) {
+        return;
+    }
+    if !backbone.has_auxiliary() {
+        let with: Vec<&str> =
+            nn::backbones().iter().filter(|info| info.has_auxiliary()).map(|info| info.name).collect();
+        let message = format!("`{}` has no auxiliary head", backbone.name);
+        let help = format!("leave `auxiliary` out, or use {}", with.join(" or "));
+        problems.complain("auxiliary", message, "has no effect", Some(help));
+    } else if frozen == Frozen::All {
+        let message = "an auxiliary head helps a backbone to learn, and all of it is frozen";
+        let help = "leave `auxiliary` out, or freeze less of the backbone".to_owned();
+        problems.complain("auxiliary", message, "has no effect", Some(help));
+    }
 }
 
 fn early_stopping(values: &mut Values, problems: &mut Complaints) {

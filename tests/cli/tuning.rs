@@ -1,0 +1,78 @@
+//! Fine-tuning as a user does it: what a plan says of it, features that are computed once, training that goes on after a
+//! kill and ends in the same bytes, whatever the memo has lost meanwhile.
+
+use crate::support::Desk;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// [`Desk::tiny`] with a frozen backbone and some epochs for its head.
+fn frozen() -> Desk {
+    let desk = Desk::tiny();
+    desk.edit("tiny.toml", "epochs = 1", "freeze = \"all\"\nepochs = 4");
+    desk
+}
+
+#[test]
+fn a_plan_says_what_defaults_chose() {
+    let desk = frozen();
+    let plan = desk.ok(&["run", "tiny.toml", "--dry-run"]);
+    let expected = "train: training pictures are the centres of the stored squares, not varied\n\
+                    train: the backbone is frozen and pictures aren't varied: it runs once a picture, and its features are kept\n";
+    assert!(plan.stdout.contains(expected), "{plan}");
+    let thawing = ["run", "tiny.toml", "--dry-run", "--json", "--set", "stages.train.unfreeze_at=3"];
+    let choices = desk.ok(&thawing).json()["stages"][3]["choices"].clone();
+    let expected = serde_json::json!([
+        "from epoch 3 on, the whole network learns",
+        "training pictures are varied by random crops of 60 to 100 % of the stored squares, flips",
+        "the backbone is frozen up to epoch 2, but runs in every epoch, since pictures are varied anew each time; `augment.copies = 4` would have its features kept",
+    ]);
+    assert_eq!(choices, expected);
+}
+
+#[test]
+fn heads_share_what_a_frozen_backbone_made() {
+    let desk = frozen();
+    let ran = |more: &[&str]| {
+        let ran = desk.ok(&[&["run", "tiny.toml", "--json"], more].concat());
+        let computed = ran.stdout.lines().any(|line| line.contains("\"task\":\"features\""));
+        (computed, ran)
+    };
+    assert!(ran(&[]).0, "the first training computes features");
+    let (computed, other) = ran(&["--set", "stages.train.head.hidden=[16]"]);
+    assert!(!computed, "{other}");
+    // Everything that may be lost is lost: the same digests come out of it.
+    let first = desk.events(&["tiny.toml"]).digests();
+    std::fs::remove_dir_all(desk.path("cache/v1/memo")).unwrap();
+    let again = desk.events(&["tiny.toml", "--force=train"]);
+    assert_eq!(again.digests(), first);
+    for threads in ["1", "2", "7"] {
+        let store = desk.events(&["tiny.toml", "--cache", threads, "--threads", threads]);
+        assert_eq!(store.digests(), first, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_thawing_training_that_was_killed_ends_in_the_same_bytes() {
+    let desk = frozen();
+    desk.edit("tiny.toml", "epochs = 4", "unfreeze_at = 2\nepochs = 4\ncheckpoint = { every = 0 }");
+    let whole = desk.events(&["tiny.toml", "--cache", "whole"]).digests();
+    for wait in [900, 1_800] {
+        let store = wait.to_string();
+        let mut command = desk.command(&["run", "tiny.toml", "--cache", &store]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        let _ = child.kill();
+        child.wait().unwrap();
+        assert_eq!(desk.events(&["tiny.toml", "--cache", &store]).digests(), whole, "killed after {wait} ms");
+    }
+}
+
+#[test]
+fn class_weights_name_classes_that_there_are() {
+    let desk = frozen();
+    desk.edit("tiny.toml", "epochs = 4", "epochs = 4\nclass_weights = { dics = 2.0 }");
+    let ran = desk.pipe(&["run", "tiny.toml"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(ran.stderr.contains("`class_weights` names `dics`, and no class is called that"), "{ran}");
+    assert!(ran.stderr.contains("the classes are bar, disc, frame"), "{ran}");
+}
