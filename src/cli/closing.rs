@@ -5,9 +5,10 @@ use super::failure::Failure;
 use super::shared::shown;
 use crate::engine::{Report, StageReport};
 use crate::events::{RunOutcome, StageOutcome};
-use crate::runs::{self, Record, Results, RunId};
+use crate::metrics::Evaluation;
+use crate::runs::{self, Record, Results, RunId, StageFacts};
 use crate::stages::makes_models;
-use crate::store::Store;
+use crate::store::{Artifact, Store};
 use crate::ui::{self, Style, number};
 use std::path::Path;
 
@@ -31,14 +32,21 @@ pub(super) fn print(store: &Store, report: &Report, id: Option<&RunId>, file: &P
     Ok(())
 }
 
-/// The headline of a run's evaluation: `accuracy 93.1 % on 400 test pictures (95 % interval 90.2 % to 95.2 %)`.
-pub(super) fn headline(record: &Record) -> Option<String> {
-    let (_, evaluation) = Results::of(record).evaluations().pop()?;
-    let [low, high] = evaluation.accuracy_interval?;
-    let pictures = evaluation.splits.get("test").map(|split| number::counted(split.count, "test pictures"));
-    let pictures = pictures.map(|pictures| format!(" on {pictures}")).unwrap_or_default();
-    let (low, high) = (number::percent(low), number::percent(high));
-    Some(format!("accuracy {}{pictures} (95 % interval {low} to {high})", number::percent(evaluation.accuracy?)))
+/// The headline of each of a run's evaluations: `accuracy 93.1 % on 400 test pictures (95 % interval 90.2 % to 95.2 %)`,
+/// and where there are several, the stage's name.
+pub(super) fn headlines(record: &Record) -> Vec<String> {
+    let evaluations = Results::of(record).evaluations();
+    let named = evaluations.len() > 1;
+    let line = |(stage, evaluation): (&StageFacts, Evaluation)| {
+        let [low, high] = evaluation.accuracy_interval?;
+        let pictures = evaluation.splits.get("test").map(|split| number::counted(split.count, "test pictures"));
+        let pictures = pictures.map(|pictures| format!(" on {pictures}")).unwrap_or_default();
+        let (low, high) = (number::percent(low), number::percent(high));
+        let stage = if named { format!("  {}", stage.stage) } else { String::new() };
+        let accuracy = number::percent(evaluation.accuracy?);
+        Some(format!("accuracy {accuracy}{pictures} (95 % interval {low} to {high}){stage}"))
+    };
+    evaluations.into_iter().filter_map(line).collect()
 }
 
 /// The accuracy alone, for a cell or a bracket.
@@ -58,12 +66,8 @@ fn nothing(report: &Report, record: Option<&Record>) -> String {
 }
 
 fn done(style: Style, store: &Store, report: &Report, record: Option<&Record>, file: &Path) -> String {
-    let mut lines = Vec::new();
-    if let Some(headline) = record.and_then(headline) {
-        lines.push(format!("\n{}", style.bold(&headline)));
-    } else {
-        lines.push(String::new());
-    }
+    let mut lines = vec![String::new()];
+    lines.extend(record.map(headlines).unwrap_or_default().iter().map(|headline| style.bold(headline)));
     let count = |outcome| report.stages.iter().filter(|stage| stage.outcome == outcome).count() as u64;
     let (ran, fresh) = (count(StageOutcome::Ran), count(StageOutcome::Fresh));
     let fresh = if fresh > 0 { format!(", {fresh} fresh") } else { String::new() };
@@ -78,18 +82,24 @@ fn done(style: Style, store: &Store, report: &Report, record: Option<&Record>, f
     } else {
         facts.push(("took", took));
     }
-    facts.extend(models(report).map(|path| ("model", shown(&path))));
+    let models: Vec<_> = models(report).collect();
+    let named = models.len() > 1;
+    facts.extend(models.into_iter().map(|(stage, path)| {
+        let stage = if named { format!("  ({stage})") } else { String::new() };
+        ("model", format!("{}{stage}", shown(&path)))
+    }));
     lines.extend(facts.into_iter().map(|(name, fact)| format!("{name:<8}{fact}")));
     lines.push(next(style, store, report, file));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-/// The models that the run's stages made or found.
-fn models(report: &Report) -> impl Iterator<Item = std::path::PathBuf> {
+/// The models that the run's stages made or found, by stage.
+fn models(report: &Report) -> impl Iterator<Item = (&str, std::path::PathBuf)> {
     let stages = report.stages.iter().filter(|stage| makes_models(stage.kind));
-    let artifacts = stages.filter_map(|stage| stage.artifact.as_ref());
-    let with_model = artifacts.filter(|artifact| artifact.manifest.files.iter().any(|file| file.path == MODEL));
-    with_model.map(|artifact| artifact.path.join(MODEL))
+    let artifacts = stages.filter_map(|stage| Some((stage, stage.artifact.as_ref()?)));
+    let has_model = |artifact: &Artifact| artifact.manifest.files.iter().any(|file| file.path == MODEL);
+    let with_model = artifacts.filter(move |(_, artifact)| has_model(artifact));
+    with_model.map(|(stage, artifact)| (stage.stage.as_str(), artifact.path.join(MODEL)))
 }
 
 /// What to try next, aligned like the facts above it.

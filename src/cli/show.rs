@@ -98,8 +98,9 @@ fn text(style: Style, store: &Store, record: &Record) -> String {
         text.push_str(&splits(style, &evaluation));
         text.push_str(&format!("\n{}", classes(style, &evaluation)));
     }
-    if let Some(headline) = closing::headline(record) {
-        text.push_str(&format!("\n{}\n", style.bold(&headline)));
+    for (at, headline) in closing::headlines(record).iter().enumerate() {
+        let gap = if at == 0 { "\n" } else { "" };
+        text.push_str(&format!("{gap}{}\n", style.bold(headline)));
     }
     text
 }
