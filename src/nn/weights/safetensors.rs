@@ -3,9 +3,9 @@
 use super::floats::{Float, finite, values};
 use super::{WeightTensor, Weights};
 use crate::nn::NnError;
-use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ::safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView, View};
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
 /// Reads a file.
@@ -53,39 +53,73 @@ fn numbers(view: &TensorView) -> Option<Vec<f32>> {
     Some(values(view.data(), of))
 }
 
+/// A tensor that becomes bytes when it is written, so that a file is never held beside what it is made of.
+struct Written<'a>(&'a WeightTensor);
+
+impl View for Written<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.0.data.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.0.data.len()
+    }
+}
+
+/// Tensors by name, and the metadata where there is any.
+type Parts<'a> = (Vec<(&'a String, Written<'a>)>, Option<HashMap<String, String>>);
+
+/// What is written of these weights.
+fn written(weights: &Weights) -> Result<Parts<'_>, String> {
+    if weights.metadata.len() > 1 {
+        return Err("metadata of several entries has no fixed order: put them into one".into());
+    }
+    for (name, WeightTensor { shape, data }) in &weights.tensors {
+        if shape.iter().product::<usize>() != data.len() {
+            return Err(format!("{name} has {} values, and its shape is {shape:?}", data.len()));
+        }
+    }
+    let metadata: HashMap<String, String> = weights.metadata.clone().into_iter().collect();
+    let tensors = weights.tensors.iter().map(|(name, tensor)| (name, Written(tensor)));
+    Ok((tensors.collect(), (!metadata.is_empty()).then_some(metadata)))
+}
+
 /// The bytes of a file that holds these weights: equal weights, equal bytes.
 ///
 /// # Errors
 /// A sentence, when a shape doesn't have as many values as there are, or when there is more than one metadata entry:
 /// their order in a file can't be fixed.
 pub fn to_bytes(weights: &Weights) -> Result<Vec<u8>, String> {
-    if weights.metadata.len() > 1 {
-        return Err("metadata of several entries has no fixed order: put them into one".into());
-    }
-    let bytes: Vec<Vec<u8>> =
-        weights.tensors.values().map(|tensor| tensor.data.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let mut views = Vec::with_capacity(bytes.len());
-    for ((name, tensor), bytes) in weights.tensors.iter().zip(&bytes) {
-        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)
-            .map_err(|error| format!("{name} has {} values, shape {:?}: {error}", tensor.data.len(), tensor.shape))?;
-        views.push((name, view));
-    }
-    let metadata: HashMap<String, String> = weights.metadata.clone().into_iter().collect();
-    ::safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata)).map_err(|error| error.to_string())
+    let (tensors, metadata) = written(weights)?;
+    ::safetensors::serialize(tensors, metadata).map_err(|error| error.to_string())
 }
 
-/// Writes a file, replacing what is there.
+/// Writes a file of the bytes that [`to_bytes`] gives, replacing what is there.
 ///
 /// # Errors
 /// When it can't be written, or the weights are refused by [`to_bytes`].
 pub fn write_safetensors(path: &Path, weights: &Weights) -> Result<(), NnError> {
-    let bytes = to_bytes(weights).map_err(|reason| NnError::file(path, reason))?;
-    let write = || {
-        let mut file = std::fs::File::create(path)?;
-        file.write_all(&bytes)?;
-        file.sync_all()
+    let (tensors, metadata) = written(weights).map_err(|reason| NnError::file(path, reason))?;
+    let unwritten = |source| NnError::Io { path: path.to_owned(), source };
+    // The file that is put in its place would be the user's alone: it gets the permissions of any other.
+    let usual = std::fs::File::create(path).and_then(|file| file.metadata()).map_err(unwritten)?.permissions();
+    ::safetensors::serialize_to_file(tensors, metadata, path).map_err(|error| match error {
+        SafeTensorError::IoError(source) => unwritten(source),
+        other => NnError::file(path, other.to_string()),
+    })?;
+    let finish = || {
+        std::fs::set_permissions(path, usual)?;
+        std::fs::File::open(path)?.sync_all()
     };
-    write().map_err(|source| NnError::Io { path: path.to_owned(), source })
+    finish().map_err(unwritten)
 }
 
 #[cfg(test)]
@@ -111,6 +145,16 @@ mod tests {
         let bytes = to_bytes(&example()).unwrap();
         assert_eq!(from_bytes(&bytes).unwrap(), example());
         assert_eq!(bytes, to_bytes(&example()).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        for _ in 0..2 {
+            write_safetensors(&path, &example()).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+        std::fs::write(folder.path().join("usual"), b"").unwrap();
+        let permissions = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions();
+        assert_eq!(permissions("weights.safetensors"), permissions("usual"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
