@@ -130,18 +130,23 @@ impl Plan {
         let (Some(begin), Some(end)) = (self.stages.first(), self.stages.last()) else { return input.to_vec() };
         let (source, target) = (begin.inputs[0], end.output);
         let mut out = vec![0.0; batch * self.places[target].size];
-        let groups = input.par_chunks(self.group * self.places[source].size);
-        out.par_chunks_mut(self.group * self.places[target].size).zip(groups).for_each(|(out, input)| {
-            let mut arena = self.arena();
-            let count = input.len() / self.places[source].size;
-            for stage in &self.stages {
-                self.stage(stage, source, input, count, &mut arena);
-            }
-            out.copy_from_slice(&arena[self.places[target].buffer][..out.len()]);
-            if let Ok(mut arenas) = self.arenas.lock() {
-                arenas.push(arena);
-            }
-        });
+        let (taken, made) = (self.group * self.places[source].size, self.group * self.places[target].size);
+        // As many groups at a time as there are threads: a thread that waits within one group would begin another, and
+        // each that is under way holds buffers of its own.
+        let wave = rayon::current_num_threads();
+        for (input, out) in input.chunks(wave * taken).zip(out.chunks_mut(wave * made)) {
+            out.par_chunks_mut(made).zip(input.par_chunks(taken)).for_each(|(out, input)| {
+                let mut arena = self.arena();
+                let count = input.len() / self.places[source].size;
+                for stage in &self.stages {
+                    self.stage(stage, source, input, count, &mut arena);
+                }
+                out.copy_from_slice(&arena[self.places[target].buffer][..out.len()]);
+                if let Ok(mut arenas) = self.arenas.lock() {
+                    arenas.push(arena);
+                }
+            });
+        }
         out
     }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub struct Evaluate;
 
 /// Batches prepared ahead of the network.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 /// Names that are listed in a sentence.
 const SHOWN: usize = 20;
 

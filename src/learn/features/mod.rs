@@ -22,10 +22,10 @@ const BUCKET: &str = "features";
 const VERSION: u32 = 1;
 /// Pictures whose rows are kept together: what a kill can lose, and what is held in memory while it is made.
 const SEGMENT: usize = 512;
-/// Pictures that run together.
-const BATCH: usize = 32;
+/// Pictures that run together: they are held in memory as `f32`, and so are those prepared ahead.
+const BATCH: usize = 24;
 /// Batches prepared ahead of the network.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 /// What the memo says of the rows of one kind.
 #[derive(Default, Serialize, Deserialize)]
