@@ -42,7 +42,8 @@
 //!    reported together, before anything runs.
 //! 4. [`engine`] makes each stage's fingerprint, and its digest, the cache key, and asks the [`store`].
 //! 5. The plan says of each stage: fresh, dirty (with the first fields that differ from the nearest earlier key), or
-//!    pending (below a dirty one: it may yet turn out fresh, since keys are made of content).
+//!    pending (below a dirty one: it may yet turn out fresh, since keys are made of content); and of those that will run
+//!    what was chosen for them where nothing was said, such as how pictures are varied ([`engine::Kind::choices`]).
 //! 6. The executor runs what is ready, in parallel where the graph allows it. A hit replays its log. A miss becomes a
 //!    *job*, a self-contained file, run by a child process `pipe stage JOB` in a process group of its own, whose
 //!    events come back as JSON lines: a stage can be timed out, killed and logged by itself, and a cluster can run it
@@ -53,7 +54,10 @@
 //!    artifact.
 //! 9. Preprocess decodes and resizes in parallel, copying every record that an earlier tensor cache with the same
 //!    geometry already has. Train maps the cache and streams from it: order from (seed, epoch), augmentation from
-//!    (seed, epoch, sample), batches ahead of the optimiser. Memory does not grow with the data set.
+//!    (seed, view, record), batches ahead of the optimiser. Memory does not grow with the data set. While the whole
+//!    backbone is frozen and pictures come in a few views at most, it runs once for each: rows of features are kept in the
+//!    memo by record, weights and view, where other heads, later trainings and `evaluate` find them. A record's augmentation
+//!    follows from what it is and not from its place in the table, so that rows outlive a data set that grows.
 //! 10. Evaluate writes metrics and predictions. The recorder closes the run; pages are drawn by [`report`], outside
 //!     every digest.
 //!
@@ -64,8 +68,8 @@
 //! kind draws random numbers; the device class where it changes numbers. Not in: paths, times, thread counts, log
 //! levels, timeouts: every parameter is declared output-affecting or execution-only. A `path:` source enters as the
 //! digest of its listing (names and contents), wherever it lies; published weights by the beginning of their SHA-256;
-//! another file on the web by what its server said of it at the first look, kept in the memo until `--refresh`. A golden test a kind fails when its bytes change
-//! without a new code version.
+//! another file on the web by what its server said of it at the first look, kept in the memo until `--refresh`. A golden
+//! test a kind fails when its bytes change without a new code version.
 //!
 //! # Numbers
 //!

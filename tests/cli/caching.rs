@@ -137,6 +137,8 @@ preprocess  preprocess  fresh
 train       train       dirty    epochs: 1 -> 2
 evaluate    evaluate    pending  below train
 
+train: training pictures are varied by random crops of 60 to 100 % of the stored squares, flips
+
 1 stage would run; 1 below may turn out fresh, where what comes out above is as it was
 "
     );
