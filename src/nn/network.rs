@@ -1,19 +1,19 @@
-//! A graph with its parameters on a device: training steps, logits, features, weights in and out. How instructions run is
-//! the interpreter's.
+//! A graph with its parameters on a device: training steps, logits, features. How instructions run is the interpreter's;
+//! how weights come in and go out is `exchange`'s.
 
-use super::graph::{AUXILIARY, Graph, Head};
+mod exchange;
+
+use super::graph::{Graph, Head};
 use super::interpreter::{Interpreter, Pass};
 use super::loading::{self, Loaded, Taken};
 use super::ops::{Backend, Buffer, Flat, Recorder};
 use super::parameters::{self, Parameter, ParameterInfo, Statistics};
 use super::plan::Plan;
 use super::program::Program;
-use super::weights::{WeightTensor, Weights};
+use super::weights::Weights;
 use super::{NnError, backbones};
-use dfdx::optim::{Momentum, WeightDecay};
-use dfdx::shapes::HasShape;
-use dfdx::tensor::{Gradients, PutTape, SplitTape, Storage, Tensor};
-use dfdx::tensor_ops::{Backward, SgdConfig, TryAdd, TryMul};
+use dfdx::tensor::{Gradients, PutTape, SplitTape, Tensor};
+use dfdx::tensor_ops::{Backward, TryAdd, TryMul};
 use rayon::prelude::*;
 use std::iter;
 use std::ops::Range;
@@ -51,8 +51,16 @@ pub struct Step<D: Backend> {
     pub logits: Vec<f32>,
     /// Of the trainable parameters: `gradients.get(&parameter.tensor)`, in our layout.
     pub gradients: Gradients<f32, D>,
-    /// Whether there are gradients of an auxiliary head.
-    with_auxiliary: bool,
+}
+
+impl<D: Backend> Step<D> {
+    /// The gradient's buffer of a trainable parameter, without a copy.
+    ///
+    /// # Errors
+    /// For want of memory, where it has no gradient yet and zeros are made.
+    pub fn gradient(&mut self, parameter: &Parameter<D>) -> Result<&mut Buffer<D>, NnError> {
+        self.gradients.get_or_alloc_mut(&parameter.tensor).map_err(NnError::device)
+    }
 }
 
 /// A network on a device.
@@ -248,7 +256,6 @@ impl<D: Backend> Network<D> {
             loss: loss_value.first().copied().unwrap_or(f32::NAN),
             logits: logits.unwrap_or_default(),
             gradients,
-            with_auxiliary: auxiliary.is_some(),
         })
     }
 
@@ -351,126 +358,6 @@ impl<D: Backend> Network<D> {
             shape.channels
         )))
     }
-
-    /// Takes weights by name. The tensors of the original classifier are left out where the head is dense and they don't
-    /// fit it; an auxiliary head that the weights lack keeps its values, as does its classifier where they have another
-    /// number of classes. What was left out is said.
-    ///
-    /// # Errors
-    /// [`NnError::Mismatch`] names every tensor that is missing or has another shape, with both shapes; nothing was taken
-    /// then.
-    pub fn load(&mut self, weights: &Weights) -> Result<Loaded, NnError> {
-        let infos: Vec<&ParameterInfo> = self.parameters.iter().map(|parameter| &parameter.info).collect();
-        let Taken { values, statistics, loaded } = loading::take(&infos, self.statistics.clone(), &self.head, weights)?;
-        for (parameter, values) in self.parameters.iter_mut().zip(values) {
-            if let Some(values) = values {
-                parameter.tensor = tensor(&self.device, values)?;
-            }
-        }
-        self.statistics = statistics;
-        self.plans = Plans::default();
-        Ok(loaded)
-    }
-
-    /// Values in our layout, such as a gradient, in torchvision's.
-    pub fn torch_layout(&self, info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
-        parameters::to_torch(info, values)
-    }
-
-    /// As [`save`](Self::save), without what only training uses: the auxiliary head. This is what a model file keeps.
-    pub fn save_without_auxiliary(&self) -> Weights {
-        let mut weights = self.save();
-        weights.tensors.retain(|name, _| !loading::in_auxiliary(name));
-        weights
-    }
-
-    /// Parameters and buffers under torchvision's names and in its layouts; no metadata.
-    pub fn save(&self) -> Weights {
-        self.save_named(|_| true)
-    }
-
-    /// As [`save`](Self::save), of the names that are asked for alone.
-    pub fn save_named(&self, wanted: impl Fn(&str) -> bool) -> Weights {
-        let mut weights = Weights::default();
-        for Parameter { info, tensor, .. } in self.parameters.iter().filter(|parameter| wanted(&parameter.info.name)) {
-            let data = parameters::to_torch(info, &tensor.as_vec());
-            weights.tensors.insert(info.name.clone(), WeightTensor { shape: info.shape.clone(), data });
-        }
-        for norm in &self.statistics {
-            let (mean, variance) = norm.names();
-            for (name, values) in [(mean, &norm.mean), (variance, &norm.variance)] {
-                if wanted(&name) {
-                    weights.tensors.insert(name, WeightTensor { shape: vec![values.len()], data: values.clone() });
-                }
-            }
-        }
-        weights
-    }
-
-    /// The names under which [`save`](Self::save) gives parameters and buffers.
-    pub fn names(&self) -> Vec<String> {
-        let parameters = self.parameters.iter().map(|parameter| parameter.info.name.clone());
-        parameters.chain(self.statistics.iter().flat_map(|norm| <[String; 2]>::from(norm.names()))).collect()
-    }
-
-    /// Puts what [`save_named`](Self::save_named) gave back in its place; the rest stays.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load), when a tensor has no place here or another shape; nothing was taken then.
-    pub fn restore(&mut self, weights: &Weights) -> Result<(), NnError> {
-        let mut places = Vec::new();
-        let mut mismatches = Vec::new();
-        for (place, Parameter { info, .. }) in self.parameters.iter().enumerate() {
-            if weights.tensors.contains_key(&info.name) {
-                match loading::found(weights, &info.name, &info.shape) {
-                    Ok(tensor) => places.push((place, parameters::from_torch(info, &tensor.data))),
-                    Err(reason) => mismatches.push(reason),
-                }
-            }
-        }
-        let mut statistics = self.statistics.clone();
-        let mut taken = places.len();
-        for norm in &mut statistics {
-            let (mean, variance) = norm.names();
-            for (name, values) in [(mean, &mut norm.mean), (variance, &mut norm.variance)] {
-                let Some(tensor) = weights.tensors.get(&name) else { continue };
-                taken += 1;
-                if tensor.data.len() == values.len() {
-                    values.copy_from_slice(&tensor.data);
-                } else {
-                    mismatches.push(format!("{name} is {:?}, the network's is [{}]", tensor.shape, values.len()));
-                }
-            }
-        }
-        if mismatches.is_empty() && taken < weights.tensors.len() {
-            let names = self.names();
-            mismatches.extend(weights.tensors.keys().filter(|name| !names.contains(name)).cloned());
-        }
-        if !mismatches.is_empty() {
-            return Err(NnError::Mismatch(mismatches));
-        }
-        for (place, values) in places {
-            self.parameters[place].tensor = tensor(&self.device, values)?;
-        }
-        self.statistics = statistics;
-        self.plans = Plans::default();
-        Ok(())
-    }
-
-    /// Calls `take` with everything that decides what [`features`](Self::features) gives: the structure as a text, then each
-    /// parameter and buffer below the head by name.
-    pub fn describe_backbone(&self, mut take: impl FnMut(&str, &[f32])) {
-        let features = self.graph.features();
-        take(&format!("{:?}", &self.graph.nodes()[..=features]), &[]);
-        let head = self.offsets.get(features + 1).copied().unwrap_or(self.parameters.len());
-        for Parameter { info, tensor, .. } in &self.parameters[..head] {
-            take(&info.name, &tensor.as_vec());
-        }
-        for norm in &self.statistics {
-            take(&norm.name, &norm.mean);
-            take(&norm.name, &norm.variance);
-        }
-    }
 }
 
 /// Cross entropy of the logits, and of the auxiliary ones with their factor where there are any, against the same targets.
@@ -498,49 +385,4 @@ fn tensor<D: Backend>(device: &D, values: Vec<f32>) -> Result<Flat<D>, NnError> 
     let length = values.len();
     let tensor: Result<Tensor<(usize,), f32, D>, _> = device.try_tensor_from_vec(values, (length,));
     tensor.map_err(NnError::device)
-}
-
-impl<D: Backend> Step<D> {
-    /// The gradient's buffer of a trainable parameter, without a copy.
-    ///
-    /// # Errors
-    /// For want of memory, where it has no gradient yet and zeros are made.
-    pub fn gradient(&mut self, parameter: &Parameter<D>) -> Result<&mut Buffer<D>, NnError> {
-        self.gradients.get_or_alloc_mut(&parameter.tensor).map_err(NnError::device)
-    }
-
-    /// Whether this step made a gradient for the parameter.
-    fn reaches(&self, parameter: &Parameter<D>) -> bool {
-        parameter.trainable && (self.with_auxiliary || parameter.info.stage != AUXILIARY)
-    }
-
-    /// The Euclidean norm of the gradients of trainable parameters together.
-    pub fn gradient_norm(&self, parameters: &[Parameter<D>]) -> f64 {
-        let trainable = parameters.iter().filter(|parameter| self.reaches(parameter));
-        let squares = |parameter: &Parameter<D>| {
-            self.gradients.get(&parameter.tensor).as_vec().iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()
-        };
-        trainable.map(squares).sum::<f64>().sqrt()
-    }
-
-    /// Multiplies the gradients of trainable parameters, as clipping does.
-    ///
-    /// # Errors
-    /// For want of memory.
-    pub fn scale_gradients(&mut self, parameters: &[Parameter<D>], factor: f32) -> Result<(), NnError> {
-        for parameter in parameters {
-            if !self.reaches(parameter) {
-                continue;
-            }
-            let mut scaled = self.gradients.get(&parameter.tensor).try_mul(factor).map_err(NnError::device)?;
-            // dfdx lends no tensor's buffer, but its SGD kernel computes velocity = gradient + decay * parameter.
-            let copy =
-                SgdConfig { lr: 0.0, momentum: Some(Momentum::Classic(0.0)), weight_decay: Some(WeightDecay::L2(1.0)) };
-            let length = scaled.shape().0;
-            let zeros = <D as Storage<f32>>::try_alloc_len(scaled.device(), length).map_err(NnError::device)?;
-            let slot = self.gradients.get_or_alloc_mut(&parameter.tensor).map_err(NnError::device)?;
-            copy.try_update(&mut scaled, slot, &zeros).map_err(NnError::device)?;
-        }
-        Ok(())
-    }
 }

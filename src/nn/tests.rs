@@ -211,18 +211,6 @@ fn numbers_that_do_not_fit_are_refused() {
     assert!(network.step(&two[..two.len() / 2], 1, &targets(1), &running).is_ok());
 }
 
-#[test]
-fn clipping_scales_gradients_to_a_norm() {
-    let mut network = menagerie();
-    let input = network.graph().input().len();
-    let pictures: Vec<f32> = pictures(6, 13)[..4 * input].to_vec();
-    let mut step = network.step(&pictures, 4, &targets(4), &OPTIONS).unwrap();
-    let norm = step.gradient_norm(network.parameters());
-    assert!(norm > 0.0);
-    step.scale_gradients(network.parameters(), (0.5 / norm) as f32).unwrap();
-    assert!((step.gradient_norm(network.parameters()) - 0.5).abs() < 1e-4);
-}
-
 /// The gradients of a whole network against differences of its loss, where maps are read more than once.
 #[test]
 fn a_networks_gradients_are_the_slopes_of_its_loss() {

@@ -2,26 +2,25 @@
 
 mod batches;
 mod plan;
+mod resuming;
 
-use crate::data::{Loader, LoaderOptions, TensorCache, Vary, loader};
+use crate::data::TensorCache;
 use crate::events::{Cancel, Teller};
-use crate::learn::checkpoint::{Checkpoints, Snapshot, State, Tensors};
-use crate::learn::features::{self, Features};
+use crate::learn::checkpoint::{Checkpoints, State, Tensors};
+use crate::learn::features::Features;
 use crate::learn::optimiser::Optimiser;
 use crate::learn::options::{BatchNormMode, Keep, Monitor, Options};
 use crate::learn::{LearnError, balance, buffers, describe};
 use crate::metrics::{EpochRow, MetricsError, Scorer, SplitMetrics, argmax, softmax};
-use crate::nn::{Backend, BatchNorm, Network, Step, StepOptions, Weights, soft_targets};
+use crate::nn::{Backend, BatchNorm, Network, Step, StepOptions, soft_targets};
 use crate::store::{Digest, Memo};
-use batches::{Batches, Ready, Rows};
+use batches::Ready;
 use plan::Plan;
-use std::collections::{BTreeMap, BTreeSet};
+use resuming::{changing, configuration, take};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Batches prepared ahead of the optimiser.
-const AHEAD: usize = 4;
 
 /// What surrounds a training.
 pub struct Session<'a> {
@@ -133,46 +132,6 @@ impl<'a, D: Backend> Fit<'a, D> {
         })
     }
 
-    /// Goes on from a checkpoint, where there is one that fits.
-    fn resume(&mut self) -> Result<(), LearnError> {
-        let Some(checkpoints) = self.session.checkpoints else { return Ok(()) };
-        let snapshot = match checkpoints.read(self.configuration) {
-            Ok(None) => return Ok(()),
-            Ok(Some(snapshot)) => snapshot,
-            Err(sentence) => {
-                self.session.teller.warn(sentence);
-                return Ok(());
-            }
-        };
-        let Snapshot { state, current, best, moments } = snapshot;
-        let possible = (1..=self.options.epochs + 1).contains(&state.epoch) && state.step <= self.plan.steps;
-        let done = state.epoch.saturating_sub(1).saturating_mul(self.plan.steps).saturating_add(state.step);
-        let mut optimiser = self.optimiser_at(state.epoch)?;
-        if !possible || !optimiser.restore(self.network.parameters(), moments, done, &self.device)? {
-            self.session.teller.warn("the checkpoint doesn't fit this training and is ignored");
-            self.optimiser = self.optimiser_at(1)?;
-            return Ok(());
-        }
-        self.optimiser = optimiser;
-        take(self.network, &current)?;
-        self.session.teller.info(format!("going on from a checkpoint: epoch {}, step {}", state.epoch, state.step + 1));
-        (self.state, self.best) = (state, best);
-        Ok(())
-    }
-
-    /// An optimiser of what learns in an epoch, and the network set to it.
-    fn optimiser_at(&mut self, epoch: u64) -> Result<Optimiser<D>, LearnError> {
-        set_trainable(self.network, self.options, 1);
-        let parameters = self.network.parameters();
-        let mut optimiser = Optimiser::new(&self.options.optimizer, self.options.clip_norm, parameters, &self.device)?;
-        for entry in self.options.unfreeze.iter().filter(|entry| entry.epoch <= epoch) {
-            set_trainable(self.network, self.options, entry.epoch);
-            let steps = (entry.epoch - 1).saturating_mul(self.plan.steps);
-            optimiser.follow(self.network.parameters(), steps, &self.device)?;
-        }
-        Ok(optimiser)
-    }
-
     /// Lets learn what does from this epoch on.
     fn thaw(&mut self) -> Result<(), LearnError> {
         let epoch = self.state.epoch;
@@ -208,56 +167,6 @@ impl<'a, D: Backend> Fit<'a, D> {
         let validation = self.validate()?;
         self.close_epoch(validation);
         Ok(())
-    }
-
-    /// Whether the epoch goes over features that were computed once: the backbone is frozen as a whole, and each picture
-    /// is shown in a few ways at most.
-    fn by_features(&self) -> bool {
-        by_features(self.options) && self.options.backbone_frozen(self.state.epoch)
-    }
-
-    /// The epoch's batches that are left.
-    fn batches(&mut self) -> Result<Batches, LearnError> {
-        let epoch = self.state.epoch;
-        let order = self.plan.order(self.session.seed, epoch);
-        let first_step = self.state.step as usize * self.plan.accumulate;
-        let augment = self.options.augment.clone();
-        let vary = augment.map(|augment| Vary { augment, seed: self.session.seed, epoch });
-        let (batch_size, drop_last) = (self.plan.batch_size, self.plan.drop_last);
-        if !self.by_features() {
-            let options = LoaderOptions { batch_size, vary, drop_last, first_step, ahead: AHEAD };
-            return Ok(Batches::Pictures(Loader::new(Arc::clone(self.cache), order, options)));
-        }
-        let order = self.rows(order, vary.as_ref())?;
-        let (cache, done) = (Arc::clone(self.cache), first_step * batch_size);
-        Ok(Batches::Features(Rows { cache, order, batch_size, drop_last, done }))
-    }
-
-    /// Samples with their features: those of one view after the other are made sure to be there.
-    fn rows(
-        &mut self,
-        order: Vec<usize>,
-        vary: Option<&Vary>,
-    ) -> Result<Vec<(usize, Arc<features::Table>)>, LearnError> {
-        let views: Vec<u64> = match vary {
-            Some(vary) => loader::turns(&order).into_iter().map(|turn| vary.view(turn).round).collect(),
-            None => vec![0; order.len()],
-        };
-        let mut tables = BTreeMap::new();
-        for view in views.iter().copied().collect::<BTreeSet<u64>>() {
-            let samples = order.iter().zip(&views).filter(|(_, of)| **of == view).map(|(&sample, _)| sample);
-            let shown = vary.map(|vary| Vary { epoch: view, ..vary.clone() });
-            tables.insert(view, self.table(&samples.collect::<Vec<_>>(), shown.as_ref())?);
-        }
-        let row = |(sample, view): (usize, u64)| Some((sample, Arc::clone(tables.get(&view)?)));
-        Ok(order.into_iter().zip(views).filter_map(row).collect())
-    }
-
-    fn table(&mut self, samples: &[usize], vary: Option<&Vary>) -> Result<Arc<features::Table>, LearnError> {
-        let Session { memo, scratch, teller, cancel, .. } = *self.session;
-        let new = || Features::new(self.network, self.cache, memo.clone(), scratch.to_owned());
-        let features = self.features.get_or_insert_with(new);
-        features.of(self.network, self.cache, samples, vary, (teller, cancel))
     }
 
     /// One step, over one batch or the gradients of several.
@@ -324,16 +233,8 @@ impl<'a, D: Backend> Fit<'a, D> {
         let cache = Arc::clone(self.cache);
         let classes = &cache.info().classes;
         let mut scorer = Scorer::new(classes);
-        let batch_size = self.plan.batch_size;
-        let order = self.plan.validation.clone();
-        let steps = order.len().div_ceil(batch_size) as u64;
-        let batches = if self.by_features() {
-            let (order, cache) = (self.rows(order, None)?, Arc::clone(self.cache));
-            Batches::Features(Rows { cache, order, batch_size, drop_last: false, done: 0 })
-        } else {
-            let options = LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
-            Batches::Pictures(Loader::new(Arc::clone(self.cache), order, options))
-        };
+        let steps = self.plan.validation.len().div_ceil(self.plan.batch_size) as u64;
+        let batches = self.validation_batches()?;
         let task = self.session.teller.task("validation", Some(steps), "steps");
         for batch in batches {
             self.pause()?;
@@ -422,27 +323,6 @@ impl<'a, D: Backend> Fit<'a, D> {
         Ok(Fitted { history: self.state.history, epoch, stopped_early, decisions })
     }
 
-    /// Between two steps: keeps a checkpoint where one is due, and stops where that was asked for.
-    fn pause(&mut self) -> Result<(), LearnError> {
-        let cancelled = self.session.cancel.is_cancelled();
-        if let Some(checkpoints) = self.session.checkpoints
-            && (cancelled || self.kept_at.elapsed() >= checkpoints.every)
-        {
-            let snapshot = Snapshot {
-                state: self.state.clone(),
-                current: self.changed(),
-                best: self.best.clone(),
-                moments: self.optimiser.save(self.network.parameters(), &self.device)?,
-            };
-            if let Err(error) = checkpoints.write(self.configuration, snapshot) {
-                let text = format!("no checkpoint could be kept: {error}");
-                self.session.teller.warn(text);
-            }
-            self.kept_at = Instant::now();
-        }
-        if cancelled { Err(LearnError::Cancelled) } else { Ok(()) }
-    }
-
     /// The share of the highest learning rate that the step before took.
     fn last_factor(&self) -> f64 {
         let done = (self.state.epoch - 1) * self.plan.steps + self.state.step;
@@ -467,10 +347,6 @@ impl<'a, D: Backend> Fit<'a, D> {
             help: format!("try {}", tries.join(", or ")),
         }
     }
-
-    fn changed(&self) -> Tensors {
-        self.network.save_named(|name| self.changing.contains(name)).tensors
-    }
 }
 
 /// A number with two digits: `1.5e-3`.
@@ -478,37 +354,10 @@ fn short(number: f64) -> String {
     format!("{number:.1e}").replace(".0e", "e")
 }
 
-/// Whether epochs with a frozen backbone go over features that were computed once.
-fn by_features(options: &Options) -> bool {
-    options.augment.as_ref().is_none_or(|augment| augment.copies.is_some())
-}
-
-/// Puts some of a network's tensors in place of its own.
-fn take<D: Backend>(network: &mut Network<D>, tensors: &Tensors) -> Result<(), LearnError> {
-    network.restore(&Weights { tensors: tensors.clone(), ..Weights::default() })?;
-    Ok(())
-}
-
 /// Sets what learns in an epoch.
 fn set_trainable<D: Backend>(network: &mut Network<D>, options: &Options, epoch: u64) {
     let stages = network.graph().stages().to_vec();
     network.set_trainable(|info| options.trains(epoch, &info.stage, info.role, &stages));
-}
-
-/// Names of what training changes: trainable parameters, and running statistics.
-fn changing<D: Backend>(network: &Network<D>) -> BTreeSet<String> {
-    let held: BTreeSet<&str> =
-        network.parameters().iter().filter(|p| !p.trainable).map(|p| p.info.name.as_str()).collect();
-    network.names().into_iter().filter(|name| !held.contains(name.as_str())).collect()
-}
-
-/// What a checkpoint has to agree with beside the stage's key, which stands for all of it: a second lock on a door that
-/// a changed key should have closed.
-fn configuration<D: Backend>(network: &Network<D>, cache: &TensorCache, options: &Options, seed: u64) -> Digest {
-    let shapes: Vec<(&str, &[usize])> =
-        network.parameters().iter().map(|p| (p.info.name.as_str(), p.info.shape.as_slice())).collect();
-    let words = serde_json::json!([options, seed, cache.samples().len(), cache.info(), shapes]);
-    Digest::of(words.to_string().as_bytes())
 }
 
 #[cfg(test)]
