@@ -247,7 +247,7 @@ impl<D: Backend> Network<D> {
             self.statistics[norm].update(&moments, count);
             self.plans = Plans::default();
         }
-        let (loss_value, logits) = (loss.as_vec(), outputs.first().map(|logits| logits.as_vec()));
+        let (loss_value, logits) = (loss.as_vec(), outputs.first().map(|logits| D::numbers(logits).into_owned()));
         let gradients = match tape {
             Some(tape) => loss.put_tape(tape).try_backward().map_err(NnError::device)?,
             None => Gradients::leaky(),
@@ -305,7 +305,7 @@ impl<D: Backend> Network<D> {
             let count = part.len() / per_picture;
             let part = tensor(&self.device, part.to_vec())?;
             let made = self.interpreter(count, Pass::Evaluation).run(range.clone(), part, &[wanted])?;
-            out.extend(made.iter().flat_map(|made| made.as_vec()));
+            made.iter().for_each(|made| out.extend_from_slice(&D::numbers(made)));
         }
         Ok(out)
     }
@@ -332,7 +332,7 @@ impl<D: Backend> Network<D> {
     }
 
     fn plan(&self, range: Range<usize>) -> Plan {
-        let values = |place: usize| self.parameters[place].tensor.as_vec();
+        let values = |place: usize| D::numbers(&self.parameters[place].tensor);
         Plan::new(&self.graph, &self.program, &self.offsets, &values, &self.statistics, range)
     }
 

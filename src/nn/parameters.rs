@@ -193,27 +193,40 @@ fn axes(info: &ParameterInfo) -> Option<(usize, usize, usize)> {
     }
 }
 
+/// Lines that are turned together: as many values as a cache line holds.
+const TURNED: usize = 16;
+
 /// Values in torch's layout, as ours.
 pub(crate) fn from_torch(info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
     let Some((outputs, channels, pixels)) = axes(info) else { return values.to_vec() };
-    let mut ours = Vec::with_capacity(values.len());
-    for pixel in 0..pixels {
-        for channel in 0..channels {
-            ours.extend((0..outputs).map(|output| values[(output * channels + channel) * pixels + pixel]));
+    let mut ours = vec![0.0; values.len()];
+    // A line of ours is a (pixel, channel).
+    ours.par_chunks_mut(TURNED * outputs).enumerate().for_each(|(block, lines)| {
+        let first = block * TURNED;
+        for output in 0..outputs {
+            let source = &values[output * channels * pixels..][..channels * pixels];
+            for (line, place) in lines.chunks_exact_mut(outputs).zip(first..) {
+                line[output] = source[place % channels * pixels + place / channels];
+            }
         }
-    }
+    });
     ours
 }
 
 /// Values in our layout, as torch's.
 pub(crate) fn to_torch(info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
     let Some((outputs, channels, pixels)) = axes(info) else { return values.to_vec() };
-    let mut torch = Vec::with_capacity(values.len());
-    for output in 0..outputs {
-        for channel in 0..channels {
-            torch.extend((0..pixels).map(|pixel| values[(pixel * channels + channel) * outputs + output]));
+    let mut torch = vec![0.0; values.len()];
+    // A line of torch's is an output.
+    torch.par_chunks_mut(TURNED * channels * pixels).enumerate().for_each(|(block, lines)| {
+        let first = block * TURNED;
+        for (place, source) in values.chunks_exact(outputs).enumerate() {
+            let target = place % channels * pixels + place / channels;
+            for (line, output) in lines.chunks_exact_mut(channels * pixels).zip(first..) {
+                line[target] = source[output];
+            }
         }
-    }
+    });
     torch
 }
 

@@ -13,6 +13,7 @@ use super::ops::{Geometry, Pooling, Taking, folded, pool_one};
 use super::parameters::Statistics;
 use super::program::{Instruction, Program};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -101,7 +102,7 @@ struct Source<'a> {
     program: &'a Program,
     offsets: &'a [usize],
     /// The values of the parameter at a place, in our layout.
-    parameters: &'a dyn Fn(usize) -> Vec<f32>,
+    parameters: &'a dyn Fn(usize) -> Cow<'a, [f32]>,
     statistics: &'a [Statistics],
     range: Range<usize>,
     group: usize,
@@ -110,12 +111,12 @@ struct Source<'a> {
 impl Plan {
     /// Folds the parameters (in our layout, by their place in torch's order) and running statistics of the instructions
     /// `range`, which begin with the network's or with its head.
-    pub fn new(
-        graph: &Graph,
-        program: &Program,
-        offsets: &[usize],
-        parameters: &dyn Fn(usize) -> Vec<f32>,
-        statistics: &[Statistics],
+    pub fn new<'a>(
+        graph: &'a Graph,
+        program: &'a Program,
+        offsets: &'a [usize],
+        parameters: &'a dyn Fn(usize) -> Cow<'a, [f32]>,
+        statistics: &'a [Statistics],
         range: Range<usize>,
     ) -> Plan {
         let group = group_size(graph);
@@ -268,7 +269,7 @@ impl Source<'_> {
         stages
     }
 
-    fn parameter(&self, node: usize, index: usize) -> Vec<f32> {
+    fn parameter(&self, node: usize, index: usize) -> Cow<'_, [f32]> {
         (self.parameters)(self.offsets[node] + index)
     }
 
@@ -279,8 +280,8 @@ impl Source<'_> {
         let pool = |taking| Kind::Pool(Pooling { batch: 1, input, output, taking });
         match node.op {
             Op::Convolution { bias, .. } => {
-                let weight = self.parameter(made.node, 0);
-                let shift = if bias { self.parameter(made.node, 1) } else { vec![0.0; output.channels] };
+                let weight = self.parameter(made.node, 0).into_owned();
+                let shift = if bias { self.parameter(made.node, 1).into_owned() } else { vec![0.0; output.channels] };
                 self.product(made, weight, Finish { shift, residual: false, relu: made.relu })
             }
             Op::BatchNorm { epsilon } => {
@@ -303,8 +304,9 @@ impl Source<'_> {
                 self.product(convolution, weight, finish)
             }
             Op::Linear { .. } => {
-                let finish = Finish { shift: self.parameter(made.node, 1), residual: false, relu: made.relu };
-                self.product(made, self.parameter(made.node, 0), finish)
+                let shift = self.parameter(made.node, 1).into_owned();
+                let finish = Finish { shift, residual: false, relu: made.relu };
+                self.product(made, self.parameter(made.node, 0).into_owned(), finish)
             }
             Op::Relu => {
                 let finish = Finish { shift: vec![0.0; output.channels], residual: false, relu: true };

@@ -56,7 +56,7 @@ impl Kind for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn parameters(&self) -> &'static [Parameter] {

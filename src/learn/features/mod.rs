@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// The memo's bucket.
 const BUCKET: &str = "features";
 /// The version of what rows mean: to be raised whenever the backbones' inference gives other numbers than before.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Pictures whose rows are kept together: what a kill can lose, and what is held in memory while it is made.
 const SEGMENT: usize = 512;
 /// Pictures that run together: they are held in memory as `f32`, and so are those prepared ahead.

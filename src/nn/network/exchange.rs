@@ -50,7 +50,7 @@ impl<D: Backend> Network<D> {
     pub fn save_named(&self, wanted: impl Fn(&str) -> bool) -> Weights {
         let mut weights = Weights::default();
         for Parameter { info, tensor, .. } in self.parameters.iter().filter(|parameter| wanted(&parameter.info.name)) {
-            let data = parameters::to_torch(info, &tensor.as_vec());
+            let data = parameters::to_torch(info, &D::numbers(tensor));
             weights.tensors.insert(info.name.clone(), WeightTensor { shape: info.shape.clone(), data });
         }
         for norm in &self.statistics {
@@ -121,7 +121,7 @@ impl<D: Backend> Network<D> {
         take(&format!("{:?}", &self.graph.nodes()[..=features]), &[]);
         let head = self.offsets.get(features + 1).copied().unwrap_or(self.parameters.len());
         for Parameter { info, tensor, .. } in &self.parameters[..head] {
-            take(&info.name, &tensor.as_vec());
+            take(&info.name, &D::numbers(tensor));
         }
         for norm in &self.statistics {
             take(&norm.name, &norm.mean);

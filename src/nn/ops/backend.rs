@@ -8,6 +8,7 @@ use super::pooling::Pooling;
 use super::{DropoutPosition, Gradient};
 use dfdx::tensor::{Cpu, HasErr, OwnedTape, Storage, Tensor};
 use dfdx::tensor_ops::Device;
+use std::borrow::Cow;
 
 /// A device's buffer, such as a gradient's.
 pub type Buffer<D> = <D as Storage<f32>>::Vec;
@@ -59,6 +60,9 @@ pub struct Moments {
 pub trait Backend: Device<f32> {
     /// Whether inference goes through folded plans on the host rather than op by op on the device.
     const PLANNED: bool;
+
+    /// A tensor's values in this process's memory, as they lie there or as a copy.
+    fn numbers(tensor: &Flat<Self>) -> Cow<'_, [f32]>;
 
     /// 2-D convolution: `x` (batch, height, width, channels), `weight` (kernel height, kernel width, in, out), `bias`
     /// (out). `gradients` are those of x, weight, bias.
@@ -140,6 +144,12 @@ pub trait Backend: Device<f32> {
 
 /// The CPU's kernels, each from its op's file.
 mod kernels {
+    use super::{Cow, Cpu, Flat};
+
+    pub(super) fn numbers(tensor: &Flat<Cpu>) -> Cow<'_, [f32]> {
+        Cow::Borrowed(crate::nn::buffers::values(tensor))
+    }
+
     pub(super) use crate::nn::ops::arithmetic::cpu::{add, concatenate, relu};
     pub(super) use crate::nn::ops::batch_norm::cpu::batch_norm;
     pub(super) use crate::nn::ops::convolution::cpu::convolution;
@@ -154,6 +164,10 @@ macro_rules! backend {
     ($device:ty, $module:ident, planned: $planned:literal) => {
         impl Backend for $device {
             const PLANNED: bool = $planned;
+
+            fn numbers(tensor: &Flat<Self>) -> Cow<'_, [f32]> {
+                $module::numbers(tensor)
+            }
 
             fn convolution(
                 x: &Flat<Self>,

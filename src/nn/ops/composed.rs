@@ -14,6 +14,12 @@ type Taped<S, D> = Tensor<S, f32, D, OwnedTape<f32, D>>;
 /// (rows, columns).
 type Rows = (usize, usize);
 
+/// See [`Backend::numbers`](crate::nn::Backend::numbers).
+#[cfg(feature = "cuda")]
+pub(super) fn numbers<D: Device<f32>>(tensor: &Flat<D>) -> std::borrow::Cow<'_, [f32]> {
+    std::borrow::Cow::Owned(tensor.as_vec())
+}
+
 /// Runs ops on the tape, or on one that is thrown away where there is none.
 fn recorded<D: Device<f32>>(
     x: &Flat<D>,

@@ -66,7 +66,11 @@ impl View for Written<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.0.data.iter().flat_map(|value| value.to_le_bytes()).collect())
+        let mut bytes = vec![0; self.data_len()];
+        for (place, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(&self.0.data) {
+            *place = value.to_le_bytes();
+        }
+        Cow::Owned(bytes)
     }
 
     fn data_len(&self) -> usize {

@@ -58,7 +58,7 @@ impl Kind for Train {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn parameters(&self) -> &'static [Parameter] {
