@@ -3,7 +3,7 @@
 //! same (channels last, the faster of its layouts) in the same go and the ratio is printed.
 //! `cargo bench --bench network [-- resnet18]`; as many threads as there are cores.
 
-use pipe::nn::{BatchNorm, Cpu, Head, Network, StepOptions, soft_targets};
+use pipe::nn::{BatchNorm, Cpu, Head, Network, Precision, StepOptions, soft_targets};
 use std::process::Command;
 use std::time::Instant;
 
@@ -67,7 +67,8 @@ fn processor_seconds() -> f64 {
     fields.iter().sum::<f64>() / 100.0
 }
 
-fn ours(case: &Case) -> (f64, f64) {
+/// Forward passes in evaluation, steps in single precision as PyTorch's, and in double as training takes them by itself.
+fn ours(case: &Case) -> [f64; 3] {
     let mut network =
         Network::new(case.model, &Head::Original, (case.size, case.size), 1, Cpu::default()).expect("a network");
     let pictures: Vec<f32> = (0..case.batch * case.size * case.size * 3)
@@ -78,19 +79,20 @@ fn ours(case: &Case) -> (f64, f64) {
     let total = ((case.runs + 1) * case.batch) as f64;
     let begin = processor_seconds();
     let forward = rate(case, || drop(network.logits(&pictures, case.batch).expect("logits")));
-    let between = processor_seconds();
-    let training = rate(case, || {
-        step += 1;
-        let options = StepOptions { seed: 1, step, batch_norm: BatchNorm::Batch };
-        drop(network.step(&pictures, case.batch, &targets, &options).expect("a step"));
+    let mut used = vec![processor_seconds() - begin];
+    let [single, double] = [Precision::Single, Precision::Double].map(|precision| {
+        let begin = processor_seconds();
+        let rate = rate(case, || {
+            step += 1;
+            let options = StepOptions { seed: 1, step, batch_norm: BatchNorm::Batch, precision };
+            drop(network.step(&pictures, case.batch, &targets, &options).expect("a step"));
+        });
+        used.push(processor_seconds() - begin);
+        rate
     });
-    let end = processor_seconds();
-    println!(
-        "    processor time a picture: forward {:.1} ms, step {:.1} ms",
-        1e3 * (between - begin) / total,
-        1e3 * (end - between) / total
-    );
-    (forward, training)
+    let milliseconds: Vec<String> = used.iter().map(|seconds| format!("{:.1}", 1e3 * seconds / total)).collect();
+    println!("    processor time a picture, forward and steps: {} ms", milliseconds.join(", "));
+    [forward, single, double]
 }
 
 fn peer(case: &Case) -> Option<(f64, f64)> {
@@ -107,10 +109,13 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     for case in CASES.iter().filter(|case| wanted.is_empty() || wanted.iter().any(|name| name == case.model)) {
         println!("{} at {}x{}, batch {}", case.model, case.size, case.size, case.batch);
-        let (forward, step) = ours(case);
-        let peer = peer(case);
-        for (what, ours, torch) in [("forward", forward, peer.map(|p| p.0)), ("training step", step, peer.map(|p| p.1))]
-        {
+        let [forward, single, double] = ours(case);
+        let (torch_forward, torch_step) = peer(case).unzip();
+        for (what, ours, torch) in [
+            ("forward", forward, torch_forward),
+            ("training step, single precision", single, torch_step),
+            ("training step, double precision", double, torch_step),
+        ] {
             let ratio = torch.map_or(String::new(), |torch| format!(", PyTorch {torch:.1}, ratio {:.2}", ours / torch));
             println!("    {what}: {ours:.1} pictures/s{ratio}");
         }

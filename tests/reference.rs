@@ -10,8 +10,8 @@ use dfdx::optim::Momentum;
 use dfdx::tensor::{Gradients, Tensor, ZerosTensor};
 use dfdx::tensor_ops::SgdConfig;
 use pipe::nn::{
-    AUXILIARY, BackboneInfo, BatchNorm, Cpu, Head, Network, Parameter, StepOptions, backbone, read_safetensors,
-    soft_targets,
+    AUXILIARY, BackboneInfo, BatchNorm, Cpu, Head, Network, Parameter, Precision, StepOptions, backbone,
+    read_safetensors, soft_targets,
 };
 use safetensors::{Dtype, SafeTensors};
 use std::path::PathBuf;
@@ -86,7 +86,9 @@ fn distance(ours: &[f32], reference: &[f64]) -> f64 {
     (difference / square(&mut reference.iter().copied()).max(1e-300)).sqrt()
 }
 
-const OPTIONS: StepOptions = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch };
+/// A step as training makes it on the processor.
+const OPTIONS: StepOptions =
+    StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch, precision: Precision::Double };
 
 #[test]
 fn reference_logits() {
@@ -114,9 +116,8 @@ fn reference_running_statistics_and_first_loss() {
     println!("running statistics: {worst:.1e} at worst");
 }
 
-#[test]
-fn reference_gradients_and_steps() {
-    let Some(reference) = Reference::open() else { return };
+/// Gradients of the first step, the losses of three and the logits after them: how far each is from float64.
+fn steps(reference: &Reference, precision: Precision) -> [(&'static str, f64); 3] {
     let (pictures, batch, _) = reference.pictures();
     let (mut network, targets) = (reference.network(), reference.targets());
     let zeros = |parameter: &Parameter<Cpu>| {
@@ -124,9 +125,9 @@ fn reference_gradients_and_steps() {
         Gradients::leaky().get_or_alloc_mut(&zeros).expect("zeros").clone()
     };
     let mut velocities: Vec<_> = network.parameters().iter().map(zeros).collect();
-    let mut losses = Vec::new();
+    let (mut gradients, mut losses) = (0.0, Vec::new());
     for step in 0..3 {
-        let mut made = network.step(&pictures, batch, &targets, &OPTIONS).unwrap();
+        let mut made = network.step(&pictures, batch, &targets, &StepOptions { precision, ..OPTIONS }).unwrap();
         losses.push(made.loss);
         if step == 0 {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -135,9 +136,7 @@ fn reference_gradients_and_steps() {
                 ours.extend(network.torch_layout(&parameter.info, &made.gradients.get(&parameter.tensor).as_vec()));
                 theirs.extend(gradient);
             }
-            let (error, torch) = (distance(&ours, &theirs), reference.torch_error("gradients"));
-            println!("gradients: {error:.1e} from float64, PyTorch's {torch:.1e}");
-            assert!(error < (2.0 * torch).max(1e-4));
+            gradients = distance(&ours, &theirs);
         }
         for (parameter, velocity) in network.parameters_mut().iter_mut().zip(&mut velocities) {
             let gradient = made.gradient(parameter).unwrap();
@@ -145,11 +144,22 @@ fn reference_gradients_and_steps() {
             sgd.try_update(&mut parameter.tensor, velocity, gradient).unwrap();
         }
     }
-    let (error, torch) = (distance(&losses, &reference.tensor("step_losses").1), reference.torch_error("step_losses"));
-    println!("losses: {error:.1e} from float64, PyTorch's {torch:.1e}");
-    assert!(error < (2.0 * torch).max(1e-4));
     let after = distance(&network.logits(&pictures, batch).unwrap(), &reference.tensor("logits_after").1);
-    let torch = reference.torch_error("logits_after");
-    println!("logits after three steps: {after:.1e} from float64, PyTorch's {torch:.1e}");
-    assert!(after < (2.0 * torch).max(1e-4));
+    let losses = distance(&losses, &reference.tensor("step_losses").1);
+    [("gradients", gradients), ("step_losses", losses), ("logits_after", after)]
+}
+
+/// As training computes on the processor. Beside it is printed how far single precision is away: there a flipped ReLU in an
+/// early layer moves gradients by hundredths and, three steps on, logits by their whole size, in PyTorch as here. Each of
+/// its own ways to compute them (with oneDNN or without, either memory layout) is often more than twice as far from float64
+/// as another, so that nothing in single precision can be held to such a bound.
+#[test]
+fn reference_gradients_and_steps() {
+    let Some(reference) = Reference::open() else { return };
+    let single = steps(&reference, Precision::Single);
+    for ((what, error), (_, single)) in steps(&reference, Precision::Double).into_iter().zip(single) {
+        let torch = reference.torch_error(what);
+        println!("{what}: {error:.1e} from float64, PyTorch's {torch:.1e}, ours in single precision {single:.1e}");
+        assert!(error < (2.0 * torch).max(1e-4), "{what}");
+    }
 }

@@ -2,7 +2,7 @@
 //! here every value is there and within its range.
 
 use crate::data::Augment;
-use crate::nn::{AUXILIARY, Role};
+use crate::nn::{AUXILIARY, Precision, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -47,6 +47,8 @@ pub struct Options {
     pub unfreeze: Vec<Unfreeze>,
     /// What batch norm does.
     pub batch_norm: BatchNormMode,
+    /// Precision of forward passes; the highest that the device has where none is given.
+    pub precision: Option<Precision>,
 }
 
 /// How gradients become steps.

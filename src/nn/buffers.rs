@@ -1,9 +1,9 @@
 //! Reaching numbers where they lie: the values of dfdx's CPU tensors without a copy, matrices as views that can be split
 //! into disjoint parts, and the one call into `gemm`. The only file of this room with `unsafe`; knows nothing of layers.
 
+use super::number::Number;
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cpu, Tensor};
-use std::cell::RefCell;
 use std::marker::PhantomData;
 
 /// The values of a flat tensor.
@@ -26,20 +26,20 @@ pub(crate) fn values<T>(tensor: &Tensor<(usize,), f32, Cpu, T>) -> &[f32] {
 
 /// A matrix that is read: any strides.
 #[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
+pub(crate) struct Matrix<'a, N = f32> {
+    data: &'a [N],
     rows: usize,
     columns: usize,
     row_stride: usize,
     column_stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, N: Copy> Matrix<'a, N> {
     /// Rows one after the other, `stride` apart.
     ///
     /// # Panics
     /// When the data doesn't hold that many.
-    pub fn new(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Matrix<'a> {
+    pub fn new(data: &'a [N], rows: usize, columns: usize, stride: usize) -> Matrix<'a, N> {
         assert!(fits(data.len(), rows, columns, stride), "{rows} x {columns} by {stride} in {}", data.len());
         Matrix { data, rows, columns, row_stride: stride, column_stride: 1 }
     }
@@ -48,7 +48,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// When it doesn't have them.
-    pub fn rows(self, first: usize, count: usize) -> Matrix<'a> {
+    pub fn rows(self, first: usize, count: usize) -> Matrix<'a, N> {
         assert!(first + count <= self.rows);
         Matrix { data: &self.data[first * self.row_stride..], rows: count, ..self }
     }
@@ -57,12 +57,12 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// When it doesn't have them.
-    pub fn columns(self, first: usize, count: usize) -> Matrix<'a> {
+    pub fn columns(self, first: usize, count: usize) -> Matrix<'a, N> {
         self.transposed().rows(first, count).transposed()
     }
 
     /// The transpose.
-    pub fn transposed(self) -> Matrix<'a> {
+    pub fn transposed(self) -> Matrix<'a, N> {
         Matrix {
             rows: self.columns,
             columns: self.rows,
@@ -79,23 +79,23 @@ fn fits(length: usize, rows: usize, columns: usize, stride: usize) -> bool {
 }
 
 /// A row-major matrix that is written, which can be split into parts that don't overlap.
-pub(crate) struct MatrixMut<'a> {
-    data: *mut f32,
+pub(crate) struct MatrixMut<'a, N = f32> {
+    data: *mut N,
     rows: usize,
     columns: usize,
     stride: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [N]>,
 }
 
-// SAFETY: a `MatrixMut` is as exclusive as the `&mut [f32]` it was made from: parts made by splitting share no element.
-unsafe impl Send for MatrixMut<'_> {}
+// SAFETY: a `MatrixMut` is as exclusive as the `&mut [N]` it was made from: parts made by splitting share no element.
+unsafe impl<N: Send> Send for MatrixMut<'_, N> {}
 
-impl<'a> MatrixMut<'a> {
+impl<'a, N> MatrixMut<'a, N> {
     /// `rows` x `columns`, rows `stride` apart.
     ///
     /// # Panics
     /// When the data doesn't hold that many.
-    pub fn new(data: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> MatrixMut<'a> {
+    pub fn new(data: &'a mut [N], rows: usize, columns: usize, stride: usize) -> MatrixMut<'a, N> {
         assert!(fits(data.len(), rows, columns, stride), "{rows} x {columns} by {stride} in {}", data.len());
         MatrixMut { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
     }
@@ -115,14 +115,14 @@ impl<'a> MatrixMut<'a> {
     /// # Panics
     /// When there is no such row.
     #[cfg(test)]
-    pub fn row(&mut self, index: usize) -> &mut [f32] {
+    pub fn row(&mut self, index: usize) -> &mut [N] {
         assert!(index < self.rows);
         // SAFETY: within the matrix by the assertion, hence within the slice it was made from, and exclusive as `self` is.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(index * self.stride), self.columns) }
     }
 
     /// Cuts the matrix into tiles of at most `height` x `width`, row of tiles by row of tiles.
-    pub fn tiles(self, height: usize, width: usize) -> Vec<Tile<'a>> {
+    pub fn tiles(self, height: usize, width: usize) -> Vec<Tile<'a, N>> {
         let (height, width) = (height.max(1), width.max(1));
         let mut tiles = Vec::with_capacity(self.rows.div_ceil(height) * self.columns.div_ceil(width));
         for row in (0..self.rows).step_by(height) {
@@ -143,20 +143,20 @@ impl<'a> MatrixMut<'a> {
 }
 
 /// A part of a matrix and where it lies in the whole.
-pub(crate) struct Tile<'a> {
+pub(crate) struct Tile<'a, N = f32> {
     /// Its first row.
     pub row: usize,
     /// Its first column.
     pub column: usize,
     /// The part.
-    pub out: MatrixMut<'a>,
+    pub out: MatrixMut<'a, N>,
 }
 
 /// `out = a b`, or `out += a b`, on this thread alone. How the sums are split up depends on the shapes and the processor.
 ///
 /// # Panics
 /// When the shapes don't fit.
-pub(crate) fn multiply(out: &mut MatrixMut, accumulate: bool, a: Matrix, b: Matrix) {
+pub(crate) fn multiply<N: Number>(out: &mut MatrixMut<N>, accumulate: bool, a: Matrix<N>, b: Matrix<N>) {
     assert!(out.rows == a.rows && out.columns == b.columns && a.columns == b.rows, "shapes of a product");
     // SAFETY: each matrix lies within memory that its view borrows, exclusively for `out` (constructors check the bounds),
     // and `gemm` touches what shapes and strides span, no more. It reads `out` only when told to.
@@ -175,8 +175,8 @@ pub(crate) fn multiply(out: &mut MatrixMut, accumulate: bool, a: Matrix, b: Matr
             b.data.as_ptr(),
             b.column_stride as isize,
             b.row_stride as isize,
-            1.0,
-            1.0,
+            N::ONE,
+            N::ONE,
             false,
             false,
             false,
@@ -190,25 +190,18 @@ pub(crate) fn multiply(out: &mut MatrixMut, accumulate: bool, a: Matrix, b: Matr
 ///
 /// # Panics
 /// When the shapes don't fit.
-pub(crate) fn multiply_in_slices(out: &mut MatrixMut, accumulate: bool, a: Matrix, b: Matrix, slice: usize) {
+pub(crate) fn multiply_in_slices<N: Number>(
+    out: &mut MatrixMut<N>,
+    accumulate: bool,
+    a: Matrix<N>,
+    b: Matrix<N>,
+    slice: usize,
+) {
     let (depth, slice) = (a.columns, slice.max(1));
     for first in (0..depth).step_by(slice) {
         let count = slice.min(depth - first);
         multiply(out, accumulate || first > 0, a.columns(first, count), b.rows(first, count));
     }
-}
-
-/// Lends `length` values of this thread's scratch memory, whatever they hold. Not to be nested.
-pub(crate) fn with_scratch<T>(length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < length {
-            scratch.resize(length, 0.0);
-        }
-        work(&mut scratch[..length])
-    })
 }
 
 #[cfg(test)]

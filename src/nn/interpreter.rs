@@ -3,14 +3,15 @@
 
 use super::NnError;
 use super::graph::{Graph, Op};
-use super::network::{BatchNorm, StepOptions};
+use super::network::{BatchNorm, Precision, StepOptions};
 use super::ops::{
-    Backend, DropoutPosition, Flat, Geometry, Gradient, Moments, NormStatistics, Normalisation, Pooling, Recorder,
-    Taking,
+    Activation, Backend, DropoutPosition, Geometry, Gradient, Moments, NormStatistics, Normalisation, Pooling,
+    Recorder, Taking, doubles,
 };
 use super::parameters::{Parameter, Statistics};
 use super::program::{Instruction, Program};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What a run is for.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +54,12 @@ impl<'a, D: Backend> Interpreter<'a, D> {
 
     /// Runs a range of instructions on what the first one reads, and gives the `wanted` values in their order; of an empty
     /// range, the input.
-    pub fn run(&mut self, range: Range<usize>, input: Flat<D>, wanted: &[usize]) -> Result<Vec<Flat<D>>, NnError> {
+    pub fn run(
+        &mut self,
+        range: Range<usize>,
+        input: Activation<D>,
+        wanted: &[usize],
+    ) -> Result<Vec<Activation<D>>, NnError> {
         let program = self.program;
         let instructions = &program.instructions[range.clone()];
         let Some(source) = instructions.first().and_then(|made| made.inputs.first()).copied() else {
@@ -66,11 +72,14 @@ impl<'a, D: Backend> Interpreter<'a, D> {
         let gradients = self.gradients(instructions);
         let mut uses = program.uses(range, self.graph.nodes().len());
         wanted.iter().for_each(|&value| uses[value] += 1);
-        let mut values: Vec<Option<Flat<D>>> = (0..self.graph.nodes().len()).map(|_| None).collect();
+        let mut values: Vec<Option<Activation<D>>> = (0..self.graph.nodes().len()).map(|_| None).collect();
         values[source] = Some(input);
         for (made, gradients) in instructions.iter().zip(gradients) {
             // What lies below everything trainable runs off the tape.
             let tape = if self.tracked[made.output] { None } else { self.tape.take() };
+            if self.tracked[made.output] && self.is_double() {
+                made.inputs.iter().for_each(|&input| values[input].iter_mut().for_each(widen));
+            }
             let result = self.instruction(made, &gradients, &values);
             if tape.is_some() {
                 self.tape = tape;
@@ -85,6 +94,10 @@ impl<'a, D: Backend> Interpreter<'a, D> {
         }
         let missing = |value: usize| NnError::Graph(format!("{} isn't made", self.graph.nodes()[value].name));
         wanted.iter().map(|&value| values[value].take().ok_or_else(|| missing(value))).collect()
+    }
+
+    fn is_double(&self) -> bool {
+        matches!(self.pass, Pass::Training(StepOptions { precision: Precision::Double, .. }))
     }
 
     fn track(&mut self, instructions: &[Instruction]) {
@@ -134,8 +147,8 @@ impl<'a, D: Backend> Interpreter<'a, D> {
         &mut self,
         made: &Instruction,
         gradients: &[Gradient],
-        values: &[Option<Flat<D>>],
-    ) -> Result<Flat<D>, NnError> {
+        values: &[Option<Activation<D>>],
+    ) -> Result<Activation<D>, NnError> {
         let read = |index: usize| {
             let value = made.inputs.get(index).and_then(|&input| values[input].as_ref());
             value.ok_or_else(|| {
@@ -196,7 +209,13 @@ impl<'a, D: Backend> Interpreter<'a, D> {
         result.map_err(NnError::device)
     }
 
-    fn pool(&mut self, x: &Flat<D>, made: &Instruction, taking: Taking, gradient: Gradient) -> Result<Flat<D>, D::Err> {
+    fn pool(
+        &mut self,
+        x: &Activation<D>,
+        made: &Instruction,
+        taking: Taking,
+        gradient: Gradient,
+    ) -> Result<Activation<D>, D::Err> {
         let nodes = self.graph.nodes();
         let (input, output) = (nodes[made.inputs[0]].shape, nodes[made.node].shape);
         D::pool(x, &Pooling { batch: self.batch, input, output, taking }, gradient, &mut self.tape)
@@ -205,11 +224,11 @@ impl<'a, D: Backend> Interpreter<'a, D> {
     fn batch_norm(
         &mut self,
         made: &Instruction,
-        x: &Flat<D>,
-        residual: Option<&Flat<D>>,
+        x: &Activation<D>,
+        residual: Option<&Activation<D>>,
         epsilon: f32,
         gradients: [Gradient; 4],
-    ) -> Result<Flat<D>, NnError> {
+    ) -> Result<Activation<D>, NnError> {
         let node = &self.graph.nodes()[made.node];
         let own = self.of_node(made.node);
         let norms = |node: &super::graph::Node| matches!(node.op, Op::BatchNorm { .. });
@@ -231,5 +250,12 @@ impl<'a, D: Backend> Interpreter<'a, D> {
             D::batch_norm(x, affine, residual, &norm_options, gradients, &mut self.tape).map_err(NnError::device)?;
         self.moments.extend(moments.map(|moments| (norm, moments, count)));
         Ok(out)
+    }
+}
+
+/// Gives numbers of single precision their doubles.
+fn widen<D: Backend>(activation: &mut Activation<D>) {
+    if activation.double.is_none() {
+        activation.double = Some(Arc::new(doubles(&D::numbers(&activation.single))));
     }
 }

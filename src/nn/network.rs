@@ -6,7 +6,7 @@ mod exchange;
 use super::graph::{Graph, Head};
 use super::interpreter::{Interpreter, Pass};
 use super::loading::{self, Loaded, Taken};
-use super::ops::{Backend, Buffer, Flat, Recorder};
+use super::ops::{Activation, Backend, Buffer, Flat, Recorder};
 use super::parameters::{self, Parameter, ParameterInfo, Statistics};
 use super::plan::Plan;
 use super::program::Program;
@@ -15,6 +15,7 @@ use super::{NnError, backbones};
 use dfdx::tensor::{Gradients, PutTape, SplitTape, Tensor};
 use dfdx::tensor_ops::{Backward, TryAdd, TryMul};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::iter;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -32,6 +33,19 @@ pub enum BatchNorm {
     Running,
 }
 
+/// In which precision the forward pass of a training step is computed. Parameters, gradients, what is kept for the way back
+/// and what lies below everything trainable are in single precision either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// `f32`.
+    Single,
+    /// `f64`. What rounding does on the way there decides which values ReLU lets through, and each that it gets wrong puts a
+    /// part of a gradient where none belongs: gradients are then as far from exact ones as single precision is from
+    /// exactness (1e-7), where otherwise those of deep networks are 1e-2 away.
+    Double,
+}
+
 /// How a training step is made.
 #[derive(Clone, Copy, Debug)]
 pub struct StepOptions {
@@ -41,6 +55,8 @@ pub struct StepOptions {
     pub step: u64,
     /// Statistics of batch norms.
     pub batch_norm: BatchNorm,
+    /// Precision of the forward pass.
+    pub precision: Precision,
 }
 
 /// What a training step gives.
@@ -235,7 +251,10 @@ impl<D: Backend> Network<D> {
             let (found, classes) = (targets.len(), self.graph.classes());
             return Err(NnError::Input(format!("{found} targets for {batch} pictures of {classes} classes")));
         }
-        let input = tensor(&self.device, input.to_vec())?;
+        if options.precision == Precision::Double && !D::DOUBLE {
+            return Err(NnError::Input("double precision is the processor's alone".into()));
+        }
+        let input = tensor(&self.device, input.to_vec())?.into();
         let auxiliary = self.graph.auxiliary().filter(|_| range.end > self.program.auxiliary);
         let wanted: Vec<usize> = iter::once(self.graph.logits()).chain(auxiliary).collect();
         let mut interpreter = self.interpreter(batch, Pass::Training(*options));
@@ -247,7 +266,8 @@ impl<D: Backend> Network<D> {
             self.statistics[norm].update(&moments, count);
             self.plans = Plans::default();
         }
-        let (loss_value, logits) = (loss.as_vec(), outputs.first().map(|logits| D::numbers(logits).into_owned()));
+        let (loss_value, logits) =
+            (loss.as_vec(), outputs.first().map(|logits| D::numbers(&logits.single).into_owned()));
         let gradients = match tape {
             Some(tape) => loss.put_tape(tape).try_backward().map_err(NnError::device)?,
             None => Gradients::leaky(),
@@ -303,9 +323,9 @@ impl<D: Backend> Network<D> {
         let mut out = Vec::new();
         for part in input.chunks(EVALUATED * per_picture.max(1)) {
             let count = part.len() / per_picture;
-            let part = tensor(&self.device, part.to_vec())?;
+            let part = tensor(&self.device, part.to_vec())?.into();
             let made = self.interpreter(count, Pass::Evaluation).run(range.clone(), part, &[wanted])?;
-            made.iter().for_each(|made| out.extend_from_slice(&D::numbers(made)));
+            made.iter().for_each(|made| out.extend_from_slice(&D::numbers(&made.single)));
         }
         Ok(out)
     }
@@ -362,7 +382,7 @@ impl<D: Backend> Network<D> {
 
 /// Cross entropy of the logits, and of the auxiliary ones with their factor where there are any, against the same targets.
 fn loss<D: Backend>(
-    outputs: &[Flat<D>],
+    outputs: &[Activation<D>],
     targets: &[f32],
     batch: usize,
     tape: &mut Recorder<D>,

@@ -5,8 +5,9 @@
 //! it. Products are made in blocks of rows whose shape depends on the network alone; the last block is padded. So a
 //! picture's values are the same bytes alone, in any batch and with any number of threads.
 
-use super::buffers::{Matrix, MatrixMut, multiply, with_scratch};
+use super::buffers::{Matrix, MatrixMut, multiply};
 use super::graph::{Graph, Op};
+use super::number::Number;
 use super::ops::chunks::at_least;
 use super::ops::convolution::patches::{Patches, block_rows};
 use super::ops::{Geometry, Pooling, Taking, folded, pool_one};
@@ -214,7 +215,7 @@ impl Product {
             multiply(&mut MatrixMut::new(out, rows, columns, columns), false, windows, weight);
             return self.finish.apply(out, residual);
         }
-        with_scratch(self.rows * (depth + columns), |scratch| {
+        f32::with_scratch(self.rows * (depth + columns), |scratch| {
             let (windows, product) = scratch.split_at_mut(self.rows * depth);
             let (real, padding) = windows.split_at_mut(rows * depth);
             padding.fill(0.0);

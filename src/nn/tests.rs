@@ -6,7 +6,8 @@ use super::*;
 use crate::random::Stream;
 use dfdx::prelude::*;
 
-const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch };
+const OPTIONS: StepOptions =
+    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, precision: Precision::Single };
 
 fn dense(hidden: &[usize], dropout: f32) -> super::Head {
     super::Head::Dense { hidden: hidden.to_vec(), dropout, classes: 5 }
@@ -78,18 +79,36 @@ fn every_parameter_gets_a_gradient_with_either_statistics() {
 
 #[test]
 fn a_step_is_the_same_bytes_with_any_number_of_threads() {
-    let step = |threads| {
+    let step = |threads, precision| {
         with_threads(threads, || {
             let mut network = network("resnet18", &dense(&[16], 0.3), 40);
-            let mut step = network.step(&pictures(9, 40), 9, &targets(9), &OPTIONS).unwrap();
+            let options = StepOptions { precision, ..OPTIONS };
+            let mut step = network.step(&pictures(9, 40), 9, &targets(9), &options).unwrap();
             let gradients: Vec<Vec<f32>> =
                 network.parameters().iter().map(|parameter| step.gradient(parameter).unwrap().to_vec()).collect();
             (step.loss, step.logits, gradients, network.save())
         })
     };
-    let one = step(1);
-    assert!(one == step(2));
-    assert!(one == step(7));
+    for precision in [Precision::Single, Precision::Double] {
+        let one = step(1, precision);
+        assert!(one == step(2, precision));
+        assert!(one == step(7, precision));
+    }
+    let (single, double) = (step(1, Precision::Single), step(1, Precision::Double));
+    assert!(single.1 != double.1);
+    assert!(single.1.iter().zip(&double.1).all(|(single, double)| (single - double).abs() < 1e-4));
+}
+
+#[test]
+fn what_lies_below_all_that_learns_runs_in_single_precision() {
+    let mut network = menagerie();
+    let pictures = &pictures(3, 13)[..3 * 13 * 11 * 3];
+    network.set_trainable(|info| info.stage == "head");
+    let features = network.features(pictures, 3).unwrap();
+    let options = StepOptions { precision: Precision::Double, ..OPTIONS };
+    let whole = network.step(pictures, 3, &targets(3), &options).unwrap();
+    let head = network.step_from_features(&features, 3, &targets(3), &options).unwrap();
+    assert!(whole.logits.iter().zip(&head.logits).all(|(whole, head)| (whole - head).abs() < 1e-5));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::*;
 use crate::random::Stream;
 use dfdx::prelude::*;
 
-const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch };
+const OPTIONS: StepOptions =
+    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, precision: Precision::Single };
 
 /// A small network whose auxiliary head is built as Inception's is, with other sizes.
 fn small(classes: usize, auxiliary: bool) -> (Graph, super::Head) {

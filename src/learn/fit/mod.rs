@@ -12,7 +12,7 @@ use crate::learn::optimiser::Optimiser;
 use crate::learn::options::{BatchNormMode, Keep, Monitor, Options};
 use crate::learn::{LearnError, balance, buffers, describe};
 use crate::metrics::{EpochRow, MetricsError, Scorer, SplitMetrics, argmax, softmax};
-use crate::nn::{Backend, BatchNorm, Network, Step, StepOptions, soft_targets};
+use crate::nn::{Backend, BatchNorm, Network, Precision, Step, StepOptions, soft_targets};
 use crate::store::{Digest, Memo};
 use batches::Ready;
 use plan::Plan;
@@ -212,7 +212,8 @@ impl<'a, D: Backend> Fit<'a, D> {
             BatchNormMode::Train => BatchNorm::Batch,
             BatchNormMode::Affine | BatchNormMode::Frozen => BatchNorm::Running,
         };
-        let options = StepOptions { seed: self.session.seed, step: position, batch_norm };
+        let precision = self.options.precision.unwrap_or(if D::DOUBLE { Precision::Double } else { Precision::Single });
+        let options = StepOptions { seed: self.session.seed, step: position, batch_norm, precision };
         let made = batch.step(self.network, &targets, &options)?;
         let rows = made.logits.chunks_exact(classes);
         self.state.hits += rows.zip(&batch.labels).filter(|&(row, &label)| argmax(row) == label).count() as u64;

@@ -43,6 +43,7 @@ pub(super) fn options() -> Options {
         freeze: Freeze::None,
         unfreeze: Vec::new(),
         batch_norm: BatchNormMode::Train,
+        precision: None,
     }
 }
 

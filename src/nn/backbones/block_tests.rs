@@ -4,7 +4,9 @@
 
 use super::{alexnet, inception, resnet};
 use crate::nn::graph::{Builder, Graph, Head, Op, Value, Window};
-use crate::nn::{AUXILIARY, BatchNorm, Cpu, Network, NnError, StepOptions, WeightTensor, Weights, soft_targets};
+use crate::nn::{
+    AUXILIARY, BatchNorm, Cpu, Network, NnError, Precision, StepOptions, WeightTensor, Weights, soft_targets,
+};
 use crate::nn::{Parameter, ParameterInfo, Role, parameters};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -98,7 +100,7 @@ fn graph(channels: usize, size: (usize, usize), block: Option<Block>) -> Graph {
     b.finish().unwrap().without_dropout()
 }
 
-/// Holds a block to its golden file; without one, the auxiliary head.
+/// Holds a block to its golden file, with a forward pass in either precision; without one, the auxiliary head.
 fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>) {
     let golden = golden(name);
     let graph = graph(channels, size, block);
@@ -110,17 +112,22 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
             weights.tensors.insert(name, WeightTensor { shape: vec![data.len()], data });
         }
     }
-    let made = Network::from_weights(graph, &Head::Original, &weights, 0, Cpu::default());
-    let mut network = made.unwrap().0;
+    for precision in [Precision::Single, Precision::Double] {
+        let made = Network::from_weights(graph.clone(), &Head::Original, &weights, 0, Cpu::default());
+        hold(&mut made.unwrap().0, precision, size, |what, ours| {
+            let error = distance(ours, &golden[what]);
+            assert!(error < NEAR, "{name} {what}, {precision:?}: {error:.1e} from float64");
+        });
+        assert_eq!(golden.len(), parameters::describe(&graph).len() + 3, "{name}");
+    }
+}
+
+/// Hands a step's numbers to `held`, each with its name in a golden file.
+fn hold(network: &mut Network<Cpu>, precision: Precision, size: (usize, usize), held: impl Fn(&str, &[f64])) {
     let pictures = numbers("pictures", BATCH * size.0 * size.1 * 3);
     let targets = soft_targets(&(0..BATCH).map(|label| label % CLASSES).collect::<Vec<_>>(), CLASSES, 0.0);
-    let options = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch };
+    let options = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch, precision };
     let mut step = network.step(&pictures, BATCH, &targets, &options).unwrap();
-
-    let held = |what: &str, ours: &[f64]| {
-        let error = distance(ours, &golden[what]);
-        assert!(error < NEAR, "{name} {what}: {error:.1e} from float64");
-    };
     let doubles = |values: &[f32]| -> Vec<f64> { values.iter().copied().map(f64::from).collect() };
     held("loss", &[f64::from(step.loss)]);
     held("logits", &doubles(&step.logits));
@@ -130,7 +137,6 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
         let gradient = network.torch_layout(info, step.gradient(parameter).unwrap());
         held(&info.name, &sums(&info.name, &gradient));
     }
-    assert_eq!(golden.len(), network.parameters().len() + 3, "{name}");
 }
 
 #[test]

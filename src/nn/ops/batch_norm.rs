@@ -2,7 +2,7 @@
 //! pass: with the batch's statistics, or with kept ones, through which gradients flow as through any scale and shift.
 
 use super::chunks::{SHORT, add_to, chunk_rows, row_sums};
-use super::{Flat, Gradient, Moments, NormStatistics, Normalisation, Recorder};
+use super::{Activation, Flat, Gradient, Moments, NormStatistics, Normalisation, Recorder, doubles};
 
 /// y = relu((x - mean) * scale + shift + residual), and what the backward pass needs of how scale came about. The mean is
 /// taken off first: far from zero, x * scale + shift would lose the digits in which x differs from it.
@@ -35,10 +35,6 @@ fn single(value: f64) -> f32 {
     value as f32
 }
 
-fn doubles(values: &[f32]) -> Vec<f64> {
-    values.iter().copied().map(f64::from).collect()
-}
-
 /// Scale and shift that a norm with these parameters and statistics amounts to: x * scale + shift.
 pub(crate) fn folded(
     weight: &[f32],
@@ -56,43 +52,58 @@ pub(crate) fn folded(
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
+    use crate::nn::number::Number;
     use crate::nn::ops::chunks::at_least;
     use crate::nn::ops::deposit;
-    use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
+    use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// See [`Backend::batch_norm`](crate::nn::Backend::batch_norm).
     pub(crate) fn batch_norm(
-        x: &Flat<Cpu>,
+        x: &Activation<Cpu>,
         [weight, bias]: [&Flat<Cpu>; 2],
-        residual: Option<&Flat<Cpu>>,
+        residual: Option<&Activation<Cpu>>,
         norm: &Normalisation,
         gradients: [Gradient; 4],
         tape: &mut Recorder<Cpu>,
-    ) -> Result<(Flat<Cpu>, Option<Moments>), CpuError> {
-        let input = values(x);
+    ) -> Result<(Activation<Cpu>, Option<Moments>), CpuError> {
         let channels = values(weight).len();
-        let (mean, variance) = match norm.statistics {
-            NormStatistics::Batch => moments(input, channels),
-            NormStatistics::Running { mean, variance } => (doubles(mean), doubles(variance)),
+        let (mean, variance) = match (norm.statistics, &x.double) {
+            (NormStatistics::Batch, Some(double)) => moments(double, channels),
+            (NormStatistics::Batch, None) => moments(values(&x.single), channels),
+            (NormStatistics::Running { mean, variance }, _) => (doubles(mean), doubles(variance)),
         };
         let affine = Affine::new(values(weight), values(bias), &mean, &variance, norm.epsilon);
+        let double_residual = residual.map(|residual| residual.double.as_ref());
+        let out = match (&x.double, double_residual) {
+            (Some(double), None | Some(Some(_))) => {
+                let scale: Vec<f64> =
+                    values(weight).iter().zip(&affine.inverse).map(|(w, i)| f64::from(*w) * i).collect();
+                let line = Line { mean: &mean, scale: &scale, shift: &doubles(values(bias)) };
+                let residual = double_residual.flatten().map(|residual| residual.as_slice());
+                Activation::of_double(apply(double, &line, residual, norm.relu))?
+            }
+            _ => {
+                let line = Line { mean: &affine.mean, scale: &affine.scale, shift: &affine.shift };
+                let residual = residual.map(|residual| values(&residual.single));
+                Activation::of_single(apply(values(&x.single), &line, residual, norm.relu))?
+            }
+        };
         let moments = matches!(norm.statistics, NormStatistics::Batch).then(|| Moments {
             mean: mean.into_iter().map(single).collect(),
             variance: variance.into_iter().map(single).collect(),
         });
-        let out = apply(input, &affine, residual.map(values), norm.relu);
-        let out = x.device().try_tensor_from_vec(out, (input.len(),))?;
         let Some(tape) = tape else { return Ok((out, moments)) };
 
-        let (x_ghost, weight_ghost, bias_ghost) = (x.ghost(), weight.ghost(), bias.ghost());
-        let (out_ghost, residual_ghost) = (out.ghost(), residual.map(|residual| residual.ghost()));
-        let mask = match (norm.relu, residual) {
-            (false, _) => Mask::None,
-            (true, None) => Mask::Recomputed,
-            (true, Some(_)) => Mask::Output(out.clone()),
+        let (x_ghost, weight_ghost, bias_ghost) = (x.single.ghost(), weight.ghost(), bias.ghost());
+        let (out_ghost, residual_ghost) = (out.single.ghost(), residual.map(|residual| residual.single.ghost()));
+        let mask = match norm.relu {
+            false => Mask::None,
+            // What is computed again from rounded values may fall on the other side of zero.
+            true if residual.is_some() || out.double.is_some() => Mask::Output(out.single.clone()),
+            true => Mask::Recomputed,
         };
-        let (x, of_batch) = (x.clone(), moments.is_some());
+        let (x, of_batch) = (x.single.clone(), moments.is_some());
         tape.add_backward_op(move |grads| {
             let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
             let x = values(&x);
@@ -130,7 +141,7 @@ pub(crate) mod cpu {
 
     /// Mean and variance of each column: within a chunk of rows about the chunk's mean, chunks merged in their order (Chan,
     /// Golub and LeVeque, 1979).
-    fn moments(x: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
+    fn moments<N: Number>(x: &[N], channels: usize) -> (Vec<f64>, Vec<f64>) {
         let chunk = chunk_rows(channels) * channels;
         let parts: Vec<(Vec<f64>, Vec<f64>)> = x.par_chunks(chunk).map(|rows| chunk_moments(rows, channels)).collect();
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
@@ -150,52 +161,60 @@ pub(crate) mod cpu {
     }
 
     /// Means of a chunk's columns, and sums of squared distances from them.
-    fn chunk_moments(rows: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
+    fn chunk_moments<N: Number>(rows: &[N], channels: usize) -> (Vec<f64>, Vec<f64>) {
         let count = (rows.len() / channels) as f64;
-        let [mut mean] = row_sums(rows.chunks(SHORT * channels), channels, |rows, [sums]| {
+        let [mut mean] = row_sums(rows.chunks(SHORT * channels), channels, |rows: &[N], [sums]: &mut [Vec<N>; 1]| {
             for row in rows.chunks_exact(channels) {
-                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += *x);
             }
         });
         mean.iter_mut().for_each(|mean| *mean /= count);
-        let near: Vec<f32> = mean.iter().copied().map(single).collect();
-        let [mut squares] = row_sums(rows.chunks(SHORT * channels), channels, |rows, [sums]| {
-            for row in rows.chunks_exact(channels) {
-                for ((sum, mean), x) in sums.iter_mut().zip(&near).zip(row) {
-                    *sum += (x - mean) * (x - mean);
+        let near: Vec<N> = mean.iter().copied().map(N::of).collect();
+        let [mut squares] =
+            row_sums(rows.chunks(SHORT * channels), channels, |rows: &[N], [sums]: &mut [Vec<N>; 1]| {
+                for row in rows.chunks_exact(channels) {
+                    for ((sum, mean), x) in sums.iter_mut().zip(&near).zip(row) {
+                        *sum += (*x - *mean) * (*x - *mean);
+                    }
                 }
-            }
-        });
+            });
         for ((squares, mean), near) in squares.iter_mut().zip(&mean).zip(near) {
-            let rounded = mean - f64::from(near);
+            let rounded = mean - near.into();
             *squares = (*squares - count * rounded * rounded).max(0.0);
         }
         (mean, squares)
     }
 
+    /// What each channel's values become: (x - mean) * scale + shift.
+    struct Line<'a, N> {
+        mean: &'a [N],
+        scale: &'a [N],
+        shift: &'a [N],
+    }
+
     /// relu((x - mean) * scale + shift + residual).
-    fn apply(x: &[f32], affine: &Affine, residual: Option<&[f32]>, relu: bool) -> Vec<f32> {
-        let channels = affine.scale.len();
+    fn apply<N: Number>(x: &[N], line: &Line<N>, residual: Option<&[N]>, relu: bool) -> Vec<N> {
+        let channels = line.scale.len();
         let chunk = chunk_rows(channels) * channels;
-        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-        let mut out = vec![0.0; x.len()];
+        let floor = if relu { N::ZERO } else { N::LOWEST };
+        let mut out = vec![N::ZERO; x.len()];
         out.par_chunks_mut(chunk).enumerate().for_each(|(index, out)| {
             let x = &x[index * chunk..][..out.len()];
             let rows = out.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
             match residual {
                 None => rows.for_each(|(out, x)| {
-                    let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
-                    for ((out, x), ((mean, scale), shift)) in out.iter_mut().zip(x).zip(affine) {
-                        *out = at_least((x - mean) * scale + shift, floor);
+                    let line = line.mean.iter().zip(line.scale).zip(line.shift);
+                    for ((out, x), ((mean, scale), shift)) in out.iter_mut().zip(x).zip(line) {
+                        *out = at_least((*x - *mean) * *scale + *shift, floor);
                     }
                 }),
                 Some(residual) => {
                     let residual = residual[index * chunk..].chunks_exact(channels);
                     rows.zip(residual).for_each(|((out, x), residual)| {
-                        let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
+                        let line = line.mean.iter().zip(line.scale).zip(line.shift);
                         let pairs = out.iter_mut().zip(x).zip(residual);
-                        for (((out, x), residual), ((mean, scale), shift)) in pairs.zip(affine) {
-                            *out = at_least((x - mean) * scale + shift + residual, floor);
+                        for (((out, x), residual), ((mean, scale), shift)) in pairs.zip(line) {
+                            *out = at_least((*x - *mean) * *scale + *shift + *residual, floor);
                         }
                     });
                 }
@@ -216,7 +235,7 @@ pub(crate) mod cpu {
                 dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > 0.0 { *dy } else { 0.0 });
             }
             let x = x[index * chunk..][..dy.len()].chunks(SHORT * channels);
-            row_sums(dy.chunks(SHORT * channels).zip(x), channels, |(dy, x), [plain, weighted]| {
+            row_sums(dy.chunks(SHORT * channels).zip(x), channels, |(dy, x), [plain, weighted]: &mut [Vec<f32>; 2]| {
                 for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
                     let sums = plain.iter_mut().zip(weighted.iter_mut()).zip(&affine.mean).zip(dy.iter().zip(x));
                     if recompute {

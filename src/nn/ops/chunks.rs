@@ -1,6 +1,7 @@
 //! Work on long slices in parallel, in chunks whose size never depends on the number of threads. Knows nothing of what is
 //! computed.
 
+use crate::nn::number::Number;
 use rayon::prelude::*;
 
 /// Values in a chunk: small enough for a core's second-level cache, long enough to be worth a task.
@@ -15,11 +16,11 @@ pub(crate) fn chunk_rows(width: usize) -> usize {
 ///
 /// # Panics
 /// When the lengths differ: zipping them would drop gradients.
-pub(crate) fn add_to(target: &mut [f32], source: &[f32]) {
+pub(crate) fn add_to<N: Number>(target: &mut [N], source: &[N]) {
     assert_eq!(target.len(), source.len());
     target.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK)).for_each(|(target, source)| {
         for (t, s) in target.iter_mut().zip(source) {
-            *t += s;
+            *t += *s;
         }
     });
 }
@@ -28,20 +29,20 @@ pub(crate) fn add_to(target: &mut [f32], source: &[f32]) {
 /// is lost, many enough that the double sums cost next to nothing.
 pub(crate) const SHORT: usize = 16;
 
-/// `N` sums of `width` columns each over parts of [`SHORT`] rows: `add` adds a part's rows to sums in single precision that
+/// `K` sums of `width` columns each over parts of [`SHORT`] rows: `add` adds a part's rows to sums in their own precision that
 /// begin at zero.
-pub(crate) fn row_sums<T, const N: usize>(
+pub(crate) fn row_sums<T, N: Number, const K: usize>(
     parts: impl Iterator<Item = T>,
     width: usize,
-    add: impl Fn(T, &mut [Vec<f32>; N]),
-) -> [Vec<f64>; N] {
-    let mut totals: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; width]);
-    let mut sums: [Vec<f32>; N] = std::array::from_fn(|_| vec![0.0; width]);
+    add: impl Fn(T, &mut [Vec<N>; K]),
+) -> [Vec<f64>; K] {
+    let mut totals: [Vec<f64>; K] = std::array::from_fn(|_| vec![0.0; width]);
+    let mut sums: [Vec<N>; K] = std::array::from_fn(|_| vec![N::ZERO; width]);
     for part in parts {
         add(part, &mut sums);
         for (totals, sums) in totals.iter_mut().zip(&mut sums) {
-            totals.iter_mut().zip(sums.iter()).for_each(|(total, sum)| *total += f64::from(*sum));
-            sums.fill(0.0);
+            totals.iter_mut().zip(sums.iter()).for_each(|(total, sum)| *total += (*sum).into());
+            sums.fill(N::ZERO);
         }
     }
     totals
@@ -50,7 +51,7 @@ pub(crate) fn row_sums<T, const N: usize>(
 /// Sums of columns of (rows, width), each chunk of rows by itself, the chunks' sums added in their order.
 pub(crate) fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
     let of_chunk = |rows: &[f32]| {
-        row_sums(rows.chunks(SHORT * width), width, |rows, [sums]| {
+        row_sums(rows.chunks(SHORT * width), width, |rows: &[f32], [sums]: &mut [Vec<f32>; 1]| {
             for row in rows.chunks_exact(width) {
                 sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
@@ -66,6 +67,6 @@ pub(crate) fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
 
 /// The larger of both, and not a number where `x` is none: ReLU must not hide that a network has gone astray.
 #[inline(always)]
-pub(crate) fn at_least(x: f32, floor: f32) -> f32 {
+pub(crate) fn at_least<N: Number>(x: N, floor: N) -> N {
     if x < floor { floor } else { x }
 }

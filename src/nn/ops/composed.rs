@@ -6,7 +6,7 @@
 
 use super::convolution::Geometry;
 use super::pooling::{Pooling, Taking};
-use super::{DropoutPosition, Flat, Gradient, Moments, NormStatistics, Normalisation, Recorder};
+use super::{Activation, DropoutPosition, Flat, Gradient, Moments, NormStatistics, Normalisation, Recorder};
 use dfdx::prelude::*;
 
 type Failure<D> = <D as HasErr>::Err;
@@ -25,11 +25,11 @@ fn recorded<D: Device<f32>>(
     x: &Flat<D>,
     tape: &mut Recorder<D>,
     run: impl FnOnce(Taped<(usize,), D>) -> Result<Taped<(usize,), D>, Failure<D>>,
-) -> Result<Flat<D>, Failure<D>> {
+) -> Result<Activation<D>, Failure<D>> {
     let keep = tape.is_some();
     let (out, used) = run(x.clone().put_tape(tape.take().unwrap_or_default()))?.split_tape();
     *tape = keep.then_some(used);
-    Ok(out)
+    Ok(out.into())
 }
 
 fn flat<S: Shape, D: Device<f32>>(x: Taped<S, D>) -> Result<Taped<(usize,), D>, Failure<D>> {
@@ -49,17 +49,17 @@ fn gather<D: Device<f32>>(x: Taped<Rows, D>, filler: f32, index: Vec<usize>) -> 
 
 /// See [`Backend::convolution`](crate::nn::Backend::convolution).
 pub(crate) fn convolution<D: Device<f32>>(
-    x: &Flat<D>,
+    x: &Activation<D>,
     weight: &Flat<D>,
     bias: Option<&Flat<D>>,
     geometry: &Geometry,
     _: [Gradient; 3],
     tape: &mut Recorder<D>,
-) -> Result<Flat<D>, Failure<D>> {
+) -> Result<Activation<D>, Failure<D>> {
     let Geometry { batch, input, output, .. } = *geometry;
     let weight = weight.clone().try_reshape_like(&(geometry.depth(), output.channels))?;
     let shape = (batch * output.pixels(), output.channels);
-    recorded(x, tape, |x| {
+    recorded(&x.single, tape, |x| {
         let x = x.try_reshape_like(&(batch * input.pixels(), input.channels))?;
         let windows = gather(x, 0.0, convolution_index(geometry))?.try_reshape_like(&(shape.0, geometry.depth()))?;
         let out = windows.try_matmul(weight)?;
@@ -92,17 +92,17 @@ fn convolution_index(geometry: &Geometry) -> Vec<usize> {
 
 /// See [`Backend::batch_norm`](crate::nn::Backend::batch_norm).
 pub(crate) fn batch_norm<D: Device<f32>>(
-    x: &Flat<D>,
+    x: &Activation<D>,
     [weight, bias]: [&Flat<D>; 2],
-    residual: Option<&Flat<D>>,
+    residual: Option<&Activation<D>>,
     norm: &Normalisation,
     _: [Gradient; 4],
     tape: &mut Recorder<D>,
-) -> Result<(Flat<D>, Option<Moments>), Failure<D>> {
+) -> Result<(Activation<D>, Option<Moments>), Failure<D>> {
     let channels = weight.shape().0;
-    let shape = (x.shape().0 / channels, channels);
+    let shape = (x.single.shape().0 / channels, channels);
     let mut moments = None;
-    let out = recorded(x, tape, |x| {
+    let out = recorded(&x.single, tape, |x| {
         let x: Taped<Rows, D> = x.try_reshape_like(&shape)?;
         let (centred, deviation) = match norm.statistics {
             NormStatistics::Batch => {
@@ -128,7 +128,7 @@ pub(crate) fn batch_norm<D: Device<f32>>(
         let scaled = normal.try_mul(weight.clone().try_broadcast_like::<_, Axis<0>>(&shape)?)?;
         let mut out = scaled.try_add(bias.clone().try_broadcast_like::<_, Axis<0>>(&shape)?)?;
         if let Some(residual) = residual {
-            out = out.try_add(residual.clone().try_reshape_like(&shape)?)?;
+            out = out.try_add(residual.single.clone().try_reshape_like(&shape)?)?;
         }
         flat(if norm.relu { out.try_relu()? } else { out })
     })?;
@@ -136,31 +136,35 @@ pub(crate) fn batch_norm<D: Device<f32>>(
 }
 
 /// See [`Backend::relu`](crate::nn::Backend::relu).
-pub(crate) fn relu<D: Device<f32>>(x: &Flat<D>, _: Gradient, tape: &mut Recorder<D>) -> Result<Flat<D>, Failure<D>> {
-    recorded(x, tape, |x| x.try_relu())
+pub(crate) fn relu<D: Device<f32>>(
+    x: &Activation<D>,
+    _: Gradient,
+    tape: &mut Recorder<D>,
+) -> Result<Activation<D>, Failure<D>> {
+    recorded(&x.single, tape, |x| x.try_relu())
 }
 
 /// See [`Backend::add`](crate::nn::Backend::add).
 pub(crate) fn add<D: Device<f32>>(
-    a: &Flat<D>,
-    b: &Flat<D>,
+    a: &Activation<D>,
+    b: &Activation<D>,
     _: [Gradient; 2],
     tape: &mut Recorder<D>,
-) -> Result<Flat<D>, Failure<D>> {
-    recorded(a, tape, |a| a.try_add(b.clone()))
+) -> Result<Activation<D>, Failure<D>> {
+    recorded(&a.single, tape, |a| a.try_add(b.single.clone()))
 }
 
 /// See [`Backend::concatenate`](crate::nn::Backend::concatenate).
 pub(crate) fn concatenate<D: Device<f32>>(
-    parts: &[(&Flat<D>, usize, Gradient)],
+    parts: &[(&Activation<D>, usize, Gradient)],
     rows: usize,
     tape: &mut Recorder<D>,
-) -> Result<Flat<D>, Failure<D>> {
+) -> Result<Activation<D>, Failure<D>> {
     let (first, rest) = parts.split_first().expect("the graph concatenates one value at least");
-    recorded(first.0, tape, |x| {
+    recorded(&first.0.single, tape, |x| {
         let mut joined: Taped<Rows, D> = x.try_reshape_like(&(rows, first.1))?;
         for &(part, width, _) in rest {
-            let part = part.clone().try_reshape_like(&(rows, width))?;
+            let part = part.single.clone().try_reshape_like(&(rows, width))?;
             joined = (joined, part).try_concat_along(Axis::<1>)?;
         }
         flat(joined)
@@ -169,16 +173,16 @@ pub(crate) fn concatenate<D: Device<f32>>(
 
 /// See [`Backend::pool`](crate::nn::Backend::pool).
 pub(crate) fn pool<D: Device<f32>>(
-    x: &Flat<D>,
+    x: &Activation<D>,
     pooling: &Pooling,
     _: Gradient,
     tape: &mut Recorder<D>,
-) -> Result<Flat<D>, Failure<D>> {
+) -> Result<Activation<D>, Failure<D>> {
     let Pooling { batch, input, output, taking } = *pooling;
     let (index, taps, shares) = pooling_index(pooling);
     let shape = (batch * output.pixels(), output.channels);
     let maximum = matches!(taking, Taking::Maximum(_));
-    recorded(x, tape, |x| {
+    recorded(&x.single, tape, |x| {
         let x = x.try_reshape_like(&(batch * input.pixels(), input.channels))?;
         let windows = gather(x, if maximum { f32::NEG_INFINITY } else { 0.0 }, index)?;
         let windows: Taped<(usize, usize, usize), D> = windows.try_reshape_like(&(shape.0, taps, shape.1))?;
@@ -216,16 +220,16 @@ fn pooling_index(pooling: &Pooling) -> (Vec<usize>, usize, Vec<f32>) {
 
 /// See [`Backend::linear`](crate::nn::Backend::linear).
 pub(crate) fn linear<D: Device<f32>>(
-    x: &Flat<D>,
+    x: &Activation<D>,
     weight: &Flat<D>,
     bias: &Flat<D>,
     batch: usize,
     _: [Gradient; 3],
     tape: &mut Recorder<D>,
-) -> Result<Flat<D>, Failure<D>> {
-    let (inputs, outputs) = (x.shape().0 / batch, bias.shape().0);
+) -> Result<Activation<D>, Failure<D>> {
+    let (inputs, outputs) = (x.single.shape().0 / batch, bias.shape().0);
     let weight = weight.clone().try_reshape_like(&(inputs, outputs))?;
-    recorded(x, tape, |x| {
+    recorded(&x.single, tape, |x| {
         let out = x.try_reshape_like(&(batch, inputs))?.try_matmul(weight)?;
         flat(out.try_add(bias.clone().try_broadcast_like::<_, Axis<0>>(&(batch, outputs))?)?)
     })
@@ -233,28 +237,28 @@ pub(crate) fn linear<D: Device<f32>>(
 
 /// See [`Backend::dropout`](crate::nn::Backend::dropout).
 pub(crate) fn dropout<D: Device<f32>>(
-    x: &Flat<D>,
+    x: &Activation<D>,
     probability: f32,
     position: DropoutPosition,
     _: Gradient,
     tape: &mut Recorder<D>,
-) -> Result<Flat<D>, Failure<D>> {
-    let length = x.shape().0;
-    let mask: Flat<D> = x.device().try_tensor_from_vec(position.mask(length, probability), (length,))?;
-    recorded(x, tape, |x| x.try_mul(mask))
+) -> Result<Activation<D>, Failure<D>> {
+    let length = x.single.shape().0;
+    let mask: Flat<D> = x.single.device().try_tensor_from_vec(position.mask(length, probability), (length,))?;
+    recorded(&x.single, tape, |x| x.try_mul(mask))
 }
 
 /// See [`Backend::cross_entropy`](crate::nn::Backend::cross_entropy).
 pub(crate) fn cross_entropy<D: Device<f32>>(
-    logits: &Flat<D>,
+    logits: &Activation<D>,
     targets: &[f32],
     batch: usize,
     tape: &mut Recorder<D>,
 ) -> Result<Tensor<(), f32, D>, Failure<D>> {
     let shape = (batch, targets.len() / batch);
-    let targets: Tensor<Rows, f32, D> = logits.device().try_tensor_from_vec(targets.to_vec(), shape)?;
+    let targets: Tensor<Rows, f32, D> = logits.single.device().try_tensor_from_vec(targets.to_vec(), shape)?;
     let keep = tape.is_some();
-    let logits = logits.clone().put_tape(tape.take().unwrap_or_default());
+    let logits = logits.single.clone().put_tape(tape.take().unwrap_or_default());
     let likelihood: Taped<Rows, D> = logits.try_reshape_like(&shape)?.try_log_softmax::<Axis<1>>()?.try_mul(targets)?;
     let total = likelihood.try_sum::<(), Axes2<0, 1>>()?;
     let (loss, used) = total.try_mul(-1.0 / batch as f32)?.split_tape();

@@ -1,6 +1,6 @@
 //! Cross entropy of logits against soft targets, and targets made of labels with label smoothing.
 
-use super::{Flat, Recorder};
+use super::{Activation, Recorder};
 use dfdx::tensor::Tensor;
 
 /// Targets (labels, classes) in which a label's class has 1 - smoothing and all classes share the rest evenly (Szegedy
@@ -19,25 +19,31 @@ pub fn soft_targets(labels: &[usize], classes: usize, smoothing: f32) -> Vec<f32
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
+    use crate::nn::ops::doubles;
     use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
+    use std::borrow::Cow;
 
     /// See [`Backend::cross_entropy`](crate::nn::Backend::cross_entropy).
     pub(crate) fn cross_entropy(
-        logits: &Flat<Cpu>,
+        logits: &Activation<Cpu>,
         targets: &[f32],
         batch: usize,
         tape: &mut Recorder<Cpu>,
     ) -> Result<Tensor<(), f32, Cpu>, CpuError> {
+        let numbers = match &logits.double {
+            Some(double) => Cow::Borrowed(double.as_slice()),
+            None => Cow::Owned(doubles(values(&logits.single))),
+        };
         let classes = targets.len() / batch;
         let mut loss = 0.0;
         let mut gradient = vec![0.0; targets.len()];
-        let rows = values(logits).chunks_exact(classes).zip(targets.chunks_exact(classes));
+        let rows = numbers.chunks_exact(classes).zip(targets.chunks_exact(classes));
         for (gradient, (logits, targets)) in gradient.chunks_exact_mut(classes).zip(rows) {
             loss += row(logits, targets, batch, gradient);
         }
-        let loss = logits.device().try_tensor_from_vec(vec![(loss / batch as f64) as f32], ())?;
+        let loss = logits.single.device().try_tensor_from_vec(vec![(loss / batch as f64) as f32], ())?;
         if let Some(tape) = tape {
-            let (ghost, loss_ghost) = (logits.ghost(), loss.ghost());
+            let (ghost, loss_ghost) = (logits.single.ghost(), loss.ghost());
             tape.add_backward_op(move |grads| {
                 let scale = grads.get_or_alloc_mut(&loss_ghost)?.first().copied().unwrap_or(0.0);
                 gradient.iter_mut().for_each(|value| *value *= scale);
@@ -49,16 +55,16 @@ pub(crate) mod cpu {
     }
 
     /// One picture's loss; its gradient by the logits, over the batch.
-    fn row(logits: &[f32], targets: &[f32], batch: usize, gradient: &mut [f32]) -> f64 {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let exponentials: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();
+    fn row(logits: &[f64], targets: &[f32], batch: usize, gradient: &mut [f32]) -> f64 {
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let exponentials: Vec<f64> = logits.iter().map(|&logit| (logit - largest).exp()).collect();
         let total: f64 = exponentials.iter().sum();
         let weight: f64 = targets.iter().map(|&target| f64::from(target)).sum();
         let mut loss = 0.0;
         for (index, value) in gradient.iter_mut().enumerate() {
             let target = f64::from(targets[index]);
             if target != 0.0 {
-                loss -= target * (f64::from(logits[index] - largest) - total.ln());
+                loss -= target * (logits[index] - largest - total.ln());
             }
             *value = ((weight * exponentials[index] / total - target) / batch as f64) as f32;
         }

@@ -2,7 +2,7 @@
 //! kept and the number of threads changes nothing.
 
 use super::chunks::CHUNK;
-use super::{Flat, Gradient, Recorder};
+use super::{Activation, Gradient, Recorder};
 use crate::random::Stream;
 use rayon::prelude::*;
 
@@ -33,22 +33,25 @@ impl DropoutPosition {
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
+    use crate::nn::number::Number;
     use crate::nn::ops::deposit;
-    use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
+    use dfdx::tensor::{Cpu, CpuError, Tape};
 
     /// See [`Backend::dropout`](crate::nn::Backend::dropout).
     pub(crate) fn dropout(
-        x: &Flat<Cpu>,
+        x: &Activation<Cpu>,
         probability: f32,
         position: DropoutPosition,
         gradient: Gradient,
         tape: &mut Recorder<Cpu>,
-    ) -> Result<Flat<Cpu>, CpuError> {
-        let mask = position.mask(values(x).len(), probability);
-        let out: Vec<f32> = values(x).iter().zip(&mask).map(|(x, mask)| x * mask).collect();
-        let out = x.device().try_tensor_from_vec(out, (mask.len(),))?;
+    ) -> Result<Activation<Cpu>, CpuError> {
+        let mask = position.mask(values(&x.single).len(), probability);
+        let out = match &x.double {
+            Some(double) => Activation::of_double(masked(double, &mask))?,
+            None => Activation::of_single(masked(values(&x.single), &mask))?,
+        };
         if let Some(tape) = tape {
-            let (x_ghost, out_ghost) = (x.ghost(), out.ghost());
+            let (x_ghost, out_ghost) = (x.single.ghost(), out.single.ghost());
             tape.add_backward_op(move |grads| {
                 let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 dy.iter_mut().zip(&mask).for_each(|(dy, mask)| *dy *= mask);
@@ -59,5 +62,8 @@ pub(crate) mod cpu {
             });
         }
         Ok(out)
+    }
+    fn masked<N: Number>(x: &[N], mask: &[f32]) -> Vec<N> {
+        x.iter().zip(mask).map(|(x, mask)| *x * N::from(*mask)).collect()
     }
 }

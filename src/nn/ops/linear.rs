@@ -1,13 +1,14 @@
 //! A fully connected layer: (batch, in) times (in, out) plus (out).
 
-use super::{Flat, Gradient, Recorder};
+use super::{Activation, Flat, Gradient, Recorder};
 
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::{Matrix, MatrixMut, multiply, values};
+    use crate::nn::number::Number;
     use crate::nn::ops::chunks::column_sums;
-    use crate::nn::ops::deposit;
-    use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
+    use crate::nn::ops::{deposit, doubles};
+    use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// Width of the blocks that products are split into.
@@ -15,21 +16,23 @@ pub(crate) mod cpu {
 
     /// See [`Backend::linear`](crate::nn::Backend::linear).
     pub(crate) fn linear(
-        x: &Flat<Cpu>,
+        x: &Activation<Cpu>,
         weight: &Flat<Cpu>,
         bias: &Flat<Cpu>,
         batch: usize,
         gradients: [Gradient; 3],
         tape: &mut Recorder<Cpu>,
-    ) -> Result<Flat<Cpu>, CpuError> {
-        let (inputs, outputs) = (values(x).len() / batch, values(bias).len());
-        let mut out = values(bias).repeat(batch);
-        let a = Matrix::new(values(x), batch, inputs, inputs);
-        product(&mut out, batch, outputs, true, a, Matrix::new(values(weight), inputs, outputs, outputs));
-        let out = x.device().try_tensor_from_vec(out, (batch * outputs,))?;
+    ) -> Result<Activation<Cpu>, CpuError> {
+        let (inputs, outputs) = (values(&x.single).len() / batch, values(bias).len());
+        let out = match &x.double {
+            Some(double) => {
+                Activation::of_double(forward(double, &doubles(values(weight)), &doubles(values(bias)), batch))?
+            }
+            None => Activation::of_single(forward(values(&x.single), values(weight), values(bias), batch))?,
+        };
         let Some(tape) = tape else { return Ok(out) };
-        let (x, weight) = (x.clone(), weight.clone());
-        let (bias_ghost, out_ghost) = (bias.ghost(), out.ghost());
+        let (x, weight) = (x.single.clone(), weight.clone());
+        let (bias_ghost, out_ghost) = (bias.ghost(), out.single.ghost());
         tape.add_backward_op(move |grads| {
             let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
             let dy_matrix = Matrix::new(&dy, batch, outputs, outputs);
@@ -51,8 +54,16 @@ pub(crate) mod cpu {
         Ok(out)
     }
 
+    fn forward<N: Number>(x: &[N], weight: &[N], bias: &[N], batch: usize) -> Vec<N> {
+        let (inputs, outputs) = (x.len() / batch, bias.len());
+        let mut out = bias.repeat(batch);
+        let weight = Matrix::new(weight, inputs, outputs, outputs);
+        product(&mut out, batch, outputs, true, Matrix::new(x, batch, inputs, inputs), weight);
+        out
+    }
+
     /// `out` (rows, columns) = a b, in tiles.
-    fn product(out: &mut [f32], rows: usize, columns: usize, accumulate: bool, a: Matrix, b: Matrix) {
+    fn product<N: Number>(out: &mut [N], rows: usize, columns: usize, accumulate: bool, a: Matrix<N>, b: Matrix<N>) {
         let tiles = MatrixMut::new(out, rows, columns, columns).tiles(BLOCK, BLOCK);
         tiles.into_par_iter().for_each(|mut tile| {
             let a = a.rows(tile.row, tile.out.rows());

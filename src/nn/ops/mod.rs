@@ -3,7 +3,8 @@
 //! trait that makes a device one that networks run on. Knows shapes and numbers; nothing of graphs or of names.
 //!
 //! Activations, parameters and gradients are flat tensors; shapes travel beside them, checked when the graph is built.
-//! Ops take the tape apart from the tensors: with `None` nothing is recorded and nothing kept for a backward pass.
+//! Ops take the tape apart from the tensors: with `None` nothing is recorded and nothing kept for a backward pass. Forward
+//! passes run in either precision, as what they read says ([`Activation`]); the way back is in single precision.
 
 mod arithmetic;
 mod backend;
@@ -17,7 +18,7 @@ mod dropout;
 mod linear;
 mod pooling;
 
-pub use backend::{Backend, Buffer, Flat, Moments, NormStatistics, Normalisation, Recorder};
+pub use backend::{Activation, Backend, Buffer, Flat, Moments, NormStatistics, Normalisation, Recorder};
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +45,11 @@ impl Gradient {
     pub fn wanted(self) -> bool {
         self != Gradient::None
     }
+}
+
+/// Numbers in double precision.
+pub(crate) fn doubles(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
 }
 
 /// Hands a gradient over in place of what is in the slot, or added to it.

@@ -1,6 +1,6 @@
 //! Pooling over windows of a map: maximum, mean, and the mean over a grid of nearly equal bins.
 
-use super::{Flat, Gradient, Recorder};
+use super::{Activation, Gradient, Recorder};
 use crate::nn::graph::{Shape, Window};
 
 /// What is taken of each window.
@@ -69,26 +69,27 @@ fn bin(index: usize, bins: usize, size: usize) -> (usize, usize) {
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
+    use crate::nn::number::Number;
     use crate::nn::ops::chunks::{SHORT, row_sums};
     use crate::nn::ops::deposit;
-    use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
+    use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// See [`Backend::pool`](crate::nn::Backend::pool).
     pub(crate) fn pool(
-        x: &Flat<Cpu>,
+        x: &Activation<Cpu>,
         pooling: &Pooling,
         gradient: Gradient,
         tape: &mut Recorder<Cpu>,
-    ) -> Result<Flat<Cpu>, CpuError> {
+    ) -> Result<Activation<Cpu>, CpuError> {
         let pooling = *pooling;
-        let length = pooling.batch * pooling.output.len();
-        let mut out = vec![0.0; length];
-        forward(values(x), &pooling, &mut out);
-        let out = x.device().try_tensor_from_vec(out, (length,))?;
+        let out = match &x.double {
+            Some(double) => Activation::of_double(forward(double, &pooling))?,
+            None => Activation::of_single(forward(values(&x.single), &pooling))?,
+        };
         if let Some(tape) = tape {
-            let (x_ghost, out_ghost) = (x.ghost(), out.ghost());
-            let kept = matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.clone(), out.clone()));
+            let (x_ghost, out_ghost) = (x.single.ghost(), out.single.ghost());
+            let kept = matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.single.clone(), out.single.clone()));
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 if gradient.wanted() {
@@ -106,13 +107,15 @@ pub(crate) mod cpu {
     }
 
     /// Pools every map, a picture a task.
-    pub(crate) fn forward(x: &[f32], pooling: &Pooling, out: &mut [f32]) {
+    fn forward<N: Number>(x: &[N], pooling: &Pooling) -> Vec<N> {
+        let mut out = vec![N::ZERO; pooling.batch * pooling.output.len()];
         let maps = x.par_chunks_exact(pooling.input.len());
         out.par_chunks_exact_mut(pooling.output.len()).zip(maps).for_each(|(out, map)| one(map, pooling, out));
+        out
     }
 
     /// Pools one map.
-    pub(crate) fn one(map: &[f32], pooling: &Pooling, out: &mut [f32]) {
+    pub(crate) fn one<N: Number>(map: &[N], pooling: &Pooling, out: &mut [N]) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
         let maximum = matches!(pooling.taking, Taking::Maximum(_));
         for (index, out) in out.chunks_exact_mut(channels).enumerate() {
@@ -128,29 +131,30 @@ pub(crate) mod cpu {
     }
 
     /// The largest of the pixels of `lines`. NaN wins, so that a network that has gone astray is seen.
-    fn largest<'a>(lines: impl Iterator<Item = &'a [f32]>, channels: usize, out: &mut [f32]) {
-        out.fill(f32::NEG_INFINITY);
+    fn largest<'a, N: Number>(lines: impl Iterator<Item = &'a [N]>, channels: usize, out: &mut [N]) {
+        out.fill(N::LOWEST);
         for pixel in lines.flat_map(|line| line.chunks_exact(channels)) {
             out.iter_mut().zip(pixel).for_each(|(out, x)| *out = if *x > *out || x.is_nan() { *x } else { *out });
         }
     }
 
     /// The sum of the pixels of `lines` over `count`.
-    fn mean<'a>(lines: impl Iterator<Item = &'a [f32]>, channels: usize, count: usize, out: &mut [f32]) {
-        let add = |sums: &mut [f32], line: &[f32]| {
+    fn mean<'a, N: Number>(lines: impl Iterator<Item = &'a [N]>, channels: usize, count: usize, out: &mut [N]) {
+        let add = |sums: &mut [N], line: &[N]| {
             for pixel in line.chunks_exact(channels) {
-                sums.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += x);
+                sums.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += *x);
             }
         };
         if count <= SHORT {
-            out.fill(0.0);
+            out.fill(N::ZERO);
             lines.for_each(|line| add(out, line));
-            out.iter_mut().for_each(|out| *out /= count as f32);
+            let count = N::of(count as f64);
+            out.iter_mut().for_each(|out| *out = *out / count);
             return;
         }
         let parts = lines.flat_map(|line| line.chunks(SHORT * channels));
-        let [sums] = row_sums(parts, channels, |line, [sums]| add(sums, line));
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (sum / count as f64) as f32);
+        let [sums] = row_sums(parts, channels, |line: &[N], [sums]: &mut [Vec<N>; 1]| add(sums, line));
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = N::of(sum / count as f64));
     }
 
     /// The gradient of a maximum goes to the first pixel of the window that had it.

@@ -8,27 +8,33 @@
 use super::Geometry;
 use super::patches::{Patches, block_rows};
 use crate::nn::buffers::{Matrix, MatrixMut, multiply, values};
+use crate::nn::number::Number;
 use crate::nn::ops::chunks::{CHUNK, column_sums};
-use crate::nn::ops::{Flat, Gradient, Recorder};
-use dfdx::tensor::{Cpu, CpuError, HasErr, Tape, TensorFromVec};
+use crate::nn::ops::{Activation, Flat, Gradient, Recorder, doubles};
+use dfdx::tensor::{Cpu, CpuError, HasErr, Tape};
 use rayon::prelude::*;
 
 /// See [`Backend::convolution`](crate::nn::Backend::convolution).
 pub(crate) fn convolution(
-    x: &Flat<Cpu>,
+    x: &Activation<Cpu>,
     weight: &Flat<Cpu>,
     bias: Option<&Flat<Cpu>>,
     geometry: &Geometry,
     gradients: [Gradient; 3],
     tape: &mut Recorder<Cpu>,
-) -> Result<Flat<Cpu>, <Cpu as HasErr>::Err> {
+) -> Result<Activation<Cpu>, <Cpu as HasErr>::Err> {
     let geometry = *geometry;
-    let out = forward(values(x), values(weight), bias.map(values), &geometry);
-    let out = x.device().try_tensor_from_vec(out, (geometry.batch * geometry.output.len(),))?;
+    let out = match &x.double {
+        Some(double) => {
+            let bias = bias.map(|bias| doubles(values(bias)));
+            Activation::of_double(forward(double, &doubles(values(weight)), bias.as_deref(), &geometry, usize::MAX))?
+        }
+        None => Activation::of_single(forward(values(&x.single), values(weight), bias.map(values), &geometry, SLICE))?,
+    };
     let Some(tape) = tape else { return Ok(out) };
-    let (out_ghost, x_ghost, weight_ghost) = (out.ghost(), x.ghost(), weight.ghost());
+    let (out_ghost, x_ghost, weight_ghost) = (out.single.ghost(), x.single.ghost(), weight.ghost());
     let bias_ghost = bias.map(|bias| bias.ghost());
-    let x = gradients[1].wanted().then(|| x.clone());
+    let x = gradients[1].wanted().then(|| x.single.clone());
     let weight = gradients[0].wanted().then(|| weight.clone());
     tape.add_backward_op(move |grads| {
         let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
@@ -56,14 +62,14 @@ pub(crate) fn convolution(
 /// how far gradients are from exact ones: by two orders more than what it does on the way back.
 const SLICE: usize = 64;
 
-fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, geometry: &Geometry) -> Vec<f32> {
+fn forward<N: Number>(x: &[N], weight: &[N], bias: Option<&[N]>, geometry: &Geometry, slice: usize) -> Vec<N> {
     let channels = geometry.output.channels;
-    let mut out = vec![0.0; geometry.batch * geometry.output.len()];
-    geometry.patches().multiply(x, weight, channels, SLICE, false, &mut out);
+    let mut out = vec![N::ZERO; geometry.batch * geometry.output.len()];
+    geometry.patches().multiply(x, weight, channels, slice, false, &mut out);
     if let Some(bias) = bias {
         out.par_chunks_mut(CHUNK.next_multiple_of(channels)).for_each(|rows| {
             for row in rows.chunks_exact_mut(channels) {
-                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += *bias);
             }
         });
     }

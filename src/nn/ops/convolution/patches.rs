@@ -1,8 +1,9 @@
 //! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with a weight. Both the
 //! convolution and its gradient by the input are such products.
 
-use crate::nn::buffers::{Matrix, MatrixMut, multiply_in_slices, with_scratch};
+use crate::nn::buffers::{Matrix, MatrixMut, multiply_in_slices};
 use crate::nn::graph::Shape;
+use crate::nn::number::Number;
 use rayon::prelude::*;
 
 /// A grid of windows over the maps of a batch. Row r of the matrix is the window of grid pixel r (of all pictures, one
@@ -40,7 +41,7 @@ impl Patches {
     }
 
     /// Writes rows from `first` on into `out`, as many as it holds.
-    pub fn gather(&self, source: &[f32], first: usize, out: &mut [f32]) {
+    pub fn gather<N: Number>(&self, source: &[N], first: usize, out: &mut [N]) {
         let (picture, segment) = (self.rows_per_picture(), self.taps.1 * self.map.channels);
         let row_length = self.map.width * self.map.channels;
         let mut place = (first / picture, first % picture / self.grid.1, first % self.grid.1);
@@ -56,13 +57,13 @@ impl Patches {
             for (tap, part) in row.chunks_exact_mut(segment).enumerate() {
                 let line = top + tap as isize;
                 if line < 0 || line >= self.map.height as isize || from == to {
-                    part.fill(0.0);
+                    part.fill(N::ZERO);
                     continue;
                 }
                 let begin = line as usize * row_length + (left + from as isize) as usize * self.map.channels;
-                part[..from_value].fill(0.0);
+                part[..from_value].fill(N::ZERO);
                 part[from_value..to_value].copy_from_slice(&map[begin..begin + to_value - from_value]);
-                part[to_value..].fill(0.0);
+                part[to_value..].fill(N::ZERO);
             }
             place.2 += 1;
             if place.2 == self.grid.1 {
@@ -75,12 +76,18 @@ impl Patches {
     }
 
     /// Runs `work` on rows `first..first + rows` of the matrix, gathered into scratch memory unless they already lie so.
-    pub fn with_rows<T>(&self, source: &[f32], first: usize, rows: usize, work: impl FnOnce(Matrix) -> T) -> T {
+    pub fn with_rows<N: Number, T>(
+        &self,
+        source: &[N],
+        first: usize,
+        rows: usize,
+        work: impl FnOnce(Matrix<N>) -> T,
+    ) -> T {
         let depth = self.depth();
         if self.is_identity() {
             return work(Matrix::new(&source[first * depth..][..rows * depth], rows, depth, depth));
         }
-        with_scratch(rows * depth, |columns| {
+        N::with_scratch(rows * depth, |columns| {
             self.gather(source, first, columns);
             work(Matrix::new(columns, rows, depth, depth))
         })
@@ -88,14 +95,14 @@ impl Patches {
 
     /// `out` (rows, columns) = the matrix times `weight` (depth, columns), or added to what is there; sums over `slice`
     /// products at a time.
-    pub fn multiply(
+    pub fn multiply<N: Number>(
         &self,
-        source: &[f32],
-        weight: &[f32],
+        source: &[N],
+        weight: &[N],
         columns: usize,
         slice: usize,
         accumulate: bool,
-        out: &mut [f32],
+        out: &mut [N],
     ) {
         let (depth, rows) = (self.depth(), out.len() / columns);
         let (height, width) = block(rows, depth, columns);

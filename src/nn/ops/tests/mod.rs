@@ -15,7 +15,10 @@ use proptest::test_runner::TestCaseError;
 
 type Failure = <Cpu as HasErr>::Err;
 type Double<'a> = dyn Fn(&[Vec<f64>]) -> Vec<f64> + 'a;
-type Single<'a> = dyn Fn(&[Flat<Cpu>], Gradient, &mut Recorder<Cpu>) -> Result<Flat<Cpu>, Failure> + 'a;
+type Single<'a> = dyn Fn(&[Activation<Cpu>], Gradient, &mut Recorder<Cpu>) -> Result<Activation<Cpu>, Failure> + 'a;
+
+/// Relative to the size of what is made: how far an op may be from the loop.
+const NEAR: [f64; 2] = [1e-5, 1e-12];
 
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut stream = Stream::new(seed, "test", &[]);
@@ -34,24 +37,43 @@ fn backwards(out: Flat<Cpu>, tape: Recorder<Cpu>, weights: &[f32], inputs: &[Fla
     inputs.iter().map(|input| grads.get(input).as_vec()).collect()
 }
 
-/// Holds an op to its double-precision loop: its values, and its gradients by central differences at up to 40 places of
-/// each input. Then the op twice, so that gradients have to be added up.
+/// Holds an op to its double-precision loop: its values in either precision where it has both, and its gradients by central
+/// differences at up to 40 places of each input. Then the op twice, so that gradients have to be added up.
 fn check(inputs: Vec<Vec<f32>>, op: &Single, naive: &Double) -> Result<(), TestCaseError> {
-    let tensors: Vec<Flat<Cpu>> = inputs.iter().cloned().map(tensor).collect();
-    let doubles: Vec<Vec<f64>> = inputs.iter().map(|input| input.iter().map(|&v| f64::from(v)).collect()).collect();
-    let expected = naive(&doubles);
-    let untaped = op(&tensors, Gradient::First, &mut None).unwrap();
+    let tensors: Vec<Flat<Cpu>> = inputs.into_iter().map(tensor).collect();
+    let single: Vec<Activation<Cpu>> = tensors.iter().cloned().map(Activation::from).collect();
+    check_activations(&tensors, &single, op, naive)?;
+    let double: Vec<Activation<Cpu>> = single
+        .into_iter()
+        .map(|x| Activation { double: Some(std::sync::Arc::new(doubles(values(&x.single)))), ..x })
+        .collect();
+    check_activations(&tensors, &double, op, naive)
+}
+
+fn check_activations(
+    tensors: &[Flat<Cpu>],
+    activations: &[Activation<Cpu>],
+    op: &Single,
+    naive: &Double,
+) -> Result<(), TestCaseError> {
+    let inputs: Vec<Vec<f64>> = tensors.iter().map(|input| doubles(values(input))).collect();
+    let expected = naive(&inputs);
+    let untaped = op(activations, Gradient::First, &mut None).unwrap();
     let mut tape = Some(Default::default());
-    let out = op(&tensors, Gradient::First, &mut tape).unwrap();
-    prop_assert_eq!(values(&untaped), values(&out), "the tape changes nothing");
-    prop_assert_eq!(out.shape().0, expected.len());
+    let made = op(activations, Gradient::First, &mut tape).unwrap();
+    prop_assert_eq!(values(&untaped.single), values(&made.single), "the tape changes nothing");
     let size = (expected.iter().map(|v| v * v).sum::<f64>() / expected.len() as f64).sqrt();
-    for (index, (ours, exact)) in values(&out).iter().zip(&expected).enumerate() {
-        prop_assert!((f64::from(*ours) - exact).abs() < 1e-5 * (1.0 + size), "value {index}: {ours} {exact}");
+    let single = doubles(values(&made.single));
+    for (ours, near) in [Some(&single), made.double.as_deref()].into_iter().flatten().zip(NEAR) {
+        prop_assert_eq!(ours.len(), expected.len());
+        for (index, (ours, exact)) in ours.iter().zip(&expected).enumerate() {
+            prop_assert!((ours - exact).abs() < near * (1.0 + size), "value {index}: {ours} {exact}");
+        }
     }
+    let (out, doubles) = (made.single, inputs);
 
     let weights = numbers(expected.len(), 99);
-    let gradients = backwards(out, tape, &weights, &tensors);
+    let gradients = backwards(out, tape, &weights, tensors);
     let total = |doubles: &[Vec<f64>]| -> f64 {
         naive(doubles).iter().zip(&weights).map(|(out, weight)| out * f64::from(*weight)).sum()
     };
@@ -76,10 +98,10 @@ fn check(inputs: Vec<Vec<f32>>, op: &Single, naive: &Double) -> Result<(), TestC
 
     // The op that runs last is the first to hand over its gradient.
     let mut tape = Some(Default::default());
-    let one = op(&tensors, Gradient::Add, &mut tape).unwrap();
-    let two = op(&tensors, Gradient::First, &mut tape).unwrap();
+    let one = op(activations, Gradient::Add, &mut tape).unwrap();
+    let two = op(activations, Gradient::First, &mut tape).unwrap();
     let sum = arithmetic::cpu::add(&one, &two, [Gradient::First; 2], &mut tape).unwrap();
-    for (twice, once) in backwards(sum, tape, &weights, &tensors).iter().zip(&gradients) {
+    for (twice, once) in backwards(sum.single, tape, &weights, tensors).iter().zip(&gradients) {
         for (twice, once) in twice.iter().zip(once) {
             prop_assert!((twice - 2.0 * once).abs() <= 1e-4 * (1.0 + once.abs()), "{twice} twice {once}");
         }
@@ -112,14 +134,28 @@ fn check_convolution(geometry: Geometry, bias: bool, seed: u64) -> Result<(), Te
     check(
         inputs.clone(),
         &|inputs, gradient, tape| {
-            convolution::cpu::convolution(&inputs[0], &inputs[1], inputs.get(2), &geometry, [gradient; 3], tape)
+            convolution::cpu::convolution(
+                &inputs[0],
+                &inputs[1].single,
+                inputs.get(2).map(|x| &x.single),
+                &geometry,
+                [gradient; 3],
+                tape,
+            )
         },
         &naive,
     )?;
     check(
         inputs,
         &|inputs, gradient, tape| {
-            composed::convolution(&inputs[0], &inputs[1], inputs.get(2), &geometry, [gradient; 3], tape)
+            composed::convolution(
+                &inputs[0],
+                &inputs[1].single,
+                inputs.get(2).map(|x| &x.single),
+                &geometry,
+                [gradient; 3],
+                tape,
+            )
         },
         &naive,
     )
@@ -136,8 +172,8 @@ fn check_batch_norm(rows: usize, channels: usize, options: (bool, bool, bool), s
     let norm = Normalisation { statistics, epsilon: 1e-3, relu };
     let naive = |inputs: &[Vec<f64>]| naive::batch_norm(&norm, channels, inputs);
     let run = |composed: bool| {
-        move |inputs: &[Flat<Cpu>], gradient, tape: &mut Recorder<Cpu>| {
-            let (affine, gradients) = ([&inputs[1], &inputs[2]], [gradient; 4]);
+        move |inputs: &[Activation<Cpu>], gradient, tape: &mut Recorder<Cpu>| {
+            let (affine, gradients) = ([&inputs[1].single, &inputs[2].single], [gradient; 4]);
             let made = if composed {
                 composed::batch_norm(&inputs[0], affine, inputs.get(3), &norm, gradients, tape)
             } else {
@@ -194,8 +230,8 @@ proptest! {
         let shape = Shape::vector(inputs);
         let as_convolution = geometry(batch, shape, Window::square(1, 1, 0), outputs);
         let naive = |inputs: &[Vec<f64>]| naive::convolution(&as_convolution, inputs);
-        check(data.clone(), &|x, gradient, tape| linear::cpu::linear(&x[0], &x[1], &x[2], batch, [gradient; 3], tape), &naive)?;
-        check(data, &|x, gradient, tape| composed::linear(&x[0], &x[1], &x[2], batch, [gradient; 3], tape), &naive)?;
+        check(data.clone(), &|x, gradient, tape| linear::cpu::linear(&x[0], &x[1].single, &x[2].single, batch, [gradient; 3], tape), &naive)?;
+        check(data, &|x, gradient, tape| composed::linear(&x[0], &x[1].single, &x[2].single, batch, [gradient; 3], tape), &naive)?;
     }
 
     #[test]
@@ -213,7 +249,7 @@ proptest! {
             let row = |row: usize| x.iter().zip(&widths).flat_map(move |(part, w)| part[row * w..][..*w].to_vec());
             (0..rows).flat_map(row).collect::<Vec<_>>()
         };
-        let parts = |x: &[Flat<Cpu>], gradient| {
+        let parts = |x: &[Activation<Cpu>], gradient| {
             x.iter().zip(&widths).map(|(x, &width)| (x.clone(), width, gradient)).collect::<Vec<_>>()
         };
         check(many.clone(), &|x, gradient, tape| {
@@ -231,8 +267,8 @@ proptest! {
     #[test]
     fn dropouts(length in 1usize..50, probability in 0.0f32..0.9, seed in 0u64..1000) {
         let position = DropoutPosition { seed, step: 3, layer: 1 };
-        let ones = dropout::cpu::dropout(&tensor(vec![1.0; length]), probability, position, Gradient::None, &mut None).unwrap();
-        let mask: Vec<f64> = values(&ones).iter().map(|&v| f64::from(v)).collect();
+        let ones = dropout::cpu::dropout(&tensor(vec![1.0; length]).into(), probability, position, Gradient::None, &mut None).unwrap();
+        let mask: Vec<f64> = doubles(values(&ones.single));
         let naive = |x: &[Vec<f64>]| x[0].iter().zip(&mask).map(|(x, mask)| x * mask).collect::<Vec<_>>();
         let data = vec![numbers(length, seed)];
         check(data.clone(), &|x, gradient, tape| dropout::cpu::dropout(&x[0], probability, position, gradient, tape), &naive)?;
@@ -246,9 +282,9 @@ proptest! {
         let run = |composed: bool| {
             let (logits, mut tape) = (tensor(logits.clone()), Some(Default::default()));
             let loss = if composed {
-                composed::cross_entropy(&logits, &targets, batch, &mut tape)
+                composed::cross_entropy(&logits.clone().into(), &targets, batch, &mut tape)
             } else {
-                cross_entropy::cpu::cross_entropy(&logits, &targets, batch, &mut tape)
+                cross_entropy::cpu::cross_entropy(&logits.clone().into(), &targets, batch, &mut tape)
             };
             let loss = loss.unwrap();
             let value = loss.as_vec()[0];
@@ -290,11 +326,18 @@ fn large_convolutions() {
         let run = |composed: bool| {
             let (mut tape, gradients) = (Some(Default::default()), [Gradient::First; 3]);
             let out = if composed {
-                composed::convolution(&inputs[0], &inputs[1], None, &geometry, gradients, &mut tape)
+                composed::convolution(&inputs[0].clone().into(), &inputs[1], None, &geometry, gradients, &mut tape)
             } else {
-                convolution::cpu::convolution(&inputs[0], &inputs[1], None, &geometry, gradients, &mut tape)
+                convolution::cpu::convolution(
+                    &inputs[0].clone().into(),
+                    &inputs[1],
+                    None,
+                    &geometry,
+                    gradients,
+                    &mut tape,
+                )
             };
-            let out = out.unwrap();
+            let out = out.unwrap().single;
             (out.as_vec(), backwards(out, tape, &weights, &inputs))
         };
         let ((ours, gradients), (_, reference)) = (run(false), run(true));
@@ -324,8 +367,14 @@ fn moments_survive_a_large_mean() {
     let data: Vec<f32> = numbers(100_000, 3).iter().map(|v| 1000.0 + v).collect();
     let (weight, bias) = (tensor(vec![1.0]), tensor(vec![0.0]));
     let norm = Normalisation { statistics: NormStatistics::Batch, epsilon: 0.0, relu: false };
-    let moments =
-        batch_norm::cpu::batch_norm(&tensor(data), [&weight, &bias], None, &norm, [Gradient::None; 4], &mut None);
+    let moments = batch_norm::cpu::batch_norm(
+        &tensor(data).into(),
+        [&weight, &bias],
+        None,
+        &norm,
+        [Gradient::None; 4],
+        &mut None,
+    );
     let variance = moments.unwrap().1.unwrap().variance[0];
     assert!((variance - 1.0).abs() < 0.01, "{variance}");
 }
@@ -333,13 +382,13 @@ fn moments_survive_a_large_mean() {
 #[test]
 fn a_network_gone_astray_is_seen() {
     let nan = tensor(vec![f32::NAN, -1.0]);
-    let out = arithmetic::cpu::relu(&nan, Gradient::None, &mut None).unwrap();
+    let out = arithmetic::cpu::relu(&nan.into(), Gradient::None, &mut None).unwrap().single;
     assert!(values(&out)[0].is_nan() && values(&out)[1] == 0.0);
     let window = Window::square(2, 1, 0);
     let pooling =
         Pooling { batch: 1, input: Shape::new(2, 2, 1), output: Shape::vector(1), taking: Taking::Maximum(window) };
     let map = tensor(vec![1.0, f32::NAN, 2.0, 3.0]);
-    assert!(values(&pooling::cpu::pool(&map, &pooling, Gradient::None, &mut None).unwrap())[0].is_nan());
+    assert!(values(&pooling::cpu::pool(&map.into(), &pooling, Gradient::None, &mut None).unwrap().single)[0].is_nan());
 }
 
 #[test]
@@ -347,7 +396,7 @@ fn dropout_keeps_the_mean_and_its_mask_is_its_position() {
     let ones = tensor(vec![1.0; 100_000]);
     let draw = |step| {
         let position = DropoutPosition { seed: 1, step, layer: 2 };
-        dropout::cpu::dropout(&ones, 0.3, position, Gradient::None, &mut None).unwrap().as_vec()
+        dropout::cpu::dropout(&ones.clone().into(), 0.3, position, Gradient::None, &mut None).unwrap().single.as_vec()
     };
     let mean = draw(0).iter().sum::<f32>() / 100_000.0;
     assert!((mean - 1.0).abs() < 0.01, "{mean}");
