@@ -6,6 +6,7 @@ use crate::engine::Graph;
 use crate::runs;
 use crate::stages;
 use crate::store::{Digest, Store};
+use crate::ui;
 
 /// Puts the path of the model in the place of each source that names an earlier run.
 pub(super) fn find(graph: &mut Graph, store: &Store) -> Result<(), Failure> {
@@ -13,6 +14,12 @@ pub(super) fn find(graph: &mut Graph, store: &Store) -> Result<(), Failure> {
         let Some((run, made_by)) = stages::earlier_model(stage.kind.name(), &stage.values) else { continue };
         let record = runs::find(&store.runs_folder(), &run)?;
         let name = &stage.name;
+        if run.starts_with('@') {
+            let id = &record.id;
+            ui::warning(&format!(
+                "stage `{name}`: `run:{run}/{made_by}` means another run after each run, now {id}; write `run:{id}/{made_by}` to keep to this one"
+            ));
+        }
         let Some(found) = record.stage(&made_by) else {
             let names: Vec<&str> = record.stages.iter().map(|stage| stage.stage.as_str()).collect();
             let message = format!("stage `{name}`: the run {} has no stage `{made_by}`", record.id);
@@ -30,7 +37,7 @@ pub(super) fn find(graph: &mut Graph, store: &Store) -> Result<(), Failure> {
         };
         if !stages::set_earlier_model(&mut stage.values, &artifact.path) {
             let message = format!("stage `{name}`: the stage `{made_by}` of the run {} made no model", record.id);
-            return Err(Failure::wrong(message).help("name one that trains, such as `run:@0/train`"));
+            return Err(Failure::wrong(message).help("name one that trains, such as `run:k3x9qa/train`"));
         }
     }
     Ok(())

@@ -66,7 +66,9 @@ pub fn parse(text: &str) -> Result<Source, Unknown> {
             Some((run, stage)) if !run.is_empty() && !stage.is_empty() => {
                 Ok(Source::Run { run: run.to_owned(), stage: stage.to_owned() })
             }
-            _ => unknown("`run:` needs a run and one of its stages, such as `run:@0/train`".into(), rest, Vec::new()),
+            _ => {
+                unknown("`run:` needs a run and one of its stages, such as `run:k3x9qa/train`".into(), rest, Vec::new())
+            }
         },
         _ => match NOT_BUILT.iter().find(|(name, ..)| *name == scheme) {
             Some((_, what, instead)) => Ok(Source::NotBuilt { what, instead }),
@@ -92,7 +94,7 @@ mod tests {
         assert_eq!(parse("torchvision:resnet50/V2"), Ok(Source::Torchvision("resnet50/V2".into())));
         assert_eq!(parse("https://a.b/c.pth"), Ok(Source::Web("https://a.b/c.pth".into())));
         assert_eq!(parse("run:@0/train"), Ok(Source::Run { run: "@0".into(), stage: "train".into() }));
-        assert!(parse("run:k3x9qa").unwrap_err().message.contains("`run:@0/train`"));
+        assert!(parse("run:k3x9qa").unwrap_err().message.contains("`run:k3x9qa/train`"));
         assert!(parse("torchvision:").is_err());
         assert!(parse("path:").is_err() && parse("").is_err());
     }

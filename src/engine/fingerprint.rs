@@ -61,6 +61,12 @@ impl Words<'_> {
             None => default_of(self.declared, path),
         }
     }
+
+    /// Whether a parameter has no default: where it isn't in a fingerprint, a fact stands for it.
+    fn is_required(&self, path: &str) -> bool {
+        let is_it = |parameter: &&Parameter| parameter.name == path && matches!(parameter.default, Default::Required);
+        self.declared.iter().any(|parameter| is_it(&parameter))
+    }
 }
 
 impl Fingerprint {
@@ -84,6 +90,7 @@ impl Fingerprint {
             let show = |value: Option<&Json>| match (value, words.default_of(name)) {
                 (Some(value), _) => shown(value),
                 (None, Some(default)) => format!("{} (default)", shown(&default)),
+                (None, None) if words.is_required(name) => "none".to_owned(),
                 (None, None) => "default".to_owned(),
             };
             list.push(format!("{name}: {} -> {}", show(before), show(now)));

@@ -134,6 +134,23 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// In words: "a window of 3 x 3 pixels".
+    fn described(&self) -> String {
+        match self {
+            Op::Convolution { window, .. } | Op::MaxPool(window) | Op::AveragePool { window, .. } => {
+                format!("a window of {} x {} pixels", window.kernel.0, window.kernel.1)
+            }
+            Op::AdaptivePool { height, width } => format!("a grid of {height} x {width} bins"),
+            Op::Add => "a sum of two values of one shape".to_owned(),
+            Op::Concatenate => "joining maps of one size".to_owned(),
+            Op::BatchNorm { .. } => "a norm".to_owned(),
+            Op::Linear { .. } => "a linear layer, which reads a vector,".to_owned(),
+            Op::Input | Op::Relu | Op::Flatten | Op::Dropout { .. } => "the next step".to_owned(),
+        }
+    }
+}
+
 /// One node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -336,7 +353,8 @@ impl Builder {
             let shapes: Vec<String> =
                 shapes.iter().map(|s| format!("{}x{}x{}", s.height, s.width, s.channels)).collect();
             NnError::Graph(format!(
-                "{name}: {op:?} can't be applied to {} (height x width x channels); a larger input may help",
+                "{name}: {} doesn't fit {} (height x width x channels); larger pictures may help",
+                op.described(),
                 shapes.join(", ")
             ))
         })?;

@@ -10,7 +10,7 @@ use crate::data::tensor_cache::{self, Made, RECORDS, Records, Writer, fingerprin
 use crate::data::{DataError, InputInfo, Preprocessing, Sample, Split, labels, split};
 use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
 use crate::nn::weights::registry;
-use crate::spec::{Default, Parameter, Type, Values};
+use crate::spec::{Default, Parameter, Type, Values, nearest};
 use crate::store::Digest;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -215,17 +215,21 @@ fn resolve_input(values: &mut Values, problems: &mut Complaints) {
     if let Some(name) = values.remove("input").as_ref().and_then(Value::as_str) {
         match registry::preset(name) {
             Ok(preset) => {
+                if values.remove("size").is_some() {
+                    let help = Some("leave one of them out".to_owned());
+                    problems.complain("size", "`input` says the size already", "beside `input`", help);
+                }
                 values.entry("resize").or_insert(json!(preset.resize));
                 values.entry("crop").or_insert(json!(preset.crop));
                 values.entry("interpolation").or_insert(json!(preset.interpolation.name()));
                 values.entry("mean").or_insert(json!(preset.mean.map(decimal)));
                 values.entry("std").or_insert(json!(preset.std.map(decimal)));
-                if values.contains_key("size") {
-                    let help = Some("leave one of them out".to_owned());
-                    problems.complain("size", "`input` says the size already", "beside `input`", help);
-                }
             }
-            Err(error) => return problems.complain("input", error.to_string(), "expected a pretrained model", None),
+            Err(error) => {
+                let names = registry::presets().iter().flat_map(|preset| [preset.name, preset.backbone]);
+                let help = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
+                return problems.complain("input", error.to_string(), "expected a pretrained model", help);
+            }
         }
     }
     if let Some(size) = values.remove("size") {

@@ -76,3 +76,39 @@ fn class_weights_name_classes_that_there_are() {
     assert!(ran.stderr.contains("`class_weights` names `dics`, and no class is called that"), "{ran}");
     assert!(ran.stderr.contains("the classes are bar, disc, frame"), "{ran}");
 }
+
+#[test]
+fn keys_that_would_have_no_effect_are_refused_and_empty_ones_are_none() {
+    let desk = frozen();
+    desk.ok(&["run", "tiny.toml"]);
+    let set = |pair: &str| desk.pipe(&["run", "tiny.toml", "--set", &format!("stages.train.{pair}")]);
+    for (pair, said) in [
+        ("optimizer.momentum=0.8", "`momentum` is `sgd`'s, and the optimizer is `adamw`"),
+        ("optimizer.layer_decay=0.5", "`layer_decay` is for a backbone that learns"),
+        ("schedule={kind=\"constant\",floor=0.5}", "a constant rate has no floor"),
+        ("early_stopping.min_delta=0.5", "`min_delta` is for `patience`"),
+        ("augment={copies=2}", "nothing varies the pictures"),
+    ] {
+        let ran = set(pair);
+        assert_eq!(ran.code, 2, "{pair}: {ran}");
+        assert!(ran.stderr.contains(said), "{pair}: {ran}");
+    }
+    for pair in ["unfreeze_at={}", "augment={}", "class_weights={}", "early_stopping.mode=\"min\""] {
+        let ran = set(pair);
+        assert!(ran.stdout.starts_with("nothing to do"), "{pair}: {ran}");
+    }
+    let both = ["--set", "stages.train.class_weights=balanced", "--set", "stages.train.sampling=balanced"];
+    let ran = desk.pipe(&[&["run", "tiny.toml"], &both[..]].concat());
+    assert!(ran.stderr.contains("would both even out the classes"), "{ran}");
+}
+
+#[test]
+fn a_training_that_stops_early_says_so() {
+    let desk = Desk::tiny();
+    let early = ["--set", "stages.train.epochs=30", "--set", "stages.train.early_stopping.patience=1"];
+    // Nothing is better than what came before by so much.
+    let ran =
+        desk.ok(&[&["run", "tiny.toml", "--set", "stages.train.early_stopping.min_delta=100"], &early[..]].concat());
+    assert!(ran.stderr.contains("stopped after epoch 2 of 30: no better validation loss for an epoch"), "{ran}");
+    assert!(ran.stderr.contains("stopped early after 2 epochs"), "{ran}");
+}

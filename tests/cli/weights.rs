@@ -1,7 +1,7 @@
 //! Pretrained weights, from a file, the web or an earlier run to a trained model; and what is said where they are none.
 
 use crate::support::{Desk, Ran, TINY};
-use pipe::nn::{Cpu, Head, Network, write_safetensors};
+use pipe::nn::{Cpu, Head, Network, Weights, read_safetensors, write_safetensors};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -64,7 +64,41 @@ fn fetched_weights_are_a_start_and_others_are_recognised() {
     let ran = desk.pipe(&["run", "start.toml", "--set", "stages.train.backbone=resnet34"]);
     assert_eq!(ran.code, 1, "{ran}");
     assert!(ran.stderr.contains("these weights are of resnet18, the backbone is resnet34"), "{ran}");
-    assert!(ran.stderr.contains("set `backbone = \"resnet18\"`, or fetch weights of resnet34"), "{ran}");
+    assert!(ran.stderr.contains("set `backbone = \"resnet18\"`, or take weights of resnet34"), "{ran}");
+}
+
+/// Each tensor of a ResNet-18 is one of a ResNet-34's too.
+#[test]
+fn a_network_that_holds_all_of_another_is_not_taken_for_it() {
+    let desk = Desk::tiny();
+    let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 3 };
+    let larger = Network::new("resnet34", &head, (32, 32), 7, Cpu::default()).unwrap();
+    write_safetensors(&desk.path("larger.safetensors"), &larger.save()).unwrap();
+    desk.write("start.toml", starting_from("path:larger.safetensors"));
+    let ran = desk.pipe(&["run", "start.toml"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(ran.stderr.contains("these weights are of resnet34, the backbone is resnet18"), "{ran}");
+    // As many classes don't make them the same.
+    let ran = desk.ok(&["run", "start.toml", "--set", "stages.train.backbone=resnet34"]);
+    assert!(ran.stderr.contains("whose classifier gives way to a new head"), "{ran}");
+}
+
+#[test]
+fn what_frameworks_put_before_names_is_taken_off_and_other_names_are_shown() {
+    let desk = Desk::tiny();
+    let plain = read_safetensors(resnet18()).unwrap();
+    let named = |file: &str, name: &dyn Fn(&str) -> String| {
+        let tensors = plain.tensors.iter().map(|(old, tensor)| (name(old), tensor.clone())).collect();
+        write_safetensors(&desk.path(file), &Weights { tensors, ..Weights::default() }).unwrap();
+        starting_from(&format!("path:{file}"))
+    };
+    desk.write("start.toml", named("wrapped.safetensors", &|name| format!("_orig_mod.module.{name}")));
+    let ran = desk.ok(&["run", "start.toml"]);
+    assert!(ran.stderr.contains("starting from fetched weights"), "{ran}");
+    desk.write("start.toml", named("others.safetensors", &|name| format!("x{name}")));
+    let ran = desk.pipe(&["run", "start.toml"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(ran.stderr.contains("they hold 102 tensors, such as xbn1.bias and xbn1.running_mean"), "{ran}");
 }
 
 #[test]
@@ -262,7 +296,7 @@ fn sources_that_cannot_be_meant_are_found_before_anything_runs() {
     wrong(&fetching("torchvision:resnet5O"), &["no weights called `resnet5O`", "did you mean `torchvision:resnet50`?"]);
     wrong(&fetching("http://example.org/w.pth"), &["`http:` to example.org could be changed on the way"]);
     wrong(&fetching("https://example.org/pictures.zip"), &["`pictures.zip` isn't a file of weights"]);
-    wrong(&fetching("run:abc"), &["`run:@0/train`"]);
+    wrong(&fetching("run:abc"), &["`run:k3x9qa/train`"]);
     wrong(&fetching("run:@0/train"), &["there is no run yet"]);
     let other = starting_from("torchvision:resnet50");
     wrong(&other, &["the stage `weights` fetches weights of resnet50, the backbone is resnet18"]);
@@ -290,6 +324,10 @@ fn a_model_of_an_earlier_run_is_a_start() {
     let ran = desk.ok(&["run", "again.toml", "--until", "train"]);
     assert!(ran.stderr.contains("starting from the weights of a trained resnet18, head included"), "{ran}");
     assert!(desk.events(&["again.toml", "--until", "train"]).with_outcome("ran").is_empty());
+    // A name that moves on is warned of, with the one that doesn't.
+    desk.write("again.toml", starting_from("run:@0/train"));
+    let ran = desk.ok(&["status", "again.toml"]);
+    assert!(ran.stderr.contains("means another run after each run, now"), "{ran}");
     for (source, said) in [
         (format!("run:{id}/tain"), "has no stage `tain`"),
         (format!("run:{id}/explore"), "the stage `explore` of the run"),
@@ -299,4 +337,19 @@ fn a_model_of_an_earlier_run_is_a_start() {
         assert_eq!(ran.code, 2, "{ran}");
         assert!(ran.stderr.contains(said), "{ran}");
     }
+}
+
+#[test]
+fn the_original_classifier_is_a_published_one() {
+    let desk = Desk::tiny();
+    let train = &TINY[TINY.find("[stages.train]").unwrap()..TINY.find("[stages.evaluate]").unwrap()];
+    let second = train.replace("[stages.train]", "[stages.second]\nkind = \"train\"\nhead = \"original\"");
+    let second = second.replace("{ data = \"preprocess\" }", "{ data = \"preprocess\", weights = \"train\" }");
+    desk.write("two.toml", format!("{TINY}\n{second}"));
+    let ran = desk.pipe(&["run", "two.toml"]);
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(
+        ran.stderr.contains("the stage `train` trains a head of its own: no published classifier is left"),
+        "{ran}"
+    );
 }

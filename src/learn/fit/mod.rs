@@ -12,7 +12,7 @@ use crate::learn::optimiser::Optimiser;
 use crate::learn::options::{BatchNormMode, Keep, Monitor, Options};
 use crate::learn::{LearnError, balance, buffers, describe};
 use crate::metrics::{EpochRow, MetricsError, Scorer, SplitMetrics, argmax, softmax};
-use crate::nn::{Backend, BatchNorm, Network, Precision, Step, StepOptions, soft_targets};
+use crate::nn::{Backend, BatchNorm, Network, ParameterInfo, Precision, Role, Step, StepOptions, soft_targets};
 use crate::store::{Digest, Memo};
 use batches::Ready;
 use plan::Plan;
@@ -83,7 +83,7 @@ pub fn fit<D: Backend>(
     options: &Options,
     session: &Session,
 ) -> Result<Fitted, LearnError> {
-    let plan = Plan::new(cache, options)?;
+    let plan = Plan::new(cache, options, normalises(network, options))?;
     let mut fit = Fit::new(network, cache, options, session, plan)?;
     fit.resume()?;
     while fit.state.epoch <= options.epochs && !fit.state.stopped {
@@ -319,7 +319,12 @@ impl<'a, D: Backend> Fit<'a, D> {
         if stopped_early {
             let waited = self.options.early_stopping.patience.unwrap_or_default();
             let watched = self.options.early_stopping.monitor.words();
-            decisions.push(format!("stopped after epoch {last}: no better {watched} for {waited} epochs"));
+            let epochs = if waited == 1 { "an epoch".to_owned() } else { format!("{waited} epochs") };
+            decisions.push(format!(
+                "stopped after epoch {last} of {}: no better {watched} for {epochs}",
+                self.options.epochs
+            ));
+            self.session.teller.info(decisions.last().map_or("", String::as_str));
         }
         Ok(Fitted { history: self.state.history, epoch, stopped_early, decisions })
     }
@@ -348,6 +353,15 @@ impl<'a, D: Backend> Fit<'a, D> {
             help: format!("try {}", tries.join(", or ")),
         }
     }
+}
+
+/// Whether a batch's statistics are ever taken: by a norm of the backbone that learns at the end, or by an auxiliary head's.
+fn normalises<D: Backend>(network: &Network<D>, options: &Options) -> bool {
+    let stages = network.graph().stages();
+    let last = options.unfreeze.last().map_or(1, |entry| entry.epoch);
+    let takes =
+        |info: &ParameterInfo| info.role == Role::NormWeight && !options.freeze_at(last).holds(&info.stage, stages);
+    options.batch_norm == BatchNormMode::Train && network.parameters().iter().any(|parameter| takes(&parameter.info))
 }
 
 /// A number with two digits: `1.5e-3`.

@@ -3,7 +3,7 @@
 
 use crate::data::loader::shuffled;
 use crate::data::{Split, TensorCache};
-use crate::learn::options::{BatchNormMode, Freeze, Options, Sampling};
+use crate::learn::options::{Options, Sampling};
 use crate::learn::schedule::Rates;
 use crate::learn::{LearnError, balance, describe};
 use std::collections::BTreeSet;
@@ -27,7 +27,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(cache: &TensorCache, options: &Options) -> Result<Plan, LearnError> {
+    /// `normalises` says whether a batch's statistics are taken anywhere.
+    pub fn new(cache: &TensorCache, options: &Options, normalises: bool) -> Result<Plan, LearnError> {
         let (train, validation) = (cache.of_split(Split::Train), cache.of_split(Split::Validation));
         check_samples(cache, &train)?;
         if validation.is_empty() && options.early_stopping.patience.is_some() {
@@ -53,11 +54,11 @@ impl Plan {
             ));
         }
         let rest = train.len() % batch_size;
-        let thaws = options.freeze != Freeze::All || !options.unfreeze.is_empty();
-        let drop_last = options.batch_norm == BatchNormMode::Train && thaws && rest * 2 < batch_size && rest > 0;
+        let drop_last = normalises && rest * 2 <= batch_size && rest > 0;
         if drop_last {
+            let others = if rest == 1 { "another picture".to_owned() } else { format!("{rest} other pictures") };
             decisions.push(format!(
-                "each epoch leaves out {rest} other pictures: the statistics of so small a last batch would mislead batch norm"
+                "each epoch leaves out {others}: the statistics of so small a last batch would mislead batch norm"
             ));
         }
         if validation.is_empty() {
@@ -66,7 +67,11 @@ impl Plan {
         let batches = if drop_last { train.len() / batch_size } else { train.len().div_ceil(batch_size) };
         let accumulate = options.accumulate.clamp(1, batches.max(1));
         if options.accumulate > 1 {
-            decisions.push(format!("each step takes the gradients of {accumulate} batches of {batch_size} pictures"));
+            decisions.push(match accumulate {
+                1 => "`accumulate` is above 1, but an epoch has one batch: each step takes its gradients alone"
+                    .to_owned(),
+                _ => format!("each step takes the gradients of {accumulate} batches of {batch_size} pictures"),
+            });
         }
         let steps = batches.div_ceil(accumulate) as u64;
         let rates = Rates::new(&options.schedule, options.epochs, steps);

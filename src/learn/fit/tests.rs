@@ -145,6 +145,34 @@ fn the_history_is_the_known_one() {
     );
 }
 
+/// A batch of one picture left over has no statistics of its own, nor would half a batch's be worth as much; a network
+/// without norms takes none.
+#[test]
+fn small_last_batches_are_left_out_where_there_are_norms() {
+    let drops = |batch_size, normalises| {
+        let options = Options { batch_size, ..options() };
+        let plan = Plan::new(&cache(COUNTS), &options, normalises).unwrap();
+        (plan.train.len() % batch_size, plan.drop_last)
+    };
+    let of_26 = [(3, (2, false)), (4, (2, true)), (5, (1, true)), (8, (2, true)), (9, (8, false)), (13, (0, false))];
+    for (batch_size, expected) in of_26 {
+        assert_eq!(drops(batch_size, true), expected, "{batch_size}");
+        assert!(!drops(batch_size, false).1);
+    }
+    let (network, norms) = (network(), |options: Options| normalises(&network(), &options));
+    assert!(normalises(&network, &options()) && !norms(frozen()));
+    assert!(!norms(Options { batch_norm: BatchNormMode::Affine, ..options() }));
+    let thawing =
+        Options { unfreeze: vec![Unfreeze { epoch: 3, freeze: Freeze::None }], freeze: Freeze::All, ..options() };
+    assert!(norms(thawing));
+    let alexnet = Network::new("alexnet", &head_of_three(), (64, 64), 1, Cpu::default()).unwrap();
+    assert!(!normalises(&alexnet, &options()));
+}
+
+fn head_of_three() -> crate::nn::Head {
+    crate::nn::Head::Dense { hidden: Vec::new(), dropout: 0.0, classes: 3 }
+}
+
 #[test]
 fn the_bytes_are_the_same_with_any_number_of_threads() {
     let cache = cache(COUNTS);
@@ -165,7 +193,7 @@ fn interrupt(cache: &Arc<TensorCache>, options: &Options, checkpoints: &Checkpoi
     let (cancel, teller, mut network) = (Cancel::new(), Teller::silent(), network());
     let (memo, scratch) = (&checkpoints.memo, checkpoints.scratch.as_path());
     let session = Session { seed: 7, teller: &teller, cancel: &cancel, memo, scratch, checkpoints: Some(checkpoints) };
-    let plan = Plan::new(cache, options).unwrap();
+    let plan = Plan::new(cache, options, normalises(&network, options)).unwrap();
     let mut fit = Fit::new(&mut network, cache, options, &session, plan).unwrap();
     fit.resume().unwrap();
     for _ in 0..epochs {
@@ -241,7 +269,7 @@ fn early_stopping_ends_it_and_the_best_epoch_is_kept() {
     let options = Options { epochs: 9, optimizer: small, early_stopping, ..options() };
     let (_, fitted) = train(COUNTS, &options).unwrap();
     assert_eq!((fitted.history.len(), fitted.stopped_early), (3, true));
-    assert_eq!(fitted.decisions.last().unwrap(), "stopped after epoch 3: no better validation loss for 2 epochs");
+    assert_eq!(fitted.decisions.last().unwrap(), "stopped after epoch 3 of 9: no better validation loss for 2 epochs");
 }
 
 #[test]

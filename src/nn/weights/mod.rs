@@ -19,7 +19,12 @@ pub use safetensors::{from_bytes, read_safetensors, to_bytes, write_safetensors}
 /// How much of a file is looked at to tell what it is.
 const BEGINNING: u64 = 512;
 
-/// Reads a file of weights, safetensors or `.pth`, whatever its name: its content says which it is.
+/// What frameworks put before every name of a network that they wrap: torch's `DataParallel` and `compile`, Lightning, and
+/// classes of one's own.
+const WRAPPINGS: [&str; 5] = ["module.", "_orig_mod.", "model.", "net.", "backbone."];
+
+/// Reads a file of weights, safetensors or `.pth`, whatever its name: its content says which it is. What a framework put
+/// before all names is taken off.
 ///
 /// # Errors
 /// When it can't be read, is neither, is cut short or damaged, asks for anything but tensors, or holds what isn't finite.
@@ -31,17 +36,29 @@ pub fn read(path: &Path) -> Result<Weights, NnError> {
     // A safetensors file begins with the length of its header, eight bytes, which could be those of any other format, and
     // the header with a brace.
     if beginning.get(8) == Some(&b'{') {
-        return read_safetensors(path);
+        return read_safetensors(path).map(unwrapped);
     }
     let reason = match beginning.as_slice() {
         [] => "it is empty".to_owned(),
         some if pth::is_pth(some) => match pth::read(path, some) {
-            Ok(weights) => return Ok(weights),
+            Ok(weights) => return Ok(unwrapped(weights)),
             Err(reason) => reason,
         },
         _ => "it is neither a safetensors nor a .pth file, or its beginning is damaged".to_owned(),
     };
     Err(NnError::file(path, reason))
+}
+
+/// The weights without what is before all of their names.
+fn unwrapped(mut weights: Weights) -> Weights {
+    let is_before_all = |weights: &Weights, wrapping: &&str| {
+        !weights.tensors.is_empty() && weights.tensors.keys().all(|name| name.starts_with(*wrapping))
+    };
+    while let Some(wrapping) = WRAPPINGS.into_iter().find(|wrapping| is_before_all(&weights, wrapping)) {
+        let tensors = weights.tensors.into_iter();
+        weights.tensors = tensors.map(|(name, tensor)| (name[wrapping.len()..].to_owned(), tensor)).collect();
+    }
+    weights
 }
 
 /// One tensor.

@@ -6,18 +6,18 @@ use super::floats::{Float, finite, values};
 use super::{WeightTensor, Weights, pickle};
 use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 /// The keys under which training scripts keep the weights beside an optimiser's state and the like.
-const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
-
-/// What `DataParallel` puts before each name.
-const PARALLEL: &str = "module.";
+const WRAPPERS: [&str; 6] = ["state_dict", "model_state_dict", "model", "net", "model_ema", "state_dict_ema"];
 
 /// Said where a file holds more than tensors, or is of a kind that isn't read.
 pub const CONVERT: &str =
     "load it in Python, where it was made, and save the tensors alone: torch.save(model.state_dict(), \"weights.pth\")";
+
+/// Said where a file isn't whole.
+const AGAIN: &str = "download or copy it again";
 
 /// Tensors that share numbers, and compressed archives, may be larger than their file, but not by more than this.
 const LARGER: u64 = 16;
@@ -48,7 +48,7 @@ fn is_tar(beginning: &[u8]) -> bool {
 pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
     let length = check_names(path, beginning)?;
     let mut tensors = Vec::from_iter(weights_in(path)?.into_tensors());
-    tensors.retain(|(name, _)| !name.ends_with("num_batches_tracked"));
+    tensors.retain(|(_, tensor)| !is_counter(tensor));
     tensors.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     if tensors.is_empty() {
         return Err(format!("it holds no tensors; {CONVERT}"));
@@ -57,14 +57,18 @@ pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
     if total.is_none_or(|total| total > length.saturating_mul(LARGER)) {
         return Err(format!("its tensors are far larger than its {length} bytes: it is damaged"));
     }
-    let is_parallel = tensors.iter().all(|(name, _)| name.starts_with(PARALLEL));
     let mut weights = Weights::default();
     for (name, tensor) in tensors {
-        let name = if is_parallel { name[PARALLEL.len()..].to_owned() } else { name };
         let data = numbers(&name, &tensor)?;
         weights.tensors.insert(name, WeightTensor { shape: tensor.shape().to_vec(), data });
     }
     Ok(weights)
+}
+
+/// Whether a tensor is one whole number, such as a norm's count of batches, which nothing here reads.
+fn is_counter(tensor: &Tensor) -> bool {
+    let is_whole = !matches!(tensor.dtype(), DType::F16 | DType::BF16 | DType::F32 | DType::F64);
+    is_whole && tensor.shape().is_empty()
 }
 
 /// Bytes of a tensor, where they can be counted.
@@ -81,12 +85,16 @@ fn check_names(path: &Path, beginning: &[u8]) -> Result<u64, String> {
     if is_tar(beginning) {
         return Err(format!("it is of the format that torch wrote before 0.1.10, which isn't read; {CONVERT}"));
     }
-    let checked = if is_zip(beginning) { check_archive(file) } else { check_stream(file, beginning) };
-    checked.map(|()| length).map_err(|reason| format!("{reason}; {CONVERT}"))
+    if is_zip(beginning) {
+        check_archive(file)?
+    } else {
+        check_stream(file, beginning)?
+    }
+    Ok(length)
 }
 
 fn check_archive(file: File) -> Result<(), String> {
-    let broken = |error: zip::result::ZipError| format!("it is cut short or damaged ({error})");
+    let broken = |error: zip::result::ZipError| format!("it is cut short or damaged ({error}); {AGAIN}");
     let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(broken)?;
     let is_pickle = |name: &str| name == "data.pkl" || name.ends_with("/data.pkl");
     let mut found = false;
@@ -94,18 +102,26 @@ fn check_archive(file: File) -> Result<(), String> {
         let name = archive.name_for_index(place).and_then(Result::ok);
         if name.is_some_and(|name| is_pickle(&name)) {
             let entry = archive.by_index(place).map_err(broken)?;
-            pickle::check(&mut BufReader::new(entry.take(pytorch_reader::MAX_PICKLE_SIZE)))?;
+            check_pickle(&mut BufReader::new(entry.take(pytorch_reader::MAX_PICKLE_SIZE)))?;
             found = true;
         }
     }
-    if found { Ok(()) } else { Err("it is a zip archive, but not one of torch's: there is no data.pkl in it".into()) }
+    if found {
+        Ok(())
+    } else {
+        Err(format!("it is a zip archive, but not one of torch's: there is no data.pkl in it; {CONVERT}"))
+    }
+}
+
+fn check_pickle(input: &mut impl BufRead) -> Result<(), String> {
+    pickle::check(input).map_err(|reason| format!("{reason}; {CONVERT}"))
 }
 
 fn check_stream(file: File, beginning: &[u8]) -> Result<(), String> {
     let is_legacy = beginning.windows(LEGACY.len()).take(64).any(|bytes| bytes == LEGACY);
     let mut input = BufReader::new(file);
     input.rewind().map_err(|error| error.to_string())?;
-    (0..if is_legacy { LEGACY_PICKLES } else { 1 }).try_for_each(|_| pickle::check(&mut input))
+    (0..if is_legacy { LEGACY_PICKLES } else { 1 }).try_for_each(|_| check_pickle(&mut input))
 }
 
 /// The tensors under the key that training scripts use, or all there are.

@@ -17,8 +17,8 @@ pub fn read_safetensors(path: &Path) -> Result<Weights, NnError> {
     from_bytes(&bytes).map_err(|reason| NnError::file(path, reason))
 }
 
-/// Reads a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `f32`; batch norms' integer
-/// `num_batches_tracked` is left out, since nothing here reads it.
+/// Reads a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `f32`; single whole numbers, such as batch
+/// norms' `num_batches_tracked`, are left out, since nothing here reads them.
 ///
 /// # Errors
 /// A sentence, when the bytes are cut short, when tensors overlap, leave gaps or overrun the file, or when a value is
@@ -31,11 +31,11 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Weights, String> {
         weights.metadata.extend(metadata.iter().map(|(name, text)| (name.clone(), text.clone())));
     }
     for (name, view) in file.tensors() {
-        if name.ends_with("num_batches_tracked") {
-            continue;
-        }
-        let data =
-            numbers(&view).ok_or_else(|| format!("{name} holds {:?}, not floating-point numbers", view.dtype()))?;
+        let data = match numbers(&view) {
+            Some(data) => data,
+            None if view.shape().is_empty() => continue,
+            None => return Err(format!("{name} holds {:?}, not floating-point numbers", view.dtype())),
+        };
         finite(&name, &data)?;
         weights.tensors.insert(name, WeightTensor { shape: view.shape().to_vec(), data });
     }

@@ -14,6 +14,7 @@ use crate::model::{self, Card, Classifier, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
 use crate::spec::{Parameter, Values};
 use crate::stages::pretrained::PREPROCESSING;
+use crate::stages::words::many;
 use parameters::Parameters;
 use serde_json::json;
 use start::start_from;
@@ -191,7 +192,11 @@ fn write_records(slot: &Path, fitted: &Fitted) -> Result<(), StageError> {
 /// What came of it, in a short sentence.
 fn conclusion(fitted: &Fitted) -> String {
     let ran = fitted.history.len();
-    let epochs = if ran == 1 { "1 epoch".to_owned() } else { format!("{ran} epochs") };
+    let epochs = match (ran, fitted.stopped_early) {
+        (1, false) => "1 epoch".to_owned(),
+        (_, false) => format!("{ran} epochs"),
+        (_, true) => format!("stopped early after {}", many(ran as u64, "epoch")),
+    };
     let kept = fitted.history.iter().find(|row| row.epoch == fitted.epoch);
     match kept.and_then(|row| row.validation_accuracy) {
         Some(accuracy) => {

@@ -2,6 +2,7 @@
 
 use super::parameters::{DEFAULT_AUGMENT, UnfreezeAt};
 use super::start::published_backbone;
+use crate::data::Augment;
 use crate::engine::{Complaints, Feed};
 use crate::learn::Freeze;
 use crate::nn::{self, BackboneInfo};
@@ -19,10 +20,11 @@ pub fn resolve(values: &mut Values, problems: &mut Complaints) {
     let frozen = unfreeze(values, backbone, frozen, problems);
     batch_norm(values, frozen, weights.is_some(), problems);
     optimizer(values, frozen, weights.is_some(), problems);
-    schedule(values);
+    schedule(values, problems);
+    classes(values, problems);
     early_stopping(values, problems);
     augment(values, frozen, problems);
-    head(values, frozen, weights.is_some(), problems);
+    head(values, frozen, weights, problems);
     auxiliary(values, backbone, frozen, problems);
 }
 
@@ -101,9 +103,13 @@ fn freeze(values: &mut Values, backbone: &BackboneInfo, weights: bool, problems:
 }
 
 /// What thaws later: stages that the backbone has, in an order in which each leaves less frozen than the one before.
-fn unfreeze(values: &Values, backbone: &BackboneInfo, frozen: Frozen, problems: &mut Complaints) -> Frozen {
+fn unfreeze(values: &mut Values, backbone: &BackboneInfo, frozen: Frozen, problems: &mut Complaints) -> Frozen {
     let Some(given) = values.get("unfreeze_at") else { return frozen };
     let Ok(list) = serde_json::from_value::<UnfreezeAt>(given.clone()).map(|given| given.list()) else { return frozen };
+    if list.is_empty() {
+        values.remove("unfreeze_at");
+        return frozen;
+    }
     let mut complain = |message: String, label: &str, help: String| {
         problems.complain("unfreeze_at", message, label, Some(help));
     };
@@ -173,6 +179,19 @@ fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut 
         }
         _ => (),
     }
+    if frozen == Frozen::All && table.get("layer_decay").and_then(Value::as_f64) != Some(1.0) {
+        let message = "`layer_decay` is for a backbone that learns, and all of it is frozen";
+        let help = "leave it out, or freeze less of the backbone".to_owned();
+        problems.complain("optimizer.layer_decay", message, "has no effect", Some(help));
+    }
+    let others: &[(&str, Value)] =
+        if sgd { &[("betas", json!([0.9, 0.999])), ("epsilon", json!(1e-8))] } else { &[("momentum", json!(0.9))] };
+    let (this, other) = if sgd { ("sgd", "adamw") } else { ("adamw", "sgd") };
+    for (key, default) in others.iter().filter(|(key, default)| table.get(*key).is_some_and(|given| given != default)) {
+        let message = format!("`{key}` is `{other}`'s, and the optimizer is `{this}`; {default} changes nothing");
+        let help = format!("leave it out, or set `kind = \"{other}\"`");
+        problems.complain(&format!("optimizer.{key}"), message, "has no effect", Some(help));
+    }
     let still = table.get("momentum").and_then(Value::as_f64) == Some(0.0);
     if table.get("nesterov") == Some(&json!(true)) && (still || !sgd) {
         let message = "Nesterov's momentum is for `sgd` with a momentum above 0";
@@ -189,18 +208,40 @@ fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut 
 }
 
 /// An epoch of warm-up, and no more than a fifth of a short training.
-fn schedule(values: &mut Values) {
+fn schedule(values: &mut Values, problems: &mut Complaints) {
     let epochs = values.get("epochs").and_then(Value::as_f64).unwrap_or(1.0);
     let Some(table) = table(values, "schedule") else { return };
     table.entry("warm_up").or_insert(json!((epochs / 5.0).min(1.0)));
+    let floor = table.get("floor").and_then(Value::as_f64).unwrap_or(0.0);
+    if text(table, "kind") == Some("constant") && floor != 0.0 {
+        let help = "leave it out, or set `kind = \"cosine\"`".to_owned();
+        problems.complain("schedule.floor", "a constant rate has no floor", "has no effect", Some(help));
+    }
+}
+
+/// Classes are evened out once: by what their pictures count, or by how often they are shown.
+fn classes(values: &mut Values, problems: &mut Complaints) {
+    if values.get("class_weights") == Some(&json!({})) {
+        values.insert("class_weights".to_owned(), json!("none"));
+    }
+    if text(values, "class_weights") == Some("balanced") && text(values, "sampling") == Some("balanced") {
+        let message = "`class_weights` and `sampling` would both even out the classes, and rare ones count twice over";
+        let help = "leave one of them out".to_owned();
+        problems.complain("sampling", message, "beside `class_weights = \"balanced\"`", Some(help));
+    }
 }
 
 /// The published classifier needs its weights, and keeps them.
-fn head(values: &Values, frozen: Frozen, weights: bool, problems: &mut Complaints) {
+fn head(values: &Values, frozen: Frozen, weights: Option<Feed>, problems: &mut Complaints) {
     if text(values, "head") != Some("original") {
         return;
     }
-    if !weights {
+    if let Some(feed) = weights.filter(|feed| feed.kind == "train" && text(feed.values, "head") != Some("original")) {
+        let message = format!("the stage `{}` trains a head of its own: no published classifier is left", feed.stage);
+        let help = "leave `head` out, or feed published weights".to_owned();
+        problems.complain("head", message, "isn't there", Some(help));
+    }
+    if weights.is_none() {
         let help = "feed `weights`, such as those of a fetch stage with `source = \"torchvision:resnet50\"`".to_owned();
         problems.complain(
             "head",
@@ -246,12 +287,27 @@ fn early_stopping(values: &mut Values, problems: &mut Complaints) {
             Some("leave `mode` out".to_owned()),
         );
     }
+    // It says nothing that `monitor` doesn't.
+    table.remove("mode");
+    let least = table.get("min_delta").and_then(Value::as_f64).unwrap_or(0.0);
+    if least != 0.0 && table.get("patience").is_none_or(Value::is_null) {
+        let help = "set `patience` as well, such as 5, or leave it out".to_owned();
+        problems.complain("early_stopping.min_delta", "`min_delta` is for `patience`", "has no effect", Some(help));
+    }
 }
 
 fn augment(values: &mut Values, frozen: Frozen, problems: &mut Complaints) {
     if !values.contains_key("augment") {
         let mild = serde_json::from_str(DEFAULT_AUGMENT).unwrap_or_else(|_| json!("none"));
         values.insert("augment".to_owned(), if frozen == Frozen::All { json!("none") } else { mild });
+    }
+    let parsed = values.get("augment").and_then(|given| serde_json::from_value::<Augment>(given.clone()).ok());
+    if let Some(nothing) = parsed.filter(Augment::is_none) {
+        if nothing.copies.is_some() {
+            let help = "say how they are varied, such as `flip = true`, or leave it out".to_owned();
+            problems.complain("augment.copies", "nothing varies the pictures", "has no effect", Some(help));
+        }
+        values.insert("augment".to_owned(), json!("none"));
     }
     let Some(crop) = table(values, "augment").and_then(|augment| table(augment, "random_crop")) else { return };
     for key in ["scale", "ratio"] {

@@ -6,13 +6,16 @@ use crate::data::source::{self, Source};
 use crate::engine::{Feed, StageError};
 use crate::events::Teller;
 use crate::learn::HEAD;
-use crate::model::{self, Card};
+use crate::model::{self, Card, Classifier};
 use crate::nn::weights::{self, Weights, registry};
 use crate::nn::{self, Backend, Loaded, Network, NnError};
 use crate::stages::pretrained::{Pretrained, mismatch};
 use crate::stages::words::many;
 use serde_json::Value;
 use std::path::Path;
+
+/// Names that are shown of weights that don't fit.
+const SHOWN: usize = 2;
 
 /// The backbone of the published weights that a fetch stage brings, where its source names such: known before they are
 /// fetched.
@@ -40,7 +43,7 @@ pub(super) fn start_from<D: Backend>(
     let mut weights = weights::read(&path)?;
     match model::card(&weights)? {
         Some(origin) => take_model(network, card, &origin, &mut weights, teller),
-        None => take_published(network, card, Pretrained::read(artifact)?.as_ref(), &weights, teller),
+        None => take_published(network, card, Pretrained::read(artifact)?.as_ref(), &mut weights, teller),
     }
 }
 
@@ -53,10 +56,21 @@ fn take_model<D: Backend>(
     teller: &Teller,
 ) -> Result<(), StageError> {
     if origin.classes != card.classes {
+        if matches!(card.head, Classifier::Original(_)) {
+            let message = format!(
+                "`head = \"original\"` keeps a published classifier, and these are the weights of a trained {} with classes of its own",
+                origin.backbone
+            );
+            let help = "leave `head` out, or feed published weights, such as `source = \"torchvision:resnet50\"`";
+            return Err(StageError::failed(message).with_help(help));
+        }
         let heads = network.parameters().iter().filter(|parameter| parameter.info.stage == HEAD);
         for parameter in heads {
             weights.tensors.remove(&parameter.info.name);
         }
+    }
+    if origin.backbone != card.backbone {
+        return Err(of_another(&origin.backbone, card));
     }
     let loaded = load(network, card, weights)?;
     let head = if loaded.kept.is_empty() { "head included" } else { "with a new head" };
@@ -68,27 +82,30 @@ fn take_model<D: Backend>(
     Ok(())
 }
 
-/// Takes weights that come without a description of their classes, such as torchvision's.
+/// Takes weights that come without a description of their classes, such as torchvision's. Their classifier is kept where
+/// that is asked for alone: that it has as many classes doesn't make them the same ones.
 fn take_published<D: Backend>(
     network: &mut Network<D>,
     card: &Card,
     known: Option<&Pretrained>,
-    weights: &Weights,
+    weights: &mut Weights,
     teller: &Teller,
 ) -> Result<(), StageError> {
-    let loaded = load(network, card, weights)?;
+    check_network(card, weights)?;
     let named = known.map_or("fetched weights", |known| &known.weights);
     let classifier = nn::backbone(&card.backbone).map(nn::classifier).unwrap_or_default();
-    let (original, others): (Vec<&String>, Vec<&String>) =
-        loaded.unused.iter().partition(|name| classifier.contains(*name));
-    let head = match (loaded.kept.is_empty(), original.is_empty()) {
-        (true, _) => "classifier included",
-        (false, true) => "with a new head",
-        (false, false) => "whose classifier gives way to a new head",
+    let head = match card.head {
+        Classifier::Original(_) => "classifier included",
+        Classifier::Dense(_) if weights.tensors.keys().any(|name| classifier.contains(name)) => {
+            weights.tensors.retain(|name, _| !classifier.contains(name));
+            "whose classifier gives way to a new head"
+        }
+        Classifier::Dense(_) => "with a new head",
     };
+    let loaded = load(network, card, weights)?;
     teller.info(format!("starting from {named}, {head}"));
-    if let [first, ..] = others.as_slice() {
-        let count = many(others.len() as u64, "tensor");
+    if let [first, ..] = loaded.unused.as_slice() {
+        let count = many(loaded.unused.len() as u64, "tensor");
         teller.info(format!("{count} of {named} without a place in {}, such as {first}", card.backbone));
     }
     if let Some(known) = known
@@ -99,19 +116,33 @@ fn take_published<D: Backend>(
     Ok(())
 }
 
-/// Loads weights. Where they don't fit and are another network's, that is what is said.
+/// Whether weights are the backbone's and not another's that holds all that it has: a ResNet-18 would load from a ResNet-34.
+fn check_network(card: &Card, weights: &Weights) -> Result<(), StageError> {
+    match nn::recognise(weights).filter(|other| other.name != card.backbone) {
+        Some(other) => Err(of_another(other.name, card)),
+        None => Ok(()),
+    }
+}
+
+fn of_another(name: &str, card: &Card) -> StageError {
+    let message = format!("these weights are of {name}, the backbone is {}", card.backbone);
+    StageError::failed(message).with_help(format!("set `backbone = \"{name}\"`, or take weights of {}", card.backbone))
+}
+
+/// Loads weights. Where they don't fit, some names of each side show why.
 fn load<D: Backend>(network: &mut Network<D>, card: &Card, weights: &Weights) -> Result<Loaded, StageError> {
-    network.load(weights).map_err(|error| match (&error, nn::recognise(weights)) {
-        (NnError::Mismatch(_), Some(other)) if other.name != card.backbone => {
-            let message = format!("these weights are of {}, the backbone is {}", other.name, card.backbone);
-            let help = format!("set `backbone = \"{}\"`, or fetch weights of {}", other.name, card.backbone);
-            StageError::failed(message).with_help(help)
-        }
-        (NnError::Mismatch(list), _) => {
+    network.load(weights).map_err(|error| match error {
+        NnError::Mismatch(_) => {
             let message = format!("these weights aren't those of {}: {error}", card.backbone);
-            let help = format!("{} tensors don't fit; weights under torchvision's names are taken", list.len());
+            let names: Vec<&str> = weights.tensors.keys().take(SHOWN).map(String::as_str).collect();
+            let count = many(weights.tensors.len() as u64, "tensor");
+            let help = format!(
+                "they hold {count}, such as {}; names are torchvision's, such as those of `torchvision.models.{}`",
+                names.join(" and "),
+                card.backbone
+            );
             StageError::failed(message).with_help(help)
         }
-        _ => error.into(),
+        error => error.into(),
     })
 }
