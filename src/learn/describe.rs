@@ -99,9 +99,14 @@ pub fn backbone(options: &Options) -> Option<String> {
         Some(Some(copies)) => format!(
             "the backbone is frozen{until} and each picture is varied in {copies} ways: it runs once for each, and its features are kept"
         ),
-        Some(None) => format!(
-            "the backbone is frozen{until}, but runs in every epoch, since pictures are varied anew each time; `augment.copies = 4` would have its features kept"
-        ),
+        Some(None) => {
+            // What is shown once can't be shown again.
+            let is_once = options.unfreeze.first().map_or(options.epochs, |entry| entry.epoch - 1) == 1;
+            let hint = if is_once { "" } else { "; `augment.copies = 4` would have its features kept" };
+            format!(
+                "the backbone is frozen{until}, but runs in every epoch, since pictures are varied anew each time{hint}"
+            )
+        }
     })
 }
 
@@ -115,7 +120,8 @@ pub fn trainable<D: Backend>(network: &Network<D>, options: &Options) -> String 
         (Freeze::All, _) => "the head alone".to_owned(),
         (Freeze::Below(stage), _) => format!("the backbone from `{stage}` on, and the head"),
         (Freeze::None, BatchNormMode::Train) => "the whole network".to_owned(),
-        (Freeze::None, _) => "the whole network but running statistics".to_owned(),
+        (Freeze::None, BatchNormMode::Affine) => "the whole network but running statistics".to_owned(),
+        (Freeze::None, BatchNormMode::Frozen) => "the whole network but the backbone's norms".to_owned(),
     };
     format!("{} of {} parameters learn: {what}", grouped(count(true)), grouped(count(false)))
 }

@@ -6,7 +6,7 @@
 mod segment;
 
 use super::LearnError;
-use crate::data::{Loader, LoaderOptions, TensorCache, Vary};
+use crate::data::{Augment, Loader, LoaderOptions, TensorCache, Vary};
 use crate::events::{Cancel, Teller};
 use crate::nn::{Backend, Network};
 use crate::store::{Digest, Hasher, Memo};
@@ -107,9 +107,11 @@ impl Features {
         !self.card(&self.key(None)).segments.is_empty()
     }
 
-    /// What rows are kept under. `vary` has as many views as copies, so an epoch stands for one of them.
+    /// What rows are kept under. `vary` has as many views as copies, so an epoch stands for one of them, which looks the same
+    /// however many others there are.
     fn key(&self, vary: Option<&Vary>) -> Digest {
-        let view = vary.map(|vary| (&vary.augment, vary.seed, vary.view(0).round));
+        let alone = |augment: &Augment| Augment { copies: None, ..augment.clone() };
+        let view = vary.map(|vary| (alone(&vary.augment), vary.seed, vary.view(0).round));
         Digest::of(serde_json::json!([self.backbone, view]).to_string().as_bytes())
     }
 

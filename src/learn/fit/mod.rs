@@ -378,4 +378,4 @@ fn set_trainable<D: Backend>(network: &mut Network<D>, options: &Options, epoch:
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod tuning;
+mod tests_tuning;

@@ -6,7 +6,6 @@ use crate::data::{Split, TensorCache};
 use crate::learn::options::{Options, Sampling};
 use crate::learn::schedule::Rates;
 use crate::learn::{LearnError, balance, describe};
-use std::collections::BTreeSet;
 
 /// What follows from options and samples before the first step.
 pub struct Plan {
@@ -30,7 +29,9 @@ impl Plan {
     /// `normalises` says whether a batch's statistics are taken anywhere.
     pub fn new(cache: &TensorCache, options: &Options, normalises: bool) -> Result<Plan, LearnError> {
         let (train, validation) = (cache.of_split(Split::Train), cache.of_split(Split::Validation));
-        check_samples(cache, &train)?;
+        let names = &cache.info().classes;
+        let by_class = by_class(cache, &train);
+        check_samples(names, &by_class)?;
         if validation.is_empty() && options.early_stopping.patience.is_some() {
             return Err(LearnError::Unfit {
                 message: "early stopping looks at the validation split, and there is none".to_owned(),
@@ -38,12 +39,10 @@ impl Plan {
             });
         }
         let mut decisions = vec![describe::augmentation(options.augment.as_ref())];
-        decisions.extend(unseen(cache, &train));
-        let by_class = by_class(cache, &train);
+        decisions.extend(unseen(names, &by_class));
         let counts: Vec<usize> = by_class.iter().map(Vec::len).collect();
-        let class_weights = balance::weights(&options.class_weights, &cache.info().classes, &counts)?;
-        decisions
-            .extend(class_weights.as_deref().map(|weights| describe::class_weights(weights, &cache.info().classes)));
+        let class_weights = balance::weights(&options.class_weights, names, &counts)?;
+        decisions.extend(class_weights.as_deref().map(|weights| describe::class_weights(weights, names)));
         let classes = (options.sampling == Sampling::Balanced).then_some(by_class);
         decisions.extend(classes.as_ref().map(|_| describe::sampling(&counts)));
         let batch_size = options.batch_size.clamp(1, train.len());
@@ -112,35 +111,28 @@ fn by_class(cache: &TensorCache, samples: &[usize]) -> Vec<Vec<usize>> {
 }
 
 /// Whether there is something to be learned.
-fn check_samples(cache: &TensorCache, train: &[usize]) -> Result<(), LearnError> {
-    let classes: BTreeSet<u32> = train.iter().filter_map(|&index| cache.samples().get(index)?.class).collect();
-    let names = &cache.info().classes;
+fn check_samples(names: &[String], by_class: &[Vec<usize>]) -> Result<(), LearnError> {
     let unfit = |message: String, help: &str| Err(LearnError::Unfit { message, help: help.to_owned() });
-    match classes.iter().next() {
-        None => {
+    let seen: Vec<(&String, &Vec<usize>)> =
+        names.iter().zip(by_class).filter(|(_, samples)| !samples.is_empty()).collect();
+    match seen[..] {
+        [] => {
             unfit("the train split is empty".to_owned(), "set `dataset.split.train` above 0, or add labelled pictures")
         }
-        Some(&only) if classes.len() == 1 => {
-            let name = names.get(only as usize).map_or("?", String::as_str);
-            unfit(
-                format!(
-                    "all {} training pictures are of one class, `{name}`: there is nothing to tell apart",
-                    train.len()
-                ),
-                "add pictures of other classes, or look at `dataset.labels`",
-            )
-        }
-        Some(_) => Ok(()),
+        [(name, samples)] => unfit(
+            format!(
+                "all {} training pictures are of one class, `{name}`: there is nothing to tell apart",
+                samples.len()
+            ),
+            "add pictures of other classes, or look at `dataset.labels`",
+        ),
+        _ => Ok(()),
     }
 }
 
 /// Which classes can't be learned, if any.
-fn unseen(cache: &TensorCache, train: &[usize]) -> Option<String> {
-    let seen: BTreeSet<u32> = train.iter().filter_map(|&index| cache.samples().get(index)?.class).collect();
-    let names: Vec<&str> = (0..)
-        .zip(&cache.info().classes)
-        .filter(|(class, _)| !seen.contains(class))
-        .map(|(_, name)| name.as_str())
-        .collect();
-    (!names.is_empty()).then(|| format!("no training pictures of {}: that can't be learned", names.join(", ")))
+fn unseen(names: &[String], by_class: &[Vec<usize>]) -> Option<String> {
+    let missing = names.iter().zip(by_class).filter(|(_, samples)| samples.is_empty());
+    let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
+    (!missing.is_empty()).then(|| format!("no training pictures of {}: that can't be learned", missing.join(", ")))
 }

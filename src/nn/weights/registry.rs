@@ -85,13 +85,15 @@ const fn imagenet(
 
 /// Every published set, the default version of each network first: V1 makes better fixed features than V2's recipe.
 pub fn presets() -> &'static [Preset] {
-    static LIST: [Preset; 8] = [
+    static LIST: [Preset; 10] = [
         imagenet("resnet18/V1", "resnet18", "resnet18-f37072fd.pth", "f37072fd", 256, 69.758),
         imagenet("resnet34/V1", "resnet34", "resnet34-b627a593.pth", "b627a593", 256, 73.314),
         imagenet("resnet50/V1", "resnet50", "resnet50-0676ba61.pth", "0676ba61", 256, 76.130),
         imagenet("resnet50/V2", "resnet50", "resnet50-11ad3fa6.pth", "11ad3fa6", 232, 80.858),
         imagenet("resnet101/V1", "resnet101", "resnet101-63fe2227.pth", "63fe2227", 256, 77.374),
+        imagenet("resnet101/V2", "resnet101", "resnet101-cd907fc2.pth", "cd907fc2", 232, 81.886),
         imagenet("resnet152/V1", "resnet152", "resnet152-394f9c45.pth", "394f9c45", 256, 78.312),
+        imagenet("resnet152/V2", "resnet152", "resnet152-f82ba261.pth", "f82ba261", 232, 82.284),
         Preset {
             crop: 299,
             mean: [0.5; 3],

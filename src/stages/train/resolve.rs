@@ -5,6 +5,7 @@ use super::start::published_backbone;
 use crate::data::Augment;
 use crate::engine::{Complaints, Feed};
 use crate::learn::Freeze;
+use crate::nn::weights::registry;
 use crate::nn::{self, BackboneInfo};
 use crate::spec::{Values, nearest};
 use serde_json::{Value, json};
@@ -60,6 +61,11 @@ fn backbone(values: &mut Values, problems: &mut Complaints) -> Option<&'static B
         problems.complain("backbone", format!("no backbone has the name `{given}`"), "not known", Some(help));
         return None;
     };
+    if given != name && registry::preset(&given).is_err() {
+        let message = format!("no weights have the name `{given}`");
+        let help = format!("write `{name}`: which weights it starts from is for the stage that feeds `weights` to say");
+        problems.complain("backbone", message, "not known", Some(help));
+    }
     values.insert("backbone".to_owned(), json!(info.name));
     Some(info)
 }
