@@ -89,13 +89,19 @@ pub(crate) mod cpu {
         };
         if let Some(tape) = tape {
             let (x_ghost, out_ghost) = (x.single.ghost(), out.single.ghost());
-            let kept = matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.single.clone(), out.single.clone()));
+            // What was equal only by rounding isn't a maximum.
+            let kept = matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.clone(), out.clone()));
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 if gradient.wanted() {
                     let mut dx = vec![0.0; pooling.batch * pooling.input.len()];
                     match &kept {
-                        Some((x, out)) => spread_maximum(values(x), values(out), &dy, &pooling, &mut dx),
+                        Some((Activation { double: Some(x), .. }, Activation { double: Some(out), .. })) => {
+                            spread_maximum(x, out, &dy, &pooling, &mut dx);
+                        }
+                        Some((x, out)) => {
+                            spread_maximum(values(&x.single), values(&out.single), &dy, &pooling, &mut dx);
+                        }
                         None => spread_mean(&dy, &pooling, &mut dx),
                     }
                     deposit(grads.get_or_alloc_mut(&x_ghost)?, gradient, dx);
@@ -158,7 +164,7 @@ pub(crate) mod cpu {
     }
 
     /// The gradient of a maximum goes to the first pixel of the window that had it.
-    fn spread_maximum(x: &[f32], out: &[f32], dy: &[f32], pooling: &Pooling, dx: &mut [f32]) {
+    fn spread_maximum<N: Number>(x: &[N], out: &[N], dy: &[f32], pooling: &Pooling, dx: &mut [f32]) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
         let size = (pooling.input.len(), pooling.output.len());
         let pictures = x.par_chunks_exact(size.0).zip(out.par_chunks_exact(size.1).zip(dy.par_chunks_exact(size.1)));

@@ -391,6 +391,21 @@ fn a_network_gone_astray_is_seen() {
     assert!(values(&pooling::cpu::pool(&map.into(), &pooling, Gradient::None, &mut None).unwrap().single)[0].is_nan());
 }
 
+/// Two values that differ in digits which single precision loses: the second is the larger one.
+#[test]
+fn a_maximum_in_double_precision_is_no_tie_in_single() {
+    let input = Shape::new(1, 2, 1);
+    let window = Window { kernel: (1, 2), stride: (1, 1), padding: (0, 0) };
+    let pooling = Pooling { batch: 1, input, output: Shape::vector(1), taking: Taking::Maximum(window) };
+    let single = tensor(vec![1.0, 1.0]);
+    for (double, expected) in [(None, [1.0, 0.0]), (Some(std::sync::Arc::new(vec![1.0, 1.0 + 1e-12])), [0.0, 1.0])] {
+        let map = Activation { single: single.clone(), double };
+        let mut tape = Some(Default::default());
+        let out = pooling::cpu::pool(&map, &pooling, Gradient::First, &mut tape).unwrap();
+        assert_eq!(backwards(out.single, tape, &[1.0], std::slice::from_ref(&single))[0], expected);
+    }
+}
+
 #[test]
 fn dropout_keeps_the_mean_and_its_mask_is_its_position() {
     let ones = tensor(vec![1.0; 100_000]);
