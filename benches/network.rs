@@ -3,7 +3,7 @@
 //! same (channels last, the faster of its layouts) in the same go and the ratio is printed.
 //! `cargo bench --bench network [-- resnet18]`; as many threads as there are cores.
 
-use pipe::nn::{BatchNorm, Cpu, Head, Network, Precision, StepOptions, soft_targets};
+use pipe::nn::{Backend, BatchNorm, Cpu, Head, Network, Number, StepOptions, soft_targets};
 use std::process::Command;
 use std::time::Instant;
 
@@ -67,32 +67,45 @@ fn processor_seconds() -> f64 {
     fields.iter().sum::<f64>() / 100.0
 }
 
-/// Forward passes in evaluation, steps in single precision as PyTorch's, and in double as training takes them by itself.
-fn ours(case: &Case) -> [f64; 3] {
-    let mut network =
+/// Forward passes in evaluation; steps in single precision as PyTorch's, in mixed as training takes them by itself, and in
+/// double.
+fn ours(case: &Case) -> [f64; 4] {
+    let network =
         Network::new(case.model, &Head::Original, (case.size, case.size), 1, Cpu::default()).expect("a network");
     let pictures: Vec<f32> = (0..case.batch * case.size * case.size * 3)
         .map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0)
         .collect();
     let targets = soft_targets(&(0..case.batch).map(|i| i * 31).collect::<Vec<_>>(), 1000, 0.0);
-    let mut step = 0;
     let total = ((case.runs + 1) * case.batch) as f64;
     let begin = processor_seconds();
     let forward = rate(case, || drop(network.logits(&pictures, case.batch).expect("logits")));
     let mut used = vec![processor_seconds() - begin];
-    let [single, double] = [Precision::Single, Precision::Double].map(|precision| {
+    let mut timed = |work: &dyn Fn() -> f64| {
         let begin = processor_seconds();
-        let rate = rate(case, || {
-            step += 1;
-            let options = StepOptions { seed: 1, step, batch_norm: BatchNorm::Batch, precision };
-            drop(network.step(&pictures, case.batch, &targets, &options).expect("a step"));
-        });
+        let rate = work();
         used.push(processor_seconds() - begin);
         rate
-    });
+    };
+    let [single, mixed] =
+        [false, true].map(|mixed| timed(&|| steps::<f32>(&network, case, &pictures, &targets, mixed)));
+    let double = timed(&|| steps::<f64>(&network, case, &pictures, &targets, false));
     let milliseconds: Vec<String> = used.iter().map(|seconds| format!("{:.1}", 1e3 * seconds / total)).collect();
     println!("    processor time a picture, forward and steps: {} ms", milliseconds.join(", "));
-    [forward, single, double]
+    [forward, single, mixed, double]
+}
+
+/// Training steps in a precision.
+fn steps<N: Number>(network: &Network<Cpu>, case: &Case, pictures: &[f32], targets: &[f32], mixed: bool) -> f64
+where
+    Cpu: Backend<N>,
+{
+    let mut network = network.converted::<N>().expect("a network");
+    let mut step = 0;
+    rate(case, || {
+        step += 1;
+        let options = StepOptions { seed: 1, step, batch_norm: BatchNorm::Batch, mixed };
+        drop(network.step(pictures, case.batch, targets, &options).expect("a step"));
+    })
 }
 
 fn peer(case: &Case) -> Option<(f64, f64)> {
@@ -109,11 +122,12 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     for case in CASES.iter().filter(|case| wanted.is_empty() || wanted.iter().any(|name| name == case.model)) {
         println!("{} at {}x{}, batch {}", case.model, case.size, case.size, case.batch);
-        let [forward, single, double] = ours(case);
+        let [forward, single, mixed, double] = ours(case);
         let (torch_forward, torch_step) = peer(case).unzip();
         for (what, ours, torch) in [
             ("forward", forward, torch_forward),
             ("training step, single precision", single, torch_step),
+            ("training step, mixed precision", mixed, torch_step),
             ("training step, double precision", double, torch_step),
         ] {
             let ratio = torch.map_or(String::new(), |torch| format!(", PyTorch {torch:.1}, ratio {:.2}", ours / torch));

@@ -76,11 +76,14 @@
 //! One seed. Same file, same pictures, same machine kind: the same bytes, whatever the number of threads: how a sum is
 //! split up depends on shapes alone, rayon's float `sum`/`reduce` aren't used, dropout masks and initial parameters
 //! come from [`random`], and a picture's logits are the same bytes in any batch. These promises hold on the CPU.
-//! Parameters, gradients and what is kept for them are `f32`. On the CPU the forward pass of a training step is computed in
-//! `f64` unless `precision = "single"`: in `f32` the rounding of early layers decides which values ReLU lets through further
-//! up, and each that it gets wrong moves gradients; a ResNet-50's are then 3e-2 from exact ones, PyTorch's as ours, and
-//! 2e-6 with a forward pass in `f64`, which costs a quarter of the time of a step. What is frozen below all that learns,
-//! evaluation and features are in `f32`: nothing there is amplified.
+//! Which precision a network is computed in is a type parameter (`nn::Number`): parameters, gradients, activations and the
+//! optimiser's moments are `f32`, or `f64` with `precision = "double"`. On the CPU a step in `f32` computes its forward pass
+//! in `f64` unless `precision = "single"`: in `f32` the rounding of early layers decides which values ReLU lets through
+//! further up, and each that it gets wrong moves gradients; a ResNet-50's are then 3e-2 from exact ones, PyTorch's as ours,
+//! and 2e-6 in mixed precision, which costs a quarter of the time of a step. Three steps later a deep network's logits may
+//! still depend on the last digit of any `f32` parameter; in `f64` they are those of PyTorch's `f64` to six digits. What is
+//! frozen below all that learns in mixed precision, features, evaluation and the model file are in `f32` after any: nothing
+//! there is amplified. Sums there are short sums of short sums (`nn::Number::SLICE`), which halves what rounding does.
 //! Selection (early stopping, best epoch) uses validation; the test split is scored once, for what was selected.
 //!
 //! # Words

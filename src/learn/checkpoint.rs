@@ -3,7 +3,7 @@
 
 use super::stopping::Watch;
 use crate::metrics::EpochRow;
-use crate::nn::{NnError, WeightTensor, Weights, read_safetensors, write_safetensors};
+use crate::nn::{NnError, Number, WeightTensor, Weights, read_safetensors, write_safetensors};
 use crate::store::{Digest, Memo, digest_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ const BUCKET: &str = "checkpoint";
 /// The version of the content; another one is ignored.
 const FORMAT: u32 = 1;
 
-/// Tensors by name.
-pub type Tensors = BTreeMap<String, WeightTensor>;
+/// Tensors by name, in the network's precision.
+pub type Tensors<N = f32> = BTreeMap<String, WeightTensor<N>>;
 
 /// Where one training's checkpoint is kept.
 #[derive(Clone, Debug)]
@@ -55,15 +55,15 @@ pub struct State {
 
 /// Everything a training needs to go on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Snapshot {
+pub struct Snapshot<N = f32> {
     /// Where it stands.
     pub state: State,
     /// Parameters that learn, and running statistics.
-    pub current: Tensors,
+    pub current: Tensors<N>,
     /// The same after the best epoch so far, where there was one.
-    pub best: Option<Tensors>,
+    pub best: Option<Tensors<N>>,
     /// What the optimiser remembers.
-    pub moments: Tensors,
+    pub moments: Tensors<N>,
 }
 
 /// What is kept as the memo's value, and points to the file of tensors: a new file is kept beside the old one before this
@@ -96,10 +96,10 @@ impl Default for State {
 
 impl Checkpoints {
     /// Keeps a snapshot in place of the one before.
-    pub fn write(&self, configuration: Digest, snapshot: Snapshot) -> io::Result<()> {
+    pub fn write<N: Number>(&self, configuration: Digest, snapshot: Snapshot<N>) -> io::Result<()> {
         let Snapshot { state, current, best, moments } = snapshot;
         let mut tensors = moments;
-        let mut put = |prefix: &str, list: Tensors| {
+        let mut put = |prefix: &str, list: Tensors<N>| {
             tensors.extend(list.into_iter().map(|(name, tensor)| (format!("{prefix}/{name}"), tensor)));
         };
         put("current", current);
@@ -128,7 +128,7 @@ impl Checkpoints {
 
     /// The snapshot that is kept, if it is one of this configuration; otherwise a sentence that says why it is ignored,
     /// and nothing at all where there is none.
-    pub fn read(&self, configuration: Digest) -> Result<Option<Snapshot>, String> {
+    pub fn read<N: Number>(&self, configuration: Digest) -> Result<Option<Snapshot<N>>, String> {
         let Some(card) = self.card() else { return Ok(None) };
         if card.format != FORMAT || card.configuration != configuration {
             return Err(ignored("is of another configuration"));
@@ -139,9 +139,9 @@ impl Checkpoints {
         if digest_file(&file).ok() != Some(card.tensors) {
             return Err(ignored("is damaged"));
         }
-        let mut tensors = read_safetensors(&file).map_err(|_| ignored("is damaged"))?.tensors;
-        let mut take = |prefix: &str| -> Tensors {
-            let named = |name: &String, _: &mut WeightTensor| name.starts_with(prefix);
+        let mut tensors = read_safetensors::<N>(&file).map_err(|_| ignored("is damaged"))?.tensors;
+        let mut take = |prefix: &str| -> Tensors<N> {
+            let named = |name: &String, _: &mut WeightTensor<N>| name.starts_with(prefix);
             tensors.extract_if(.., named).map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect()
         };
         let (current, best) = (take("current/"), take("best/"));
@@ -200,17 +200,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = checkpoints(folder.path());
         let configuration = Digest::of(b"one");
-        assert_eq!(place.read(configuration), Ok(None));
+        assert_eq!(place.read::<f32>(configuration), Ok(None));
         for _ in 0..2 {
             place.write(configuration, snapshot()).unwrap();
-            assert_eq!(place.read(configuration), Ok(Some(snapshot())));
+            assert_eq!(place.read::<f32>(configuration), Ok(Some(snapshot())));
         }
         let without_best = Snapshot { best: None, ..snapshot() };
         place.write(configuration, without_best.clone()).unwrap();
-        assert_eq!(place.read(configuration), Ok(Some(without_best)));
+        assert_eq!(place.read::<f32>(configuration), Ok(Some(without_best)));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         place.clear().unwrap();
-        assert_eq!(place.read(configuration), Ok(None));
+        assert_eq!(place.read::<f32>(configuration), Ok(None));
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = checkpoints(folder.path());
         place.write(Digest::of(b"one"), snapshot()).unwrap();
-        assert!(place.read(Digest::of(b"two")).unwrap_err().contains("another configuration"));
+        assert!(place.read::<f32>(Digest::of(b"two")).unwrap_err().contains("another configuration"));
     }
 
     #[test]
@@ -233,11 +233,11 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, &bytes).unwrap();
-        assert!(place.read(configuration).unwrap_err().contains("is damaged"));
+        assert!(place.read::<f32>(configuration).unwrap_err().contains("is damaged"));
         std::fs::remove_file(&file).unwrap();
-        assert!(place.read(configuration).unwrap_err().contains("lacks its file"));
+        assert!(place.read::<f32>(configuration).unwrap_err().contains("lacks its file"));
         // The next one is whole again.
         place.write(configuration, snapshot()).unwrap();
-        assert_eq!(place.read(configuration), Ok(Some(snapshot())));
+        assert_eq!(place.read::<f32>(configuration), Ok(Some(snapshot())));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::options::{BatchNormMode, Freeze, Options, Unfreeze};
 use crate::data::Augment;
-use crate::nn::{Backend, Network};
+use crate::nn::{Backend, Network, Number};
 
 /// What can be said of a training before it is known what it learns from: how pictures are varied, and whether features
 /// are kept.
@@ -111,7 +111,7 @@ pub fn backbone(options: &Options) -> Option<String> {
 }
 
 /// What learns.
-pub fn trainable<D: Backend>(network: &Network<D>, options: &Options) -> String {
+pub fn trainable<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Options) -> String {
     let count = |learning: bool| -> usize {
         let list = network.parameters().iter().filter(|parameter| parameter.trainable || !learning);
         list.map(|parameter| parameter.info.shape.iter().product::<usize>()).sum()

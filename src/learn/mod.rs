@@ -25,7 +25,7 @@ pub use fit::{Fitted, Session, fit};
 pub use optimiser::Optimiser;
 pub use options::{
     BatchNormMode, ClassWeights, EarlyStopping, Freeze, HEAD, Keep, Mode, Monitor, Optimizer, OptimizerKind, Options,
-    Sampling, Schedule, ScheduleKind, Unfreeze,
+    Precision, Sampling, Schedule, ScheduleKind, Unfreeze,
 };
 pub use schedule::Rates;
 pub use stopping::{Verdict, Watch};

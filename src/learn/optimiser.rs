@@ -4,29 +4,27 @@
 use super::LearnError;
 use super::buffers;
 use super::options::{Optimizer, OptimizerKind, is_head};
-use crate::nn::{Backend, Buffer, Cpu, Parameter, ParameterInfo, Role, WeightTensor};
+use crate::nn::{Backend, Buffer, Number, Parameter, ParameterInfo, Role, WeightTensor};
 use dfdx::tensor::Gradients;
 use dfdx::tensor_ops::{AdamConfig, Momentum, SgdConfig, WeightDecay};
-use rayon::prelude::*;
-use std::any::Any;
 use std::collections::BTreeMap;
 
 /// What an optimiser remembers of one parameter: SGD's velocity, or Adam's two moments.
-struct Moments<D: Backend> {
-    first: Buffer<D>,
-    second: Buffer<D>,
+struct Moments<D: Backend<N>, N: Number> {
+    first: Buffer<D, N>,
+    second: Buffer<D, N>,
     /// Steps that were taken before the parameter began to learn.
     before: u64,
 }
 
 /// An optimiser with what it remembers of each trainable parameter.
-pub struct Optimiser<D: Backend> {
+pub struct Optimiser<D: Backend<N>, N: Number> {
     options: Optimizer,
     clip_norm: Option<f64>,
     /// Steps taken.
     steps: u64,
     /// By the parameter's place in the network; none for those that don't learn.
-    moments: Vec<Option<Moments<D>>>,
+    moments: Vec<Option<Moments<D, N>>>,
     /// By the parameter's place, its learning rate at its highest.
     rates: Vec<f64>,
 }
@@ -39,19 +37,19 @@ enum Rule {
 }
 
 /// One parameter's update.
-struct Update<'a, D: Backend> {
+struct Update<'a, D: Backend<N>, N: Number> {
     rule: Rule,
-    parameter: &'a mut Parameter<D>,
-    moments: &'a mut Moments<D>,
-    gradient: Buffer<D>,
+    parameter: &'a mut Parameter<D, N>,
+    moments: &'a mut Moments<D, N>,
+    gradient: Buffer<D, N>,
 }
 
-impl<D: Backend> Optimiser<D> {
+impl<D: Backend<N>, N: Number> Optimiser<D, N> {
     /// An optimiser of the parameters that are trainable now, remembering nothing yet.
     pub fn new(
         options: &Optimizer,
         clip_norm: Option<f64>,
-        parameters: &[Parameter<D>],
+        parameters: &[Parameter<D, N>],
         device: &D,
     ) -> Result<Self, LearnError> {
         let infos: Vec<&ParameterInfo> = parameters.iter().map(|parameter| &parameter.info).collect();
@@ -67,14 +65,14 @@ impl<D: Backend> Optimiser<D> {
     }
 
     /// Takes up parameters that have become trainable when `steps` steps were taken, remembering nothing of them yet.
-    pub fn follow(&mut self, parameters: &[Parameter<D>], steps: u64, device: &D) -> Result<(), LearnError> {
+    pub fn follow(&mut self, parameters: &[Parameter<D, N>], steps: u64, device: &D) -> Result<(), LearnError> {
         let second = matches!(self.options.kind, OptimizerKind::Adamw);
         for (parameter, moments) in parameters.iter().zip(&mut self.moments) {
             if parameter.trainable && moments.is_none() {
                 let count = parameter.info.shape.iter().product();
                 *moments = Some(Moments {
-                    first: buffers::zeros(device, count)?,
-                    second: buffers::zeros(device, if second { count } else { 0 })?,
+                    first: buffers::zeros::<D, N>(device, count)?,
+                    second: buffers::zeros::<D, N>(device, if second { count } else { 0 })?,
                     before: steps,
                 });
             }
@@ -86,8 +84,8 @@ impl<D: Backend> Optimiser<D> {
     /// norm of the gradient before clipping, where it was asked for; an infinite or undefined one moves nothing.
     pub fn step(
         &mut self,
-        parameters: &mut [Parameter<D>],
-        mut gradients: Gradients<f32, D>,
+        parameters: &mut [Parameter<D, N>],
+        mut gradients: Gradients<N, D>,
         factor: f64,
         device: &D,
     ) -> Result<Option<f64>, LearnError> {
@@ -97,7 +95,7 @@ impl<D: Backend> Optimiser<D> {
         for ((parameter, moments), rate) in parameters.iter_mut().zip(&mut self.moments).zip(&self.rates) {
             let Some(moments) = moments else { continue };
             let gradient = gradients.get_or_alloc_mut(&parameter.tensor).map_err(LearnError::device)?;
-            let gradient = std::mem::replace(gradient, buffers::zeros(device, 0)?);
+            let gradient = std::mem::replace(gradient, buffers::zeros::<D, N>(device, 0)?);
             let decays = matches!(parameter.info.role, Role::ConvWeight | Role::LinearWeight);
             let (decay, step) = (if decays { weights } else { biases }, self.steps - moments.before);
             let rule = rule(&self.options, rate * factor, decay, step);
@@ -114,12 +112,16 @@ impl<D: Backend> Optimiser<D> {
     }
 
     /// What it remembers, by names such as `first/fc.weight`, and the number of steps taken.
-    pub fn save(&self, parameters: &[Parameter<D>], device: &D) -> Result<BTreeMap<String, WeightTensor>, LearnError> {
+    pub fn save(
+        &self,
+        parameters: &[Parameter<D, N>],
+        device: &D,
+    ) -> Result<BTreeMap<String, WeightTensor<N>>, LearnError> {
         let mut tensors = BTreeMap::new();
         for (parameter, moments) in parameters.iter().zip(&self.moments) {
             let Some(moments) = moments else { continue };
             for (which, buffer) in [("first", &moments.first), ("second", &moments.second)] {
-                let data = buffers::read(device, buffer)?;
+                let data = buffers::read::<D, N>(device, buffer)?;
                 let tensor = WeightTensor { shape: vec![data.len()], data };
                 tensors.insert(format!("{which}/{}", parameter.info.name), tensor);
             }
@@ -130,8 +132,8 @@ impl<D: Backend> Optimiser<D> {
     /// Remembers what [`save`](Self::save) gave after `steps` steps. False where it doesn't fit these parameters; then nothing has changed.
     pub fn restore(
         &mut self,
-        parameters: &[Parameter<D>],
-        mut tensors: BTreeMap<String, WeightTensor>,
+        parameters: &[Parameter<D, N>],
+        mut tensors: BTreeMap<String, WeightTensor<N>>,
         steps: u64,
         device: &D,
     ) -> Result<bool, LearnError> {
@@ -141,14 +143,15 @@ impl<D: Backend> Optimiser<D> {
                 restored.push(None);
                 continue;
             };
-            let mut take = |which: &str, like: &Buffer<D>| {
+            let mut take = |which: &str, like: &Buffer<D, N>| {
                 let tensor = tensors.remove(&format!("{which}/{}", parameter.info.name));
-                tensor.filter(|tensor| tensor.data.len() == buffers::length(device, like))
+                tensor.filter(|tensor| tensor.data.len() == buffers::length::<D, N>(device, like))
             };
             let (Some(first), Some(second)) = (take("first", &moments.first), take("second", &moments.second)) else {
                 return Ok(false);
             };
-            let (first, second) = (buffers::write(device, first.data)?, buffers::write(device, second.data)?);
+            let (first, second) =
+                (buffers::write::<D, N>(device, first.data)?, buffers::write::<D, N>(device, second.data)?);
             restored.push(Some(Moments { first, second, before: moments.before }));
         }
         (self.moments, self.steps) = (restored, steps);
@@ -186,62 +189,39 @@ fn rule(options: &Optimizer, lr: f64, decay: f64, step: u64) -> Rule {
 }
 
 /// Brings the norm of all gradients together down to `limit`, and gives what it was.
-fn clip<D: Backend>(updates: &mut [Update<D>], limit: f64, device: &D) -> Result<f64, LearnError> {
+fn clip<D: Backend<N>, N: Number>(updates: &mut [Update<D, N>], limit: f64, device: &D) -> Result<f64, LearnError> {
     let mut sum = 0.0;
     for update in updates.iter() {
-        sum += buffers::square_sum(device, &update.gradient)?;
+        sum += buffers::square_sum::<D, N>(device, &update.gradient)?;
     }
     let norm = sum.sqrt();
     if norm.is_finite() && norm > limit {
         for update in updates {
-            buffers::scale(device, &mut update.gradient, (limit / norm) as f32)?;
+            buffers::scale::<D, N>(device, &mut update.gradient, limit / norm)?;
         }
     }
     Ok(norm)
 }
 
-/// Parameters are updated side by side on the CPU, where dfdx's kernels use one thread each, and one after the other on
-/// devices that are parallel in themselves. Every element is updated by itself, so order changes nothing.
-fn apply_all<D: Backend>(mut updates: Vec<Update<D>>) -> Result<(), LearnError> {
-    let on_host: Option<Vec<_>> = updates.iter_mut().map(on_host).collect();
-    match on_host {
-        Some(updates) => updates
-            .into_par_iter()
-            .try_for_each(|(rule, parameter, moments, gradient)| apply(rule, parameter, moments, gradient)),
-        None => updates
-            .into_iter()
-            .try_for_each(|update| apply(update.rule, update.parameter, update.moments, &update.gradient)),
-    }
-}
-
-type HostUpdate<'a> = (Rule, &'a mut Parameter<Cpu>, &'a mut Moments<Cpu>, &'a Buffer<Cpu>);
-
-fn on_host<'a, D: Backend>(update: &'a mut Update<'_, D>) -> Option<HostUpdate<'a>> {
-    let parameter: &mut dyn Any = update.parameter;
-    let moments: &mut dyn Any = update.moments;
-    let gradient: &dyn Any = &update.gradient;
-    Some((update.rule, parameter.downcast_mut()?, moments.downcast_mut()?, gradient.downcast_ref()?))
-}
-
-fn apply<D: Backend>(
-    rule: Rule,
-    parameter: &mut Parameter<D>,
-    moments: &mut Moments<D>,
-    gradient: &Buffer<D>,
-) -> Result<(), LearnError> {
-    let tensor = &mut parameter.tensor;
-    match rule {
-        Rule::Adam(config, step) => config.try_update(step, tensor, &mut moments.first, &mut moments.second, gradient),
-        Rule::Sgd(config) => config.try_update(tensor, &mut moments.first, gradient),
-    }
-    .map_err(LearnError::device)
+/// Every element is updated by itself, so that order changes nothing.
+fn apply_all<D: Backend<N>, N: Number>(updates: Vec<Update<D, N>>) -> Result<(), LearnError> {
+    let parts = |Update { rule, parameter, moments, gradient }| (&mut parameter.tensor, (rule, moments, gradient));
+    D::for_each(updates.into_iter().map(parts).collect(), |tensor, (rule, moments, gradient)| {
+        match rule {
+            Rule::Adam(config, step) => {
+                config.try_update(step, tensor, &mut moments.first, &mut moments.second, &gradient)
+            }
+            Rule::Sgd(config) => config.try_update(tensor, &mut moments.first, &gradient),
+        }
+        .map_err(LearnError::device)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::learn::HEAD;
-    use crate::nn::Shape;
+    use crate::nn::{Cpu, Shape};
     use dfdx::tensor::TensorFromVec;
 
     const START: [f32; 3] = [0.5, -1.0, 2.0];

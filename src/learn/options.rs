@@ -2,7 +2,7 @@
 //! here every value is there and within its range.
 
 use crate::data::Augment;
-use crate::nn::{AUXILIARY, Precision, Role};
+use crate::nn::{AUXILIARY, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ pub struct Options {
     pub unfreeze: Vec<Unfreeze>,
     /// What batch norm does.
     pub batch_norm: BatchNormMode,
-    /// Precision of forward passes; the highest that the device has where none is given.
+    /// In which precision steps are made; mixed where none is given and the device can.
     pub precision: Option<Precision>,
 }
 
@@ -225,6 +225,18 @@ pub enum Sampling {
     /// As many in all, but as many of each class: pictures of rare classes come several times, of frequent ones not in every
     /// epoch.
     Balanced,
+}
+
+/// In which precision training steps are made. A model file, features and evaluation are in single precision after any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// All in `f32`.
+    Single,
+    /// Parameters and gradients in `f32`, the way from pictures to the loss in `f64`.
+    Mixed,
+    /// All in `f64`.
+    Double,
 }
 
 /// What batch norm does in the parts of the backbone that learn; in frozen parts it is always [`Frozen`](Self::Frozen).

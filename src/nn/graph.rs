@@ -95,7 +95,7 @@ pub enum Op {
     /// Batch normalisation over N, H, W; parameters `weight`, `bias`, buffers `running_mean`, `running_var`.
     BatchNorm {
         /// Added to the variance.
-        epsilon: f32,
+        epsilon: f64,
     },
     /// max(x, 0).
     Relu,

@@ -3,10 +3,11 @@
 
 use super::NnError;
 use super::graph::{Graph, Op};
-use super::network::{BatchNorm, Precision, StepOptions};
+use super::network::{BatchNorm, StepOptions};
+use super::number::{Number, doubles};
 use super::ops::{
     Activation, Backend, DropoutPosition, Geometry, Gradient, Moments, NormStatistics, Normalisation, Pooling,
-    Recorder, Taking, doubles,
+    Recorder, Taking,
 };
 use super::parameters::{Parameter, Statistics};
 use super::program::{Instruction, Program};
@@ -23,27 +24,27 @@ pub(crate) enum Pass {
 }
 
 /// One run of a program.
-pub(crate) struct Interpreter<'a, D: Backend> {
+pub(crate) struct Interpreter<'a, D: Backend<N>, N: Number> {
     graph: &'a Graph,
     program: &'a Program,
     offsets: &'a [usize],
-    parameters: &'a [Parameter<D>],
+    parameters: &'a [Parameter<D, N>],
     statistics: &'a [Statistics],
     batch: usize,
     pass: Pass,
     /// For each value, whether something trainable lies below it.
     tracked: Vec<bool>,
-    pub tape: Recorder<D>,
+    pub tape: Recorder<D, N>,
     /// Batch norms that saw a batch: index, moments, values a channel.
     pub moments: Vec<(usize, Moments, usize)>,
 }
 
-impl<'a, D: Backend> Interpreter<'a, D> {
+impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
     pub fn new(
         graph: &'a Graph,
         program: &'a Program,
         offsets: &'a [usize],
-        parameters: &'a [Parameter<D>],
+        parameters: &'a [Parameter<D, N>],
         statistics: &'a [Statistics],
         batch: usize,
         pass: Pass,
@@ -57,9 +58,9 @@ impl<'a, D: Backend> Interpreter<'a, D> {
     pub fn run(
         &mut self,
         range: Range<usize>,
-        input: Activation<D>,
+        input: Activation<D, N>,
         wanted: &[usize],
-    ) -> Result<Vec<Activation<D>>, NnError> {
+    ) -> Result<Vec<Activation<D, N>>, NnError> {
         let program = self.program;
         let instructions = &program.instructions[range.clone()];
         let Some(source) = instructions.first().and_then(|made| made.inputs.first()).copied() else {
@@ -72,12 +73,12 @@ impl<'a, D: Backend> Interpreter<'a, D> {
         let gradients = self.gradients(instructions);
         let mut uses = program.uses(range, self.graph.nodes().len());
         wanted.iter().for_each(|&value| uses[value] += 1);
-        let mut values: Vec<Option<Activation<D>>> = (0..self.graph.nodes().len()).map(|_| None).collect();
+        let mut values: Vec<Option<Activation<D, N>>> = (0..self.graph.nodes().len()).map(|_| None).collect();
         values[source] = Some(input);
         for (made, gradients) in instructions.iter().zip(gradients) {
             // What lies below everything trainable runs off the tape.
             let tape = if self.tracked[made.output] { None } else { self.tape.take() };
-            if self.tracked[made.output] && self.is_double() {
+            if self.tracked[made.output] && self.is_mixed() {
                 made.inputs.iter().for_each(|&input| values[input].iter_mut().for_each(widen));
             }
             let result = self.instruction(made, &gradients, &values);
@@ -96,8 +97,8 @@ impl<'a, D: Backend> Interpreter<'a, D> {
         wanted.iter().map(|&value| values[value].take().ok_or_else(|| missing(value))).collect()
     }
 
-    fn is_double(&self) -> bool {
-        matches!(self.pass, Pass::Training(StepOptions { precision: Precision::Double, .. }))
+    fn is_mixed(&self) -> bool {
+        matches!(self.pass, Pass::Training(StepOptions { mixed: true, .. }))
     }
 
     fn track(&mut self, instructions: &[Instruction]) {
@@ -133,13 +134,13 @@ impl<'a, D: Backend> Interpreter<'a, D> {
     }
 
     /// The parameters of a node.
-    fn of_node(&self, node: usize) -> &'a [Parameter<D>] {
+    fn of_node(&self, node: usize) -> &'a [Parameter<D, N>] {
         let end = self.offsets.get(node + 1).copied().unwrap_or(self.parameters.len());
         &self.parameters[self.offsets[node]..end]
     }
 
     /// Whether a parameter wants a gradient; each is used by one op alone.
-    fn wanted(parameter: Option<&Parameter<D>>) -> Gradient {
+    fn wanted(parameter: Option<&Parameter<D, N>>) -> Gradient {
         if parameter.is_some_and(|parameter| parameter.trainable) { Gradient::First } else { Gradient::None }
     }
 
@@ -147,8 +148,8 @@ impl<'a, D: Backend> Interpreter<'a, D> {
         &mut self,
         made: &Instruction,
         gradients: &[Gradient],
-        values: &[Option<Activation<D>>],
-    ) -> Result<Activation<D>, NnError> {
+        values: &[Option<Activation<D, N>>],
+    ) -> Result<Activation<D, N>, NnError> {
         let read = |index: usize| {
             let value = made.inputs.get(index).and_then(|&input| values[input].as_ref());
             value.ok_or_else(|| {
@@ -211,11 +212,11 @@ impl<'a, D: Backend> Interpreter<'a, D> {
 
     fn pool(
         &mut self,
-        x: &Activation<D>,
+        x: &Activation<D, N>,
         made: &Instruction,
         taking: Taking,
         gradient: Gradient,
-    ) -> Result<Activation<D>, D::Err> {
+    ) -> Result<Activation<D, N>, D::Err> {
         let nodes = self.graph.nodes();
         let (input, output) = (nodes[made.inputs[0]].shape, nodes[made.node].shape);
         D::pool(x, &Pooling { batch: self.batch, input, output, taking }, gradient, &mut self.tape)
@@ -224,11 +225,11 @@ impl<'a, D: Backend> Interpreter<'a, D> {
     fn batch_norm(
         &mut self,
         made: &Instruction,
-        x: &Activation<D>,
-        residual: Option<&Activation<D>>,
-        epsilon: f32,
+        x: &Activation<D, N>,
+        residual: Option<&Activation<D, N>>,
+        epsilon: f64,
         gradients: [Gradient; 4],
-    ) -> Result<Activation<D>, NnError> {
+    ) -> Result<Activation<D, N>, NnError> {
         let node = &self.graph.nodes()[made.node];
         let own = self.of_node(made.node);
         let norms = |node: &super::graph::Node| matches!(node.op, Op::BatchNorm { .. });
@@ -253,9 +254,9 @@ impl<'a, D: Backend> Interpreter<'a, D> {
     }
 }
 
-/// Gives numbers of single precision their doubles.
-fn widen<D: Backend>(activation: &mut Activation<D>) {
-    if activation.double.is_none() {
-        activation.double = Some(Arc::new(doubles(&D::numbers(&activation.single))));
+/// Gives numbers their doubles.
+fn widen<D: Backend<N>, N: Number>(activation: &mut Activation<D, N>) {
+    if activation.wide.is_none() {
+        activation.wide = Some(Arc::new(doubles(&D::numbers(&activation.kept))));
     }
 }

@@ -3,6 +3,7 @@
 
 use super::NnError;
 use super::graph::{AUXILIARY, Head};
+use super::number::Number;
 use super::parameters::{self, ParameterInfo, Statistics};
 use super::weights::{WeightTensor, Weights};
 use rayon::prelude::*;
@@ -110,7 +111,11 @@ pub(crate) fn take(
 }
 
 /// The tensor of this name and shape, or a sentence that says what is there instead.
-pub(crate) fn found<'a>(weights: &'a Weights, name: &str, shape: &[usize]) -> Result<&'a WeightTensor, String> {
+pub(crate) fn found<'a, N: Number>(
+    weights: &'a Weights<N>,
+    name: &str,
+    shape: &[usize],
+) -> Result<&'a WeightTensor<N>, String> {
     match weights.tensors.get(name) {
         Some(tensor) if tensor.shape == shape && tensor.data.len() == shape.iter().product::<usize>() => Ok(tensor),
         Some(tensor) => Err(format!("{name} is {:?}, the network's is {shape:?}", tensor.shape)),

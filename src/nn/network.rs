@@ -6,6 +6,7 @@ mod exchange;
 use super::graph::{Graph, Head};
 use super::interpreter::{Interpreter, Pass};
 use super::loading::{self, Loaded, Taken};
+use super::number::{Number, converted};
 use super::ops::{Activation, Backend, Buffer, Flat, Recorder};
 use super::parameters::{self, Parameter, ParameterInfo, Statistics};
 use super::plan::Plan;
@@ -15,14 +16,13 @@ use super::{NnError, backbones};
 use dfdx::tensor::{Gradients, PutTape, SplitTape, Tensor};
 use dfdx::tensor_ops::{Backward, TryAdd, TryMul};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use std::iter;
 use std::ops::Range;
 use std::sync::OnceLock;
 
 /// How much an auxiliary head's cross entropy counts beside the network's own: 0.4, as torchvision's reference training
 /// has it.
-pub const AUXILIARY_WEIGHT: f32 = 0.4;
+pub const AUXILIARY_WEIGHT: f64 = 0.4;
 
 /// With which statistics batch norms normalise in a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +31,6 @@ pub enum BatchNorm {
     Batch,
     /// With the running ones, which stay as they are; gradients flow through.
     Running,
-}
-
-/// In which precision the forward pass of a training step is computed. Parameters, gradients, what is kept for the way back
-/// and what lies below everything trainable are in single precision either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// `f32`.
-    Single,
-    /// `f64`. What rounding does on the way there decides which values ReLU lets through, and each that it gets wrong puts a
-    /// part of a gradient where none belongs: gradients are then as far from exact ones as single precision is from
-    /// exactness (1e-7), where otherwise those of deep networks are 1e-2 away.
-    Double,
 }
 
 /// How a training step is made.
@@ -55,38 +42,42 @@ pub struct StepOptions {
     pub step: u64,
     /// Statistics of batch norms.
     pub batch_norm: BatchNorm,
-    /// Precision of the forward pass.
-    pub precision: Precision,
+    /// Whether the forward pass of a network in single precision is computed in double. What rounding does on the way there
+    /// decides which values ReLU lets through, and each that it gets wrong puts a part of a gradient where none belongs:
+    /// gradients are then as far from exact ones as single precision is from exactness (1e-6), where otherwise those of deep
+    /// networks are 1e-2 away. What lies below everything trainable stays in single precision.
+    pub mixed: bool,
 }
 
 /// What a training step gives.
-pub struct Step<D: Backend> {
+pub struct Step<D: Backend<N>, N: Number = f32> {
     /// Mean cross entropy of the batch, an auxiliary head's added with its factor.
-    pub loss: f32,
+    pub loss: f64,
     /// (batch, classes), in training mode; those of the network proper.
     pub logits: Vec<f32>,
     /// Of the trainable parameters: `gradients.get(&parameter.tensor)`, in our layout.
-    pub gradients: Gradients<f32, D>,
+    pub gradients: Gradients<N, D>,
 }
 
-impl<D: Backend> Step<D> {
+impl<D: Backend<N>, N: Number> Step<D, N> {
     /// The gradient's buffer of a trainable parameter, without a copy.
     ///
     /// # Errors
     /// For want of memory, where it has no gradient yet and zeros are made.
-    pub fn gradient(&mut self, parameter: &Parameter<D>) -> Result<&mut Buffer<D>, NnError> {
+    pub fn gradient(&mut self, parameter: &Parameter<D, N>) -> Result<&mut Buffer<D, N>, NnError> {
         self.gradients.get_or_alloc_mut(&parameter.tensor).map_err(NnError::device)
     }
 }
 
-/// A network on a device.
-pub struct Network<D: Backend> {
+/// A network on a device, its parameters in single or double precision; running statistics and what it makes of pictures in
+/// evaluation are in single. It is made and loaded in single precision, and [`converted`](Self::converted).
+pub struct Network<D: Backend<N>, N: Number = f32> {
     graph: Graph,
     program: Program,
     head: Head,
     /// For each node, its first parameter's index.
     offsets: Vec<usize>,
-    parameters: Vec<Parameter<D>>,
+    parameters: Vec<Parameter<D, N>>,
     statistics: Vec<Statistics>,
     device: D,
     plans: Plans,
@@ -148,17 +139,19 @@ impl<D: Backend> Network<D> {
         let network = Network::of(graph, head, described.into_iter().zip(values), statistics, device)?;
         Ok((network, loaded))
     }
+}
 
+impl<D: Backend<N>, N: Number> Network<D, N> {
     /// A network of all its parts.
     fn of(
         graph: Graph,
         head: &Head,
-        described: impl Iterator<Item = (ParameterInfo, Vec<f32>)>,
+        described: impl Iterator<Item = (ParameterInfo, Vec<N>)>,
         statistics: Vec<Statistics>,
         device: D,
     ) -> Result<Self, NnError> {
         let parameter = |(info, values)| Ok(Parameter { tensor: tensor(&device, values)?, info, trainable: true });
-        let parameters: Result<Vec<Parameter<D>>, NnError> = described.map(parameter).collect();
+        let parameters: Result<Vec<Parameter<D, N>>, NnError> = described.map(parameter).collect();
         Ok(Network {
             program: Program::new(&graph),
             head: head.clone(),
@@ -169,6 +162,26 @@ impl<D: Backend> Network<D> {
             graph,
             device,
         })
+    }
+
+    /// The same network in another precision; what is trainable stays so.
+    ///
+    /// # Errors
+    /// For want of memory.
+    pub fn converted<M: Number>(&self) -> Result<Network<D, M>, NnError>
+    where
+        D: Backend<M>,
+    {
+        let described = self
+            .parameters
+            .iter()
+            .map(|Parameter { info, tensor, .. }| (info.clone(), converted(&<D as Backend<N>>::numbers(tensor))));
+        let (graph, statistics) = (self.graph.clone(), self.statistics.clone());
+        let mut network = Network::of(graph, &self.head, described, statistics, self.device.clone())?;
+        for (new, own) in network.parameters.iter_mut().zip(&self.parameters) {
+            new.trainable = own.trainable;
+        }
+        Ok(network)
     }
 
     /// The structure.
@@ -182,12 +195,12 @@ impl<D: Backend> Network<D> {
     }
 
     /// The parameters, in torch's order.
-    pub fn parameters(&self) -> &[Parameter<D>] {
+    pub fn parameters(&self) -> &[Parameter<D, N>] {
         &self.parameters
     }
 
     /// The parameters, to be updated: only those that are trainable may change.
-    pub fn parameters_mut(&mut self) -> &mut [Parameter<D>] {
+    pub fn parameters_mut(&mut self) -> &mut [Parameter<D, N>] {
         self.plans.head = OnceLock::new();
         if self.parameters.iter().any(|parameter| parameter.trainable && parameter.info.stage != "head") {
             self.plans.backbone = OnceLock::new();
@@ -215,7 +228,7 @@ impl<D: Backend> Network<D> {
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
-    ) -> Result<Step<D>, NnError> {
+    ) -> Result<Step<D, N>, NnError> {
         self.train(0..self.program.instructions.len(), pictures, batch, targets, options)
     }
 
@@ -230,7 +243,7 @@ impl<D: Backend> Network<D> {
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
-    ) -> Result<Step<D>, NnError> {
+    ) -> Result<Step<D, N>, NnError> {
         self.train(self.program.head..self.program.auxiliary, features, batch, targets, options)
     }
 
@@ -242,7 +255,7 @@ impl<D: Backend> Network<D> {
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
-    ) -> Result<Step<D>, NnError> {
+    ) -> Result<Step<D, N>, NnError> {
         self.check_input(range.start, input, batch)?;
         if batch == 0 {
             return Err(NnError::Input("a training step needs a picture at least".into()));
@@ -251,10 +264,12 @@ impl<D: Backend> Network<D> {
             let (found, classes) = (targets.len(), self.graph.classes());
             return Err(NnError::Input(format!("{found} targets for {batch} pictures of {classes} classes")));
         }
-        if options.precision == Precision::Double && !D::DOUBLE {
-            return Err(NnError::Input("double precision is the processor's alone".into()));
+        if options.mixed && !D::MIXES {
+            return Err(NnError::Input(
+                "mixed precision is that of networks in single precision on the processor".into(),
+            ));
         }
-        let input = tensor(&self.device, input.to_vec())?.into();
+        let input = tensor(&self.device, converted(input))?.into();
         let auxiliary = self.graph.auxiliary().filter(|_| range.end > self.program.auxiliary);
         let wanted: Vec<usize> = iter::once(self.graph.logits()).chain(auxiliary).collect();
         let mut interpreter = self.interpreter(batch, Pass::Training(*options));
@@ -267,13 +282,13 @@ impl<D: Backend> Network<D> {
             self.plans = Plans::default();
         }
         let (loss_value, logits) =
-            (loss.as_vec(), outputs.first().map(|logits| D::numbers(&logits.single).into_owned()));
+            (loss.as_vec(), outputs.first().map(|logits| N::singles(D::numbers(&logits.kept)).into_owned()));
         let gradients = match tape {
             Some(tape) => loss.put_tape(tape).try_backward().map_err(NnError::device)?,
             None => Gradients::leaky(),
         };
         Ok(Step {
-            loss: loss_value.first().copied().unwrap_or(f32::NAN),
+            loss: loss_value.first().map_or(f64::NAN, |&loss| loss.into()),
             logits: logits.unwrap_or_default(),
             gradients,
         })
@@ -323,9 +338,9 @@ impl<D: Backend> Network<D> {
         let mut out = Vec::new();
         for part in input.chunks(EVALUATED * per_picture.max(1)) {
             let count = part.len() / per_picture;
-            let part = tensor(&self.device, part.to_vec())?.into();
+            let part = tensor(&self.device, converted(part))?.into();
             let made = self.interpreter(count, Pass::Evaluation).run(range.clone(), part, &[wanted])?;
-            made.iter().for_each(|made| out.extend_from_slice(&D::numbers(&made.single)));
+            made.iter().for_each(|made| out.extend_from_slice(&N::singles(D::numbers(&made.kept))));
         }
         Ok(out)
     }
@@ -352,7 +367,7 @@ impl<D: Backend> Network<D> {
     }
 
     fn plan(&self, range: Range<usize>) -> Plan {
-        let values = |place: usize| D::numbers(&self.parameters[place].tensor);
+        let values = |place: usize| N::singles(D::numbers(&self.parameters[place].tensor));
         Plan::new(&self.graph, &self.program, &self.offsets, &values, &self.statistics, range)
     }
 
@@ -361,7 +376,7 @@ impl<D: Backend> Network<D> {
         self.interpret(0..self.program.auxiliary, pictures, batch)
     }
 
-    fn interpreter(&self, batch: usize, pass: Pass) -> Interpreter<'_, D> {
+    fn interpreter(&self, batch: usize, pass: Pass) -> Interpreter<'_, D, N> {
         Interpreter::new(&self.graph, &self.program, &self.offsets, &self.parameters, &self.statistics, batch, pass)
     }
 
@@ -381,28 +396,29 @@ impl<D: Backend> Network<D> {
 }
 
 /// Cross entropy of the logits, and of the auxiliary ones with their factor where there are any, against the same targets.
-fn loss<D: Backend>(
-    outputs: &[Activation<D>],
+fn loss<D: Backend<N>, N: Number>(
+    outputs: &[Activation<D, N>],
     targets: &[f32],
     batch: usize,
-    tape: &mut Recorder<D>,
-) -> Result<Tensor<(), f32, D>, D::Err> {
+    tape: &mut Recorder<D, N>,
+) -> Result<Tensor<(), N, D>, D::Err> {
     let mut losses = Vec::with_capacity(outputs.len());
     for logits in outputs {
         losses.push(D::cross_entropy(logits, targets, batch, tape)?);
     }
     let mut losses = losses.into_iter();
+    let weight = N::of(AUXILIARY_WEIGHT);
     let (Some(own), auxiliary) = (losses.next(), losses.next()) else { unreachable!("the logits are always wanted") };
     let Some(auxiliary) = auxiliary else { return Ok(own) };
-    let Some(recorded) = tape.take() else { return own.try_add(auxiliary.try_mul(AUXILIARY_WEIGHT)?) };
-    let (auxiliary, recorded) = auxiliary.put_tape(recorded).try_mul(AUXILIARY_WEIGHT)?.split_tape();
+    let Some(recorded) = tape.take() else { return own.try_add(auxiliary.try_mul(weight)?) };
+    let (auxiliary, recorded) = auxiliary.put_tape(recorded).try_mul(weight)?.split_tape();
     let (total, recorded) = own.put_tape(recorded).try_add(auxiliary)?.split_tape();
     *tape = Some(recorded);
     Ok(total)
 }
 
-fn tensor<D: Backend>(device: &D, values: Vec<f32>) -> Result<Flat<D>, NnError> {
+fn tensor<D: Backend<N>, N: Number>(device: &D, values: Vec<N>) -> Result<Flat<D, N>, NnError> {
     let length = values.len();
-    let tensor: Result<Tensor<(usize,), f32, D>, _> = device.try_tensor_from_vec(values, (length,));
+    let tensor: Result<Flat<D, N>, _> = device.try_tensor_from_vec(values, (length,));
     tensor.map_err(NnError::device)
 }

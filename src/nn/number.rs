@@ -1,30 +1,18 @@
-//! The two precisions that forward passes are computed in, so that a kernel is written once. Knows no kernel.
+//! The two precisions that networks are computed in, so that everything is written once. Knows no kernel.
 
+use dfdx::dtypes::Dtype;
+use std::borrow::Cow;
 use std::cell::RefCell;
-use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Sub};
 
 /// `f32` or `f64`.
-pub(crate) trait Number:
-    Copy
-    + Send
-    + Sync
-    + 'static
-    + PartialOrd
-    + From<f32>
-    + Into<f64>
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Div<Output = Self>
-    + AddAssign
-    + MulAssign
-{
+pub trait Number: Dtype + From<f32> + Into<f64> {
     /// 0.
     const ZERO: Self;
-    /// 1.
-    const ONE: Self;
     /// Less than any number.
     const LOWEST: Self;
+    /// How many products a sum takes up before it is added to others: rounding grows with the square root of how many are
+    /// added up one after the other, so that short sums of short sums lose fewer digits.
+    const SLICE: usize;
 
     /// The nearest of this precision.
     fn of(value: f64) -> Self;
@@ -32,16 +20,22 @@ pub(crate) trait Number:
     /// Whether it is none.
     fn is_nan(self) -> bool;
 
+    /// In single precision: what is given, or a copy.
+    fn singles(values: Cow<[Self]>) -> Cow<[f32]>;
+
+    /// Appends its bytes, the lowest first.
+    fn write(self, bytes: &mut Vec<u8>);
+
     /// Lends `length` values of this thread's scratch memory, whatever they hold. Not to be nested.
     fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
 macro_rules! number {
-    ($number:ty) => {
+    ($number:ty, slice: $slice:expr, singles: $singles:expr) => {
         impl Number for $number {
             const ZERO: Self = 0.0;
-            const ONE: Self = 1.0;
             const LOWEST: Self = Self::NEG_INFINITY;
+            const SLICE: usize = $slice;
 
             fn of(value: f64) -> Self {
                 value as Self
@@ -49,6 +43,14 @@ macro_rules! number {
 
             fn is_nan(self) -> bool {
                 self.is_nan()
+            }
+
+            fn singles(values: Cow<[Self]>) -> Cow<[f32]> {
+                $singles(values)
+            }
+
+            fn write(self, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(&self.to_le_bytes());
             }
 
             fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
@@ -66,5 +68,15 @@ macro_rules! number {
     };
 }
 
-number!(f32);
-number!(f64);
+number!(f32, slice: 64, singles: |values| values);
+number!(f64, slice: usize::MAX, singles: |values: Cow<[f64]>| values.iter().map(|value| *value as f32).collect());
+
+/// Numbers in another precision.
+pub(crate) fn converted<N: Number, M: Number>(values: &[N]) -> Vec<M> {
+    values.iter().map(|&value| M::of(value.into())).collect()
+}
+
+/// Numbers in double precision.
+pub(crate) fn doubles<N: Number>(values: &[N]) -> Vec<f64> {
+    converted(values)
+}

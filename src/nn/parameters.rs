@@ -7,9 +7,9 @@
 
 use super::Backend;
 use super::graph::{Graph, Node, Op, Shape};
-use super::ops::Moments;
+use super::number::Number;
+use super::ops::{Flat, Moments};
 use crate::random::Stream;
-use dfdx::tensor::Tensor;
 use rayon::prelude::*;
 
 /// What a parameter does, which decides how it is initialised and whether weight decay applies.
@@ -45,12 +45,12 @@ pub struct ParameterInfo {
     pub(crate) source: Shape,
 }
 
-/// A parameter on a device.
-pub struct Parameter<D: Backend> {
+/// A parameter on a device, in the network's precision.
+pub struct Parameter<D: Backend<N>, N: Number = f32> {
     /// Name, shape, role.
     pub info: ParameterInfo,
     /// Its values, flat, in our layout.
-    pub tensor: Tensor<(usize,), f32, D>,
+    pub tensor: Flat<D, N>,
     /// Whether steps make a gradient for it.
     pub trainable: bool,
 }
@@ -197,9 +197,9 @@ fn axes(info: &ParameterInfo) -> Option<(usize, usize, usize)> {
 const TURNED: usize = 16;
 
 /// Values in torch's layout, as ours.
-pub(crate) fn from_torch(info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
+pub(crate) fn from_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N> {
     let Some((outputs, channels, pixels)) = axes(info) else { return values.to_vec() };
-    let mut ours = vec![0.0; values.len()];
+    let mut ours = vec![N::ZERO; values.len()];
     // A line of ours is a (pixel, channel).
     ours.par_chunks_mut(TURNED * outputs).enumerate().for_each(|(block, lines)| {
         let first = block * TURNED;
@@ -214,9 +214,9 @@ pub(crate) fn from_torch(info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
 }
 
 /// Values in our layout, as torch's.
-pub(crate) fn to_torch(info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
+pub(crate) fn to_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N> {
     let Some((outputs, channels, pixels)) = axes(info) else { return values.to_vec() };
-    let mut torch = vec![0.0; values.len()];
+    let mut torch = vec![N::ZERO; values.len()];
     // A line of torch's is an output.
     torch.par_chunks_mut(TURNED * channels * pixels).enumerate().for_each(|(block, lines)| {
         let first = block * TURNED;

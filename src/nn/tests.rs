@@ -2,12 +2,12 @@
 //! weights go out and come back.
 
 use super::graph::Value;
+use super::number::doubles;
 use super::*;
 use crate::random::Stream;
 use dfdx::prelude::*;
 
-const OPTIONS: StepOptions =
-    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, precision: Precision::Single };
+const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
 
 fn dense(hidden: &[usize], dropout: f32) -> super::Head {
     super::Head::Dense { hidden: hidden.to_vec(), dropout, classes: 5 }
@@ -79,24 +79,56 @@ fn every_parameter_gets_a_gradient_with_either_statistics() {
 
 #[test]
 fn a_step_is_the_same_bytes_with_any_number_of_threads() {
-    let step = |threads, precision| {
+    fn step<N: Number>(network: &Network<Cpu>, mixed: bool) -> (f64, Vec<Vec<f64>>, Weights<N>)
+    where
+        Cpu: Backend<N>,
+    {
+        let mut network = network.converted::<N>().unwrap();
+        let options = StepOptions { mixed, ..OPTIONS };
+        let step = network.step(&pictures(9, 40), 9, &targets(9), &options).unwrap();
+        let gradient = |parameter: &Parameter<Cpu, N>| doubles(&step.gradients.get(&parameter.tensor).as_vec());
+        let gradients = network.parameters().iter().map(gradient).collect();
+        (step.loss, gradients, network.save())
+    }
+    let network = network("resnet18", &dense(&[16], 0.3), 40);
+    let steps = |threads| {
         with_threads(threads, || {
-            let mut network = network("resnet18", &dense(&[16], 0.3), 40);
-            let options = StepOptions { precision, ..OPTIONS };
-            let mut step = network.step(&pictures(9, 40), 9, &targets(9), &options).unwrap();
-            let gradients: Vec<Vec<f32>> =
-                network.parameters().iter().map(|parameter| step.gradient(parameter).unwrap().to_vec()).collect();
-            (step.loss, step.logits, gradients, network.save())
+            (step::<f32>(&network, false), step::<f32>(&network, true), step::<f64>(&network, false))
         })
     };
-    for precision in [Precision::Single, Precision::Double] {
-        let one = step(1, precision);
-        assert!(one == step(2, precision));
-        assert!(one == step(7, precision));
+    let (single, mixed, double) = steps(1);
+    for threads in [2, 7] {
+        let (other_single, other_mixed, other_double) = steps(threads);
+        assert!(single == other_single && mixed == other_mixed && double == other_double, "{threads} threads");
     }
-    let (single, double) = (step(1, Precision::Single), step(1, Precision::Double));
-    assert!(single.1 != double.1);
-    assert!(single.1.iter().zip(&double.1).all(|(single, double)| (single - double).abs() < 1e-4));
+    // Each is nearer to double precision than the one before.
+    let distance = |gradients: &[Vec<f64>]| {
+        let pairs = gradients.iter().flatten().zip(double.1.iter().flatten());
+        let (difference, whole) = pairs.fold((0.0, 0.0), |(d, w), (a, b)| (d + (a - b) * (a - b), w + b * b));
+        f64::sqrt(difference / whole)
+    };
+    assert!((single.0 - double.0).abs() < 1e-5 * double.0 && (mixed.0 - double.0).abs() < 1e-7 * double.0);
+    let (single, mixed) = (distance(&single.1), distance(&mixed.1));
+    assert!(mixed < 2e-6 && mixed < single, "{mixed:.1e} {single:.1e}");
+}
+
+#[test]
+fn a_network_goes_into_double_precision_and_back_unchanged() {
+    let mut network = menagerie();
+    network.set_trainable(|info| info.stage == "head");
+    let double = network.converted::<f64>().unwrap();
+    assert!(double.parameters().iter().all(|parameter| parameter.trainable == (parameter.info.stage == "head")));
+    assert!(double.converted::<f32>().unwrap().save() == network.save());
+    let pictures = &pictures(2, 13)[..2 * 13 * 11 * 3];
+    assert_eq!(double.logits(pictures, 2).unwrap(), network.logits(pictures, 2).unwrap());
+}
+
+#[test]
+fn what_is_in_double_precision_is_not_mixed() {
+    let mut network = menagerie().converted::<f64>().unwrap();
+    let options = StepOptions { mixed: true, ..OPTIONS };
+    let error = network.step(&pictures(3, 13)[..3 * 13 * 11 * 3], 3, &targets(3), &options).err().unwrap();
+    assert!(error.to_string().contains("mixed precision"), "{error}");
 }
 
 #[test]
@@ -105,7 +137,7 @@ fn what_lies_below_all_that_learns_runs_in_single_precision() {
     let pictures = &pictures(3, 13)[..3 * 13 * 11 * 3];
     network.set_trainable(|info| info.stage == "head");
     let features = network.features(pictures, 3).unwrap();
-    let options = StepOptions { precision: Precision::Double, ..OPTIONS };
+    let options = StepOptions { mixed: true, ..OPTIONS };
     let whole = network.step(pictures, 3, &targets(3), &options).unwrap();
     let head = network.step_from_features(&features, 3, &targets(3), &options).unwrap();
     assert!(whole.logits.iter().zip(&head.logits).all(|(whole, head)| (whole - head).abs() < 1e-5));
@@ -254,6 +286,7 @@ fn a_networks_gradients_are_the_slopes_of_its_loss() {
             loss
         };
         let slope = (at(4e-3) - at(-4e-3)) / 8e-3;
+        let norm = f64::from(norm);
         assert!((slope - norm).abs() < 0.05 * norm + 2e-3, "{which}: {slope} {norm}");
     }
 }

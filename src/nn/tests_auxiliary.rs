@@ -4,8 +4,7 @@ use super::*;
 use crate::random::Stream;
 use dfdx::prelude::*;
 
-const OPTIONS: StepOptions =
-    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, precision: Precision::Single };
+const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
 
 /// A small network whose auxiliary head is built as Inception's is, with other sizes.
 fn small(classes: usize, auxiliary: bool) -> (Graph, super::Head) {
@@ -110,7 +109,7 @@ fn a_step_adds_four_tenths_of_its_cross_entropy() {
         }
     }
     let mut auxiliary = alike.step(&pictures, 4, &targets(4), &OPTIONS).unwrap();
-    let even = 5f32.ln();
+    let even = 5f64.ln();
     assert!((both.loss - alone.loss - (auxiliary.loss - even)).abs() < 1e-5);
     let (alone, auxiliary) = (gradients(&mut alone, &plain), gradients(&mut auxiliary, &alike));
     for (name, both) in gradients(&mut both, &whole) {

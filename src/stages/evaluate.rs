@@ -56,7 +56,7 @@ impl Kind for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn parameters(&self) -> &'static [Parameter] {

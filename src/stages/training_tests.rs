@@ -324,7 +324,7 @@ fn an_auxiliary_head_learns_and_is_not_in_the_model() {
     let model = Model::open(&place.path("model").join("model.safetensors")).unwrap();
     assert_eq!(model.card().backbone, "inception_v3");
     let bytes = std::fs::read(place.path("model").join("model.safetensors")).unwrap();
-    let names = crate::nn::weights::from_bytes(&bytes).unwrap().tensors;
+    let names = crate::nn::weights::from_bytes::<f32>(&bytes).unwrap().tensors;
     assert!(names.contains_key("Mixed_7c.branch_pool.conv.weight") && !names.contains_key("AuxLogits.fc.weight"));
 }
 

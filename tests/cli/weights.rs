@@ -86,7 +86,7 @@ fn a_network_that_holds_all_of_another_is_not_taken_for_it() {
 #[test]
 fn what_frameworks_put_before_names_is_taken_off_and_other_names_are_shown() {
     let desk = Desk::tiny();
-    let plain = read_safetensors(resnet18()).unwrap();
+    let plain = read_safetensors::<f32>(resnet18()).unwrap();
     let named = |file: &str, name: &dyn Fn(&str) -> String| {
         let tensors = plain.tensors.iter().map(|(old, tensor)| (name(old), tensor.clone())).collect();
         write_safetensors(&desk.path(file), &Weights { tensors, ..Weights::default() }).unwrap();

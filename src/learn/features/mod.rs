@@ -8,7 +8,7 @@ mod segment;
 use super::LearnError;
 use crate::data::{Augment, Loader, LoaderOptions, TensorCache, Vary};
 use crate::events::{Cancel, Teller};
-use crate::nn::{Backend, Network};
+use crate::nn::{Backend, Network, Number};
 use crate::store::{Digest, Hasher, Memo};
 use segment::Segment;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// The memo's bucket.
 const BUCKET: &str = "features";
 /// The version of what rows mean: to be raised whenever the backbones' inference gives other numbers than before.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Pictures whose rows are kept together: what a kill can lose, and what is held in memory while it is made.
 const SEGMENT: usize = 512;
 /// Pictures that run together: they are held in memory as `f32`, and so are those prepared ahead.
@@ -65,7 +65,12 @@ struct Order<'a> {
 impl Features {
     /// The features that `network`'s backbone, as it is now, makes of the records of `cache`. Files are written to
     /// `scratch` before they are kept, best on the memo's disk.
-    pub fn new<D: Backend>(network: &Network<D>, cache: &TensorCache, memo: Memo, scratch: PathBuf) -> Features {
+    pub fn new<D: Backend<N>, N: Number>(
+        network: &Network<D, N>,
+        cache: &TensorCache,
+        memo: Memo,
+        scratch: PathBuf,
+    ) -> Features {
         let mut parts = Vec::new();
         network.describe_backbone(|name, values| parts.push((name.to_owned(), digest_of(values))));
         let preprocessing = &cache.info().preprocessing;
@@ -78,9 +83,9 @@ impl Features {
     ///
     /// # Errors
     /// When it is cancelled (what was made is kept), when samples can't be read, or the rows can't be written.
-    pub fn of<D: Backend>(
+    pub fn of<D: Backend<N>, N: Number>(
         &mut self,
-        network: &Network<D>,
+        network: &Network<D, N>,
         cache: &Arc<TensorCache>,
         samples: &[usize],
         vary: Option<&Vary>,
@@ -133,11 +138,11 @@ impl Features {
     }
 
     /// Runs the backbone over what is missing.
-    fn make<D: Backend>(
+    fn make<D: Backend<N>, N: Number>(
         &self,
         table: &mut Table,
         key: &Digest,
-        network: &Network<D>,
+        network: &Network<D, N>,
         order: &Order,
     ) -> Result<(), LearnError> {
         let task = order.teller.task("features", Some(order.samples.len() as u64), "pictures");
@@ -245,7 +250,7 @@ fn name(key: &Digest, segment: &Digest) -> String {
 }
 
 /// What of the machine changes numbers: a memo may be shared by several.
-fn machine<D: Backend>() -> String {
+fn machine<D>() -> String {
     #[cfg(target_arch = "x86_64")]
     let simd = [is_x86_feature_detected!("fma"), is_x86_feature_detected!("avx2"), is_x86_feature_detected!("avx512f")];
     #[cfg(not(target_arch = "x86_64"))]

@@ -6,7 +6,7 @@ use crate::data::{Loader, LoaderOptions, TensorCache, Vary, loader};
 use crate::learn::LearnError;
 use crate::learn::features::{Features, Table};
 use crate::learn::options::Options;
-use crate::nn::{Backend, Network, Step, StepOptions};
+use crate::nn::{Backend, Network, Number, Step, StepOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -28,12 +28,12 @@ impl Ready {
     }
 
     /// A training step's gradients.
-    pub fn step<D: Backend>(
+    pub fn step<D: Backend<N>, N: Number>(
         &self,
-        network: &mut Network<D>,
+        network: &mut Network<D, N>,
         targets: &[f32],
         options: &StepOptions,
-    ) -> Result<Step<D>, LearnError> {
+    ) -> Result<Step<D, N>, LearnError> {
         let step = match self.features {
             true => network.step_from_features(&self.input, self.count(), targets, options),
             false => network.step(&self.input, self.count(), targets, options),
@@ -42,7 +42,7 @@ impl Ready {
     }
 
     /// Logits in evaluation mode.
-    pub fn logits<D: Backend>(&self, network: &Network<D>) -> Result<Vec<f32>, LearnError> {
+    pub fn logits<D: Backend<N>, N: Number>(&self, network: &Network<D, N>) -> Result<Vec<f32>, LearnError> {
         let logits = match self.features {
             true => network.logits_from_features(&self.input, self.count()),
             false => network.logits(&self.input, self.count()),
@@ -108,7 +108,7 @@ impl Rows {
     }
 }
 
-impl<D: Backend> Fit<'_, D> {
+impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     /// Whether the epoch goes over features that were computed once: the backbone is frozen as a whole, and each picture
     /// is shown in a few ways at most.
     fn by_features(&self) -> bool {

@@ -9,10 +9,10 @@ use crate::events::{Cancel, Teller};
 use crate::learn::checkpoint::{Checkpoints, State, Tensors};
 use crate::learn::features::Features;
 use crate::learn::optimiser::Optimiser;
-use crate::learn::options::{BatchNormMode, Keep, Monitor, Options};
+use crate::learn::options::{BatchNormMode, Keep, Monitor, Options, Precision};
 use crate::learn::{LearnError, balance, buffers, describe};
 use crate::metrics::{EpochRow, MetricsError, Scorer, SplitMetrics, argmax, softmax};
-use crate::nn::{Backend, BatchNorm, Network, ParameterInfo, Precision, Role, Step, StepOptions, soft_targets};
+use crate::nn::{Backend, BatchNorm, Network, Number, ParameterInfo, Role, Step, StepOptions, soft_targets};
 use crate::store::{Digest, Memo};
 use batches::Ready;
 use plan::Plan;
@@ -52,21 +52,21 @@ pub struct Fitted {
 }
 
 /// A training under way.
-struct Fit<'a, D: Backend> {
-    network: &'a mut Network<D>,
+struct Fit<'a, D: Backend<N>, N: Number> {
+    network: &'a mut Network<D, N>,
     device: D,
     cache: &'a Arc<TensorCache>,
     options: &'a Options,
     session: &'a Session<'a>,
     plan: Plan,
-    optimiser: Optimiser<D>,
+    optimiser: Optimiser<D, N>,
     configuration: Digest,
     /// Names of the tensors that training changes, sooner or later.
     changing: BTreeSet<String>,
     /// What the frozen backbone made of pictures, where that is worth keeping.
     features: Option<Features>,
     state: State,
-    best: Option<Tensors>,
+    best: Option<Tensors<N>>,
     kept_at: Instant,
 }
 
@@ -77,8 +77,32 @@ struct Fit<'a, D: Backend> {
 /// # Errors
 /// Before the first step where options and samples don't fit together; later when it is cancelled (a checkpoint is kept),
 /// when the loss stops being a number, or when samples can't be read.
-pub fn fit<D: Backend>(
+pub fn fit<D: Backend + Backend<f64>>(
     network: &mut Network<D>,
+    cache: &Arc<TensorCache>,
+    options: &Options,
+    session: &Session,
+) -> Result<Fitted, LearnError> {
+    match options.precision {
+        Some(Precision::Double) => {}
+        Some(Precision::Mixed) if !<D as Backend>::MIXES => {
+            return Err(LearnError::Unfit {
+                message: "`precision = \"mixed\"` is the processor's: this device computes in single or in double"
+                    .to_owned(),
+                help: "set `precision` to \"single\" or \"double\", or leave it out".to_owned(),
+            });
+        }
+        _ => return run(network, cache, options, session),
+    }
+    let mut double = network.converted::<f64>()?;
+    let fitted = run(&mut double, cache, options, session)?;
+    *network = double.converted()?;
+    Ok(fitted)
+}
+
+/// Trains a network in its own precision.
+fn run<D: Backend<N>, N: Number>(
+    network: &mut Network<D, N>,
     cache: &Arc<TensorCache>,
     options: &Options,
     session: &Session,
@@ -93,14 +117,14 @@ pub fn fit<D: Backend>(
     fit.finish()
 }
 
-impl<'a, D: Backend> Fit<'a, D> {
+impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
     fn new(
-        network: &'a mut Network<D>,
+        network: &'a mut Network<D, N>,
         cache: &'a Arc<TensorCache>,
         options: &'a Options,
         session: &'a Session,
         plan: Plan,
-    ) -> Result<Fit<'a, D>, LearnError> {
+    ) -> Result<Fit<'a, D, N>, LearnError> {
         let device = network.device().clone();
         let last = options.unfreeze.last().map_or(1, |entry| entry.epoch);
         set_trainable(network, options, last);
@@ -175,10 +199,10 @@ impl<'a, D: Backend> Fit<'a, D> {
         let total = balance::total(weights, batches.iter().flat_map(|batch| batch.labels.iter().copied()));
         let step = (self.state.epoch - 1) * self.plan.steps + self.state.step;
         let factor = self.plan.rates.factor(step);
-        let (mut sum, mut loss) = (None::<Step<D>>, 0.0);
+        let (mut sum, mut loss) = (None::<Step<D, N>>, 0.0);
         for (index, batch) in batches.iter().enumerate() {
             let made = self.gradients(batch, total, step * self.plan.accumulate as u64 + index as u64)?;
-            loss += f64::from(made.loss);
+            loss += made.loss;
             if !made.loss.is_finite() {
                 return Err(self.diverged("the loss", made.loss, factor));
             }
@@ -190,7 +214,7 @@ impl<'a, D: Backend> Fit<'a, D> {
         let Some(made) = sum else { return Ok(()) };
         let norm = self.optimiser.step(self.network.parameters_mut(), made.gradients, factor, &self.device)?;
         if let Some(norm) = norm.filter(|norm| !norm.is_finite()) {
-            return Err(self.diverged("the gradient's norm", norm as f32, factor));
+            return Err(self.diverged("the gradient's norm", norm, factor));
         }
         let count: usize = batches.iter().map(Ready::count).sum();
         self.state.loss += loss * count as f64;
@@ -201,7 +225,7 @@ impl<'a, D: Backend> Fit<'a, D> {
 
     /// The gradients of one batch, whose share in the step is that of its pictures' weights in `total`. `position` is the
     /// batch's number since the start of training.
-    fn gradients(&mut self, batch: &Ready, total: f64, position: u64) -> Result<Step<D>, LearnError> {
+    fn gradients(&mut self, batch: &Ready, total: f64, position: u64) -> Result<Step<D, N>, LearnError> {
         let classes = self.cache.info().classes.len();
         let mut targets = soft_targets(&batch.labels, classes, self.options.label_smoothing as f32);
         let factors = balance::row_factors(self.plan.class_weights.as_deref(), &batch.labels, total);
@@ -212,8 +236,8 @@ impl<'a, D: Backend> Fit<'a, D> {
             BatchNormMode::Train => BatchNorm::Batch,
             BatchNormMode::Affine | BatchNormMode::Frozen => BatchNorm::Running,
         };
-        let precision = self.options.precision.unwrap_or(if D::DOUBLE { Precision::Double } else { Precision::Single });
-        let options = StepOptions { seed: self.session.seed, step: position, batch_norm, precision };
+        let mixed = matches!(self.options.precision, None | Some(Precision::Mixed)) && D::MIXES;
+        let options = StepOptions { seed: self.session.seed, step: position, batch_norm, mixed };
         let made = batch.step(self.network, &targets, &options)?;
         let rows = made.logits.chunks_exact(classes);
         self.state.hits += rows.zip(&batch.labels).filter(|&(row, &label)| argmax(row) == label).count() as u64;
@@ -221,10 +245,10 @@ impl<'a, D: Backend> Fit<'a, D> {
     }
 
     /// The sum of two batches' gradients.
-    fn added(&self, mut sum: Step<D>, mut made: Step<D>) -> Result<Step<D>, LearnError> {
+    fn added(&self, mut sum: Step<D, N>, mut made: Step<D, N>) -> Result<Step<D, N>, LearnError> {
         for parameter in self.network.parameters().iter().filter(|parameter| parameter.trainable) {
             let more = made.gradient(parameter)?;
-            buffers::add(&self.device, sum.gradient(parameter)?, more)?;
+            buffers::add::<D, N>(&self.device, sum.gradient(parameter)?, more)?;
         }
         Ok(sum)
     }
@@ -245,7 +269,11 @@ impl<'a, D: Backend> Fit<'a, D> {
                 match scorer.push(label as u32, &softmax(row)) {
                     Ok(_) => (),
                     Err(MetricsError::NotAProbability { value, .. }) => {
-                        return Err(self.diverged("a validation picture's probability", value, self.last_factor()));
+                        return Err(self.diverged(
+                            "a validation picture's probability",
+                            value.into(),
+                            self.last_factor(),
+                        ));
                     }
                     Err(other) => return Err(other.into()),
                 }
@@ -311,8 +339,8 @@ impl<'a, D: Backend> Fit<'a, D> {
         }
         self.network.release();
         let changed = self.changed();
-        if changed.values().flat_map(|tensor| &tensor.data).any(|value| !value.is_finite()) {
-            return Err(self.diverged("a weight", f32::NAN, self.last_factor()));
+        if changed.values().flat_map(|tensor| &tensor.data).any(|&value| !(value.into() as f32).is_finite()) {
+            return Err(self.diverged("a weight", f64::NAN, self.last_factor()));
         }
         let stopped_early = self.state.stopped && last < self.options.epochs;
         let mut decisions = self.plan.decisions;
@@ -335,7 +363,7 @@ impl<'a, D: Backend> Fit<'a, D> {
         self.plan.rates.factor(done.saturating_sub(1))
     }
 
-    fn diverged(&self, what: &str, value: f32, factor: f64) -> LearnError {
+    fn diverged(&self, what: &str, value: f64, factor: f64) -> LearnError {
         let (rate, highest) = (self.options.optimizer.learning_rate * factor, self.options.optimizer.learning_rate);
         let (epoch, step) = (self.state.epoch, self.state.step + 1);
         let mut tries = vec![format!("a smaller `optimizer.learning_rate` (such as {})", short(highest / 10.0))];
@@ -356,7 +384,7 @@ impl<'a, D: Backend> Fit<'a, D> {
 }
 
 /// Whether a batch's statistics are ever taken: by a norm of the backbone that learns at the end, or by an auxiliary head's.
-fn normalises<D: Backend>(network: &Network<D>, options: &Options) -> bool {
+fn normalises<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Options) -> bool {
     let stages = network.graph().stages();
     let last = options.unfreeze.last().map_or(1, |entry| entry.epoch);
     let takes =
@@ -370,7 +398,7 @@ fn short(number: f64) -> String {
 }
 
 /// Sets what learns in an epoch.
-fn set_trainable<D: Backend>(network: &mut Network<D>, options: &Options, epoch: u64) {
+fn set_trainable<D: Backend<N>, N: Number>(network: &mut Network<D, N>, options: &Options, epoch: u64) {
     let stages = network.graph().stages().to_vec();
     network.set_trainable(|info| options.trains(epoch, &info.stage, info.role, &stages));
 }

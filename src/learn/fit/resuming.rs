@@ -7,12 +7,12 @@ use crate::learn::LearnError;
 use crate::learn::checkpoint::{Snapshot, Tensors};
 use crate::learn::optimiser::Optimiser;
 use crate::learn::options::Options;
-use crate::nn::{Backend, Network, Weights};
+use crate::nn::{Backend, Network, Number, Weights};
 use crate::store::Digest;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-impl<D: Backend> Fit<'_, D> {
+impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     /// Goes on from a checkpoint, where there is one that fits.
     pub(super) fn resume(&mut self) -> Result<(), LearnError> {
         let Some(checkpoints) = self.session.checkpoints else { return Ok(()) };
@@ -41,7 +41,7 @@ impl<D: Backend> Fit<'_, D> {
     }
 
     /// An optimiser of what learns in an epoch, and the network set to it.
-    fn optimiser_at(&mut self, epoch: u64) -> Result<Optimiser<D>, LearnError> {
+    fn optimiser_at(&mut self, epoch: u64) -> Result<Optimiser<D, N>, LearnError> {
         set_trainable(self.network, self.options, 1);
         let parameters = self.network.parameters();
         let mut optimiser = Optimiser::new(&self.options.optimizer, self.options.clip_norm, parameters, &self.device)?;
@@ -75,19 +75,22 @@ impl<D: Backend> Fit<'_, D> {
     }
 
     /// The tensors that training changes.
-    pub(super) fn changed(&self) -> Tensors {
+    pub(super) fn changed(&self) -> Tensors<N> {
         self.network.save_named(|name| self.changing.contains(name)).tensors
     }
 }
 
 /// Puts some of a network's tensors in place of its own.
-pub(super) fn take<D: Backend>(network: &mut Network<D>, tensors: &Tensors) -> Result<(), LearnError> {
+pub(super) fn take<D: Backend<N>, N: Number>(
+    network: &mut Network<D, N>,
+    tensors: &Tensors<N>,
+) -> Result<(), LearnError> {
     network.restore(&Weights { tensors: tensors.clone(), ..Weights::default() })?;
     Ok(())
 }
 
 /// Names of what training changes: trainable parameters, and running statistics.
-pub(super) fn changing<D: Backend>(network: &Network<D>) -> BTreeSet<String> {
+pub(super) fn changing<D: Backend<N>, N: Number>(network: &Network<D, N>) -> BTreeSet<String> {
     let held: BTreeSet<&str> =
         network.parameters().iter().filter(|p| !p.trainable).map(|p| p.info.name.as_str()).collect();
     network.names().into_iter().filter(|name| !held.contains(name.as_str())).collect()
@@ -95,8 +98,8 @@ pub(super) fn changing<D: Backend>(network: &Network<D>) -> BTreeSet<String> {
 
 /// What a checkpoint has to agree with beside the stage's key, which stands for all of it: a second lock on a door that
 /// a changed key should have closed.
-pub(super) fn configuration<D: Backend>(
-    network: &Network<D>,
+pub(super) fn configuration<D: Backend<N>, N: Number>(
+    network: &Network<D, N>,
     cache: &TensorCache,
     options: &Options,
     seed: u64,

@@ -190,7 +190,25 @@ fn the_bytes_are_the_same_with_any_number_of_threads() {
 
 /// Interrupts a training after some steps, as a kill right after a checkpoint would.
 fn interrupt(cache: &Arc<TensorCache>, options: &Options, checkpoints: &Checkpoints, epochs: u64, steps: usize) {
-    let (cancel, teller, mut network) = (Cancel::new(), Teller::silent(), network());
+    match options.precision {
+        Some(Precision::Double) => {
+            interrupt_in(network().converted::<f64>().unwrap(), cache, options, checkpoints, epochs, steps)
+        }
+        _ => interrupt_in(network(), cache, options, checkpoints, epochs, steps),
+    }
+}
+
+fn interrupt_in<N: Number>(
+    mut network: Network<Cpu, N>,
+    cache: &Arc<TensorCache>,
+    options: &Options,
+    checkpoints: &Checkpoints,
+    epochs: u64,
+    steps: usize,
+) where
+    Cpu: Backend<N>,
+{
+    let (cancel, teller) = (Cancel::new(), Teller::silent());
     let (memo, scratch) = (&checkpoints.memo, checkpoints.scratch.as_path());
     let session = Session { seed: 7, teller: &teller, cancel: &cancel, memo, scratch, checkpoints: Some(checkpoints) };
     let plan = Plan::new(cache, options, normalises(&network, options)).unwrap();
@@ -216,7 +234,8 @@ fn an_interrupted_training_ends_in_the_same_bytes() {
     let sgd = Options { optimizer: Optimizer { kind: OptimizerKind::Sgd, ..options().optimizer }, ..options() };
     let accumulated = Options { accumulate: 2, batch_size: 3, ..options() };
     let thawing = Options { unfreeze: vec![Unfreeze { epoch: 3, freeze: Freeze::None }], ..frozen() };
-    for options in [options(), sgd, accumulated, frozen(), thawing] {
+    let double = Options { precision: Some(Precision::Double), ..options() };
+    for options in [options(), sgd, accumulated, double, frozen(), thawing] {
         let (weights, fitted) = with(&cache, &options, &Cancel::new(), &Teller::silent(), None).unwrap();
         // Between epochs, within one, before validation, and twice in a row.
         for places in [vec![(1, 0)], vec![(0, 2)], vec![(2, 3)], vec![(0, 1), (1, 2)]] {
@@ -377,4 +396,14 @@ fn every_trainable_parameter_moves() {
     for (parameter, before) in network.parameters().iter().zip(before) {
         assert_ne!(parameter.tensor.as_vec(), before, "{}", parameter.info.name);
     }
+}
+
+#[test]
+fn each_precision_ends_near_the_others_and_not_in_the_same_bytes() {
+    let with = |precision| train(COUNTS, &Options { precision: Some(precision), ..options() }).unwrap();
+    let [single, mixed, double] = [Precision::Single, Precision::Mixed, Precision::Double].map(with);
+    assert!(mixed == train(COUNTS, &options()).unwrap(), "the processor's default");
+    assert!(single.0 != mixed.0 && mixed.0 != double.0);
+    let loss = |fitted: &(Vec<u8>, Fitted)| fitted.1.history.last().unwrap().train_loss;
+    assert!((loss(&single) - loss(&double)).abs() < 1e-3 && (loss(&mixed) - loss(&double)).abs() < 1e-3);
 }

@@ -5,7 +5,7 @@
 use super::{alexnet, inception, resnet};
 use crate::nn::graph::{Builder, Graph, Head, Op, Value, Window};
 use crate::nn::{
-    AUXILIARY, BatchNorm, Cpu, Network, NnError, Precision, StepOptions, WeightTensor, Weights, soft_targets,
+    AUXILIARY, Backend, BatchNorm, Cpu, Network, NnError, Number, StepOptions, WeightTensor, Weights, soft_targets,
 };
 use crate::nn::{Parameter, ParameterInfo, Role, parameters};
 use std::collections::BTreeMap;
@@ -13,8 +13,11 @@ use std::path::Path;
 
 const CLASSES: usize = 5;
 const BATCH: usize = 3;
-/// The relative distance from float64 that is allowed; gradients are 1e-5 away at worst, most a few 1e-6.
+/// The relative distance from float64 that is allowed in single and mixed precision; gradients are 1e-5 away at worst, most
+/// a few 1e-6.
 const NEAR: f64 = 1e-4;
+/// The same in double precision; that of logits, which are given in single.
+const NEAR_DOUBLE: [f64; 2] = [1e-8, 1e-6];
 
 type Block = fn(&mut Builder, Value) -> Result<Value, NnError>;
 
@@ -53,10 +56,10 @@ fn start(info: &ParameterInfo) -> WeightTensor {
 }
 
 /// Sums with the random signs of a name.
-fn sums(name: &str, values: &[f32]) -> Vec<f64> {
+fn sums<N: Number>(name: &str, values: &[N]) -> Vec<f64> {
     let mut sums = vec![0.0; 32];
     for (value, signs) in values.iter().zip(bits(&format!("signs {name}"))) {
-        let value = f64::from(*value);
+        let value: f64 = (*value).into();
         for (bit, sum) in sums.iter_mut().enumerate() {
             *sum += if signs >> bit & 1 == 1 { value } else { -value };
         }
@@ -100,7 +103,7 @@ fn graph(channels: usize, size: (usize, usize), block: Option<Block>) -> Graph {
     b.finish().unwrap().without_dropout()
 }
 
-/// Holds a block to its golden file, with a forward pass in either precision; without one, the auxiliary head.
+/// Holds a block to its golden file, in every precision; without one, the auxiliary head.
 fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>) {
     let golden = golden(name);
     let graph = graph(channels, size, block);
@@ -112,29 +115,39 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
             weights.tensors.insert(name, WeightTensor { shape: vec![data.len()], data });
         }
     }
-    for precision in [Precision::Single, Precision::Double] {
-        let made = Network::from_weights(graph.clone(), &Head::Original, &weights, 0, Cpu::default());
-        hold(&mut made.unwrap().0, precision, size, |what, ours| {
+    let made = Network::from_weights(graph.clone(), &Head::Original, &weights, 0, Cpu::default());
+    let network = made.unwrap().0;
+    for mixed in [false, true] {
+        hold::<f32>(&network, mixed, size, |what, ours| {
             let error = distance(ours, &golden[what]);
-            assert!(error < NEAR, "{name} {what}, {precision:?}: {error:.1e} from float64");
+            assert!(error < NEAR, "{name} {what}, mixed {mixed}: {error:.1e} from float64");
         });
-        assert_eq!(golden.len(), parameters::describe(&graph).len() + 3, "{name}");
     }
+    hold::<f64>(&network, false, size, |what, ours| {
+        let error = distance(ours, &golden[what]);
+        let near = NEAR_DOUBLE[usize::from(["logits", "evaluated"].contains(&what))];
+        assert!(error < near, "{name} {what}, double: {error:.1e} from float64");
+    });
+    assert_eq!(golden.len(), parameters::describe(&graph).len() + 3, "{name}");
 }
 
 /// Hands a step's numbers to `held`, each with its name in a golden file.
-fn hold(network: &mut Network<Cpu>, precision: Precision, size: (usize, usize), held: impl Fn(&str, &[f64])) {
+fn hold<N: Number>(network: &Network<Cpu>, mixed: bool, size: (usize, usize), held: impl Fn(&str, &[f64]))
+where
+    Cpu: Backend<N>,
+{
+    let mut network = network.converted::<N>().unwrap();
     let pictures = numbers("pictures", BATCH * size.0 * size.1 * 3);
     let targets = soft_targets(&(0..BATCH).map(|label| label % CLASSES).collect::<Vec<_>>(), CLASSES, 0.0);
-    let options = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch, precision };
-    let mut step = network.step(&pictures, BATCH, &targets, &options).unwrap();
+    let options = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch, mixed };
+    let step = network.step(&pictures, BATCH, &targets, &options).unwrap();
     let doubles = |values: &[f32]| -> Vec<f64> { values.iter().copied().map(f64::from).collect() };
-    held("loss", &[f64::from(step.loss)]);
+    held("loss", &[step.loss]);
     held("logits", &doubles(&step.logits));
     held("evaluated", &doubles(&network.logits(&pictures, BATCH).unwrap()));
     for parameter in network.parameters() {
         let Parameter { info, .. } = parameter;
-        let gradient = network.torch_layout(info, step.gradient(parameter).unwrap());
+        let gradient = network.torch_layout(info, &step.gradients.get(&parameter.tensor).as_vec());
         held(&info.name, &sums(&info.name, &gradient));
     }
 }

@@ -5,7 +5,7 @@
 //! `num_batches_tracked`.
 
 use super::*;
-use crate::nn::{BatchNorm, Cpu, Network, Precision, Role, StepOptions, WeightTensor, Weights, soft_targets};
+use crate::nn::{BatchNorm, Cpu, Network, Role, StepOptions, WeightTensor, Weights, soft_targets};
 use crate::random::Stream;
 
 /// Name, torchvision's list, its number of parameters, its multiply-adds at the usual input size in millions, as torchvision
@@ -84,8 +84,7 @@ fn an_auxiliary_head_is_a_stage_of_its_own_that_freeze_cannot_name() {
     assert!(info.graph(&head, (75, 75)).is_ok() && info.graph(&head, (74, 75)).is_err());
 }
 
-const OPTIONS: StepOptions =
-    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, precision: Precision::Single };
+const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
 
 fn pictures(count: usize, size: usize) -> Vec<f32> {
     let mut stream = Stream::new(3, "pictures", &[]);

@@ -4,6 +4,7 @@
 use super::{Network, Plans, tensor};
 use crate::nn::NnError;
 use crate::nn::loading::{self, Loaded, Taken};
+use crate::nn::number::{Number, converted};
 use crate::nn::ops::Backend;
 use crate::nn::parameters::{self, Parameter, ParameterInfo};
 use crate::nn::weights::{WeightTensor, Weights};
@@ -28,26 +29,28 @@ impl<D: Backend> Network<D> {
         self.plans = Plans::default();
         Ok(loaded)
     }
+}
 
+impl<D: Backend<N>, N: Number> Network<D, N> {
     /// Values in our layout, such as a gradient, in torchvision's.
-    pub fn torch_layout(&self, info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
+    pub fn torch_layout(&self, info: &ParameterInfo, values: &[N]) -> Vec<N> {
         parameters::to_torch(info, values)
     }
 
     /// As [`save`](Self::save), without what only training uses: the auxiliary head. This is what a model file keeps.
-    pub fn save_without_auxiliary(&self) -> Weights {
+    pub fn save_without_auxiliary(&self) -> Weights<N> {
         let mut weights = self.save();
         weights.tensors.retain(|name, _| !loading::in_auxiliary(name));
         weights
     }
 
     /// Parameters and buffers under torchvision's names and in its layouts; no metadata.
-    pub fn save(&self) -> Weights {
+    pub fn save(&self) -> Weights<N> {
         self.save_named(|_| true)
     }
 
     /// As [`save`](Self::save), of the names that are asked for alone.
-    pub fn save_named(&self, wanted: impl Fn(&str) -> bool) -> Weights {
+    pub fn save_named(&self, wanted: impl Fn(&str) -> bool) -> Weights<N> {
         let mut weights = Weights::default();
         for Parameter { info, tensor, .. } in self.parameters.iter().filter(|parameter| wanted(&parameter.info.name)) {
             let data = parameters::to_torch(info, &D::numbers(tensor));
@@ -57,7 +60,7 @@ impl<D: Backend> Network<D> {
             let (mean, variance) = norm.names();
             for (name, values) in [(mean, &norm.mean), (variance, &norm.variance)] {
                 if wanted(&name) {
-                    weights.tensors.insert(name, WeightTensor { shape: vec![values.len()], data: values.clone() });
+                    weights.tensors.insert(name, WeightTensor { shape: vec![values.len()], data: converted(values) });
                 }
             }
         }
@@ -74,7 +77,7 @@ impl<D: Backend> Network<D> {
     ///
     /// # Errors
     /// As [`load`](Self::load), when a tensor has no place here or another shape; nothing was taken then.
-    pub fn restore(&mut self, weights: &Weights) -> Result<(), NnError> {
+    pub fn restore(&mut self, weights: &Weights<N>) -> Result<(), NnError> {
         let mut places = Vec::new();
         let mut mismatches = Vec::new();
         for (place, Parameter { info, .. }) in self.parameters.iter().enumerate() {
@@ -93,7 +96,7 @@ impl<D: Backend> Network<D> {
                 let Some(tensor) = weights.tensors.get(&name) else { continue };
                 taken += 1;
                 if tensor.data.len() == values.len() {
-                    values.copy_from_slice(&tensor.data);
+                    *values = converted(&tensor.data);
                 } else {
                     mismatches.push(format!("{name} is {:?}, the network's is [{}]", tensor.shape, values.len()));
                 }
@@ -114,14 +117,14 @@ impl<D: Backend> Network<D> {
         Ok(())
     }
 
-    /// Calls `take` with everything that decides what [`features`](Self::features) gives: the structure as a text, then each
-    /// parameter and buffer below the head by name.
+    /// Calls `take` with everything that decides what [`features`](Self::features) gives, which are in single precision: the
+    /// structure as a text, then each parameter and buffer below the head by name.
     pub fn describe_backbone(&self, mut take: impl FnMut(&str, &[f32])) {
         let features = self.graph.features();
         take(&format!("{:?}", &self.graph.nodes()[..=features]), &[]);
         let head = self.offsets.get(features + 1).copied().unwrap_or(self.parameters.len());
         for Parameter { info, tensor, .. } in &self.parameters[..head] {
-            take(&info.name, &D::numbers(tensor));
+            take(&info.name, &N::singles(D::numbers(tensor)));
         }
         for norm in &self.statistics {
             take(&norm.name, &norm.mean);

@@ -12,21 +12,21 @@ pub(crate) mod cpu {
     use rayon::prelude::*;
 
     /// See [`Backend::relu`](crate::nn::Backend::relu).
-    pub(crate) fn relu(
-        x: &Activation<Cpu>,
+    pub(crate) fn relu<N: Number>(
+        x: &Activation<Cpu, N>,
         gradient: Gradient,
-        tape: &mut Recorder<Cpu>,
-    ) -> Result<Activation<Cpu>, CpuError> {
-        let out = match &x.double {
-            Some(double) => Activation::of_double(rectified(double))?,
-            None => Activation::of_single(rectified(values(&x.single)))?,
+        tape: &mut Recorder<Cpu, N>,
+    ) -> Result<Activation<Cpu, N>, CpuError> {
+        let out = match &x.wide {
+            Some(wide) => Activation::of_wide(rectified(wide))?,
+            None => Activation::of(rectified(values(&x.kept)))?,
         };
         if let Some(tape) = tape {
-            let (x_ghost, out_ghost, kept) = (x.single.ghost(), out.single.ghost(), out.single.clone());
+            let (x_ghost, out_ghost, kept) = (x.kept.ghost(), out.kept.ghost(), out.kept.clone());
             tape.add_backward_op(move |grads| {
                 let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 dy.par_chunks_mut(CHUNK).zip(values(&kept).par_chunks(CHUNK)).for_each(|(dy, out)| {
-                    dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > 0.0 { *dy } else { 0.0 });
+                    dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > N::ZERO { *dy } else { N::ZERO });
                 });
                 if gradient.wanted() {
                     deposit(grads.get_or_alloc_mut(&x_ghost)?, gradient, dy);
@@ -46,18 +46,18 @@ pub(crate) mod cpu {
     }
 
     /// See [`Backend::add`](crate::nn::Backend::add).
-    pub(crate) fn add(
-        a: &Activation<Cpu>,
-        b: &Activation<Cpu>,
+    pub(crate) fn add<N: Number>(
+        a: &Activation<Cpu, N>,
+        b: &Activation<Cpu, N>,
         gradients: [Gradient; 2],
-        tape: &mut Recorder<Cpu>,
-    ) -> Result<Activation<Cpu>, CpuError> {
-        let out = match (&a.double, &b.double) {
-            (Some(a), Some(b)) => Activation::of_double(sum(a, b))?,
-            _ => Activation::of_single(sum(values(&a.single), values(&b.single)))?,
+        tape: &mut Recorder<Cpu, N>,
+    ) -> Result<Activation<Cpu, N>, CpuError> {
+        let out = match (&a.wide, &b.wide) {
+            (Some(a), Some(b)) => Activation::of_wide(sum(a, b))?,
+            _ => Activation::of(sum(values(&a.kept), values(&b.kept)))?,
         };
         if let Some(tape) = tape {
-            let (ghosts, out_ghost) = ([a.single.ghost(), b.single.ghost()], out.single.ghost());
+            let (ghosts, out_ghost) = ([a.kept.ghost(), b.kept.ghost()], out.kept.ghost());
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 for (ghost, gradient) in ghosts.iter().zip(gradients).filter(|(_, gradient)| gradient.wanted()) {
@@ -76,31 +76,31 @@ pub(crate) mod cpu {
     }
 
     /// See [`Backend::concatenate`](crate::nn::Backend::concatenate).
-    pub(crate) fn concatenate(
-        parts: &[(&Activation<Cpu>, usize, Gradient)],
+    pub(crate) fn concatenate<N: Number>(
+        parts: &[(&Activation<Cpu, N>, usize, Gradient)],
         rows: usize,
-        tape: &mut Recorder<Cpu>,
-    ) -> Result<Activation<Cpu>, CpuError> {
-        let doubles: Option<Vec<_>> =
-            parts.iter().map(|&(part, width, _)| Some((part.double.as_ref()?.as_slice(), width))).collect();
-        let out = match doubles {
-            Some(doubles) => Activation::of_double(joined(&doubles, rows))?,
+        tape: &mut Recorder<Cpu, N>,
+    ) -> Result<Activation<Cpu, N>, CpuError> {
+        let wide: Option<Vec<_>> =
+            parts.iter().map(|&(part, width, _)| Some((part.wide.as_ref()?.as_slice(), width))).collect();
+        let out = match wide {
+            Some(wide) => Activation::of_wide(joined(&wide, rows))?,
             None => {
-                let singles: Vec<_> = parts.iter().map(|&(part, width, _)| (values(&part.single), width)).collect();
-                Activation::of_single(joined(&singles, rows))?
+                let kept: Vec<_> = parts.iter().map(|&(part, width, _)| (values(&part.kept), width)).collect();
+                Activation::of(joined(&kept, rows))?
             }
         };
         if let Some(tape) = tape {
-            let out_ghost = out.single.ghost();
+            let out_ghost = out.kept.ghost();
             let total: usize = parts.iter().map(|part| part.1).sum();
             let ghosts: Vec<_> =
-                parts.iter().map(|&(part, width, gradient)| (part.single.ghost(), width, gradient)).collect();
+                parts.iter().map(|&(part, width, gradient)| (part.kept.ghost(), width, gradient)).collect();
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 let mut first = 0;
                 for (ghost, width, gradient) in ghosts {
                     if gradient.wanted() {
-                        let mut part = vec![0.0; rows * width];
+                        let mut part = vec![N::ZERO; rows * width];
                         part.par_chunks_exact_mut(width).zip(dy.par_chunks_exact(total)).for_each(|(part, row)| {
                             part.copy_from_slice(&row[first..first + width]);
                         });

@@ -7,6 +7,7 @@ use super::composed;
 use super::convolution::Geometry;
 use super::pooling::Pooling;
 use super::{DropoutPosition, Gradient};
+use crate::nn::number::Number;
 use dfdx::tensor::{Cpu, CpuError, HasErr, OwnedTape, Storage, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Device;
 use rayon::prelude::*;
@@ -14,46 +15,49 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A device's buffer, such as a gradient's.
-pub type Buffer<D> = <D as Storage<f32>>::Vec;
+pub type Buffer<D, N = f32> = <D as Storage<N>>::Vec;
 
 /// Values on a device, flat.
-pub type Flat<D> = Tensor<(usize,), f32, D>;
+pub type Flat<D, N = f32> = Tensor<(usize,), N, D>;
 
-/// What flows from op to op: numbers on a device, and in a pass in double precision the same before they were rounded,
+/// What flows from op to op: numbers on a device, and in a mixed pass the same in double precision before they were rounded,
 /// which the next op reads in their place. The tape and all that is kept for the way back know the rounded ones alone.
 #[derive(Clone, Debug)]
-pub struct Activation<D: Storage<f32>> {
-    /// In single precision.
-    pub single: Flat<D>,
-    /// In double precision.
-    pub double: Option<Arc<Vec<f64>>>,
+pub struct Activation<D: Storage<N>, N: Number = f32> {
+    /// In the precision of parameters and gradients.
+    pub kept: Flat<D, N>,
+    /// In double precision, where it isn't that one.
+    pub wide: Option<Arc<Vec<f64>>>,
 }
 
-impl<D: Storage<f32>> From<Flat<D>> for Activation<D> {
-    fn from(single: Flat<D>) -> Self {
-        Activation { single, double: None }
+impl<D: Storage<N>, N: Number> From<Flat<D, N>> for Activation<D, N> {
+    fn from(kept: Flat<D, N>) -> Self {
+        Activation { kept, wide: None }
     }
 }
 
-impl Activation<Cpu> {
-    /// Numbers of a pass in single precision.
-    pub(super) fn of_single(numbers: Vec<f32>) -> Result<Self, CpuError> {
+impl<N: Number> Activation<Cpu, N> {
+    /// Numbers of a pass in one precision.
+    pub(super) fn of(numbers: Vec<N>) -> Result<Self, CpuError> {
         let length = numbers.len();
         Ok(Cpu::default().try_tensor_from_vec(numbers, (length,))?.into())
     }
 
-    /// Numbers of a pass in double precision.
-    pub(super) fn of_double(numbers: Vec<f64>) -> Result<Self, CpuError> {
-        let mut single = vec![0.0; numbers.len()];
-        single.par_chunks_mut(CHUNK).zip(numbers.par_chunks(CHUNK)).for_each(|(single, numbers)| {
-            single.iter_mut().zip(numbers).for_each(|(single, number)| *single = *number as f32);
+    /// Numbers of a mixed pass.
+    pub(super) fn of_wide(numbers: Vec<f64>) -> Result<Self, CpuError> {
+        let mut kept = vec![N::ZERO; numbers.len()];
+        kept.par_chunks_mut(CHUNK).zip(numbers.par_chunks(CHUNK)).for_each(|(kept, numbers)| {
+            kept.iter_mut().zip(numbers).for_each(|(kept, number)| *kept = N::of(*number));
         });
-        Ok(Activation { double: Some(Arc::new(numbers)), ..Activation::of_single(single)? })
+        Ok(Activation { wide: Some(Arc::new(numbers)), ..Activation::of(kept)? })
     }
 }
 
+/// What a batch norm makes, and the moments of a batch that was normalised with its own.
+pub type Normalised<D, N = f32> = (Activation<D, N>, Option<Moments>);
+
 /// The tape, where there is one.
-pub type Recorder<D> = Option<OwnedTape<f32, D>>;
+pub type Recorder<D, N = f32> = Option<OwnedTape<N, D>>;
 
 type Failure<D> = <D as HasErr>::Err;
 
@@ -77,7 +81,7 @@ pub struct Normalisation<'a> {
     /// With which statistics.
     pub statistics: NormStatistics<'a>,
     /// Added to the variance.
-    pub epsilon: f32,
+    pub epsilon: f64,
     /// Whether ReLU follows.
     pub relu: bool,
 }
@@ -91,106 +95,124 @@ pub struct Moments {
     pub variance: Vec<f32>,
 }
 
-/// A device that networks run on: everything of dfdx's, and the ops that it lacks. Lengths of tensors must fit the shapes
+/// A device that networks run on in a precision: everything of dfdx's, and the ops that it lacks. Lengths of tensors must fit the shapes
 /// that come with them; ops may panic where they don't.
-pub trait Backend: Device<f32> {
+pub trait Backend<N: Number = f32>: Device<N> {
     /// Whether inference goes through folded plans on the host rather than op by op on the device.
     const PLANNED: bool;
 
-    /// Whether ops can read and make numbers in double precision.
-    const DOUBLE: bool;
+    /// Whether passes can be mixed: forwards in double precision though parameters and gradients are in single.
+    const MIXES: bool;
 
     /// A tensor's values in this process's memory, as they lie there or as a copy.
-    fn numbers(tensor: &Flat<Self>) -> Cow<'_, [f32]>;
+    fn numbers(tensor: &Flat<Self, N>) -> Cow<'_, [N]>;
+
+    /// Does work on each of several tensors, such as an optimiser's: side by side on the host, where dfdx's kernels use one
+    /// thread each, and one after the other on devices that are parallel in themselves.
+    ///
+    /// # Errors
+    /// The first of those that the work ends in.
+    fn for_each<W: Send, E: Send>(
+        tensors: Vec<(&mut Flat<Self, N>, W)>,
+        work: impl Fn(&mut Flat<Self, N>, W) -> Result<(), E> + Send + Sync,
+    ) -> Result<(), E>;
 
     /// 2-D convolution: `x` (batch, height, width, channels), `weight` (kernel height, kernel width, in, out), `bias`
     /// (out). `gradients` are those of x, weight, bias.
     fn convolution(
-        x: &Activation<Self>,
-        weight: &Flat<Self>,
-        bias: Option<&Flat<Self>>,
+        x: &Activation<Self, N>,
+        weight: &Flat<Self, N>,
+        bias: Option<&Flat<Self, N>>,
         geometry: &Geometry,
         gradients: [Gradient; 3],
-        tape: &mut Recorder<Self>,
-    ) -> Result<Activation<Self>, Failure<Self>>;
+        tape: &mut Recorder<Self, N>,
+    ) -> Result<Activation<Self, N>, Failure<Self>>;
 
     /// Batch normalisation of `x` (rows, channels) over its rows with `affine` weight and bias (channels), plus `residual`
     /// (rows, channels) where there is one, then ReLU where wanted: one op, since each would walk the same memory again.
     /// `gradients` are those of x, weight, bias, residual. With the batch's statistics it also gives them.
     fn batch_norm(
-        x: &Activation<Self>,
-        affine: [&Flat<Self>; 2],
-        residual: Option<&Activation<Self>>,
+        x: &Activation<Self, N>,
+        affine: [&Flat<Self, N>; 2],
+        residual: Option<&Activation<Self, N>>,
         norm: &Normalisation,
         gradients: [Gradient; 4],
-        tape: &mut Recorder<Self>,
-    ) -> Result<(Activation<Self>, Option<Moments>), Failure<Self>>;
+        tape: &mut Recorder<Self, N>,
+    ) -> Result<Normalised<Self, N>, Failure<Self>>;
 
     /// max(x, 0).
     fn relu(
-        x: &Activation<Self>,
+        x: &Activation<Self, N>,
         gradient: Gradient,
-        tape: &mut Recorder<Self>,
-    ) -> Result<Activation<Self>, Failure<Self>>;
+        tape: &mut Recorder<Self, N>,
+    ) -> Result<Activation<Self, N>, Failure<Self>>;
 
     /// a + b.
     fn add(
-        a: &Activation<Self>,
-        b: &Activation<Self>,
+        a: &Activation<Self, N>,
+        b: &Activation<Self, N>,
         gradients: [Gradient; 2],
-        tape: &mut Recorder<Self>,
-    ) -> Result<Activation<Self>, Failure<Self>>;
+        tape: &mut Recorder<Self, N>,
+    ) -> Result<Activation<Self, N>, Failure<Self>>;
 
     /// Parts of (rows, width) each, joined row by row.
     fn concatenate(
-        parts: &[(&Activation<Self>, usize, Gradient)],
+        parts: &[(&Activation<Self, N>, usize, Gradient)],
         rows: usize,
-        tape: &mut Recorder<Self>,
-    ) -> Result<Activation<Self>, Failure<Self>>;
+        tape: &mut Recorder<Self, N>,
+    ) -> Result<Activation<Self, N>, Failure<Self>>;
 
     /// Maximum or mean over windows.
     fn pool(
-        x: &Activation<Self>,
+        x: &Activation<Self, N>,
         pooling: &Pooling,
         gradient: Gradient,
-        tape: &mut Recorder<Self>,
-    ) -> Result<Activation<Self>, Failure<Self>>;
+        tape: &mut Recorder<Self, N>,
+    ) -> Result<Activation<Self, N>, Failure<Self>>;
 
     /// `x` (batch, in) times `weight` (in, out) plus `bias` (out). `gradients` are those of x, weight, bias.
     fn linear(
-        x: &Activation<Self>,
-        weight: &Flat<Self>,
-        bias: &Flat<Self>,
+        x: &Activation<Self, N>,
+        weight: &Flat<Self, N>,
+        bias: &Flat<Self, N>,
         batch: usize,
         gradients: [Gradient; 3],
-        tape: &mut Recorder<Self>,
-    ) -> Result<Activation<Self>, Failure<Self>>;
+        tape: &mut Recorder<Self, N>,
+    ) -> Result<Activation<Self, N>, Failure<Self>>;
 
     /// Zeroes values by a mask that depends on `position` alone, and scales the others by 1 / (1 - probability).
     fn dropout(
-        x: &Activation<Self>,
+        x: &Activation<Self, N>,
         probability: f32,
         position: DropoutPosition,
         gradient: Gradient,
-        tape: &mut Recorder<Self>,
-    ) -> Result<Activation<Self>, Failure<Self>>;
+        tape: &mut Recorder<Self, N>,
+    ) -> Result<Activation<Self, N>, Failure<Self>>;
 
     /// Mean over the batch of - sum over classes of target * log softmax(logits), as a tensor for dfdx's `backward`.
     /// `targets` (batch, classes), whose rows may have any sum.
     fn cross_entropy(
-        logits: &Activation<Self>,
+        logits: &Activation<Self, N>,
         targets: &[f32],
         batch: usize,
-        tape: &mut Recorder<Self>,
-    ) -> Result<Tensor<(), f32, Self>, Failure<Self>>;
+        tape: &mut Recorder<Self, N>,
+    ) -> Result<Tensor<(), N, Self>, Failure<Self>>;
 }
 
 /// The CPU's kernels, each from its op's file.
 mod kernels {
-    use super::{Cow, Cpu, Flat};
+    use super::{Cow, Cpu, Flat, Number};
+    use rayon::prelude::*;
 
-    pub(super) fn numbers(tensor: &Flat<Cpu>) -> Cow<'_, [f32]> {
+    pub(super) fn numbers<N: Number>(tensor: &Flat<Cpu, N>) -> Cow<'_, [N]> {
         Cow::Borrowed(crate::nn::buffers::values(tensor))
+    }
+
+    pub(super) fn for_each<N: Number, W: Send, E: Send>(
+        tensors: Vec<(&mut Flat<Cpu, N>, W)>,
+        work: impl Fn(&mut Flat<Cpu, N>, W) -> Result<(), E> + Send + Sync,
+    ) -> Result<(), E> {
+        tensors.into_par_iter().try_for_each(|(tensor, with)| work(tensor, with))
     }
 
     pub(super) use crate::nn::ops::arithmetic::cpu::{add, concatenate, relu};
@@ -204,104 +226,114 @@ mod kernels {
 
 /// Implements [`Backend`] with the ops of a module.
 macro_rules! backend {
-    ($device:ty, $module:ident, planned: $planned:literal, double: $double:literal) => {
-        impl Backend for $device {
+    ($device:ty, $number:ty, $module:ident, planned: $planned:literal, mixes: $mixes:literal) => {
+        impl Backend<$number> for $device {
             const PLANNED: bool = $planned;
-            const DOUBLE: bool = $double;
+            const MIXES: bool = $mixes;
 
-            fn numbers(tensor: &Flat<Self>) -> Cow<'_, [f32]> {
+            fn numbers(tensor: &Flat<Self, $number>) -> Cow<'_, [$number]> {
                 $module::numbers(tensor)
             }
 
+            fn for_each<W: Send, E: Send>(
+                tensors: Vec<(&mut Flat<Self, $number>, W)>,
+                work: impl Fn(&mut Flat<Self, $number>, W) -> Result<(), E> + Send + Sync,
+            ) -> Result<(), E> {
+                $module::for_each(tensors, work)
+            }
+
             fn convolution(
-                x: &Activation<Self>,
-                weight: &Flat<Self>,
-                bias: Option<&Flat<Self>>,
+                x: &Activation<Self, $number>,
+                weight: &Flat<Self, $number>,
+                bias: Option<&Flat<Self, $number>>,
                 geometry: &Geometry,
                 gradients: [Gradient; 3],
-                tape: &mut Recorder<Self>,
-            ) -> Result<Activation<Self>, Failure<Self>> {
+                tape: &mut Recorder<Self, $number>,
+            ) -> Result<Activation<Self, $number>, Failure<Self>> {
                 $module::convolution(x, weight, bias, geometry, gradients, tape)
             }
 
             fn batch_norm(
-                x: &Activation<Self>,
-                affine: [&Flat<Self>; 2],
-                residual: Option<&Activation<Self>>,
+                x: &Activation<Self, $number>,
+                affine: [&Flat<Self, $number>; 2],
+                residual: Option<&Activation<Self, $number>>,
                 norm: &Normalisation,
                 gradients: [Gradient; 4],
-                tape: &mut Recorder<Self>,
-            ) -> Result<(Activation<Self>, Option<Moments>), Failure<Self>> {
+                tape: &mut Recorder<Self, $number>,
+            ) -> Result<Normalised<Self, $number>, Failure<Self>> {
                 $module::batch_norm(x, affine, residual, norm, gradients, tape)
             }
 
             fn relu(
-                x: &Activation<Self>,
+                x: &Activation<Self, $number>,
                 gradient: Gradient,
-                tape: &mut Recorder<Self>,
-            ) -> Result<Activation<Self>, Failure<Self>> {
+                tape: &mut Recorder<Self, $number>,
+            ) -> Result<Activation<Self, $number>, Failure<Self>> {
                 $module::relu(x, gradient, tape)
             }
 
             fn add(
-                a: &Activation<Self>,
-                b: &Activation<Self>,
+                a: &Activation<Self, $number>,
+                b: &Activation<Self, $number>,
                 gradients: [Gradient; 2],
-                tape: &mut Recorder<Self>,
-            ) -> Result<Activation<Self>, Failure<Self>> {
+                tape: &mut Recorder<Self, $number>,
+            ) -> Result<Activation<Self, $number>, Failure<Self>> {
                 $module::add(a, b, gradients, tape)
             }
 
             fn concatenate(
-                parts: &[(&Activation<Self>, usize, Gradient)],
+                parts: &[(&Activation<Self, $number>, usize, Gradient)],
                 rows: usize,
-                tape: &mut Recorder<Self>,
-            ) -> Result<Activation<Self>, Failure<Self>> {
+                tape: &mut Recorder<Self, $number>,
+            ) -> Result<Activation<Self, $number>, Failure<Self>> {
                 $module::concatenate(parts, rows, tape)
             }
 
             fn pool(
-                x: &Activation<Self>,
+                x: &Activation<Self, $number>,
                 pooling: &Pooling,
                 gradient: Gradient,
-                tape: &mut Recorder<Self>,
-            ) -> Result<Activation<Self>, Failure<Self>> {
+                tape: &mut Recorder<Self, $number>,
+            ) -> Result<Activation<Self, $number>, Failure<Self>> {
                 $module::pool(x, pooling, gradient, tape)
             }
 
             fn linear(
-                x: &Activation<Self>,
-                weight: &Flat<Self>,
-                bias: &Flat<Self>,
+                x: &Activation<Self, $number>,
+                weight: &Flat<Self, $number>,
+                bias: &Flat<Self, $number>,
                 batch: usize,
                 gradients: [Gradient; 3],
-                tape: &mut Recorder<Self>,
-            ) -> Result<Activation<Self>, Failure<Self>> {
+                tape: &mut Recorder<Self, $number>,
+            ) -> Result<Activation<Self, $number>, Failure<Self>> {
                 $module::linear(x, weight, bias, batch, gradients, tape)
             }
 
             fn dropout(
-                x: &Activation<Self>,
+                x: &Activation<Self, $number>,
                 probability: f32,
                 position: DropoutPosition,
                 gradient: Gradient,
-                tape: &mut Recorder<Self>,
-            ) -> Result<Activation<Self>, Failure<Self>> {
+                tape: &mut Recorder<Self, $number>,
+            ) -> Result<Activation<Self, $number>, Failure<Self>> {
                 $module::dropout(x, probability, position, gradient, tape)
             }
 
             fn cross_entropy(
-                logits: &Activation<Self>,
+                logits: &Activation<Self, $number>,
                 targets: &[f32],
                 batch: usize,
-                tape: &mut Recorder<Self>,
-            ) -> Result<Tensor<(), f32, Self>, Failure<Self>> {
+                tape: &mut Recorder<Self, $number>,
+            ) -> Result<Tensor<(), $number, Self>, Failure<Self>> {
                 $module::cross_entropy(logits, targets, batch, tape)
             }
         }
     };
 }
 
-backend!(Cpu, kernels, planned: true, double: true);
+backend!(Cpu, f32, kernels, planned: true, mixes: true);
+backend!(Cpu, f64, kernels, planned: true, mixes: false);
 #[cfg(feature = "cuda")]
-backend!(dfdx::tensor::Cuda, composed, planned: false, double: false);
+backend!(dfdx::tensor::Cuda, f32, composed, planned: false, mixes: false);
+#[cfg(feature = "cuda")]
+backend!(dfdx::tensor::Cuda, f64, composed, planned: false, mixes: false);

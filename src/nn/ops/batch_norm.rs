@@ -2,30 +2,32 @@
 //! pass: with the batch's statistics, or with kept ones, through which gradients flow as through any scale and shift.
 
 use super::chunks::{SHORT, add_to, chunk_rows, row_sums};
-use super::{Activation, Flat, Gradient, Moments, NormStatistics, Normalisation, Recorder, doubles};
+use super::{Activation, Flat, Gradient, Moments, NormStatistics, Normalisation, Recorder};
+use crate::nn::number::{Number, doubles};
 
 /// y = relu((x - mean) * scale + shift + residual), and what the backward pass needs of how scale came about. The mean is
 /// taken off first: far from zero, x * scale + shift would lose the digits in which x differs from it.
 #[derive(Clone)]
-struct Affine {
-    mean: Vec<f32>,
-    scale: Vec<f32>,
+struct Affine<N> {
+    mean: Vec<N>,
+    scale: Vec<N>,
     /// The norm's shift, less what rounding took off the mean.
-    shift: Vec<f32>,
+    shift: Vec<N>,
     /// 1 / sqrt(variance + epsilon).
     inverse: Vec<f64>,
 }
 
-impl Affine {
-    fn new(weight: &[f32], bias: &[f32], mean: &[f64], variance: &[f64], epsilon: f32) -> Affine {
-        let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + f64::from(epsilon)).sqrt()).collect();
-        let scale: Vec<f64> = weight.iter().zip(&inverse).map(|(w, i)| f64::from(*w) * i).collect();
-        let rounded = |mean: &f64| mean - f64::from(*mean as f32);
-        let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| single(f64::from(*b) - rounded(m) * s));
+impl<N: Number> Affine<N> {
+    /// From weight and bias in any precision.
+    fn new<P: Number>(weight: &[P], bias: &[P], mean: &[f64], variance: &[f64], epsilon: f64) -> Affine<N> {
+        let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + epsilon).sqrt()).collect();
+        let scale: Vec<f64> = weight.iter().zip(&inverse).map(|(w, i)| (*w).into() * i).collect();
+        let rounded = |mean: &f64| mean - N::of(*mean).into();
+        let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| N::of((*b).into() - rounded(m) * s));
         Affine {
             shift: shift.collect(),
-            mean: mean.iter().copied().map(single).collect(),
-            scale: scale.into_iter().map(single).collect(),
+            mean: mean.iter().copied().map(N::of).collect(),
+            scale: scale.into_iter().map(N::of).collect(),
             inverse,
         }
     }
@@ -41,9 +43,9 @@ pub(crate) fn folded(
     bias: &[f32],
     mean: &[f32],
     variance: &[f32],
-    epsilon: f32,
+    epsilon: f64,
 ) -> (Vec<f32>, Vec<f32>) {
-    let Affine { scale, inverse, .. } = Affine::new(weight, bias, &doubles(mean), &doubles(variance), epsilon);
+    let Affine { scale, inverse, .. } = Affine::<f32>::new(weight, bias, &doubles(mean), &doubles(variance), epsilon);
     let exact = weight.iter().zip(inverse).map(|(weight, inverse)| f64::from(*weight) * inverse);
     let shift = bias.iter().zip(mean).zip(exact).map(|((b, m), s)| single(f64::from(*b) - f64::from(*m) * s));
     (scale, shift.collect())
@@ -52,41 +54,37 @@ pub(crate) fn folded(
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
-    use crate::nn::number::Number;
     use crate::nn::ops::chunks::at_least;
     use crate::nn::ops::deposit;
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// See [`Backend::batch_norm`](crate::nn::Backend::batch_norm).
-    pub(crate) fn batch_norm(
-        x: &Activation<Cpu>,
-        [weight, bias]: [&Flat<Cpu>; 2],
-        residual: Option<&Activation<Cpu>>,
+    pub(crate) fn batch_norm<N: Number>(
+        x: &Activation<Cpu, N>,
+        [weight, bias]: [&Flat<Cpu, N>; 2],
+        residual: Option<&Activation<Cpu, N>>,
         norm: &Normalisation,
         gradients: [Gradient; 4],
-        tape: &mut Recorder<Cpu>,
-    ) -> Result<(Activation<Cpu>, Option<Moments>), CpuError> {
+        tape: &mut Recorder<Cpu, N>,
+    ) -> Result<(Activation<Cpu, N>, Option<Moments>), CpuError> {
         let channels = values(weight).len();
-        let (mean, variance) = match (norm.statistics, &x.double) {
-            (NormStatistics::Batch, Some(double)) => moments(double, channels),
-            (NormStatistics::Batch, None) => moments(values(&x.single), channels),
+        let (mean, variance) = match (norm.statistics, &x.wide) {
+            (NormStatistics::Batch, Some(wide)) => moments(wide, channels),
+            (NormStatistics::Batch, None) => moments(values(&x.kept), channels),
             (NormStatistics::Running { mean, variance }, _) => (doubles(mean), doubles(variance)),
         };
-        let affine = Affine::new(values(weight), values(bias), &mean, &variance, norm.epsilon);
-        let double_residual = residual.map(|residual| residual.double.as_ref());
-        let out = match (&x.double, double_residual) {
-            (Some(double), None | Some(Some(_))) => {
-                let scale: Vec<f64> =
-                    values(weight).iter().zip(&affine.inverse).map(|(w, i)| f64::from(*w) * i).collect();
-                let line = Line { mean: &mean, scale: &scale, shift: &doubles(values(bias)) };
-                let residual = double_residual.flatten().map(|residual| residual.as_slice());
-                Activation::of_double(apply(double, &line, residual, norm.relu))?
+        let affine = Affine::<N>::new(values(weight), values(bias), &mean, &variance, norm.epsilon);
+        let wide_residual = residual.map(|residual| residual.wide.as_ref());
+        let out = match (&x.wide, wide_residual) {
+            (Some(wide), None | Some(Some(_))) => {
+                let affine = Affine::<f64>::new(values(weight), values(bias), &mean, &variance, norm.epsilon);
+                let residual = wide_residual.flatten().map(|residual| residual.as_slice());
+                Activation::of_wide(apply(wide, &affine, residual, norm.relu))?
             }
             _ => {
-                let line = Line { mean: &affine.mean, scale: &affine.scale, shift: &affine.shift };
-                let residual = residual.map(|residual| values(&residual.single));
-                Activation::of_single(apply(values(&x.single), &line, residual, norm.relu))?
+                let residual = residual.map(|residual| values(&residual.kept));
+                Activation::of(apply(values(&x.kept), &affine, residual, norm.relu))?
             }
         };
         let moments = matches!(norm.statistics, NormStatistics::Batch).then(|| Moments {
@@ -95,15 +93,15 @@ pub(crate) mod cpu {
         });
         let Some(tape) = tape else { return Ok((out, moments)) };
 
-        let (x_ghost, weight_ghost, bias_ghost) = (x.single.ghost(), weight.ghost(), bias.ghost());
-        let (out_ghost, residual_ghost) = (out.single.ghost(), residual.map(|residual| residual.single.ghost()));
+        let (x_ghost, weight_ghost, bias_ghost) = (x.kept.ghost(), weight.ghost(), bias.ghost());
+        let (out_ghost, residual_ghost) = (out.kept.ghost(), residual.map(|residual| residual.kept.ghost()));
         let mask = match norm.relu {
             false => Mask::None,
             // What is computed again from rounded values may fall on the other side of zero.
-            true if residual.is_some() || out.double.is_some() => Mask::Output(out.single.clone()),
+            true if residual.is_some() || out.wide.is_some() => Mask::Output(out.kept.clone()),
             true => Mask::Recomputed,
         };
-        let (x, of_batch) = (x.single.clone(), moments.is_some());
+        let (x, of_batch) = (x.kept.clone(), moments.is_some());
         tape.add_backward_op(move |grads| {
             let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
             let x = values(&x);
@@ -114,7 +112,7 @@ pub(crate) mod cpu {
                 by_input(x, &dy, &affine, masked, of_batch, gradients[0], grads.get_or_alloc_mut(&x_ghost)?);
             }
             let [weight_gradient, bias_gradient] =
-                [weight_gradient, bias_gradient].map(|sums| sums.into_iter().map(single).collect());
+                [weight_gradient, bias_gradient].map(|sums| sums.into_iter().map(N::of).collect());
             if let Some(residual) = residual_ghost.filter(|_| gradients[3].wanted()) {
                 deposit(grads.get_or_alloc_mut(&residual)?, gradients[3], dy);
             }
@@ -130,13 +128,13 @@ pub(crate) mod cpu {
     }
 
     /// Where ReLU let values through.
-    enum Mask {
+    enum Mask<N: Number> {
         /// Everywhere: there was none.
         None,
         /// Where (x - mean) * scale + shift is positive.
         Recomputed,
         /// Where the output is positive.
-        Output(Flat<Cpu>),
+        Output(Flat<Cpu, N>),
     }
 
     /// Mean and variance of each column: within a chunk of rows about the chunk's mean, chunks merged in their order (Chan,
@@ -185,16 +183,9 @@ pub(crate) mod cpu {
         (mean, squares)
     }
 
-    /// What each channel's values become: (x - mean) * scale + shift.
-    struct Line<'a, N> {
-        mean: &'a [N],
-        scale: &'a [N],
-        shift: &'a [N],
-    }
-
     /// relu((x - mean) * scale + shift + residual).
-    fn apply<N: Number>(x: &[N], line: &Line<N>, residual: Option<&[N]>, relu: bool) -> Vec<N> {
-        let channels = line.scale.len();
+    fn apply<N: Number>(x: &[N], affine: &Affine<N>, residual: Option<&[N]>, relu: bool) -> Vec<N> {
+        let channels = affine.scale.len();
         let chunk = chunk_rows(channels) * channels;
         let floor = if relu { N::ZERO } else { N::LOWEST };
         let mut out = vec![N::ZERO; x.len()];
@@ -203,17 +194,17 @@ pub(crate) mod cpu {
             let rows = out.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
             match residual {
                 None => rows.for_each(|(out, x)| {
-                    let line = line.mean.iter().zip(line.scale).zip(line.shift);
-                    for ((out, x), ((mean, scale), shift)) in out.iter_mut().zip(x).zip(line) {
+                    let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
+                    for ((out, x), ((mean, scale), shift)) in out.iter_mut().zip(x).zip(affine) {
                         *out = at_least((*x - *mean) * *scale + *shift, floor);
                     }
                 }),
                 Some(residual) => {
                     let residual = residual[index * chunk..].chunks_exact(channels);
                     rows.zip(residual).for_each(|((out, x), residual)| {
-                        let line = line.mean.iter().zip(line.scale).zip(line.shift);
+                        let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
                         let pairs = out.iter_mut().zip(x).zip(residual);
-                        for (((out, x), residual), ((mean, scale), shift)) in pairs.zip(line) {
+                        for (((out, x), residual), ((mean, scale), shift)) in pairs.zip(affine) {
                             *out = at_least((*x - *mean) * *scale + *shift + *residual, floor);
                         }
                     });
@@ -224,31 +215,31 @@ pub(crate) mod cpu {
     }
 
     /// Column sums of dy and of dy times the normalised x, behind the mask. With a mask by output, dy is masked in place.
-    fn sums(x: &[f32], dy: &mut [f32], affine: &Affine, mask: &Mask) -> (Vec<f64>, Vec<f64>) {
+    fn sums<N: Number>(x: &[N], dy: &mut [N], affine: &Affine<N>, mask: &Mask<N>) -> (Vec<f64>, Vec<f64>) {
         assert_eq!(x.len(), dy.len());
         let channels = affine.scale.len();
         let chunk = chunk_rows(channels) * channels;
         let recompute = matches!(mask, Mask::Recomputed);
-        let of_chunk = |(index, dy): (usize, &mut [f32])| {
+        let of_chunk = |(index, dy): (usize, &mut [N])| {
             if let Mask::Output(out) = mask {
                 let out = &values(out)[index * chunk..][..dy.len()];
-                dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > 0.0 { *dy } else { 0.0 });
+                dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > N::ZERO { *dy } else { N::ZERO });
             }
             let x = x[index * chunk..][..dy.len()].chunks(SHORT * channels);
-            row_sums(dy.chunks(SHORT * channels).zip(x), channels, |(dy, x), [plain, weighted]: &mut [Vec<f32>; 2]| {
+            row_sums(dy.chunks(SHORT * channels).zip(x), channels, |(dy, x), [plain, weighted]: &mut [Vec<N>; 2]| {
                 for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
                     let sums = plain.iter_mut().zip(weighted.iter_mut()).zip(&affine.mean).zip(dy.iter().zip(x));
                     if recompute {
                         let affine = affine.scale.iter().zip(&affine.shift);
                         for ((((plain, weighted), mean), (dy, x)), (scale, shift)) in sums.zip(affine) {
-                            let dy = if (x - mean) * scale + shift > 0.0 { *dy } else { 0.0 };
+                            let dy = if (*x - *mean) * *scale + *shift > N::ZERO { *dy } else { N::ZERO };
                             *plain += dy;
-                            *weighted += dy * (x - mean);
+                            *weighted += dy * (*x - *mean);
                         }
                     } else {
                         for (((plain, weighted), mean), (dy, x)) in sums {
-                            *plain += dy;
-                            *weighted += dy * (x - mean);
+                            *plain += *dy;
+                            *weighted += *dy * (*x - *mean);
                         }
                     }
                 }
@@ -266,28 +257,28 @@ pub(crate) mod cpu {
 
     /// dx = a dy + b (x - mean) + c by channel, dy behind the mask: with the batch's statistics
     /// scale (dy - mean(dy) - x̂ mean(dy x̂)), else scale dy.
-    fn by_input(
-        x: &[f32],
-        dy: &[f32],
-        affine: &Affine,
+    fn by_input<N: Number>(
+        x: &[N],
+        dy: &[N],
+        affine: &Affine<N>,
         masked: bool,
         of_batch: Option<(&[f64], &[f64])>,
         gradient: Gradient,
-        out: &mut [f32],
+        out: &mut [N],
     ) {
         let channels = affine.scale.len();
         let count = (x.len() / channels) as f64;
-        let (mut b, mut c) = (vec![0.0; channels], vec![0.0; channels]);
+        let (mut b, mut c) = (vec![N::ZERO; channels], vec![N::ZERO; channels]);
         if let Some((plain, weighted)) = of_batch {
             for channel in 0..channels {
-                let scale = f64::from(affine.scale[channel]) / count;
-                b[channel] = single(-scale * affine.inverse[channel] * weighted[channel]);
-                c[channel] = single(-scale * plain[channel]);
+                let scale = affine.scale[channel].into() / count;
+                b[channel] = N::of(-scale * affine.inverse[channel] * weighted[channel]);
+                c[channel] = N::of(-scale * plain[channel]);
             }
         }
         let mut added = Vec::new();
-        let target: &mut [f32] = if gradient == Gradient::Add {
-            added.resize(x.len(), 0.0);
+        let target: &mut [N] = if gradient == Gradient::Add {
+            added.resize(x.len(), N::ZERO);
             &mut added
         } else {
             out
@@ -302,12 +293,12 @@ pub(crate) mod cpu {
                 let factors = affine.mean.iter().zip(&affine.scale).zip(b.iter().zip(&c));
                 if masked {
                     for ((out, (x, dy)), ((mean, scale), (b, c))) in pairs.zip(factors) {
-                        *out = scale * dy + b * (x - mean) + c;
+                        *out = *scale * *dy + *b * (*x - *mean) + *c;
                     }
                 } else {
                     for (((out, (x, dy)), ((mean, scale), (b, c))), shift) in pairs.zip(factors).zip(&affine.shift) {
-                        let dy = if (x - mean) * scale + shift > 0.0 { *dy } else { 0.0 };
-                        *out = scale * dy + b * (x - mean) + c;
+                        let dy = if (*x - *mean) * *scale + *shift > N::ZERO { *dy } else { N::ZERO };
+                        *out = *scale * dy + *b * (*x - *mean) + *c;
                     }
                 }
             }

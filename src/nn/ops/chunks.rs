@@ -49,11 +49,11 @@ pub(crate) fn row_sums<T, N: Number, const K: usize>(
 }
 
 /// Sums of columns of (rows, width), each chunk of rows by itself, the chunks' sums added in their order.
-pub(crate) fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
-    let of_chunk = |rows: &[f32]| {
-        row_sums(rows.chunks(SHORT * width), width, |rows: &[f32], [sums]: &mut [Vec<f32>; 1]| {
+pub(crate) fn column_sums<N: Number>(values: &[N], width: usize) -> Vec<N> {
+    let of_chunk = |rows: &[N]| {
+        row_sums(rows.chunks(SHORT * width), width, |rows: &[N], [sums]: &mut [Vec<N>; 1]| {
             for row in rows.chunks_exact(width) {
-                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
             }
         })
     };
@@ -62,7 +62,7 @@ pub(crate) fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
     for [sums] in parts {
         totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
     }
-    totals.into_iter().map(|total| total as f32).collect()
+    totals.into_iter().map(N::of).collect()
 }
 
 /// The larger of both, and not a number where `x` is none: ReLU must not hide that a network has gone astray.

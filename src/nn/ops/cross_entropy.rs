@@ -19,33 +19,33 @@ pub fn soft_targets(labels: &[usize], classes: usize, smoothing: f32) -> Vec<f32
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
-    use crate::nn::ops::doubles;
+    use crate::nn::number::{Number, doubles};
     use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
     use std::borrow::Cow;
 
     /// See [`Backend::cross_entropy`](crate::nn::Backend::cross_entropy).
-    pub(crate) fn cross_entropy(
-        logits: &Activation<Cpu>,
+    pub(crate) fn cross_entropy<N: Number>(
+        logits: &Activation<Cpu, N>,
         targets: &[f32],
         batch: usize,
-        tape: &mut Recorder<Cpu>,
-    ) -> Result<Tensor<(), f32, Cpu>, CpuError> {
-        let numbers = match &logits.double {
-            Some(double) => Cow::Borrowed(double.as_slice()),
-            None => Cow::Owned(doubles(values(&logits.single))),
+        tape: &mut Recorder<Cpu, N>,
+    ) -> Result<Tensor<(), N, Cpu>, CpuError> {
+        let numbers = match &logits.wide {
+            Some(wide) => Cow::Borrowed(wide.as_slice()),
+            None => Cow::Owned(doubles(values(&logits.kept))),
         };
         let classes = targets.len() / batch;
         let mut loss = 0.0;
-        let mut gradient = vec![0.0; targets.len()];
+        let mut gradient = vec![N::ZERO; targets.len()];
         let rows = numbers.chunks_exact(classes).zip(targets.chunks_exact(classes));
         for (gradient, (logits, targets)) in gradient.chunks_exact_mut(classes).zip(rows) {
             loss += row(logits, targets, batch, gradient);
         }
-        let loss = logits.single.device().try_tensor_from_vec(vec![(loss / batch as f64) as f32], ())?;
+        let loss = logits.kept.device().try_tensor_from_vec(vec![N::of(loss / batch as f64)], ())?;
         if let Some(tape) = tape {
-            let (ghost, loss_ghost) = (logits.single.ghost(), loss.ghost());
+            let (ghost, loss_ghost) = (logits.kept.ghost(), loss.ghost());
             tape.add_backward_op(move |grads| {
-                let scale = grads.get_or_alloc_mut(&loss_ghost)?.first().copied().unwrap_or(0.0);
+                let scale = grads.get_or_alloc_mut(&loss_ghost)?.first().copied().unwrap_or(N::ZERO);
                 gradient.iter_mut().for_each(|value| *value *= scale);
                 super::super::chunks::add_to(grads.get_or_alloc_mut(&ghost)?, &gradient);
                 Ok(())
@@ -55,7 +55,7 @@ pub(crate) mod cpu {
     }
 
     /// One picture's loss; its gradient by the logits, over the batch.
-    fn row(logits: &[f64], targets: &[f32], batch: usize, gradient: &mut [f32]) -> f64 {
+    fn row<N: Number>(logits: &[f64], targets: &[f32], batch: usize, gradient: &mut [N]) -> f64 {
         let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let exponentials: Vec<f64> = logits.iter().map(|&logit| (logit - largest).exp()).collect();
         let total: f64 = exponentials.iter().sum();
@@ -66,7 +66,7 @@ pub(crate) mod cpu {
             if target != 0.0 {
                 loss -= target * (logits[index] - largest - total.ln());
             }
-            *value = ((weight * exponentials[index] / total - target) / batch as f64) as f32;
+            *value = N::of((weight * exponentials[index] / total - target) / batch as f64);
         }
         loss
     }

@@ -38,23 +38,23 @@ pub(crate) mod cpu {
     use dfdx::tensor::{Cpu, CpuError, Tape};
 
     /// See [`Backend::dropout`](crate::nn::Backend::dropout).
-    pub(crate) fn dropout(
-        x: &Activation<Cpu>,
+    pub(crate) fn dropout<N: Number>(
+        x: &Activation<Cpu, N>,
         probability: f32,
         position: DropoutPosition,
         gradient: Gradient,
-        tape: &mut Recorder<Cpu>,
-    ) -> Result<Activation<Cpu>, CpuError> {
-        let mask = position.mask(values(&x.single).len(), probability);
-        let out = match &x.double {
-            Some(double) => Activation::of_double(masked(double, &mask))?,
-            None => Activation::of_single(masked(values(&x.single), &mask))?,
+        tape: &mut Recorder<Cpu, N>,
+    ) -> Result<Activation<Cpu, N>, CpuError> {
+        let mask = position.mask(values(&x.kept).len(), probability);
+        let out = match &x.wide {
+            Some(wide) => Activation::of_wide(masked(wide, &mask))?,
+            None => Activation::of(masked(values(&x.kept), &mask))?,
         };
         if let Some(tape) = tape {
-            let (x_ghost, out_ghost) = (x.single.ghost(), out.single.ghost());
+            let (x_ghost, out_ghost) = (x.kept.ghost(), out.kept.ghost());
             tape.add_backward_op(move |grads| {
                 let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
-                dy.iter_mut().zip(&mask).for_each(|(dy, mask)| *dy *= mask);
+                dy.iter_mut().zip(&mask).for_each(|(dy, mask)| *dy *= N::from(*mask));
                 if gradient.wanted() {
                     deposit(grads.get_or_alloc_mut(&x_ghost)?, gradient, dy);
                 }
@@ -63,6 +63,7 @@ pub(crate) mod cpu {
         }
         Ok(out)
     }
+
     fn masked<N: Number>(x: &[N], mask: &[f32]) -> Vec<N> {
         x.iter().zip(mask).map(|(x, mask)| *x * N::from(*mask)).collect()
     }

@@ -5,9 +5,9 @@ use super::{Activation, Flat, Gradient, Recorder};
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::{Matrix, MatrixMut, multiply, values};
-    use crate::nn::number::Number;
+    use crate::nn::number::{Number, doubles};
     use crate::nn::ops::chunks::column_sums;
-    use crate::nn::ops::{deposit, doubles};
+    use crate::nn::ops::deposit;
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
@@ -15,24 +15,22 @@ pub(crate) mod cpu {
     const BLOCK: usize = 128;
 
     /// See [`Backend::linear`](crate::nn::Backend::linear).
-    pub(crate) fn linear(
-        x: &Activation<Cpu>,
-        weight: &Flat<Cpu>,
-        bias: &Flat<Cpu>,
+    pub(crate) fn linear<N: Number>(
+        x: &Activation<Cpu, N>,
+        weight: &Flat<Cpu, N>,
+        bias: &Flat<Cpu, N>,
         batch: usize,
         gradients: [Gradient; 3],
-        tape: &mut Recorder<Cpu>,
-    ) -> Result<Activation<Cpu>, CpuError> {
-        let (inputs, outputs) = (values(&x.single).len() / batch, values(bias).len());
-        let out = match &x.double {
-            Some(double) => {
-                Activation::of_double(forward(double, &doubles(values(weight)), &doubles(values(bias)), batch))?
-            }
-            None => Activation::of_single(forward(values(&x.single), values(weight), values(bias), batch))?,
+        tape: &mut Recorder<Cpu, N>,
+    ) -> Result<Activation<Cpu, N>, CpuError> {
+        let (inputs, outputs) = (values(&x.kept).len() / batch, values(bias).len());
+        let out = match &x.wide {
+            Some(wide) => Activation::of_wide(forward(wide, &doubles(values(weight)), &doubles(values(bias)), batch))?,
+            None => Activation::of(forward(values(&x.kept), values(weight), values(bias), batch))?,
         };
         let Some(tape) = tape else { return Ok(out) };
-        let (x, weight) = (x.single.clone(), weight.clone());
-        let (bias_ghost, out_ghost) = (bias.ghost(), out.single.ghost());
+        let (x, weight) = (x.kept.clone(), weight.clone());
+        let (bias_ghost, out_ghost) = (bias.ghost(), out.kept.ghost());
         tape.add_backward_op(move |grads| {
             let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
             let dy_matrix = Matrix::new(&dy, batch, outputs, outputs);

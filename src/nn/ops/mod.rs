@@ -3,8 +3,9 @@
 //! trait that makes a device one that networks run on. Knows shapes and numbers; nothing of graphs or of names.
 //!
 //! Activations, parameters and gradients are flat tensors; shapes travel beside them, checked when the graph is built.
-//! Ops take the tape apart from the tensors: with `None` nothing is recorded and nothing kept for a backward pass. Forward
-//! passes run in either precision, as what they read says ([`Activation`]); the way back is in single precision.
+//! Ops take the tape apart from the tensors: with `None` nothing is recorded and nothing kept for a backward pass. What
+//! they compute in is a type; a mixed pass runs forwards in double precision where the way back is in single, as what it
+//! reads says ([`Activation`]).
 
 mod arithmetic;
 mod backend;
@@ -18,7 +19,7 @@ mod dropout;
 mod linear;
 mod pooling;
 
-pub use backend::{Activation, Backend, Buffer, Flat, Moments, NormStatistics, Normalisation, Recorder};
+pub use backend::{Activation, Backend, Buffer, Flat, Moments, NormStatistics, Normalisation, Normalised, Recorder};
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,8 @@ pub use cross_entropy::soft_targets;
 pub use dropout::DropoutPosition;
 pub(crate) use pooling::cpu::one as pool_one;
 pub use pooling::{Pooling, Taking};
+
+use super::number::Number;
 
 /// Whether and how an op hands a gradient to one of its inputs when the tape runs backwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +50,8 @@ impl Gradient {
     }
 }
 
-/// Numbers in double precision.
-pub(crate) fn doubles(values: &[f32]) -> Vec<f64> {
-    values.iter().copied().map(f64::from).collect()
-}
-
 /// Hands a gradient over in place of what is in the slot, or added to it.
-pub(crate) fn deposit(slot: &mut Vec<f32>, gradient: Gradient, values: Vec<f32>) {
+pub(crate) fn deposit<N: Number>(slot: &mut Vec<N>, gradient: Gradient, values: Vec<N>) {
     match gradient {
         Gradient::None => {}
         Gradient::First => *slot = values,

@@ -76,31 +76,31 @@ pub(crate) mod cpu {
     use rayon::prelude::*;
 
     /// See [`Backend::pool`](crate::nn::Backend::pool).
-    pub(crate) fn pool(
-        x: &Activation<Cpu>,
+    pub(crate) fn pool<N: Number>(
+        x: &Activation<Cpu, N>,
         pooling: &Pooling,
         gradient: Gradient,
-        tape: &mut Recorder<Cpu>,
-    ) -> Result<Activation<Cpu>, CpuError> {
+        tape: &mut Recorder<Cpu, N>,
+    ) -> Result<Activation<Cpu, N>, CpuError> {
         let pooling = *pooling;
-        let out = match &x.double {
-            Some(double) => Activation::of_double(forward(double, &pooling))?,
-            None => Activation::of_single(forward(values(&x.single), &pooling))?,
+        let out = match &x.wide {
+            Some(wide) => Activation::of_wide(forward(wide, &pooling))?,
+            None => Activation::of(forward(values(&x.kept), &pooling))?,
         };
         if let Some(tape) = tape {
-            let (x_ghost, out_ghost) = (x.single.ghost(), out.single.ghost());
+            let (x_ghost, out_ghost) = (x.kept.ghost(), out.kept.ghost());
             // What was equal only by rounding isn't a maximum.
             let kept = matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.clone(), out.clone()));
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 if gradient.wanted() {
-                    let mut dx = vec![0.0; pooling.batch * pooling.input.len()];
+                    let mut dx = vec![N::ZERO; pooling.batch * pooling.input.len()];
                     match &kept {
-                        Some((Activation { double: Some(x), .. }, Activation { double: Some(out), .. })) => {
+                        Some((Activation { wide: Some(x), .. }, Activation { wide: Some(out), .. })) => {
                             spread_maximum(x, out, &dy, &pooling, &mut dx);
                         }
                         Some((x, out)) => {
-                            spread_maximum(values(&x.single), values(&out.single), &dy, &pooling, &mut dx);
+                            spread_maximum(values(&x.kept), values(&out.kept), &dy, &pooling, &mut dx);
                         }
                         None => spread_mean(&dy, &pooling, &mut dx),
                     }
@@ -155,7 +155,7 @@ pub(crate) mod cpu {
             out.fill(N::ZERO);
             lines.for_each(|line| add(out, line));
             let count = N::of(count as f64);
-            out.iter_mut().for_each(|out| *out = *out / count);
+            out.iter_mut().for_each(|out| *out /= count);
             return;
         }
         let parts = lines.flat_map(|line| line.chunks(SHORT * channels));
@@ -164,12 +164,12 @@ pub(crate) mod cpu {
     }
 
     /// The gradient of a maximum goes to the first pixel of the window that had it.
-    fn spread_maximum<N: Number>(x: &[N], out: &[N], dy: &[f32], pooling: &Pooling, dx: &mut [f32]) {
+    fn spread_maximum<V: Number, N: Number>(x: &[V], out: &[V], dy: &[N], pooling: &Pooling, dx: &mut [N]) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
         let size = (pooling.input.len(), pooling.output.len());
         let pictures = x.par_chunks_exact(size.0).zip(out.par_chunks_exact(size.1).zip(dy.par_chunks_exact(size.1)));
         dx.par_chunks_exact_mut(size.0).zip(pictures).for_each(|(dx, (x, (out, dy)))| {
-            let mut left_over = vec![0.0; channels];
+            let mut left_over = vec![N::ZERO; channels];
             for (index, (out, dy)) in out.chunks_exact(channels).zip(dy.chunks_exact(channels)).enumerate() {
                 let (top, bottom, left, right, _) =
                     pooling.window(index / pooling.output.width, index % pooling.output.width);
@@ -180,8 +180,8 @@ pub(crate) mod cpu {
                     for (dx, x) in pixels {
                         for (((dx, x), out), dy) in dx.iter_mut().zip(x).zip(out).zip(&mut left_over) {
                             let hit = x == out;
-                            *dx += if hit { *dy } else { 0.0 };
-                            *dy = if hit { 0.0 } else { *dy };
+                            *dx += if hit { *dy } else { N::ZERO };
+                            *dy = if hit { N::ZERO } else { *dy };
                         }
                     }
                 }
@@ -189,17 +189,18 @@ pub(crate) mod cpu {
         });
     }
 
-    fn spread_mean(dy: &[f32], pooling: &Pooling, dx: &mut [f32]) {
+    fn spread_mean<N: Number>(dy: &[N], pooling: &Pooling, dx: &mut [N]) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
         let pictures = dy.par_chunks_exact(pooling.output.len());
         dx.par_chunks_exact_mut(pooling.input.len()).zip(pictures).for_each(|(dx, dy)| {
             for (index, dy) in dy.chunks_exact(channels).enumerate() {
                 let (top, bottom, left, right, count) =
                     pooling.window(index / pooling.output.width, index % pooling.output.width);
+                let count = N::of(count as f64);
                 for y in top..bottom {
                     let line = (y * width + left) * channels..(y * width + right) * channels;
                     for dx in dx[line].chunks_exact_mut(channels) {
-                        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy / count as f32);
+                        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += *dy / count);
                     }
                 }
             }

@@ -1,4 +1,6 @@
-//! Floating-point numbers of 16, 32 and 64 bits as `f32`, and the rule that weights are finite. Knows no file format.
+//! Floating-point numbers of 16, 32 and 64 bits as `f32` or `f64`, and the rule that weights are finite. Knows no file format.
+
+use crate::nn::number::Number;
 
 /// How a number lies in a file, in little-endian bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,15 +16,18 @@ pub enum Float {
 }
 
 /// The numbers in `bytes`; what is left over at the end is none.
-pub fn values(bytes: &[u8], of: Float) -> Vec<f32> {
+pub fn values<N: Number>(bytes: &[u8], of: Float) -> Vec<N> {
     match of {
-        Float::F32 => bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-        Float::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32).collect(),
-        Float::BF16 => {
-            bytes.as_chunks().0.iter().map(|&b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)).collect()
-        }
-        Float::F16 => bytes.as_chunks().0.iter().map(|&b| half(u16::from_le_bytes(b))).collect(),
+        Float::F32 => bytes.as_chunks().0.iter().map(|&b| N::from(f32::from_le_bytes(b))).collect(),
+        Float::F64 => bytes.as_chunks().0.iter().map(|&b| N::of(f64::from_le_bytes(b))).collect(),
+        Float::BF16 => bytes.as_chunks().0.iter().map(|&b| N::from(bf16(u16::from_le_bytes(b)))).collect(),
+        Float::F16 => bytes.as_chunks().0.iter().map(|&b| N::from(half(u16::from_le_bytes(b)))).collect(),
     }
+}
+
+/// The upper half of a single.
+fn bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
 }
 
 /// IEEE 754 half precision as single.
@@ -42,9 +47,9 @@ fn half(bits: u16) -> f32 {
 ///
 /// # Errors
 /// A sentence that names the tensor and the first number that isn't.
-pub fn finite(name: &str, values: &[f32]) -> Result<(), String> {
-    match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-        Some((index, value)) => Err(format!("{name} holds {value} at index {index}: the weights are damaged")),
+pub fn finite<N: Number>(name: &str, values: &[N]) -> Result<(), String> {
+    match values.iter().enumerate().find(|&(_, &value)| !value.into().is_finite()) {
+        Some((index, value)) => Err(format!("{name} holds {value:?} at index {index}: the weights are damaged")),
         None => Ok(()),
     }
 }

@@ -63,18 +63,24 @@ fn unwrapped(mut weights: Weights) -> Weights {
 
 /// One tensor.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct WeightTensor {
+pub struct WeightTensor<N = f32> {
     /// torchvision's shape.
     pub shape: Vec<usize>,
     /// Its values, row by row.
-    pub data: Vec<f32>,
+    pub data: Vec<N>,
 }
 
 /// Named tensors and what the file says of itself.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Weights {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights<N = f32> {
     /// By torchvision's names, buffers included.
-    pub tensors: BTreeMap<String, WeightTensor>,
+    pub tensors: BTreeMap<String, WeightTensor<N>>,
     /// Free text by name.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl<N> Default for Weights<N> {
+    fn default() -> Self {
+        Weights { tensors: BTreeMap::new(), metadata: BTreeMap::new() }
+    }
 }

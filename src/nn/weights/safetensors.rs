@@ -3,6 +3,7 @@
 use super::floats::{Float, finite, values};
 use super::{WeightTensor, Weights};
 use crate::nn::NnError;
+use crate::nn::number::Number;
 use ::safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,18 +13,18 @@ use std::path::Path;
 ///
 /// # Errors
 /// When it can't be read, or is refused by [`from_bytes`].
-pub fn read_safetensors(path: &Path) -> Result<Weights, NnError> {
+pub fn read_safetensors<N: Number>(path: &Path) -> Result<Weights<N>, NnError> {
     let bytes = std::fs::read(path).map_err(|source| NnError::Io { path: path.to_owned(), source })?;
     from_bytes(&bytes).map_err(|reason| NnError::file(path, reason))
 }
 
-/// Reads a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `f32`; single whole numbers, such as batch
+/// Reads a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `f32` or `f64`, as is asked for; single whole numbers, such as batch
 /// norms' `num_batches_tracked`, are left out, since nothing here reads them.
 ///
 /// # Errors
 /// A sentence, when the bytes are cut short, when tensors overlap, leave gaps or overrun the file, or when a value is
 /// infinite or not a number.
-pub fn from_bytes(bytes: &[u8]) -> Result<Weights, String> {
+pub fn from_bytes<N: Number>(bytes: &[u8]) -> Result<Weights<N>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| format!("not a complete safetensors file: {error}"))?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format!("unreadable header: {error}"))?;
     let mut weights = Weights::default();
@@ -42,7 +43,7 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Weights, String> {
     Ok(weights)
 }
 
-fn numbers(view: &TensorView) -> Option<Vec<f32>> {
+fn numbers<N: Number>(view: &TensorView) -> Option<Vec<N>> {
     let of = match view.dtype() {
         Dtype::F32 => Float::F32,
         Dtype::F64 => Float::F64,
@@ -54,11 +55,11 @@ fn numbers(view: &TensorView) -> Option<Vec<f32>> {
 }
 
 /// A tensor that becomes bytes when it is written, so that a file is never held beside what it is made of.
-struct Written<'a>(&'a WeightTensor);
+struct Written<'a, N>(&'a WeightTensor<N>);
 
-impl View for Written<'_> {
+impl<N: Number> View for Written<'_, N> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        if size_of::<N>() == 4 { Dtype::F32 } else { Dtype::F64 }
     }
 
     fn shape(&self) -> &[usize] {
@@ -66,23 +67,21 @@ impl View for Written<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = vec![0; self.data_len()];
-        for (place, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(&self.0.data) {
-            *place = value.to_le_bytes();
-        }
+        let mut bytes = Vec::with_capacity(self.data_len());
+        self.0.data.iter().for_each(|value| value.write(&mut bytes));
         Cow::Owned(bytes)
     }
 
     fn data_len(&self) -> usize {
-        4 * self.0.data.len()
+        size_of::<N>() * self.0.data.len()
     }
 }
 
 /// Tensors by name, and the metadata where there is any.
-type Parts<'a> = (Vec<(&'a String, Written<'a>)>, Option<HashMap<String, String>>);
+type Parts<'a, N> = (Vec<(&'a String, Written<'a, N>)>, Option<HashMap<String, String>>);
 
 /// What is written of these weights.
-fn written(weights: &Weights) -> Result<Parts<'_>, String> {
+fn written<N: Number>(weights: &Weights<N>) -> Result<Parts<'_, N>, String> {
     if weights.metadata.len() > 1 {
         return Err("metadata of several entries has no fixed order: put them into one".into());
     }
@@ -101,7 +100,7 @@ fn written(weights: &Weights) -> Result<Parts<'_>, String> {
 /// # Errors
 /// A sentence, when a shape doesn't have as many values as there are, or when there is more than one metadata entry:
 /// their order in a file can't be fixed.
-pub fn to_bytes(weights: &Weights) -> Result<Vec<u8>, String> {
+pub fn to_bytes<N: Number>(weights: &Weights<N>) -> Result<Vec<u8>, String> {
     let (tensors, metadata) = written(weights)?;
     ::safetensors::serialize(tensors, metadata).map_err(|error| error.to_string())
 }
@@ -110,7 +109,7 @@ pub fn to_bytes(weights: &Weights) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// When it can't be written, or the weights are refused by [`to_bytes`].
-pub fn write_safetensors(path: &Path, weights: &Weights) -> Result<(), NnError> {
+pub fn write_safetensors<N: Number>(path: &Path, weights: &Weights<N>) -> Result<(), NnError> {
     let (tensors, metadata) = written(weights).map_err(|reason| NnError::file(path, reason))?;
     let unwritten = |source| NnError::Io { path: path.to_owned(), source };
     // The file that is put in its place would be the user's alone: it gets the permissions of any other.
@@ -147,7 +146,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_the_bytes_are_always_the_same() {
         let bytes = to_bytes(&example()).unwrap();
-        assert_eq!(from_bytes(&bytes).unwrap(), example());
+        assert_eq!(from_bytes::<f32>(&bytes).unwrap(), example());
         assert_eq!(bytes, to_bytes(&example()).unwrap());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("weights.safetensors");
@@ -162,13 +161,22 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_double_precision_come_back_whole() {
+        let third = WeightTensor { shape: vec![2], data: vec![1.0f64 / 3.0, -1e-300] };
+        let weights = Weights { tensors: [("third".to_owned(), third)].into(), ..Weights::default() };
+        let bytes = to_bytes(&weights).unwrap();
+        assert_eq!(from_bytes::<f64>(&bytes).unwrap(), weights);
+        assert_eq!(from_bytes::<f32>(&bytes).unwrap().tensors["third"].data, [1.0 / 3.0, -0.0]);
+    }
+
+    #[test]
     fn a_file_cut_short_anywhere_is_an_error() {
         let bytes = to_bytes(&example()).unwrap();
         for length in 0..bytes.len() {
-            assert!(from_bytes(&bytes[..length]).is_err(), "{length} of {} bytes were accepted", bytes.len());
+            assert!(from_bytes::<f32>(&bytes[..length]).is_err(), "{length} of {} bytes were accepted", bytes.len());
         }
         let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
-        assert!(from_bytes(&longer).is_err());
+        assert!(from_bytes::<f32>(&longer).is_err());
     }
 
     fn with_header(header: &str, data: usize) -> Vec<u8> {
@@ -184,11 +192,11 @@ mod tests {
             let entry = |at: &str| format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{at}]}}"#);
             with_header(&format!(r#"{{"a":{},"b":{}}}"#, entry(a), entry(b)), 16)
         };
-        assert!(from_bytes(&two("0,8", "8,16")).is_ok());
+        assert!(from_bytes::<f32>(&two("0,8", "8,16")).is_ok());
         for (a, b) in
             [("0,8", "4,12"), ("0,8", "0,8"), ("0,8", "16,24"), ("4,12", "8,16"), ("8,0", "8,16"), ("0,4", "8,16")]
         {
-            assert!(from_bytes(&two(a, b)).is_err(), "{a} {b}");
+            assert!(from_bytes::<f32>(&two(a, b)).is_err(), "{a} {b}");
         }
     }
 
@@ -197,13 +205,13 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut weights = example();
             weights.tensors.get_mut("fc.bias").unwrap().data[1] = bad;
-            let message = from_bytes(&to_bytes(&weights).unwrap()).unwrap_err();
+            let message = from_bytes::<f32>(&to_bytes(&weights).unwrap()).unwrap_err();
             assert!(message.contains("fc.bias holds") && message.contains("index 1"), "{message}");
         }
         let integers = with_header(r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, 8);
-        assert!(from_bytes(&integers).unwrap_err().contains("I64"));
+        assert!(from_bytes::<f32>(&integers).unwrap_err().contains("I64"));
         let counter = with_header(r#"{"bn1.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}"#, 8);
-        assert!(from_bytes(&counter).unwrap().tensors.is_empty());
+        assert!(from_bytes::<f32>(&counter).unwrap().tensors.is_empty());
     }
 
     #[test]
@@ -219,7 +227,7 @@ mod tests {
     proptest! {
         #[test]
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = from_bytes(&bytes);
+            let _ = from_bytes::<f32>(&bytes);
         }
 
         #[test]
@@ -227,7 +235,7 @@ mod tests {
             let mut bytes = to_bytes(&example()).unwrap();
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;
-            let _ = from_bytes(&bytes);
+            let _ = from_bytes::<f32>(&bytes);
         }
     }
 }

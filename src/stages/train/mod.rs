@@ -59,7 +59,7 @@ impl Kind for Train {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn parameters(&self) -> &'static [Parameter] {
@@ -107,7 +107,7 @@ impl Kind for Train {
     }
 }
 
-fn train<D: Backend>(context: &Context, device: D) -> Result<(), StageError> {
+fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), StageError> {
     let parameters: Parameters = context.parameters()?;
     let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
     let info = cache.info();

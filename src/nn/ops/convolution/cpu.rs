@@ -8,33 +8,33 @@
 use super::Geometry;
 use super::patches::{Patches, block_rows};
 use crate::nn::buffers::{Matrix, MatrixMut, multiply, values};
-use crate::nn::number::Number;
+use crate::nn::number::{Number, doubles};
 use crate::nn::ops::chunks::{CHUNK, column_sums};
-use crate::nn::ops::{Activation, Flat, Gradient, Recorder, doubles};
+use crate::nn::ops::{Activation, Flat, Gradient, Recorder};
 use dfdx::tensor::{Cpu, CpuError, HasErr, Tape};
 use rayon::prelude::*;
 
 /// See [`Backend::convolution`](crate::nn::Backend::convolution).
-pub(crate) fn convolution(
-    x: &Activation<Cpu>,
-    weight: &Flat<Cpu>,
-    bias: Option<&Flat<Cpu>>,
+pub(crate) fn convolution<N: Number>(
+    x: &Activation<Cpu, N>,
+    weight: &Flat<Cpu, N>,
+    bias: Option<&Flat<Cpu, N>>,
     geometry: &Geometry,
     gradients: [Gradient; 3],
-    tape: &mut Recorder<Cpu>,
-) -> Result<Activation<Cpu>, <Cpu as HasErr>::Err> {
+    tape: &mut Recorder<Cpu, N>,
+) -> Result<Activation<Cpu, N>, <Cpu as HasErr>::Err> {
     let geometry = *geometry;
-    let out = match &x.double {
-        Some(double) => {
+    let out = match &x.wide {
+        Some(wide) => {
             let bias = bias.map(|bias| doubles(values(bias)));
-            Activation::of_double(forward(double, &doubles(values(weight)), bias.as_deref(), &geometry, usize::MAX))?
+            Activation::of_wide(forward(wide, &doubles(values(weight)), bias.as_deref(), &geometry))?
         }
-        None => Activation::of_single(forward(values(&x.single), values(weight), bias.map(values), &geometry, SLICE))?,
+        None => Activation::of(forward(values(&x.kept), values(weight), bias.map(values), &geometry))?,
     };
     let Some(tape) = tape else { return Ok(out) };
-    let (out_ghost, x_ghost, weight_ghost) = (out.single.ghost(), x.single.ghost(), weight.ghost());
+    let (out_ghost, x_ghost, weight_ghost) = (out.kept.ghost(), x.kept.ghost(), weight.ghost());
     let bias_ghost = bias.map(|bias| bias.ghost());
-    let x = gradients[1].wanted().then(|| x.single.clone());
+    let x = gradients[1].wanted().then(|| x.kept.clone());
     let weight = gradients[0].wanted().then(|| weight.clone());
     tape.add_backward_op(move |grads| {
         let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
@@ -58,14 +58,10 @@ pub(crate) fn convolution(
     Ok(out)
 }
 
-/// Products in a sum of the forward pass. What rounding does there decides which values ReLU lets through, and with that
-/// how far gradients are from exact ones: by two orders more than what it does on the way back.
-const SLICE: usize = 64;
-
-fn forward<N: Number>(x: &[N], weight: &[N], bias: Option<&[N]>, geometry: &Geometry, slice: usize) -> Vec<N> {
+fn forward<N: Number>(x: &[N], weight: &[N], bias: Option<&[N]>, geometry: &Geometry) -> Vec<N> {
     let channels = geometry.output.channels;
     let mut out = vec![N::ZERO; geometry.batch * geometry.output.len()];
-    geometry.patches().multiply(x, weight, channels, slice, false, &mut out);
+    geometry.patches().multiply(x, weight, channels, false, &mut out);
     if let Some(bias) = bias {
         out.par_chunks_mut(CHUNK.next_multiple_of(channels)).for_each(|rows| {
             for row in rows.chunks_exact_mut(channels) {
@@ -108,13 +104,13 @@ impl Split {
 }
 
 /// dW = Pᵀ dY into `out`, added to what is there where `accumulate`.
-fn by_weight(x: &[f32], dy: &[f32], geometry: &Geometry, accumulate: bool, out: &mut [f32]) {
+fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool, out: &mut [N]) {
     let split = Split::of(geometry);
     let (depth, channels) = (geometry.depth(), geometry.output.channels);
     let total = geometry.batch * geometry.output.pixels();
     let band = geometry.window.kernel.1 * geometry.input.channels;
-    let mut partial = vec![0.0; if split.ranges > 1 { split.ranges * out.len() } else { 0 }];
-    let targets: Vec<&mut [f32]> =
+    let mut partial = vec![N::ZERO; if split.ranges > 1 { split.ranges * out.len() } else { 0 }];
+    let targets: Vec<&mut [N]> =
         if split.ranges > 1 { partial.chunks_exact_mut(out.len()).collect() } else { vec![&mut *out] };
     let tasks = targets.into_iter().enumerate().flat_map(|(range, target)| {
         let tiles = MatrixMut::new(target, depth, channels, channels).tiles(split.taps * band, split.channels);
@@ -143,10 +139,10 @@ fn by_weight(x: &[f32], dy: &[f32], geometry: &Geometry, accumulate: bool, out: 
         let size = out.len();
         out.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
             if !accumulate {
-                out.fill(0.0);
+                out.fill(N::ZERO);
             }
             for range in partial.chunks_exact(size) {
-                out.iter_mut().zip(&range[chunk * CHUNK..]).for_each(|(sum, part)| *sum += part);
+                out.iter_mut().zip(&range[chunk * CHUNK..]).for_each(|(sum, part)| *sum += *part);
             }
         });
     }
@@ -177,13 +173,13 @@ fn classes(size: usize, kernel: usize, stride: usize, padding: usize) -> Vec<Cla
 }
 
 /// dX into `out`, added to what is there where `accumulate`.
-fn by_input(dy: &[f32], weight: &[f32], geometry: &Geometry, accumulate: bool, out: &mut [f32]) {
+fn by_input<N: Number>(dy: &[N], weight: &[N], geometry: &Geometry, accumulate: bool, out: &mut [N]) {
     let Geometry { input, output, window, batch } = *geometry;
     let rows = classes(input.height, window.kernel.0, window.stride.0, window.padding.0);
     let columns = classes(input.width, window.kernel.1, window.stride.1, window.padding.1);
     let whole = rows.len() * columns.len() == 1;
     if !whole && !accumulate && rows.iter().chain(&columns).any(|class| class.taps == 0) {
-        out.par_chunks_mut(CHUNK).for_each(|chunk| chunk.fill(0.0));
+        out.par_chunks_mut(CHUNK).for_each(|chunk| chunk.fill(N::ZERO));
     }
     for row in &rows {
         for column in columns.iter().filter(|column| row.taps * column.taps > 0) {
@@ -196,20 +192,20 @@ fn by_input(dy: &[f32], weight: &[f32], geometry: &Geometry, accumulate: bool, o
             };
             let weight = turned(weight, geometry, row, column);
             if whole {
-                patches.multiply(dy, &weight, input.channels, usize::MAX, accumulate, out);
+                patches.multiply(dy, &weight, input.channels, accumulate, out);
                 continue;
             }
-            let mut part = vec![0.0; batch * patches.rows_per_picture() * input.channels];
-            patches.multiply(dy, &weight, input.channels, usize::MAX, false, &mut part);
+            let mut part = vec![N::ZERO; batch * patches.rows_per_picture() * input.channels];
+            patches.multiply(dy, &weight, input.channels, false, &mut part);
             scatter(&part, geometry, row, column, accumulate, out);
         }
     }
 }
 
 /// The taps that a class sees, from the last to the first, as (tap, output channel, input channel).
-fn turned(weight: &[f32], geometry: &Geometry, row: &Class, column: &Class) -> Vec<f32> {
+fn turned<N: Number>(weight: &[N], geometry: &Geometry, row: &Class, column: &Class) -> Vec<N> {
     let (inputs, outputs) = (geometry.input.channels, geometry.output.channels);
-    let mut turned = vec![0.0; row.taps * column.taps * inputs * outputs];
+    let mut turned = vec![N::ZERO; row.taps * column.taps * inputs * outputs];
     turned.par_chunks_exact_mut(inputs * outputs).enumerate().for_each(|(index, block)| {
         let tap_row = row.tap + geometry.window.stride.0 * (row.taps - 1 - index / column.taps);
         let tap_column = column.tap + geometry.window.stride.1 * (column.taps - 1 - index % column.taps);
@@ -220,7 +216,7 @@ fn turned(weight: &[f32], geometry: &Geometry, row: &Class, column: &Class) -> V
 }
 
 /// `target` (columns, rows) = the transpose of `source` (rows, columns), in squares that fit the first-level cache.
-fn transpose(source: &[f32], rows: usize, columns: usize, target: &mut [f32]) {
+fn transpose<N: Number>(source: &[N], rows: usize, columns: usize, target: &mut [N]) {
     const SIDE: usize = 16;
     for first_row in (0..rows).step_by(SIDE) {
         for first_column in (0..columns).step_by(SIDE) {
@@ -235,7 +231,7 @@ fn transpose(source: &[f32], rows: usize, columns: usize, target: &mut [f32]) {
 }
 
 /// Writes a class's rows to their pixels, or adds them.
-fn scatter(part: &[f32], geometry: &Geometry, row: &Class, column: &Class, accumulate: bool, out: &mut [f32]) {
+fn scatter<N: Number>(part: &[N], geometry: &Geometry, row: &Class, column: &Class, accumulate: bool, out: &mut [N]) {
     let (input, stride) = (geometry.input, geometry.window.stride);
     let per_picture = row.count * column.count * input.channels;
     out.par_chunks_exact_mut(input.len()).zip(part.par_chunks_exact(per_picture)).for_each(|(map, part)| {
@@ -244,7 +240,7 @@ fn scatter(part: &[f32], geometry: &Geometry, row: &Class, column: &Class, accum
             let x = column.first + stride.1 * (index % column.count);
             let target = &mut map[(y * input.width + x) * input.channels..][..input.channels];
             if accumulate {
-                target.iter_mut().zip(pixel).for_each(|(target, value)| *target += value);
+                target.iter_mut().zip(pixel).for_each(|(target, value)| *target += *value);
             } else {
                 target.copy_from_slice(pixel);
             }

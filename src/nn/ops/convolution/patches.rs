@@ -1,7 +1,7 @@
 //! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with a weight. Both the
 //! convolution and its gradient by the input are such products.
 
-use crate::nn::buffers::{Matrix, MatrixMut, multiply_in_slices};
+use crate::nn::buffers::{Matrix, MatrixMut, multiply};
 use crate::nn::graph::Shape;
 use crate::nn::number::Number;
 use rayon::prelude::*;
@@ -93,24 +93,15 @@ impl Patches {
         })
     }
 
-    /// `out` (rows, columns) = the matrix times `weight` (depth, columns), or added to what is there; sums over `slice`
-    /// products at a time.
-    pub fn multiply<N: Number>(
-        &self,
-        source: &[N],
-        weight: &[N],
-        columns: usize,
-        slice: usize,
-        accumulate: bool,
-        out: &mut [N],
-    ) {
+    /// `out` (rows, columns) = the matrix times `weight` (depth, columns), or added to what is there.
+    pub fn multiply<N: Number>(&self, source: &[N], weight: &[N], columns: usize, accumulate: bool, out: &mut [N]) {
         let (depth, rows) = (self.depth(), out.len() / columns);
         let (height, width) = block(rows, depth, columns);
         let tiles = MatrixMut::new(out, rows, columns, columns).tiles(height, width);
         tiles.into_par_iter().for_each(|mut tile| {
             self.with_rows(source, tile.row, tile.out.rows(), |rows| {
                 let weight = Matrix::new(&weight[tile.column..], depth, tile.out.columns(), columns);
-                multiply_in_slices(&mut tile.out, accumulate, rows, weight, slice);
+                multiply(&mut tile.out, accumulate, rows, weight);
             });
         });
     }

@@ -49,7 +49,7 @@ pub(super) fn batch_norm(norm: &Normalisation, channels: usize, inputs: &[Vec<f6
         };
         for (row, x) in column.iter().enumerate() {
             let place = row * channels + channel;
-            let normal = (x - mean) / (variance + f64::from(norm.epsilon)).sqrt();
+            let normal = (x - mean) / (variance + norm.epsilon).sqrt();
             let y = normal * inputs[1][channel]
                 + inputs[2][channel]
                 + inputs.get(3).map_or(0.0, |residual| residual[place]);
