@@ -30,11 +30,14 @@ fn table(rows: &[BackboneRow]) -> String {
         ("parameters", Side::Right),
         ("multiply-adds", Side::Right),
         ("input", Side::Right),
+        ("weights, top-1", Side::Left),
         ("stages", Side::Left),
-        ("weights (top-1 on ImageNet)", Side::Left),
     ]);
     for row in rows {
-        let weights = row.weights.iter().map(|(name, top1)| format!("{name} {top1:.1} %")).collect::<Vec<_>>();
+        // The version alone: what stands before it is the name at the row's beginning.
+        let version = |name: &str| name.rsplit_once('/').map_or(name, |(_, version)| version).to_owned();
+        let weights: Vec<String> =
+            row.weights.iter().map(|(name, top1)| format!("{} {top1:.1} %", version(name))).collect();
         let millions = |value: u64| format!("{:.1} M", value as f64 / 1e6);
         table.row([
             row.name.to_owned(),
@@ -45,8 +48,8 @@ fn table(rows: &[BackboneRow]) -> String {
                 format!("{:.2} G", row.multiply_adds as f64 / 1e9)
             },
             number::count(row.input_size as u64),
-            row.stages.join(" "),
             weights.join(", "),
+            row.stages.join(" "),
         ]);
     }
     table.render(Style::stdout())

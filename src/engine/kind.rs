@@ -116,7 +116,7 @@ pub struct Feed<'a> {
 
 impl<'a> Complaints<'a> {
     /// Takes a mistake. `key` is the parameter's, relative to the stage's table ("head.dropout"), "" for the stage
-    /// itself, "dataset.…" for a key of `[dataset]`. `message` says what is wrong, `label` what was expected there.
+    /// itself, "needs.ROLE" for what feeds a role, "dataset.…" for a key of `[dataset]`. `message` says what is wrong, `label` what was expected there.
     pub fn complain(&mut self, key: &str, message: impl Into<String>, label: impl Into<String>, help: Option<String>) {
         self.list.push(Problem::new(message).at(self.origin(key)).label(label).help(help));
     }
@@ -138,6 +138,9 @@ impl<'a> Complaints<'a> {
     }
 
     fn origin(&self, key: &str) -> Option<Origin> {
+        if let Some(role) = key.strip_prefix("needs.") {
+            return self.stage.needs.get(role).map(|(_, origin)| origin.clone());
+        }
         match key.strip_prefix("dataset") {
             Some("") => self.pipeline.dataset.origin().cloned(),
             Some(rest) if rest.starts_with('.') => self.pipeline.dataset.place(rest.trim_start_matches('.')),

@@ -1,6 +1,7 @@
 //! The kind `explore`: what a set of pictures is like, before anything is done with it. The work is in `data`.
 
 use super::dataset::{self, Naming};
+use super::fetch::{self, Goods};
 use super::words::{counted, many};
 use crate::data::{explore, labels, pictures};
 use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
@@ -54,6 +55,7 @@ impl Kind for Explore {
     }
 
     fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
+        fetch::check_brings(Goods::Pictures, "images", problems);
         dataset::check_naming(values, problems);
     }
 

@@ -61,6 +61,50 @@ static PARAMETERS: [Parameter; 2] = [
     Parameter::new("synthetic", Type::Table(SYNTHETIC), Default::Json("{}"), "What is drawn for `synthetic:garments`."),
 ];
 
+/// What a fetch stage brings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Goods {
+    /// A set of pictures.
+    Pictures,
+    /// A network's weights.
+    Weights,
+}
+
+/// Complains where the fetch stage that feeds `role` brings something else, as far as its source and what lies there tell.
+pub fn check_brings(wanted: Goods, role: &str, problems: &mut Complaints) {
+    let Some(feed) = problems.input(role).filter(|feed| feed.kind == Fetch.name()) else { return };
+    let text = feed.values.get("source").and_then(Value::as_str).unwrap_or_default();
+    if source::parse(text).ok().and_then(|source| goods(&source)).is_none_or(|brought| brought == wanted) {
+        return;
+    }
+    let (brings, label, help) = match wanted {
+        Goods::Pictures => (
+            "weights, not pictures",
+            "expected a stage that fetches pictures",
+            "pictures are `path:FOLDER` and `synthetic:garments`",
+        ),
+        Goods::Weights => (
+            "pictures, not weights",
+            "expected a stage that fetches weights",
+            "weights are `torchvision:NAME`, `path:FILE` (.pth or .safetensors), `path:FOLDER` with timm's \
+             `model.safetensors` and `config.json`, `https://…` and `run:ID/train`",
+        ),
+    };
+    let message = format!("`{}` can't feed `{role}` of `{}`: it brings {brings}", feed.stage, problems.stage());
+    problems.complain(&format!("needs.{role}"), message, label, Some(help.to_owned()));
+}
+
+/// What a source brings. `None` where nothing is there yet to tell.
+fn goods(source: &Source) -> Option<Goods> {
+    match source {
+        Source::Garments => Some(Goods::Pictures),
+        Source::Torchvision(_) | Source::Web(_) | Source::Run { .. } => Some(Goods::Weights),
+        Source::Path(path) if weights::is_weights(path) => Some(Goods::Weights),
+        Source::Path(path) if path.is_dir() => Some(Goods::Pictures),
+        Source::Path(_) | Source::NotBuilt { .. } => None,
+    }
+}
+
 #[derive(Deserialize)]
 struct Parameters {
     source: String,

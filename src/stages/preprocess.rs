@@ -2,6 +2,7 @@
 //! the work is in `data`.
 
 use super::dataset::{self, Dataset};
+use super::fetch::{self, Goods};
 use super::pretrained::{PREPROCESSING, Pretrained};
 use super::words::{counted, many};
 use crate::data::decode::{Note, Notes};
@@ -140,6 +141,8 @@ impl Kind for Preprocess {
     }
 
     fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
+        fetch::check_brings(Goods::Pictures, "images", problems);
+        fetch::check_brings(Goods::Weights, "weights", problems);
         resolve_input(values, problems);
         dataset::check_naming(values, problems);
         dataset::resolve_split(values, problems);

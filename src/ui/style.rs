@@ -1,8 +1,10 @@
-//! What a stream can show: colour or not, and whether it is a terminal on which lines may be drawn again. Knows the
-//! conventions of the environment (NO_COLOR, CLICOLOR_FORCE, TERM) and nothing of what is printed.
+//! What a stream can show: colour or not, whether it is a terminal on which lines may be drawn again, and how wide that
+//! is. Knows the conventions of the environment (NO_COLOR, CLICOLOR_FORCE, TERM) and nothing of what is printed.
 
 use std::env;
 use std::io::{IsTerminal, stderr, stdout};
+use std::os::fd::AsFd;
+use terminal_size::{Width, terminal_size_of};
 
 /// How text is dressed for one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,20 +13,31 @@ pub struct Style {
     pub colour: bool,
     /// Whether lines may be drawn again in place: a terminal that understands cursor movements.
     pub live: bool,
+    /// Columns of the terminal; `None` where lines go anywhere else, and may be of any length.
+    pub width: Option<usize>,
 }
 
 impl Style {
     /// No colour, nothing drawn twice.
-    pub const PLAIN: Style = Style { colour: false, live: false };
+    pub const PLAIN: Style = Style { colour: false, live: false, width: None };
 
     /// The style of standard output.
     pub fn stdout() -> Style {
-        Style::of(stdout().is_terminal(), |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        Style::of_stream(stdout())
     }
 
     /// The style of standard error.
     pub fn stderr() -> Style {
-        Style::of(stderr().is_terminal(), |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        Style::of_stream(stderr())
+    }
+
+    fn of_stream(stream: impl IsTerminal + AsFd) -> Style {
+        let variable = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let style = Style::of(stream.is_terminal(), variable);
+        // A terminal that nobody gave a size says 0.
+        let width =
+            terminal_size_of(&stream).map(|(Width(columns), _)| usize::from(columns)).filter(|&columns| columns > 0);
+        Style { width, ..style }
     }
 
     /// NO_COLOR (no-color.org) wins over CLICOLOR_FORCE, which wins over what the stream is.
@@ -33,7 +46,7 @@ impl Style {
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");
         let forced = set("CLICOLOR_FORCE") && variable("CLICOLOR_FORCE").as_deref() != Some("0");
         let live = terminal && !dumb;
-        Style { colour: !set("NO_COLOR") && (forced || live), live }
+        Style { colour: !set("NO_COLOR") && (forced || live), live, width: None }
     }
 
     fn dressed(self, code: &str, text: &str) -> String {
@@ -76,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_environment_decides() {
-        let colour = |colour, live| Style { colour, live };
+        let colour = |colour, live| Style { colour, live, width: None };
         assert_eq!(of(true, &[]), colour(true, true));
         assert_eq!(of(false, &[]), colour(false, false));
         assert_eq!(of(true, &[("NO_COLOR", "1")]), colour(false, true));
@@ -90,6 +103,6 @@ mod tests {
     #[test]
     fn plain_text_stays_as_it_is() {
         assert_eq!(Style::PLAIN.bad("no"), "no");
-        assert_eq!(Style { colour: true, live: false }.bad("no"), "\x1b[1;31mno\x1b[0m");
+        assert_eq!(Style { colour: true, ..Style::PLAIN }.bad("no"), "\x1b[1;31mno\x1b[0m");
     }
 }

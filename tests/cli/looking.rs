@@ -44,8 +44,12 @@ fn backbones_are_listed() {
     let json = desk.ok(&["backbones", "--json"]).json();
     let names: Vec<&str> = json.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"resnet18") && names.contains(&"resnet50"), "{names:?}");
+    let table = desk.ok(&["backbones"]).stdout;
     assert!(
-        desk.ok(&["backbones"]).stdout.lines().any(|line| line.starts_with("resnet50 ") && line.contains("25.6 M"))
+        table.contains(
+            "\nresnet50          25.6 M         4.09 G    224  V1 76.1 %, V2 80.9 %  conv1 layer1 layer2 layer3 layer4\n"
+        ),
+        "{table}"
     );
 }
 

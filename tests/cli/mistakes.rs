@@ -129,3 +129,41 @@ fn what_is_not_built_yet_is_said_in_a_sentence() {
     assert_eq!(ran.code, 2, "{ran}");
     assert!(ran.stderr.contains("yet"), "{ran}");
 }
+
+/// A folder of pictures fetched as weights, and the reverse: seen from the sources, before either is fetched.
+#[test]
+fn pictures_in_the_place_of_weights() {
+    let desk = Desk::tiny();
+    desk.edit(
+        "tiny.toml",
+        "[stages.preprocess]",
+        "[stages.weights]\nkind = \"fetch\"\nsource = \"torchvision:resnet18\"\n\n[stages.preprocess]",
+    );
+    desk.edit("tiny.toml", "needs = { images = \"fetch\" }\nsize", "needs = { images = \"weights\" }\nsize");
+    desk.edit(
+        "tiny.toml",
+        "needs = { data = \"preprocess\" }",
+        "needs = { data = \"preprocess\", weights = \"fetch\" }",
+    );
+    let ran = desk.pipe(&["run", "tiny.toml"]);
+    assert_eq!(ran.code, 2, "{ran}");
+    assert_eq!(
+        ran.stderr,
+        r#"error: `weights` can't feed `images` of `preprocess`: it brings weights, not pictures
+  --> tiny.toml:16:20
+   |
+16 | needs = { images = "weights" }
+   |                    ^^^^^^^^^ expected a stage that fetches pictures
+   |
+   = help: pictures are `path:FOLDER` and `synthetic:garments`
+
+error: `fetch` can't feed `weights` of `train`: it brings pictures, not weights
+  --> tiny.toml:20:42
+   |
+20 | needs = { data = "preprocess", weights = "fetch" }
+   |                                          ^^^^^^^ expected a stage that fetches weights
+   |
+   = help: weights are `torchvision:NAME`, `path:FILE` (.pth or .safetensors), `path:FOLDER` with timm's `model.safetensors` and `config.json`, `https://…` and `run:ID/train`
+"#
+    );
+}

@@ -100,6 +100,11 @@ fn keys_that_would_have_no_effect_are_refused_and_empty_ones_are_none() {
     let both = ["--set", "stages.train.class_weights=balanced", "--set", "stages.train.sampling=balanced"];
     let ran = desk.pipe(&[&["run", "tiny.toml"], &both[..]].concat());
     assert!(ran.stderr.contains("would both even out the classes"), "{ran}");
+    let split = "dataset.split={train=0.75,validation=0,test=0.25}";
+    let early = ["--set", split, "--set", "stages.train.early_stopping.patience=3"];
+    let ran = desk.pipe(&[&["run", "tiny.toml"], &early[..]].concat());
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.stderr.contains("there are no validation pictures"), "{ran}");
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "precision",
         Type::Choice(&["single", "mixed", "double"]),
         Default::Absent,
-        "In which precision steps are computed. `single`: gradients are as near to exact ones as those of other programs, which in a deep network is 1e-2. `mixed`, on the processor alone: values on their way to the loss are in double precision and gradients within 1e-5, in about five quarters of the time. `double`: everything, in twice the time and memory, for those who compare trainings digit by digit. `mixed` on the processor, `single` on a graphics card.",
+        "In which precision steps are computed. `single`: gradients are as near to exact ones as those of other programs, which in a deep network is 1e-2. `mixed`, on the processor alone: values on their way to the loss are in double precision and gradients within 1e-5, in about four thirds of the time. `double`: everything, in twice `single`'s time and memory, for those who compare trainings digit by digit. `mixed` on the processor, `single` on a graphics card.",
     ),
     Parameter::new(
         "epochs",

@@ -8,10 +8,12 @@ use crate::learn::Freeze;
 use crate::nn::weights::registry;
 use crate::nn::{self, BackboneInfo};
 use crate::spec::{Values, nearest};
+use crate::stages::fetch::{self, Goods};
 use serde_json::{Value, json};
 
 /// Fills in what depends on other values, and complains about what doesn't go together.
 pub fn resolve(values: &mut Values, problems: &mut Complaints) {
+    fetch::check_brings(Goods::Weights, "weights", problems);
     let weights = problems.input("weights");
     let Some(backbone) = backbone(values, problems) else { return };
     if let Some(feed) = weights {
@@ -300,6 +302,21 @@ fn early_stopping(values: &mut Values, problems: &mut Complaints) {
         let help = "set `patience` as well, such as 5, or leave it out".to_owned();
         problems.complain("early_stopping.min_delta", "`min_delta` is for `patience`", "has no effect", Some(help));
     }
+    if table.get("patience").is_some_and(|patience| !patience.is_null()) && validates_nothing(problems) {
+        let help = "set `dataset.split.validation` above 0, or leave `patience` out".to_owned();
+        problems.complain(
+            "early_stopping.patience",
+            "there are no validation pictures",
+            "waits for nothing",
+            Some(help),
+        );
+    }
+}
+
+/// Whether the split of the stage that feeds `data` leaves no pictures for validation.
+fn validates_nothing(problems: &Complaints) -> bool {
+    let split = problems.input("data").and_then(|feed| feed.values.get("dataset")?.get("split")?.get("validation"));
+    split.and_then(Value::as_f64) == Some(0.0)
 }
 
 fn augment(values: &mut Values, frozen: Frozen, problems: &mut Complaints) {
