@@ -11,8 +11,9 @@ pub(super) fn page(results: &Results) -> String {
     let evaluations = results.evaluations();
     let mut body = facts::header(record);
     body.push_str(&facts::failure(record));
-    if let Some((stage, evaluation)) = evaluations.first() {
-        body.push_str(&headline::headline(results, stage, evaluation));
+    for (stage, evaluation) in &evaluations {
+        let headline = headline::headline(results, stage, evaluation);
+        body.push_str(&if evaluations.len() > 1 { section(&stage.stage, &headline) } else { headline });
     }
     body.push_str(&section("What to try next", &advice_list(results)));
     body.push_str(&section("Training", &training::curves(results)));

@@ -78,6 +78,21 @@ fn the_closing_lines_say_what_came_of_it() {
     }
 }
 
+/// A run that compares has several evaluations: none of them speaks for the others.
+#[test]
+fn every_evaluation_has_its_headline() {
+    let desk = Desk::trained();
+    let again = "\n[stages.again]\nkind = \"evaluate\"\nneeds = { data = \"preprocess\", model = \"train\" }\n";
+    desk.write("tiny.toml", desk.read("tiny.toml") + again);
+    let ran = desk.ok(&["run", "tiny.toml", "--force=again"]);
+    let accuracies: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("accuracy ")).collect();
+    assert!(accuracies[0].ends_with(")  evaluate") && accuracies[1].ends_with(")  again"), "{ran}");
+    let page = desk.read(desk.ok(&["report", "@0"]).stdout.trim());
+    for stage in ["evaluate", "again"] {
+        assert!(page.contains(&format!("<h2>{stage}</h2>\n<div class=\"headline\">")), "{stage} has no headline");
+    }
+}
+
 #[test]
 fn no_run_yet() {
     let desk = Desk::tiny();
