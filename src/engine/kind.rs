@@ -116,7 +116,8 @@ pub struct Feed<'a> {
 
 impl<'a> Complaints<'a> {
     /// Takes a mistake. `key` is the parameter's, relative to the stage's table ("head.dropout"), "" for the stage
-    /// itself, "needs.ROLE" for what feeds a role, "dataset.…" for a key of `[dataset]`. `message` says what is wrong, `label` what was expected there.
+    /// itself, "needs.ROLE" for what feeds a role, "dataset.…" for a key of `[dataset]`. `message` says what is wrong,
+    /// `label` what was expected there.
     pub fn complain(&mut self, key: &str, message: impl Into<String>, label: impl Into<String>, help: Option<String>) {
         self.list.push(Problem::new(message).at(self.origin(key)).label(label).help(help));
     }

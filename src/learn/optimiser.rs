@@ -129,7 +129,8 @@ impl<D: Backend<N>, N: Number> Optimiser<D, N> {
         Ok(tensors)
     }
 
-    /// Remembers what [`save`](Self::save) gave after `steps` steps. False where it doesn't fit these parameters; then nothing has changed.
+    /// Remembers what [`save`](Self::save) gave after `steps` steps. False where it doesn't fit these parameters; then
+    /// nothing has changed.
     pub fn restore(
         &mut self,
         parameters: &[Parameter<D, N>],

@@ -25,7 +25,8 @@ pub struct Counts {
 /// Enough of everything.
 pub const COUNTS: Counts = Counts { train: 26, validation: 8, test: 6, unlabelled: 2 };
 
-/// Noise in which one channel is a little brighter, by class; classes take turns. Written to `folder` as `preprocess` writes it.
+/// Noise in which one channel is a little brighter, by class; classes take turns. Written to `folder` as `preprocess`
+/// writes it.
 pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) {
     let work = tempfile::tempdir().unwrap();
     std::fs::create_dir(work.path().join("pictures")).unwrap();

@@ -1,4 +1,5 @@
-//! A small table with aligned columns, whose last one is wrapped where a terminal ends. Knows text and widths, nothing of what the cells mean.
+//! A small table with aligned columns, whose last one is wrapped where a terminal ends. Knows text and widths, nothing of
+//! what the cells mean.
 
 use super::Style;
 

@@ -95,8 +95,8 @@ pub struct Moments {
     pub variance: Vec<f32>,
 }
 
-/// A device that networks run on in a precision: everything of dfdx's, and the ops that it lacks. Lengths of tensors must fit the shapes
-/// that come with them; ops may panic where they don't.
+/// A device that networks run on in a precision: everything of dfdx's, and the ops that it lacks. Lengths of tensors must
+/// fit the shapes that come with them; ops may panic where they don't.
 pub trait Backend<N: Number = f32>: Device<N> {
     /// Whether inference goes through folded plans on the host rather than op by op on the device.
     const PLANNED: bool;

@@ -19,6 +19,9 @@ pub use safetensors::{from_bytes, read_safetensors, to_bytes, write_safetensors}
 /// How much of a file is looked at to tell what it is.
 const BEGINNING: u64 = 512;
 
+/// Said where a file isn't whole.
+const AGAIN: &str = "download or copy it again";
+
 /// What frameworks put before every name of a network that they wrap: torch's `DataParallel` and `compile`, Lightning, and
 /// classes of one's own.
 const WRAPPINGS: [&str; 5] = ["module.", "_orig_mod.", "model.", "net.", "backbone."];
@@ -39,12 +42,12 @@ pub fn read(path: &Path) -> Result<Weights, NnError> {
         return read_safetensors(path).map(unwrapped);
     }
     let reason = match beginning.as_slice() {
-        [] => "it is empty".to_owned(),
+        [] => format!("it is empty; {AGAIN}"),
         some if pth::is_pth(some) => match pth::read(path, some) {
             Ok(weights) => return Ok(unwrapped(weights)),
             Err(reason) => reason,
         },
-        _ => "it is neither a safetensors nor a .pth file, or its beginning is damaged".to_owned(),
+        _ => format!("it is neither a safetensors nor a .pth file, or its beginning is damaged; {AGAIN}"),
     };
     Err(NnError::file(path, reason))
 }

@@ -3,7 +3,7 @@
 //! is read; what is in it is then read by the crate `pytorch_reader`, which calls nothing and checks every length.
 
 use super::floats::{Float, finite, values};
-use super::{WeightTensor, Weights, pickle};
+use super::{AGAIN, WeightTensor, Weights, pickle};
 use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
@@ -15,9 +15,6 @@ const WRAPPERS: [&str; 6] = ["state_dict", "model_state_dict", "model", "net", "
 /// Said where a file holds more than tensors, or is of a kind that isn't read.
 pub const CONVERT: &str =
     "load it in Python, where it was made, and save the tensors alone: torch.save(model.state_dict(), \"weights.pth\")";
-
-/// Said where a file isn't whole.
-const AGAIN: &str = "download or copy it again";
 
 /// Tensors that share numbers, and compressed archives, may be larger than their file, but not by more than this.
 const LARGER: u64 = 16;

@@ -1,7 +1,7 @@
 //! Reading and writing safetensors files: deterministic bytes out, and nothing accepted that isn't exactly in order.
 
 use super::floats::{Float, finite, values};
-use super::{WeightTensor, Weights};
+use super::{AGAIN, WeightTensor, Weights};
 use crate::nn::NnError;
 use crate::nn::number::Number;
 use ::safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView, View};
@@ -18,14 +18,15 @@ pub fn read_safetensors<N: Number>(path: &Path) -> Result<Weights<N>, NnError> {
     from_bytes(&bytes).map_err(|reason| NnError::file(path, reason))
 }
 
-/// Reads a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `f32` or `f64`, as is asked for; single whole numbers, such as batch
-/// norms' `num_batches_tracked`, are left out, since nothing here reads them.
+/// Reads a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `f32` or `f64`, as is asked for; single whole
+/// numbers, such as batch norms' `num_batches_tracked`, are left out, since nothing here reads them.
 ///
 /// # Errors
 /// A sentence, when the bytes are cut short, when tensors overlap, leave gaps or overrun the file, or when a value is
 /// infinite or not a number.
 pub fn from_bytes<N: Number>(bytes: &[u8]) -> Result<Weights<N>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| format!("not a complete safetensors file: {error}"))?;
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|error| format!("not a complete safetensors file ({error}); {AGAIN}"))?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format!("unreadable header: {error}"))?;
     let mut weights = Weights::default();
     if let Some(metadata) = header.metadata() {
