@@ -3,13 +3,27 @@
 
 use super::failure::Failure;
 use crate::engine::Graph;
-use crate::runs;
+use crate::runs::{self, RunId, StageFacts};
 use crate::stages;
 use crate::store::{Digest, Store};
 use crate::ui;
+use std::collections::BTreeMap;
+
+/// Stages that start from a model of an earlier run: by name, the run's whole id and the stage in it.
+pub(super) struct EarlierModels(BTreeMap<String, (RunId, String)>);
+
+impl EarlierModels {
+    /// Says in what is recorded of a stage which run its model is of. Where that lies in the store is of no use to a reader.
+    pub(super) fn name_in(&self, facts: &mut StageFacts) {
+        if let Some((run, made_by)) = self.0.get(&facts.stage) {
+            stages::name_earlier_model(&mut facts.parameters, run.as_str(), made_by);
+        }
+    }
+}
 
 /// Puts the path of the model in the place of each source that names an earlier run.
-pub(super) fn find(graph: &mut Graph, store: &Store) -> Result<(), Failure> {
+pub(super) fn find(graph: &mut Graph, store: &Store) -> Result<EarlierModels, Failure> {
+    let mut models = BTreeMap::new();
     for stage in &mut graph.stages {
         let Some((run, made_by)) = stages::earlier_model(stage.kind.name(), &stage.values) else { continue };
         let record = runs::find(&store.runs_folder(), &run)?;
@@ -39,6 +53,7 @@ pub(super) fn find(graph: &mut Graph, store: &Store) -> Result<(), Failure> {
             let message = format!("stage `{name}`: the stage `{made_by}` of the run {} made no model", record.id);
             return Err(Failure::wrong(message).help("name one that trains, such as `run:k3x9qa/train`"));
         }
+        models.insert(stage.name.clone(), (record.id.clone(), made_by));
     }
-    Ok(())
+    Ok(EarlierModels(models))
 }

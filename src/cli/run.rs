@@ -97,7 +97,7 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
-    earlier_models::find(&mut graph, &store)?;
+    let models = earlier_models::find(&mut graph, &store)?;
     let options = arguments.options();
     let cancel = Cancel::new();
     signals::raise(&cancel)?;
@@ -112,7 +112,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         && options.from.is_none();
     let telling = if arguments.json { Telling::Json } else { Telling::Sentences { quiet } };
     let mut narrator = Narrator::new(telling);
-    let facts = facts(arguments, &pipeline, &graph, &plan, &options);
+    let mut facts = facts(arguments, &pipeline, &graph, &plan, &options);
+    facts.stages.iter_mut().for_each(|stage| models.name_in(stage));
     let mut recorder = Recorder::start(&store.runs_folder(), facts);
     let report = engine::execute(&graph, plan, &store, &options, &cancel, &mut |event| {
         // How the run ended is told below, when it is recorded and its id is known.
@@ -121,7 +122,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             narrator.hear(event);
         }
     })?;
-    let id = close(recorder, &mut narrator, &report, &store)?;
+    let mut stages: Vec<StageFacts> = report.stages.iter().map(stage_facts).collect();
+    stages.iter_mut().for_each(|stage| models.name_in(stage));
+    let id = close(recorder, &mut narrator, &report, stages, &store)?;
     if !arguments.json {
         closing::print(&store, &report, id.as_ref(), &arguments.pipeline.file)?;
     }
@@ -161,6 +164,7 @@ fn close(
     mut recorder: Recorder,
     narrator: &mut Narrator,
     report: &Report,
+    stages: Vec<StageFacts>,
     store: &Store,
 ) -> Result<Option<RunId>, Failure> {
     let recorded = recorder.id().cloned();
@@ -168,7 +172,7 @@ fn close(
     let run = id.as_ref().map(RunId::to_string);
     let finished = Event::RunFinished { run, outcome: report.outcome, seconds: report.seconds };
     recorder.record(&finished);
-    let written = recorder.finish(report.stages.iter().map(stage_facts).collect(), report.outcome);
+    let written = recorder.finish(stages, report.outcome);
     if let Err(error) = &written {
         ui::warning(&format!("the run could not be recorded: {error}"));
     } else if let Some(id) = &recorded {

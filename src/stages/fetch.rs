@@ -305,6 +305,11 @@ pub fn earlier_model(kind: &str, values: &Values) -> Option<(String, String)> {
     }
 }
 
+/// Writes such a source.
+pub fn name_earlier_model(values: &mut Values, run: &str, stage: &str) {
+    values.insert("source".to_owned(), Value::from(format!("run:{run}/{stage}")));
+}
+
 /// Puts the model in a train stage's artifact in the place of such a source. False where there is none in it.
 pub fn set_earlier_model(values: &mut Values, artifact: &Path) -> bool {
     let path = artifact.join(weights::MODEL);

@@ -15,7 +15,7 @@ mod words;
 
 use crate::engine::{Kind, Kinds};
 
-pub use fetch::{earlier_model, set_earlier_model};
+pub use fetch::{earlier_model, name_earlier_model, set_earlier_model};
 
 /// Every kind there is.
 pub static KINDS: &Kinds =

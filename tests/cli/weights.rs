@@ -324,6 +324,9 @@ fn a_model_of_an_earlier_run_is_a_start() {
     let ran = desk.ok(&["run", "again.toml", "--until", "train"]);
     assert!(ran.stderr.contains("starting from the weights of a trained resnet18, head included"), "{ran}");
     assert!(desk.events(&["again.toml", "--until", "train"]).with_outcome("ran").is_empty());
+    let show = desk.ok(&["show", "@0"]).stdout;
+    let source = show.lines().find(|line| line.starts_with("weights.source"));
+    assert!(source.is_some_and(|line| line.ends_with(&format!("\"run:{id}/train\""))), "{show}");
     // A name that moves on is warned of, with the one that doesn't.
     desk.write("again.toml", starting_from("run:@0/train"));
     let ran = desk.ok(&["status", "again.toml"]);
