@@ -80,7 +80,7 @@
 //! optimiser's moments are `f32`, or `f64` with `precision = "double"`. On the CPU a step in `f32` computes its forward pass
 //! in `f64` unless `precision = "single"`: in `f32` the rounding of early layers decides which values ReLU lets through
 //! further up, and each that it gets wrong moves gradients; a ResNet-50's are then 3e-2 from exact ones, PyTorch's as ours,
-//! and 2e-6 in mixed precision, which costs a quarter of the time of a step. Three steps later a deep network's logits may
+//! and 2e-6 in mixed precision, in four thirds of the time. Three steps later a deep network's logits may
 //! still depend on the last digit of any `f32` parameter; in `f64` they are those of PyTorch's `f64` to six digits. What is
 //! frozen below all that learns in mixed precision, features, evaluation and the model file are in `f32` after any: nothing
 //! there is amplified. Sums there are short sums of short sums (`nn::Number::SLICE`), which halves what rounding does.

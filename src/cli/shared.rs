@@ -82,8 +82,9 @@ impl Earlier {
 }
 
 impl History for Earlier {
-    fn earlier(&self, stage: &str, kind: &str) -> Vec<Fingerprint> {
+    fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Fingerprint)> {
         // A fingerprint of another version of the program may not read: then it explains nothing.
-        self.0.earlier(stage, kind).into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect()
+        let earlier = self.0.earlier(stage, kind).into_iter();
+        earlier.filter_map(|(name, value)| Some((name, serde_json::from_value(value).ok()?))).collect()
     }
 }

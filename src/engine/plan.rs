@@ -60,16 +60,16 @@ impl Default for Options {
 
 /// What earlier runs know.
 pub trait History {
-    /// Fingerprints with which to compare `stage`: of the same stage in the latest run that has it, else of all stages of
-    /// that `kind`, latest first. The one with the fewest differences is named.
-    fn earlier(&self, stage: &str, kind: &str) -> Vec<Fingerprint>;
+    /// Fingerprints with which to compare `stage`, each with the name of the stage that it was of: those of the same stage,
+    /// then those of others of that `kind`, latest first. The one with the fewest differences is named.
+    fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Fingerprint)>;
 }
 
 /// A history of nothing.
 pub struct NoHistory;
 
 impl History for NoHistory {
-    fn earlier(&self, _stage: &str, _kind: &str) -> Vec<Fingerprint> {
+    fn earlier(&self, _stage: &str, _kind: &str) -> Vec<(String, Fingerprint)> {
         Vec::new()
     }
 }
@@ -113,7 +113,7 @@ pub struct Planned {
     pub(super) force: bool,
     pub(super) pin: Pin,
     /// For a pending stage: what to compare it with once its key is known.
-    pub(super) earlier: Vec<Fingerprint>,
+    pub(super) earlier: Vec<(String, Fingerprint)>,
 }
 
 /// What is to be done. Can be run once.
@@ -220,11 +220,16 @@ fn ask(
 
 impl Planned {
     /// Why a stage has to run whose key is known and has no artifact.
-    pub(super) fn reasons(&self, stage: &Stage, earlier: &[Fingerprint]) -> Vec<String> {
+    pub(super) fn reasons(&self, stage: &Stage, earlier: &[(String, Fingerprint)]) -> Vec<String> {
         let words =
             Words { needs: Some(&stage.needs), declared: stage.kind.parameters(), dataset: stage.kind.dataset() };
         let Some(now) = &self.fingerprint else { return Vec::new() };
-        let differences = earlier.iter().map(|earlier| now.explain(earlier, words)).min_by_key(Vec::len);
+        // A stage of another name explains nothing where it was made from something else outside, as fetched weights and
+        // fetched pictures are.
+        let is_alike =
+            |(name, earlier): &&(String, Fingerprint)| *name == stage.name || earlier.facts.keys().eq(now.facts.keys());
+        let alike = earlier.iter().filter(is_alike);
+        let differences = alike.map(|(_, earlier)| now.explain(earlier, words)).min_by_key(Vec::len);
         match differences {
             None => vec!["never ran before".to_owned()],
             Some(list) if list.is_empty() => vec!["its artifact is no longer in the store".to_owned()],

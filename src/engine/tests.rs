@@ -133,12 +133,11 @@ struct Home {
 }
 
 impl History for Home {
-    fn earlier(&self, stage: &str, kind: &str) -> Vec<Fingerprint> {
+    fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Fingerprint)> {
         let history = self.history.lock().unwrap();
-        let same = history.iter().find(|(name, _, _)| name == stage).map(|(_, _, known)| vec![known.clone()]);
-        same.unwrap_or_else(|| {
-            history.iter().filter(|(_, of, _)| of == kind).map(|(_, _, known)| known.clone()).collect()
-        })
+        let pair = |(name, _, known): &(String, String, Fingerprint)| (name.clone(), known.clone());
+        let same = history.iter().find(|(name, _, _)| name == stage).map(|known| vec![pair(known)]);
+        same.unwrap_or_else(|| history.iter().filter(|(_, of, _)| of == kind).map(pair).collect())
     }
 }
 

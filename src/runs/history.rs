@@ -22,17 +22,17 @@ impl History {
         History { runs: runs.to_path_buf(), known: OnceCell::new() }
     }
 
-    /// Fingerprints of this kind that led to an artifact, each one once: those of a stage of this name first, newest
-    /// first, then those of stages with other names, newest first.
-    pub fn earlier(&self, stage: &str, kind: &str) -> Vec<Value> {
+    /// Fingerprints of this kind that led to an artifact, each one once, with the name of the stage: those of a stage of
+    /// this name first, newest first, then those of stages with other names, newest first.
+    pub fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Value)> {
         let known = self.known.get_or_init(|| fingerprints(list(&self.runs)));
         let of_kind = || known.iter().filter(|(_, its_kind, _)| its_kind == kind);
         let same_name = of_kind().filter(|(name, ..)| name == stage);
         let other_name = of_kind().filter(|(name, ..)| name != stage);
-        let mut earlier: Vec<Value> = Vec::new();
-        for (.., fingerprint) in same_name.chain(other_name) {
-            if !earlier.contains(fingerprint) {
-                earlier.push(fingerprint.clone());
+        let mut earlier: Vec<(String, Value)> = Vec::new();
+        for (name, _, fingerprint) in same_name.chain(other_name) {
+            if !earlier.iter().any(|(_, known)| known == fingerprint) {
+                earlier.push((name.clone(), fingerprint.clone()));
             }
         }
         earlier

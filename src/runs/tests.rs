@@ -224,8 +224,10 @@ fn earlier_fingerprints_come_same_name_first_then_newest_first() {
         run(runs.path(), stage);
     }
     let history = History::new(runs.path());
-    assert_eq!(history.earlier("train", "train"), [3, 4, 5].map(|epochs| json!({ "epochs": epochs })));
-    assert_eq!(history.earlier("train", "evaluate"), Vec::<serde_json::Value>::new());
+    let expected = [("train", 3), ("train", 4), ("other", 5)];
+    let expected = expected.map(|(stage, epochs)| (stage.to_owned(), json!({ "epochs": epochs })));
+    assert_eq!(history.earlier("train", "train"), expected);
+    assert_eq!(history.earlier("train", "evaluate"), []);
 }
 
 #[test]

@@ -325,6 +325,9 @@ fn a_model_of_an_earlier_run_is_a_start() {
     assert!(ran.stderr.contains("starting from the weights of a trained resnet18, head included"), "{ran}");
     assert!(desk.events(&["again.toml", "--until", "train"]).with_outcome("ran").is_empty());
     let show = desk.ok(&["show", "@0"]).stdout;
+    // Pictures that were fetched earlier explain no weights.
+    let why = show.lines().find(|line| line.starts_with("weights "));
+    assert!(why.is_some_and(|line| line.ends_with("  never ran before")), "{show}");
     let source = show.lines().find(|line| line.starts_with("weights.source"));
     assert!(source.is_some_and(|line| line.ends_with(&format!("\"run:{id}/train\""))), "{show}");
     // A name that moves on is warned of, with the one that doesn't.

@@ -84,20 +84,19 @@ pub fn fit<D: Backend + Backend<f64>>(
     session: &Session,
 ) -> Result<Fitted, LearnError> {
     match options.precision {
-        Some(Precision::Double) => {}
-        Some(Precision::Mixed) if !<D as Backend>::MIXES => {
-            return Err(LearnError::Unfit {
-                message: "`precision = \"mixed\"` is the processor's: this device computes in single or in double"
-                    .to_owned(),
-                help: "set `precision` to \"single\" or \"double\", or leave it out".to_owned(),
-            });
+        Some(Precision::Double) => {
+            let mut double = network.converted::<f64>()?;
+            let fitted = run(&mut double, cache, options, session)?;
+            *network = double.converted()?;
+            Ok(fitted)
         }
-        _ => return run(network, cache, options, session),
+        Some(Precision::Mixed) if !<D as Backend>::MIXES => Err(LearnError::Unfit {
+            message: "`precision = \"mixed\"` is the processor's: this device computes in single or in double"
+                .to_owned(),
+            help: "set `precision` to \"single\" or \"double\", or leave it out".to_owned(),
+        }),
+        _ => run(network, cache, options, session),
     }
-    let mut double = network.converted::<f64>()?;
-    let fitted = run(&mut double, cache, options, session)?;
-    *network = double.converted()?;
-    Ok(fitted)
 }
 
 /// Trains a network in its own precision.
