@@ -62,7 +62,10 @@ pub fn check(source: &Source) -> Result<(), Wrong> {
 }
 
 fn is_named_like_weights(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
+    // `model_best.pth.tar`, as torch's ImageNet example calls its checkpoints, is no archive.
+    let is_tar = path.extension().is_some_and(|extension| extension == "tar");
+    let path = if is_tar { path.file_stem().map(Path::new) } else { Some(path) };
+    path.and_then(Path::extension).is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
 }
 
 /// Whether what lies at a path is taken for weights: any file, and a folder with timm's pair of files.
@@ -223,5 +226,20 @@ fn of_ours(card: &model::Card) -> Pretrained {
         weights: format!("a trained {}", card.backbone),
         architecture: card.backbone.clone(),
         preprocessing: card.preprocessing.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_told_by_their_names() {
+        for name in ["w.pth", "a/w.safetensors", "pytorch_model.bin", "v1.0.pt", "model_best.pth.tar"] {
+            assert!(is_named_like_weights(Path::new(name)), "{name}");
+        }
+        for name in ["pictures.zip", "pictures.tar", "pth", "w.pth.gz", ".tar", ""] {
+            assert!(!is_named_like_weights(Path::new(name)), "{name}");
+        }
     }
 }
