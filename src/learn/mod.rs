@@ -76,6 +76,9 @@ impl LearnError {
         match self {
             LearnError::Unfit { help, .. } | LearnError::Diverged { help, .. } => Some(help),
             LearnError::Data(error) => error.help(),
+            LearnError::Network(NnError::SingleValue { .. }) => Some(
+                "raise `batch_size` or prepare larger pictures; where `weights` are given, `batch_norm = \"affine\"` takes the statistics that they came with",
+            ),
             _ => None,
         }
     }

@@ -21,6 +21,11 @@ pub enum NnError {
     Graph(String),
     /// Numbers handed in have the wrong length or range.
     Input(String),
+    /// A batch norm would take the statistics of a single value a channel: one picture, one pixel.
+    SingleValue {
+        /// The norm.
+        norm: String,
+    },
     /// Weights that don't fit the network: a sentence for each parameter, with both shapes.
     Mismatch(Vec<String>),
     /// A weights file that isn't what it should be.
@@ -65,6 +70,12 @@ impl fmt::Display for NnError {
                 write!(f, "no {what} has the name `{name}`; there are {}", known.join(", "))
             }
             NnError::Graph(reason) | NnError::Input(reason) => f.write_str(reason),
+            NnError::SingleValue { norm } => {
+                write!(
+                    f,
+                    "{norm} would normalise over a single value a channel: batches of one picture are too small here"
+                )
+            }
             NnError::Mismatch(list) => {
                 let (count, more) = (list.len(), list.len().saturating_sub(8));
                 write!(f, "{count} of the weights don't fit the network: {}", list[..count - more].join("; "))?;

@@ -238,10 +238,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
             && matches!(self.pass, Pass::Training(StepOptions { batch_norm: BatchNorm::Batch, .. }));
         let count = self.batch * node.shape.pixels();
         if of_batch && count == 1 {
-            return Err(NnError::Input(format!(
-                "{} would normalise over a single value a channel: use more pictures a batch, larger ones, or running statistics",
-                node.name
-            )));
+            return Err(NnError::SingleValue { norm: node.name.clone() });
         }
         let Statistics { mean, variance, .. } = &self.statistics[norm];
         let statistics = if of_batch { NormStatistics::Batch } else { NormStatistics::Running { mean, variance } };

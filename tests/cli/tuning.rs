@@ -117,3 +117,16 @@ fn a_training_that_stops_early_says_so() {
     assert!(ran.stderr.contains("stopped after epoch 2 of 30: no better validation loss for an epoch"), "{ran}");
     assert!(ran.stderr.contains("stopped early after 2 epochs"), "{ran}");
 }
+
+/// Pictures of 32 pixels leave one in the last stage: a batch of one has nothing to take statistics of.
+#[test]
+fn a_batch_of_one_small_picture_says_what_to_change() {
+    let desk = Desk::tiny();
+    desk.edit("tiny.toml", "batch_size = 8", "batch_size = 1");
+    let ran = desk.pipe(&["run", "tiny.toml"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    for said in ["layer4.0.bn1 would normalise over a single value", "raise `batch_size`", "`batch_norm = \"affine\"`"]
+    {
+        assert!(ran.stderr.contains(said), "{said}: {ran}");
+    }
+}
