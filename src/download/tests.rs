@@ -201,6 +201,26 @@ fn a_redirect_is_followed() {
     assert_eq!(bring(&memo, &server.at("/old"), &Version::default(), Some(SHA256)).unwrap(), BODY);
 }
 
+/// 0.0.0.0 is answered by this machine, but nothing says so before it is asked: to an address it is any other machine.
+#[test]
+fn a_redirect_to_where_bytes_could_be_changed_is_refused() {
+    let server = Server::new(|_, head, stream| {
+        if head.starts_with("get /old") {
+            let port = stream.local_addr().unwrap().port();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 302 Found\r\nLocation: http://0.0.0.0:{port}/new\r\nContent-Length: 0\r\n\r\n"
+            );
+        } else {
+            serve(stream, head, &BODY, "a", usize::MAX);
+        }
+    });
+    let memo = Memo::temporary().unwrap();
+    let error = bring(&memo, &server.at("/old"), &Version::default(), Some(SHA256)).unwrap_err().to_string();
+    assert!(error.contains("it leads on to another address: `http:` to 0.0.0.0:"), "{error}");
+    assert_eq!(server.asked().len(), 2, "it isn't tried again: {:?}", server.asked());
+}
+
 #[test]
 fn a_stall_is_a_failure_in_time() {
     let server = Server::new(|_, head, stream| {
