@@ -39,7 +39,8 @@ except ImportError: pass
 "#;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let given = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from);
+    let given =
+        std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from);
     let drawn = tempfile::tempdir()?;
     let folder = match &given {
         Some(folder) => folder.as_path(),
@@ -50,9 +51,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let files = read(folder)?;
     let bytes: usize = files.iter().map(Vec::len).sum();
-    println!("{} JPEG files, {} kB each on average, to 224 x 224, one thread", files.len(), bytes / files.len() / 1000);
+    println!(
+        "{} JPEG files, {} kB each on average, to 224 x 224, one thread",
+        files.len(),
+        bytes / files.len() / 1000
+    );
     let (fit, interpolation) = (Fit::Crop, Interpolation::Bilinear);
-    let preprocessing = Preprocessing { resize: 224, crop: 224, fit, interpolation, mean: [0.5; 3], std: [0.5; 3] };
+    let preprocessing =
+        Preprocessing { resize: 224, crop: 224, fit, interpolation, mean: [0.5; 3], std: [0.5; 3] };
     let ours = rate(&files, |file| decode::load(file, &preprocessing).map(drop))?;
     println!(
         "{:24} {ours:8.0} pictures/s of CPU time, {:.2} of the goal of {GOAL}",
@@ -73,15 +79,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
     paths.sort();
     let files: Vec<Vec<u8>> = paths.iter().map(std::fs::read).collect::<Result<_, _>>()?;
-    if files.is_empty() { Err(format!("{} holds no .jpg files", folder.display()).into()) } else { Ok(files) }
+    if files.is_empty() {
+        Err(format!("{} holds no .jpg files", folder.display()).into())
+    } else {
+        Ok(files)
+    }
 }
 
 /// Pictures a second of CPU time: other work on the machine doesn't count.
-fn rate<E: Error + 'static>(files: &[Vec<u8>], work: impl Fn(&[u8]) -> Result<(), E>) -> Result<f64, Box<dyn Error>> {
+fn rate<E: Error + 'static>(
+    files: &[Vec<u8>],
+    work: impl Fn(&[u8]) -> Result<(), E>,
+) -> Result<f64, Box<dyn Error>> {
     for file in files.iter().take(5) {
         work(file)?;
     }
@@ -98,13 +112,17 @@ fn rate<E: Error + 'static>(files: &[Vec<u8>], work: impl Fn(&[u8]) -> Result<()
 /// Seconds that this process has computed, from `/proc/self/stat` (in hundredths, on every Linux there is).
 fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
     let text = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let fields: Vec<&str> =
+        text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 =
+        fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(ticks as f64 / 100.0)
 }
 
 fn peers(folder: &Path) -> Vec<(String, f64)> {
-    let Ok(output) = Command::new("python3").arg("-c").arg(PEERS).arg(folder).output() else { return Vec::new() };
+    let Ok(output) = Command::new("python3").arg("-c").arg(PEERS).arg(folder).output() else {
+        return Vec::new();
+    };
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
         .filter_map(|line| line.split_once(' '))

@@ -117,7 +117,9 @@ fn resident(parent: u32) -> u64 {
     let of = |path: PathBuf| {
         let status = std::fs::read_to_string(path.join("status")).ok()?;
         let field = |name: &str| -> Option<u64> {
-            status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
         };
         let ours = [field("PPid:")?, field("Pid:")?].contains(&u64::from(parent));
         ours.then(|| field("VmRSS:")).flatten()
@@ -127,11 +129,17 @@ fn resident(parent: u32) -> u64 {
 
 /// Runs Keras, and gives its version as well.
 fn keras(python: &str, pictures: &Path, way: &str) -> Result<(Cost, String), Box<dyn Error>> {
-    let output = Command::new(python).args(["-c", PEER]).arg(pictures).args([&EPOCHS.to_string(), way]).output()?;
+    let output = Command::new(python)
+        .args(["-c", PEER])
+        .arg(pictures)
+        .args([&EPOCHS.to_string(), way])
+        .output()?;
     let text = String::from_utf8(output.stdout)?;
     let fields: Vec<&str> = text.split_whitespace().collect();
     let [seconds, megabytes, version] = fields[..] else {
-        return Err(format!("{python} has no Keras: {}", String::from_utf8_lossy(&output.stderr)).into());
+        return Err(
+            format!("{python} has no Keras: {}", String::from_utf8_lossy(&output.stderr)).into()
+        );
     };
     Ok((Cost { seconds: seconds.parse()?, megabytes: megabytes.parse()? }, version.to_owned()))
 }
@@ -148,7 +156,8 @@ fn median(costs: &[Cost]) -> Cost {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let given = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from);
+    let given =
+        std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from);
     let (drawn, work) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let pictures = match given {
         Some(folder) => folder.canonicalize()?,
@@ -159,7 +168,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let file = pipeline(work.path(), &pictures)?;
     let python = std::env::var("PIPE_PEER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let (mut whole, mut again, mut features, mut peer) = (Vec::new(), Vec::new(), Vec::new(), Ok(String::new()));
+    let (mut whole, mut again, mut features, mut peer) =
+        (Vec::new(), Vec::new(), Vec::new(), Ok(String::new()));
     for turn in 0..TURNS {
         let store = work.path().join(format!("store-{turn}"));
         whole.push(ours(&file, &store, &[])?);
@@ -176,7 +186,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "{count} photographs, frozen ResNet-50 at 224 x 224, dense head, {EPOCHS} epochs; medians of {TURNS} turns"
     );
-    let line = |name: &str, cost: Cost| println!("{name:42} {:7.1} s {:6.0} MB", cost.seconds, cost.megabytes);
+    let line = |name: &str, cost: Cost| {
+        println!("{name:42} {:7.1} s {:6.0} MB", cost.seconds, cost.megabytes)
+    };
     line("pipe, from JPEG files to metrics", whole);
     line("pipe, the same again with another head", again);
     match peer {
@@ -186,7 +198,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (stream, _) = keras(&python, &pictures, "stream")?;
             let held = |name: &str, cost: Cost| {
                 line(&format!("Keras {version}, {name}"), cost);
-                let (times, share) = (cost.seconds / whole.seconds, whole.megabytes / cost.megabytes);
+                let (times, share) =
+                    (cost.seconds / whole.seconds, whole.megabytes / cost.megabytes);
                 println!("{:42} pipe is {times:.1} times as fast, in {share:.2} of the memory", "");
             };
             held("features computed once", features);

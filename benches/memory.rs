@@ -48,7 +48,14 @@ checkpoint = { every = 2 }
 /// Runs the pipeline over `count` pictures up to `until` and returns the peak of every child by its stage's name.
 fn run(folder: &Path, count: usize, epochs: usize, until: &str) -> BTreeMap<String, Peak> {
     let mut child = Command::new(PIPE)
-        .args(["run", "memory.toml", "--until", until, "--set", &format!("stages.fetch.synthetic.count={count}")])
+        .args([
+            "run",
+            "memory.toml",
+            "--until",
+            until,
+            "--set",
+            &format!("stages.fetch.synthetic.count={count}"),
+        ])
         .args(["--set", &format!("stages.train.epochs={epochs}")])
         .current_dir(folder)
         .stdout(Stdio::null())
@@ -85,7 +92,9 @@ fn children(parent: u32) -> Vec<(String, Peak)> {
             let folder = entry.ok()?.path();
             let status = std::fs::read_to_string(folder.join("status")).ok()?;
             let field = |name: &str| {
-                status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+                status.lines().find_map(|line| {
+                    line.strip_prefix(name)?.split_whitespace().next()?.parse().ok()
+                })
             };
             (field("PPid:")? == u64::from(parent)).then_some(())?;
             let command = std::fs::read_to_string(folder.join("cmdline")).ok()?;

@@ -62,8 +62,15 @@ fn rate(case: &Case, mut work: impl FnMut()) -> f64 {
 /// Processor time of this process so far, user and system, in seconds.
 fn processor_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> =
-        stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
+    let fields: Vec<f64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .flat_map(str::parse)
+        .collect();
     fields.iter().sum::<f64>() / 100.0
 }
 
@@ -71,7 +78,8 @@ fn processor_seconds() -> f64 {
 /// double.
 fn ours(case: &Case) -> [f64; 4] {
     let network =
-        Network::new(case.model, &Head::Original, (case.size, case.size), 1, Cpu::default()).expect("a network");
+        Network::new(case.model, &Head::Original, (case.size, case.size), 1, Cpu::default())
+            .expect("a network");
     let pictures: Vec<f32> = (0..case.batch * case.size * case.size * 3)
         .map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0)
         .collect();
@@ -86,16 +94,23 @@ fn ours(case: &Case) -> [f64; 4] {
         used.push(processor_seconds() - begin);
         rate
     };
-    let [single, mixed] =
-        [false, true].map(|mixed| timed(&|| steps::<f32>(&network, case, &pictures, &targets, mixed)));
+    let [single, mixed] = [false, true]
+        .map(|mixed| timed(&|| steps::<f32>(&network, case, &pictures, &targets, mixed)));
     let double = timed(&|| steps::<f64>(&network, case, &pictures, &targets, false));
-    let milliseconds: Vec<String> = used.iter().map(|seconds| format!("{:.1}", 1e3 * seconds / total)).collect();
+    let milliseconds: Vec<String> =
+        used.iter().map(|seconds| format!("{:.1}", 1e3 * seconds / total)).collect();
     println!("    processor time a picture, forward and steps: {} ms", milliseconds.join(", "));
     [forward, single, mixed, double]
 }
 
 /// Training steps in a precision.
-fn steps<N: Number>(network: &Network<Cpu>, case: &Case, pictures: &[f32], targets: &[f32], mixed: bool) -> f64
+fn steps<N: Number>(
+    network: &Network<Cpu>,
+    case: &Case,
+    pictures: &[f32],
+    targets: &[f32],
+    mixed: bool,
+) -> f64
 where
     Cpu: Backend<N>,
 {
@@ -119,8 +134,12 @@ fn peer(case: &Case) -> Option<(f64, f64)> {
 }
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    for case in CASES.iter().filter(|case| wanted.is_empty() || wanted.iter().any(|name| name == case.model)) {
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    for case in CASES
+        .iter()
+        .filter(|case| wanted.is_empty() || wanted.iter().any(|name| name == case.model))
+    {
         println!("{} at {}x{}, batch {}", case.model, case.size, case.size, case.batch);
         let [forward, single, mixed, double] = ours(case);
         let (torch_forward, torch_step) = peer(case).unzip();
@@ -130,7 +149,9 @@ fn main() {
             ("training step, mixed precision", mixed, torch_step),
             ("training step, double precision", double, torch_step),
         ] {
-            let ratio = torch.map_or(String::new(), |torch| format!(", PyTorch {torch:.1}, ratio {:.2}", ours / torch));
+            let ratio = torch.map_or(String::new(), |torch| {
+                format!(", PyTorch {torch:.1}, ratio {:.2}", ours / torch)
+            });
             println!("    {what}: {ours:.1} pictures/s{ratio}");
         }
     }

@@ -62,14 +62,24 @@ fn main() {
     let file = folder.path().join("noop.toml");
     std::fs::write(&file, pipeline("synthetic:garments")).expect("a pipeline file");
     let run = ["run", "noop.toml"];
-    assert!(pipe(&run, folder.path()).status().is_ok_and(|status| status.success()), "the first run failed");
+    assert!(
+        pipe(&run, folder.path()).status().is_ok_and(|status| status.success()),
+        "the first run failed"
+    );
     println!("medians of {RUNS} whole processes");
     report("true (the cost of a process)", median_ms(&|| Command::new("true")), None);
     report("pipe --help", median_ms(&|| pipe(&["--help"], folder.path())), Some(5.0));
     report("pipe run, nothing to do", median_ms(&|| pipe(&run, folder.path())), Some(15.0));
     report("pipe status", median_ms(&|| pipe(&["status", "noop.toml"], folder.path())), None);
-    for (name, arguments) in [("ninja", "--version"), ("dvc", "--version"), ("snakemake", "--version")] {
-        let there = Command::new(name).arg(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    for (name, arguments) in
+        [("ninja", "--version"), ("dvc", "--version"), ("snakemake", "--version")]
+    {
+        let there = Command::new(name)
+            .arg(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok();
         if there {
             report(
                 &format!("{name} {arguments} (its start alone)"),

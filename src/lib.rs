@@ -8,25 +8,26 @@
 //!
 //! | room | what lives there | may name |
 //! | --- | --- | --- |
-//! | [`spec`] | text -> [`spec::Pipeline`]: extends, vars, overrides, a source span for every key; declared parameters | - |
+//! | [`common`] | numbers and lists in sentences, the nearest name, which files are images | - |
+//! | [`config`] | text -> [`config::Pipeline`]: extends, vars, overrides, a source span for every key; declared parameters | - |
 //! | [`events`] | what is told while things run, and the wish to stop | - |
 //! | [`random`] | streams of numbers, named by the one seed and a position | - |
 //! | [`store`] | artifacts by content: digests, slots, memo, manifests, locks, gc. No ML, no TOML | - |
 //! | [`download`] | bytes from the web into the memo: gone on with, checked, given up in time | events, store |
-//! | [`engine`] | kinds, jobs, fingerprints, plan, executor. Knows no kind by name | spec, events, store |
+//! | [`engine`] | kinds, jobs, fingerprints, plan, executor. Knows no kind by name | config, events, store |
 //! | [`data`] | pictures, labels, split, decode, resize, augment, loader, the memory-mapped tensor cache | events, store |
 //! | [`nn`] | networks as graphs, the interpreter on dfdx's tape, ops, backbones (one file a family), weights | - |
 //! | [`metrics`] | types and formulas: accuracy, F1, confusion, intervals, paired tests | - |
-//! | [`learn`] | fit, loss, optimiser, schedule, checkpoint | nn, data, metrics, events, store |
+//! | [`training`] | fit, loss, optimiser, schedule, checkpoint | nn, data, metrics, events, store |
 //! | [`model`] | a trained model as a file: open, predict | nn, data, metrics |
-//! | [`stages`] | one file a kind: fetch, explore, preprocess, train, evaluate | engine, spec, events, store, download, data, nn, learn, model, metrics |
+//! | [`stages`] | one file a kind: fetch, explore, preprocess, train, evaluate | engine, config, events, store, download, data, nn, training, model, metrics |
 //! | [`draw`] | SVG plots, HTML escaping | - |
 //! | [`runs`] | what happened: record, index, diff | events, metrics, store |
 //! | [`report`] | pages drawn from runs and artifacts | runs, metrics, draw, store, data (its reader) |
-//! | [`ui`] | the only code that prints | events, spec |
-//! | [`cli`] | one file a command: parse, call, print | all but download, data, nn, learn |
+//! | [`ui`] | the only code that prints | events, config |
+//! | [`cli`] | one file a command: parse, call, print | all but download, data, nn, training |
 //!
-//! Anyone may name [`random`]: it was split off because networks, data and learning all draw numbers, and one
+//! Anyone may name [`common`] and [`random`]. [`random`] was split off because networks, data and learning all draw numbers, and one
 //! definition of a stream is what makes `same seed, same bytes` a property of the program and not of three rooms.
 //! `tests/layering.rs` finds every `crate::room` path and holds it to this table. What follows from it: a new stage
 //! kind is one file and one word in a list, and so is a new backbone; the executor, the store and the reports don't
@@ -35,9 +36,9 @@
 //! # The way of the data: `pipe run FILE`
 //!
 //! 1. `main` hands the arguments to [`cli`]; `--set a.b=c` pairs keep where they came from.
-//! 2. [`spec`] reads the file and what it `extends`, lays overrides on top, resolves `${vars}`, and keeps key path ->
+//! 2. [`config`] reads the file and what it `extends`, lays overrides on top, resolves `${vars}`, and keeps key path ->
 //!    span. A mistake is shown like the compiler shows one.
-//! 3. Each kind declares its parameters ([`spec::Parameter`]); one mechanism checks them, fills in defaults, prints
+//! 3. Each kind declares its parameters ([`config::Parameter`]); one mechanism checks them, fills in defaults, prints
 //!    the reference and the JSON Schema. Presets (`input = "resnet50"`) become values. All mistakes of a file are
 //!    reported together, before anything runs.
 //! 4. [`engine`] makes each stage's fingerprint, and its digest, the cache key, and asks the [`store`].
@@ -99,22 +100,21 @@
 //! logits) · logits · loss · metric · weights (named parameters and buffers) · checkpoint · seed (the one root of
 //! randomness).
 
-#![warn(missing_docs)]
-
 pub mod cli;
+pub mod common;
+pub mod config;
 pub mod data;
 pub mod download;
 pub mod draw;
 pub mod engine;
 pub mod events;
-pub mod learn;
 pub mod metrics;
 pub mod model;
 pub mod nn;
 pub mod random;
 pub mod report;
 pub mod runs;
-pub mod spec;
 pub mod stages;
 pub mod store;
+pub mod training;
 pub mod ui;

@@ -1,9 +1,9 @@
 //! Jobs as processes: this program is its own child, as `pipe` is. It has no test harness, since a harness would take
 //! `stage JOB` for the names of tests.
 
+use pipe::config::{Default, Parameter, Type, load};
 use pipe::engine::*;
 use pipe::events::{Cancel, Event, RunOutcome, StageOutcome};
-use pipe::spec::{Default, Parameter, Type, load};
 use pipe::store::Store;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -14,7 +14,8 @@ struct Act;
 
 const PARAMETERS: &[Parameter] = &[
     Parameter::new("what", Type::Text, Default::Json("\"write\""), ""),
-    Parameter::new("pid", Type::Path, Default::Absent, "A file for the number of the process.").execution(),
+    Parameter::new("pid", Type::Path, Default::Absent, "A file for the number of the process.")
+        .execution(),
 ];
 
 impl Kind for Act {
@@ -80,7 +81,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    for (name, test) in tests.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str()))) {
+    for (name, test) in
+        tests.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str())))
+    {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // A failure panics, and ends the program with a code that is not 0.
         test(folder.path());
@@ -97,7 +100,9 @@ fn run(folder: &Path, what: &str, cancel: &Cancel) -> (Report, Vec<Event>) {
     let options = Options { threads: 3, ..Options::default() };
     let plan = plan(&graph, &store, &options, &NoHistory, cancel).unwrap();
     let mut events = Vec::new();
-    let report = execute(&graph, plan, &store, &options, cancel, &mut |event| events.push(event.clone())).unwrap();
+    let report =
+        execute(&graph, plan, &store, &options, cancel, &mut |event| events.push(event.clone()))
+            .unwrap();
     (report, events)
 }
 
@@ -130,7 +135,9 @@ fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
 fn a_child_runs_and_a_hit_needs_none(folder: &Path) {
     let (report, events) = run(folder, "print", &Cancel::new());
     assert_eq!(report.outcome, RunOutcome::Ok);
-    let told = |wanted: &str| events.iter().any(|event| matches!(event, Event::Message { text, .. } if text == wanted));
+    let told = |wanted: &str| {
+        events.iter().any(|event| matches!(event, Event::Message { text, .. } if text == wanted))
+    };
     assert!(told("3 threads") && told("a library prints"), "{events:?}");
     assert_ne!(pid(folder).unwrap(), std::process::id().to_string());
     std::fs::remove_file(folder.join("pid")).unwrap();
@@ -142,7 +149,11 @@ fn a_child_runs_and_a_hit_needs_none(folder: &Path) {
 fn a_dead_child_is_explained(folder: &Path) {
     let (report, _) = run(folder, "die", &Cancel::new());
     assert_eq!(report.outcome, RunOutcome::Failed);
-    assert!(error(&report).contains("SIGKILL") && error(&report).contains("memory"), "{}", error(&report));
+    assert!(
+        error(&report).contains("SIGKILL") && error(&report).contains("memory"),
+        "{}",
+        error(&report)
+    );
     let (report, _) = run(folder, "write", &Cancel::new());
     assert_eq!(report.outcome, RunOutcome::Ok);
 }
@@ -150,7 +161,10 @@ fn a_dead_child_is_explained(folder: &Path) {
 fn a_panic_is_a_failure_with_its_place(folder: &Path) {
     let (report, _) = run(folder, "panic", &Cancel::new());
     let error = error(&report);
-    assert!(error.contains("internal error: at the disco") && error.contains("engine_process.rs:"), "{error}");
+    assert!(
+        error.contains("internal error: at the disco") && error.contains("engine_process.rs:"),
+        "{error}"
+    );
 }
 
 fn a_wish_to_stop_reaches_the_child(folder: &Path) {
@@ -190,7 +204,8 @@ fn a_job_needs_nobody_who_waits_for_it(folder: &Path) {
     let mut parent = Command::new(std::env::current_exe().unwrap());
     let mut parent = parent.arg("run").arg(folder).arg("wait").spawn().unwrap();
     wait_for(|| pid(folder));
-    let jobs = std::fs::read_dir(folder.join("cache/v1/jobs")).unwrap().next().unwrap().unwrap().path();
+    let jobs =
+        std::fs::read_dir(folder.join("cache/v1/jobs")).unwrap().next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(jobs.join("0.json")).unwrap();
     parent.kill().unwrap();
     parent.wait().unwrap();
@@ -200,5 +215,8 @@ fn a_job_needs_nobody_who_waits_for_it(folder: &Path) {
     command.arg("stage").arg(&job).stdin(Stdio::null()).stdout(Stdio::piped());
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.lines().last().unwrap().contains("\"committed\""), "{text}");
+    assert!(
+        output.status.success() && text.lines().last().unwrap().contains("\"committed\""),
+        "{text}"
+    );
 }

@@ -5,25 +5,38 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// A room and the rooms that it may name. `random` may be named by all.
+/// A room and the rooms that it may name. `common` and `random` may be named by all.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("spec", &[]),
+    ("config", &[]),
     ("events", &[]),
     ("store", &[]),
     ("nn", &[]),
     ("metrics", &[]),
     ("draw", &[]),
+    ("common", &[]),
     ("random", &[]),
     ("download", &["events", "store"]),
-    ("engine", &["spec", "events", "store"]),
+    ("engine", &["config", "events", "store"]),
     ("data", &["events", "store"]),
-    ("learn", &["nn", "data", "metrics", "events", "store"]),
+    ("training", &["nn", "data", "metrics", "events", "store"]),
     ("model", &["nn", "data", "metrics"]),
-    ("stages", &["engine", "spec", "events", "store", "download", "data", "nn", "learn", "model", "metrics"]),
+    (
+        "stages",
+        &[
+            "engine", "config", "events", "store", "download", "data", "nn", "training", "model",
+            "metrics",
+        ],
+    ),
     ("runs", &["events", "metrics", "store"]),
     ("report", &["runs", "metrics", "draw", "store", "data"]),
-    ("ui", &["events", "spec"]),
-    ("cli", &["spec", "events", "store", "metrics", "draw", "engine", "model", "stages", "runs", "report", "ui"]),
+    ("ui", &["events", "config"]),
+    (
+        "cli",
+        &[
+            "config", "events", "store", "metrics", "draw", "engine", "model", "stages", "runs",
+            "report", "ui",
+        ],
+    ),
 ];
 
 /// The files in which `unsafe` may stand, each with its reason.
@@ -49,7 +62,9 @@ struct Token {
 fn tokens(source: &str) -> Vec<Token> {
     let chars: Vec<char> = source.chars().collect();
     let (mut found, mut at, mut line) = (Vec::new(), 0, 1);
-    let next_is = |at: usize, text: &str| text.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c));
+    let next_is = |at: usize, text: &str| {
+        text.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c))
+    };
     while at < chars.len() {
         let start = at;
         let c = chars[at];
@@ -121,7 +136,8 @@ fn end_of_raw_string(chars: &[char], start: usize) -> Option<usize> {
     }
     at += 1;
     while at < chars.len() {
-        let closes = chars[at] == '"' && chars[at + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
+        let closes = chars[at] == '"'
+            && chars[at + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
         if closes {
             return Some(at + 1 + hashes);
         }
@@ -216,7 +232,8 @@ fn violations(file: &str, source: &str) -> Vec<String> {
     }
     for Token { text, line } in named_rooms(&tokens, &modules) {
         let own = modules.first() == Some(&text);
-        let is_macro_or_item = !ROOMS.iter().any(|(room, _)| *room == text) && text != "*" && text != "crate";
+        let is_macro_or_item =
+            !ROOMS.iter().any(|(room, _)| *room == text) && text != "*" && text != "crate";
         if own || (is_macro_or_item && modules.is_empty()) {
             continue;
         }
@@ -229,7 +246,8 @@ fn violations(file: &str, source: &str) -> Vec<String> {
             wrong.push(format!("{file}:{line}: `unsafe` stands only in {}", unsafe_files()));
         }
         let is_macro = tokens.get(at + 1).is_some_and(|next| next.text == "!");
-        let may_print = modules.first().is_some_and(|room| room == "ui") || PRINTING_ELSEWHERE.contains(&file);
+        let may_print =
+            modules.first().is_some_and(|room| room == "ui") || PRINTING_ELSEWHERE.contains(&file);
         if is_macro && PRINTING.contains(&text.as_str()) && !may_print {
             wrong.push(format!("{file}:{line}: `{text}!` stands only in `ui`"));
         }
@@ -244,8 +262,9 @@ fn allowed_rooms(file: &str, modules: &[String]) -> Option<Vec<&'static str>> {
         "src/lib.rs" => return Some(ROOMS.iter().map(|(room, _)| *room).collect()),
         _ => {}
     }
-    let (_, rooms) = ROOMS.iter().find(|(room, _)| Some(*room) == modules.first().map(String::as_str))?;
-    Some(rooms.iter().copied().chain(["random"]).collect())
+    let (_, rooms) =
+        ROOMS.iter().find(|(room, _)| Some(*room) == modules.first().map(String::as_str))?;
+    Some(rooms.iter().copied().chain(["common", "random"]).collect())
 }
 
 fn unsafe_files() -> String {
@@ -253,7 +272,8 @@ fn unsafe_files() -> String {
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for entry in entries {
         if entry.is_dir() {
@@ -300,7 +320,7 @@ fn allowed_paths_pass() {
         "use crate::{events, store::{Digest, Store}, random};",
         "use super::decode; use super::super::store::Memo;",
         "// crate::nn is not named here",
-        "/* nor crate::nn /* nor crate::learn */ here */",
+        "/* nor crate::nn /* nor crate::training */ here */",
         r##"fn f() { let a = "crate::nn"; let b = r#"use crate::nn;"#; let c = '"'; let d = "\"crate::nn"; }"##,
         "fn f<'a>(x: &'a str) -> crate::store::Digest { crate::data::g(x) }",
         "mod tests { use super::*; use super::super::decode; }",
@@ -314,7 +334,7 @@ fn forbidden_paths_are_found_wherever_they_stand() {
     for (body, room) in [
         ("use crate::nn::Network;", "nn"),
         ("use crate::{events, nn};", "nn"),
-        ("use crate::{\n    store::{Digest, Store},\n    learn::{self, fit},\n};", "learn"),
+        ("use crate::{\n    store::{Digest, Store},\n    training::{self, fit},\n};", "training"),
         ("fn f() { crate::engine::plan(); }", "engine"),
         ("fn f(x: &'static crate::ui::Style) {}", "ui"),
         ("use super::super::nn::Network;", "nn"),
@@ -337,8 +357,14 @@ fn a_violation_says_where() {
 
 #[test]
 fn main_names_only_cli() {
-    assert_eq!(violations("src/main.rs", "//! Main.\nfn main() { pipe::cli::main() }"), Vec::<String>::new());
-    assert_eq!(violations("src/main.rs", "//! Main.\nuse pipe::store;"), ["src/main.rs:2: may not name `store`"]);
+    assert_eq!(
+        violations("src/main.rs", "//! Main.\nfn main() { pipe::cli::main() }"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        violations("src/main.rs", "//! Main.\nuse pipe::store;"),
+        ["src/main.rs:2: may not name `store`"]
+    );
 }
 
 #[test]
@@ -355,9 +381,15 @@ fn openings_unsafe_and_printing_are_looked_at() {
         violations("src/data/x.rs", "use std::fs;"),
         ["src/data/x.rs:1: says nothing of what lives here: open it with `//!`"]
     );
-    assert!(of_data("fn f() { unsafe { g() } }")[0].contains("`unsafe` stands only in src/nn/buffers.rs"));
+    assert!(
+        of_data("fn f() { unsafe { g() } }")[0]
+            .contains("`unsafe` stands only in src/nn/buffers.rs")
+    );
     assert!(violations("src/nn/buffers.rs", "//! Buffers.\nunsafe fn f() {}").is_empty());
-    assert_eq!(of_data("fn f() { println!(\"x\") }"), ["src/data/loader.rs:2: `println!` stands only in `ui`"]);
+    assert_eq!(
+        of_data("fn f() { println!(\"x\") }"),
+        ["src/data/loader.rs:2: `println!` stands only in `ui`"]
+    );
     assert!(violations("src/ui/mod.rs", "//! Prints.\nfn f() { println!() }").is_empty());
     assert!(of_data("fn f() { writeln!(out, \"println!\") }").is_empty());
 }

@@ -10,8 +10,8 @@ use dfdx::optim::Momentum;
 use dfdx::tensor::{Gradients, Tensor, ZerosTensor};
 use dfdx::tensor_ops::SgdConfig;
 use pipe::nn::{
-    AUXILIARY, BackboneInfo, Backend, BatchNorm, Cpu, Head, Network, Number, Parameter, StepOptions, Weights, backbone,
-    read_safetensors, soft_targets,
+    AUXILIARY, BackboneInfo, Backend, BatchNorm, Cpu, Head, Network, Number, Parameter,
+    StepOptions, Weights, backbone, read_safetensors, soft_targets,
 };
 use safetensors::{Dtype, SafeTensors};
 use std::path::PathBuf;
@@ -34,9 +34,19 @@ impl Reference {
         let file = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
         let view = file.tensor(name).expect(name);
         let values = match view.dtype() {
-            Dtype::F32 => view.data().as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
-            Dtype::F64 => view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
-            Dtype::I64 => view.data().as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect(),
+            Dtype::F32 => view
+                .data()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| f64::from(f32::from_le_bytes(b)))
+                .collect(),
+            Dtype::F64 => {
+                view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect()
+            }
+            Dtype::I64 => {
+                view.data().as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect()
+            }
             other => panic!("{name} is {other:?}"),
         };
         (view.shape().to_vec(), values)
@@ -58,10 +68,12 @@ impl Reference {
     fn network(&self) -> Network<Cpu> {
         let size = self.pictures().2;
         let backbone = backbone(&self.model).expect("a backbone");
-        let weights: Weights = read_safetensors(&self.folder.join("weights.safetensors")).expect("weights");
+        let weights: Weights =
+            read_safetensors(&self.folder.join("weights.safetensors")).expect("weights");
         // Without the auxiliary head's weights the script left it out of the loss as well.
         let auxiliary = weights.tensors.contains_key(&format!("{AUXILIARY}.fc.weight"));
-        let build = if auxiliary { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
+        let build =
+            if auxiliary { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
         let graph = build(backbone, &Head::Original, size).expect("a graph").without_dropout();
         let made = Network::from_weights(graph, &Head::Original, &weights, 0, Cpu::default());
         let (network, loaded) = made.expect("weights that fit");
@@ -70,7 +82,8 @@ impl Reference {
     }
 
     fn targets(&self) -> Vec<f32> {
-        let labels: Vec<usize> = self.tensor("labels").1.iter().map(|&label| label as usize).collect();
+        let labels: Vec<usize> =
+            self.tensor("labels").1.iter().map(|&label| label as usize).collect();
         soft_targets(&labels, 1000, 0.0)
     }
 
@@ -87,13 +100,17 @@ fn distance<N: Number>(ours: &[N], reference: &[f64]) -> f64 {
 }
 
 /// A step as training makes it on the processor where nothing else is asked for.
-const OPTIONS: StepOptions = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch, mixed: true };
+const OPTIONS: StepOptions =
+    StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch, mixed: true };
 
 #[test]
 fn reference_logits() {
     let Some(reference) = Reference::open() else { return };
     let (pictures, batch, _) = reference.pictures();
-    let error = distance(&reference.network().logits(&pictures, batch).unwrap(), &reference.tensor("logits").1);
+    let error = distance(
+        &reference.network().logits(&pictures, batch).unwrap(),
+        &reference.tensor("logits").1,
+    );
     println!("logits: {error:.1e} from float64, PyTorch's {:.1e}", reference.torch_error("logits"));
     assert!(error < 1e-4);
 }
@@ -107,7 +124,9 @@ fn reference_running_statistics_and_first_loss() {
     let losses = reference.tensor("step_losses").1;
     assert!((step.loss / losses[0] - 1.0).abs() < 1e-4, "{} {losses:?}", step.loss);
     let mut worst = 0.0f64;
-    for (name, tensor) in network.save().tensors.iter().filter(|(name, _)| name.contains("running_")) {
+    for (name, tensor) in
+        network.save().tensors.iter().filter(|(name, _)| name.contains("running_"))
+    {
         let error = distance(&tensor.data, &reference.tensor(&format!("running.{name}")).1);
         assert!(error < 1e-4, "{name}: {error:.1e}");
         worst = worst.max(error);
@@ -121,7 +140,8 @@ where
     Cpu: Backend<N>,
 {
     let (pictures, batch, _) = reference.pictures();
-    let (mut network, targets) = (reference.network().converted::<N>().unwrap(), reference.targets());
+    let (mut network, targets) =
+        (reference.network().converted::<N>().unwrap(), reference.targets());
     let zeros = |parameter: &Parameter<Cpu, N>| {
         let zeros: Tensor<(usize,), N, Cpu> = Cpu::default().zeros_like(&parameter.tensor);
         Gradients::leaky().get_or_alloc_mut(&zeros).expect("zeros").clone()
@@ -129,24 +149,30 @@ where
     let mut velocities: Vec<_> = network.parameters().iter().map(zeros).collect();
     let (mut gradients, mut losses) = (0.0, Vec::new());
     for step in 0..3 {
-        let mut made = network.step(&pictures, batch, &targets, &StepOptions { mixed, ..OPTIONS }).unwrap();
+        let mut made =
+            network.step(&pictures, batch, &targets, &StepOptions { mixed, ..OPTIONS }).unwrap();
         losses.push(made.loss);
         if step == 0 {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             for parameter in network.parameters() {
                 let (_, gradient) = reference.tensor(&format!("grad.{}", parameter.info.name));
-                ours.extend(network.torch_layout(&parameter.info, &made.gradients.get(&parameter.tensor).as_vec()));
+                ours.extend(network.torch_layout(
+                    &parameter.info,
+                    &made.gradients.get(&parameter.tensor).as_vec(),
+                ));
                 theirs.extend(gradient);
             }
             gradients = distance(&ours, &theirs);
         }
         for (parameter, velocity) in network.parameters_mut().iter_mut().zip(&mut velocities) {
             let gradient = made.gradient(parameter).unwrap();
-            let sgd = SgdConfig { lr: 0.01, momentum: Some(Momentum::Classic(0.9)), weight_decay: None };
+            let sgd =
+                SgdConfig { lr: 0.01, momentum: Some(Momentum::Classic(0.9)), weight_decay: None };
             sgd.try_update(&mut parameter.tensor, velocity, gradient).unwrap();
         }
     }
-    let after = distance(&network.logits(&pictures, batch).unwrap(), &reference.tensor("logits_after").1);
+    let after =
+        distance(&network.logits(&pictures, batch).unwrap(), &reference.tensor("logits_after").1);
     [gradients, distance(&losses, &reference.tensor("step_losses").1), after]
 }
 

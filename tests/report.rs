@@ -50,7 +50,9 @@ impl Case {
             let mut probabilities = vec![0.0f32; count];
             probabilities[if picture % 3 == 2 { (truth + 1) % count } else { truth }] = 0.75;
             scorer.push(truth as u32, &probabilities).unwrap();
-            predictions.write(&path_of(picture), "test", Some(truth as u32), &probabilities).unwrap();
+            predictions
+                .write(&path_of(picture), "test", Some(truth as u32), &probabilities)
+                .unwrap();
         }
         predictions.finish().unwrap();
         let splits = scorer.finish().map(|split| ("test".to_owned(), split)).into_iter().collect();
@@ -78,7 +80,10 @@ impl Case {
             RunFacts {
                 pipeline: "clothes".to_owned(),
                 file: "clothes.toml".to_owned(),
-                sources: vec![Source { name: "clothes.toml".to_owned(), text: "[stages.all]".to_owned() }],
+                sources: vec![Source {
+                    name: "clothes.toml".to_owned(),
+                    text: "[stages.all]".to_owned(),
+                }],
                 seed: 42,
                 device: "cpu".to_owned(),
                 ..RunFacts::default()
@@ -94,7 +99,10 @@ impl Case {
         let stage = StageFacts {
             stage: "all".to_owned(),
             kind: "all".to_owned(),
-            parameters: json!({ "epochs": self.epochs, "head": { "dropout": 0.5 } }).as_object().cloned().unwrap(),
+            parameters: json!({ "epochs": self.epochs, "head": { "dropout": 0.5 } })
+                .as_object()
+                .cloned()
+                .unwrap(),
             outcome: Some(outcome),
             error: self.error.map(str::to_owned),
             artifact: self.error.is_none().then(|| results.path().to_path_buf()),
@@ -117,8 +125,11 @@ fn check(html: &str) {
     for wrong in ["<script", "http:", "https:", "NaN", "javascript:", " onload", "url("] {
         assert!(!html.contains(wrong), "{wrong} in a page");
     }
-    for element in ["svg", "figure", "section", "div", "table", "g", "details", "span", "code", "p", "pre"] {
-        let opened = html.matches(&format!("<{element}>")).count() + html.matches(&format!("<{element} ")).count();
+    for element in
+        ["svg", "figure", "section", "div", "table", "g", "details", "span", "code", "p", "pre"]
+    {
+        let opened = html.matches(&format!("<{element}>")).count()
+            + html.matches(&format!("<{element} ")).count();
         assert_eq!(opened, html.matches(&format!("</{element}>")).count(), "<{element}>");
     }
     assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>\n"));
@@ -152,7 +163,8 @@ fn a_page_has_everything_that_the_run_has() {
 
 #[test]
 fn a_failed_run_says_why_at_the_top() {
-    let (_runs, record) = run(&Case { error: Some("the loss is <NaN in step 4"), ..Case::default() });
+    let (_runs, record) =
+        run(&Case { error: Some("the loss is <NaN in step 4"), ..Case::default() });
     let html = page(&[Results::of(&record)]);
     let (error, stages) = (html.find("the loss is &lt;NaN in step 4"), html.find("<h2>Stages"));
     assert!(error.is_some() && error < stages);
@@ -162,7 +174,14 @@ fn a_failed_run_says_why_at_the_top() {
 
 #[test]
 fn a_record_of_nothing_makes_a_page() {
-    for status in [Status::Running, Status::Ok, Status::Failed, Status::Cancelled, Status::Died, Status::Unreadable] {
+    for status in [
+        Status::Running,
+        Status::Ok,
+        Status::Failed,
+        Status::Cancelled,
+        Status::Died,
+        Status::Unreadable,
+    ] {
         check(&page(&[Results::of(&Record { status, ..Record::default() })]));
     }
     check(&page(&[]));
@@ -178,7 +197,11 @@ fn names_can_break_out_of_nothing() {
         ..Case::default()
     };
     let (_runs, record) = run(&case);
-    let stage = StageFacts { stage: name.to_owned(), error: Some(name.to_owned()), ..record.stages[0].clone() };
+    let stage = StageFacts {
+        stage: name.to_owned(),
+        error: Some(name.to_owned()),
+        ..record.stages[0].clone()
+    };
     let hostile = Record {
         pipeline: name.to_owned(),
         file: name.to_owned(),
@@ -186,8 +209,14 @@ fn names_can_break_out_of_nothing() {
         stages: vec![record.stages[0].clone(), stage],
         ..record
     };
-    for html in [page(&[Results::of(&hostile)]), page(&[Results::of(&hostile), Results::of(&hostile)])] {
-        assert!(!html.contains("<script") && !html.contains("\" onload") && html.contains("&lt;script&gt;"));
+    for html in
+        [page(&[Results::of(&hostile)]), page(&[Results::of(&hostile), Results::of(&hostile)])]
+    {
+        assert!(
+            !html.contains("<script")
+                && !html.contains("\" onload")
+                && html.contains("&lt;script&gt;")
+        );
         assert!(html.contains("&amp;amp;"));
     }
 }
@@ -195,9 +224,15 @@ fn names_can_break_out_of_nothing() {
 #[test]
 fn twenty_thousand_pictures_of_a_thousand_classes_make_no_heavy_page() {
     let classes: Vec<String> = (0..1000).map(|class| format!("class number {class}")).collect();
-    let counts: Vec<Value> = classes.iter().map(|class| json!({ "class": class, "count": 20 })).collect();
-    let (_runs, record) =
-        run(&Case { classes, pictures: 20_000, epochs: 5_000, explored: json!({ "classes": counts }), error: None });
+    let counts: Vec<Value> =
+        classes.iter().map(|class| json!({ "class": class, "count": 20 })).collect();
+    let (_runs, record) = run(&Case {
+        classes,
+        pictures: 20_000,
+        epochs: 5_000,
+        explored: json!({ "classes": counts }),
+        error: None,
+    });
     let html = page(&[Results::of(&record)]);
     check(&html);
     assert!(html.len() < 2_000_000, "{}", html.len());
@@ -237,10 +272,13 @@ fn several_runs_are_held_against_the_first() {
     let runs = tempfile::tempdir().unwrap();
     let first = Case::default().run(runs.path(), StageFacts::default());
     let second = Case { epochs: 5, ..Case::default() }.run(runs.path(), StageFacts::default());
-    let failed = Case { error: Some("no"), ..Case::default() }.run(runs.path(), StageFacts::default());
+    let failed =
+        Case { error: Some("no"), ..Case::default() }.run(runs.path(), StageFacts::default());
     let html = page(&[Results::of(&first), Results::of(&second), Results::of(&failed)]);
     check(&html);
-    for part in ["could be chance", "all.epochs", "Validation loss", "<h1>3 runs", failed.id.as_str()] {
+    for part in
+        ["could be chance", "all.epochs", "Validation loss", "<h1>3 runs", failed.id.as_str()]
+    {
         assert!(html.contains(part), "{part}");
     }
     assert!(!html.contains("head.dropout"));
@@ -251,7 +289,9 @@ fn the_surest_mistakes_are_shown_as_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let case = Case::default();
-    let Entry::Miss(slot) = store.enter(&Digest::of(b"key"), false, &mut || true).unwrap() else { panic!() };
+    let Entry::Miss(slot) = store.enter(&Digest::of(b"key"), false, &mut || true).unwrap() else {
+        panic!()
+    };
     write_cache(&case, slot.path());
     let artifact = slot.commit(b"").unwrap();
     // The stage is fed by itself, which is all the same to the page.
@@ -275,9 +315,15 @@ fn write_cache(case: &Case, folder: &Path) {
     let list: Vec<Picture> = (0..case.pictures)
         .map(|picture| {
             let path: PathBuf = source.path().join(path_of(picture));
-            image::RgbImage::from_pixel(12, 10, image::Rgb([40 * picture as u8, 90, 30])).save(&path).unwrap();
+            image::RgbImage::from_pixel(12, 10, image::Rgb([40 * picture as u8, 90, 30]))
+                .save(&path)
+                .unwrap();
             let bytes = fs::read(&path).unwrap();
-            Picture { path: path_of(picture), length: bytes.len() as u64, digest: digest_bytes(&bytes) }
+            Picture {
+                path: path_of(picture),
+                length: bytes.len() as u64,
+                digest: digest_bytes(&bytes),
+            }
         })
         .collect();
     fs::write(source.path().join(pictures::LISTING), pictures::listing(list.clone())).unwrap();
@@ -286,11 +332,22 @@ fn write_cache(case: &Case, folder: &Path) {
         "resize": 8, "crop": 8, "fit": "crop", "interpolation": "bilinear", "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]
     }))
     .unwrap();
-    let (geometry, task, cancel) =
-        (preprocessing.geometry(), Teller::silent().task("decode", None, "pictures"), Cancel::new());
-    let writer = Writer { pictures: &pictures, geometry: &geometry, earlier: None, task: &task, cancel: &cancel };
+    let (geometry, task, cancel) = (
+        preprocessing.geometry(),
+        Teller::silent().task("decode", None, "pictures"),
+        Cancel::new(),
+    );
+    let writer = Writer {
+        pictures: &pictures,
+        geometry: &geometry,
+        earlier: None,
+        task: &task,
+        cancel: &cancel,
+    };
     let made = writer.write(&folder.join(tensor_cache::RECORDS)).unwrap();
-    let record = |digest: &Digest| made.entries.iter().position(|entry| entry.source == *digest).unwrap() as u32;
+    let record = |digest: &Digest| {
+        made.entries.iter().position(|entry| entry.source == *digest).unwrap() as u32
+    };
     let samples: Vec<Sample> = list
         .iter()
         .enumerate()
@@ -303,5 +360,10 @@ fn write_cache(case: &Case, folder: &Path) {
             note: String::new(),
         })
         .collect();
-    tensor_cache::write_table(folder, &InputInfo { preprocessing, classes: case.classes.clone() }, &samples).unwrap();
+    tensor_cache::write_table(
+        folder,
+        &InputInfo { preprocessing, classes: case.classes.clone() },
+        &samples,
+    )
+    .unwrap();
 }

@@ -18,7 +18,10 @@ pub fn draw(folder: &Path, count: u64) -> Result<(), Box<dyn Error>> {
             .collect();
         let picture = image::RgbImage::from_fn(width, height, |x, y| {
             let grain = (stream.bits() & 31) as f32 - 16.0;
-            image::Rgb([0, 1, 2].map(|channel| (128.0 + grain + smooth(&octaves, x, y, channel) * 0.16) as u8))
+            image::Rgb(
+                [0, 1, 2]
+                    .map(|channel| (128.0 + grain + smooth(&octaves, x, y, channel) * 0.16) as u8),
+            )
         });
         let file = std::fs::File::create(folder.join(format!("{index}_{}.jpg", index % 8)))?;
         JpegEncoder::new_with_quality(std::io::BufWriter::new(file), 88).encode_image(&picture)?;

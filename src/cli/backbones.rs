@@ -1,8 +1,9 @@
 //! `pipe backbones`: the networks that a pipeline file can name. Knows the list, not the networks.
 
 use super::failure::Failure;
+use crate::common::number;
 use crate::model::{self, BackboneRow};
-use crate::ui::{self, Side, Style, Table, number};
+use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -35,9 +36,13 @@ fn table(rows: &[BackboneRow]) -> String {
     ]);
     for row in rows {
         // The version alone: what stands before it is the name at the row's beginning.
-        let version = |name: &str| name.rsplit_once('/').map_or(name, |(_, version)| version).to_owned();
-        let weights: Vec<String> =
-            row.weights.iter().map(|(name, top1)| format!("{} {top1:.1} %", version(name))).collect();
+        let version =
+            |name: &str| name.rsplit_once('/').map_or(name, |(_, version)| version).to_owned();
+        let weights: Vec<String> = row
+            .weights
+            .iter()
+            .map(|(name, top1)| format!("{} {top1:.1} %", version(name)))
+            .collect();
         let millions = |value: u64| format!("{:.1} M", value as f64 / 1e6);
         table.row([
             row.name.to_owned(),
@@ -47,7 +52,7 @@ fn table(rows: &[BackboneRow]) -> String {
             } else {
                 format!("{:.2} G", row.multiply_adds as f64 / 1e9)
             },
-            number::count(row.input_size as u64),
+            number::thousands(row.input_size as u64),
             weights.join(", "),
             row.stages.join(" "),
         ]);

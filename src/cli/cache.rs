@@ -4,10 +4,11 @@
 use super::failure::{Failure, STORE};
 use super::shared::{StoreArguments, shown};
 use super::signals;
+use crate::common::number;
 use crate::events::Cancel;
 use crate::runs;
 use crate::store::{Digest, Keep, Share, Store};
-use crate::ui::{self, Side, Style, Table, number};
+use crate::ui::{self, Side, Style, Table};
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -60,7 +61,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     match &arguments.command {
         Command::Du(common) => du(&common.store.open_existing()?, common.json)?,
         Command::Verify(common) => return verify(&common.store.open_existing()?, common.json),
-        Command::Gc { keeping, common } => gc(&common.store.open_existing()?, keeping, common.json)?,
+        Command::Gc { keeping, common } => {
+            gc(&common.store.open_existing()?, keeping, common.json)?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -70,9 +73,11 @@ fn du(store: &Store, as_json: bool) -> Result<(), Failure> {
     if as_json {
         return Ok(ui::json(&usage)?);
     }
-    let mut table = Table::new([("what", Side::Left), ("count", Side::Right), ("size", Side::Right)]);
-    let mut add =
-        |what: &str, share: Share| table.row([what.to_owned(), number::count(share.count), number::bytes(share.bytes)]);
+    let mut table =
+        Table::new([("what", Side::Left), ("count", Side::Right), ("size", Side::Right)]);
+    let mut add = |what: &str, share: Share| {
+        table.row([what.to_owned(), number::thousands(share.count), number::bytes(share.bytes)])
+    };
     add("artifacts", usage.artifacts);
     add("keys and logs", usage.keys);
     usage.memo.iter().for_each(|(bucket, share)| add(&format!("memo: {bucket}"), *share));
@@ -84,7 +89,11 @@ fn du(store: &Store, as_json: bool) -> Result<(), Failure> {
         }
     }
     let total = number::bytes(usage.total());
-    Ok(ui::out(&format!("{}\n{total} in {}\n", table.render(Style::stdout()), shown(store.root())))?)
+    Ok(ui::out(&format!(
+        "{}\n{total} in {}\n",
+        table.render(Style::stdout()),
+        shown(store.root())
+    ))?)
 }
 
 fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
@@ -94,12 +103,19 @@ fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
     if as_json {
         ui::json(&verified)?;
     } else {
-        let read = format!("{}, {}", number::counted(verified.artifacts, "artifacts"), number::bytes(verified.bytes));
+        let read = format!(
+            "{}, {}",
+            number::counted(verified.artifacts, "artifact"),
+            number::bytes(verified.bytes)
+        );
         verified.damaged.iter().for_each(|damage| ui::warning(damage));
         let verdict = match verified.damaged.len() {
             0 => "all as they were committed".to_owned(),
             damaged => {
-                format!("{} set aside: the next run makes them again", number::counted(damaged as u64, "things"))
+                format!(
+                    "{} set aside: the next run makes them again",
+                    number::counted(damaged as u64, "thing")
+                )
             }
         };
         ui::out(&format!("{read}: {verdict}\n"))?;
@@ -110,7 +126,8 @@ fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
 fn gc(store: &Store, keeping: &Keeping, as_json: bool) -> Result<(), Failure> {
     let records = runs::list(&store.runs_folder());
     let stages = || records.iter().take(keeping.keep_runs).flat_map(|record| &record.stages);
-    let parsed = |digest: &Option<String>| digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
+    let parsed =
+        |digest: &Option<String>| digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
     let keep = Keep {
         digests: stages().filter_map(|stage| parsed(&stage.digest)).collect(),
         keys: stages().filter_map(|stage| parsed(&stage.key)).collect(),
@@ -122,7 +139,14 @@ fn gc(store: &Store, keeping: &Keeping, as_json: bool) -> Result<(), Failure> {
     }
     let would = if keeping.dry_run { "would be " } else { "" };
     let line = |what: &str, share: Share| {
-        format!("{} {would}removed, {}\n", number::counted(share.count, what), number::bytes(share.bytes))
+        format!(
+            "{} {would}removed, {}\n",
+            number::counted(share.count, what),
+            number::bytes(share.bytes)
+        )
     };
-    Ok(ui::out(&(line("artifacts", collected.artifacts) + &line("other files and folders", collected.other)))?)
+    Ok(ui::out(
+        &(line("artifact", collected.artifacts)
+            + &line("other files and folders", collected.other)),
+    )?)
 }

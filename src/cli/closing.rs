@@ -3,13 +3,14 @@
 
 use super::failure::Failure;
 use super::shared::shown;
+use crate::common::number;
 use crate::engine::{Report, StageReport};
 use crate::events::{RunOutcome, StageOutcome};
 use crate::metrics::Evaluation;
 use crate::runs::{self, Record, Results, RunId, StageFacts};
 use crate::stages::makes_models;
 use crate::store::{Artifact, Store};
-use crate::ui::{self, Style, number};
+use crate::ui::{self, Style};
 use std::path::Path;
 
 /// A run's page, in its folder.
@@ -18,9 +19,17 @@ pub(super) const PAGE: &str = "report.html";
 pub(super) const MODEL: &str = "model.safetensors";
 
 /// Prints the closing lines of a run.
-pub(super) fn print(store: &Store, report: &Report, id: Option<&RunId>, file: &Path) -> Result<(), Failure> {
+pub(super) fn print(
+    store: &Store,
+    report: &Report,
+    id: Option<&RunId>,
+    file: &Path,
+) -> Result<(), Failure> {
     let record = id.and_then(|id| runs::find(&store.runs_folder(), id.as_str()).ok());
-    let ran = report.stages.iter().any(|stage| matches!(stage.outcome, StageOutcome::Ran | StageOutcome::Failed));
+    let ran = report
+        .stages
+        .iter()
+        .any(|stage| matches!(stage.outcome, StageOutcome::Ran | StageOutcome::Failed));
     let style = Style::stdout();
     let text = match report.outcome {
         RunOutcome::Ok if !ran => nothing(report, record.as_ref()),
@@ -39,7 +48,8 @@ pub(super) fn headlines(record: &Record) -> Vec<String> {
     let named = evaluations.len() > 1;
     let line = |(stage, evaluation): (&StageFacts, Evaluation)| {
         let [low, high] = evaluation.accuracy_interval?;
-        let pictures = evaluation.splits.get("test").map(|split| number::counted(split.count, "test pictures"));
+        let pictures =
+            evaluation.splits.get("test").map(|split| number::counted(split.count, "test picture"));
         let pictures = pictures.map(|pictures| format!(" on {pictures}")).unwrap_or_default();
         let (low, high) = (number::percent(low), number::percent(high));
         let stage = if named { format!("  {}", stage.stage) } else { String::new() };
@@ -55,23 +65,37 @@ pub(super) fn accuracy(record: &Record) -> Option<f64> {
 }
 
 fn nothing(report: &Report, record: Option<&Record>) -> String {
-    let stages = number::counted(report.stages.len() as u64, "stages");
+    let stages = number::counted(report.stages.len() as u64, "stage");
     match record {
         None => format!("nothing to do: {stages}, all there already\n"),
         Some(record) => {
-            let accuracy = accuracy(record).map(|share| format!(" (accuracy {})", number::percent(share)));
+            let accuracy =
+                accuracy(record).map(|share| format!(" (accuracy {})", number::percent(share)));
             format!("nothing to do: equals run {}{}\n", record.id, accuracy.unwrap_or_default())
         }
     }
 }
 
-fn done(style: Style, store: &Store, report: &Report, record: Option<&Record>, file: &Path) -> String {
+fn done(
+    style: Style,
+    store: &Store,
+    report: &Report,
+    record: Option<&Record>,
+    file: &Path,
+) -> String {
     let mut lines = vec![String::new()];
-    lines.extend(record.map(headlines).unwrap_or_default().iter().map(|headline| style.bold(headline)));
-    let count = |outcome| report.stages.iter().filter(|stage| stage.outcome == outcome).count() as u64;
+    lines.extend(
+        record.map(headlines).unwrap_or_default().iter().map(|headline| style.bold(headline)),
+    );
+    let count =
+        |outcome| report.stages.iter().filter(|stage| stage.outcome == outcome).count() as u64;
     let (ran, fresh) = (count(StageOutcome::Ran), count(StageOutcome::Fresh));
     let fresh = if fresh > 0 { format!(", {fresh} fresh") } else { String::new() };
-    let took = format!("{} ran{fresh}, {}", number::counted(ran, "stages"), number::seconds(report.seconds));
+    let took = format!(
+        "{} ran{fresh}, {}",
+        number::counted(ran, "stage"),
+        number::seconds(report.seconds)
+    );
     let mut facts = Vec::new();
     if let Some(record) = record {
         facts.push(("run", format!("{}  ({took})", style.bold(record.id.as_str()))));
@@ -97,7 +121,8 @@ fn done(style: Style, store: &Store, report: &Report, record: Option<&Record>, f
 fn models(report: &Report) -> impl Iterator<Item = (&str, std::path::PathBuf)> {
     let stages = report.stages.iter().filter(|stage| makes_models(stage.kind));
     let artifacts = stages.filter_map(|stage| Some((stage, stage.artifact.as_ref()?)));
-    let has_model = |artifact: &Artifact| artifact.manifest.files.iter().any(|file| file.path == MODEL);
+    let has_model =
+        |artifact: &Artifact| artifact.manifest.files.iter().any(|file| file.path == MODEL);
     let with_model = artifacts.filter(move |(_, artifact)| has_model(artifact));
     with_model.map(|(stage, artifact)| (stage.stage.as_str(), artifact.path.join(MODEL)))
 }
@@ -109,9 +134,15 @@ fn next(style: Style, store: &Store, report: &Report, file: &Path) -> String {
         hints.push(("pipe predict @0 PICTURE…".to_owned(), "classify pictures of your own"));
     }
     if runs::list(&store.runs_folder()).len() > 1 {
-        hints.push(("pipe diff @1 @0".to_owned(), "what changed since the run before, and what it did"));
+        hints.push((
+            "pipe diff @1 @0".to_owned(),
+            "what changed since the run before, and what it did",
+        ));
     }
-    hints.push((format!("edit {}", file.display()), "and run it again: only what a change affects runs"));
+    hints.push((
+        format!("edit {}", file.display()),
+        "and run it again: only what a change affects runs",
+    ));
     let width = hints.iter().map(|(hint, _)| hint.chars().count()).max().unwrap_or(0);
     let lines = hints.iter().enumerate().map(|(at, (hint, why))| {
         let name = if at == 0 { "next" } else { "" };
@@ -122,11 +153,16 @@ fn next(style: Style, store: &Store, report: &Report, file: &Path) -> String {
 
 fn stopped(style: Style, how: &str, report: &Report, id: Option<&RunId>) -> String {
     let named = |outcome: StageOutcome| {
-        let stages = report.stages.iter().filter(move |stage: &&StageReport| stage.outcome == outcome);
+        let stages =
+            report.stages.iter().filter(move |stage: &&StageReport| stage.outcome == outcome);
         stages.map(|stage| stage.stage.as_str()).collect::<Vec<_>>()
     };
     let run = id.map(|id| format!("run {id}")).unwrap_or_else(|| "the run".to_owned());
-    let mut text = format!("\n{} after {}", style.bold(&format!("{run} {how}")), number::seconds(report.seconds));
+    let mut text = format!(
+        "\n{} after {}",
+        style.bold(&format!("{run} {how}")),
+        number::seconds(report.seconds)
+    );
     let failed = named(StageOutcome::Failed);
     if !failed.is_empty() {
         text.push_str(&format!(" in {}", failed.join(", ")));

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 /// Print a script that completes pipe's commands in a shell
 #[derive(Args)]
-#[command(after_help = "Example:\n  pipe completions bash > ~/.local/share/bash-completion/completions/pipe")]
+#[command(
+    after_help = "Example:\n  pipe completions bash > ~/.local/share/bash-completion/completions/pipe"
+)]
 pub(super) struct Arguments {
     /// bash, zsh, fish, elvish or powershell
     shell: clap_complete::Shell,

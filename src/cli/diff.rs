@@ -3,9 +3,12 @@
 
 use super::failure::Failure;
 use super::shared::StoreArguments;
-use crate::runs::diff::{Change, ClassDiff, Diff, PairedDiff, Presence, SplitDiff, StageDiff, TrainingDiff};
+use crate::common::number;
+use crate::runs::diff::{
+    Change, ClassDiff, Diff, PairedDiff, Presence, SplitDiff, StageDiff, TrainingDiff,
+};
 use crate::runs::{self, Results, Timestamp};
-use crate::ui::{self, Side, Style, Table, number};
+use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -17,8 +20,10 @@ const RARE: f64 = 0.05;
 /// Where both runs were tried on the same pictures, McNemar's exact test says how likely so uneven a result would be, were
 /// both models equally good.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  pipe diff @1 @0             the latest run against the one before it\n  \
-pipe diff k3f 9xa --json    everything, for programs")]
+#[command(
+    after_help = "Examples:\n  pipe diff @1 @0             the latest run against the one before it\n  \
+pipe diff k3f 9xa --json    everything, for programs"
+)]
 pub(super) struct Arguments {
     /// The run to start from
     #[arg(value_name = "RUN")]
@@ -76,7 +81,9 @@ fn changes(style: Style, diff: &Diff) -> String {
     let mut table = sides(diff, "changed", &[]);
     let mut add = |prefix: &str, changes: &[Change]| {
         for Change { key, first, second } in changes {
-            let shown = |value: &Option<serde_json::Value>| value.as_ref().map_or("-".to_owned(), ToString::to_string);
+            let shown = |value: &Option<serde_json::Value>| {
+                value.as_ref().map_or("-".to_owned(), ToString::to_string)
+            };
             table.row([format!("{prefix}{key}"), shown(first), shown(second)]);
         }
     };
@@ -91,8 +98,9 @@ fn changes(style: Style, diff: &Diff) -> String {
 /// What came out of each stage that differs.
 fn outputs(style: Style, diff: &Diff) -> String {
     let mut table = sides(diff, "output of", &["", ""]);
-    let short =
-        |digest: &Option<String>| digest.as_deref().map_or("-".to_owned(), |digest| digest.chars().take(12).collect());
+    let short = |digest: &Option<String>| {
+        digest.as_deref().map_or("-".to_owned(), |digest| digest.chars().take(12).collect())
+    };
     for stage in &diff.stages {
         table.row([
             stage.stage.clone(),
@@ -154,26 +162,45 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
         ("macro F1", split.first.macro_f1, split.second.macro_f1),
     ];
     for (name, first, second) in shares {
-        table.row([name.to_owned(), number::percent(first), number::percent(second), points(second - first)]);
+        table.row([
+            name.to_owned(),
+            number::percent(first),
+            number::percent(second),
+            points(second - first),
+        ]);
     }
     let (first, second) = (split.first.loss, split.second.loss);
     let loss = format!("{}{}", sign(second - first), number::measured((second - first).abs()));
     table.row(["loss".to_owned(), number::measured(first), number::measured(second), loss]);
-    let interval = |[low, high]: [f64; 2]| format!("{} to {}", number::percent(low), number::percent(high));
+    let interval =
+        |[low, high]: [f64; 2]| format!("{} to {}", number::percent(low), number::percent(high));
     table.row([
         "95 % interval".to_owned(),
         interval(split.first.accuracy_interval),
         interval(split.second.accuracy_interval),
     ]);
-    table.row(["pictures".to_owned(), number::count(split.first.count), number::count(split.second.count)]);
-    format!("\n{}\n{}\n{}", table.render(style), judgement(style, split), classes(style, &split.classes))
+    table.row([
+        "pictures".to_owned(),
+        number::thousands(split.first.count),
+        number::thousands(split.second.count),
+    ]);
+    format!(
+        "\n{}\n{}\n{}",
+        table.render(style),
+        judgement(style, split),
+        classes(style, &split.classes)
+    )
 }
 
 /// Whether the second is better by more than chance, in a sentence.
 fn judgement(style: Style, split: &SplitDiff) -> String {
     match &split.paired {
         Some(PairedDiff { common, only_first, only_second, p_value, same_pictures }) => {
-            let better = if only_second > only_first { "the second is better" } else { "the first is better" };
+            let better = if only_second > only_first {
+                "the second is better"
+            } else {
+                "the first is better"
+            };
             let verdict = match *p_value < RARE {
                 true => style.bold(better),
                 false => style.bold("no difference that chance wouldn't make"),
@@ -181,7 +208,7 @@ fn judgement(style: Style, split: &SplitDiff) -> String {
             let which = if *same_pictures { "the same" } else { "the common" };
             format!(
                 "{verdict}: of {which} {}, {} only by the first and {} only by the second (McNemar's exact p = {})",
-                number::counted(*common, "pictures"),
+                number::counted(*common, "picture"),
                 format_args!("{only_first} were classified rightly"),
                 only_second,
                 number::measured(*p_value)
@@ -201,8 +228,8 @@ fn judgement(style: Style, split: &SplitDiff) -> String {
 
 /// The classes, those that changed most first.
 fn classes(style: Style, classes: &[ClassDiff]) -> String {
-    let numbers =
-        ["F1 first", "F1 second", "difference", "recall first", "recall second"].map(|name| (name, Side::Right));
+    let numbers = ["F1 first", "F1 second", "difference", "recall first", "recall second"]
+        .map(|name| (name, Side::Right));
     let mut table = Table::new([("class", Side::Left)].into_iter().chain(numbers));
     for class in classes {
         let share = |value: Option<f64>| value.map_or("-".to_owned(), number::percent);

@@ -25,7 +25,9 @@ impl EarlierModels {
 pub(super) fn find(graph: &mut Graph, store: &Store) -> Result<EarlierModels, Failure> {
     let mut models = BTreeMap::new();
     for stage in &mut graph.stages {
-        let Some((run, made_by)) = stages::earlier_model(stage.kind.name(), &stage.values) else { continue };
+        let Some((run, made_by)) = stages::earlier_model(stage.kind.name(), &stage.values) else {
+            continue;
+        };
         let record = runs::find(&store.runs_folder(), &run)?;
         let name = &stage.name;
         if run.starts_with('@') {
@@ -37,21 +39,36 @@ pub(super) fn find(graph: &mut Graph, store: &Store) -> Result<EarlierModels, Fa
         let Some(found) = record.stage(&made_by) else {
             let names: Vec<&str> = record.stages.iter().map(|stage| stage.stage.as_str()).collect();
             let message = format!("stage `{name}`: the run {} has no stage `{made_by}`", record.id);
-            return Err(Failure::wrong(message).help(format!("its stages are {}", names.join(", "))));
+            return Err(
+                Failure::wrong(message).help(format!("its stages are {}", names.join(", ")))
+            );
         };
         let digest = found.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
         let Some(digest) = digest else {
-            let message = format!("stage `{name}`: the stage `{made_by}` of the run {} made nothing", record.id);
-            return Err(Failure::wrong(message).help("name a run in which it went well: `pipe runs` lists them"));
+            let message = format!(
+                "stage `{name}`: the stage `{made_by}` of the run {} made nothing",
+                record.id
+            );
+            return Err(Failure::wrong(message)
+                .help("name a run in which it went well: `pipe runs` lists them"));
         };
         let Some(artifact) = store.artifact(&digest)? else {
-            let message =
-                format!("stage `{name}`: what `{made_by}` of the run {} made is no longer in the store", record.id);
-            return Err(Failure::wrong(message).help(format!("run its pipeline, {}, again", record.file)));
+            let message = format!(
+                "stage `{name}`: what `{made_by}` of the run {} made is no longer in the store",
+                record.id
+            );
+            return Err(
+                Failure::wrong(message).help(format!("run its pipeline, {}, again", record.file))
+            );
         };
         if !stages::set_earlier_model(&mut stage.values, &artifact.path) {
-            let message = format!("stage `{name}`: the stage `{made_by}` of the run {} made no model", record.id);
-            return Err(Failure::wrong(message).help("name one that trains, such as `run:k3x9qa/train`"));
+            let message = format!(
+                "stage `{name}`: the stage `{made_by}` of the run {} made no model",
+                record.id
+            );
+            return Err(
+                Failure::wrong(message).help("name one that trains, such as `run:k3x9qa/train`")
+            );
         }
         models.insert(stage.name.clone(), (record.id.clone(), made_by));
     }

@@ -1,10 +1,10 @@
 //! Why a command ends without having done what was asked, and the exit code that says so. The one place where that is
 //! decided and printed.
 
+use crate::config::Problems;
 use crate::engine::{EngineError, StageError};
 use crate::model::ModelError;
 use crate::runs::RunsError;
-use crate::spec::Problems;
 use crate::store::StoreError;
 use crate::ui;
 use std::io;
@@ -105,7 +105,11 @@ impl From<EngineError> for Failure {
             }
             EngineError::Store(error) => error.into(),
             EngineError::Cancelled | EngineError::Stage { error: StageError::Cancelled, .. } => {
-                Failure::Said { code: INTERRUPTED, message: "interrupted before anything ran".to_owned(), help: None }
+                Failure::Said {
+                    code: INTERRUPTED,
+                    message: "interrupted before anything ran".to_owned(),
+                    help: None,
+                }
             }
         }
     }

@@ -57,9 +57,14 @@ fn label(stage: &Stage) -> String {
 fn text(graph: &Graph) -> String {
     let width = graph.stages.iter().map(|stage| label(stage).chars().count()).max().unwrap_or(0);
     let line = |stage: &Stage| {
-        let needs: Vec<String> = stage.needs.iter().map(|(role, from)| format!("{role} from {from}")).collect();
+        let needs: Vec<String> =
+            stage.needs.iter().map(|(role, from)| format!("{role} from {from}")).collect();
         let label = label(stage);
-        let line = if needs.is_empty() { label } else { format!("{label:<width$}  needs {}", needs.join(", ")) };
+        let line = if needs.is_empty() {
+            label
+        } else {
+            format!("{label:<width$}  needs {}", needs.join(", "))
+        };
         line + "\n"
     };
     graph.stages.iter().map(line).collect()
@@ -74,7 +79,8 @@ fn edges<'a>(graph: &'a Graph) -> impl Iterator<Item = (usize, &'a str, usize)> 
 }
 
 fn mermaid(graph: &Graph) -> String {
-    let escaped = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let escaped =
+        |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     let mut text = "flowchart LR\n".to_owned();
     for (at, stage) in graph.stages.iter().enumerate() {
         text.push_str(&format!("    s{at}[\"{}\"]\n", escaped(&label(stage))));
@@ -87,7 +93,8 @@ fn mermaid(graph: &Graph) -> String {
 
 fn dot(graph: &Graph) -> String {
     let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
-    let mut text = format!("digraph \"{}\" {{\n    rankdir=LR\n    node [shape=box]\n", escaped(&graph.name));
+    let mut text =
+        format!("digraph \"{}\" {{\n    rankdir=LR\n    node [shape=box]\n", escaped(&graph.name));
     for (at, stage) in graph.stages.iter().enumerate() {
         text.push_str(&format!("    s{at} [label=\"{}\"]\n", escaped(&label(stage))));
     }

@@ -5,7 +5,8 @@ mod naming;
 
 use super::failure::Failure;
 use super::shared::shown;
-use crate::ui::{self, number};
+use crate::common::number;
+use crate::ui;
 use clap::Args;
 use naming::{Naming, Seen};
 use std::fs::OpenOptions;
@@ -34,9 +35,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if !folder.is_dir() {
         return Err(Failure::failed(format!("there is no folder {}", folder.display())));
     }
-    let here = |error: std::io::Error| Failure::failed(format!("can't look at {}: {error}", folder.display()));
+    let here = |error: std::io::Error| {
+        Failure::failed(format!("can't look at {}: {error}", folder.display()))
+    };
     let absolute = folder.canonicalize().map_err(here)?;
-    let name = absolute.file_name().map_or("pictures".into(), |name| name.to_string_lossy().into_owned());
+    let name =
+        absolute.file_name().map_or("pictures".into(), |name| name.to_string_lossy().into_owned());
     let seen = Seen::of(&absolute).map_err(Failure::failed)?;
     if seen.paths.is_empty() {
         return Err(Failure::failed(format!("there are no pictures in {}", folder.display()))
@@ -53,7 +57,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     } else {
         write(&output, &text)?;
         let found = match &naming {
-            Some(naming) => format!("{} of {}", number::counted(naming.classes as u64, "classes"), seen.pictures()),
+            Some(naming) => format!(
+                "{} of {}",
+                number::counted(naming.classes as u64, "class"),
+                seen.pictures()
+            ),
             None => format!("{}, and no class in their names: fill in `labels`", seen.pictures()),
         };
         let output = shown(&output);
@@ -64,13 +72,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 /// A file that is there already stays as it is.
 fn write(output: &Path, text: &str) -> Result<(), Failure> {
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).open(output).map_err(|error| match error.kind() {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(output).map_err(
+        |error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
-                Failure::wrong(format!("{} is there already", output.display())).help("name another file with --output")
+                Failure::wrong(format!("{} is there already", output.display()))
+                    .help("name another file with --output")
             }
             _ => Failure::failed(format!("can't write {}: {error}", output.display())),
-        })?;
+        },
+    )?;
     file.write_all(text.as_bytes())
         .map_err(|error| Failure::failed(format!("can't write {}: {error}", output.display())))
 }
@@ -81,7 +91,12 @@ fn quoted(text: &str) -> String {
 }
 
 /// The pipeline file.
-fn file(name: &str, source: &Path, seen: &Seen, naming: Option<&Naming>) -> Result<String, Failure> {
+fn file(
+    name: &str,
+    source: &Path,
+    seen: &Seen,
+    naming: Option<&Naming>,
+) -> Result<String, Failure> {
     let Some(source) = source.to_str() else {
         return Err(Failure::failed(format!(
             "the name of {} isn't UTF-8, which a TOML file can't hold",
@@ -95,14 +110,21 @@ fn file(name: &str, source: &Path, seen: &Seen, naming: Option<&Naming>) -> Resu
             format!(
                 "# No class was found in the names of these pictures. A pattern has a group named `class` and is matched with\n\
                  # a file's name without its extension; the first names are:\n{}",
-                seen.paths.iter().take(5).map(|path| format!("#   {}\n", path.escape_debug())).collect::<String>()
+                seen.paths
+                    .iter()
+                    .take(5)
+                    .map(|path| format!("#   {}\n", path.escape_debug()))
+                    .collect::<String>()
             ),
         ),
     };
     let unlabelled = match naming.map(|naming| naming.unlabelled.as_slice()) {
         Some(folders) if !folders.is_empty() => {
-            let folders = folders.iter().map(|folder| quoted(folder)).collect::<Vec<_>>().join(", ");
-            format!("unlabelled = [{folders}]        # pictures without a class: predicted, never scored\n")
+            let folders =
+                folders.iter().map(|folder| quoted(folder)).collect::<Vec<_>>().join(", ");
+            format!(
+                "unlabelled = [{folders}]        # pictures without a class: predicted, never scored\n"
+            )
         }
         _ => String::new(),
     };

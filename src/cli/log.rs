@@ -36,8 +36,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let help = format!("its stages are {}", names.join(", "));
         return Err(Failure::wrong(format!("run {} has no stage `{name}`", record.id)).help(help));
     };
-    let mut told: Vec<Event> = runs::events(&record).list.into_iter().filter(|event| is_of(event, name)).collect();
-    let replayed = told.iter().any(|event| matches!(event, Event::Message { .. } | Event::Scalar { .. }));
+    let mut told: Vec<Event> =
+        runs::events(&record).list.into_iter().filter(|event| is_of(event, name)).collect();
+    let replayed =
+        told.iter().any(|event| matches!(event, Event::Message { .. } | Event::Scalar { .. }));
     if let (false, Some(key)) = (replayed, &stage.key) {
         let kept = kept(&store, key, name);
         told.splice(0..0, kept);
@@ -66,6 +68,8 @@ fn is_of(event: &Event, name: &str) -> bool {
 /// The log that the store keeps with a key. Lines that can't be read are passed over: a log explains, it decides nothing.
 fn kept(store: &Store, key: &str, stage: &str) -> Vec<Event> {
     let log = key.parse::<Digest>().ok().and_then(|key| store.log(&key).ok()).unwrap_or_default();
-    let told = log.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Told>(line).ok());
+    let told = log
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Told>(line).ok());
     told.map(|told| told.by(stage)).collect()
 }

@@ -2,8 +2,9 @@
 //! is made.
 
 use super::failure::Failure;
+use crate::common::number;
 use crate::engine::{Graph, Plan, Planned, State};
-use crate::ui::{self, Side, Style, Table, number};
+use crate::ui::{self, Side, Style, Table};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -11,7 +12,8 @@ use std::process::ExitCode;
 pub(super) fn print(graph: &Graph, plan: &Plan, as_json: bool) -> Result<ExitCode, Failure> {
     plan.notes.iter().for_each(|note| ui::warning(note));
     if as_json {
-        let stages: Vec<Value> = plan.stages.iter().map(|planned| stage_json(graph, planned)).collect();
+        let stages: Vec<Value> =
+            plan.stages.iter().map(|planned| stage_json(graph, planned)).collect();
         ui::json(&json!({ "pipeline": graph.name, "stages": stages }))?;
     } else {
         ui::out(&text(graph, plan))?;
@@ -22,7 +24,9 @@ pub(super) fn print(graph: &Graph, plan: &Plan, as_json: bool) -> Result<ExitCod
 /// What was chosen for a stage that isn't fresh.
 fn choices(graph: &Graph, planned: &Planned) -> Vec<String> {
     match (&planned.state, graph.stage(&planned.stage)) {
-        (State::Dirty { .. } | State::Pending { .. }, Some(stage)) => stage.kind.choices(&stage.values),
+        (State::Dirty { .. } | State::Pending { .. }, Some(stage)) => {
+            stage.kind.choices(&stage.values)
+        }
         _ => Vec::new(),
     }
 }
@@ -43,7 +47,8 @@ fn stage_json(graph: &Graph, planned: &Planned) -> Value {
 }
 
 fn text(graph: &Graph, plan: &Plan) -> String {
-    let columns = [("stage", Side::Left), ("kind", Side::Left), ("state", Side::Left), ("why", Side::Left)];
+    let columns =
+        [("stage", Side::Left), ("kind", Side::Left), ("state", Side::Left), ("why", Side::Left)];
     let mut table = Table::new(columns);
     let (mut dirty, mut pending) = (0, 0);
     for planned in &plan.stages {
@@ -62,10 +67,10 @@ fn text(graph: &Graph, plan: &Plan) -> String {
     }
     let verdict = match (dirty, pending) {
         (0, 0) => "nothing to do".to_owned(),
-        (_, 0) => format!("{} would run", number::counted(dirty, "stages")),
+        (_, 0) => format!("{} would run", number::counted(dirty, "stage")),
         _ => format!(
             "{} would run; {pending} below may turn out fresh, where what comes out above is as it was",
-            number::counted(dirty, "stages")
+            number::counted(dirty, "stage")
         ),
     };
     let chosen = plan.stages.iter().flat_map(|planned| {

@@ -3,8 +3,10 @@
 
 use super::failure::Failure;
 use super::shared::StoreArguments;
+use crate::common::image_files::EXTENSIONS;
+use crate::common::number;
 use crate::model::{Model, Predictions, Row, Unreadable};
-use crate::ui::{self, Side, Style, Table, number};
+use crate::ui::{self, Side, Style, Table};
 use clap::{Args, ValueEnum};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +14,6 @@ use std::process::ExitCode;
 
 /// Pictures read and asked about at once: enough to keep every core busy, few enough for any memory.
 const PORTION: usize = 64;
-
-/// What files are taken for pictures when a folder is named; a file named by itself is always tried.
-const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jfif"];
 
 /// Classify pictures with the model of a run
 ///
@@ -85,13 +84,18 @@ fn pictures(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     for path in named {
         if !path.is_dir() {
             if !path.exists() {
-                return Err(Failure::failed(format!("there is no file or folder {}", path.display())));
+                return Err(Failure::failed(format!(
+                    "there is no file or folder {}",
+                    path.display()
+                )));
             }
             found.push(path.clone());
             continue;
         }
         let before = found.len();
-        for entry in walkdir::WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(is_shown) {
+        for entry in
+            walkdir::WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(is_shown)
+        {
             let entry = entry.map_err(|error| Failure::failed(error.to_string()))?;
             if entry.file_type().is_file() && is_picture(entry.path()) {
                 found.push(entry.into_path());
@@ -112,7 +116,8 @@ fn is_shown(entry: &walkdir::DirEntry) -> bool {
 
 /// Whether the name is a picture's.
 fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    let extension =
+        path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
@@ -124,7 +129,9 @@ fn classify(model: &Model, paths: &[PathBuf], top: usize) -> Result<Predictions,
             let name = path.display().to_string();
             match fs::read(path) {
                 Ok(bytes) => readable.push((name, bytes)),
-                Err(error) => all.unreadable.push(Unreadable { path: name, reason: error.to_string() }),
+                Err(error) => {
+                    all.unreadable.push(Unreadable { path: name, reason: error.to_string() })
+                }
             }
         }
         let predictions = model.predict(&readable, top)?;
@@ -136,11 +143,20 @@ fn classify(model: &Model, paths: &[PathBuf], top: usize) -> Result<Predictions,
 
 /// A line a picture: its likeliest class, and the next ones beside it.
 fn table(rows: &[Row]) -> String {
-    let columns = [("picture", Side::Left), ("class", Side::Left), ("probability", Side::Right), ("next", Side::Left)];
+    let columns = [
+        ("picture", Side::Left),
+        ("class", Side::Left),
+        ("probability", Side::Right),
+        ("next", Side::Left),
+    ];
     let with_next = rows.iter().any(|row| row.top.len() > 1);
     let mut table = Table::new(columns.into_iter().take(if with_next { 4 } else { 3 }));
     for row in rows {
-        let next = row.top.iter().skip(1).map(|(class, p)| format!("{class} {}", number::percent(f64::from(*p))));
+        let next = row
+            .top
+            .iter()
+            .skip(1)
+            .map(|(class, p)| format!("{class} {}", number::percent(f64::from(*p))));
         let next = next.collect::<Vec<_>>().join(", ");
         let probability = number::percent(f64::from(row.probability));
         let cells = [row.path.clone(), row.class.clone(), probability, next];
@@ -175,19 +191,23 @@ mod tests {
 
     #[test]
     fn answers_as_a_table() {
-        let rows = [row("a.jpg", &[("shirt", 0.875), ("coat", 0.0625)]), row("b.jpg", &[("dress", 1.0)])];
+        let rows =
+            [row("a.jpg", &[("shirt", 0.875), ("coat", 0.0625)]), row("b.jpg", &[("dress", 1.0)])];
         // The columns of what comes next are there only where more than one class was asked for.
         assert_eq!(table(&rows[1..]), "picture  class  probability\nb.jpg    dress      100.0 %\n");
-        assert!(
-            table(&rows).starts_with("picture  class  probability  next\na.jpg    shirt       87.5 %  coat 6.2 %\n")
-        );
+        assert!(table(&rows).starts_with(
+            "picture  class  probability  next\na.jpg    shirt       87.5 %  coat 6.2 %\n"
+        ));
     }
 
     #[test]
     fn answers_as_csv_quote_what_must_be() {
         let rows = [row("a,b.jpg", &[("shirt", 0.875), ("coat", 0.0625)])];
         let text = csv(&rows).unwrap();
-        assert_eq!(text, "path,rank,class,probability\n\"a,b.jpg\",1,shirt,0.875\n\"a,b.jpg\",2,coat,0.0625\n");
+        assert_eq!(
+            text,
+            "path,rank,class,probability\n\"a,b.jpg\",1,shirt,0.875\n\"a,b.jpg\",2,coat,0.0625\n"
+        );
     }
 
     #[test]
@@ -199,7 +219,8 @@ mod tests {
             fs::write(path, b"x").unwrap();
         }
         let found = pictures(&[folder.path().to_owned()]).unwrap();
-        let names: Vec<_> = found.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_owned()).collect();
+        let names: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_owned()).collect();
         assert_eq!(names, [Path::new("a.png"), Path::new("b.JPG"), Path::new("sub/c.webp")]);
         assert!(pictures(&[folder.path().join("none")]).is_err());
         assert!(pictures(&[folder.path().join(".thumbs/../sub")]).is_ok());

@@ -42,7 +42,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let results: Vec<Results> = records.iter().map(Results::of).collect();
     let write = |path: &PathBuf| std::fs::write(path, report::page(&results));
-    write(&path).map_err(|error| Failure::failed(format!("can't write {}: {error}", shown(&path))))?;
+    write(&path)
+        .map_err(|error| Failure::failed(format!("can't write {}: {error}", shown(&path))))?;
     if arguments.json {
         let ids: Vec<_> = records.iter().map(|record| &record.id).collect();
         ui::json(&json!({ "runs": ids, "report": path }))?;

@@ -7,11 +7,11 @@ use super::failure::{Failure, INTERRUPTED};
 use super::plan;
 use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
+use crate::config::Pipeline;
 use crate::engine::{self, Device, Force, Graph, Options, Plan, Report, State};
 use crate::events::{Cancel, Event, RunOutcome};
 use crate::report;
 use crate::runs::{self, Recorder, Results, RunFacts, RunId, Source, StageFacts};
-use crate::spec::Pipeline;
 use crate::store::Store;
 use crate::ui::{self, Narrator, Telling};
 use clap::Args;
@@ -132,7 +132,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// What is known of a run before it starts.
-fn facts(arguments: &Arguments, pipeline: &Pipeline, graph: &Graph, plan: &Plan, options: &Options) -> RunFacts {
+fn facts(
+    arguments: &Arguments,
+    pipeline: &Pipeline,
+    graph: &Graph,
+    plan: &Plan,
+    options: &Options,
+) -> RunFacts {
     let stages = plan.stages.iter().filter_map(|planned| {
         let stage = graph.stages.iter().find(|stage| stage.name == planned.stage)?;
         Some(StageFacts {
@@ -187,7 +193,8 @@ fn close(
 
 /// The run on record that had the same stages with the same outputs.
 fn equal_run(report: &Report, store: &Store) -> Option<RunId> {
-    let digests = report.stages.iter().map(|stage| Some((stage.stage.clone(), stage.digest?.to_string())));
+    let digests =
+        report.stages.iter().map(|stage| Some((stage.stage.clone(), stage.digest?.to_string())));
     runs::equal(&store.runs_folder(), &digests.collect::<Option<_>>()?)
 }
 
@@ -197,7 +204,10 @@ fn stage_facts(stage: &engine::StageReport) -> StageFacts {
         kind: stage.kind.to_owned(),
         needs: stage.needs.clone(),
         parameters: stage.values.clone(),
-        fingerprint: stage.fingerprint.as_ref().and_then(|fingerprint| serde_json::to_value(fingerprint).ok()),
+        fingerprint: stage
+            .fingerprint
+            .as_ref()
+            .and_then(|fingerprint| serde_json::to_value(fingerprint).ok()),
         key: stage.key.map(|key| key.to_string()),
         digest: stage.digest.map(|digest| digest.to_string()),
         outcome: Some(stage.outcome),
@@ -213,7 +223,8 @@ pub(super) fn draw(store: &Store, id: &RunId) -> Result<PathBuf, Failure> {
     let record = runs::find(&store.runs_folder(), id.as_str())?;
     let path = record.folder.join(closing::PAGE);
     let page = report::page(&[Results::of(&record)]);
-    std::fs::write(&path, page).map_err(|error| Failure::failed(format!("can't write {}: {error}", shown(&path))))?;
+    std::fs::write(&path, page)
+        .map_err(|error| Failure::failed(format!("can't write {}: {error}", shown(&path))))?;
     Ok(path)
 }
 

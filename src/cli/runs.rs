@@ -3,9 +3,10 @@
 use super::closing;
 use super::failure::Failure;
 use super::shared::StoreArguments;
+use crate::common::number;
 use crate::events::StageOutcome;
 use crate::runs::{self, Record, Timestamp};
-use crate::ui::{self, Side, Style, Table, number};
+use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -35,7 +36,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         ui::out(&table(shown))?;
         let more = records.len().saturating_sub(arguments.limit);
         if more > 0 {
-            ui::note(&format!("and {}; --limit shows them\n", number::counted(more as u64, "older runs")));
+            ui::note(&format!(
+                "and {}; --limit shows them\n",
+                number::counted(more as u64, "older run")
+            ));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -57,7 +61,12 @@ fn as_json(record: &Record) -> Value {
 /// The stages that ran.
 fn ran(record: &Record) -> Vec<&str> {
     let did = |outcome| matches!(outcome, Some(StageOutcome::Ran | StageOutcome::Failed));
-    record.stages.iter().filter(|stage| did(stage.outcome)).map(|stage| stage.stage.as_str()).collect()
+    record
+        .stages
+        .iter()
+        .filter(|stage| did(stage.outcome))
+        .map(|stage| stage.stage.as_str())
+        .collect()
 }
 
 fn table<'a>(records: impl Iterator<Item = &'a Record>) -> String {

@@ -1,8 +1,8 @@
 //! `pipe schema`: what a pipeline file may hold, as JSON Schema. Knows that kinds declare their parameters.
 
 use super::failure::Failure;
+use crate::config::{self, KindSchema, RoleSchema};
 use crate::engine::{COMMON, Kind};
-use crate::spec::{self, KindSchema, RoleSchema};
 use crate::stages::KINDS;
 use crate::ui;
 use clap::Args;
@@ -18,7 +18,7 @@ pub(super) struct Arguments {}
 
 pub(super) fn run(_: &Arguments) -> Result<ExitCode, Failure> {
     let kinds: Vec<KindSchema> = KINDS.iter().map(|kind| of(*kind)).collect();
-    ui::json(&spec::schema(&kinds, COMMON))?;
+    ui::json(&config::schema(&kinds, COMMON))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,9 +2,9 @@
 //! what to say where that fails.
 
 use super::failure::Failure;
+use crate::config::{self, Pipeline};
 use crate::engine::{self, Fingerprint, Graph, History};
 use crate::runs;
-use crate::spec::{self, Pipeline};
 use crate::stages::KINDS;
 use crate::store::Store;
 use clap::Args;
@@ -27,7 +27,7 @@ pub(super) struct PipelineArguments {
 impl PipelineArguments {
     /// Reads the file and checks all of it.
     pub(super) fn read(&self) -> Result<(Pipeline, Graph), Failure> {
-        let pipeline = spec::load(&self.file, &self.overrides)?;
+        let pipeline = config::load(&self.file, &self.overrides)?;
         let graph = engine::graph(&pipeline, KINDS)?;
         Ok((pipeline, graph))
     }
@@ -44,7 +44,8 @@ pub(super) struct StoreArguments {
 impl StoreArguments {
     /// The store's folder.
     pub(super) fn root(&self) -> PathBuf {
-        let variable = || std::env::var_os("PIPE_CACHE").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable =
+            || std::env::var_os("PIPE_CACHE").filter(|value| !value.is_empty()).map(PathBuf::from);
         self.cache.clone().or_else(variable).unwrap_or_else(|| PathBuf::from(DEFAULT_STORE))
     }
 
@@ -58,7 +59,8 @@ impl StoreArguments {
         let root = self.root();
         if !root.is_dir() {
             let message = format!("there is no store at {}", root.display());
-            return Err(Failure::wrong(message).help("stand where you ran `pipe run`, or name the store with --cache"));
+            return Err(Failure::wrong(message)
+                .help("stand where you ran `pipe run`, or name the store with --cache"));
         }
         self.open()
     }
@@ -85,6 +87,8 @@ impl History for Earlier {
     fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Fingerprint)> {
         // A fingerprint of another version of the program may not read: then it explains nothing.
         let earlier = self.0.earlier(stage, kind).into_iter();
-        earlier.filter_map(|(name, value)| Some((name, serde_json::from_value(value).ok()?))).collect()
+        earlier
+            .filter_map(|(name, value)| Some((name, serde_json::from_value(value).ok()?)))
+            .collect()
     }
 }

@@ -4,11 +4,12 @@
 use super::closing::{self, MODEL, PAGE};
 use super::failure::Failure;
 use super::shared::{StoreArguments, shown};
+use crate::common::number;
 use crate::metrics::Evaluation;
 use crate::runs::{self, Record, Results, StageFacts, Timestamp};
 use crate::stages::makes_models;
 use crate::store::{Digest, Store};
-use crate::ui::{self, Side, Style, Table, number};
+use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -35,10 +36,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let record = runs::find(&store.runs_folder(), &arguments.run)?;
     if arguments.json {
         let evaluations = Results::of(&record).evaluations();
-        let metrics: Vec<_> =
-            evaluations.iter().map(|(stage, metrics)| json!({ "stage": stage.stage, "metrics": metrics })).collect();
+        let metrics: Vec<_> = evaluations
+            .iter()
+            .map(|(stage, metrics)| json!({ "stage": stage.stage, "metrics": metrics }))
+            .collect();
         let model = model_of(&store, &record, None).ok();
-        ui::json(&json!({ "run": record, "evaluations": metrics, "folder": record.folder, "model": model }))?;
+        ui::json(
+            &json!({ "run": record, "evaluations": metrics, "folder": record.folder, "model": model }),
+        )?;
     } else {
         ui::out(&text(Style::stdout(), &store, &record))?;
     }
@@ -46,17 +51,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// The model file that a run made, or found made: of `stage`, else of the only stage that has one.
-pub(super) fn model_of(store: &Store, record: &Record, stage: Option<&str>) -> Result<PathBuf, Failure> {
+pub(super) fn model_of(
+    store: &Store,
+    record: &Record,
+    stage: Option<&str>,
+) -> Result<PathBuf, Failure> {
     if let Some(name) = stage.filter(|name| record.stage(name).is_none()) {
         let names: Vec<&str> = record.stages.iter().map(|stage| stage.stage.as_str()).collect();
         let help = format!("its stages are {}", names.join(", "));
         return Err(Failure::wrong(format!("run {} has no stage `{name}`", record.id)).help(help));
     }
-    let is_wanted = |facts: &&StageFacts| stage.map_or_else(|| makes_models(&facts.kind), |name| facts.stage == name);
+    let is_wanted = |facts: &&StageFacts| {
+        stage.map_or_else(|| makes_models(&facts.kind), |name| facts.stage == name)
+    };
     let wanted = record.stages.iter().filter(is_wanted);
     let mut found: Vec<(&StageFacts, PathBuf)> = Vec::new();
     for facts in wanted {
-        let Some(digest) = facts.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok()) else { continue };
+        let Some(digest) = facts.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok())
+        else {
+            continue;
+        };
         let Some(artifact) = store.artifact(&digest)? else { continue };
         if artifact.manifest.files.iter().any(|file| file.path == MODEL) {
             found.push((facts, artifact.path.join(MODEL)));
@@ -116,10 +130,18 @@ fn stages(style: Style, record: &Record) -> String {
     ]);
     for stage in &record.stages {
         let outcome = stage.outcome.and_then(|outcome| serde_json::to_value(outcome).ok());
-        let outcome = outcome.as_ref().and_then(|outcome| outcome.as_str()).unwrap_or("-").to_owned();
+        let outcome =
+            outcome.as_ref().and_then(|outcome| outcome.as_str()).unwrap_or("-").to_owned();
         let took = if stage.seconds > 0.0 { number::seconds(stage.seconds) } else { String::new() };
         let output: String = stage.digest.as_deref().unwrap_or("").chars().take(12).collect();
-        table.row([stage.stage.clone(), stage.kind.clone(), outcome, took, output, stage.reasons.join("; ")]);
+        table.row([
+            stage.stage.clone(),
+            stage.kind.clone(),
+            outcome,
+            took,
+            output,
+            stage.reasons.join("; "),
+        ]);
     }
     table.render(style)
 }
@@ -137,7 +159,9 @@ fn parameters(style: Style, record: &Record) -> String {
 fn add_values(name: &str, value: &Value, table: &mut Table) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
-            fields.iter().for_each(|(field, value)| add_values(&format!("{name}.{field}"), value, table));
+            fields
+                .iter()
+                .for_each(|(field, value)| add_values(&format!("{name}.{field}"), value, table));
         }
         value => table.row([name.to_owned(), value.to_string()]),
     }
@@ -157,7 +181,7 @@ fn splits(style: Style, evaluation: &Evaluation) -> String {
         let [low, high] = split.accuracy_interval;
         table.row([
             name.clone(),
-            number::count(split.count),
+            number::thousands(split.count),
             number::percent(split.accuracy),
             format!("{} to {}", number::percent(low), number::percent(high)),
             number::percent(split.top5),
@@ -170,7 +194,8 @@ fn splits(style: Style, evaluation: &Evaluation) -> String {
 
 /// How each class does, on the test split where there is one.
 fn classes(style: Style, evaluation: &Evaluation) -> String {
-    let Some((name, split)) = evaluation.splits.get_key_value("test").or_else(|| evaluation.splits.first_key_value())
+    let Some((name, split)) =
+        evaluation.splits.get_key_value("test").or_else(|| evaluation.splits.first_key_value())
     else {
         return String::new();
     };
@@ -179,7 +204,10 @@ fn classes(style: Style, evaluation: &Evaluation) -> String {
     let mut table = Table::new([(heading.as_str(), Side::Left)].into_iter().chain(numbers));
     for class in &split.per_class {
         let shares = [class.precision, class.recall, class.f1].map(number::percent);
-        let cells = [class.class.clone()].into_iter().chain(shares).chain([number::count(class.support)]);
+        let cells = [class.class.clone()]
+            .into_iter()
+            .chain(shares)
+            .chain([number::thousands(class.support)]);
         table.row(cells);
     }
     table.render(style)

@@ -12,7 +12,8 @@ pub(super) fn raise(cancel: &Cancel) -> Result<(), Failure> {
     let wrong = |error: std::io::Error| Failure::failed(format!("can't listen to Ctrl-C: {error}"));
     for signal in [SIGINT, SIGTERM] {
         // Handlers run in this order: one that saw the flag up already exits before the flag is raised.
-        flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), cancel.flag()).map_err(wrong)?;
+        flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), cancel.flag())
+            .map_err(wrong)?;
         flag::register(signal, cancel.flag()).map_err(wrong)?;
     }
     Ok(())

@@ -35,7 +35,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     earlier_models::find(&mut graph, &store)?;
     let cancel = Cancel::new();
     signals::raise(&cancel)?;
-    let plan = engine::plan(&graph, &store, &looking(arguments.device), &Earlier::of(&store), &cancel)?;
+    let plan =
+        engine::plan(&graph, &store, &looking(arguments.device), &Earlier::of(&store), &cancel)?;
     plan::print(&graph, &plan, arguments.json)
 }
 

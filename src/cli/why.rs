@@ -67,11 +67,17 @@ fn as_json(planned: &Planned) -> serde_json::Value {
 
 fn reasons(planned: &Planned) -> (&'static str, Vec<String>) {
     match &planned.state {
-        State::Fresh { .. } => ("fresh", vec!["nothing that affects its output changed since it was made".to_owned()]),
-        State::Dirty { reasons } => ("dirty", reasons.clone()),
-        State::Pending { below } => {
-            ("pending", below.iter().map(|stage| format!("it needs `{stage}`, which isn't there yet")).collect())
+        State::Fresh { .. } => {
+            ("fresh", vec!["nothing that affects its output changed since it was made".to_owned()])
         }
+        State::Dirty { reasons } => ("dirty", reasons.clone()),
+        State::Pending { below } => (
+            "pending",
+            below
+                .iter()
+                .map(|stage| format!("it needs `{stage}`, which isn't there yet"))
+                .collect(),
+        ),
     }
 }
 
@@ -90,9 +96,15 @@ fn text(style: Style, planned: &Planned) -> String {
 
 /// What a key is made of, a line each.
 fn made_of(fingerprint: &Fingerprint) -> String {
-    let mut lines = vec![format!("kind {}, version {} of its code", fingerprint.kind, fingerprint.version)];
+    let mut lines =
+        vec![format!("kind {}, version {} of its code", fingerprint.kind, fingerprint.version)];
     lines.extend(fingerprint.parameters.iter().map(|(name, value)| format!("{name} = {value}")));
-    lines.extend(fingerprint.inputs.iter().map(|(role, digest)| format!("input `{role}`: {}", digest.short())));
+    lines.extend(
+        fingerprint
+            .inputs
+            .iter()
+            .map(|(role, digest)| format!("input `{role}`: {}", digest.short())),
+    );
     lines.extend(fingerprint.facts.iter().map(|(name, value)| format!("{name}: {value}")));
     lines.extend(fingerprint.seed.map(|seed| format!("seed {seed}")));
     lines.extend(fingerprint.device.as_ref().map(|device| format!("computed on {device}")));

@@ -72,7 +72,15 @@ impl Augment {
 
     /// The network's input of `crop * crop` pixels from a stored square of `size * size`, varied; values 0..=255,
     /// written to `out` (`crop * crop * 3` of them).
-    pub fn apply(&self, square: &[u8], size: usize, crop: usize, offset: usize, mut stream: Stream, out: &mut [f32]) {
+    pub fn apply(
+        &self,
+        square: &[u8],
+        size: usize,
+        crop: usize,
+        offset: usize,
+        mut stream: Stream,
+        out: &mut [f32],
+    ) {
         let draw = self.draw(size, crop, offset, &mut stream);
         sample(square, size, crop, &draw, out);
         light(&draw, out);
@@ -87,7 +95,8 @@ impl Augment {
         let (shift_x, shift_y) = (either(self.shift), either(self.shift));
         let angle = either(self.rotate).to_radians();
         let zoom = factor(either(1.0), self.zoom);
-        let light = [self.brightness, self.contrast, self.saturation].map(|amount| factor(either(1.0), amount) as f32);
+        let light = [self.brightness, self.contrast, self.saturation]
+            .map(|amount| factor(either(1.0), amount) as f32);
         let mirrored = stream.chance(0.5) && self.flip;
         let erased = erased(crop, f64::from(self.erase), stream);
         let side = crop as f64;
@@ -101,7 +110,14 @@ impl Augment {
         let (sine, cosine) = angle.sin_cos();
         let across = if mirrored { -scale[0] } else { scale[0] };
         let step = [[cosine * across, sine * across], [-sine * scale[1], cosine * scale[1]]];
-        Draw { centre, step, brightness: light[0], contrast: light[1], saturation: light[2], erased }
+        Draw {
+            centre,
+            step,
+            brightness: light[0],
+            contrast: light[1],
+            saturation: light[2],
+            erased,
+        }
     }
 }
 
@@ -114,7 +130,8 @@ impl RandomCrop {
     /// Centre and extent of a crop inside a square of the given side.
     fn draw(&self, side: f64, stream: &mut Stream) -> ([f64; 2], [f64; 2]) {
         let area = stream.between(f64::from(self.scale[0]), f64::from(self.scale[1])) * side * side;
-        let ratio = stream.between(f64::from(self.ratio[0]).ln(), f64::from(self.ratio[1]).ln()).exp();
+        let ratio =
+            stream.between(f64::from(self.ratio[0]).ln(), f64::from(self.ratio[1]).ln()).exp();
         let extent = [(area * ratio).sqrt().min(side), (area / ratio).sqrt().min(side)];
         let centre = extent.map(|length| length / 2.0 + stream.uniform() * (side - length));
         (centre, extent)
@@ -127,8 +144,8 @@ fn erased(crop: usize, probability: f64, stream: &mut Stream) -> Option<[usize; 
     let side = crop as f64;
     let extent = [(area * ratio).sqrt().min(1.0) * side, (area / ratio).sqrt().min(1.0) * side];
     let corner = extent.map(|length| stream.uniform() * (side - length));
-    let area =
-        [corner[0], corner[1], corner[0] + extent[0], corner[1] + extent[1]].map(|edge| (edge as usize).min(crop));
+    let area = [corner[0], corner[1], corner[0] + extent[0], corner[1] + extent[1]]
+        .map(|edge| (edge as usize).min(crop));
     wanted.then_some(area)
 }
 
@@ -141,14 +158,17 @@ fn sample(square: &[u8], size: usize, crop: usize, draw: &Draw, out: &mut [f32])
         for (column, pixel) in line.chunks_exact_mut(3).enumerate() {
             let along = column as f64 + 0.5 - half;
             let [x, y] = [0, 1].map(|axis| {
-                let at = draw.centre[axis] + along * draw.step[0][axis] + down * draw.step[1][axis] - 0.5;
+                let at = draw.centre[axis] + along * draw.step[0][axis] + down * draw.step[1][axis]
+                    - 0.5;
                 at.clamp(0.0, last)
             });
             let (left, top) = (x as usize, y as usize);
             let (right, bottom) = ((left + 1).min(size - 1), (top + 1).min(size - 1));
             let (fx, fy) = ((x - left as f64) as f32, (y - top as f64) as f32);
             for (channel, value) in pixel.iter_mut().enumerate() {
-                let at = |row: usize, column: usize| f32::from(square[(row * size + column) * 3 + channel]);
+                let at = |row: usize, column: usize| {
+                    f32::from(square[(row * size + column) * 3 + channel])
+                };
                 let upper = at(top, left) + (at(top, right) - at(top, left)) * fx;
                 let lower = at(bottom, left) + (at(bottom, right) - at(bottom, left)) * fx;
                 *value = upper + (lower - upper) * fy;
@@ -167,7 +187,8 @@ fn light(draw: &Draw, out: &mut [f32]) {
         return;
     }
     let pixels = (out.len() / 3).max(1) as f32;
-    let mean = out.chunks_exact(3).fold(0.0, |sum, pixel| sum + luma(pixel)) / pixels * draw.brightness;
+    let mean =
+        out.chunks_exact(3).fold(0.0, |sum, pixel| sum + luma(pixel)) / pixels * draw.brightness;
     for pixel in out.chunks_exact_mut(3) {
         let grey = luma(pixel);
         for value in pixel.iter_mut() {
@@ -179,7 +200,8 @@ fn light(draw: &Draw, out: &mut [f32]) {
 
 fn erase([left, top, right, bottom]: [usize; 4], crop: usize, out: &mut [f32]) {
     let pixels = (out.len() / 3).max(1) as f32;
-    let mean = [0, 1, 2].map(|channel| out.iter().skip(channel).step_by(3).fold(0.0, |sum, v| sum + v) / pixels);
+    let mean = [0, 1, 2]
+        .map(|channel| out.iter().skip(channel).step_by(3).fold(0.0, |sum, v| sum + v) / pixels);
     for row in top..bottom {
         for column in left..right {
             let at = (row * crop + column) * 3;

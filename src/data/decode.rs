@@ -66,7 +66,8 @@ impl Notes {
 
     /// The words, separated by spaces.
     pub fn words(self) -> String {
-        let words: Vec<&str> = NOTES.iter().filter(|(note, _)| self.has(*note)).map(|(_, word)| *word).collect();
+        let words: Vec<&str> =
+            NOTES.iter().filter(|(note, _)| self.has(*note)).map(|(_, word)| *word).collect();
         words.join(" ")
     }
 }
@@ -124,8 +125,9 @@ fn decode_inside(bytes: &[u8]) -> Result<Full, DataError> {
     if bytes.iter().all(|&byte| byte == 0) {
         return Err(DataError::Picture("the file holds nothing but zeros".into()));
     }
-    let format = image::guess_format(bytes)
-        .map_err(|_| DataError::Picture("it isn't a picture of a format that is known here".into()))?;
+    let format = image::guess_format(bytes).map_err(|_| {
+        DataError::Picture("it isn't a picture of a format that is known here".into())
+    })?;
     let full = match format {
         ImageFormat::Jpeg => jpeg(bytes)?,
         other => by_image(bytes, other)?,
@@ -137,8 +139,15 @@ fn decode_inside(bytes: &[u8]) -> Result<Full, DataError> {
 fn check_size(width: u32, height: u32) -> Result<(), DataError> {
     let reason = match (width, height) {
         (0, _) | (_, 0) => "it has no pixels".to_owned(),
-        (w, h) if w > LONGEST_SIDE || h > LONGEST_SIDE || u64::from(w) * u64::from(h) > MOST_PIXELS => {
-            format!("it claims {w} x {h} pixels, more than are decoded ({} million)", MOST_PIXELS / 1_000_000)
+        (w, h)
+            if w > LONGEST_SIDE
+                || h > LONGEST_SIDE
+                || u64::from(w) * u64::from(h) > MOST_PIXELS =>
+        {
+            format!(
+                "it claims {w} x {h} pixels, more than are decoded ({} million)",
+                MOST_PIXELS / 1_000_000
+            )
         }
         _ => return Ok(()),
     };
@@ -163,7 +172,8 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
         .set_max_height(LONGEST_SIDE as usize);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| failed(&error))?;
-    let (width, height) = decoder.dimensions().ok_or_else(|| DataError::Picture("it has no size".into()))?;
+    let (width, height) =
+        decoder.dimensions().ok_or_else(|| DataError::Picture("it has no size".into()))?;
     let (width, height) = (width as u32, height as u32);
     check_size(width, height)?;
     let mut notes = Notes::default();
@@ -259,7 +269,8 @@ fn flat(picture: DynamicImage, notes: &mut Notes) -> Pixels {
 /// A transparent pixel in front of white, rounded to nearest.
 fn on_white([red, green, blue, alpha]: [u8; 4]) -> [u8; 3] {
     let alpha = u32::from(alpha);
-    [red, green, blue].map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+    [red, green, blue]
+        .map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
 }
 
 /// A decoder's words in one line of bounded length, for tables.

@@ -55,7 +55,9 @@ impl DataError {
     pub fn help(&self) -> Option<&str> {
         match self {
             DataError::Unfit { help, .. } => help.as_deref(),
-            DataError::Damaged { .. } => Some("run `pipe cache verify`, then run the pipeline again"),
+            DataError::Damaged { .. } => {
+                Some("run `pipe cache verify`, then run the pipeline again")
+            }
             _ => None,
         }
     }
@@ -66,7 +68,9 @@ impl fmt::Display for DataError {
         match self {
             DataError::Cancelled => write!(out, "cancelled"),
             DataError::Io { doing, source } => write!(out, "{doing}: {source}"),
-            DataError::Damaged { file, what } => write!(out, "{} is damaged: {what}", file.display()),
+            DataError::Damaged { file, what } => {
+                write!(out, "{} is damaged: {what}", file.display())
+            }
             DataError::Picture(reason) => write!(out, "{reason}"),
             DataError::Unfit { message, .. } => write!(out, "{message}"),
         }

@@ -121,10 +121,17 @@ struct Fact {
 ///
 /// # Errors
 /// Where a picture can't be opened or isn't the one that was listed; one that can't be decoded is counted.
-pub fn explore(pictures: &Pictures, labels: &Labels, task: &Task, cancel: &Cancel) -> Result<Exploration, DataError> {
+pub fn explore(
+    pictures: &Pictures,
+    labels: &Labels,
+    task: &Task,
+    cancel: &Cancel,
+) -> Result<Exploration, DataError> {
     let groups = groups(pictures.list());
-    let first: Vec<(&Digest, &Picture)> =
-        groups.iter().filter_map(|(digest, members)| Some((digest, pictures.list().get(*members.first()?)?))).collect();
+    let first: Vec<(&Digest, &Picture)> = groups
+        .iter()
+        .filter_map(|(digest, members)| Some((digest, pictures.list().get(*members.first()?)?)))
+        .collect();
     let look = |(digest, picture): &(&Digest, &Picture)| {
         if cancel.is_cancelled() {
             return Err(DataError::Cancelled);
@@ -137,7 +144,8 @@ pub fn explore(pictures: &Pictures, labels: &Labels, task: &Task, cancel: &Cance
         task.advance(1);
         Ok((**digest, fact))
     };
-    let looked: Result<BTreeMap<Digest, Result<Fact, String>>, DataError> = first.par_iter().map(look).collect();
+    let looked: Result<BTreeMap<Digest, Result<Fact, String>>, DataError> =
+        first.par_iter().map(look).collect();
     let mut exploration = sum_up(pictures.list(), &looked?);
     count_classes(&mut exploration, labels);
     exploration.duplicates = duplicates(pictures.list(), labels, &groups);
@@ -167,7 +175,10 @@ fn fact(full: &decode::Full) -> Fact {
         (sums, squares) = ([sums[0]; 3], [squares[0]; 3]);
     }
     let count = f64::from(*width) * f64::from(*height);
-    let (mean, square) = (sums.map(|sum| sum as f64 / count / 255.0), squares.map(|sum| sum as f64 / count / 65_025.0));
+    let (mean, square) = (
+        sums.map(|sum| sum as f64 / count / 255.0),
+        squares.map(|sum| sum as f64 / count / 65_025.0),
+    );
     Fact { width: *width, height: *height, format: full.format, notes: full.notes, mean, square }
 }
 
@@ -194,7 +205,10 @@ fn sum_up(list: &[Picture], looked: &BTreeMap<Digest, Result<Fact, String>>) -> 
             Some(Err(reason)) => {
                 rejected.count += 1;
                 if rejected.examples.len() < EXAMPLES {
-                    rejected.examples.push(RejectedExample { path: picture.path.clone(), reason: reason.clone() });
+                    rejected.examples.push(RejectedExample {
+                        path: picture.path.clone(),
+                        reason: reason.clone(),
+                    });
                 }
             }
             None => {}
@@ -202,9 +216,13 @@ fn sum_up(list: &[Picture], looked: &BTreeMap<Digest, Result<Fact, String>>) -> 
     }
     let count = sides.len().max(1) as f64;
     let mean = mean.map(|sum| sum / count);
-    let std = std::array::from_fn(|channel| (square[channel] / count - mean[channel] * mean[channel]).max(0.0).sqrt());
-    let mut formats: Vec<FormatCount> =
-        formats.into_iter().map(|(format, count)| FormatCount { format: format.to_owned(), count }).collect();
+    let std = std::array::from_fn(|channel| {
+        (square[channel] / count - mean[channel] * mean[channel]).max(0.0).sqrt()
+    });
+    let mut formats: Vec<FormatCount> = formats
+        .into_iter()
+        .map(|(format, count)| FormatCount { format: format.to_owned(), count })
+        .collect();
     formats.sort_by_key(|one| std::cmp::Reverse(one.count));
     Exploration {
         pictures: list.len() as u64,
@@ -238,16 +256,25 @@ fn count_classes(exploration: &mut Exploration, labels: &Labels) {
     exploration.classes = named.map(|(class, count)| ClassCount { class, count }).collect();
 }
 
-fn duplicates(list: &[Picture], labels: &Labels, groups: &BTreeMap<Digest, Vec<usize>>) -> Duplicates {
+fn duplicates(
+    list: &[Picture],
+    labels: &Labels,
+    groups: &BTreeMap<Digest, Vec<usize>>,
+) -> Duplicates {
     let mut duplicates = Duplicates::default();
     for members in groups.values().filter(|members| members.len() > 1) {
         duplicates.count += members.len() as u64 - 1;
         let class = |index: &usize| labels.of.get(*index).copied().flatten();
         let first = members.iter().find_map(class);
-        let others: BTreeSet<usize> =
-            members.iter().filter(|index| class(index).is_some_and(|class| Some(class) != first)).copied().collect();
+        let others: BTreeSet<usize> = members
+            .iter()
+            .filter(|index| class(index).is_some_and(|class| Some(class) != first))
+            .copied()
+            .collect();
         duplicates.contradictory += others.len() as u64;
-        duplicates.examples.push(members.iter().filter_map(|&at| Some(list.get(at)?.path.clone())).collect());
+        duplicates
+            .examples
+            .push(members.iter().filter_map(|&at| Some(list.get(at)?.path.clone())).collect());
     }
     duplicates.examples.sort();
     duplicates.examples.truncate(EXAMPLES);
@@ -259,17 +286,23 @@ fn duplicates(list: &[Picture], labels: &Labels, groups: &BTreeMap<Digest, Vec<u
 fn bins(values: &[f64], least: f64) -> Vec<Bin> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let at = |share: f64| sorted.get((share * sorted.len().saturating_sub(1) as f64).round() as usize).copied();
+    let at = |share: f64| {
+        sorted.get((share * sorted.len().saturating_sub(1) as f64).round() as usize).copied()
+    };
     let (Some(low), Some(high)) = (at(0.01), at(0.99)) else { return Vec::new() };
     let rough = ((high - low) / BINS).max(least);
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough * 0.999);
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|step| *step >= rough * 0.999);
     let step = step.unwrap_or(power * 10.0);
     let first = (low / step + 1e-9).floor();
     let count = ((high / step + 1e-9).floor() - first) as usize + 1;
     // Edges as decimals: 0.3, not 0.30000000000000004.
     let edge = |index: usize| ((first + index as f64) * step * 1e6).round() / 1e6;
-    let mut bins: Vec<Bin> = (0..count).map(|at| Bin { low: edge(at), high: edge(at + 1), count: 0 }).collect();
+    let mut bins: Vec<Bin> =
+        (0..count).map(|at| Bin { low: edge(at), high: edge(at + 1), count: 0 }).collect();
     for value in &sorted {
         let index = ((value / step + 1e-9).floor() - first).max(0.0) as usize;
         if let Some(bin) = bins.get_mut(index.min(count - 1)) {
@@ -327,8 +360,10 @@ mod tests {
         let twice = vec![vec!["a.png".to_owned(), "b.jpg".to_owned()]];
         assert_eq!(found.duplicates, Duplicates { count: 1, contradictory: 1, examples: twice });
         assert_eq!(found.shorter_side.iter().map(|bin| bin.count).sum::<u64>(), 4);
-        let plain =
-            explored(&[("a.png", red, Some(0)), ("c.png", samples::png(9, 9, [0, 0, 255]), Some(1))], &["a", "b"]);
+        let plain = explored(
+            &[("a.png", red, Some(0)), ("c.png", samples::png(9, 9, [0, 0, 255]), Some(1))],
+            &["a", "b"],
+        );
         assert_eq!((plain.mean, plain.std), ([0.5, 0.0, 0.5], [0.5, 0.0, 0.5]));
     }
 

@@ -86,13 +86,14 @@ pub fn label(
             "a classifier needs at least two: look at [dataset] labels",
         ));
     }
-    let of = written.iter().map(|class| class.and_then(|class| order.get(class).copied())).collect();
-    let unused_names = names.keys().filter(|key| !order.contains_key(key.as_str())).cloned().collect();
+    let of =
+        written.iter().map(|class| class.and_then(|class| order.get(class).copied())).collect();
+    let unused_names =
+        names.keys().filter(|key| !order.contains_key(key.as_str())).cloned().collect();
     Ok(Labels { classes, of, unused_names })
 }
 
-const PATTERN_HELP: &str =
-    "write one such as '^(?<index>\\d+)_(?<class>\\d+)$'; it is matched with the file's name without its extension";
+const PATTERN_HELP: &str = "write one such as '^(?<index>\\d+)_(?<class>\\d+)$'; it is matched with the file's name without its extension";
 
 /// A pattern with a group named `class`; the sentence says what is wrong with it.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
@@ -116,7 +117,8 @@ fn is_below(path: &str, folders: &[String]) -> bool {
 
 /// The class as the path has it.
 fn written_class<'a>(path: &'a str, pattern: Option<&Regex>) -> Option<&'a str> {
-    let (folders, name) = path.rsplit_once('/').map_or((None, path), |(folders, name)| (Some(folders), name));
+    let (folders, name) =
+        path.rsplit_once('/').map_or((None, path), |(folders, name)| (Some(folders), name));
     let class = match pattern {
         None => folders?.rsplit('/').next(),
         Some(pattern) => {
@@ -133,8 +135,10 @@ fn check_fit(
     rule: &Rule,
     unlabelled: &[String],
 ) -> Result<(), DataError> {
-    let expected = || pictures.iter().zip(written).filter(|(picture, _)| !is_below(&picture.path, unlabelled));
-    let (count, fitting) = (expected().count(), expected().filter(|(_, class)| class.is_some()).count());
+    let expected =
+        || pictures.iter().zip(written).filter(|(picture, _)| !is_below(&picture.path, unlabelled));
+    let (count, fitting) =
+        (expected().count(), expected().filter(|(_, class)| class.is_some()).count());
     if count > 0 && fitting as f64 >= LEAST_FIT * count as f64 {
         return Ok(());
     }
@@ -145,11 +149,16 @@ fn check_fit(
         ));
     }
     let what = match (rule.from, &rule.pattern) {
-        (Place::FileName, Some(pattern)) => format!("the pattern `{pattern}` fits {fitting} of {count} names"),
+        (Place::FileName, Some(pattern)) => {
+            format!("the pattern `{pattern}` fits {fitting} of {count} names")
+        }
         _ => format!("{fitting} of {count} pictures lie in a folder that could name their class"),
     };
-    let examples: Vec<&str> =
-        expected().filter(|(_, class)| class.is_none()).map(|(picture, _)| picture.path.as_str()).take(5).collect();
+    let examples: Vec<&str> = expected()
+        .filter(|(_, class)| class.is_none())
+        .map(|(picture, _)| picture.path.as_str())
+        .take(5)
+        .collect();
     Err(DataError::unfit(
         format!("{what}; it doesn't fit, for example:\n  {}", examples.join("\n  ")),
         "change [dataset] labels to fit them, or list folders without labels in [dataset] unlabelled",
@@ -157,7 +166,10 @@ fn check_fit(
 }
 
 /// Index of each written class, and what the classes are called. Classes given one name are one class.
-fn classes<'a>(written: &[Option<&'a str>], names: &BTreeMap<String, String>) -> (BTreeMap<&'a str, u32>, Vec<String>) {
+fn classes<'a>(
+    written: &[Option<&'a str>],
+    names: &BTreeMap<String, String>,
+) -> (BTreeMap<&'a str, u32>, Vec<String>) {
     let mut found: Vec<&str> = written.iter().flatten().copied().collect();
     found.sort_unstable();
     found.dedup();
@@ -185,7 +197,11 @@ mod tests {
     use crate::store::Digest;
 
     fn pictures(paths: &[&str]) -> Vec<Picture> {
-        let one = |path: &&str| Picture { path: (*path).into(), length: 1, digest: Digest::of(path.as_bytes()) };
+        let one = |path: &&str| Picture {
+            path: (*path).into(),
+            length: 1,
+            digest: Digest::of(path.as_bytes()),
+        };
         paths.iter().map(one).collect()
     }
 
@@ -208,7 +224,8 @@ mod tests {
     #[test]
     fn folders_name_classes() {
         let rule = Rule { from: Place::Folder, pattern: None };
-        let set = pictures(&["a/b/coat/1.jpg", "hat/2.jpg", "loose.jpg", "new/x/3.jpg", "newer/4.jpg"]);
+        let set =
+            pictures(&["a/b/coat/1.jpg", "hat/2.jpg", "loose.jpg", "new/x/3.jpg", "newer/4.jpg"]);
         let labels = label(&set, &rule, &["new/".into()], &BTreeMap::new()).unwrap();
         assert_eq!(labels.classes, ["coat", "hat", "newer"]);
         assert_eq!(labels.of, [Some(0), Some(1), None, None, Some(2)]);

@@ -50,7 +50,11 @@ impl Vary {
 
     fn stream(&self, view: View, record: Digest) -> Stream {
         let (start, _) = record.as_bytes().split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
-        Stream::new(self.seed, "augment", &[view.round, u64::from(view.turn), u64::from_le_bytes(*start)])
+        Stream::new(
+            self.seed,
+            "augment",
+            &[view.round, u64::from(view.turn), u64::from_le_bytes(*start)],
+        )
     }
 }
 
@@ -160,7 +164,8 @@ fn start(plan: &Arc<Plan>) -> Vec<Worker> {
                     }
                 }
             };
-            let thread = std::thread::Builder::new().name(format!("loader-{index}")).spawn(work).ok();
+            let thread =
+                std::thread::Builder::new().name(format!("loader-{index}")).spawn(work).ok();
             // A thread that can't be had leaves its channel closed: its steps are prepared when they are asked for.
             Worker { batches: thread.is_some().then_some(receiver), thread }
         })
@@ -199,7 +204,11 @@ impl Drop for Loader {
 impl Plan {
     fn steps(&self) -> usize {
         let size = self.options.batch_size;
-        if self.options.drop_last { self.order.len() / size } else { self.order.len().div_ceil(size) }
+        if self.options.drop_last {
+            self.order.len() / size
+        } else {
+            self.order.len().div_ceil(size)
+        }
     }
 
     fn batch(&self, step: usize) -> Result<Batch, DataError> {
@@ -209,7 +218,9 @@ impl Plan {
         let side = self.cache.info().preprocessing.crop as usize;
         let mut pictures = vec![0.0; samples.len() * side * side * 3];
         let mut labels = Vec::with_capacity(samples.len());
-        for ((place, &index), out) in (start..).zip(&samples).zip(pictures.chunks_exact_mut(side * side * 3)) {
+        for ((place, &index), out) in
+            (start..).zip(&samples).zip(pictures.chunks_exact_mut(side * side * 3))
+        {
             let turn = self.turns.get(place).copied().unwrap_or(0);
             labels.push(self.input(index, turn, out)?);
         }
@@ -218,11 +229,10 @@ impl Plan {
 
     /// One picture into its place in the batch; returns its class.
     fn input(&self, index: usize, turn: u32, out: &mut [f32]) -> Result<Option<u32>, DataError> {
-        let sample = self
-            .cache
-            .samples()
-            .get(index)
-            .ok_or_else(|| DataError::Unfit { message: format!("there is no sample {index}"), help: None })?;
+        let sample = self.cache.samples().get(index).ok_or_else(|| DataError::Unfit {
+            message: format!("there is no sample {index}"),
+            help: None,
+        })?;
         let record = self.cache.record(sample.record)?;
         let digest = self.cache.record_digest(sample.record);
         match self.options.vary.as_ref().zip(digest) {
@@ -252,12 +262,15 @@ struct Normalise {
 impl Normalise {
     fn new(preprocessing: &Preprocessing) -> Normalise {
         let (mean, std) = (preprocessing.mean, preprocessing.std);
-        let one = |value: usize, channel: usize| (value as f32 / 255.0 - mean[channel]) / std[channel];
+        let one =
+            |value: usize, channel: usize| (value as f32 / 255.0 - mean[channel]) / std[channel];
         Normalise {
             size: preprocessing.resize as usize,
             crop: preprocessing.crop as usize,
             offset: preprocessing.crop_offset() as usize,
-            table: Box::new(std::array::from_fn(|value| std::array::from_fn(|channel| one(value, channel)))),
+            table: Box::new(std::array::from_fn(|value| {
+                std::array::from_fn(|channel| one(value, channel))
+            })),
             scale: std.map(|std| 1.0 / (255.0 * std)),
             shift: std::array::from_fn(|channel| -mean[channel] / std[channel]),
         }

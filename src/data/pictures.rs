@@ -3,6 +3,7 @@
 //! Knows nothing of what the pictures show.
 
 use super::{DataError, table};
+use crate::common::image_files::{is_hidden, is_image};
 use crate::store::{Digest, digest_bytes};
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,10 @@ pub struct Pictures {
 /// The listing of `pictures` as bytes: what [`LISTING`] holds. Sorted by path, whatever the order given.
 pub fn listing(mut pictures: Vec<Picture>) -> Vec<u8> {
     pictures.sort_by(|a, b| a.path.cmp(&b.path));
-    table::write(KIND, pictures.into_iter().map(|one| [one.path, one.length.to_string(), one.digest.to_string()]))
+    table::write(
+        KIND,
+        pictures.into_iter().map(|one| [one.path, one.length.to_string(), one.digest.to_string()]),
+    )
 }
 
 /// Opens a fetched set: the listing in `artifact`, the pictures there too or in the `borrowed` folder.
@@ -66,19 +70,6 @@ impl Pictures {
     }
 }
 
-/// Whether the file at a relative path may be a picture: it isn't hidden, and has an extension of one, whatever its case.
-/// What is inside is found out when it is decoded.
-pub fn is_picture(path: &str) -> bool {
-    const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "jpe", "jfif", "png", "gif", "webp", "bmp", "tif", "tiff"];
-    let extension = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension);
-    !is_hidden(path) && extension.is_some_and(|one| EXTENSIONS.contains(&one.to_ascii_lowercase().as_str()))
-}
-
-/// Whether any part of the path is hidden (`._x.jpg`, `.ipynb_checkpoints/x.jpg`) or an archiver's waste (`__MACOSX`).
-pub fn is_hidden(path: &str) -> bool {
-    path.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
-}
-
 /// The files below a folder, by name alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
@@ -97,7 +88,7 @@ impl Names {
     pub fn take(&mut self, path: &str) {
         if is_hidden(path) {
             self.hidden += 1;
-        } else if is_picture(path) {
+        } else if is_image(path) {
             self.pictures.push(path.to_owned());
         } else {
             self.others += 1;
@@ -111,8 +102,15 @@ mod tests {
 
     #[test]
     fn hidden_files_and_strangers_are_left_out() {
-        let paths =
-            ["b.JPG", "a/x.png", "a/._x.jpg", ".ipynb_checkpoints/y.jpg", "notes.txt", ".jpg", "__MACOSX/z.jpg"];
+        let paths = [
+            "b.JPG",
+            "a/x.png",
+            "a/._x.jpg",
+            ".ipynb_checkpoints/y.jpg",
+            "notes.txt",
+            ".jpg",
+            "__MACOSX/z.jpg",
+        ];
         let mut names = Names::default();
         paths.into_iter().for_each(|path| names.take(path));
         let pictures = vec!["b.JPG".into(), "a/x.png".into()];
@@ -129,7 +127,9 @@ mod tests {
         assert_eq!(pictures.list(), std::slice::from_ref(&one));
         assert_eq!(pictures.read(&one).unwrap(), b"one");
         std::fs::write(folder.path().join("a.jpg"), b"two").unwrap();
-        assert!(pictures.read(&one).unwrap_err().to_string().contains("changed since it was listed"));
+        assert!(
+            pictures.read(&one).unwrap_err().to_string().contains("changed since it was listed")
+        );
         std::fs::remove_file(folder.path().join("a.jpg")).unwrap();
         assert!(matches!(pictures.read(&one), Err(DataError::Io { .. })));
     }

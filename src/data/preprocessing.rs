@@ -91,7 +91,13 @@ impl Preprocessing {
             Fit::Pad => self.mean.map(|mean| (mean * 255.0).round().clamp(0.0, 255.0) as u8),
             Fit::Crop | Fit::Stretch => [0; 3],
         };
-        Geometry { size: self.resize, crop: self.crop, fit: self.fit, interpolation: self.interpolation, padding }
+        Geometry {
+            size: self.resize,
+            crop: self.crop,
+            fit: self.fit,
+            interpolation: self.interpolation,
+            padding,
+        }
     }
 }
 
@@ -154,10 +160,15 @@ mod tests {
 
     /// torchvision's Resize(size) and CenterCrop(crop) along one side: resized length and offset of the crop in it.
     fn torchvision(side: u32, short: u32, size: u32, crop: u32) -> (u32, i64) {
-        let resized = if side == short { size } else { (f64::from(size * side) / f64::from(short)) as u32 };
+        let resized =
+            if side == short { size } else { (f64::from(size * side) / f64::from(short)) as u32 };
         let half = f64::from(resized - crop) / 2.0;
         let floor = half.floor();
-        let even = if half - floor == 0.5 { floor + f64::from(floor as i64 % 2 == 1) } else { half.round() };
+        let even = if half - floor == 0.5 {
+            floor + f64::from(floor as i64 % 2 == 1)
+        } else {
+            half.round()
+        };
         (resized, even as i64)
     }
 

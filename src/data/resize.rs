@@ -30,12 +30,17 @@ pub fn to_square(pixels: &Pixels, geometry: &Geometry) -> Result<Vec<u8>, DataEr
     let placement = geometry.place(pixels.width, pixels.height);
     let [x, y, width, height] = placement.target;
     let resized = resized(pixels, placement.source, width, height, geometry.interpolation)?;
-    let colour = if pixels.channels == 1 { resized.iter().flat_map(|&v| [v, v, v]).collect() } else { resized };
+    let colour = if pixels.channels == 1 {
+        resized.iter().flat_map(|&v| [v, v, v]).collect()
+    } else {
+        resized
+    };
     if geometry.fit != Fit::Pad {
         return Ok(colour);
     }
     let size = geometry.size as usize;
-    let mut square: Vec<u8> = geometry.padding.iter().copied().cycle().take(size * size * 3).collect();
+    let mut square: Vec<u8> =
+        geometry.padding.iter().copied().cycle().take(size * size * 3).collect();
     let row = width as usize * 3;
     for (index, line) in colour.chunks_exact(row).enumerate() {
         let start = ((y as usize + index) * size + x as usize) * 3;
@@ -66,16 +71,20 @@ fn resized_as<P: PixelTrait>(
     height: u32,
     interpolation: Interpolation,
 ) -> Result<Vec<u8>, DataError> {
-    let unfit = |error: &dyn std::fmt::Display| DataError::Picture(format!("can't be resized: {error}"));
-    let source = TypedImageRef::<P>::from_buffer(pixels.width, pixels.height, &pixels.bytes).map_err(|e| unfit(&e))?;
+    let unfit =
+        |error: &dyn std::fmt::Display| DataError::Picture(format!("can't be resized: {error}"));
+    let source = TypedImageRef::<P>::from_buffer(pixels.width, pixels.height, &pixels.bytes)
+        .map_err(|e| unfit(&e))?;
     let mut bytes = vec![0; width as usize * height as usize * P::size()];
-    let mut target = TypedImage::<P>::from_buffer(width, height, &mut bytes).map_err(|error| unfit(&error))?;
+    let mut target =
+        TypedImage::<P>::from_buffer(width, height, &mut bytes).map_err(|error| unfit(&error))?;
     let filter = match interpolation {
         Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
     };
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(left, top, box_width, box_height);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(filter))
+        .crop(left, top, box_width, box_height);
     RESIZER
         .with_borrow_mut(|resizer| resizer.resize_typed(&source, &mut target, &options))
         .map_err(|error| unfit(&error))?;

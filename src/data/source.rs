@@ -42,8 +42,11 @@ pub struct Unknown {
 }
 
 /// Schemes that are known and not built yet.
-const NOT_BUILT: [(&str, &str, &str); 1] =
-    [("kaggle", "Kaggle", "download and unpack it yourself, then write `source = \"path:FOLDER\"`")];
+const NOT_BUILT: [(&str, &str, &str); 1] = [(
+    "kaggle",
+    "Kaggle",
+    "download and unpack it yourself, then write `source = \"path:FOLDER\"`",
+)];
 
 /// Schemes that are built.
 const BUILT: [&str; 5] = ["synthetic", "path", "torchvision", "https", "run"];
@@ -56,25 +59,35 @@ pub fn parse(text: &str) -> Result<Source, Unknown> {
     let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
     match scheme {
         "synthetic" if rest == "garments" => Ok(Source::Garments),
-        "synthetic" => unknown(format!("nothing synthetic is called `{rest}`"), rest, vec!["garments"]),
+        "synthetic" => {
+            unknown(format!("nothing synthetic is called `{rest}`"), rest, vec!["garments"])
+        }
         "path" if rest.is_empty() => unknown("`path:` names no folder".into(), "", Vec::new()),
         "path" => Ok(Source::Path(PathBuf::from(rest))),
-        "torchvision" if rest.is_empty() => unknown("`torchvision:` names no weights".into(), "", Vec::new()),
+        "torchvision" if rest.is_empty() => {
+            unknown("`torchvision:` names no weights".into(), "", Vec::new())
+        }
         "torchvision" => Ok(Source::Torchvision(rest.to_owned())),
         "https" | "http" => Ok(Source::Web(text.to_owned())),
         "run" => match rest.split_once('/') {
             Some((run, stage)) if !run.is_empty() && !stage.is_empty() => {
                 Ok(Source::Run { run: run.to_owned(), stage: stage.to_owned() })
             }
-            _ => {
-                unknown("`run:` needs a run and one of its stages, such as `run:k3x9qa/train`".into(), rest, Vec::new())
-            }
+            _ => unknown(
+                "`run:` needs a run and one of its stages, such as `run:k3x9qa/train`".into(),
+                rest,
+                Vec::new(),
+            ),
         },
         _ => match NOT_BUILT.iter().find(|(name, ..)| *name == scheme) {
             Some((_, what, instead)) => Ok(Source::NotBuilt { what, instead }),
             None => {
                 let known = BUILT.into_iter().chain(NOT_BUILT.iter().map(|(name, ..)| *name));
-                unknown(format!("there is no source of the kind `{scheme}:`"), scheme, known.collect())
+                unknown(
+                    format!("there is no source of the kind `{scheme}:`"),
+                    scheme,
+                    known.collect(),
+                )
             }
         },
     }
@@ -93,7 +106,10 @@ mod tests {
         assert!(parse("kagle:a/b").unwrap_err().names.contains(&"kaggle"));
         assert_eq!(parse("torchvision:resnet50/V2"), Ok(Source::Torchvision("resnet50/V2".into())));
         assert_eq!(parse("https://a.b/c.pth"), Ok(Source::Web("https://a.b/c.pth".into())));
-        assert_eq!(parse("run:@0/train"), Ok(Source::Run { run: "@0".into(), stage: "train".into() }));
+        assert_eq!(
+            parse("run:@0/train"),
+            Ok(Source::Run { run: "@0".into(), stage: "train".into() })
+        );
         assert!(parse("run:k3x9qa").unwrap_err().message.contains("`run:k3x9qa/train`"));
         assert!(parse("torchvision:").is_err());
         assert!(parse("path:").is_err() && parse("").is_err());

@@ -2,6 +2,7 @@
 //! pictures are added, renamed or relabelled, and equal pictures are never on both sides. Knows nothing of pixels.
 
 use super::{DataError, Split};
+use crate::common::words::shortened_list;
 use crate::store::Digest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -57,7 +58,11 @@ pub fn check(rule: &Rule) -> Result<(), String> {
 ///
 /// # Errors
 /// Where a split that was asked for, or a class's part of the training pictures, would be empty.
-pub fn split(pictures: &[Labelled], classes: &[String], rule: &Rule) -> Result<Vec<Split>, DataError> {
+pub fn split(
+    pictures: &[Labelled],
+    classes: &[String],
+    rule: &Rule,
+) -> Result<Vec<Split>, DataError> {
     check(rule).map_err(|what| DataError::unfit(what, HELP))?;
     let different = different(pictures);
     check_classes(&different, classes)?;
@@ -65,8 +70,10 @@ pub fn split(pictures: &[Labelled], classes: &[String], rule: &Rule) -> Result<V
         Method::Hash => different.keys().map(|source| (*source, by_hash(source, rule))).collect(),
         Method::Exact => exactly(&different, classes.len(), rule),
     };
-    let splits: Vec<Split> =
-        pictures.iter().map(|one| by_source.get(&one.source).copied().unwrap_or(Split::Train)).collect();
+    let splits: Vec<Split> = pictures
+        .iter()
+        .map(|one| by_source.get(&one.source).copied().unwrap_or(Split::Train))
+        .collect();
     check_empty(pictures, &splits, classes, rule)?;
     Ok(splits)
 }
@@ -87,7 +94,8 @@ fn position(source: &Digest, seed: u64) -> f64 {
     let mut bytes = seed.to_le_bytes().to_vec();
     bytes.extend_from_slice(source.as_bytes());
     let digest = Digest::of(&bytes);
-    let word = digest.as_bytes().iter().take(8).fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+    let word =
+        digest.as_bytes().iter().take(8).fold(0u64, |word, &byte| word << 8 | u64::from(byte));
     (word >> 11) as f64 / (1u64 << 53) as f64
 }
 
@@ -100,7 +108,11 @@ fn by_hash(source: &Digest, rule: &Rule) -> Split {
 }
 
 /// Each class in the order of its pictures' positions, cut by the largest remainders.
-fn exactly(different: &BTreeMap<Digest, u32>, classes: usize, rule: &Rule) -> BTreeMap<Digest, Split> {
+fn exactly(
+    different: &BTreeMap<Digest, u32>,
+    classes: usize,
+    rule: &Rule,
+) -> BTreeMap<Digest, Split> {
     let mut members: Vec<Vec<(f64, Digest)>> = vec![Vec::new(); classes];
     for (source, class) in different {
         if let Some(class) = members.get_mut(*class as usize) {
@@ -112,7 +124,8 @@ fn exactly(different: &BTreeMap<Digest, u32>, classes: usize, rule: &Rule) -> BT
         class.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let counts = apportion(class.len(), [rule.test, rule.validation, rule.train]);
         let order = [Split::Test, Split::Validation, Split::Train];
-        let kinds = order.iter().zip(counts).flat_map(|(split, count)| std::iter::repeat_n(*split, count));
+        let kinds =
+            order.iter().zip(counts).flat_map(|(split, count)| std::iter::repeat_n(*split, count));
         splits.extend(class.iter().map(|(_, source)| *source).zip(kinds));
     }
     splits
@@ -138,23 +151,39 @@ fn check_classes(different: &BTreeMap<Digest, u32>, classes: &[String]) -> Resul
             *count += 1;
         }
     }
-    let few: Vec<&str> =
-        classes.iter().zip(&counts).filter(|(_, count)| **count < 2).map(|(name, _)| name.as_str()).collect();
+    let few: Vec<&str> = classes
+        .iter()
+        .zip(&counts)
+        .filter(|(_, count)| **count < 2)
+        .map(|(name, _)| name.as_str())
+        .collect();
     if few.is_empty() {
         return Ok(());
     }
     Err(DataError::unfit(
-        format!("of {} there is only one picture", listed(&few)),
+        format!("of {} there is only one picture", shortened_list(few.iter().copied(), 5)),
         "add pictures of it, take it away, or give it the name of another class in [dataset] class_names",
     ))
 }
 
-fn check_empty(pictures: &[Labelled], splits: &[Split], classes: &[String], rule: &Rule) -> Result<(), DataError> {
-    let parts = [(Split::Train, rule.train), (Split::Validation, rule.validation), (Split::Test, rule.test)];
+fn check_empty(
+    pictures: &[Labelled],
+    splits: &[Split],
+    classes: &[String],
+    rule: &Rule,
+) -> Result<(), DataError> {
+    let parts = [
+        (Split::Train, rule.train),
+        (Split::Validation, rule.validation),
+        (Split::Test, rule.test),
+    ];
     for (split, part) in parts {
         if part > 0.0 && !splits.contains(&split) {
             return Err(DataError::unfit(
-                format!("no picture falls into the split `{split}`, which should hold {} %", part * 100.0),
+                format!(
+                    "no picture falls into the split `{split}`, which should hold {} %",
+                    part * 100.0
+                ),
                 "add pictures, or make that part of [dataset] split larger, or 0",
             ));
         }
@@ -165,24 +194,22 @@ fn check_empty(pictures: &[Labelled], splits: &[Split], classes: &[String], rule
             *class = true;
         }
     }
-    let missing: Vec<&str> =
-        classes.iter().zip(&learned).filter(|(_, learned)| !**learned).map(|(name, _)| name.as_str()).collect();
+    let missing: Vec<&str> = classes
+        .iter()
+        .zip(&learned)
+        .filter(|(_, learned)| !**learned)
+        .map(|(name, _)| name.as_str())
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     Err(DataError::unfit(
-        format!("no picture of {} falls into the split `train`", listed(&missing)),
+        format!(
+            "no picture of {} falls into the split `train`",
+            shortened_list(missing.iter().copied(), 5)
+        ),
         "write `method = \"exact\"` in [dataset] split, or add pictures",
     ))
-}
-
-/// Names for a sentence: at most five.
-fn listed(names: &[&str]) -> String {
-    let shown: Vec<String> = names.iter().take(5).map(|name| format!("`{name}`")).collect();
-    match names.len().saturating_sub(5) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }
 
 #[cfg(test)]
@@ -196,7 +223,10 @@ mod tests {
 
     fn set(count: usize, classes: u32) -> Vec<Labelled> {
         (0..count as u32)
-            .map(|index| Labelled { source: Digest::of(&index.to_le_bytes()), class: index % classes })
+            .map(|index| Labelled {
+                source: Digest::of(&index.to_le_bytes()),
+                class: index % classes,
+            })
             .collect()
     }
 
@@ -210,7 +240,11 @@ mod tests {
         let splits = split(&pictures, &names(3), &rule(0.7, 0.1, 0.2, Method::Exact)).unwrap();
         for class in 0..3 {
             let count = |wanted| {
-                pictures.iter().zip(&splits).filter(|(one, split)| one.class == class && **split == wanted).count()
+                pictures
+                    .iter()
+                    .zip(&splits)
+                    .filter(|(one, split)| one.class == class && **split == wanted)
+                    .count()
             };
             assert_eq!([Split::Train, Split::Validation, Split::Test].map(count), [70, 10, 20]);
         }
@@ -258,14 +292,23 @@ mod tests {
             split(pictures, &names(classes), &rule).unwrap_err().to_string()
         };
         let hash = Method::Hash;
-        assert_eq!(said(&set(10, 2), 2, rule(0.8, 0.1, 0.2, hash)), "the parts of the split sum to 1.1, not 1");
+        assert_eq!(
+            said(&set(10, 2), 2, rule(0.8, 0.1, 0.2, hash)),
+            "the parts of the split sum to 1.1, not 1"
+        );
         assert_eq!(said(&set(10, 2), 2, rule(0.0, 0.5, 0.5, hash)), "nothing is left to train on");
-        assert_eq!(said(&set(3, 2), 2, rule(0.8, 0.1, 0.1, hash)), "of `1` there is only one picture");
+        assert_eq!(
+            said(&set(3, 2), 2, rule(0.8, 0.1, 0.1, hash)),
+            "of `1` there is only one picture"
+        );
         let mut equal = set(10, 2);
         equal.iter_mut().for_each(|one| one.source = Digest::of(&one.class.to_le_bytes()));
         assert!(said(&equal, 2, rule(0.8, 0.1, 0.1, hash)).contains("only one picture"));
         assert!(said(&set(4, 2), 2, rule(0.98, 0.01, 0.01, hash)).contains("split `validation`"));
-        assert!(said(&set(40, 20), 20, rule(0.2, 0.4, 0.4, hash)).contains("falls into the split `train`"));
+        assert!(
+            said(&set(40, 20), 20, rule(0.2, 0.4, 0.4, hash))
+                .contains("falls into the split `train`")
+        );
         assert!(split(&set(20, 2), &names(2), &rule(0.8, 0.0, 0.2, Method::Exact)).is_ok());
     }
 }

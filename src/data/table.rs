@@ -19,7 +19,8 @@ where
         body.push('\n');
         count += 1;
     }
-    let mut bytes = format!("# pipe {name} rows={count} sha256={}\n", Digest::of(body.as_bytes())).into_bytes();
+    let mut bytes =
+        format!("# pipe {name} rows={count} sha256={}\n", Digest::of(body.as_bytes())).into_bytes();
     bytes.extend_from_slice(body.as_bytes());
     bytes
 }
@@ -46,7 +47,8 @@ pub fn read_file<const COLUMNS: usize>(
     let rest = head
         .strip_prefix(&format!("# pipe {name} rows="))
         .ok_or_else(|| damaged(&format!("it isn't a table of the kind `{name}`")))?;
-    let (count, digest) = rest.split_once(" sha256=").ok_or_else(|| damaged("its first line is cut"))?;
+    let (count, digest) =
+        rest.split_once(" sha256=").ok_or_else(|| damaged("its first line is cut"))?;
     if Digest::of(body.as_bytes()).to_string() != digest {
         return Err(damaged("its rows aren't those that were written"));
     }
@@ -55,10 +57,15 @@ pub fn read_file<const COLUMNS: usize>(
         let fields: Vec<String> = line.split('\t').map(unescape).collect();
         let fields: [String; COLUMNS] =
             fields.try_into().map_err(|_| damaged("a row has the wrong number of fields"))?;
-        row(fields).ok_or_else(|| damaged(&format!("row {} has a field that can't be", rows + 1)))?;
+        row(fields)
+            .ok_or_else(|| damaged(&format!("row {} has a field that can't be", rows + 1)))?;
         rows += 1;
     }
-    if rows.to_string() == count { Ok(()) } else { Err(damaged("it has another number of rows than it says")) }
+    if rows.to_string() == count {
+        Ok(())
+    } else {
+        Err(damaged("it has another number of rows than it says"))
+    }
 }
 
 fn escape(field: &str) -> String {

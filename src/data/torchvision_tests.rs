@@ -19,17 +19,32 @@ fn picture(width: u32, height: u32) -> RgbImage {
 }
 
 /// How often ours is 0, 1, 2 and more levels away from torchvision's.
-fn differences(size: (u32, u32), resize: u32, crop: u32, interpolation: Interpolation) -> [usize; 4] {
+fn differences(
+    size: (u32, u32),
+    resize: u32,
+    crop: u32,
+    interpolation: Interpolation,
+) -> [usize; 4] {
     let filter = if interpolation == Interpolation::Bilinear { "bilinear" } else { "bicubic" };
     let name = format!("{}x{}-{resize}-{crop}-{filter}.png", size.0, size.1);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/preprocessing");
     let expected = image::open(folder.join(&name)).unwrap().into_rgb8();
     assert_eq!(expected.dimensions(), (crop, crop));
 
-    let preprocessing = Preprocessing { resize, crop, fit: Fit::Crop, interpolation, mean: [0.0; 3], std: [1.0; 3] };
+    let preprocessing = Preprocessing {
+        resize,
+        crop,
+        fit: Fit::Crop,
+        interpolation,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
     let file = samples::file(&picture(size.0, size.1).into(), ImageFormat::Png);
     let stored = decode::load(&file, &preprocessing).unwrap();
-    assert_eq!((stored.width, stored.height, stored.pixels.len()), (size.0, size.1, (resize * resize * 3) as usize));
+    assert_eq!(
+        (stored.width, stored.height, stored.pixels.len()),
+        (size.0, size.1, (resize * resize * 3) as usize)
+    );
     let input = network_input(&stored.pixels, &preprocessing);
     let mut counts = [0; 4];
     for (ours, theirs) in input.iter().zip(expected.as_raw()) {

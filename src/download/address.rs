@@ -20,11 +20,14 @@ impl Address {
             return Err(format!("`{text}` is no address on the web"));
         };
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if host.is_empty() || text.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
+        if host.is_empty()
+            || text.chars().any(|letter| letter.is_whitespace() || letter.is_control())
+        {
             return Err(format!("`{text}` is no address on the web"));
         }
         if host.contains('@') {
-            return Err("an address with a user or a password in it would be written into records".to_owned());
+            return Err("an address with a user or a password in it would be written into records"
+                .to_owned());
         }
         let is_local = is_local(host);
         match scheme {
@@ -87,7 +90,12 @@ mod tests {
 
     #[test]
     fn only_what_cannot_be_changed_on_the_way_may_be_asked() {
-        for text in ["https://a.b/c.pth", "http://localhost:8000/x", "http://127.0.0.1/x", "http://[::1]:80/x"] {
+        for text in [
+            "https://a.b/c.pth",
+            "http://localhost:8000/x",
+            "http://127.0.0.1/x",
+            "http://[::1]:80/x",
+        ] {
             assert_eq!(Address::parse(text).unwrap().as_str(), text);
         }
         let refused = |text| Address::parse(text).unwrap_err();
@@ -103,6 +111,9 @@ mod tests {
     fn names_and_neighbours() {
         let address = Address::parse("https://a.b/c/model.safetensors?download=true").unwrap();
         assert_eq!(address.file_name(), "model.safetensors");
-        assert_eq!(address.beside("config.json").as_str(), "https://a.b/c/config.json?download=true");
+        assert_eq!(
+            address.beside("config.json").as_str(),
+            "https://a.b/c/config.json?download=true"
+        );
     }
 }

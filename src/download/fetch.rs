@@ -83,9 +83,10 @@ impl Fetch<'_> {
             }
         }
         match answer.version.length {
-            Some(length) if partial.length < length => {
-                Ok(Try::BrokeOff(format!("the answer broke off after {} of {length} bytes", partial.length)))
-            }
+            Some(length) if partial.length < length => Ok(Try::BrokeOff(format!(
+                "the answer broke off after {} of {length} bytes",
+                partial.length
+            ))),
             _ => Ok(Try::Done),
         }
     }
@@ -113,7 +114,9 @@ impl Fetch<'_> {
         if answer.from != partial.length {
             partial.restart()?;
             if answer.from != 0 {
-                return Ok(Some(Try::BrokeOff("the server sends another part than was asked for".to_owned())));
+                return Ok(Some(Try::BrokeOff(
+                    "the server sends another part than was asked for".to_owned(),
+                )));
             }
         }
         partial.task.get_or_insert_with(|| {
@@ -136,10 +139,12 @@ impl Fetch<'_> {
 impl Partial<'_> {
     /// What lies at `path`, digested.
     fn open<'a>(path: &'a Path, cancel: &Cancel) -> Result<Partial<'a>, DownloadError> {
-        let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let open =
+            || File::options().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open().map_err(DownloadError::io(path))?;
         let mut digest = Sha256::new();
-        let length = digest_rest(&mut file, &mut digest, cancel).map_err(DownloadError::io(path))?;
+        let length =
+            digest_rest(&mut file, &mut digest, cancel).map_err(DownloadError::io(path))?;
         if cancel.is_cancelled() {
             return Err(DownloadError::Cancelled);
         }
@@ -148,7 +153,10 @@ impl Partial<'_> {
 
     /// Forgets what came.
     fn restart(&mut self) -> Result<(), DownloadError> {
-        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(DownloadError::io(self.path))?;
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .map_err(DownloadError::io(self.path))?;
         (self.length, self.digest, self.task) = (0, Sha256::new(), None);
         Ok(())
     }

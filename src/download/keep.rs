@@ -69,13 +69,17 @@ impl Wanted<'_> {
         let url = || self.address.as_str().to_owned();
         loop {
             let (found, was_begun) = fetch.run(partial)?;
-            let Some(expected) = self.expected(memo).filter(|expected| !found.starts_with(expected)) else {
+            let Some(expected) =
+                self.expected(memo).filter(|expected| !found.starts_with(expected))
+            else {
                 return Ok(found);
             };
             std::fs::remove_file(partial).map_err(DownloadError::io(partial))?;
             match (was_begun, self.sha256) {
                 (true, _) => {}
-                (false, Some(_)) => return Err(DownloadError::WrongDigest { url: url(), expected, found }),
+                (false, Some(_)) => {
+                    return Err(DownloadError::WrongDigest { url: url(), expected, found });
+                }
                 (false, None) => return Err(DownloadError::Changed { url: url() }),
             }
         }

@@ -84,7 +84,9 @@ impl DownloadError {
             DownloadError::WrongDigest { .. } => Some(
                 "nothing of it is used; run again, and if it stays so, the server (or a mirror in between) holds another file: download it elsewhere and write `source = \"path:FILE\"`",
             ),
-            DownloadError::Changed { .. } => Some("run again with --refresh to take what lies there now"),
+            DownloadError::Changed { .. } => {
+                Some("run again with --refresh to take what lies there now")
+            }
             DownloadError::Cancelled | DownloadError::Io { .. } => None,
         }
     }
@@ -94,13 +96,22 @@ impl fmt::Display for DownloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DownloadError::Cancelled => f.write_str("cancelled"),
-            DownloadError::Refused { url, status: 404 | 410 } => write!(f, "there is nothing at {url}"),
-            DownloadError::Refused { url, status } => write!(f, "the server refuses {url} (status {status})"),
+            DownloadError::Refused { url, status: 404 | 410 } => {
+                write!(f, "there is nothing at {url}")
+            }
+            DownloadError::Refused { url, status } => {
+                write!(f, "the server refuses {url} (status {status})")
+            }
             DownloadError::Unreachable { url, reason } => write!(f, "{url} can't be had: {reason}"),
             DownloadError::WrongDigest { url, expected, found } => {
-                write!(f, "what came from {url} has the SHA-256 {found}, which should begin with {expected}")
+                write!(
+                    f,
+                    "what came from {url} has the SHA-256 {found}, which should begin with {expected}"
+                )
             }
-            DownloadError::Changed { url } => write!(f, "what lies at {url} isn't what was there before"),
+            DownloadError::Changed { url } => {
+                write!(f, "what lies at {url} isn't what was there before")
+            }
             DownloadError::Io { path, source } => write!(f, "writing {}: {source}", path.display()),
         }
     }

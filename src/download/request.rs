@@ -42,7 +42,8 @@ impl Default for Patience {
 impl Patience {
     /// Sleeps after the failure number `failures`.
     pub(super) fn pause(&self, failures: u32, cancel: &Cancel) -> Result<(), DownloadError> {
-        let until = Instant::now() + self.pause.saturating_mul(1 << failures.saturating_sub(1).min(5));
+        let until =
+            Instant::now() + self.pause.saturating_mul(1 << failures.saturating_sub(1).min(5));
         while Instant::now() < until {
             if cancel.is_cancelled() {
                 return Err(DownloadError::Cancelled);
@@ -71,7 +72,9 @@ impl Version {
     fn of(status: u16, headers: &HeaderMap) -> Version {
         let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
         let length = match status {
-            206 | 416 => text("content-range").and_then(|range| range.rsplit('/').next()?.parse().ok()),
+            206 | 416 => {
+                text("content-range").and_then(|range| range.rsplit('/').next()?.parse().ok())
+            }
             _ => text("content-length").and_then(|length| length.parse().ok()),
         };
         Version { etag: text("etag"), modified: text("last-modified"), length }
@@ -82,7 +85,8 @@ impl Version {
         fn both<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> Option<bool> {
             Some(a.as_ref()? != b.as_ref()?)
         }
-        let by_mark = both(&self.etag, &other.etag).or_else(|| both(&self.modified, &other.modified));
+        let by_mark =
+            both(&self.etag, &other.etag).or_else(|| both(&self.modified, &other.modified));
         by_mark == Some(true) || both(&self.length, &other.length) == Some(true)
     }
 
@@ -200,12 +204,15 @@ fn answer(
     };
     // A server on this machine may lead on to where anybody could change what comes.
     if let Err(reason) = Address::parse(&response.get_uri().to_string()) {
-        return sender.send(Piece::Failed(Failure::Lasting(format!("it leads on to another address: {reason}"))));
+        return sender.send(Piece::Failed(Failure::Lasting(format!(
+            "it leads on to another address: {reason}"
+        ))));
     }
     let status = response.status().as_u16();
     let version = Version::of(status, response.headers());
     let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
-    let begin = range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+    let begin =
+        range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
     let from = if status == 206 { begin.unwrap_or(u64::MAX) } else { 0 };
     sender.send(Piece::Head { status, version, from })?;
     let mut body = response.into_body().into_reader();
@@ -229,18 +236,24 @@ fn answer(
 fn failure(error: ureq::Error) -> Failure {
     match error {
         ureq::Error::Timeout(_) => Failure::Passing("nothing came for too long".to_owned()),
-        ureq::Error::HostNotFound => Failure::Passing("no machine of that name is found".to_owned()),
+        ureq::Error::HostNotFound => {
+            Failure::Passing("no machine of that name is found".to_owned())
+        }
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
             Failure::Passing("nothing came for too long".to_owned())
         }
         // What TLS has to say of a server: another time it will be the same.
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => Failure::Lasting(format!(
-            "{error} (where a proxy speaks for every server, name the file with its certificate in SSL_CERT_FILE)"
-        )),
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Failure::Lasting(format!(
+                "{error} (where a proxy speaks for every server, name the file with its certificate in SSL_CERT_FILE)"
+            ))
+        }
         error @ (ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_)) => {
             Failure::Passing(error.to_string())
         }
-        ureq::Error::RequireHttpsOnly(_) => Failure::Lasting("it leads on to an address without https".to_owned()),
+        ureq::Error::RequireHttpsOnly(_) => {
+            Failure::Lasting("it leads on to an address without https".to_owned())
+        }
         error => Failure::Lasting(error.to_string()),
     }
 }
@@ -254,7 +267,11 @@ pub(super) fn is_passing(status: u16) -> bool {
 ///
 /// # Errors
 /// When the server can't be reached or refuses.
-pub fn look(address: &Address, patience: &Patience, cancel: &Cancel) -> Result<Option<Version>, DownloadError> {
+pub fn look(
+    address: &Address,
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<Option<Version>, DownloadError> {
     let url = address.as_str().to_owned();
     let mut failures = 0;
     loop {
@@ -262,10 +279,14 @@ pub fn look(address: &Address, patience: &Patience, cancel: &Cancel) -> Result<O
         let reason = match get(address, 0, None, patience, cancel) {
             Ok(Answer { status: 200, version, .. }) => return Ok(Some(version)),
             Ok(Answer { status: 404 | 410, .. }) => return Ok(None),
-            Ok(Answer { status, .. }) if !is_passing(status) => return Err(DownloadError::Refused { url, status }),
+            Ok(Answer { status, .. }) if !is_passing(status) => {
+                return Err(DownloadError::Refused { url, status });
+            }
             Ok(Answer { status, .. }) => format!("the server answers with status {status}"),
             Err(Failure::Cancelled) => return Err(DownloadError::Cancelled),
-            Err(Failure::Lasting(reason)) => return Err(DownloadError::Unreachable { url, reason }),
+            Err(Failure::Lasting(reason)) => {
+                return Err(DownloadError::Unreachable { url, reason });
+            }
             Err(Failure::Passing(reason)) => reason,
         };
         failures += 1;

@@ -21,11 +21,13 @@ impl Server {
     fn new(answer: impl Fn(usize, &str, &mut TcpStream) + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let (asked, answer): (Arc<Mutex<Vec<String>>>, Arc<Answers>) = (Arc::default(), Arc::new(answer));
+        let (asked, answer): (Arc<Mutex<Vec<String>>>, Arc<Answers>) =
+            (Arc::default(), Arc::new(answer));
         let kept = Arc::clone(&asked);
         std::thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
-                let (mut stream, kept, answer) = (stream.unwrap(), Arc::clone(&kept), Arc::clone(&answer));
+                let (mut stream, kept, answer) =
+                    (stream.unwrap(), Arc::clone(&kept), Arc::clone(&answer));
                 std::thread::spawn(move || {
                     let head = head(&mut stream);
                     kept.lock().unwrap().push(head.clone());
@@ -56,13 +58,24 @@ fn head(stream: &mut TcpStream) -> String {
 
 /// Answers as a file server does, ranges included; `sent` bytes at most are sent of what was promised.
 fn serve(stream: &mut TcpStream, head: &str, body: &[u8], etag: &str, sent: usize) {
-    let from = head.split("range: bytes=").nth(1).and_then(|rest| rest.split('-').next()?.parse::<usize>().ok());
+    let from = head
+        .split("range: bytes=")
+        .nth(1)
+        .and_then(|rest| rest.split('-').next()?.parse::<usize>().ok());
     let status = match from {
-        Some(from) => format!("206 Partial Content\r\nContent-Range: bytes {from}-{}/{}", body.len() - 1, body.len()),
+        Some(from) => format!(
+            "206 Partial Content\r\nContent-Range: bytes {from}-{}/{}",
+            body.len() - 1,
+            body.len()
+        ),
         None => "200 OK".to_owned(),
     };
     let rest = &body[from.unwrap_or(0)..];
-    let _ = write!(stream, "HTTP/1.1 {status}\r\nETag: \"{etag}\"\r\nContent-Length: {}\r\n\r\n", rest.len());
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status}\r\nETag: \"{etag}\"\r\nContent-Length: {}\r\n\r\n",
+        rest.len()
+    );
     let _ = stream.write_all(&rest[..sent.min(rest.len())]);
 }
 
@@ -80,7 +93,12 @@ fn patience() -> Patience {
 }
 
 /// Brings what lies at an address and reads it.
-fn bring(memo: &Memo, address: &Address, version: &Version, sha256: Option<&str>) -> Result<Vec<u8>, DownloadError> {
+fn bring(
+    memo: &Memo,
+    address: &Address,
+    version: &Version,
+    sha256: Option<&str>,
+) -> Result<Vec<u8>, DownloadError> {
     let wanted = Wanted { address, key: "key", version, sha256 };
     let path = keep(&wanted, memo, &patience(), &Teller::silent(), &Cancel::new())?;
     Ok(std::fs::read(path).unwrap())
@@ -92,7 +110,10 @@ fn what_was_brought_once_is_not_asked_for_again() {
     let memo = Memo::temporary().unwrap();
     let address = server.at("/file.pth");
     let version = look(&address, &patience(), &Cancel::new()).unwrap().unwrap();
-    assert_eq!(version, Version { etag: Some("\"a\"".into()), modified: None, length: Some(300_000) });
+    assert_eq!(
+        version,
+        Version { etag: Some("\"a\"".into()), modified: None, length: Some(300_000) }
+    );
     for _ in 0..2 {
         assert_eq!(bring(&memo, &address, &version, None).unwrap(), BODY);
     }
@@ -117,8 +138,12 @@ fn progress_is_told_in_bytes() {
     let wanted = Wanted { address: &address, key: "key", version: &version, sha256: None };
     keep(&wanted, &memo, &patience(), &teller, &Cancel::new()).unwrap();
     let last = told.lock().unwrap().pop();
-    let expected =
-        Told::Progress { task: "download".into(), done: 300_000, total: Some(300_000), unit: "bytes".into() };
+    let expected = Told::Progress {
+        task: "download".into(),
+        done: 300_000,
+        total: Some(300_000),
+        unit: "bytes".into(),
+    };
     assert_eq!(last, Some(expected));
 }
 
@@ -132,7 +157,11 @@ fn a_connection_that_breaks_is_gone_on_with() {
     assert_eq!(bring(&memo, &server.at("/"), &version, Some(SHA256)).unwrap(), BODY);
     let asked = server.asked();
     assert_eq!(asked.len(), 3);
-    assert!(asked[1].contains("range: bytes=100000-") && asked[1].contains("if-range: \"a\""), "{}", asked[1]);
+    assert!(
+        asked[1].contains("range: bytes=100000-") && asked[1].contains("if-range: \"a\""),
+        "{}",
+        asked[1]
+    );
     assert!(asked[2].contains("range: bytes=200000-"), "{}", asked[2]);
 }
 
@@ -144,7 +173,10 @@ fn a_download_goes_on_in_another_run() {
     });
     let memo = Memo::temporary().unwrap();
     let error = bring(&memo, &broken.at("/"), &Version::default(), Some(SHA256)).unwrap_err();
-    assert!(error.to_string().ends_with("can't be had: the server answers with status 503"), "{error}");
+    assert!(
+        error.to_string().ends_with("can't be had: the server answers with status 503"),
+        "{error}"
+    );
     let whole = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
     assert_eq!(bring(&memo, &whole.at("/"), &Version::default(), Some(SHA256)).unwrap(), BODY);
     assert!(whole.asked()[0].contains("range: bytes=50000-"));
@@ -164,11 +196,16 @@ fn another_digest_is_refused_with_both() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
     let memo = Memo::temporary().unwrap();
     let error = bring(&memo, &server.at("/x"), &Version::default(), Some("0676ba61")).unwrap_err();
-    let expected =
-        format!("what came from {}/x has the SHA-256 {SHA256}, which should begin with 0676ba61", server.address);
+    let expected = format!(
+        "what came from {}/x has the SHA-256 {SHA256}, which should begin with 0676ba61",
+        server.address
+    );
     assert_eq!(error.to_string(), expected);
     assert!(error.help().unwrap().contains("path:FILE"));
-    assert!(memo.file("downloads", "key").is_none() && !memo.partial("downloads", "key").unwrap().exists());
+    assert!(
+        memo.file("downloads", "key").is_none()
+            && !memo.partial("downloads", "key").unwrap().exists()
+    );
 }
 
 #[test]
@@ -176,13 +213,17 @@ fn another_version_than_was_looked_at_is_refused() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "b", usize::MAX));
     let version = Version { etag: Some("\"a\"".into()), ..Version::default() };
     let error = bring(&Memo::temporary().unwrap(), &server.at("/"), &version, None).unwrap_err();
-    assert!(matches!(error, DownloadError::Changed { .. }) && error.help().unwrap().contains("--refresh"));
+    assert!(
+        matches!(error, DownloadError::Changed { .. })
+            && error.help().unwrap().contains("--refresh")
+    );
 }
 
 #[test]
 fn what_is_not_there_is_said_and_not_asked_for_twice() {
     let server = Server::new(|_, _, stream| status(stream, "404 Not Found"));
-    let error = bring(&Memo::temporary().unwrap(), &server.at("/x"), &Version::default(), None).unwrap_err();
+    let error = bring(&Memo::temporary().unwrap(), &server.at("/x"), &Version::default(), None)
+        .unwrap_err();
     assert_eq!(error.to_string(), format!("there is nothing at {}/x", server.address));
     assert_eq!(server.asked().len(), 1);
     assert_eq!(look(&server.at("/x"), &patience(), &Cancel::new()).unwrap(), None);
@@ -192,7 +233,8 @@ fn what_is_not_there_is_said_and_not_asked_for_twice() {
 fn a_redirect_is_followed() {
     let server = Server::new(|_, head, stream| {
         if head.starts_with("get /old") {
-            let _ = write!(stream, "HTTP/1.1 302 Found\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n");
+            let _ =
+                write!(stream, "HTTP/1.1 302 Found\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n");
         } else {
             serve(stream, head, &BODY, "a", usize::MAX);
         }
@@ -216,7 +258,9 @@ fn a_redirect_to_where_bytes_could_be_changed_is_refused() {
         }
     });
     let memo = Memo::temporary().unwrap();
-    let error = bring(&memo, &server.at("/old"), &Version::default(), Some(SHA256)).unwrap_err().to_string();
+    let error = bring(&memo, &server.at("/old"), &Version::default(), Some(SHA256))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("it leads on to another address: `http:` to 0.0.0.0:"), "{error}");
     assert_eq!(server.asked().len(), 2, "it isn't tried again: {:?}", server.asked());
 }
@@ -231,7 +275,8 @@ fn a_stall_is_a_failure_in_time() {
     let short = Patience { attempts: 1, ..patience() };
     let (address, version) = (server.at("/"), Version::default());
     let wanted = Wanted { address: &address, key: "key", version: &version, sha256: Some(SHA256) };
-    let stalled = keep(&wanted, &Memo::temporary().unwrap(), &short, &Teller::silent(), &Cancel::new());
+    let stalled =
+        keep(&wanted, &Memo::temporary().unwrap(), &short, &Teller::silent(), &Cancel::new());
     assert!(stalled.unwrap_err().to_string().ends_with("nothing came for too long"));
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
 }

@@ -23,7 +23,9 @@ fn in_file(path: &Path) -> Result<RootCerts, String> {
     let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
     let mut certificates = Vec::new();
     for item in parse_pem(&text) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| failed(error.to_string()))? {
+        if let PemItem::Certificate(certificate) =
+            item.map_err(|error| failed(error.to_string()))?
+        {
             certificates.push(certificate);
         }
     }
@@ -42,10 +44,15 @@ mod tests {
     fn a_file_without_certificates_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let message = in_file(file.path()).unwrap_err();
-        let expected = format!("SSL_CERT_FILE names {}: there is no certificate in it", file.path().display());
+        let expected =
+            format!("SSL_CERT_FILE names {}: there is no certificate in it", file.path().display());
         assert_eq!(message, expected);
         assert!(in_file(Path::new("/missing.pem")).unwrap_err().contains("/missing.pem"));
-        std::fs::write(file.path(), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        std::fs::write(
+            file.path(),
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        )
+        .unwrap();
         assert!(matches!(in_file(file.path()), Ok(RootCerts::Specific(_))));
     }
 }

@@ -59,11 +59,17 @@ impl Bars {
         if bars.is_empty() {
             return String::new();
         }
-        let width = |texts: &dyn Fn(&Bar) -> usize, most: usize| bars.iter().map(|bar| texts(bar).min(most)).max();
+        let width = |texts: &dyn Fn(&Bar) -> usize, most: usize| {
+            bars.iter().map(|bar| texts(bar).min(most)).max()
+        };
         let left = width(&|bar| bar.name.chars().count(), NAME).unwrap_or(0) as f64 * LETTER + 12.0;
         let right = width(&|bar| bar.text.chars().count(), 20).unwrap_or(0) as f64 * LETTER + 10.0;
         let largest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
-        let full = self.full.filter(|full| *full > 0.0).unwrap_or(if largest > 0.0 { largest } else { 1.0 });
+        let full = self.full.filter(|full| *full > 0.0).unwrap_or(if largest > 0.0 {
+            largest
+        } else {
+            1.0
+        });
         let mut svg = format!(
             r#"<figure class="chart"><figcaption><b>{}</b></figcaption><svg class="plot" role="img" aria-label="{}" height="{:.0}" style="--left:{left:.0}px;--right:{right:.0}px"><desc>{}</desc>"#,
             escape(&self.title),
@@ -95,8 +101,10 @@ fn draw(svg: &mut String, bar: &Bar, top: f64, full: f64) {
     );
     if let Some([low, high]) = bar.interval.filter(|ends| ends.iter().all(|end| drawable(*end))) {
         let (low, high) = (percent(low), percent(high));
-        let _ =
-            write!(svg, r#"<line class="interval" x1="{low:.2}%" x2="{high:.2}%" y1="{middle:.1}" y2="{middle:.1}"/>"#);
+        let _ = write!(
+            svg,
+            r#"<line class="interval" x1="{low:.2}%" x2="{high:.2}%" y1="{middle:.1}" y2="{middle:.1}"/>"#
+        );
     }
     let _ = write!(
         svg,
@@ -107,7 +115,8 @@ fn draw(svg: &mut String, bar: &Bar, top: f64, full: f64) {
 
 fn description(bars: &[&Bar]) -> String {
     let most = 12;
-    let mut texts: Vec<String> = bars.iter().take(most).map(|bar| format!("{} {}", bar.name, bar.text)).collect();
+    let mut texts: Vec<String> =
+        bars.iter().take(most).map(|bar| format!("{} {}", bar.name, bar.text)).collect();
     if bars.len() > most {
         texts.push(format!("and {} more", bars.len() - most));
     }
@@ -121,7 +130,12 @@ mod tests {
 
     #[test]
     fn lengths_are_shares_of_the_full_one() {
-        let bar = |name: &str, value| Bar { name: name.to_owned(), value, text: value.to_string(), ..Bar::default() };
+        let bar = |name: &str, value| Bar {
+            name: name.to_owned(),
+            value,
+            text: value.to_string(),
+            ..Bar::default()
+        };
         let bars = |full| Bars {
             title: "t".to_owned(),
             about: "a".to_owned(),

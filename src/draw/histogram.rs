@@ -1,7 +1,8 @@
 //! Counts over ranges of a number.
 
 use super::scale::drawable;
-use super::{Scale, Unit, escape, grouped};
+use super::{Scale, Unit, escape};
+use crate::common::number::thousands;
 use std::fmt::Write;
 
 /// Height of the plot and of the strip below it, in pixels.
@@ -46,7 +47,7 @@ impl Histogram {
             escape(&self.title),
             escape(&format!("{} as a histogram", self.title)),
             HEIGHT + BELOW,
-            escape(&format!("{} in {} ranges of {}", grouped(total), bins.len(), self.x)),
+            escape(&format!("{} in {} ranges of {}", thousands(total), bins.len(), self.x)),
         );
         for (value, text) in y.ticks() {
             let at = HEIGHT * (1.0 - y.place(value));
@@ -62,7 +63,12 @@ impl Histogram {
             let _ = write!(
                 svg,
                 r#"<g class="row"><title>{}</title><rect class="band" x="{:.2}%" width="{:.2}%" height="{HEIGHT:.0}"/><rect class="bar" x="{:.2}%" width="{:.2}%" y="{:.1}" height="{height:.1}"/></g>"#,
-                escape(&format!("{} to {}: {}", short(bin.low), short(bin.high), grouped(bin.count))),
+                escape(&format!(
+                    "{} to {}: {}",
+                    short(bin.low),
+                    short(bin.high),
+                    thousands(bin.count)
+                )),
                 100.0 * low,
                 100.0 * (high - low),
                 100.0 * low,
@@ -99,14 +105,22 @@ mod tests {
 
     #[test]
     fn bars_stand_where_their_ranges_are() {
-        let bins = vec![Bin { low: 0.0, high: 100.0, count: 5 }, Bin { low: 100.0, high: 400.0, count: 10 }];
+        let bins = vec![
+            Bin { low: 0.0, high: 100.0, count: 5 },
+            Bin { low: 100.0, high: 400.0, count: 10 },
+        ];
         let svg = Histogram { title: "Sides".to_owned(), x: "pixels".to_owned(), bins }.draw();
-        for part in
-            [r#"x="25.00%" width="74.60%" y="0.0" height="130.0""#, "100 to 400: 10", "15 in 2 ranges of pixels"]
-        {
+        for part in [
+            r#"x="25.00%" width="74.60%" y="0.0" height="130.0""#,
+            "100 to 400: 10",
+            "15 in 2 ranges of pixels",
+        ] {
             assert!(svg.contains(part), "{part} in {svg}");
         }
-        assert_eq!(Histogram { title: String::new(), x: String::new(), bins: Vec::new() }.draw(), "");
+        assert_eq!(
+            Histogram { title: String::new(), x: String::new(), bins: Vec::new() }.draw(),
+            ""
+        );
     }
 
     proptest! {

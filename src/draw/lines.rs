@@ -59,7 +59,8 @@ pub struct Mark {
 impl Lines {
     /// The chart as HTML: a figure with its legend and the SVG. Empty where there is nothing to draw.
     pub fn draw(&self) -> String {
-        let series: Vec<Vec<(f64, f64)>> = self.series.iter().map(|series| thinned(&series.points)).collect();
+        let series: Vec<Vec<(f64, f64)>> =
+            self.series.iter().map(|series| thinned(&series.points)).collect();
         let all = || series.iter().flatten();
         if all().next().is_none() {
             return String::new();
@@ -127,7 +128,9 @@ impl Lines {
         match self.y_unit {
             Unit::Share => super::percent(value),
             Unit::Whole => format!("{value:.0}"),
-            Unit::Number if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) => format!("{value:.3e}"),
+            Unit::Number if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) => {
+                format!("{value:.3e}")
+            }
             Unit::Number => format!("{value:.4}"),
         }
     }
@@ -142,9 +145,18 @@ impl Lines {
         }
         for (value, text) in x.ticks() {
             let at = 100.0 * x.place(value);
-            let _ = write!(svg, r#"<text class="tick middle" x="{at:.2}%" y="{:.0}">{text}</text>"#, HEIGHT + 16.0);
+            let _ = write!(
+                svg,
+                r#"<text class="tick middle" x="{at:.2}%" y="{:.0}">{text}</text>"#,
+                HEIGHT + 16.0
+            );
         }
-        let _ = write!(svg, r#"<text class="axis middle" x="50%" y="{:.0}">{}</text>"#, HEIGHT + 33.0, escape(&self.x));
+        let _ = write!(
+            svg,
+            r#"<text class="axis middle" x="50%" y="{:.0}">{}</text>"#,
+            HEIGHT + 33.0,
+            escape(&self.x)
+        );
     }
 
     /// A strip for each x: hovering it tells every line's value there.
@@ -153,15 +165,18 @@ impl Lines {
         for (series, points) in self.series.iter().zip(series) {
             for &(at, value) in points {
                 let place = x.place(at);
-                let (_, text) =
-                    strips.entry(place.to_bits()).or_insert_with(|| (place, format!("{} {}", self.x, short(at))));
+                let (_, text) = strips
+                    .entry(place.to_bits())
+                    .or_insert_with(|| (place, format!("{} {}", self.x, short(at))));
                 let _ = write!(text, "\n{}: {}", series.name, self.value(value));
             }
         }
         let places: Vec<f64> = strips.values().map(|(place, _)| *place).collect();
         for (index, (place, text)) in strips.values().enumerate() {
-            let before =
-                index.checked_sub(1).and_then(|index| places.get(index)).map_or(0.0, |other| (other + place) / 2.0);
+            let before = index
+                .checked_sub(1)
+                .and_then(|index| places.get(index))
+                .map_or(0.0, |other| (other + place) / 2.0);
             let after = places.get(index + 1).map_or(1.0, |other| (other + place) / 2.0);
             let _ = write!(
                 svg,
@@ -176,7 +191,9 @@ impl Lines {
     fn draw_marks(&self, svg: &mut String, x: &Scale, y: &Scale) {
         for mark in &self.marks {
             let Some(series) = self.series.get(mark.series) else { continue };
-            let Some(&(_, value)) = series.points.iter().find(|(at, value)| *at == mark.x && drawable(*value)) else {
+            let Some(&(_, value)) =
+                series.points.iter().find(|(at, value)| *at == mark.x && drawable(*value))
+            else {
                 continue;
             };
             let (across, down) = (100.0 * x.place(mark.x), HEIGHT * (1.0 - y.place(value)));
@@ -203,7 +220,8 @@ impl Lines {
 
 /// The points that can be drawn, every nth where there are too many; first and last stay.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let points: Vec<(f64, f64)> = points.iter().copied().filter(|(x, y)| drawable(*x) && drawable(*y)).collect();
+    let points: Vec<(f64, f64)> =
+        points.iter().copied().filter(|(x, y)| drawable(*x) && drawable(*y)).collect();
     let every = points.len().div_ceil(MOST_POINTS).max(1);
     let last = points.len().saturating_sub(1);
     points
@@ -219,7 +237,12 @@ fn path(points: &[(f64, f64)], x: &Scale, y: &Scale) -> String {
     let mut path = String::new();
     for (index, point) in points.iter().enumerate() {
         let letter = if index == 0 { 'M' } else { 'L' };
-        let _ = write!(path, "{letter}{:.1} {:.1}", SQUARE * x.place(point.0), SQUARE * (1.0 - y.place(point.1)));
+        let _ = write!(
+            path,
+            "{letter}{:.1} {:.1}",
+            SQUARE * x.place(point.0),
+            SQUARE * (1.0 - y.place(point.1))
+        );
     }
     if points.len() == 1 {
         path.push_str("h6");
@@ -264,16 +287,22 @@ mod tests {
     fn a_chart_names_its_lines_and_values() {
         let svg = chart(vec![(1.0, 2.0), (2.0, 0.5)]).draw();
         assert!(svg.contains(r#"d="M0.0 0.0L1000.0 1000.0""#), "{svg}");
-        for part in
-            ["Loss &amp; more", "a&lt;b", "epoch 2\na&lt;b: 0.5000", "from 2.0000 to 0.5000", "best", "c2 dashed"]
-        {
+        for part in [
+            "Loss &amp; more",
+            "a&lt;b",
+            "epoch 2\na&lt;b: 0.5000",
+            "from 2.0000 to 0.5000",
+            "best",
+            "c2 dashed",
+        ] {
             assert!(svg.contains(part), "{part} in {svg}");
         }
     }
 
     #[test]
     fn a_long_history_is_thinned() {
-        let svg = chart((0..100_000).map(|x| (f64::from(x), 1.0 / f64::from(x + 1))).collect()).draw();
+        let svg =
+            chart((0..100_000).map(|x| (f64::from(x), 1.0 / f64::from(x + 1))).collect()).draw();
         assert!(svg.len() < 150_000, "{}", svg.len());
         assert!(svg.contains("epoch 99999"));
     }

@@ -1,7 +1,8 @@
 //! A confusion matrix as a heat map: counts, shaded by their share of the row. What lies on the diagonal is right and
 //! has another colour than what is wrong.
 
-use super::{escape, grouped, percent, shorten};
+use super::{escape, percent, shorten};
+use crate::common::number::thousands;
 use std::fmt::Write;
 
 /// A square table of counts by true class (row) and predicted class (column).
@@ -46,7 +47,8 @@ impl Layout {
 
     /// Room that the longest name takes.
     fn name_width(&self, classes: &[String]) -> f64 {
-        let longest = classes.iter().map(|class| class.chars().count().min(self.name)).max().unwrap_or(0);
+        let longest =
+            classes.iter().map(|class| class.chars().count().min(self.name)).max().unwrap_or(0);
         longest as f64 * self.letters * 0.56 + 10.0
     }
 }
@@ -61,7 +63,8 @@ impl Matrix {
         let layout = Layout::of(size);
         let names = layout.name_width(&self.classes);
         // Slanted names rise by the sine of their angle, and the last one leans out to the right.
-        let (above, beyond) = if layout.slanted { (names * 0.71 + 12.0, names * 0.71) } else { (names + 4.0, 4.0) };
+        let (above, beyond) =
+            if layout.slanted { (names * 0.71 + 12.0, names * 0.71) } else { (names + 4.0, 4.0) };
         let (left, top, side) = (names + 22.0, above + 20.0, layout.cell * size as f64);
         let (width, height) = (left + side + beyond, top + side + 2.0);
         let mut svg = format!(
@@ -89,7 +92,12 @@ impl Matrix {
         let mut path = String::new();
         for index in 1..self.classes.len() {
             let at = layout.cell * index as f64;
-            let _ = write!(path, "M{:.1} {top:.1}v{side:.0}M{left:.1} {:.1}h{side:.0}", left + at, top + at);
+            let _ = write!(
+                path,
+                "M{:.1} {top:.1}v{side:.0}M{left:.1} {:.1}h{side:.0}",
+                left + at,
+                top + at
+            );
         }
         let _ = write!(svg, r#"<path class="mesh" d="{path}"/>"#);
     }
@@ -115,14 +123,21 @@ impl Matrix {
             for column in 0..self.classes.len() {
                 let count = self.count(row, column);
                 if count > 0 {
-                    let (x, y) = (left + layout.cell * column as f64, top + layout.cell * row as f64);
+                    let (x, y) =
+                        (left + layout.cell * column as f64, top + layout.cell * row as f64);
                     self.draw_cell(svg, layout, (row, column), (x, y));
                 }
             }
         }
     }
 
-    fn draw_cell(&self, svg: &mut String, layout: &Layout, (row, column): (usize, usize), (x, y): (f64, f64)) {
+    fn draw_cell(
+        &self,
+        svg: &mut String,
+        layout: &Layout,
+        (row, column): (usize, usize),
+        (x, y): (f64, f64),
+    ) {
         let (count, total) = (self.count(row, column), self.total(row));
         let share = count as f64 / total as f64;
         // Errors are few: by their root they can be told from none at all.
@@ -130,9 +145,19 @@ impl Matrix {
         let class = if row == column { "right" } else { "wrong" };
         let (truth, guess) = (&self.classes[row], &self.classes[column]);
         let hover = if row == column {
-            format!("{truth}: {} of {} right ({})", grouped(count), grouped(total), percent(share))
+            format!(
+                "{truth}: {} of {} right ({})",
+                thousands(count),
+                thousands(total),
+                percent(share)
+            )
         } else {
-            format!("{truth} taken for {guess}: {} of {} ({})", grouped(count), grouped(total), percent(share))
+            format!(
+                "{truth} taken for {guess}: {} of {} ({})",
+                thousands(count),
+                thousands(total),
+                percent(share)
+            )
         };
         let cell = layout.cell;
         let _ = write!(
@@ -158,14 +183,21 @@ impl Matrix {
 
     /// Pictures of the row's class; never below what the row shows.
     fn total(&self, row: usize) -> u64 {
-        let shown = (0..self.classes.len()).map(|column| self.count(row, column)).fold(0, u64::saturating_add);
+        let shown = (0..self.classes.len())
+            .map(|column| self.count(row, column))
+            .fold(0, u64::saturating_add);
         self.totals.as_ref().and_then(|totals| totals.get(row)).copied().unwrap_or(0).max(shown)
     }
 
     fn description(&self) -> String {
         let rows = (0..self.classes.len()).take(40).filter(|row| self.total(*row) > 0);
-        let texts = rows.map(|row| format!("{} {} of {}", self.classes[row], self.count(row, row), self.total(row)));
-        format!("Rows are true classes, columns predicted ones. Right: {}", texts.collect::<Vec<_>>().join(", "))
+        let texts = rows.map(|row| {
+            format!("{} {} of {}", self.classes[row], self.count(row, row), self.total(row))
+        });
+        format!(
+            "Rows are true classes, columns predicted ones. Right: {}",
+            texts.collect::<Vec<_>>().join(", ")
+        )
     }
 }
 
@@ -197,7 +229,11 @@ mod tests {
     fn cells_tell_counts_and_shares_of_their_row() {
         let svg = matrix(2, vec![vec![3, 1], vec![0, 2]]).draw();
         let three = "class &lt;0&gt;: 3 of 4 right (75.0\u{202f}%)";
-        for part in [three, "class &lt;0&gt; taken for class &lt;1&gt;: 1 of 4 (25.0\u{202f}%)", "2 of 2 right"] {
+        for part in [
+            three,
+            "class &lt;0&gt; taken for class &lt;1&gt;: 1 of 4 (25.0\u{202f}%)",
+            "2 of 2 right",
+        ] {
             assert!(svg.contains(part), "{part} in {svg}");
         }
         assert_eq!(svg.matches("<title>").count(), 3);

@@ -20,7 +20,7 @@ pub use interval::Interval;
 pub use lines::{Lines, Mark, Series};
 pub use matrix::Matrix;
 pub use scale::{Scale, Unit};
-pub use text::{escape, grouped, percent, shorten};
+pub use text::{escape, percent, shorten};
 
 /// The style sheet that charts need: variables for light and dark, and the classes that charts use.
 pub const STYLE: &str = include_str!("style.css");

@@ -39,10 +39,13 @@ impl Scale {
 
     /// An axis that ends where the values end; ticks lie within.
     pub fn tight(values: impl IntoIterator<Item = f64>, ticks: usize, unit: Unit) -> Scale {
-        let ends = values.into_iter().filter(|value| drawable(*value)).fold(None, |ends: Option<(f64, f64)>, value| {
-            let (low, high) = ends.unwrap_or((value, value));
-            Some((low.min(value), high.max(value)))
-        });
+        let ends = values.into_iter().filter(|value| drawable(*value)).fold(
+            None,
+            |ends: Option<(f64, f64)>, value| {
+                let (low, high) = ends.unwrap_or((value, value));
+                Some((low.min(value), high.max(value)))
+            },
+        );
         let (mut low, mut high) = ends.unwrap_or((0.0, 1.0));
         // Closer than rounding can tell apart: as good as one value.
         if high - low <= 1e-9 * high.abs().max(low.abs()) || high - low < 1e-30 {
@@ -89,7 +92,8 @@ fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     let within = step / power;
     // 2.5 would need a decimal more than its power of ten shows.
-    let round = [1.0, 2.0, 5.0].into_iter().find(|round| within <= round * (1.0 + 1e-9)).unwrap_or(10.0);
+    let round =
+        [1.0, 2.0, 5.0].into_iter().find(|round| within <= round * (1.0 + 1e-9)).unwrap_or(10.0);
     round * power
 }
 
@@ -104,7 +108,10 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers() {
-        assert_eq!(texts(&Scale::round([0.0, 2.31], 5, Unit::Number)), ["0.0", "0.5", "1.0", "1.5", "2.0", "2.5"]);
+        assert_eq!(
+            texts(&Scale::round([0.0, 2.31], 5, Unit::Number)),
+            ["0.0", "0.5", "1.0", "1.5", "2.0", "2.5"]
+        );
         assert_eq!(
             texts(&Scale::round([0.62, 0.97], 4, Unit::Share)),
             ["60\u{202f}%", "70\u{202f}%", "80\u{202f}%", "90\u{202f}%", "100\u{202f}%"]
@@ -112,7 +119,10 @@ mod tests {
         assert_eq!(texts(&Scale::tight([1.0, 3.0], 8, Unit::Whole)), ["1", "2", "3"]);
         assert_eq!(texts(&Scale::tight([1.0, 1.0], 8, Unit::Whole)), ["0", "1", "2"]);
         assert_eq!(texts(&Scale::round([], 2, Unit::Number)), ["0.0", "0.5", "1.0"]);
-        assert_eq!(texts(&Scale::round([f64::NAN, f64::INFINITY, -1e300], 2, Unit::Number)).len(), 3);
+        assert_eq!(
+            texts(&Scale::round([f64::NAN, f64::INFINITY, -1e300], 2, Unit::Number)).len(),
+            3
+        );
     }
 
     proptest! {

@@ -30,19 +30,6 @@ pub fn shorten(text: &str, width: usize) -> String {
     format!("{start}…{end}")
 }
 
-/// A whole number with thousands apart: `12,345`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A share as a percentage with one decimal: `93.4 %` with a narrow no-break space; `–` where it is no share.
 /// Only 0 and 1 are shown as 0.0 % and 100.0 %.
 pub fn percent(share: f64) -> String {
@@ -66,11 +53,18 @@ mod tests {
 
     #[test]
     fn numbers_as_people_write_them() {
-        assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         let shares = [0.0, 0.934, 0.99999, 1.0, 0.0001, f64::NAN, 1e306].map(percent);
         assert_eq!(
             shares,
-            ["0.0\u{202f}%", "93.4\u{202f}%", "99.9\u{202f}%", "100.0\u{202f}%", "0.1\u{202f}%", "–", "–"]
+            [
+                "0.0\u{202f}%",
+                "93.4\u{202f}%",
+                "99.9\u{202f}%",
+                "100.0\u{202f}%",
+                "0.1\u{202f}%",
+                "–",
+                "–"
+            ]
         );
     }
 

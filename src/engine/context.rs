@@ -2,8 +2,8 @@
 //! stop, a seed, a thread budget, a device.
 
 use super::StageError;
+use crate::config::Values;
 use crate::events::{Cancel, Teller};
-use crate::spec::Values;
 use crate::store::{Digest, Memo};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,9 @@ impl FromStr for Device {
         match text.split_once(':') {
             None if text == "cpu" => Ok(Device::Cpu),
             None if text == "cuda" => Ok(Device::Cuda(0)),
-            Some(("cuda", card)) if card.parse::<usize>().is_ok() => Ok(Device::Cuda(card.parse().unwrap_or(0))),
+            Some(("cuda", card)) if card.parse::<usize>().is_ok() => {
+                Ok(Device::Cuda(card.parse().unwrap_or(0)))
+            }
             _ => Err(format!("`{text}` is not a device: use `cpu`, `cuda`, or `cuda:N`")),
         }
     }
@@ -109,13 +111,15 @@ pub struct Context {
 impl Context {
     /// Its parameters as a type of its own. An error means that the type and the declared parameters disagree.
     pub fn parameters<T: DeserializeOwned>(&self) -> Result<T, StageError> {
-        T::deserialize(serde_json::Value::Object(self.values.clone()))
-            .map_err(|error| StageError::failed(format!("parameters that don't fit their declaration: {error}")))
+        T::deserialize(serde_json::Value::Object(self.values.clone())).map_err(|error| {
+            StageError::failed(format!("parameters that don't fit their declaration: {error}"))
+        })
     }
 
     /// The artifact that feeds `role`.
     pub fn input(&self, role: &str) -> Result<&InputArtifact, StageError> {
-        self.optional_input(role).ok_or_else(|| StageError::failed(format!("nothing feeds the input `{role}`")))
+        self.optional_input(role)
+            .ok_or_else(|| StageError::failed(format!("nothing feeds the input `{role}`")))
     }
 
     /// The artifact that feeds `role`, if any does.

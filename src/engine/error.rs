@@ -7,7 +7,8 @@ use std::fmt;
 use std::io;
 
 /// Said beside a full disk.
-const FULL: &str = "the disk is full: free some space (`pipe cache gc`), or use another disk with `--cache`";
+const FULL: &str =
+    "the disk is full: free some space (`pipe cache gc`), or use another disk with `--cache`";
 
 /// Why a stage made no artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,10 @@ impl std::error::Error for StageError {}
 
 impl From<io::Error> for StageError {
     fn from(error: io::Error) -> StageError {
-        StageError::Failed { message: error.to_string(), help: is_full(&error).then(|| FULL.to_owned()) }
+        StageError::Failed {
+            message: error.to_string(),
+            help: is_full(&error).then(|| FULL.to_owned()),
+        }
     }
 }
 
@@ -79,7 +83,9 @@ pub trait OrFail<T> {
 impl<T, E: Into<StageError>> OrFail<T> for Result<T, E> {
     fn or_fail(self, doing: impl fmt::Display) -> Result<T, StageError> {
         self.map_err(|error| match error.into() {
-            StageError::Failed { message, help } => StageError::Failed { message: format!("{doing}: {message}"), help },
+            StageError::Failed { message, help } => {
+                StageError::Failed { message: format!("{doing}: {message}"), help }
+            }
             StageError::Cancelled => StageError::Cancelled,
         })
     }
@@ -120,7 +126,9 @@ impl From<StoreError> for EngineError {
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EngineError::UnknownStage { name, help } => write!(f, "there is no stage `{name}`; {help}"),
+            EngineError::UnknownStage { name, help } => {
+                write!(f, "there is no stage `{name}`; {help}")
+            }
             EngineError::Stage { stage, error } => write!(f, "stage `{stage}`: {error}"),
             EngineError::Store(error) => error.fmt(f),
             EngineError::Cancelled => f.write_str("cancelled"),
@@ -137,11 +145,21 @@ mod tests {
     #[test]
     fn a_failure_says_what_was_being_done_and_what_to_do() {
         let full: Result<(), io::Error> = Err(io::ErrorKind::StorageFull.into());
-        let StageError::Failed { message, help } = full.or_fail("writing model").unwrap_err() else { panic!() };
+        let StageError::Failed { message, help } = full.or_fail("writing model").unwrap_err()
+        else {
+            panic!()
+        };
         assert!(message.starts_with("writing model: "), "{message}");
         assert_eq!(help.as_deref(), Some(FULL));
-        let failed: Result<(), StageError> = Err(StageError::failed("no pictures").with_help("look at the folder"));
-        assert_eq!(failed.or_fail("a").unwrap_err().to_string(), "a: no pictures\nlook at the folder");
-        assert_eq!(Err::<(), _>(StoreError::Stopped).or_fail("x").unwrap_err(), StageError::Cancelled);
+        let failed: Result<(), StageError> =
+            Err(StageError::failed("no pictures").with_help("look at the folder"));
+        assert_eq!(
+            failed.or_fail("a").unwrap_err().to_string(),
+            "a: no pictures\nlook at the folder"
+        );
+        assert_eq!(
+            Err::<(), _>(StoreError::Stopped).or_fail("x").unwrap_err(),
+            StageError::Cancelled
+        );
     }
 }

@@ -10,8 +10,8 @@ use super::plan::{Options, Plan, Planned, State, fingerprint};
 use super::process::Processes;
 use super::run_job::GRACE;
 use super::{EngineError, OrFail, StageError};
+use crate::config::Values;
 use crate::events::{Cancel, Event, Level, RunOutcome, StageOutcome, Told};
-use crate::spec::Values;
 use crate::store::{Artifact, Digest, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,8 +95,19 @@ pub fn execute_with(
     let places: Vec<Place> = plan.stages.into_iter().filter_map(find).collect();
     let (sender, receiver) = channel();
     let (jobs, stop_told) = (None, false);
-    let mut executor =
-        Executor { launcher, graph, store, options, cancel, listener, places, sender, receiver, jobs, stop_told };
+    let mut executor = Executor {
+        launcher,
+        graph,
+        store,
+        options,
+        cancel,
+        listener,
+        places,
+        sender,
+        receiver,
+        jobs,
+        stop_told,
+    };
     executor.notes(plan.notes);
     executor.run()?;
     Ok(executor.report(start.elapsed()))
@@ -220,9 +231,14 @@ impl Executor<'_> {
         if matches!(place.planned.state, State::Fresh { .. }) {
             return Some(Step::Go);
         }
-        let above =
-            || self.places.iter().filter(|above| place.stage.needs.values().any(|name| *name == above.stage.name));
-        let lost = above().find(|above| matches!(above.outcome(), Some(StageOutcome::Failed | StageOutcome::Skipped)));
+        let above = || {
+            self.places
+                .iter()
+                .filter(|above| place.stage.needs.values().any(|name| *name == above.stage.name))
+        };
+        let lost = above().find(|above| {
+            matches!(above.outcome(), Some(StageOutcome::Failed | StageOutcome::Skipped))
+        });
         let failed = self.places.iter().find(|place| place.outcome() == Some(StageOutcome::Failed));
         Some(match (lost, failed) {
             _ if self.cancel.is_cancelled() => Step::Skip("cancelled".to_owned()),
@@ -230,7 +246,9 @@ impl Executor<'_> {
                 Step::Skip(format!("`{}` failed", above.stage.name))
             }
             (Some(above), _) => Step::Skip(format!("`{}` was skipped", above.stage.name)),
-            (None, Some(failed)) if !self.options.keep_going => Step::Skip(format!("`{}` failed", failed.stage.name)),
+            (None, Some(failed)) if !self.options.keep_going => {
+                Step::Skip(format!("`{}` failed", failed.stage.name))
+            }
             _ if above().any(|above| above.outcome().is_none()) => Step::Wait,
             _ if self.has_all_jobs() && place.planned.key.is_some() => Step::Wait,
             _ => Step::Go,
@@ -267,7 +285,13 @@ impl Executor<'_> {
             let above = self.places.iter().find(|above| above.stage.name == name);
             above.and_then(|above| above.planned.artifact.as_ref())
         };
-        let made = fingerprint(self.graph.seed, place.stage, &place.planned.pin, artifact_of, self.options.device);
+        let made = fingerprint(
+            self.graph.seed,
+            place.stage,
+            &place.planned.pin,
+            artifact_of,
+            self.options.device,
+        );
         let key = made.as_ref().map(Fingerprint::key);
         let found = match key.filter(|_| !place.planned.force) {
             Some(key) => self.store.lookup(&key)?,
@@ -330,11 +354,13 @@ impl Executor<'_> {
             let Planned { fingerprint, key, .. } = &place.planned;
             Some((place, fingerprint.clone()?, (*key)?))
         });
-        let (place, fingerprint, key) = known.ok_or_else(|| StageError::failed("its key isn't known"))?;
+        let (place, fingerprint, key) =
+            known.ok_or_else(|| StageError::failed("its key isn't known"))?;
         let mut inputs = BTreeMap::new();
         for (role, name) in &place.stage.needs {
             let above = self.places.iter().find(|above| above.stage.name == *name);
-            let Some((above, artifact)) = above.and_then(|above| Some((above, above.planned.artifact.as_ref()?)))
+            let Some((above, artifact)) =
+                above.and_then(|above| Some((above, above.planned.artifact.as_ref()?)))
             else {
                 return Err(StageError::failed(format!("the artifact of `{name}` is gone")));
             };
@@ -362,14 +388,19 @@ impl Executor<'_> {
                 std::fs::create_dir_all(&folder)?;
                 tempfile::Builder::new().prefix("run-").tempdir_in(&folder)
             };
-            self.jobs = Some(make().or_fail(format_args!("making a folder in {}", folder.display()))?);
+            self.jobs =
+                Some(make().or_fail(format_args!("making a folder in {}", folder.display()))?);
         }
-        self.jobs.as_ref().map(tempfile::TempDir::path).ok_or_else(|| StageError::failed("there is no folder for jobs"))
+        self.jobs
+            .as_ref()
+            .map(tempfile::TempDir::path)
+            .ok_or_else(|| StageError::failed("there is no folder for jobs"))
     }
 
     /// Asks a job whether it has ended, and to stop where it should.
     fn look_after(&mut self, index: usize) -> Result<(), EngineError> {
-        let Some(Place { status: Status::Running(active), stage, .. }) = self.places.get_mut(index) else {
+        let Some(Place { status: Status::Running(active), stage, .. }) = self.places.get_mut(index)
+        else {
             return Ok(());
         };
         if let Some(ending) = active.running.poll() {
@@ -385,7 +416,8 @@ impl Executor<'_> {
                 self.tell_stop();
             }
             None => {
-                let limit = stage.timeout.filter(|limit| active.start.elapsed().as_secs_f64() > *limit);
+                let limit =
+                    stage.timeout.filter(|limit| active.start.elapsed().as_secs_f64() > *limit);
                 if let Some(limit) = limit {
                     active.stopped = Some((Instant::now(), Stop::TimedOut(limit)));
                     active.running.stop();
@@ -402,12 +434,21 @@ impl Executor<'_> {
 
     fn tell_stop(&mut self) {
         if !std::mem::replace(&mut self.stop_told, true) {
-            let text = format!("stopping: what runs gets until its next step, {} seconds at most", GRACE.as_secs());
+            let text = format!(
+                "stopping: what runs gets until its next step, {} seconds at most",
+                GRACE.as_secs()
+            );
             (self.listener)(&Event::Message { stage: None, level: Level::Info, text });
         }
     }
 
-    fn ended(&mut self, index: usize, ending: Ending, seconds: f64, stopped: Option<Stop>) -> Result<(), EngineError> {
+    fn ended(
+        &mut self,
+        index: usize,
+        ending: Ending,
+        seconds: f64,
+        stopped: Option<Stop>,
+    ) -> Result<(), EngineError> {
         match ending {
             Ending::Committed { digest, hit } => {
                 let artifact = self.store.artifact(&digest)?;
@@ -436,7 +477,12 @@ impl Executor<'_> {
                     self.finish(index, StageOutcome::Failed, seconds, Some(error));
                 }
                 Some(Stop::Cancelled) => {
-                    self.finish(index, StageOutcome::Skipped, seconds, Some("cancelled".to_owned()));
+                    self.finish(
+                        index,
+                        StageOutcome::Skipped,
+                        seconds,
+                        Some("cancelled".to_owned()),
+                    );
                 }
                 None => {
                     let error = "its process was asked to stop by somebody else".to_owned();

@@ -10,7 +10,7 @@
 //! | the seed, where the kind draws random numbers | the seed of a kind that draws none |
 //! | the class of the device, where it changes numbers | threads, jobs, timeouts, times, log levels |
 
-use crate::spec::{Default, Parameter, Type};
+use crate::config::{Default, Parameter, Type};
 use crate::store::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -64,7 +64,9 @@ impl Words<'_> {
 
     /// Whether a parameter has no default: where it isn't in a fingerprint, a fact stands for it.
     fn is_required(&self, path: &str) -> bool {
-        let is_it = |parameter: &&Parameter| parameter.name == path && matches!(parameter.default, Default::Required);
+        let is_it = |parameter: &&Parameter| {
+            parameter.name == path && matches!(parameter.default, Default::Required)
+        };
         self.declared.iter().any(|parameter| is_it(&parameter))
     }
 }
@@ -103,8 +105,10 @@ impl Fingerprint {
             list.push(format!("{name}: {} -> {}", show(before), show(now)));
         }
         for (role, before, now) in changed(&earlier.inputs, &self.inputs) {
-            let from =
-                words.needs.and_then(|needs| needs.get(role)).map_or(String::new(), |stage| format!(" ({stage})"));
+            let from = words
+                .needs
+                .and_then(|needs| needs.get(role))
+                .map_or(String::new(), |stage| format!(" ({stage})"));
             list.push(match (before, now) {
                 (None, _) => format!("input `{role}` is new{from}"),
                 (_, None) => format!("input `{role}` is gone"),
@@ -115,10 +119,16 @@ impl Fingerprint {
             list.push(format!("device: {} -> {}", or_none(&earlier.device), or_none(&self.device)));
         }
         if self.version != earlier.version && self.kind == earlier.kind {
-            list.push(format!("the code of `{}` changed: version {} -> {}", self.kind, earlier.version, self.version));
+            list.push(format!(
+                "the code of `{}` changed: version {} -> {}",
+                self.kind, earlier.version, self.version
+            ));
         }
         if self.format != earlier.format {
-            list.push(format!("the format of cache keys changed: {} -> {}", earlier.format, self.format));
+            list.push(format!(
+                "the format of cache keys changed: {} -> {}",
+                earlier.format, self.format
+            ));
         }
         list
     }
@@ -219,7 +229,10 @@ mod tests {
             format: FORMAT,
             kind: "train".into(),
             version: 3,
-            parameters: BTreeMap::from([("epochs".into(), json!(8)), ("head.dropout".into(), json!(0.25))]),
+            parameters: BTreeMap::from([
+                ("epochs".into(), json!(8)),
+                ("head.dropout".into(), json!(0.25)),
+            ]),
             inputs: BTreeMap::from([("data".into(), Digest::of(b"data"))]),
             facts: BTreeMap::new(),
             seed: Some(42),
@@ -229,9 +242,14 @@ mod tests {
 
     #[test]
     fn differences_name_what_changed() {
-        const HEAD: &[Parameter] =
-            &[Parameter::new("dropout", Type::Number { min: 0.0, max: 1.0 }, Default::Json("0.5"), "")];
-        const DECLARED: &[Parameter] = &[Parameter::new("head", Type::Table(HEAD), Default::Json("{}"), "")];
+        const HEAD: &[Parameter] = &[Parameter::new(
+            "dropout",
+            Type::Number { min: 0.0, max: 1.0 },
+            Default::Json("0.5"),
+            "",
+        )];
+        const DECLARED: &[Parameter] =
+            &[Parameter::new("head", Type::Table(HEAD), Default::Json("{}"), "")];
         let earlier = example();
         let mut now = example();
         assert_eq!(now.differences(&earlier), Vec::<String>::new());

@@ -3,7 +3,10 @@
 
 use super::kind::{Complaints, Feed, Kind, Kinds};
 use super::{COMMON, Input};
-use crate::spec::{Default, Parameter, Pipeline, Problem, Problems, StageSpec, Values, check, nearest, significant};
+use crate::common::nearest;
+use crate::config::{
+    Default, Parameter, Pipeline, Problem, Problems, StageSpec, Values, check, significant,
+};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +39,11 @@ pub struct Stage {
 impl std::fmt::Debug for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Stage { name, values, needs, .. } = self;
-        f.debug_struct("Stage").field("name", name).field("values", values).field("needs", needs).finish()
+        f.debug_struct("Stage")
+            .field("name", name)
+            .field("values", values)
+            .field("needs", needs)
+            .finish()
     }
 }
 
@@ -106,7 +113,12 @@ struct Draft<'a> {
 impl Draft<'_> {
     fn finish(mut self) -> Stage {
         let timeout = self.values.remove("timeout").and_then(|seconds| seconds.as_f64());
-        let needs = self.spec.needs.iter().map(|(role, (stage, _))| (role.clone(), stage.clone())).collect();
+        let needs = self
+            .spec
+            .needs
+            .iter()
+            .map(|(role, (stage, _))| (role.clone(), stage.clone()))
+            .collect();
         Stage { name: self.spec.name.clone(), kind: self.kind, values: self.values, needs, timeout }
     }
 }
@@ -120,8 +132,13 @@ fn names(kinds: &'static Kinds) -> impl Iterator<Item = &'static str> {
 }
 
 fn unknown_kind(spec: &StageSpec, kinds: &'static Kinds) -> Problem {
-    let help = did_you_mean(&spec.kind, names(kinds)).unwrap_or_else(|| one_of("the kinds are", names(kinds)));
-    let label = if spec.kind == spec.name { "a stage's kind is its name unless `kind` says otherwise" } else { "" };
+    let help = did_you_mean(&spec.kind, names(kinds))
+        .unwrap_or_else(|| one_of("the kinds are", names(kinds)));
+    let label = if spec.kind == spec.name {
+        "a stage's kind is its name unless `kind` says otherwise"
+    } else {
+        ""
+    };
     Problem::new(format!("there is no kind of stage named `{}`", spec.kind))
         .at(spec.kind_origin.clone())
         .label(label)
@@ -138,7 +155,11 @@ fn one_of<'a>(words: &str, names: impl Iterator<Item = &'a str>) -> String {
 
 /// `[dataset]` is one table for all stages: it is checked once, against what any kind reads. What no stage of this
 /// pipeline reads needn't be given.
-fn check_dataset(pipeline: &Pipeline, kinds: &'static Kinds, problems: &mut Vec<Problem>) -> Values {
+fn check_dataset(
+    pipeline: &Pipeline,
+    kinds: &'static Kinds,
+    problems: &mut Vec<Problem>,
+) -> Values {
     let used: BTreeSet<&str> = pipeline.stages.iter().map(|stage| stage.kind.as_str()).collect();
     let mut declared: Vec<Parameter> = Vec::new();
     for kind in kinds {
@@ -147,7 +168,9 @@ fn check_dataset(pipeline: &Pipeline, kinds: &'static Kinds, problems: &mut Vec<
             match declared.iter_mut().find(|known| known.name == parameter.name) {
                 Some(known) if is_used => *known = *parameter,
                 Some(_) => {}
-                None if is_used || parameter.default != Default::Required => declared.push(*parameter),
+                None if is_used || parameter.default != Default::Required => {
+                    declared.push(*parameter)
+                }
                 None => declared.push(Parameter { default: Default::Absent, ..*parameter }),
             }
         }
@@ -156,18 +179,31 @@ fn check_dataset(pipeline: &Pipeline, kinds: &'static Kinds, problems: &mut Vec<
 }
 
 /// A stage's own parameters, with what its kind reads of `[dataset]`.
-fn check_values(spec: &StageSpec, kind: &dyn Kind, dataset: &Values, problems: &mut Vec<Problem>) -> Values {
+fn check_values(
+    spec: &StageSpec,
+    kind: &dyn Kind,
+    dataset: &Values,
+    problems: &mut Vec<Problem>,
+) -> Values {
     let declared: Vec<Parameter> = kind.parameters().iter().chain(COMMON).copied().collect();
     let mut values = check(&format!("stages.{}", spec.name), &spec.parameters, &declared, problems);
     if !kind.dataset().is_empty() {
         let read = |name: &str| kind.dataset().iter().any(|parameter| parameter.name == name);
-        let part = dataset.iter().filter(|(name, _)| read(name)).map(|(name, value)| (name.clone(), value.clone()));
+        let part = dataset
+            .iter()
+            .filter(|(name, _)| read(name))
+            .map(|(name, value)| (name.clone(), value.clone()));
         values.insert("dataset".to_owned(), Json::Object(part.collect()));
     }
     values
 }
 
-fn check_needs(spec: &StageSpec, kind: &dyn Kind, pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+fn check_needs(
+    spec: &StageSpec,
+    kind: &dyn Kind,
+    pipeline: &Pipeline,
+    problems: &mut Vec<Problem>,
+) {
     let inputs = kind.inputs();
     for (role, (feeder, origin)) in &spec.needs {
         let Some(input) = inputs.iter().find(|input| input.role == role) else {
@@ -175,14 +211,23 @@ fn check_needs(spec: &StageSpec, kind: &dyn Kind, pipeline: &Pipeline, problems:
             continue;
         };
         // A stage that isn't there is told by the spec already.
-        let feeder_kind = pipeline.stages.iter().find(|stage| stage.name == *feeder).map(|stage| stage.kind.as_str());
+        let feeder_kind = pipeline
+            .stages
+            .iter()
+            .find(|stage| stage.name == *feeder)
+            .map(|stage| stage.kind.as_str());
         if let Some(found) = feeder_kind.filter(|found| !input.kinds.contains(found)) {
-            let message = format!("`{feeder}` can't feed `{role}` of `{}`: it is a `{found}` stage", spec.name);
+            let message = format!(
+                "`{feeder}` can't feed `{role}` of `{}`: it is a `{found}` stage",
+                spec.name
+            );
             let label = format!("expected a stage of kind {}", either(input.kinds));
             problems.push(Problem::new(message).at(origin.clone()).label(label));
         }
     }
-    for input in inputs.iter().filter(|input| input.required && !spec.needs.contains_key(input.role)) {
+    for input in
+        inputs.iter().filter(|input| input.required && !spec.needs.contains_key(input.role))
+    {
         problems.push(missing_input(spec, input, pipeline));
     }
 }
@@ -197,12 +242,14 @@ fn unknown_role(spec: &StageSpec, role: &str, inputs: &[Input]) -> Problem {
         [] => "it takes no inputs".to_owned(),
         _ => did_you_mean(role, roles()).unwrap_or_else(|| one_of("its inputs are", roles())),
     };
-    let problem = Problem::new(format!("a `{}` stage has no input named `{role}`", spec.kind)).help(help);
+    let problem =
+        Problem::new(format!("a `{}` stage has no input named `{role}`", spec.kind)).help(help);
     problem.at(spec.role_origins.get(role).cloned().unwrap_or_else(|| spec.name_origin.clone()))
 }
 
 fn missing_input(spec: &StageSpec, input: &Input, pipeline: &Pipeline) -> Problem {
-    let fits = |stage: &&StageSpec| input.kinds.contains(&stage.kind.as_str()) && stage.name != spec.name;
+    let fits =
+        |stage: &&StageSpec| input.kinds.contains(&stage.kind.as_str()) && stage.name != spec.name;
     let help = match pipeline.stages.iter().find(fits) {
         Some(stage) => format!("add `needs = {{ {} = \"{}\" }}`", input.role, stage.name),
         None => format!("add a stage of kind {} and name it in `needs`", either(input.kinds)),
@@ -218,7 +265,9 @@ fn sorted(mut waiting: Vec<Draft>) -> Vec<Draft> {
     let mut placed: Vec<Draft> = Vec::with_capacity(waiting.len());
     loop {
         let is_open = |name: &String| waiting.iter().any(|draft| draft.spec.name == *name);
-        let next = waiting.iter().position(|draft| !draft.spec.needs.values().any(|(stage, _)| is_open(stage)));
+        let next = waiting
+            .iter()
+            .position(|draft| !draft.spec.needs.values().any(|(stage, _)| is_open(stage)));
         match next {
             Some(next) => placed.push(waiting.remove(next)),
             // Nothing waits any more, or (never, in a pipeline without problems) a circle.
@@ -228,16 +277,30 @@ fn sorted(mut waiting: Vec<Draft>) -> Vec<Draft> {
 }
 
 /// Lets each kind resolve presets and check rules across parameters, those above first, so that it sees what feeds it.
-fn resolve<'a>(drafts: Vec<Draft<'a>>, pipeline: &Pipeline, problems: &mut Vec<Problem>) -> Vec<Draft<'a>> {
+fn resolve<'a>(
+    drafts: Vec<Draft<'a>>,
+    pipeline: &Pipeline,
+    problems: &mut Vec<Problem>,
+) -> Vec<Draft<'a>> {
     let mut done: Vec<Draft> = Vec::with_capacity(drafts.len());
     for mut draft in drafts {
         if draft.is_right {
             let feeds = draft.spec.needs.iter().filter_map(|(role, (stage, _))| {
-                let above = done.iter().find(|above| above.spec.name == *stage && above.is_right)?;
-                let feed = Feed { stage: &above.spec.name, kind: above.kind.name(), values: &above.values };
+                let above =
+                    done.iter().find(|above| above.spec.name == *stage && above.is_right)?;
+                let feed = Feed {
+                    stage: &above.spec.name,
+                    kind: above.kind.name(),
+                    values: &above.values,
+                };
                 Some((role.as_str(), feed))
             });
-            let mut complaints = Complaints { pipeline, stage: draft.spec, feeding: feeds.collect(), list: Vec::new() };
+            let mut complaints = Complaints {
+                pipeline,
+                stage: draft.spec,
+                feeding: feeds.collect(),
+                list: Vec::new(),
+            };
             draft.kind.resolve(&mut draft.values, &mut complaints);
             draft.is_right = complaints.list.is_empty();
             problems.append(&mut complaints.list);

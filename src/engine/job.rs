@@ -2,8 +2,8 @@
 //! the store can run a job: another process, another machine.
 
 use super::{Device, Fingerprint, StageError};
+use crate::config::Values;
 use crate::events::Told;
-use crate::spec::Values;
 use crate::store::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -115,13 +115,17 @@ impl Job {
     /// # Errors
     /// A sentence that names the file.
     pub fn read(path: &Path) -> Result<Job, StageError> {
-        let failed = |why: String| StageError::failed(format!("job file {}: {why}", path.display()));
+        let failed =
+            |why: String| StageError::failed(format!("job file {}: {why}", path.display()));
         let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-        let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
+        let json: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
         let format = json.get("format").cloned();
         if format != Some(FORMAT.into()) {
             let format = format.map_or("none".to_owned(), |format| format.to_string());
-            return Err(failed(format!("its format is {format}; this `pipe` reads format {FORMAT}")));
+            return Err(failed(format!(
+                "its format is {format}; this `pipe` reads format {FORMAT}"
+            )));
         }
         Job::deserialize(json).map_err(|error| failed(error.to_string()))
     }
@@ -164,7 +168,10 @@ mod tests {
             key: fingerprint.key(),
             fingerprint,
             values: Values::new(),
-            inputs: BTreeMap::from([("a".into(), JobInput { digest: Digest::of(b"a"), folder: None })]),
+            inputs: BTreeMap::from([(
+                "a".into(),
+                JobInput { digest: Digest::of(b"a"), folder: None },
+            )]),
             threads: 2,
             device: Device::Cuda(1),
             force: false,

@@ -1,8 +1,8 @@
 //! What the implementation of a stage has to say about itself. The engine knows kinds by this trait alone, none by name.
 
 use super::{Context, StageError};
+use crate::config::{Origin, Parameter, Pipeline, Problem, StageSpec, Values};
 use crate::events::Cancel;
-use crate::spec::{Origin, Parameter, Pipeline, Problem, StageSpec, Values};
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -87,7 +87,12 @@ pub trait Kind: Send + Sync {
 
     /// Looks anew at what it remembers of the world outside, such as the version of a file on the web, so that the next
     /// [`pin`](Self::pin) tells what is there now. Where that can't be had, what it remembered stays.
-    fn refresh(&self, _values: &Values, _store: &Store, _cancel: &Cancel) -> Result<(), StageError> {
+    fn refresh(
+        &self,
+        _values: &Values,
+        _store: &Store,
+        _cancel: &Cancel,
+    ) -> Result<(), StageError> {
         Ok(())
     }
 
@@ -118,7 +123,13 @@ impl<'a> Complaints<'a> {
     /// Takes a mistake. `key` is the parameter's, relative to the stage's table ("head.dropout"), "" for the stage
     /// itself, "needs.ROLE" for what feeds a role, "dataset.…" for a key of `[dataset]`. `message` says what is wrong,
     /// `label` what was expected there.
-    pub fn complain(&mut self, key: &str, message: impl Into<String>, label: impl Into<String>, help: Option<String>) {
+    pub fn complain(
+        &mut self,
+        key: &str,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: Option<String>,
+    ) {
         self.list.push(Problem::new(message).at(self.origin(key)).label(label).help(help));
     }
 
@@ -144,7 +155,9 @@ impl<'a> Complaints<'a> {
         }
         match key.strip_prefix("dataset") {
             Some("") => self.pipeline.dataset.origin().cloned(),
-            Some(rest) if rest.starts_with('.') => self.pipeline.dataset.place(rest.trim_start_matches('.')),
+            Some(rest) if rest.starts_with('.') => {
+                self.pipeline.dataset.place(rest.trim_start_matches('.'))
+            }
             _ if key.is_empty() => Some(self.stage.name_origin.clone()),
             _ => self.stage.parameters.place(key),
         }

@@ -2,7 +2,7 @@
 //! and the executor that runs what is needed in child processes. Knows no kind by name.
 //!
 //! ```text
-//! spec::Pipeline --graph--> Graph --plan--> Plan --execute--> Report, and events on the way
+//! config::Pipeline --graph--> Graph --plan--> Plan --execute--> Report, and events on the way
 //!                                                  |
 //!                        a job file, `pipe stage JOB`, and lines of JSON back
 //! ```
@@ -39,7 +39,7 @@ pub use plan::{Force, History, NoHistory, Options, Plan, Planned, State, plan};
 pub use process::Processes;
 pub use run_job::run_job;
 
-use crate::spec::{Default, Parameter, Type};
+use crate::config::{Default, Parameter, Type};
 
 /// Keys that every stage has, beside `kind` and `needs`. None of them affects an output.
 pub const COMMON: &[Parameter] = &[Parameter::new(

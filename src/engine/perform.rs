@@ -29,7 +29,12 @@ pub(super) fn perform(job: &Job, kinds: &'static Kinds, cancel: &Cancel, say: Sa
     }
 }
 
-fn try_to(job: &Job, kinds: &'static Kinds, cancel: &Cancel, say: &Say) -> Result<Ending, StageError> {
+fn try_to(
+    job: &Job,
+    kinds: &'static Kinds,
+    cancel: &Cancel,
+    say: &Say,
+) -> Result<Ending, StageError> {
     let kind = kind_of(job, kinds)?;
     let store = Store::open(&job.store)?;
     let inputs = inputs(job, &store)?;
@@ -42,7 +47,9 @@ fn try_to(job: &Job, kinds: &'static Kinds, cancel: &Cancel, say: &Say) -> Resul
         !cancel.is_cancelled()
     };
     let slot = match store.enter(&job.key, job.force, &mut waiting)? {
-        Entry::Hit(artifact) => return Ok(Ending::Committed { digest: artifact.digest, hit: true }),
+        Entry::Hit(artifact) => {
+            return Ok(Ending::Committed { digest: artifact.digest, hit: true });
+        }
         Entry::Miss(slot) => slot,
     };
     let log = Log::default();
@@ -60,11 +67,15 @@ fn try_to(job: &Job, kinds: &'static Kinds, cancel: &Cancel, say: &Say) -> Resul
 fn kind_of(job: &Job, kinds: &'static Kinds) -> Result<&'static dyn Kind, StageError> {
     let (name, version) = (&job.fingerprint.kind, job.fingerprint.version);
     let kind = kinds.iter().copied().find(|kind| kind.name() == name);
-    let kind = kind.ok_or_else(|| StageError::failed(format!("there is no kind of stage named `{name}`")))?;
+    let kind = kind
+        .ok_or_else(|| StageError::failed(format!("there is no kind of stage named `{name}`")))?;
     if kind.version() != version {
         let ours = kind.version();
-        let message = format!("the job was made for version {version} of `{name}`; this `pipe` has version {ours}");
-        return Err(StageError::failed(message).with_help("was the program replaced while it ran? Run it again"));
+        let message = format!(
+            "the job was made for version {version} of `{name}`; this `pipe` has version {ours}"
+        );
+        return Err(StageError::failed(message)
+            .with_help("was the program replaced while it ran? Run it again"));
     }
     Ok(kind)
 }
@@ -76,7 +87,11 @@ fn inputs(job: &Job, store: &Store) -> Result<BTreeMap<String, InputArtifact>, S
             let message = format!("the artifact that feeds `{role}` is no longer in the store");
             return Err(StageError::failed(message).with_help("run again: it is made again"));
         };
-        let input = InputArtifact { path: artifact.path, digest: artifact.digest, folder: input.folder.clone() };
+        let input = InputArtifact {
+            path: artifact.path,
+            digest: artifact.digest,
+            folder: input.folder.clone(),
+        };
         inputs.insert(role.clone(), input);
     }
     Ok(inputs)
@@ -122,11 +137,19 @@ fn recording(say: &Say, log: &Log) -> Teller {
 }
 
 /// The last look: the world outside, and the inputs, have to be what the key says that they were.
-fn still_the_same(job: &Job, kind: &dyn Kind, store: &Store, cancel: &Cancel) -> Result<(), StageError> {
-    let pin = kind.pin(&job.values, store, cancel).or_fail("looking again at what it was made from")?;
+fn still_the_same(
+    job: &Job,
+    kind: &dyn Kind,
+    store: &Store,
+    cancel: &Cancel,
+) -> Result<(), StageError> {
+    let pin =
+        kind.pin(&job.values, store, cancel).or_fail("looking again at what it was made from")?;
     if pin.facts != job.fingerprint.facts {
         let message = "what it was made from changed while it ran, so the result isn't stored";
-        return Err(StageError::failed(message).with_help("run again when nothing writes there any more"));
+        return Err(
+            StageError::failed(message).with_help("run again when nothing writes there any more")
+        );
     }
     inputs(job, store).map(drop)
 }
@@ -134,6 +157,9 @@ fn still_the_same(job: &Job, kind: &dyn Kind, store: &Store, cancel: &Cancel) ->
 /// A panic as a failure.
 fn internal(panic: &(dyn std::any::Any + Send)) -> StageError {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned());
-    StageError::failed(format!("internal error: {text}")).with_help("this is a mistake in `pipe`: please report it")
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic".to_owned());
+    StageError::failed(format!("internal error: {text}"))
+        .with_help("this is a mistake in `pipe`: please report it")
 }

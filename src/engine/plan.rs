@@ -4,8 +4,8 @@
 use super::fingerprint::{FORMAT, Fingerprint, Words};
 use super::graph::{Graph, Stage};
 use super::{Device, EngineError, Pin, StageError};
+use crate::common::nearest;
 use crate::events::Cancel;
-use crate::spec::nearest;
 use crate::store::{Artifact, Digest, Store};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -167,11 +167,19 @@ pub fn plan(
 }
 
 /// A stage with its fingerprint, where all its inputs are there.
-fn place(graph: &Graph, stage: &Stage, pin: Pin, force: bool, above: &[Planned], device: Device) -> Planned {
+fn place(
+    graph: &Graph,
+    stage: &Stage,
+    pin: Pin,
+    force: bool,
+    above: &[Planned],
+    device: Device,
+) -> Planned {
     let find = |name: &str| above.iter().find(|planned| planned.stage == name);
     let artifact_of = |name: &str| find(name).and_then(|planned| planned.artifact.as_ref());
     let fingerprint = fingerprint(graph.seed, stage, &pin, artifact_of, device);
-    let mut below: Vec<String> = stage.needs.values().filter(|name| artifact_of(name).is_none()).cloned().collect();
+    let mut below: Vec<String> =
+        stage.needs.values().filter(|name| artifact_of(name).is_none()).cloned().collect();
     below.sort_unstable();
     below.dedup();
     Planned {
@@ -207,7 +215,8 @@ fn ask(
             planned.artifact = Some(artifact);
         }
         None => {
-            let mut reasons = if planned.force { vec!["forced".to_owned()] } else { damage.clone() };
+            let mut reasons =
+                if planned.force { vec!["forced".to_owned()] } else { damage.clone() };
             if reasons.is_empty() {
                 reasons = planned.reasons(stage, &history.earlier(&stage.name, planned.kind));
             }
@@ -221,18 +230,25 @@ fn ask(
 impl Planned {
     /// Why a stage has to run whose key is known and has no artifact.
     pub(super) fn reasons(&self, stage: &Stage, earlier: &[(String, Fingerprint)]) -> Vec<String> {
-        let words =
-            Words { needs: Some(&stage.needs), declared: stage.kind.parameters(), dataset: stage.kind.dataset() };
+        let words = Words {
+            needs: Some(&stage.needs),
+            declared: stage.kind.parameters(),
+            dataset: stage.kind.dataset(),
+        };
         let Some(now) = &self.fingerprint else { return Vec::new() };
         // A stage of another name explains nothing where it was made from something else outside, as fetched weights and
         // fetched pictures are.
-        let is_alike =
-            |(name, earlier): &&(String, Fingerprint)| *name == stage.name || earlier.facts.keys().eq(now.facts.keys());
+        let is_alike = |(name, earlier): &&(String, Fingerprint)| {
+            *name == stage.name || earlier.facts.keys().eq(now.facts.keys())
+        };
         let alike = earlier.iter().filter(is_alike);
-        let differences = alike.map(|(_, earlier)| now.explain(earlier, words)).min_by_key(Vec::len);
+        let differences =
+            alike.map(|(_, earlier)| now.explain(earlier, words)).min_by_key(Vec::len);
         match differences {
             None => vec!["never ran before".to_owned()],
-            Some(list) if list.is_empty() => vec!["its artifact is no longer in the store".to_owned()],
+            Some(list) if list.is_empty() => {
+                vec!["its artifact is no longer in the store".to_owned()]
+            }
             Some(list) => list,
         }
     }
@@ -248,14 +264,19 @@ pub(super) fn fingerprint<'a>(
 ) -> Option<Fingerprint> {
     let mut inputs = BTreeMap::new();
     for (role, feeder) in &stage.needs {
-        let reads = stage.kind.inputs().iter().find(|input| input.role == role).map_or(&[][..], |input| input.reads);
+        let reads = stage
+            .kind
+            .inputs()
+            .iter()
+            .find(|input| input.role == role)
+            .map_or(&[][..], |input| input.reads);
         inputs.insert(role.clone(), artifact_of(feeder)?.part(reads));
     }
     let mut parameters = stage.significant();
     let is_replaced = |path: &str| {
-        pin.replaces
-            .iter()
-            .any(|name| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        pin.replaces.iter().any(|name| {
+            path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     };
     parameters.retain(|path, _| !is_replaced(path));
     Some(Fingerprint {
@@ -318,7 +339,10 @@ fn known<'a>(graph: &'a Graph, name: &str) -> Result<&'a str, EngineError> {
     let names = || graph.stages.iter().map(|stage| stage.name.as_str());
     let help = match nearest(name, names()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the stages are {}", names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "the stages are {}",
+            names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ),
     };
     Err(EngineError::UnknownStage { name: name.to_owned(), help })
 }

@@ -65,24 +65,43 @@ impl Launcher for Processes {
         let ending = Arc::default();
         let stderr = Arc::default();
         let readers = [
-            std::thread::spawn(read_lines(child.stdout.take(), Arc::clone(&say), Arc::clone(&ending))),
+            std::thread::spawn(read_lines(
+                child.stdout.take(),
+                Arc::clone(&say),
+                Arc::clone(&ending),
+            )),
             std::thread::spawn(keep_end(child.stderr.take(), Arc::clone(&stderr))),
         ];
         let _stdin = child.stdin.take();
-        Ok(Box::new(Process { child, _stdin, status: None, readers, ending, stderr, say, was_asked: false }))
+        Ok(Box::new(Process {
+            child,
+            _stdin,
+            status: None,
+            readers,
+            ending,
+            stderr,
+            say,
+            was_asked: false,
+        }))
     }
 }
 
 /// Passes on what a job tells, and keeps how it ended. Lines that are none of ours (a library that prints) are passed on
 /// as messages.
-fn read_lines(pipe: Option<impl Read>, say: Say, ending: Arc<Mutex<Option<Ending>>>) -> impl FnOnce() {
+fn read_lines(
+    pipe: Option<impl Read>,
+    say: Say,
+    ending: Arc<Mutex<Option<Ending>>>,
+) -> impl FnOnce() {
     move || {
         let Some(pipe) = pipe else { return };
         for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
             let text = String::from_utf8_lossy(&line);
             match Line::read(&text) {
                 Some(Line::Told(told)) => say(told),
-                Some(Line::Ending(last)) => *ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(last),
+                Some(Line::Ending(last)) => {
+                    *ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(last)
+                }
                 None if text.trim().is_empty() => {}
                 None => say(Told::Message { level: Level::Info, text: text.into_owned() }),
             }
@@ -126,7 +145,9 @@ impl Running for Process {
         let mut stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let wrote = String::from_utf8_lossy(stderr.make_contiguous()).trim().to_owned();
         Some(match ending {
-            Some(Ending::Failed { message, help }) => Ending::Failed { message: with_stderr(message, &wrote), help },
+            Some(Ending::Failed { message, help }) => {
+                Ending::Failed { message: with_stderr(message, &wrote), help }
+            }
             Some(ending) => {
                 if !wrote.is_empty() {
                     (self.say)(Told::Message { level: Level::Warning, text: wrote });
@@ -137,7 +158,10 @@ impl Running for Process {
             None if self.was_asked => Ending::Cancelled,
             None => {
                 let (message, help) = explain(status);
-                Ending::Failed { message: with_stderr(message, &wrote), help: Some(help.to_owned()) }
+                Ending::Failed {
+                    message: with_stderr(message, &wrote),
+                    help: Some(help.to_owned()),
+                }
             }
         })
     }
@@ -159,7 +183,9 @@ impl Process {
     fn wait(&mut self) -> Option<ExitStatus> {
         match self.child.try_wait() {
             Ok(status) => status,
-            Err(_) => self.readers.iter().all(JoinHandle::is_finished).then(|| ExitStatus::from_raw(0)),
+            Err(_) => {
+                self.readers.iter().all(JoinHandle::is_finished).then(|| ExitStatus::from_raw(0))
+            }
         }
     }
 
@@ -265,7 +291,8 @@ mod tests {
         let (ending, heard) = run(script, |_| {});
         assert_eq!(ending, Ending::Cancelled);
         let message = |level, text: &str| Told::Message { level, text: text.into() };
-        let expected = [(Level::Info, "hello"), (Level::Info, "plain"), (Level::Warning, "careful")];
+        let expected =
+            [(Level::Info, "hello"), (Level::Info, "plain"), (Level::Warning, "careful")];
         assert_eq!(heard, expected.map(|(level, text)| message(level, text)));
     }
 
@@ -275,7 +302,8 @@ mod tests {
         assert!(died("kill -KILL $$").contains("ran out of memory"));
         assert!(died("kill -BUS $$").contains("cut short"));
         assert!(died("echo why >&2; exit 7").contains("code 7 without saying how\nwhy"));
-        let failed = r#"echo place >&2; echo '{"event":"failed","message":"no","help":"do"}'; exit 1"#;
+        let failed =
+            r#"echo place >&2; echo '{"event":"failed","message":"no","help":"do"}'; exit 1"#;
         assert_eq!(died(failed), "no\nplace / do");
     }
 

@@ -1,8 +1,8 @@
 //! The engine as its users see it, with kinds made for it: what runs, what doesn't, and the reason that is given.
 
 use super::*;
+use crate::config::{Type, Values, load};
 use crate::events::{Cancel, Event, RunOutcome, StageOutcome};
-use crate::spec::{Type, Values, load};
 use crate::store::Store;
 use serde_json::json;
 use std::path::PathBuf;
@@ -21,7 +21,13 @@ const WRITE: &[Parameter] = &[
 ];
 
 const WRITE_INPUTS: &[Input] = &[
-    Input { role: "above", kinds: &["write", "draw"], required: false, reads: &["text"], doc: "text to go on from" },
+    Input {
+        role: "above",
+        kinds: &["write", "draw"],
+        required: false,
+        reads: &["text"],
+        doc: "text to go on from",
+    },
     Input { role: "beside", kinds: &["write"], required: false, reads: &[], doc: "more text" },
 ];
 
@@ -43,7 +49,12 @@ impl Kind for Write {
     }
     fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
         if values["text"] == "forbidden" {
-            problems.complain("text", "that text is forbidden", "expected another", Some("write `plain`".into()));
+            problems.complain(
+                "text",
+                "that text is forbidden",
+                "expected another",
+                Some("write `plain`".into()),
+            );
         }
         if let Some(feed) = problems.input("above")
             && feed.values.get("text") == values.get("text")
@@ -52,17 +63,22 @@ impl Kind for Write {
         }
     }
     fn pin(&self, values: &Values, store: &Store, _cancel: &Cancel) -> Result<Pin, StageError> {
-        let Some(folder) = values.get("folder").and_then(|folder| folder.as_str()) else { return Ok(Pin::default()) };
+        let Some(folder) = values.get("folder").and_then(|folder| folder.as_str()) else {
+            return Ok(Pin::default());
+        };
         let listing = store.folder_listing(folder.as_ref()).or_fail("listing `folder`")?;
         let facts = [("listing".to_owned(), json!(listing.digest))].into();
         Ok(Pin { facts, replaces: vec!["folder"], folder: Some(folder.into()) })
     }
     fn run(&self, context: &Context) -> Result<(), StageError> {
-        let value = |name: &str| context.values.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+        let value = |name: &str| {
+            context.values.get(name).and_then(|value| value.as_str()).unwrap_or_default()
+        };
         let mut text = String::new();
         for role in ["above", "beside"] {
             if let Some(input) = context.optional_input(role) {
-                text += &std::fs::read_to_string(input.path.join("text")).or_fail("reading what is above")?;
+                text += &std::fs::read_to_string(input.path.join("text"))
+                    .or_fail("reading what is above")?;
                 text += if input.folder.is_some() { " (borrowed)" } else { "" };
             }
         }
@@ -79,7 +95,8 @@ impl Kind for Write {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
-            "spoil" => std::fs::write(PathBuf::from(value("folder")).join("new"), "x").or_fail("spoiling")?,
+            "spoil" => std::fs::write(PathBuf::from(value("folder")).join("new"), "x")
+                .or_fail("spoiling")?,
             "slow" => std::thread::sleep(Duration::from_millis(150)),
             _ => {}
         }
@@ -119,8 +136,11 @@ impl Kind for Draw {
         true
     }
     fn run(&self, context: &Context) -> Result<(), StageError> {
-        std::fs::write(context.slot.join("text"), format!("{} {}", context.seed, context.values["dataset"]))
-            .or_fail("writing")
+        std::fs::write(
+            context.slot.join("text"),
+            format!("{} {}", context.seed, context.values["dataset"]),
+        )
+        .or_fail("writing")
     }
 }
 
@@ -160,7 +180,7 @@ impl Home {
         Store::open(&self.path("cache")).unwrap()
     }
 
-    fn graph(&self, text: &str) -> Result<Graph, crate::spec::Problems> {
+    fn graph(&self, text: &str) -> Result<Graph, crate::config::Problems> {
         let file = self.path("p.toml");
         std::fs::write(&file, text).unwrap();
         graph(&load(&file, &[])?, KINDS)
@@ -179,16 +199,21 @@ impl Home {
         let plan = plan(&graph, &store, options, self, cancel).unwrap();
         let mut events = Vec::new();
         let mut listen = |event: &Event| events.push(event.clone());
-        let report = execute_with(&InProcess(KINDS), &graph, plan, &store, options, cancel, &mut listen).unwrap();
+        let report =
+            execute_with(&InProcess(KINDS), &graph, plan, &store, options, cancel, &mut listen)
+                .unwrap();
         let ran = report.stages.iter().filter(|stage| stage.outcome == StageOutcome::Ran);
-        let known = ran.map(|stage| (stage.stage.clone(), stage.kind.to_owned(), stage.fingerprint.clone().unwrap()));
+        let known = ran.map(|stage| {
+            (stage.stage.clone(), stage.kind.to_owned(), stage.fingerprint.clone().unwrap())
+        });
         self.history.lock().unwrap().splice(0..0, known);
         Run { report, events }
     }
 
     /// What is left of runs besides results.
     fn leftovers(&self) -> usize {
-        let count = |folder: PathBuf| std::fs::read_dir(folder).map_or(0, |entries| entries.count());
+        let count =
+            |folder: PathBuf| std::fs::read_dir(folder).map_or(0, |entries| entries.count());
         count(self.path("cache/v1/slots")) + count(self.path("cache/v1/jobs"))
     }
 }
@@ -197,7 +222,11 @@ impl Run {
     /// "a ran, b fresh".
     fn outcomes(&self) -> String {
         let word = |outcome: StageOutcome| json!(outcome).as_str().unwrap().to_owned();
-        let words = self.report.stages.iter().map(|stage| format!("{} {}", stage.stage, word(stage.outcome)));
+        let words = self
+            .report
+            .stages
+            .iter()
+            .map(|stage| format!("{} {}", stage.stage, word(stage.outcome)));
         words.collect::<Vec<_>>().join(", ")
     }
 
@@ -215,7 +244,14 @@ impl Run {
     }
 
     fn error(&self, of: &str) -> String {
-        self.report.stages.iter().find(|stage| stage.stage == of).unwrap().error.clone().unwrap_or_default()
+        self.report
+            .stages
+            .iter()
+            .find(|stage| stage.stage == of)
+            .unwrap()
+            .error
+            .clone()
+            .unwrap_or_default()
     }
 
     fn messages(&self) -> Vec<&str> {
@@ -269,7 +305,11 @@ fn a_change_reruns_what_it_reaches_and_says_why() {
     assert_eq!(run.outcomes(), "a fresh, b ran, c ran");
     assert_eq!(run.reasons("b"), ["text: b -> B"]);
     assert_eq!(run.reasons("c"), ["input `above` changed (b)"]);
-    assert_eq!(home.run(CHAIN).outcomes(), "a fresh, b fresh, c fresh", "back to what was made before");
+    assert_eq!(
+        home.run(CHAIN).outcomes(),
+        "a fresh, b fresh, c fresh",
+        "back to what was made before"
+    );
     let run = home.run(&CHAIN.replace("text = \"c\"", ""));
     assert_eq!(run.reasons("c"), ["text: c -> plain (default)", "input `above` changed (b)"]);
     std::fs::remove_dir_all(home.path("cache")).unwrap();
@@ -329,7 +369,8 @@ fn a_fingerprint_is_what_affects_the_output_and_nothing_else() {
             "facts": {}, "seed": 7, "device": "cpu"})
     );
     let run = home.run(text);
-    let artifacts: Vec<_> = run.report.stages.iter().map(|stage| stage.artifact.as_ref().unwrap()).collect();
+    let artifacts: Vec<_> =
+        run.report.stages.iter().map(|stage| stage.artifact.as_ref().unwrap()).collect();
     assert_eq!(made[2].inputs["above"], artifacts[1].part(&["text"]));
     assert_eq!(made[2].inputs["beside"], artifacts[0].digest);
     assert_eq!(run.text("e"), "7 {\"labels\":\"x\",\"salt\":1}plain (borrowed)e");
@@ -338,7 +379,9 @@ fn a_fingerprint_is_what_affects_the_output_and_nothing_else() {
 #[test]
 fn a_folder_may_move_but_not_change() {
     let home = Home::new();
-    let text = |folder: &str, more: &str| format!("[stages.a]\nkind = \"write\"\nfolder = \"{folder}\"\n{more}");
+    let text = |folder: &str, more: &str| {
+        format!("[stages.a]\nkind = \"write\"\nfolder = \"{folder}\"\n{more}")
+    };
     std::fs::create_dir(home.path("one")).unwrap();
     std::fs::write(home.path("one/picture"), "1").unwrap();
     assert_eq!(home.run(&text("one", "")).outcomes(), "a ran");
@@ -349,10 +392,15 @@ fn a_folder_may_move_but_not_change() {
     assert!(run.reasons("a")[0].starts_with("listing: "), "{:?}", run.reasons("a"));
     let run = home.run(&text("two", "aside = \"x\"\nact = \"spoil\""));
     assert_eq!(run.outcomes(), "a failed");
-    assert!(run.error("a").contains("changed while it ran, so the result isn't stored"), "{}", run.error("a"));
+    assert!(
+        run.error("a").contains("changed while it ran, so the result isn't stored"),
+        "{}",
+        run.error("a")
+    );
     assert_eq!(home.leftovers(), 0);
     let graph = home.graph(&text("none", "")).unwrap();
-    let error = plan(&graph, &home.store(), &Options::default(), &NoHistory, &Cancel::new()).unwrap_err();
+    let error =
+        plan(&graph, &home.store(), &Options::default(), &NoHistory, &Cancel::new()).unwrap_err();
     assert!(matches!(&error, EngineError::Stage { stage, .. } if stage == "a"), "{error}");
 }
 
@@ -507,7 +555,9 @@ text = "x"
 needs = { above = "e" }
 "#;
     let problems = home.graph(text).unwrap_err();
-    let said = |words: &str| problems.list.iter().filter(|problem| problem.message.contains(words)).count();
+    let said = |words: &str| {
+        problems.list.iter().filter(|problem| problem.message.contains(words)).count()
+    };
     for words in [
         "forbidden",
         "there is no kind of stage named `wirte`",
@@ -520,12 +570,18 @@ needs = { above = "e" }
         assert_eq!(said(words), 1, "{words}: {problems}");
     }
     let rendered = problems.to_string();
-    for help in ["did you mean `write`?", "did you mean `above`?", "did you mean `text`?", "did you mean `labels`?"] {
+    for help in [
+        "did you mean `write`?",
+        "did you mean `above`?",
+        "did you mean `text`?",
+        "did you mean `labels`?",
+    ] {
         assert!(rendered.contains(help), "{help}: {rendered}");
     }
     let unread = home.graph("[dataset]\nsalt = 2\n[stages.a]\nkind = \"write\"").unwrap();
     assert!(!unread.stages[0].values.contains_key("dataset"));
     assert!(home.graph("[stages.a]\nkind = \"draw\"").unwrap_err().to_string().contains("labels"));
-    let missing = home.graph("[stages.a]\nkind = \"write\"\nneeds = { above = \"z\" }\n").unwrap_err();
+    let missing =
+        home.graph("[stages.a]\nkind = \"write\"\nneeds = { above = \"z\" }\n").unwrap_err();
     assert_eq!(missing.list.len(), 1, "{missing}");
 }

@@ -167,7 +167,9 @@ impl Told {
     pub fn by(self, stage: &str) -> Event {
         let stage = stage.to_owned();
         match self {
-            Told::Progress { task, done, total, unit } => Event::Progress { stage, task, done, total, unit },
+            Told::Progress { task, done, total, unit } => {
+                Event::Progress { stage, task, done, total, unit }
+            }
             Told::Scalar { name, step, value } => Event::Scalar { stage, name, step, value },
             Told::Message { level, text } => Event::Message { stage: Some(stage), level, text },
         }

@@ -83,7 +83,8 @@ impl Evaluation {
     pub fn read(path: &Path) -> Result<Evaluation, MetricsError> {
         let fail = |reason: String| MetricsError::File { path: path.to_owned(), reason };
         let text = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-        serde_json::from_slice(&text).map_err(|error| fail(format!("not the metrics of an evaluation: {error}")))
+        serde_json::from_slice(&text)
+            .map_err(|error| fail(format!("not the metrics of an evaluation: {error}")))
     }
 
     /// The text of `metrics.json`, indented, with a newline at its end.

@@ -40,8 +40,13 @@ pub fn write_history(rows: &[EpochRow]) -> std::io::Result<Vec<u8>> {
 
 /// Reads a `history.csv`.
 pub fn read_history(path: &Path) -> Result<Vec<EpochRow>, MetricsError> {
-    let fail = |error: csv::Error| MetricsError::File { path: path.to_owned(), reason: error.to_string() };
-    csv::Reader::from_path(path).map_err(fail)?.deserialize().collect::<Result<_, _>>().map_err(fail)
+    let fail =
+        |error: csv::Error| MetricsError::File { path: path.to_owned(), reason: error.to_string() };
+    csv::Reader::from_path(path)
+        .map_err(fail)?
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .map_err(fail)
 }
 
 #[cfg(test)]

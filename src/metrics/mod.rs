@@ -54,13 +54,19 @@ impl fmt::Display for MetricsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MetricsError::NotAProbability { class, value } => {
-                write!(f, "the probability of class {class} is {value}, which is none: the model's weights are damaged")
+                write!(
+                    f,
+                    "the probability of class {class} is {value}, which is none: the model's weights are damaged"
+                )
             }
             MetricsError::WrongWidth { found, expected } => {
                 write!(f, "{found} probabilities for {expected} classes")
             }
             MetricsError::UnknownClass { class, classes } => {
-                write!(f, "a sample is of class {class}, but there are {classes} classes, counted from 0")
+                write!(
+                    f,
+                    "a sample is of class {class}, but there are {classes} classes, counted from 0"
+                )
             }
             MetricsError::File { path, reason } => write!(f, "{}: {reason}", path.display()),
         }

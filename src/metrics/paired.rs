@@ -48,11 +48,18 @@ pub fn paired(first: &[Prediction], second: &[Prediction], split: &str) -> Paire
     let other = labelled(second);
     let pairs: Vec<(bool, bool)> = labelled(first)
         .into_iter()
-        .filter_map(|(path, (label, hit))| other.get(&path).filter(|pair| pair.0 == label).map(|pair| (hit, pair.1)))
+        .filter_map(|(path, (label, hit))| {
+            other.get(&path).filter(|pair| pair.0 == label).map(|pair| (hit, pair.1))
+        })
         .collect();
     let only_first = pairs.iter().filter(|pair| pair.0 && !pair.1).count() as u64;
     let only_second = pairs.iter().filter(|pair| !pair.0 && pair.1).count() as u64;
-    Paired { common: pairs.len() as u64, only_first, only_second, p_value: mcnemar(only_first, only_second) }
+    Paired {
+        common: pairs.len() as u64,
+        only_first,
+        only_second,
+        p_value: mcnemar(only_first, only_second),
+    }
 }
 
 #[cfg(test)]
@@ -92,9 +99,18 @@ mod tests {
 
     #[test]
     fn only_samples_that_both_know_under_one_label_are_paired() {
-        let first = [row("1", Some("a"), "a"), row("2", Some("a"), "b"), row("3", Some("a"), "a"), row("4", None, "a")];
-        let second =
-            [row("1", Some("a"), "b"), row("2", Some("a"), "b"), row("3", Some("b"), "a"), row("5", Some("a"), "a")];
+        let first = [
+            row("1", Some("a"), "a"),
+            row("2", Some("a"), "b"),
+            row("3", Some("a"), "a"),
+            row("4", None, "a"),
+        ];
+        let second = [
+            row("1", Some("a"), "b"),
+            row("2", Some("a"), "b"),
+            row("3", Some("b"), "a"),
+            row("5", Some("a"), "a"),
+        ];
         let result = paired(&first, &second, "test");
         assert_eq!((result.common, result.only_first, result.only_second), (2, 1, 0));
         assert_eq!(result.p_value, 1.0);

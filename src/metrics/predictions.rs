@@ -34,13 +34,21 @@ impl<W: Write> PredictionWriter<W> {
     pub fn new(out: W, classes: &[String]) -> std::io::Result<PredictionWriter<W>> {
         let mut csv = csv::Writer::from_writer(out);
         let columns = ["path", "split", "label", "prediction", "probability"].map(str::to_owned);
-        csv.write_record(columns.into_iter().chain(classes.iter().map(|class| format!("{CLASS_PREFIX}{class}"))))?;
+        csv.write_record(
+            columns.into_iter().chain(classes.iter().map(|class| format!("{CLASS_PREFIX}{class}"))),
+        )?;
         Ok(PredictionWriter { csv, classes: classes.to_vec() })
     }
 
     /// Writes one picture's row; `probabilities` in the order of the classes. Numbers are written as the shortest text
     /// that reads back as the same f32.
-    pub fn write(&mut self, path: &str, split: &str, label: Option<u32>, probabilities: &[f32]) -> std::io::Result<()> {
+    pub fn write(
+        &mut self,
+        path: &str,
+        split: &str,
+        label: Option<u32>,
+        probabilities: &[f32],
+    ) -> std::io::Result<()> {
         let name = |class: usize| self.classes.get(class).map_or("", String::as_str).to_owned();
         let best = argmax(probabilities);
         let label = label.map_or_else(String::new, |class| name(class as usize));
@@ -58,8 +66,13 @@ impl<W: Write> PredictionWriter<W> {
 
 /// Reads a `predictions.csv`.
 pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, MetricsError> {
-    let fail = |error: csv::Error| MetricsError::File { path: path.to_owned(), reason: error.to_string() };
-    csv::Reader::from_path(path).map_err(fail)?.deserialize().collect::<Result<_, _>>().map_err(fail)
+    let fail =
+        |error: csv::Error| MetricsError::File { path: path.to_owned(), reason: error.to_string() };
+    csv::Reader::from_path(path)
+        .map_err(fail)?
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .map_err(fail)
 }
 
 #[cfg(test)]
@@ -71,7 +84,8 @@ mod tests {
         let classes = ["path".to_owned(), "a, \"b\"".to_owned()];
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("predictions.csv");
-        let mut writer = PredictionWriter::new(std::fs::File::create(&file).unwrap(), &classes).unwrap();
+        let mut writer =
+            PredictionWriter::new(std::fs::File::create(&file).unwrap(), &classes).unwrap();
         writer.write("x,\n1.jpg", "test", Some(1), &[0.25, 0.75]).unwrap();
         writer.write("y.jpg", "unlabelled", None, &[0.1, 1e-8]).unwrap();
         writer.finish().unwrap();

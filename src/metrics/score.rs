@@ -29,7 +29,8 @@ pub fn wilson(hits: u64, count: u64) -> [f64; 2] {
 /// Probabilities of one sample's logits, computed in f64. Any NaN or infinite logit makes NaNs, which a [`Scorer`] refuses.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|&logit| (f64::from(logit) - f64::from(top)).exp()).collect();
+    let powers: Vec<f64> =
+        logits.iter().map(|&logit| (f64::from(logit) - f64::from(top)).exp()).collect();
     let sum: f64 = powers.iter().sum();
     powers.iter().map(|power| (power / sum) as f32).collect()
 }
@@ -66,7 +67,12 @@ impl Scorer {
     /// Nothing counted yet.
     pub fn new(classes: &[String]) -> Scorer {
         let width = classes.len();
-        Scorer { classes: classes.to_vec(), confusion: vec![vec![0; width]; width], in_top: 0, loss: 0.0 }
+        Scorer {
+            classes: classes.to_vec(),
+            confusion: vec![vec![0; width]; width],
+            in_top: 0,
+            loss: 0.0,
+        }
     }
 
     /// Counts one sample of class `label` with the given probability of each class, and gives the class predicted.
@@ -75,7 +81,9 @@ impl Scorer {
         if probabilities.len() != expected {
             return Err(MetricsError::WrongWidth { found: probabilities.len(), expected });
         }
-        if let Some((class, &value)) = probabilities.iter().enumerate().find(|(_, p)| !(p.is_finite() && **p >= 0.0)) {
+        if let Some((class, &value)) =
+            probabilities.iter().enumerate().find(|(_, p)| !(p.is_finite() && **p >= 0.0))
+        {
             return Err(MetricsError::NotAProbability { class, value });
         }
         let truth = label as usize;
@@ -85,7 +93,11 @@ impl Scorer {
         let predicted = argmax(probabilities);
         self.confusion[truth][predicted] += 1;
         // As scikit-learn's `top_k_accuracy_score` ranks: of equal probabilities the last class comes first.
-        let ahead = probabilities.iter().enumerate().filter(|&(class, &q)| q > p || (q == p && class > truth)).count();
+        let ahead = probabilities
+            .iter()
+            .enumerate()
+            .filter(|&(class, &q)| q > p || (q == p && class > truth))
+            .count();
         self.in_top += u64::from(ahead < TOP);
         // As scikit-learn's `log_loss` clips probabilities that come as f64.
         self.loss -= f64::from(p).clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln();
@@ -104,8 +116,12 @@ impl Scorer {
             return None;
         }
         let hits: u64 = (0..self.classes.len()).map(|class| self.confusion[class][class]).sum();
-        let per_class: Vec<ClassMetrics> =
-            self.classes.iter().enumerate().map(|(class, name)| class_metrics(name, class, &self.confusion)).collect();
+        let per_class: Vec<ClassMetrics> = self
+            .classes
+            .iter()
+            .enumerate()
+            .map(|(class, name)| class_metrics(name, class, &self.confusion))
+            .collect();
         Some(SplitMetrics {
             count,
             accuracy: ratio(hits, count),
@@ -139,7 +155,11 @@ fn average(rows: &[ClassMetrics], weight: impl Fn(&ClassMetrics) -> u64) -> Aver
         let sum: f64 = rows.iter().map(|row| weight(row) as f64 * value(row)).sum();
         if total == 0 { 0.0 } else { sum / total as f64 }
     };
-    Average { precision: mean(|row| row.precision), recall: mean(|row| row.recall), f1: mean(|row| row.f1) }
+    Average {
+        precision: mean(|row| row.precision),
+        recall: mean(|row| row.recall),
+        f1: mean(|row| row.f1),
+    }
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
@@ -173,7 +193,8 @@ mod tests {
             weights[label as usize] += draw() % 20;
             weights[5] = 0;
             let sum = weights.iter().sum::<u64>() as f32;
-            let probabilities: Vec<f32> = weights.iter().map(|&weight| weight as f32 / sum).collect();
+            let probabilities: Vec<f32> =
+                weights.iter().map(|&weight| weight as f32 / sum).collect();
             scorer.push(label as u32, &probabilities).unwrap();
         }
         scorer.finish().unwrap()
@@ -230,7 +251,10 @@ mod tests {
             close(row.recall, recall[class]);
             close(row.f1, f1[class]);
         }
-        assert_eq!(found.per_class.iter().map(|row| row.support).collect::<Vec<_>>(), [13, 5, 4, 7, 6, 5, 0]);
+        assert_eq!(
+            found.per_class.iter().map(|row| row.support).collect::<Vec<_>>(),
+            [13, 5, 4, 7, 6, 5, 0]
+        );
         let Average { precision, recall, f1 } = found.macro_average;
         [(precision, 0.4689342403628118), (recall, 0.5160387231815803), (f1, 0.4850982350982351)]
             .into_iter()
@@ -274,8 +298,14 @@ mod tests {
             let error = scorer.push(0, &[0.5, wrong]).unwrap_err();
             assert!(matches!(error, MetricsError::NotAProbability { class: 1, .. }), "{error}");
         }
-        assert!(matches!(scorer.push(2, &[0.5, 0.5]), Err(MetricsError::UnknownClass { class: 2, classes: 2 })));
-        assert!(matches!(scorer.push(0, &[1.0]), Err(MetricsError::WrongWidth { found: 1, expected: 2 })));
+        assert!(matches!(
+            scorer.push(2, &[0.5, 0.5]),
+            Err(MetricsError::UnknownClass { class: 2, classes: 2 })
+        ));
+        assert!(matches!(
+            scorer.push(0, &[1.0]),
+            Err(MetricsError::WrongWidth { found: 1, expected: 2 })
+        ));
         assert_eq!(scorer.count(), 0);
     }
 

@@ -29,7 +29,9 @@ pub struct BackboneRow {
 pub fn backbones() -> Result<Vec<BackboneRow>, ModelError> {
     let row = |info: &nn::BackboneInfo| {
         let side = info.input_size;
-        let graph = info.graph(&Head::Original, (side, side)).map_err(|error| ModelError::new(error.to_string()))?;
+        let graph = info
+            .graph(&Head::Original, (side, side))
+            .map_err(|error| ModelError::new(error.to_string()))?;
         let weights = presets().iter().filter(|preset| preset.backbone == info.name);
         Ok(BackboneRow {
             name: info.name.to_owned(),

@@ -69,9 +69,11 @@ impl Card {
     pub fn head(&self) -> Head {
         match &self.head {
             Classifier::Original(_) => Head::Original,
-            Classifier::Dense(Dense { hidden, dropout }) => {
-                Head::Dense { hidden: hidden.clone(), dropout: *dropout, classes: self.classes.len() }
-            }
+            Classifier::Dense(Dense { hidden, dropout }) => Head::Dense {
+                hidden: hidden.clone(),
+                dropout: *dropout,
+                classes: self.classes.len(),
+            },
         }
     }
 
@@ -88,7 +90,8 @@ impl Card {
 
     pub(super) fn from_json(text: &str) -> Result<Card, ModelError> {
         let damaged = |error| ModelError::new(format!("its description can't be read: {error}"));
-        let Versioned { format, .. } = serde_json::from_str::<Versioned<Nothing>>(text).map_err(damaged)?;
+        let Versioned { format, .. } =
+            serde_json::from_str::<Versioned<Nothing>>(text).map_err(damaged)?;
         if format > FORMAT {
             return Err(ModelError::new(format!(
                 "it is of format {format}, and this `pipe` reads up to format {FORMAT}: use the newer `pipe` that made it"
@@ -103,11 +106,13 @@ impl Card {
     fn check(&self) -> Result<(), ModelError> {
         let Preprocessing { resize, crop, mean, std, .. } = &self.preprocessing;
         let sizes = (1..=*resize).contains(crop) && *resize as usize <= MOST;
-        let numbers = mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|std| std.is_finite() && *std > 0.0);
+        let numbers = mean.iter().all(|mean| mean.is_finite())
+            && std.iter().all(|std| std.is_finite() && *std > 0.0);
         let head = match &self.head {
             Classifier::Original(_) => self.classes.len() == Head::Original.classes(),
             Classifier::Dense(Dense { hidden, dropout }) => {
-                hidden.iter().all(|width| (1..=MOST).contains(width)) && (0.0..1.0).contains(dropout)
+                hidden.iter().all(|width| (1..=MOST).contains(width))
+                    && (0.0..1.0).contains(dropout)
             }
         };
         if sizes && numbers && head && (1..=MOST).contains(&self.classes.len()) {

@@ -53,7 +53,8 @@ impl std::error::Error for ModelError {}
 /// When it can't be written.
 pub fn save(path: &Path, card: &Card, weights: Weights) -> Result<(), ModelError> {
     let metadata = BTreeMap::from([(METADATA.to_owned(), card.to_json()?)]);
-    write_safetensors(path, &Weights { metadata, ..weights }).map_err(|error| ModelError::new(error.to_string()))
+    write_safetensors(path, &Weights { metadata, ..weights })
+        .map_err(|error| ModelError::new(error.to_string()))
 }
 
 /// Reads a model file's weights and card without building the network.
@@ -148,7 +149,11 @@ impl Model {
     ///
     /// # Errors
     /// As those of [`probabilities`](Self::probabilities).
-    pub fn probabilities_from_features(&self, features: &[f32], count: usize) -> Result<Vec<f32>, ModelError> {
+    pub fn probabilities_from_features(
+        &self,
+        features: &[f32],
+        count: usize,
+    ) -> Result<Vec<f32>, ModelError> {
         self.softmax(self.network.logits_from_features(features, count))
     }
 

@@ -47,7 +47,11 @@ impl Model {
     ///
     /// # Errors
     /// When the network can't be run; pictures that can't be read are no error but listed.
-    pub fn predict(&self, pictures: &[(String, Vec<u8>)], top: usize) -> Result<Predictions, ModelError> {
+    pub fn predict(
+        &self,
+        pictures: &[(String, Vec<u8>)],
+        top: usize,
+    ) -> Result<Predictions, ModelError> {
         let mut predictions = Predictions::default();
         for portion in pictures.chunks(BATCH) {
             let inputs: Vec<Result<Vec<f32>, String>> =
@@ -60,7 +64,9 @@ impl Model {
                         readable.push(path);
                         batch.extend(numbers);
                     }
-                    Err(reason) => predictions.unreadable.push(Unreadable { path: path.clone(), reason }),
+                    Err(reason) => {
+                        predictions.unreadable.push(Unreadable { path: path.clone(), reason })
+                    }
                 }
             }
             if readable.is_empty() {
@@ -76,7 +82,8 @@ impl Model {
     }
 
     fn input(&self, bytes: &[u8]) -> Result<Vec<f32>, String> {
-        let decoded = decode::load(bytes, self.preprocessing()).map_err(|error| error.to_string())?;
+        let decoded =
+            decode::load(bytes, self.preprocessing()).map_err(|error| error.to_string())?;
         Ok(network_input(&decoded.pixels, self.preprocessing()))
     }
 

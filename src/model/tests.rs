@@ -81,7 +81,10 @@ fn what_is_no_model_is_refused_with_a_sentence() {
         to_bytes(&Weights { metadata, ..tiny() }).unwrap()
     };
     assert!(refused(&with(&card())).contains("it holds 2 weights"));
-    assert!(refused(&with(&Card { backbone: "vgg".to_owned(), ..card() })).contains("no backbone has the name `vgg`"));
+    assert!(
+        refused(&with(&Card { backbone: "vgg".to_owned(), ..card() }))
+            .contains("no backbone has the name `vgg`")
+    );
     let whole = with(&card());
     for length in 0..whole.len() {
         refused(&whole[..length]);

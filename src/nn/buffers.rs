@@ -16,7 +16,11 @@ pub(crate) fn values<N: Number>(tensor: &Tensor<(usize,), N, Cpu>) -> &[N] {
         return &[];
     }
     let (first, last): (&N, &N) = (&tensor[[0]], &tensor[[count - 1]]);
-    assert_eq!((last as *const N).addr() - (first as *const N).addr(), (count - 1) * size_of::<N>(), "broadcast");
+    assert_eq!(
+        (last as *const N).addr() - (first as *const N).addr(),
+        (count - 1) * size_of::<N>(),
+        "broadcast"
+    );
     // SAFETY: dfdx keeps a tensor's values in one `Vec`; its first and last element by index lie `count - 1` apart, so all
     // `count` lie in that `Vec` one after the other. They stay borrowed as long as the tensor is, and nothing changes them
     // meanwhile, since that takes the tensor mutably. The pointer is derived from a reference to one element, which the
@@ -40,7 +44,11 @@ impl<'a, N: Copy> Matrix<'a, N> {
     /// # Panics
     /// When the data doesn't hold that many.
     pub fn new(data: &'a [N], rows: usize, columns: usize, stride: usize) -> Matrix<'a, N> {
-        assert!(fits(data.len(), rows, columns, stride), "{rows} x {columns} by {stride} in {}", data.len());
+        assert!(
+            fits(data.len(), rows, columns, stride),
+            "{rows} x {columns} by {stride} in {}",
+            data.len()
+        );
         Matrix { data, rows, columns, row_stride: stride, column_stride: 1 }
     }
 
@@ -75,7 +83,9 @@ impl<'a, N: Copy> Matrix<'a, N> {
 
 /// Whether `rows` x `columns`, rows `stride` apart, lie within `length` values.
 fn fits(length: usize, rows: usize, columns: usize, stride: usize) -> bool {
-    rows == 0 || columns == 0 || (columns <= stride || rows == 1) && (rows - 1) * stride + columns <= length
+    rows == 0
+        || columns == 0
+        || (columns <= stride || rows == 1) && (rows - 1) * stride + columns <= length
 }
 
 /// A row-major matrix that is written, which can be split into parts that don't overlap.
@@ -96,7 +106,11 @@ impl<'a, N> MatrixMut<'a, N> {
     /// # Panics
     /// When the data doesn't hold that many.
     pub fn new(data: &'a mut [N], rows: usize, columns: usize, stride: usize) -> MatrixMut<'a, N> {
-        assert!(fits(data.len(), rows, columns, stride), "{rows} x {columns} by {stride} in {}", data.len());
+        assert!(
+            fits(data.len(), rows, columns, stride),
+            "{rows} x {columns} by {stride} in {}",
+            data.len()
+        );
         MatrixMut { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
     }
 
@@ -124,7 +138,8 @@ impl<'a, N> MatrixMut<'a, N> {
     /// Cuts the matrix into tiles of at most `height` x `width`, row of tiles by row of tiles.
     pub fn tiles(self, height: usize, width: usize) -> Vec<Tile<'a, N>> {
         let (height, width) = (height.max(1), width.max(1));
-        let mut tiles = Vec::with_capacity(self.rows.div_ceil(height) * self.columns.div_ceil(width));
+        let mut tiles =
+            Vec::with_capacity(self.rows.div_ceil(height) * self.columns.div_ceil(width));
         for row in (0..self.rows).step_by(height) {
             for column in (0..self.columns).step_by(width) {
                 let out = MatrixMut {
@@ -157,7 +172,12 @@ pub(crate) struct Tile<'a, N = f32> {
 ///
 /// # Panics
 /// When the shapes don't fit.
-pub(crate) fn multiply<N: Number>(out: &mut MatrixMut<N>, accumulate: bool, a: Matrix<N>, b: Matrix<N>) {
+pub(crate) fn multiply<N: Number>(
+    out: &mut MatrixMut<N>,
+    accumulate: bool,
+    a: Matrix<N>,
+    b: Matrix<N>,
+) {
     let depth = a.columns;
     for first in (0..depth.max(1)).step_by(N::SLICE) {
         let count = N::SLICE.min(depth - first);
@@ -167,7 +187,10 @@ pub(crate) fn multiply<N: Number>(out: &mut MatrixMut<N>, accumulate: bool, a: M
 
 /// As [`multiply`], in one call.
 fn multiply_slice<N: Number>(out: &mut MatrixMut<N>, accumulate: bool, a: Matrix<N>, b: Matrix<N>) {
-    assert!(out.rows == a.rows && out.columns == b.columns && a.columns == b.rows, "shapes of a product");
+    assert!(
+        out.rows == a.rows && out.columns == b.columns && a.columns == b.rows,
+        "shapes of a product"
+    );
     // SAFETY: each matrix lies within memory that its view borrows, exclusively for `out` (constructors check the bounds),
     // and `gemm` touches what shapes and strides span, no more. It reads `out` only when told to.
     unsafe {

@@ -56,9 +56,15 @@ impl NnError {
     }
 
     /// An unknown name, with the known ones sorted so that the likeliest slip of the pen comes first.
-    pub(crate) fn unknown<'a>(what: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> NnError {
+    pub(crate) fn unknown<'a>(
+        what: &'static str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> NnError {
         let mut known: Vec<String> = known.into_iter().map(str::to_owned).collect();
-        known.sort_by(|a, b| strsim::jaro_winkler(name, b).total_cmp(&strsim::jaro_winkler(name, a)));
+        known.sort_by(|a, b| {
+            strsim::jaro_winkler(name, b).total_cmp(&strsim::jaro_winkler(name, a))
+        });
         NnError::Unknown { what, name: name.to_owned(), known }
     }
 }
@@ -78,7 +84,11 @@ impl fmt::Display for NnError {
             }
             NnError::Mismatch(list) => {
                 let (count, more) = (list.len(), list.len().saturating_sub(8));
-                write!(f, "{count} of the weights don't fit the network: {}", list[..count - more].join("; "))?;
+                write!(
+                    f,
+                    "{count} of the weights don't fit the network: {}",
+                    list[..count - more].join("; ")
+                )?;
                 if more > 0 { write!(f, "; and {more} more") } else { Ok(()) }
             }
             NnError::File { path, reason } => write!(f, "{}: {reason}", path.display()),

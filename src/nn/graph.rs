@@ -138,7 +138,9 @@ impl Op {
     /// In words: "a window of 3 x 3 pixels".
     fn described(&self) -> String {
         match self {
-            Op::Convolution { window, .. } | Op::MaxPool(window) | Op::AveragePool { window, .. } => {
+            Op::Convolution { window, .. }
+            | Op::MaxPool(window)
+            | Op::AveragePool { window, .. } => {
                 format!("a window of {} x {} pixels", window.kernel.0, window.kernel.1)
             }
             Op::AdaptivePool { height, width } => format!("a grid of {height} x {width} bins"),
@@ -272,7 +274,10 @@ impl Graph {
     /// are counted where the graph has one: torchvision publishes `inception_v3` with it, 27,161,264 for 1000 classes, of
     /// which 3,326,696 are the auxiliary head's.
     pub fn parameter_count(&self) -> u64 {
-        super::parameters::describe(self).iter().map(|info| info.shape.iter().product::<usize>() as u64).sum()
+        super::parameters::describe(self)
+            .iter()
+            .map(|info| info.shape.iter().product::<usize>() as u64)
+            .sum()
     }
 
     fn node_multiply_adds(&self, node: &Node) -> u64 {
@@ -312,7 +317,13 @@ impl Builder {
             shape: Shape::new(height, width, channels),
         };
         (
-            Builder { nodes: vec![input], stages: Vec::new(), prefix: String::new(), features: None, logits: None },
+            Builder {
+                nodes: vec![input],
+                stages: Vec::new(),
+                prefix: String::new(),
+                features: None,
+                logits: None,
+            },
             Value(0),
         )
     }
@@ -359,12 +370,24 @@ impl Builder {
             ))
         })?;
         let stage = self.stages.len().saturating_sub(usize::from(self.logits.is_none()));
-        self.nodes.push(Node { name, stage, op, inputs: inputs.iter().map(|value| value.0).collect(), shape });
+        self.nodes.push(Node {
+            name,
+            stage,
+            op,
+            inputs: inputs.iter().map(|value| value.0).collect(),
+            shape,
+        });
         Ok(Value(self.nodes.len() - 1))
     }
 
     /// Convolution without a bias.
-    pub fn convolution(&mut self, name: &str, x: Value, channels: usize, window: Window) -> Result<Value, NnError> {
+    pub fn convolution(
+        &mut self,
+        name: &str,
+        x: Value,
+        channels: usize,
+        window: Window,
+    ) -> Result<Value, NnError> {
         self.add(name, Op::Convolution { channels, window, bias: false }, &[x])
     }
 
@@ -392,7 +415,12 @@ impl Builder {
 
     /// Adds the head under torchvision's name of the classifier, `fc`. With hidden layers the numbering is that of
     /// `nn.Sequential(Linear, ReLU, Dropout, Linear, …)`: `fc.0`, `fc.3`, ….
-    pub fn dense_head(&mut self, name: &str, features: Value, head: &Head) -> Result<Value, NnError> {
+    pub fn dense_head(
+        &mut self,
+        name: &str,
+        features: Value,
+        head: &Head,
+    ) -> Result<Value, NnError> {
         let Head::Dense { hidden, dropout, classes } = head else {
             return self.add(name, Op::Linear { channels: 1000 }, &[features]);
         };
@@ -411,7 +439,11 @@ impl Builder {
                 x = builder.add(&format!("{}", 3 * layer), Op::Linear { channels }, &[x])?;
                 x = builder.add(&format!("{}", 3 * layer + 1), Op::Relu, &[x])?;
                 if *dropout > 0.0 {
-                    x = builder.add(&format!("{}", 3 * layer + 2), Op::Dropout { probability: *dropout }, &[x])?;
+                    x = builder.add(
+                        &format!("{}", 3 * layer + 2),
+                        Op::Dropout { probability: *dropout },
+                        &[x],
+                    )?;
                 }
             }
             builder.add(&format!("{}", 3 * hidden.len()), Op::Linear { channels: *classes }, &[x])
@@ -423,12 +455,15 @@ impl Builder {
     /// # Errors
     /// When no features were marked, or an auxiliary head's logits aren't as many as the network's.
     pub fn finish(self) -> Result<Graph, NnError> {
-        let features = self.features.ok_or_else(|| NnError::Graph("the graph marks no features".into()))?;
+        let features =
+            self.features.ok_or_else(|| NnError::Graph("the graph marks no features".into()))?;
         let last = self.nodes.len() - 1;
         let logits = self.logits.unwrap_or(last);
         let (classes, others) = (self.nodes[logits].shape.len(), self.nodes[last].shape.len());
         if classes != others {
-            return Err(NnError::Graph(format!("{others} auxiliary logits beside the network's {classes}")));
+            return Err(NnError::Graph(format!(
+                "{others} auxiliary logits beside the network's {classes}"
+            )));
         }
         Ok(Graph { nodes: self.nodes, stages: self.stages, features, logits })
     }
@@ -442,7 +477,8 @@ fn infer(op: Op, inputs: &[Shape]) -> Option<Shape> {
     };
     // A pooling window that lies in the padding alone would have no value to take.
     let pooled = |x: Shape, window: Window| {
-        let fits = 2 * window.padding.0 <= window.kernel.0 && 2 * window.padding.1 <= window.kernel.1;
+        let fits =
+            2 * window.padding.0 <= window.kernel.0 && 2 * window.padding.1 <= window.kernel.1;
         windowed(x, window, x.channels).filter(|_| fits)
     };
     match (op, inputs) {

@@ -6,8 +6,8 @@ use super::graph::{Graph, Op};
 use super::network::{BatchNorm, StepOptions};
 use super::number::{Number, doubles};
 use super::ops::{
-    Activation, Backend, DropoutPosition, Geometry, Gradient, Moments, NormStatistics, Normalisation, Pooling,
-    Recorder, Taking,
+    Activation, Backend, DropoutPosition, Geometry, Gradient, Moments, NormStatistics,
+    Normalisation, Pooling, Recorder, Taking,
 };
 use super::parameters::{Parameter, Statistics};
 use super::program::{Instruction, Program};
@@ -50,7 +50,18 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         pass: Pass,
     ) -> Self {
         let (tracked, moments) = (vec![false; graph.nodes().len()], Vec::new());
-        Interpreter { graph, program, offsets, parameters, statistics, batch, pass, tracked, tape: None, moments }
+        Interpreter {
+            graph,
+            program,
+            offsets,
+            parameters,
+            statistics,
+            batch,
+            pass,
+            tracked,
+            tape: None,
+            moments,
+        }
     }
 
     /// Runs a range of instructions on what the first one reads, and gives the `wanted` values in their order; of an empty
@@ -63,7 +74,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
     ) -> Result<Vec<Activation<D, N>>, NnError> {
         let program = self.program;
         let instructions = &program.instructions[range.clone()];
-        let Some(source) = instructions.first().and_then(|made| made.inputs.first()).copied() else {
+        let Some(source) = instructions.first().and_then(|made| made.inputs.first()).copied()
+        else {
             return Ok(vec![input]);
         };
         if matches!(self.pass, Pass::Training(_)) {
@@ -73,7 +85,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         let gradients = self.gradients(instructions);
         let mut uses = program.uses(range, self.graph.nodes().len());
         wanted.iter().for_each(|&value| uses[value] += 1);
-        let mut values: Vec<Option<Activation<D, N>>> = (0..self.graph.nodes().len()).map(|_| None).collect();
+        let mut values: Vec<Option<Activation<D, N>>> =
+            (0..self.graph.nodes().len()).map(|_| None).collect();
         values[source] = Some(input);
         for (made, gradients) in instructions.iter().zip(gradients) {
             // What lies below everything trainable runs off the tape.
@@ -93,7 +106,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
                 }
             }
         }
-        let missing = |value: usize| NnError::Graph(format!("{} isn't made", self.graph.nodes()[value].name));
+        let missing =
+            |value: usize| NnError::Graph(format!("{} isn't made", self.graph.nodes()[value].name));
         wanted.iter().map(|&value| values[value].take().ok_or_else(|| missing(value))).collect()
     }
 
@@ -141,7 +155,11 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
 
     /// Whether a parameter wants a gradient; each is used by one op alone.
     fn wanted(parameter: Option<&Parameter<D, N>>) -> Gradient {
-        if parameter.is_some_and(|parameter| parameter.trainable) { Gradient::First } else { Gradient::None }
+        if parameter.is_some_and(|parameter| parameter.trainable) {
+            Gradient::First
+        } else {
+            Gradient::None
+        }
     }
 
     fn instruction(
@@ -153,7 +171,10 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         let read = |index: usize| {
             let value = made.inputs.get(index).and_then(|&input| values[input].as_ref());
             value.ok_or_else(|| {
-                NnError::Graph(format!("{} reads a value that isn't there", self.graph.nodes()[made.node].name))
+                NnError::Graph(format!(
+                    "{} reads a value that isn't there",
+                    self.graph.nodes()[made.node].name
+                ))
             })
         };
         let x = read(0)?;
@@ -178,7 +199,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
             Op::BatchNorm { epsilon } => {
                 let residual = made.residual.then(|| read(1)).transpose()?;
                 let residual_gradient = gradients.get(1).copied().unwrap_or(Gradient::None);
-                let gradients = [first, Self::wanted(own.first()), Self::wanted(own.get(1)), residual_gradient];
+                let gradients =
+                    [first, Self::wanted(own.first()), Self::wanted(own.get(1)), residual_gradient];
                 return self.batch_norm(made, x, residual, epsilon, gradients);
             }
             Op::Relu => D::relu(x, first, &mut self.tape),
@@ -189,9 +211,12 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
             Op::AdaptivePool { .. } => self.pool(x, made, Taking::Bins, first),
             Op::Add => D::add(x, read(1)?, [first, gradients[1]], &mut self.tape),
             Op::Concatenate => {
-                let widths = made.inputs.iter().map(|&input| self.graph.nodes()[input].shape.channels);
-                let parts: Result<Vec<_>, NnError> =
-                    widths.enumerate().map(|(index, width)| Ok((read(index)?, width, gradients[index]))).collect();
+                let widths =
+                    made.inputs.iter().map(|&input| self.graph.nodes()[input].shape.channels);
+                let parts: Result<Vec<_>, NnError> = widths
+                    .enumerate()
+                    .map(|(index, width)| Ok((read(index)?, width, gradients[index])))
+                    .collect();
                 D::concatenate(&parts?, self.batch * output.pixels(), &mut self.tape)
             }
             Op::Linear { .. } => {
@@ -200,8 +225,14 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
             }
             Op::Dropout { probability } => match self.pass {
                 // Below everything trainable the backbone runs as in evaluation; the head's dropout is always on.
-                Pass::Training(options) if self.tracked[made.output] || made.node > self.graph.features() => {
-                    let position = DropoutPosition { seed: options.seed, step: options.step, layer: made.node as u64 };
+                Pass::Training(options)
+                    if self.tracked[made.output] || made.node > self.graph.features() =>
+                {
+                    let position = DropoutPosition {
+                        seed: options.seed,
+                        step: options.step,
+                        layer: made.node as u64,
+                    };
                     D::dropout(x, probability, position, first, &mut self.tape)
                 }
                 _ => Ok(x.clone()),
@@ -235,17 +266,25 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         let norms = |node: &super::graph::Node| matches!(node.op, Op::BatchNorm { .. });
         let norm = self.graph.nodes()[..made.node].iter().filter(|node| norms(node)).count();
         let of_batch = self.tracked[made.output]
-            && matches!(self.pass, Pass::Training(StepOptions { batch_norm: BatchNorm::Batch, .. }));
+            && matches!(
+                self.pass,
+                Pass::Training(StepOptions { batch_norm: BatchNorm::Batch, .. })
+            );
         let count = self.batch * node.shape.pixels();
         if of_batch && count == 1 {
             return Err(NnError::SingleValue { norm: node.name.clone() });
         }
         let Statistics { mean, variance, .. } = &self.statistics[norm];
-        let statistics = if of_batch { NormStatistics::Batch } else { NormStatistics::Running { mean, variance } };
+        let statistics = if of_batch {
+            NormStatistics::Batch
+        } else {
+            NormStatistics::Running { mean, variance }
+        };
         let norm_options = Normalisation { statistics, epsilon, relu: made.relu };
         let affine = [&own[0].tensor, &own[1].tensor];
         let (out, moments) =
-            D::batch_norm(x, affine, residual, &norm_options, gradients, &mut self.tape).map_err(NnError::device)?;
+            D::batch_norm(x, affine, residual, &norm_options, gradients, &mut self.tape)
+                .map_err(NnError::device)?;
         self.moments.extend(moments.map(|moments| (norm, moments, count)));
         Ok(out)
     }

@@ -117,7 +117,11 @@ pub(crate) fn found<'a, N: Number>(
     shape: &[usize],
 ) -> Result<&'a WeightTensor<N>, String> {
     match weights.tensors.get(name) {
-        Some(tensor) if tensor.shape == shape && tensor.data.len() == shape.iter().product::<usize>() => Ok(tensor),
+        Some(tensor)
+            if tensor.shape == shape && tensor.data.len() == shape.iter().product::<usize>() =>
+        {
+            Ok(tensor)
+        }
         Some(tensor) => Err(format!("{name} is {:?}, the network's is {shape:?}", tensor.shape)),
         None => Err(format!("{name} {shape:?} is missing")),
     }

@@ -99,9 +99,16 @@ impl<D: Backend> Network<D> {
     ///
     /// # Errors
     /// For an unknown backbone, a head or an input size that doesn't fit, or want of memory.
-    pub fn new(backbone: &str, head: &Head, input: (usize, usize), seed: u64, device: D) -> Result<Self, NnError> {
+    pub fn new(
+        backbone: &str,
+        head: &Head,
+        input: (usize, usize),
+        seed: u64,
+        device: D,
+    ) -> Result<Self, NnError> {
         let names = backbones::backbones().iter().map(|info| info.name);
-        let info = backbones::backbone(backbone).ok_or_else(|| NnError::unknown("backbone", backbone, names))?;
+        let info = backbones::backbone(backbone)
+            .ok_or_else(|| NnError::unknown("backbone", backbone, names))?;
         Network::from_graph(info.graph(head, input)?, head, seed, device)
     }
 
@@ -136,7 +143,8 @@ impl<D: Backend> Network<D> {
             taken.unwrap_or_else(|| parameters::initial_of(&described, index, seed))
         };
         let values: Vec<Vec<f32>> = values.into_par_iter().enumerate().map(draw).collect();
-        let network = Network::of(graph, head, described.into_iter().zip(values), statistics, device)?;
+        let network =
+            Network::of(graph, head, described.into_iter().zip(values), statistics, device)?;
         Ok((network, loaded))
     }
 }
@@ -150,7 +158,9 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         statistics: Vec<Statistics>,
         device: D,
     ) -> Result<Self, NnError> {
-        let parameter = |(info, values)| Ok(Parameter { tensor: tensor(&device, values)?, info, trainable: true });
+        let parameter = |(info, values)| {
+            Ok(Parameter { tensor: tensor(&device, values)?, info, trainable: true })
+        };
         let parameters: Result<Vec<Parameter<D, N>>, NnError> = described.map(parameter).collect();
         Ok(Network {
             program: Program::new(&graph),
@@ -172,12 +182,12 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     where
         D: Backend<M>,
     {
-        let described = self
-            .parameters
-            .iter()
-            .map(|Parameter { info, tensor, .. }| (info.clone(), converted(&<D as Backend<N>>::numbers(tensor))));
+        let described = self.parameters.iter().map(|Parameter { info, tensor, .. }| {
+            (info.clone(), converted(&<D as Backend<N>>::numbers(tensor)))
+        });
         let (graph, statistics) = (self.graph.clone(), self.statistics.clone());
-        let mut network = Network::of(graph, &self.head, described, statistics, self.device.clone())?;
+        let mut network =
+            Network::of(graph, &self.head, described, statistics, self.device.clone())?;
         for (new, own) in network.parameters.iter_mut().zip(&self.parameters) {
             new.trainable = own.trainable;
         }
@@ -202,7 +212,11 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     /// The parameters, to be updated: only those that are trainable may change.
     pub fn parameters_mut(&mut self) -> &mut [Parameter<D, N>] {
         self.plans.head = OnceLock::new();
-        if self.parameters.iter().any(|parameter| parameter.trainable && parameter.info.stage != "head") {
+        if self
+            .parameters
+            .iter()
+            .any(|parameter| parameter.trainable && parameter.info.stage != "head")
+        {
             self.plans.backbone = OnceLock::new();
         }
         &mut self.parameters
@@ -262,7 +276,9 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         }
         if targets.len() != batch * self.graph.classes() {
             let (found, classes) = (targets.len(), self.graph.classes());
-            return Err(NnError::Input(format!("{found} targets for {batch} pictures of {classes} classes")));
+            return Err(NnError::Input(format!(
+                "{found} targets for {batch} pictures of {classes} classes"
+            )));
         }
         if options.mixed && !D::MIXES {
             return Err(NnError::Input(
@@ -274,15 +290,18 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         let wanted: Vec<usize> = iter::once(self.graph.logits()).chain(auxiliary).collect();
         let mut interpreter = self.interpreter(batch, Pass::Training(*options));
         let outputs = interpreter.run(range, input, &wanted)?;
-        let (mut tape, moments) = (interpreter.tape.take(), std::mem::take(&mut interpreter.moments));
+        let (mut tape, moments) =
+            (interpreter.tape.take(), std::mem::take(&mut interpreter.moments));
         drop(interpreter);
         let loss = loss(&outputs, targets, batch, &mut tape).map_err(NnError::device)?;
         for (norm, moments, count) in moments {
             self.statistics[norm].update(&moments, count);
             self.plans = Plans::default();
         }
-        let (loss_value, logits) =
-            (loss.as_vec(), outputs.first().map(|logits| N::singles(D::numbers(&logits.kept)).into_owned()));
+        let (loss_value, logits) = (
+            loss.as_vec(),
+            outputs.first().map(|logits| N::singles(D::numbers(&logits.kept)).into_owned()),
+        );
         let gradients = match tape {
             Some(tape) => loss.put_tape(tape).try_backward().map_err(NnError::device)?,
             None => Gradients::leaky(),
@@ -315,31 +334,49 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     ///
     /// # Errors
     /// As those of [`logits`](Self::logits).
-    pub fn logits_from_features(&self, features: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
+    pub fn logits_from_features(
+        &self,
+        features: &[f32],
+        batch: usize,
+    ) -> Result<Vec<f32>, NnError> {
         self.evaluate(self.program.head..self.program.auxiliary, features, batch)
     }
 
-    fn evaluate(&self, range: Range<usize>, input: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
+    fn evaluate(
+        &self,
+        range: Range<usize>,
+        input: &[f32],
+        batch: usize,
+    ) -> Result<Vec<f32>, NnError> {
         self.check_input(range.start, input, batch)?;
         if !D::PLANNED {
             return self.interpret(range, input, batch);
         }
         match (range.start < self.program.head, range.end > self.program.head) {
-            (true, true) => Ok(self.head_plan().run(&self.backbone_plan().run(input, batch), batch)),
+            (true, true) => {
+                Ok(self.head_plan().run(&self.backbone_plan().run(input, batch), batch))
+            }
             (true, false) => Ok(self.backbone_plan().run(input, batch)),
             (false, _) => Ok(self.head_plan().run(input, batch)),
         }
     }
 
     /// Evaluation op by op, a few pictures at a time.
-    fn interpret(&self, range: Range<usize>, input: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
-        let wanted = if range.end > self.program.head { self.graph.logits() } else { self.graph.features() };
+    fn interpret(
+        &self,
+        range: Range<usize>,
+        input: &[f32],
+        batch: usize,
+    ) -> Result<Vec<f32>, NnError> {
+        let wanted =
+            if range.end > self.program.head { self.graph.logits() } else { self.graph.features() };
         let per_picture = input.len() / batch.max(1);
         let mut out = Vec::new();
         for part in input.chunks(EVALUATED * per_picture.max(1)) {
             let count = part.len() / per_picture;
             let part = tensor(&self.device, converted(part))?.into();
-            let made = self.interpreter(count, Pass::Evaluation).run(range.clone(), part, &[wanted])?;
+            let made =
+                self.interpreter(count, Pass::Evaluation).run(range.clone(), part, &[wanted])?;
             made.iter().for_each(|made| out.extend_from_slice(&N::singles(D::numbers(&made.kept))));
         }
         Ok(out)
@@ -372,16 +409,32 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     }
 
     #[cfg(test)]
-    pub(super) fn interpreted_logits(&self, pictures: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
+    pub(super) fn interpreted_logits(
+        &self,
+        pictures: &[f32],
+        batch: usize,
+    ) -> Result<Vec<f32>, NnError> {
         self.interpret(0..self.program.auxiliary, pictures, batch)
     }
 
     fn interpreter(&self, batch: usize, pass: Pass) -> Interpreter<'_, D, N> {
-        Interpreter::new(&self.graph, &self.program, &self.offsets, &self.parameters, &self.statistics, batch, pass)
+        Interpreter::new(
+            &self.graph,
+            &self.program,
+            &self.offsets,
+            &self.parameters,
+            &self.statistics,
+            batch,
+            pass,
+        )
     }
 
     fn check_input(&self, first: usize, input: &[f32], batch: usize) -> Result<(), NnError> {
-        let shape = if first == 0 { self.graph.input() } else { self.graph.nodes()[self.graph.features()].shape };
+        let shape = if first == 0 {
+            self.graph.input()
+        } else {
+            self.graph.nodes()[self.graph.features()].shape
+        };
         if input.len() == batch * shape.len() {
             return Ok(());
         }
@@ -408,7 +461,9 @@ fn loss<D: Backend<N>, N: Number>(
     }
     let mut losses = losses.into_iter();
     let weight = N::of(AUXILIARY_WEIGHT);
-    let (Some(own), auxiliary) = (losses.next(), losses.next()) else { unreachable!("the logits are always wanted") };
+    let (Some(own), auxiliary) = (losses.next(), losses.next()) else {
+        unreachable!("the logits are always wanted")
+    };
     let Some(auxiliary) = auxiliary else { return Ok(own) };
     let Some(recorded) = tape.take() else { return own.try_add(auxiliary.try_mul(weight)?) };
     let (auxiliary, recorded) = auxiliary.put_tape(recorded).try_mul(weight)?.split_tape();

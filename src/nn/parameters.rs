@@ -264,7 +264,8 @@ mod tests {
         let place = list.iter().position(|info| info.name == "layer2.0.conv2.weight").unwrap();
         let draw = |seed| initial(&list, seed).swap_remove(place);
         let values = draw(7);
-        let variance = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64;
+        let variance =
+            values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64;
         assert!((variance / (2.0 / (128.0 * 9.0)) - 1.0).abs() < 0.02, "{variance}");
         assert_eq!(values, draw(7));
         assert_ne!(values, draw(8));

@@ -84,15 +84,18 @@ impl Finish {
         let width = self.shift.len();
         match residual {
             None => rows.chunks_exact_mut(width).for_each(|row| {
-                row.iter_mut().zip(&self.shift).for_each(|(x, shift)| *x = at_least(*x + shift, floor));
+                row.iter_mut()
+                    .zip(&self.shift)
+                    .for_each(|(x, shift)| *x = at_least(*x + shift, floor));
             }),
-            Some(residual) => {
-                rows.chunks_exact_mut(width).zip(residual.chunks_exact(width)).for_each(|(row, residual)| {
+            Some(residual) => rows
+                .chunks_exact_mut(width)
+                .zip(residual.chunks_exact(width))
+                .for_each(|(row, residual)| {
                     for ((x, shift), residual) in row.iter_mut().zip(&self.shift).zip(residual) {
                         *x = at_least(*x + shift + residual, floor);
                     }
-                })
-            }
+                }),
         }
     }
 }
@@ -129,10 +132,13 @@ impl Plan {
 
     /// Runs the instructions on a batch of what the first one reads.
     pub fn run(&self, input: &[f32], batch: usize) -> Vec<f32> {
-        let (Some(begin), Some(end)) = (self.stages.first(), self.stages.last()) else { return input.to_vec() };
+        let (Some(begin), Some(end)) = (self.stages.first(), self.stages.last()) else {
+            return input.to_vec();
+        };
         let (source, target) = (begin.inputs[0], end.output);
         let mut out = vec![0.0; batch * self.places[target].size];
-        let (taken, made) = (self.group * self.places[source].size, self.group * self.places[target].size);
+        let (taken, made) =
+            (self.group * self.places[source].size, self.group * self.places[target].size);
         // As many groups at a time as there are threads: a thread that waits within one group would begin another, and
         // each that is under way holds buffers of its own.
         let wave = rayon::current_num_threads();
@@ -154,17 +160,30 @@ impl Plan {
 
     fn arena(&self) -> Vec<Vec<f32>> {
         let kept = self.arenas.lock().ok().and_then(|mut arenas| arenas.pop());
-        kept.unwrap_or_else(|| self.buffers.iter().map(|size| vec![0.0; size * self.group]).collect())
+        kept.unwrap_or_else(|| {
+            self.buffers.iter().map(|size| vec![0.0; size * self.group]).collect()
+        })
     }
 
     /// Runs one stage on `count` pictures; the value `source` is `input`, the others are in the arena.
-    fn stage(&self, stage: &Stage, source: usize, input: &[f32], count: usize, arena: &mut [Vec<f32>]) {
+    fn stage(
+        &self,
+        stage: &Stage,
+        source: usize,
+        input: &[f32],
+        count: usize,
+        arena: &mut [Vec<f32>],
+    ) {
         let target = self.places[stage.output];
         let mut buffer = std::mem::take(&mut arena[target.buffer]);
         let out = &mut buffer[..count * target.size];
         let read = |index: usize| {
             let value = stage.inputs[index];
-            if value == source { input } else { &arena[self.places[value].buffer][..count * self.places[value].size] }
+            if value == source {
+                input
+            } else {
+                &arena[self.places[value].buffer][..count * self.places[value].size]
+            }
         };
         let x = read(0);
         match &stage.kind {
@@ -177,14 +196,20 @@ impl Plan {
             }
             Kind::Pool(pooling) => {
                 let maps = x.par_chunks_exact(pooling.input.len());
-                out.par_chunks_exact_mut(target.size).zip(maps).for_each(|(out, map)| pool_one(map, pooling, out));
+                out.par_chunks_exact_mut(target.size)
+                    .zip(maps)
+                    .for_each(|(out, map)| pool_one(map, pooling, out));
             }
-            Kind::Add => out.iter_mut().zip(x.iter().zip(read(1))).for_each(|(out, (a, b))| *out = a + b),
+            Kind::Add => {
+                out.iter_mut().zip(x.iter().zip(read(1))).for_each(|(out, (a, b))| *out = a + b)
+            }
             Kind::Concatenate(widths) => {
                 let total: usize = widths.iter().sum();
                 let mut first = 0;
                 for (index, &width) in widths.iter().enumerate() {
-                    for (out, part) in out.chunks_exact_mut(total).zip(read(index).chunks_exact(width)) {
+                    for (out, part) in
+                        out.chunks_exact_mut(total).zip(read(index).chunks_exact(width))
+                    {
                         out[first..first + width].copy_from_slice(part);
                     }
                     first += width;
@@ -224,7 +249,12 @@ impl Product {
             if rows == self.rows {
                 multiply(&mut MatrixMut::new(out, rows, columns, columns), false, windows, weight);
             } else {
-                multiply(&mut MatrixMut::new(product, self.rows, columns, columns), false, windows, weight);
+                multiply(
+                    &mut MatrixMut::new(product, self.rows, columns, columns),
+                    false,
+                    windows,
+                    weight,
+                );
                 out.copy_from_slice(&product[..rows * columns]);
             }
         });
@@ -250,7 +280,8 @@ impl Source<'_> {
         // Convolutions whose only reader is a norm wait for it.
         let mut waiting: Vec<usize> = Vec::new();
         for (index, made) in instructions.iter().enumerate() {
-            let follower = instructions.iter().find(|other| other.inputs.first() == Some(&made.output));
+            let follower =
+                instructions.iter().find(|other| other.inputs.first() == Some(&made.output));
             let op = |made: &Instruction| self.graph.nodes()[made.node].op;
             let folds = matches!(op(made), Op::Convolution { .. })
                 && uses[made.output] == 1
@@ -259,7 +290,8 @@ impl Source<'_> {
                 waiting.push(index);
                 continue;
             }
-            let convolution = waiting.iter().position(|&waiting| instructions[waiting].output == made.inputs[0]);
+            let convolution =
+                waiting.iter().position(|&waiting| instructions[waiting].output == made.inputs[0]);
             let convolution = convolution.map(|position| &instructions[waiting.remove(position)]);
             let (kind, mut inputs) = (self.kind(made, convolution), made.inputs.clone());
             if let Some(convolution) = convolution {
@@ -282,23 +314,37 @@ impl Source<'_> {
         match node.op {
             Op::Convolution { bias, .. } => {
                 let weight = self.parameter(made.node, 0).into_owned();
-                let shift = if bias { self.parameter(made.node, 1).into_owned() } else { vec![0.0; output.channels] };
+                let shift = if bias {
+                    self.parameter(made.node, 1).into_owned()
+                } else {
+                    vec![0.0; output.channels]
+                };
                 self.product(made, weight, Finish { shift, residual: false, relu: made.relu })
             }
             Op::BatchNorm { epsilon } => {
-                let before = nodes[..made.node].iter().filter(|node| matches!(node.op, Op::BatchNorm { .. })).count();
+                let before = nodes[..made.node]
+                    .iter()
+                    .filter(|node| matches!(node.op, Op::BatchNorm { .. }))
+                    .count();
                 let Statistics { mean, variance, .. } = &self.statistics[before];
                 let affine = (self.parameter(made.node, 0), self.parameter(made.node, 1));
                 let (scale, mut shift) = folded(&affine.0, &affine.1, mean, variance, epsilon);
                 let Some(convolution) = convolution else {
-                    return Kind::Scale { scale, finish: Finish { shift, residual: made.residual, relu: made.relu } };
+                    return Kind::Scale {
+                        scale,
+                        finish: Finish { shift, residual: made.residual, relu: made.relu },
+                    };
                 };
-                let Kind::Product(product) = self.kind(convolution, None) else { return Kind::Copy };
+                let Kind::Product(product) = self.kind(convolution, None) else {
+                    return Kind::Copy;
+                };
                 let mut weight = product.weight;
                 for row in weight.chunks_exact_mut(scale.len()) {
                     row.iter_mut().zip(&scale).for_each(|(weight, scale)| *weight *= scale);
                 }
-                for ((shift, bias), scale) in shift.iter_mut().zip(&product.finish.shift).zip(&scale) {
+                for ((shift, bias), scale) in
+                    shift.iter_mut().zip(&product.finish.shift).zip(&scale)
+                {
                     *shift += bias * scale;
                 }
                 let finish = Finish { shift, residual: made.residual, relu: made.relu };
@@ -310,16 +356,19 @@ impl Source<'_> {
                 self.product(made, self.parameter(made.node, 0).into_owned(), finish)
             }
             Op::Relu => {
-                let finish = Finish { shift: vec![0.0; output.channels], residual: false, relu: true };
+                let finish =
+                    Finish { shift: vec![0.0; output.channels], residual: false, relu: true };
                 Kind::Scale { scale: vec![1.0; output.channels], finish }
             }
             Op::MaxPool(window) => pool(Taking::Maximum(window)),
-            Op::AveragePool { window, count_padding } => pool(Taking::Mean { window, count_padding }),
+            Op::AveragePool { window, count_padding } => {
+                pool(Taking::Mean { window, count_padding })
+            }
             Op::AdaptivePool { .. } => pool(Taking::Bins),
             Op::Add => Kind::Add,
-            Op::Concatenate => {
-                Kind::Concatenate(made.inputs.iter().map(|&input| nodes[input].shape.channels).collect())
-            }
+            Op::Concatenate => Kind::Concatenate(
+                made.inputs.iter().map(|&input| nodes[input].shape.channels).collect(),
+            ),
             Op::Input | Op::Flatten | Op::Dropout { .. } => Kind::Copy,
         }
     }
@@ -353,7 +402,11 @@ impl Source<'_> {
             let size = places[stage.output].size;
             // The smallest free buffer that is large enough, else the largest, made larger.
             free.sort_by_key(|&buffer| {
-                if buffers[buffer] >= size { (0, buffers[buffer]) } else { (1, usize::MAX - buffers[buffer]) }
+                if buffers[buffer] >= size {
+                    (0, buffers[buffer])
+                } else {
+                    (1, usize::MAX - buffers[buffer])
+                }
             });
             let buffer = if free.is_empty() { buffers.len() } else { free.remove(0) };
             if buffer == buffers.len() {

@@ -44,8 +44,13 @@ impl Program {
             if fused[index] || node.op == Op::Input {
                 continue;
             }
-            let mut made =
-                Instruction { node: index, output: index, inputs: node.inputs.clone(), residual: false, relu: false };
+            let mut made = Instruction {
+                node: index,
+                output: index,
+                inputs: node.inputs.clone(),
+                residual: false,
+                relu: false,
+            };
             if matches!(node.op, Op::BatchNorm { .. }) {
                 if let Some(add) = only_reader(index).filter(|&reader| nodes[reader].op == Op::Add)
                     && let [a, b] = nodes[add].inputs[..]
@@ -55,14 +60,17 @@ impl Program {
                     (made.residual, made.output) = (true, add);
                     fused[add] = true;
                 }
-                if let Some(relu) = only_reader(made.output).filter(|&reader| nodes[reader].op == Op::Relu) {
+                if let Some(relu) =
+                    only_reader(made.output).filter(|&reader| nodes[reader].op == Op::Relu)
+                {
                     (made.relu, made.output) = (true, relu);
                     fused[relu] = true;
                 }
             }
             instructions.push(made);
         }
-        let behind = |node: usize| instructions.partition_point(|made: &Instruction| made.node <= node);
+        let behind =
+            |node: usize| instructions.partition_point(|made: &Instruction| made.node <= node);
         let (head, auxiliary) = (behind(graph.features()), behind(graph.logits()));
         Program { instructions, head, auxiliary }
     }
@@ -96,12 +104,17 @@ mod tests {
         let graph = backbone("resnet18").unwrap().graph(&Head::Original, (64, 64)).unwrap();
         let program = Program::new(&graph);
         let named = |name: &str| {
-            let found = program.instructions.iter().find(|made| graph.nodes()[made.node].name == name);
+            let found =
+                program.instructions.iter().find(|made| graph.nodes()[made.node].name == name);
             found.map(|made| (made.residual, made.relu))
         };
         assert_eq!(named("bn1"), Some((false, true)));
         assert_eq!(named("layer1.0.bn2"), Some((true, true)));
-        assert_eq!(named("layer2.0.bn2"), Some((false, false)), "the projection's norm runs last and takes the sum");
+        assert_eq!(
+            named("layer2.0.bn2"),
+            Some((false, false)),
+            "the projection's norm runs last and takes the sum"
+        );
         assert_eq!(named("layer2.0.downsample.1"), Some((true, true)));
         assert!(named("layer1.0.add").is_none() && named("layer1.0.relu").is_none());
         let head = &program.instructions[program.head];

@@ -32,9 +32,11 @@ fn is_classifier(parameter: &ParameterInfo) -> bool {
 }
 
 fn likeness(info: &BackboneInfo, weights: &Weights) -> Option<f64> {
-    let (classifier, features): (Vec<_>, Vec<_>) = describe(&published(info)?).into_iter().partition(is_classifier);
-    let is_there =
-        |one: &&ParameterInfo| weights.tensors.get(&one.name).is_some_and(|tensor| tensor.shape == one.shape);
+    let (classifier, features): (Vec<_>, Vec<_>) =
+        describe(&published(info)?).into_iter().partition(is_classifier);
+    let is_there = |one: &&ParameterInfo| {
+        weights.tensors.get(&one.name).is_some_and(|tensor| tensor.shape == one.shape)
+    };
     let in_both = features.iter().filter(is_there).count();
     let is_counted = |name: &&String| {
         !name.ends_with("running_mean")
@@ -55,10 +57,13 @@ mod tests {
     fn networks_are_told_apart_though_one_holds_another() {
         for name in ["resnet18", "resnet34", "alexnet"] {
             let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 3 };
-            let mut weights = Network::new(name, &head, (64, 64), 0, Cpu::default()).unwrap().save();
+            let mut weights =
+                Network::new(name, &head, (64, 64), 0, Cpu::default()).unwrap().save();
             assert_eq!(recognise(&weights).map(|info| info.name), Some(name));
             // Another classifier, and one tensor that is none of it, make no other network of it.
-            weights.tensors.insert("extra".into(), WeightTensor { shape: vec![1], data: vec![0.0] });
+            weights
+                .tensors
+                .insert("extra".into(), WeightTensor { shape: vec![1], data: vec![0.0] });
             weights.tensors.remove("fc.weight");
             assert_eq!(recognise(&weights).map(|info| info.name), Some(name));
         }

@@ -7,7 +7,8 @@ use super::*;
 use crate::random::Stream;
 use dfdx::prelude::*;
 
-const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
+const OPTIONS: StepOptions =
+    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
 
 fn dense(hidden: &[usize], dropout: f32) -> super::Head {
     super::Head::Dense { hidden: hidden.to_vec(), dropout, classes: 5 }
@@ -62,9 +63,13 @@ fn menagerie() -> Network<Cpu> {
 #[test]
 fn every_parameter_gets_a_gradient_with_either_statistics() {
     let small = (menagerie(), pictures(3, 13)[..3 * 13 * 11 * 3].to_vec());
-    for (mut network, pictures) in [(network("resnet18", &dense(&[8], 0.1), 40), pictures(3, 40)), small] {
+    for (mut network, pictures) in
+        [(network("resnet18", &dense(&[8], 0.1), 40), pictures(3, 40)), small]
+    {
         for batch_norm in [BatchNorm::Batch, BatchNorm::Running] {
-            let step = network.step(&pictures, 3, &targets(3), &StepOptions { batch_norm, ..OPTIONS }).unwrap();
+            let step = network
+                .step(&pictures, 3, &targets(3), &StepOptions { batch_norm, ..OPTIONS })
+                .unwrap();
             assert!(step.loss.is_finite() && step.logits.len() == 15);
             for parameter in network.parameters() {
                 let gradient = step.gradients.get(&parameter.tensor).as_vec();
@@ -86,28 +91,41 @@ fn a_step_is_the_same_bytes_with_any_number_of_threads() {
         let mut network = network.converted::<N>().unwrap();
         let options = StepOptions { mixed, ..OPTIONS };
         let step = network.step(&pictures(9, 40), 9, &targets(9), &options).unwrap();
-        let gradient = |parameter: &Parameter<Cpu, N>| doubles(&step.gradients.get(&parameter.tensor).as_vec());
+        let gradient = |parameter: &Parameter<Cpu, N>| {
+            doubles(&step.gradients.get(&parameter.tensor).as_vec())
+        };
         let gradients = network.parameters().iter().map(gradient).collect();
         (step.loss, gradients, network.save())
     }
     let network = network("resnet18", &dense(&[16], 0.3), 40);
     let steps = |threads| {
         with_threads(threads, || {
-            (step::<f32>(&network, false), step::<f32>(&network, true), step::<f64>(&network, false))
+            (
+                step::<f32>(&network, false),
+                step::<f32>(&network, true),
+                step::<f64>(&network, false),
+            )
         })
     };
     let (single, mixed, double) = steps(1);
     for threads in [2, 7] {
         let (other_single, other_mixed, other_double) = steps(threads);
-        assert!(single == other_single && mixed == other_mixed && double == other_double, "{threads} threads");
+        assert!(
+            single == other_single && mixed == other_mixed && double == other_double,
+            "{threads} threads"
+        );
     }
     // Each is nearer to double precision than the one before.
     let distance = |gradients: &[Vec<f64>]| {
         let pairs = gradients.iter().flatten().zip(double.1.iter().flatten());
-        let (difference, whole) = pairs.fold((0.0, 0.0), |(d, w), (a, b)| (d + (a - b) * (a - b), w + b * b));
+        let (difference, whole) =
+            pairs.fold((0.0, 0.0), |(d, w), (a, b)| (d + (a - b) * (a - b), w + b * b));
         f64::sqrt(difference / whole)
     };
-    assert!((single.0 - double.0).abs() < 1e-5 * double.0 && (mixed.0 - double.0).abs() < 1e-7 * double.0);
+    assert!(
+        (single.0 - double.0).abs() < 1e-5 * double.0
+            && (mixed.0 - double.0).abs() < 1e-7 * double.0
+    );
     let (single, mixed) = (distance(&single.1), distance(&mixed.1));
     assert!(mixed < 2e-6 && mixed < single, "{mixed:.1e} {single:.1e}");
 }
@@ -117,7 +135,12 @@ fn a_network_goes_into_double_precision_and_back_unchanged() {
     let mut network = menagerie();
     network.set_trainable(|info| info.stage == "head");
     let double = network.converted::<f64>().unwrap();
-    assert!(double.parameters().iter().all(|parameter| parameter.trainable == (parameter.info.stage == "head")));
+    assert!(
+        double
+            .parameters()
+            .iter()
+            .all(|parameter| parameter.trainable == (parameter.info.stage == "head"))
+    );
     assert!(double.converted::<f32>().unwrap().save() == network.save());
     let pictures = &pictures(2, 13)[..2 * 13 * 11 * 3];
     assert_eq!(double.logits(pictures, 2).unwrap(), network.logits(pictures, 2).unwrap());
@@ -127,7 +150,8 @@ fn a_network_goes_into_double_precision_and_back_unchanged() {
 fn what_is_in_double_precision_is_not_mixed() {
     let mut network = menagerie().converted::<f64>().unwrap();
     let options = StepOptions { mixed: true, ..OPTIONS };
-    let error = network.step(&pictures(3, 13)[..3 * 13 * 11 * 3], 3, &targets(3), &options).err().unwrap();
+    let error =
+        network.step(&pictures(3, 13)[..3 * 13 * 11 * 3], 3, &targets(3), &options).err().unwrap();
     assert!(error.to_string().contains("mixed precision"), "{error}");
 }
 
@@ -145,7 +169,9 @@ fn what_lies_below_all_that_learns_runs_in_single_precision() {
 
 #[test]
 fn a_pictures_logits_are_the_same_bytes_alone_in_any_batch_and_with_any_threads() {
-    for (backbone, size, count) in [("resnet18", 64, 37), ("resnet50", 32, 5), ("inception_v3", 80, 5)] {
+    for (backbone, size, count) in
+        [("resnet18", 64, 37), ("resnet50", 32, 5), ("inception_v3", 80, 5)]
+    {
         let network = network(backbone, &dense(&[], 0.0), size);
         let pictures = pictures(count, size);
         let together = with_threads(2, || network.logits(&pictures, count).unwrap());
@@ -153,7 +179,10 @@ fn a_pictures_logits_are_the_same_bytes_alone_in_any_batch_and_with_any_threads(
         assert!(together == with_threads(7, || network.logits(&pictures, count).unwrap()));
         for index in [0, 3, count - 1] {
             let alone = &pictures[index * size * size * 3..][..size * size * 3];
-            assert!(network.logits(alone, 1).unwrap() == together[index * 5..index * 5 + 5], "{backbone} {index}");
+            assert!(
+                network.logits(alone, 1).unwrap() == together[index * 5..index * 5 + 5],
+                "{backbone} {index}"
+            );
         }
         let features = network.features(&pictures, count).unwrap();
         assert_eq!(network.logits_from_features(&features, count).unwrap(), together);
@@ -203,7 +232,10 @@ fn what_lies_below_everything_trainable_stays_as_it_is() {
         .filter(|(name, tensor)| before.tensors[name] != *tensor)
         .map(|(name, _)| name)
         .collect();
-    assert!(!changed.is_empty() && changed.iter().all(|name| name.starts_with("layer4") && name.contains("running")));
+    assert!(
+        !changed.is_empty()
+            && changed.iter().all(|name| name.starts_with("layer4") && name.contains("running"))
+    );
 
     // A frozen backbone's head learns from features as it does from pictures.
     network.set_trainable(|info| info.stage == "head");
@@ -222,7 +254,8 @@ fn weights_go_out_and_come_back() {
     let error = target.load(&weights).unwrap_err().to_string();
     assert!(error.contains("conv.weight [8, 3, 1, 7] is missing"), "{error}");
 
-    let mut other = Network::new("resnet18", &dense(&[], 0.0), (32, 32), 77, Cpu::default()).unwrap();
+    let mut other =
+        Network::new("resnet18", &dense(&[], 0.0), (32, 32), 77, Cpu::default()).unwrap();
     assert_ne!(other.save(), weights);
     assert_eq!(other.load(&weights).unwrap(), Loaded::default());
     assert_eq!(other.save(), weights);
@@ -239,7 +272,10 @@ fn weights_go_out_and_come_back() {
     wrong.tensors.remove("bn1.running_var");
     let before = head.save();
     let error = head.load(&wrong).unwrap_err().to_string();
-    assert!(error.contains("layer1.0.conv1.weight is [64, 64, 9], the network's is [64, 64, 3, 3]"), "{error}");
+    assert!(
+        error.contains("layer1.0.conv1.weight is [64, 64, 9], the network's is [64, 64, 3, 3]"),
+        "{error}"
+    );
     assert!(error.contains("bn1.running_var [64] is missing"), "{error}");
     assert_eq!(head.save(), before, "nothing is taken of weights that don't fit");
 }
@@ -249,7 +285,11 @@ fn numbers_that_do_not_fit_are_refused() {
     let mut network = network("resnet18", &dense(&[], 0.0), 32);
     let two = pictures(2, 32);
     assert!(
-        network.logits(&two, 3).unwrap_err().to_string().contains("6144 values for a batch of 3, each 32 x 32 x 3")
+        network
+            .logits(&two, 3)
+            .unwrap_err()
+            .to_string()
+            .contains("6144 values for a batch of 3, each 32 x 32 x 3")
     );
     assert_eq!(network.logits(&[], 0).unwrap(), [0.0; 0]);
     assert!(network.step(&two, 2, &targets(1), &OPTIONS).is_err());
@@ -270,8 +310,11 @@ fn a_networks_gradients_are_the_slopes_of_its_loss() {
     let pictures: Vec<f32> = pictures(6, 13)[..4 * input].to_vec();
     let options = StepOptions { batch_norm: BatchNorm::Running, ..OPTIONS };
     let step = network.step(&pictures, 4, &targets(4), &options).unwrap();
-    let gradients: Vec<Vec<f32>> =
-        network.parameters().iter().map(|parameter| step.gradients.get(&parameter.tensor).as_vec()).collect();
+    let gradients: Vec<Vec<f32>> = network
+        .parameters()
+        .iter()
+        .map(|parameter| step.gradients.get(&parameter.tensor).as_vec())
+        .collect();
     for (which, gradient) in gradients.iter().enumerate() {
         // Along the gradient itself the loss changes most, so that single precision can show it.
         let norm = gradient.iter().map(|v| v * v).sum::<f32>().sqrt();

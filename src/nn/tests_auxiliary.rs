@@ -4,7 +4,8 @@ use super::*;
 use crate::random::Stream;
 use dfdx::prelude::*;
 
-const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
+const OPTIONS: StepOptions =
+    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
 
 /// A small network whose auxiliary head is built as Inception's is, with other sizes.
 fn small(classes: usize, auxiliary: bool) -> (Graph, super::Head) {
@@ -27,7 +28,11 @@ fn small(classes: usize, auxiliary: bool) -> (Graph, super::Head) {
             b.auxiliary();
             b.within(AUXILIARY, |b| {
                 let window = Window::square(5, 3, 0);
-                let x = b.add("avg_pool2d", Op::AveragePool { window, count_padding: true }, &[branch])?;
+                let x = b.add(
+                    "avg_pool2d",
+                    Op::AveragePool { window, count_padding: true },
+                    &[branch],
+                )?;
                 let x = b.within("conv0", |b| {
                     let x = b.convolution("conv", x, 4, Window::square(2, 1, 0))?;
                     let x = b.batch_norm("bn", x)?;
@@ -58,7 +63,9 @@ fn targets(count: usize) -> Vec<f32> {
 }
 
 fn gradients(step: &mut Step<Cpu>, network: &Network<Cpu>) -> Vec<(String, Vec<f32>)> {
-    let of = |parameter: &Parameter<Cpu>| (parameter.info.name.clone(), step.gradient(parameter).unwrap().to_vec());
+    let of = |parameter: &Parameter<Cpu>| {
+        (parameter.info.name.clone(), step.gradient(parameter).unwrap().to_vec())
+    };
     network.parameters().iter().map(of).collect()
 }
 
@@ -66,7 +73,11 @@ fn gradients(step: &mut Step<Cpu>, network: &Network<Cpu>) -> Vec<(String, Vec<f
 fn squares(step: &mut Step<Cpu>, network: &Network<Cpu>) -> f64 {
     let trainable = network.parameters().iter().filter(|parameter| parameter.trainable);
     let of = |parameter: &Parameter<Cpu>| {
-        step.gradient(parameter).unwrap().iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>()
+        step.gradient(parameter)
+            .unwrap()
+            .iter()
+            .map(|&value| f64::from(value) * f64::from(value))
+            .sum::<f64>()
     };
     trainable.map(of).sum()
 }
@@ -76,7 +87,10 @@ fn evaluation_and_the_head_alone_do_not_see_it() {
     let (plain, whole) = (network(5, false, 1), network(5, true, 1));
     let pictures = pictures(4);
     assert_eq!(plain.logits(&pictures, 4).unwrap(), whole.logits(&pictures, 4).unwrap());
-    assert_eq!(plain.interpreted_logits(&pictures, 4).unwrap(), whole.interpreted_logits(&pictures, 4).unwrap());
+    assert_eq!(
+        plain.interpreted_logits(&pictures, 4).unwrap(),
+        whole.interpreted_logits(&pictures, 4).unwrap()
+    );
     let features = plain.features(&pictures, 4).unwrap();
     assert_eq!(features, whole.features(&pictures, 4).unwrap());
     let (mut plain, mut whole) = (plain, whole);
@@ -153,7 +167,10 @@ fn weights_without_it_leave_its_own_start() {
     };
     let mut target = network(5, true, 1);
     let own = branch(&target.save());
-    assert_eq!(target.load(&plain).unwrap(), Loaded { kept: kept_of_all.map(str::to_owned).into(), unused: vec![] });
+    assert_eq!(
+        target.load(&plain).unwrap(),
+        Loaded { kept: kept_of_all.map(str::to_owned).into(), unused: vec![] }
+    );
     assert_eq!(target.save_without_auxiliary(), plain);
     assert_eq!(branch(&target.save()), own);
 
@@ -162,7 +179,10 @@ fn weights_without_it_leave_its_own_start() {
     let loaded = fewer.load(&whole).unwrap();
     assert_eq!(loaded.kept, ["fc.weight", "fc.bias", "AuxLogits.fc.weight", "AuxLogits.fc.bias"]);
     assert_eq!(loaded.unused, ["AuxLogits.fc.bias", "AuxLogits.fc.weight", "fc.bias", "fc.weight"]);
-    assert_eq!(fewer.save().tensors["AuxLogits.conv0.conv.weight"], whole.tensors["AuxLogits.conv0.conv.weight"]);
+    assert_eq!(
+        fewer.save().tensors["AuxLogits.conv0.conv.weight"],
+        whole.tensors["AuxLogits.conv0.conv.weight"]
+    );
 
     // A network without it has no place for it.
     let loaded = network(5, false, 1).load(&whole).unwrap();
@@ -182,9 +202,11 @@ fn from_weights_is_a_new_network_that_loaded_them() {
         let weights = network(source, auxiliary, 7).save();
         for with in [true, false] {
             let (graph, head) = small(classes, with);
-            let mut expected = Network::from_graph(graph.clone(), &head, 3, Cpu::default()).unwrap();
+            let mut expected =
+                Network::from_graph(graph.clone(), &head, 3, Cpu::default()).unwrap();
             let loaded = expected.load(&weights).unwrap();
-            let (made, also_loaded) = Network::from_weights(graph, &head, &weights, 3, Cpu::default()).unwrap();
+            let (made, also_loaded) =
+                Network::from_weights(graph, &head, &weights, 3, Cpu::default()).unwrap();
             assert_eq!(loaded, also_loaded);
             assert_eq!(made.save(), expected.save());
         }
@@ -192,7 +214,8 @@ fn from_weights_is_a_new_network_that_loaded_them() {
     let mut broken = network(5, false, 7).save();
     broken.tensors.remove("conv.weight");
     let (graph, head) = small(5, false);
-    let error = Network::from_weights(graph, &head, &broken, 3, Cpu::default()).err().unwrap().to_string();
+    let error =
+        Network::from_weights(graph, &head, &broken, 3, Cpu::default()).err().unwrap().to_string();
     assert!(error.contains("conv.weight [6, 3, 3, 3] is missing"), "{error}");
 }
 

@@ -20,7 +20,9 @@ fn mix(word: u64) -> u64 {
 
 /// 64-bit FNV-1a of a purpose's name.
 fn name_hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl Stream {
@@ -97,8 +99,12 @@ mod tests {
     fn a_position_names_one_stream() {
         let draw = |seed, purpose, position: &[u64]| Stream::new(seed, purpose, position).bits();
         assert_eq!(draw(42, "order", &[3]), draw(42, "order", &[3]));
-        let others =
-            [draw(43, "order", &[3]), draw(42, "dropout", &[3]), draw(42, "order", &[4]), draw(42, "order", &[3, 0])];
+        let others = [
+            draw(43, "order", &[3]),
+            draw(42, "dropout", &[3]),
+            draw(42, "order", &[4]),
+            draw(42, "order", &[3, 0]),
+        ];
         assert!(others.iter().all(|&other| other != draw(42, "order", &[3])));
     }
 

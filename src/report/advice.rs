@@ -32,7 +32,8 @@ pub fn advice(results: &Results) -> Vec<String> {
 /// The best epoch is the last: it had not stopped learning.
 fn longer(stage: &StageFacts, training: &TrainingSide, _: &Evaluation) -> Option<String> {
     let planned = stage.parameters.get("epochs").and_then(Value::as_u64)?;
-    let unfinished = training.best_epoch == training.epochs && training.epochs == planned && planned > 1;
+    let unfinished =
+        training.best_epoch == training.epochs && training.epochs == planned && planned > 1;
     // A model that is always right in validation has nothing left to learn there.
     let perfect = training.validation_accuracy? >= 0.995;
     (unfinished && !perfect).then(|| {
@@ -42,7 +43,11 @@ fn longer(stage: &StageFacts, training: &TrainingSide, _: &Evaluation) -> Option
 }
 
 /// Much better on what it was trained on, and by more than so few validation pictures explain.
-fn overfitting(stage: &StageFacts, training: &TrainingSide, evaluation: &Evaluation) -> Option<String> {
+fn overfitting(
+    stage: &StageFacts,
+    training: &TrainingSide,
+    evaluation: &Evaluation,
+) -> Option<String> {
     let gap = training.train_accuracy - training.validation_accuracy?;
     let [_, high] = evaluation.splits.get("validation")?.accuracy_interval;
     let augment = match stage.parameters.contains_key("augment") {

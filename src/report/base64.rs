@@ -23,7 +23,8 @@ mod tests {
     /// The test vectors of RFC 4648, section 10.
     #[test]
     fn equals_the_rfc() {
-        let texts = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|text| encode(text.as_bytes()));
+        let texts =
+            ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|text| encode(text.as_bytes()));
         assert_eq!(texts, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
         assert_eq!(encode(&[0xfb, 0xff, 0xfe]), "+//+");
     }

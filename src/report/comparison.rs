@@ -5,7 +5,8 @@ use super::facts;
 use super::headline::chosen;
 use super::html::{self, Column, Table, duration, section, side_by_side};
 use super::training::points;
-use crate::draw::{Bar, Bars, COLOURS, Lines, Series, Unit, escape, grouped, percent};
+use crate::common::number::thousands;
+use crate::draw::{Bar, Bars, COLOURS, Lines, Series, Unit, escape, percent};
 use crate::metrics::{EpochRow, Evaluation};
 use crate::runs::diff::{SplitDiff, diff};
 use crate::runs::{Results, StageFacts, TrainingSide};
@@ -46,12 +47,18 @@ pub(super) fn page(runs: &[Results]) -> String {
     body.push_str(&section("What was asked otherwise", &parameters(&sides)));
     body.push_str(&section("Training", &curves(&sides)));
     body.push_str(&section("Classes", &classes(&sides)));
-    body.push_str(&facts::footer(&sides.iter().map(|side| side.results.record()).collect::<Vec<_>>()));
+    body.push_str(&facts::footer(
+        &sides.iter().map(|side| side.results.record()).collect::<Vec<_>>(),
+    ));
     html::page(&format!("{} runs compared", runs.len()), &body)
 }
 
 fn header(count: usize) -> String {
-    let cut = if count > MOST_RUNS { format!(" The first {MOST_RUNS} are shown.") } else { String::new() };
+    let cut = if count > MOST_RUNS {
+        format!(" The first {MOST_RUNS} are shown.")
+    } else {
+        String::new()
+    };
     let held = if count > 0 {
         "The first is the one that the others are held against."
     } else {
@@ -70,7 +77,12 @@ fn accuracies(sides: &[Side]) -> String {
             value: split.accuracy,
             interval: Some(split.accuracy_interval),
             text: percent(split.accuracy),
-            hover: format!("{}: {} on {} {name} pictures", side.id(), percent(split.accuracy), grouped(split.count)),
+            hover: format!(
+                "{}: {} on {} {name} pictures",
+                side.id(),
+                percent(split.accuracy),
+                thousands(split.count)
+            ),
             ..Bar::default()
         })
     };
@@ -97,7 +109,10 @@ fn table(sides: &[Side]) -> String {
         let record = side.results.record();
         let split = side.evaluation.as_ref().and_then(chosen);
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
-        let best = side.history.as_ref().and_then(|(stage, rows)| TrainingSide::of(side.results, stage, rows));
+        let best = side
+            .history
+            .as_ref()
+            .and_then(|(stage, rows)| TrainingSide::of(side.results, stage, rows));
         let interval = |[low, high]: [f64; 2]| format!("{:.1} – {}", low * 100.0, percent(high));
         table.row_html(&[
             format!("<code>{}</code>", escape(side.id())),
@@ -106,7 +121,9 @@ fn table(sides: &[Side]) -> String {
             format!("<span class=\"state {0}\">{0}</span>", record.status.word()),
             or_dash(split.map(|(_, split)| format!("<b>{}</b>", percent(split.accuracy)))),
             or_dash(split.map(|(_, split)| interval(split.accuracy_interval))),
-            or_dash(split.map(|(name, split)| format!("{} {}", grouped(split.count), escape(name)))),
+            or_dash(
+                split.map(|(name, split)| format!("{} {}", thousands(split.count), escape(name))),
+            ),
             or_dash(split.map(|(_, split)| format!("{:.3}", split.macro_average.f1))),
             or_dash(split.map(|(_, split)| format!("{:.3}", split.loss))),
             or_dash(best.map(|best| format!("{} of {}", best.kept_epoch, best.epochs))),
@@ -132,15 +149,16 @@ fn tests(sides: &[Side]) -> String {
         let difference = diff(first.results, other.results);
         let Some(split) = difference.splits.first() else { continue };
         let [low, high] = split.accuracy_difference_interval;
-        let paired =
-            |text: fn(&crate::runs::diff::PairedDiff) -> String| split.paired.as_ref().map_or("–".to_owned(), text);
+        let paired = |text: fn(&crate::runs::diff::PairedDiff) -> String| {
+            split.paired.as_ref().map_or("–".to_owned(), text)
+        };
         let class = if split.accuracy_difference > 0.0 { "better" } else { "worse" };
         table.row_html(&[
             format!("<code>{}</code>", escape(other.id())),
             format!("<span class=\"{class}\">{}</span>", points_of(split.accuracy_difference)),
             format!("{} to {}", points_of(low), points_of(high)),
-            paired(|paired| grouped(paired.only_first)),
-            paired(|paired| grouped(paired.only_second)),
+            paired(|paired| thousands(paired.only_first)),
+            paired(|paired| thousands(paired.only_second)),
             paired(|paired| p_value(paired.p_value)),
             verdict(split).to_owned(),
         ]);
@@ -180,10 +198,15 @@ fn p_value(p: f64) -> String {
 fn parameters(sides: &[Side]) -> String {
     let values: Vec<BTreeMap<String, String>> = sides.iter().map(asked).collect();
     let keys: BTreeSet<&String> = values.iter().flat_map(BTreeMap::keys).collect();
-    let differs =
-        |key: &&&String| values.iter().any(|side| side.get(**key) != values.first().and_then(|first| first.get(**key)));
-    let columns: Vec<(&str, Column)> =
-        [("Parameter", Column::Text)].into_iter().chain(sides.iter().map(|side| (side.id(), Column::Text))).collect();
+    let differs = |key: &&&String| {
+        values
+            .iter()
+            .any(|side| side.get(**key) != values.first().and_then(|first| first.get(**key)))
+    };
+    let columns: Vec<(&str, Column)> = [("Parameter", Column::Text)]
+        .into_iter()
+        .chain(sides.iter().map(|side| (side.id(), Column::Text)))
+        .collect();
     let mut table = Table::new(&columns);
     let differing: Vec<&String> = keys.iter().filter(differs).copied().collect();
     for key in differing.iter().take(MOST_PARAMETERS) {
@@ -214,8 +237,11 @@ fn asked(side: &Side) -> BTreeMap<String, String> {
 }
 
 fn curves(sides: &[Side]) -> String {
-    let histories: Vec<(&str, &[EpochRow])> =
-        sides.iter().filter_map(|side| Some((side.id(), side.history.as_ref()?.1.as_slice()))).take(COLOURS).collect();
+    let histories: Vec<(&str, &[EpochRow])> = sides
+        .iter()
+        .filter_map(|side| Some((side.id(), side.history.as_ref()?.1.as_slice())))
+        .take(COLOURS)
+        .collect();
     let chart = |title: &str, unit: Unit, value: fn(&EpochRow) -> Option<f64>| {
         let series = histories.iter().enumerate().map(|(colour, (id, rows))| Series {
             name: (*id).to_owned(),
@@ -234,8 +260,11 @@ fn curves(sides: &[Side]) -> String {
         .draw()
     };
     let of_all = sides.iter().filter(|side| side.history.is_some()).count();
-    let cut =
-        if of_all > COLOURS { html::note(&format!("The curves of the first {COLOURS} runs.")) } else { String::new() };
+    let cut = if of_all > COLOURS {
+        html::note(&format!("The curves of the first {COLOURS} runs."))
+    } else {
+        String::new()
+    };
     cut + &side_by_side(&[
         chart("Validation loss", Unit::Number, |row| row.validation_loss),
         chart("Validation accuracy", Unit::Share, |row| row.validation_accuracy),
@@ -258,16 +287,23 @@ fn classes(sides: &[Side]) -> String {
     let names: BTreeSet<&str> = f1.iter().flat_map(|side| side.keys().copied()).collect();
     let spread = |name: &str| {
         let of_name = || f1.iter().filter_map(|side| side.get(name));
-        of_name().copied().fold(f64::NEG_INFINITY, f64::max) - of_name().copied().fold(f64::INFINITY, f64::min)
+        of_name().copied().fold(f64::NEG_INFINITY, f64::max)
+            - of_name().copied().fold(f64::INFINITY, f64::min)
     };
     let mut names: Vec<(&str, f64)> = names.into_iter().map(|name| (name, spread(name))).collect();
     names.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let columns: Vec<(&str, Column)> =
-        [("F1 of", Column::Text)].into_iter().chain(sides.iter().map(|side| (side.id(), Column::Number))).collect();
+    let columns: Vec<(&str, Column)> = [("F1 of", Column::Text)]
+        .into_iter()
+        .chain(sides.iter().map(|side| (side.id(), Column::Number)))
+        .collect();
     let mut table = Table::new(&columns);
     for (name, _) in names.iter().take(MOST_CLASSES) {
-        let cell = |side: &BTreeMap<&str, f64>| side.get(name).map_or_else(|| "–".to_owned(), |f1| format!("{f1:.3}"));
-        table.row(&std::iter::once((*name).to_owned()).chain(f1.iter().map(cell)).collect::<Vec<_>>());
+        let cell = |side: &BTreeMap<&str, f64>| {
+            side.get(name).map_or_else(|| "–".to_owned(), |f1| format!("{f1:.3}"))
+        };
+        table.row(
+            &std::iter::once((*name).to_owned()).chain(f1.iter().map(cell)).collect::<Vec<_>>(),
+        );
     }
     let cut = names.len().saturating_sub(MOST_CLASSES);
     let rest = if cut > 0 {

@@ -2,7 +2,8 @@
 
 use super::headline::chosen;
 use super::html::{self, Column, Table, side_by_side};
-use crate::draw::{Bar, Bars, Matrix, Tone, grouped, percent};
+use crate::common::number::thousands;
+use crate::draw::{Bar, Bars, Matrix, Tone, percent};
 use crate::metrics::{ClassMetrics, Evaluation, SplitMetrics, wilson};
 use std::cmp::Reverse;
 
@@ -47,7 +48,7 @@ pub(super) fn mistakes(evaluation: &Evaluation) -> String {
     let classes = &evaluation.classes;
     let pairs = confused(classes, split);
     if pairs.is_empty() {
-        return html::note(&format!("None on the {} {name} pictures.", grouped(split.count)));
+        return html::note(&format!("None on the {} {name} pictures.", thousands(split.count)));
     }
     let mut table = Table::new(&[
         ("True class", Column::Text),
@@ -59,13 +60,15 @@ pub(super) fn mistakes(evaluation: &Evaluation) -> String {
         table.row(&[
             pair.truth.to_owned(),
             pair.guess.to_owned(),
-            grouped(pair.count),
+            thousands(pair.count),
             percent(pair.count as f64 / pair.support as f64),
         ]);
     }
     let matrix = matrix(classes, split);
-    let pairs =
-        format!("<figure class=\"chart\"><figcaption><b>Confused most</b></figcaption>{}</figure>", table.html());
+    let pairs = format!(
+        "<figure class=\"chart\"><figcaption><b>Confused most</b></figcaption>{}</figure>",
+        table.html()
+    );
     // A small matrix leaves room for the pairs beside it.
     if classes.len() <= 12 { side_by_side(&[matrix, pairs]) } else { format!("{matrix}{pairs}") }
 }
@@ -73,19 +76,34 @@ pub(super) fn mistakes(evaluation: &Evaluation) -> String {
 fn matrix(classes: &[String], split: &SplitMetrics) -> String {
     if classes.len() <= MOST_CLASSES {
         let title = "Pictures by true and predicted class".to_owned();
-        return Matrix { title, classes: classes.to_vec(), counts: split.confusion.clone(), totals: None }.draw();
+        return Matrix {
+            title,
+            classes: classes.to_vec(),
+            counts: split.confusion.clone(),
+            totals: None,
+        }
+        .draw();
     }
-    let count =
-        |row: usize, column: usize| split.confusion.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0);
-    let total = |row: usize| split.confusion.get(row).map_or(0, |row| row.iter().copied().fold(0, u64::saturating_add));
+    let count = |row: usize, column: usize| {
+        split.confusion.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0)
+    };
+    let total = |row: usize| {
+        split.confusion.get(row).map_or(0, |row| row.iter().copied().fold(0, u64::saturating_add))
+    };
     let mut worst: Vec<usize> = (0..classes.len()).collect();
     worst.sort_by_key(|&class| Reverse(total(class).saturating_sub(count(class, class))));
     worst.truncate(WORST_CLASSES);
     worst.sort_unstable();
     Matrix {
-        title: format!("The {WORST_CLASSES} classes with the most mistakes, of {}", grouped(classes.len() as u64)),
+        title: format!(
+            "The {WORST_CLASSES} classes with the most mistakes, of {}",
+            thousands(classes.len() as u64)
+        ),
         classes: worst.iter().filter_map(|&class| classes.get(class).cloned()).collect(),
-        counts: worst.iter().map(|&row| worst.iter().map(|&column| count(row, column)).collect()).collect(),
+        counts: worst
+            .iter()
+            .map(|&row| worst.iter().map(|&column| count(row, column)).collect())
+            .collect(),
         totals: Some(worst.iter().map(|&row| total(row)).collect()),
     }
     .draw()
@@ -96,7 +114,8 @@ pub(super) fn classes(evaluation: &Evaluation) -> String {
     let Some((_, split)) = chosen(evaluation) else { return String::new() };
     let mut rows: Vec<&ClassMetrics> = split.per_class.iter().collect();
     rows.sort_by(|a, b| a.f1.total_cmp(&b.f1));
-    let shown = if rows.len() > MOST_BARS { format!(", the {MOST_BARS} lowest") } else { String::new() };
+    let shown =
+        if rows.len() > MOST_BARS { format!(", the {MOST_BARS} lowest") } else { String::new() };
     let f1 = Bars {
         title: format!("F1{shown}"),
         about: "F1 of each class, lowest first".to_owned(),
@@ -110,7 +129,11 @@ pub(super) fn classes(evaluation: &Evaluation) -> String {
         full: Some(1.0),
     };
     let few = rows.iter().take(MOST_BARS).any(|class| class.support < FEW);
-    let few = if few { html::note(&format!("Paler: recall of fewer than {FEW} pictures.")) } else { String::new() };
+    let few = if few {
+        html::note(&format!("Paler: recall of fewer than {FEW} pictures."))
+    } else {
+        String::new()
+    };
     let table = html::details("Every class in numbers", &table(split));
     format!("{few}{}{table}", side_by_side(&[f1.draw(), recall.draw()]))
 }
@@ -138,7 +161,12 @@ fn recall_bar(class: &ClassMetrics) -> Bar {
         value: class.recall,
         interval: Some(wilson(hits.min(class.support), class.support)),
         text: format!("{hits}/{}", class.support),
-        hover: format!("{}: {hits} of {} found ({})", class.class, grouped(class.support), percent(class.recall)),
+        hover: format!(
+            "{}: {hits} of {} found ({})",
+            class.class,
+            thousands(class.support),
+            percent(class.recall)
+        ),
         tone: if class.support < FEW { Tone::Faint } else { Tone::Plain },
     }
 }
@@ -148,18 +176,23 @@ fn table(split: &SplitMetrics) -> String {
     let mut table = Table::new(&[&[("Class", Column::Text)], &names[..]].concat());
     let row = |name: &str, numbers: [f64; 3], pictures: u64| -> Vec<String> {
         let numbers = numbers.map(|number| format!("{number:.3}"));
-        std::iter::once(name.to_owned()).chain(numbers).chain([grouped(pictures)]).collect()
+        std::iter::once(name.to_owned()).chain(numbers).chain([thousands(pictures)]).collect()
     };
     for class in split.per_class.iter().take(MOST_ROWS) {
         let numbers = [class.precision, class.recall, class.f1];
         table.row(&row(&class.class, numbers, class.support));
     }
-    for (name, average) in [("Mean of classes", split.macro_average), ("Mean by pictures", split.weighted_average)] {
+    for (name, average) in
+        [("Mean of classes", split.macro_average), ("Mean by pictures", split.weighted_average)]
+    {
         let numbers = [average.precision, average.recall, average.f1];
         table.row(&row(name, numbers, split.count));
     }
     let cut = split.per_class.len().saturating_sub(MOST_ROWS);
-    let rest =
-        if cut > 0 { html::note(&format!("{} more are in metrics.json.", grouped(cut as u64))) } else { String::new() };
+    let rest = if cut > 0 {
+        html::note(&format!("{} more are in metrics.json.", thousands(cut as u64)))
+    } else {
+        String::new()
+    };
     table.html() + &rest
 }

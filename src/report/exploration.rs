@@ -2,7 +2,8 @@
 //! far as it understands it: a part that is missing or of another form is left out.
 
 use super::html::{self, Column, Table, details, side_by_side, tiles};
-use crate::draw::{Bar, Bars, Bin, Histogram, grouped, percent};
+use crate::common::number::thousands;
+use crate::draw::{Bar, Bars, Bin, Histogram, percent};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -62,14 +63,18 @@ pub(super) fn plots(found: &Value) -> String {
     format!("{facts}{charts}{rejected}")
 }
 
-fn facts(found: &Value, classes: &[Class], rejected: Option<&Rejected>) -> Vec<(&'static str, String)> {
+fn facts(
+    found: &Value,
+    classes: &[Class],
+    rejected: Option<&Rejected>,
+) -> Vec<(&'static str, String)> {
     let number = |key: &str| found.get(key).and_then(Value::as_u64);
     let mut facts = Vec::new();
     if let Some(pictures) = number("pictures") {
-        facts.push(("Pictures", grouped(pictures)));
+        facts.push(("Pictures", thousands(pictures)));
     }
     if let Some(unlabelled) = number("unlabelled").filter(|count| *count > 0) {
-        facts.push(("Without a label", grouped(unlabelled)));
+        facts.push(("Without a label", thousands(unlabelled)));
     }
     let smallest = classes.iter().map(|class| class.count).min().unwrap_or(0);
     let largest = classes.iter().map(|class| class.count).max().unwrap_or(0);
@@ -77,10 +82,12 @@ fn facts(found: &Value, classes: &[Class], rejected: Option<&Rejected>) -> Vec<(
         facts.push(("Class imbalance", format!("{:.1} : 1", largest as f64 / smallest as f64)));
     }
     if let Some(rejected) = rejected {
-        facts.push(("Unreadable", grouped(rejected.count)));
+        facts.push(("Unreadable", thousands(rejected.count)));
     }
-    if let Some(twice) = found.pointer("/duplicates/count").and_then(Value::as_u64).filter(|count| *count > 0) {
-        facts.push(("Copies of others", grouped(twice)));
+    if let Some(twice) =
+        found.pointer("/duplicates/count").and_then(Value::as_u64).filter(|count| *count > 0)
+    {
+        facts.push(("Copies of others", thousands(twice)));
     }
     for (key, name) in [("mean", "Mean RGB"), ("std", "RGB deviation")] {
         if let Some(channels) = part::<[f64; 3]>(found, key) {
@@ -102,16 +109,19 @@ fn class_bars(mut classes: Vec<Class>) -> String {
         hover: format!(
             "{}: {} pictures, {}",
             class.class,
-            grouped(class.count),
+            thousands(class.count),
             percent(class.count as f64 / total.max(1) as f64)
         ),
         value: class.count as f64,
-        text: grouped(class.count),
+        text: thousands(class.count),
         name: class.class,
         ..Bar::default()
     };
     let title = match count > MOST_CLASSES {
-        true => format!("Pictures of each class, the {0} largest and {0} smallest of {count}", MOST_CLASSES / 2),
+        true => format!(
+            "Pictures of each class, the {0} largest and {0} smallest of {count}",
+            MOST_CLASSES / 2
+        ),
         false => "Pictures of each class".to_owned(),
     };
     let bars = classes.into_iter().map(bar).collect();
@@ -120,7 +130,11 @@ fn class_bars(mut classes: Vec<Class>) -> String {
 
 fn histogram(found: &Value, key: &str, title: &str, x: &str) -> String {
     let ranges: Vec<Range> = part(found, key).unwrap_or_default();
-    let bins = ranges.into_iter().take(200).map(|Range { low, high, count }| Bin { low, high, count }).collect();
+    let bins = ranges
+        .into_iter()
+        .take(200)
+        .map(|Range { low, high, count }| Bin { low, high, count })
+        .collect();
     Histogram { title: title.to_owned(), x: x.to_owned(), bins }.draw()
 }
 
@@ -130,11 +144,17 @@ fn formats(found: &Value) -> String {
     let bar = |format: Format| Bar {
         name: format.format,
         value: format.count as f64,
-        text: grouped(format.count),
+        text: thousands(format.count),
         ..Bar::default()
     };
     let bars = formats.into_iter().take(12).map(bar).collect();
-    Bars { title: "Formats".to_owned(), about: "Pictures of each format".to_owned(), bars, full: None }.draw()
+    Bars {
+        title: "Formats".to_owned(),
+        about: "Pictures of each format".to_owned(),
+        bars,
+        full: None,
+    }
+    .draw()
 }
 
 fn rejected_table(rejected: &Rejected) -> String {
@@ -143,7 +163,11 @@ fn rejected_table(rejected: &Rejected) -> String {
         table.row(&[picture.path.clone(), picture.reason.clone()]);
     }
     let more = rejected.count.saturating_sub(rejected.examples.len().min(MOST_REJECTED) as u64);
-    let more = if more > 0 { html::note(&format!("And {} more.", grouped(more))) } else { String::new() };
+    let more = if more > 0 {
+        html::note(&format!("And {} more.", thousands(more)))
+    } else {
+        String::new()
+    };
     let table = table.html();
     if table.is_empty() {
         table

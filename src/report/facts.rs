@@ -28,9 +28,15 @@ pub(super) fn header(record: &Record) -> String {
 /// What went wrong, where something did.
 pub(super) fn failure(record: &Record) -> String {
     let told = |title: &str, error: &str, help: &str| {
-        let error =
-            if error.is_empty() { String::new() } else { format!("<pre>{}</pre>", escape(&cut(error, MOST_ERROR))) };
-        format!("<div class=\"failure\" role=\"alert\"><h2>{}</h2>{error}<p>{help}</p></div>\n", escape(title))
+        let error = if error.is_empty() {
+            String::new()
+        } else {
+            format!("<pre>{}</pre>", escape(&cut(error, MOST_ERROR)))
+        };
+        format!(
+            "<div class=\"failure\" role=\"alert\"><h2>{}</h2>{error}<p>{help}</p></div>\n",
+            escape(title)
+        )
     };
     let id = escape(record.id.as_str());
     match (record.status, record.error()) {
@@ -40,16 +46,22 @@ pub(super) fn failure(record: &Record) -> String {
             &format!("What it said before: <code>pipe log {id} {}</code>", escape(stage)),
         ),
         (Status::Failed, None) => told("The run failed", "", "No stage gave a reason."),
-        (Status::Cancelled, _) => {
-            told("The run was cancelled", "", "The next run goes on with the stages that were done.")
-        }
+        (Status::Cancelled, _) => told(
+            "The run was cancelled",
+            "",
+            "The next run goes on with the stages that were done.",
+        ),
         (Status::Died, _) => told(
             "The run died",
             "",
             "Its process ended without a word: killed, out of memory, or the machine went down. The next run goes on with the stages that were done.",
         ),
-        (Status::Unreadable, _) => told("The record can't be read", record.problem.as_deref().unwrap_or_default(), ""),
-        (Status::Running, _) => told("The run is under way", "", "This page shows what there was when it was drawn."),
+        (Status::Unreadable, _) => {
+            told("The record can't be read", record.problem.as_deref().unwrap_or_default(), "")
+        }
+        (Status::Running, _) => {
+            told("The run is under way", "", "This page shows what there was when it was drawn.")
+        }
         (Status::Ok, _) => String::new(),
     }
 }
@@ -72,8 +84,9 @@ pub(super) fn stages(record: &Record) -> String {
             Some(error) => cut(error, 200),
             None => cut(&stage.reasons.join("; "), 300),
         };
-        let short =
-            |digest: &Option<String>| digest.as_deref().map_or_else(|| "–".to_owned(), |hex| escape(&cut_to(hex, 12)));
+        let short = |digest: &Option<String>| {
+            digest.as_deref().map_or_else(|| "–".to_owned(), |hex| escape(&cut_to(hex, 12)))
+        };
         table.row_html(&[
             format!("<b>{}</b>", escape(&stage.stage)),
             escape(&stage.kind),
@@ -111,7 +124,10 @@ pub(super) fn repeat(results: &Results) -> String {
     html.push_str(&machine(record));
     html.push_str(&details("Parameters", &parameters(record)));
     for source in results.asked().unwrap_or_default().sources {
-        html.push_str(&details(&source.name, &format!("<pre>{}</pre>", escape(&cut(&source.text, MOST_TEXT)))));
+        html.push_str(&details(
+            &source.name,
+            &format!("<pre>{}</pre>", escape(&cut(&source.text, MOST_TEXT))),
+        ));
     }
     html
 }
@@ -136,7 +152,11 @@ fn machine(record: &Record) -> String {
     if machine.target.is_empty() {
         return String::new();
     }
-    let simd = if machine.simd.is_empty() { String::new() } else { format!(" ({})", machine.simd.join(", ")) };
+    let simd = if machine.simd.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", machine.simd.join(", "))
+    };
     let text = format!(
         "With the same pictures, pipe {}, seed {} and this kind of machine it gives the same bytes: {}{simd}, on {}. It had {} {}.",
         record.version,
@@ -150,12 +170,17 @@ fn machine(record: &Record) -> String {
 }
 
 fn parameters(record: &Record) -> String {
-    let mut table = Table::new(&[("Stage", Column::Text), ("Parameter", Column::Text), ("Value", Column::Text)]);
+    let mut table = Table::new(&[
+        ("Stage", Column::Text),
+        ("Parameter", Column::Text),
+        ("Value", Column::Text),
+    ]);
     for stage in &record.stages {
         let mut leaves = Vec::new();
         flatten("", &Value::Object(stage.parameters.clone()), &mut leaves);
         for (index, (key, value)) in leaves.into_iter().enumerate() {
-            let stage = if index == 0 { format!("<b>{}</b>", escape(&stage.stage)) } else { String::new() };
+            let stage =
+                if index == 0 { format!("<b>{}</b>", escape(&stage.stage)) } else { String::new() };
             table.row_html(&[
                 stage,
                 format!("<code>{}</code>", escape(&key)),
@@ -187,7 +212,8 @@ pub(super) fn footer(records: &[&Record]) -> String {
     format!(
         "<footer>Drawn by pipe from the record of {}.</footer>\n",
         match versions.as_slice() {
-            [one] if records.len() == 1 && !one.is_empty() => format!("a run of version {}", escape(one)),
+            [one] if records.len() == 1 && !one.is_empty() =>
+                format!("a run of version {}", escape(one)),
             _ if records.len() == 1 => "a run".to_owned(),
             _ => format!("{} runs", records.len()),
         }
@@ -214,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_command_can_be_pasted() {
-        let overrides = vec!["stages.train.epochs=3".to_owned(), "pipeline.name=it's mine".to_owned()];
+        let overrides =
+            vec!["stages.train.epochs=3".to_owned(), "pipeline.name=it's mine".to_owned()];
         let record = Record { file: "my pictures.toml".to_owned(), overrides, ..Record::default() };
         assert_eq!(
             command(&record),

@@ -2,14 +2,17 @@
 
 use super::html;
 use super::training::summary;
-use crate::draw::{self, escape, grouped, percent};
+use crate::common::number::thousands;
+use crate::draw::{self, escape, percent};
 use crate::metrics::{Evaluation, SplitMetrics};
 use crate::runs::{Results, StageFacts};
 
 /// The split that speaks for a model: the test split, else validation, else whichever there is.
 pub(super) fn chosen(evaluation: &Evaluation) -> Option<(&str, &SplitMetrics)> {
     let named = |name: &str| evaluation.splits.get_key_value(name);
-    let split = named("test").or_else(|| named("validation")).or_else(|| evaluation.splits.first_key_value());
+    let split = named("test")
+        .or_else(|| named("validation"))
+        .or_else(|| evaluation.splits.first_key_value());
     split.map(|(name, split)| (name.as_str(), split))
 }
 
@@ -37,8 +40,8 @@ pub(super) fn headline(results: &Results, stage: &StageFacts, evaluation: &Evalu
     let meaning = format!(
         "{} of {} {name} pictures are classified rightly. On new pictures of the same kind, expect between {} and {} \
          (95\u{202f}% Wilson interval).{against}",
-        grouped(hits),
-        grouped(split.count),
+        thousands(hits),
+        thousands(split.count),
         percent(low),
         percent(high),
     );
@@ -63,7 +66,9 @@ fn tiles(
         tiles.push(("Among the top 5", percent(split.top5)));
     }
     tiles.push(("Cross-entropy", format!("{:.3}", split.loss)));
-    if let Some(validation) = evaluation.splits.get("validation").filter(|_| evaluation.splits.contains_key("test")) {
+    if let Some(validation) =
+        evaluation.splits.get("validation").filter(|_| evaluation.splits.contains_key("test"))
+    {
         tiles.push(("Validation accuracy", percent(validation.accuracy)));
     }
     tiles.push(("Classes", evaluation.classes.len().to_string()));

@@ -5,8 +5,7 @@ use crate::draw::{self, escape};
 use std::fmt::Write;
 
 /// Nothing is fetched and nothing runs; styles are inline, pictures come as `data:`.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /// A whole page.
 pub(super) fn page(title: &str, body: &str) -> String {
@@ -23,7 +22,11 @@ pub(super) fn page(title: &str, body: &str) -> String {
 
 /// A section under a heading; nothing at all where there is nothing in it.
 pub(super) fn section(title: &str, html: &str) -> String {
-    if html.is_empty() { String::new() } else { format!("<section>\n<h2>{}</h2>\n{html}\n</section>\n", escape(title)) }
+    if html.is_empty() {
+        String::new()
+    } else {
+        format!("<section>\n<h2>{}</h2>\n{html}\n</section>\n", escape(title))
+    }
 }
 
 /// Charts side by side where there is room, each of the same width; nothing where all are empty.
@@ -56,7 +59,9 @@ pub(super) fn tiles(tiles: &[(&str, String)]) -> String {
     }
     let cells: String = tiles
         .iter()
-        .map(|(name, value)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value)))
+        .map(|(name, value)| {
+            format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value))
+        })
         .collect();
     format!("<dl class=\"tiles\">{cells}</dl>")
 }
@@ -93,9 +98,15 @@ impl Table {
     pub(super) fn new(columns: &[(&str, Column)]) -> Table {
         let head = columns
             .iter()
-            .map(|(name, column)| format!("<th scope=\"col\"{}>{}</th>", column.class(), escape(name)))
+            .map(|(name, column)| {
+                format!("<th scope=\"col\"{}>{}</th>", column.class(), escape(name))
+            })
             .collect();
-        Table { head, rows: String::new(), columns: columns.iter().map(|(_, column)| *column).collect() }
+        Table {
+            head,
+            rows: String::new(),
+            columns: columns.iter().map(|(_, column)| *column).collect(),
+        }
     }
 
     /// A row of texts.
@@ -151,7 +162,10 @@ mod tests {
 
     #[test]
     fn what_is_empty_leaves_nothing() {
-        assert_eq!(section("a", "") + &details("b", "") + &side_by_side(&[String::new()]) + &tiles(&[]), "");
+        assert_eq!(
+            section("a", "") + &details("b", "") + &side_by_side(&[String::new()]) + &tiles(&[]),
+            ""
+        );
         assert_eq!(Table::new(&[("a", Column::Text)]).html(), "");
     }
 
@@ -160,6 +174,9 @@ mod tests {
         let mut table = Table::new(&[("a<", Column::Text)]);
         table.row(&["<script>".to_owned(), "beyond the columns".to_owned()]);
         let html = table.html();
-        assert!(html.contains("a&lt;") && html.contains("&lt;script&gt;") && !html.contains("beyond"), "{html}");
+        assert!(
+            html.contains("a&lt;") && html.contains("&lt;script&gt;") && !html.contains("beyond"),
+            "{html}"
+        );
     }
 }

@@ -13,15 +13,23 @@ pub(super) fn page(results: &Results) -> String {
     body.push_str(&facts::failure(record));
     for (stage, evaluation) in &evaluations {
         let headline = headline::headline(results, stage, evaluation);
-        body.push_str(&if evaluations.len() > 1 { section(&stage.stage, &headline) } else { headline });
+        body.push_str(&if evaluations.len() > 1 {
+            section(&stage.stage, &headline)
+        } else {
+            headline
+        });
     }
     body.push_str(&section("What to try next", &advice_list(results)));
     body.push_str(&section("Training", &training::curves(results)));
     for (stage, evaluation) in &evaluations {
-        let suffix = if evaluations.len() > 1 { format!(" of {}", stage.stage) } else { String::new() };
+        let suffix =
+            if evaluations.len() > 1 { format!(" of {}", stage.stage) } else { String::new() };
         body.push_str(&section(&format!("Mistakes{suffix}"), &evaluation::mistakes(evaluation)));
         body.push_str(&section(&format!("Classes{suffix}"), &evaluation::classes(evaluation)));
-        body.push_str(&section(&format!("Most confidently wrong{suffix}"), &wrong::pictures(results, stage)));
+        body.push_str(&section(
+            &format!("Most confidently wrong{suffix}"),
+            &wrong::pictures(results, stage),
+        ));
     }
     for (stage, found) in results.explorations() {
         let several = results.explorations().len() > 1;
@@ -49,5 +57,7 @@ fn advice_list(results: &Results) -> String {
 /// Escapes, and sets what stands between backticks as code.
 fn code_in(sentence: &str) -> String {
     let parts = sentence.split('`').map(escape).enumerate();
-    parts.map(|(index, part)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part }).collect()
+    parts
+        .map(|(index, part)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part })
+        .collect()
 }

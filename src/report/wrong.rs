@@ -24,7 +24,9 @@ pub(super) fn pictures(results: &Results, stage: &StageFacts) -> String {
     if wrong.is_empty() {
         return String::new();
     }
-    let Some(cache) = caches(results, stage).into_iter().find_map(|folder| TensorCache::open(&folder).ok()) else {
+    let Some(cache) =
+        caches(results, stage).into_iter().find_map(|folder| TensorCache::open(&folder).ok())
+    else {
         return String::new();
     };
     let records: BTreeMap<&str, u32> = cache
@@ -35,7 +37,11 @@ pub(super) fn pictures(results: &Results, stage: &StageFacts) -> String {
         .collect();
     let mut html = String::new();
     for row in &wrong {
-        let Some(uri) = records.get(row.path.as_str()).and_then(|&record| thumbnail(&cache, record)) else { continue };
+        let Some(uri) =
+            records.get(row.path.as_str()).and_then(|&record| thumbnail(&cache, record))
+        else {
+            continue;
+        };
         let label = row.label.as_deref().unwrap_or_default();
         let _ = write!(
             html,
@@ -52,7 +58,9 @@ pub(super) fn pictures(results: &Results, stage: &StageFacts) -> String {
 
 /// The wrong predictions of the test split, surest first.
 fn most_wrong(predictions: Vec<Prediction>) -> Vec<Prediction> {
-    let is_wrong = |row: &Prediction| row.split == "test" && row.label.as_ref().is_some_and(|it| *it != row.prediction);
+    let is_wrong = |row: &Prediction| {
+        row.split == "test" && row.label.as_ref().is_some_and(|it| *it != row.prediction)
+    };
     let mut wrong: Vec<Prediction> = predictions.into_iter().filter(is_wrong).collect();
     wrong.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.path.cmp(&b.path)));
     wrong.truncate(MOST);
@@ -69,7 +77,11 @@ fn thumbnail(cache: &TensorCache, record: u32) -> Option<String> {
     let side = u32::try_from(cache.size()).ok()?;
     let picture = RgbImage::from_raw(side, side, cache.record(record).ok()?.into_owned())?;
     // A picture of few pixels is enlarged by the browser, one with many would only make the page heavy.
-    let picture = if side > SIDE { imageops::resize(&picture, SIDE, SIDE, FilterType::Triangle) } else { picture };
+    let picture = if side > SIDE {
+        imageops::resize(&picture, SIDE, SIDE, FilterType::Triangle)
+    } else {
+        picture
+    };
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
         .encode(&picture, picture.width(), picture.height(), ExtendedColorType::Rgb8)

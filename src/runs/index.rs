@@ -14,9 +14,11 @@ const OFFERED: usize = 5;
 
 /// Every run, newest first; those whose record can't be read stand at the end and say why.
 pub fn list(runs: &Path) -> Vec<Record> {
-    let mut records: Vec<Record> = folders(runs).into_iter().map(|(id, folder)| Record::load(&folder, id)).collect();
+    let mut records: Vec<Record> =
+        folders(runs).into_iter().map(|(id, folder)| Record::load(&folder, id)).collect();
     records.sort_by(|a, b| {
-        let place = |record: &Record| (record.status == Status::Unreadable, Reverse(record.started));
+        let place =
+            |record: &Record| (record.status == Status::Unreadable, Reverse(record.started));
         place(a).cmp(&place(b)).then_with(|| a.id.cmp(&b.id))
     });
     records
@@ -43,15 +45,20 @@ fn by_number(runs: &Path, wanted: &str, number: &str) -> Result<Record, RunsErro
 }
 
 fn by_prefix(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
-    let mut fitting: Vec<(RunId, PathBuf)> =
-        folders(runs).into_iter().filter(|(id, _)| !wanted.is_empty() && id.as_str().starts_with(wanted)).collect();
+    let mut fitting: Vec<(RunId, PathBuf)> = folders(runs)
+        .into_iter()
+        .filter(|(id, _)| !wanted.is_empty() && id.as_str().starts_with(wanted))
+        .collect();
     match (fitting.pop(), fitting.is_empty()) {
         (Some((id, folder)), true) => Ok(Record::load(&folder, id)),
         (None, _) => Err(not_found(wanted, &list(runs))),
         (Some(_), false) => {
             let records = list(runs);
             let fitting = records.iter().filter(|record| record.id.as_str().starts_with(wanted));
-            Err(RunsError::Ambiguous { wanted: wanted.to_owned(), candidates: fitting.map(describe).collect() })
+            Err(RunsError::Ambiguous {
+                wanted: wanted.to_owned(),
+                candidates: fitting.map(describe).collect(),
+            })
         }
     }
 }
@@ -79,12 +86,18 @@ fn describe(record: &Record) -> String {
 pub fn equal(runs: &Path, digests: &BTreeMap<String, String>) -> Option<RunId> {
     // Records are read one at a time, those last written to first: nearly always the first one is it.
     let mut folders = folders(runs);
-    let written = |folder: &Path| fs::metadata(folder.join(RUN)).and_then(|metadata| metadata.modified());
-    folders.sort_by_cached_key(|(id, folder)| Reverse((written(folder).unwrap_or(SystemTime::UNIX_EPOCH), id.clone())));
+    let written =
+        |folder: &Path| fs::metadata(folder.join(RUN)).and_then(|metadata| metadata.modified());
+    folders.sort_by_cached_key(|(id, folder)| {
+        Reverse((written(folder).unwrap_or(SystemTime::UNIX_EPOCH), id.clone()))
+    });
     let mut records = folders.into_iter().map(|(id, folder)| Record::load(&folder, id));
     let same = |record: &Record| {
-        let stages: Option<BTreeMap<&String, &String>> =
-            record.stages.iter().map(|stage| Some((&stage.stage, stage.digest.as_ref()?))).collect();
+        let stages: Option<BTreeMap<&String, &String>> = record
+            .stages
+            .iter()
+            .map(|stage| Some((&stage.stage, stage.digest.as_ref()?)))
+            .collect();
         record.status == Status::Ok && stages.is_some_and(|stages| stages.into_iter().eq(digests))
     };
     records.find(same).map(|record| record.id)

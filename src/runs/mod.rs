@@ -95,11 +95,17 @@ impl fmt::Display for RunsError {
             RunsError::NotFound { wanted, candidates } => {
                 list(f, format!("no run is called `{wanted}`; the latest are:"), candidates)
             }
-            RunsError::Ambiguous { wanted, candidates } => {
-                list(f, format!("`{wanted}` fits {} runs; add a letter or two:", candidates.len()), candidates)
+            RunsError::Ambiguous { wanted, candidates } => list(
+                f,
+                format!("`{wanted}` fits {} runs; add a letter or two:", candidates.len()),
+                candidates,
+            ),
+            RunsError::Unreadable { id, problem } => {
+                write!(f, "the record of run {id} can't be read: {problem}")
             }
-            RunsError::Unreadable { id, problem } => write!(f, "the record of run {id} can't be read: {problem}"),
-            RunsError::Io { action, path, source } => write!(f, "could not {action} {}: {source}", path.display()),
+            RunsError::Io { action, path, source } => {
+                write!(f, "could not {action} {}: {source}", path.display())
+            }
         }
     }
 }

@@ -27,7 +27,9 @@ pub struct RunId(String);
 impl RunId {
     /// The id made of 30 bits of `bits`.
     pub(super) fn from_bits(bits: u64) -> RunId {
-        RunId((0..6).map(|place| char::from(LETTERS[(bits >> (5 * place) & 31) as usize])).collect())
+        RunId(
+            (0..6).map(|place| char::from(LETTERS[(bits >> (5 * place) & 31) as usize])).collect(),
+        )
     }
 
     /// Reads an id; `None` where the text could be none.
@@ -211,7 +213,8 @@ impl Record {
 
     /// The first error of a stage that failed: the stage and what it said.
     pub fn error(&self) -> Option<(&str, &str)> {
-        let failed = self.stages.iter().find(|stage| stage.outcome == Some(StageOutcome::Failed))?;
+        let failed =
+            self.stages.iter().find(|stage| stage.outcome == Some(StageOutcome::Failed))?;
         Some((failed.stage.as_str(), failed.error.as_deref().unwrap_or("it gave no reason")))
     }
 
@@ -223,7 +226,8 @@ impl Record {
             // It may have ended between the two looks.
             read = Record::read(folder);
         }
-        let mut record = read.unwrap_or_else(|problem| Record { problem: Some(problem), ..Record::default() });
+        let mut record =
+            read.unwrap_or_else(|problem| Record { problem: Some(problem), ..Record::default() });
         record.status = match (&record.problem, record.outcome) {
             (Some(_), _) => Status::Unreadable,
             (None, Some(RunOutcome::Ok)) => Status::Ok,
@@ -257,7 +261,8 @@ impl Record {
     /// Writes the record into its folder.
     pub(super) fn save(&self, folder: &Path) -> Result<(), RunsError> {
         let path = folder.join(RUN);
-        let mut text = serde_json::to_vec_pretty(self).map_err(|error| RunsError::io("write", &path, error.into()))?;
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|error| RunsError::io("write", &path, error.into()))?;
         text.push(b'\n');
         files::write(&path, &text).map_err(|error| RunsError::io("write", &path, error))
     }

@@ -140,7 +140,9 @@ impl Recorder {
             None => self.waiting.extend_from_slice(&line),
             Some(open) => {
                 let path = open.folder.join(events::FILE);
-                open.events.write_all(&line).map_err(|error| RunsError::io("write", &path, error))?;
+                open.events
+                    .write_all(&line)
+                    .map_err(|error| RunsError::io("write", &path, error))?;
             }
         }
         Ok(())
@@ -154,9 +156,15 @@ impl Recorder {
 
     /// Ends the record: `stages` are the final facts, results are copied from where their `artifact` lies.
     /// `None` where nothing ran. Errors: the first that writing met with, then or now.
-    pub fn finish(mut self, stages: Vec<StageFacts>, outcome: RunOutcome) -> Result<Option<RunId>, RunsError> {
+    pub fn finish(
+        mut self,
+        stages: Vec<StageFacts>,
+        outcome: RunOutcome,
+    ) -> Result<Option<RunId>, RunsError> {
         let earlier = self.problem.take().map_or(Ok(()), Err);
-        let Some(folder) = self.folder().map(Path::to_path_buf) else { return earlier.map(|()| None) };
+        let Some(folder) = self.folder().map(Path::to_path_buf) else {
+            return earlier.map(|()| None);
+        };
         for mut facts in stages {
             facts.seconds = finite(facts.seconds);
             match self.record.stages.iter_mut().find(|known| known.stage == facts.stage) {
@@ -191,7 +199,8 @@ impl Recorder {
         self.began = Instant::now();
         fs::create_dir_all(&self.runs).map_err(|error| RunsError::io("make", &self.runs, error))?;
         loop {
-            self.record.id = RunId::from_bits(RandomState::new().hash_one(Timestamp::now().millis()));
+            self.record.id =
+                RunId::from_bits(RandomState::new().hash_one(Timestamp::now().millis()));
             let folder = self.runs.join(self.record.id.as_str());
             let made = self.runs.join(format!(".new-{}", self.record.id));
             match fs::create_dir(&made) {

@@ -56,10 +56,15 @@ pub struct Asked {
     pub overrides: Vec<String>,
 }
 
-pub(super) fn keep_asked(folder: &Path, sources: &[Source], overrides: &[String]) -> Result<(), RunsError> {
+pub(super) fn keep_asked(
+    folder: &Path,
+    sources: &[Source],
+    overrides: &[String],
+) -> Result<(), RunsError> {
     let path = folder.join(ASKED);
     let asked = Asked { sources: sources.to_vec(), overrides: overrides.to_vec() };
-    let text = serde_json::to_vec_pretty(&asked).map_err(|error| RunsError::io("write", &path, error.into()))?;
+    let text = serde_json::to_vec_pretty(&asked)
+        .map_err(|error| RunsError::io("write", &path, error.into()))?;
     files::write(&path, &text).map_err(|error| RunsError::io("write", &path, error))
 }
 
@@ -99,7 +104,9 @@ impl<'a> Results<'a> {
 
     /// The histories of training, an epoch a row.
     pub fn histories(&self) -> Vec<(&'a StageFacts, Vec<EpochRow>)> {
-        self.each("history.csv", |path| metrics::read_history(path).ok().filter(|rows| !rows.is_empty()))
+        self.each("history.csv", |path| {
+            metrics::read_history(path).ok().filter(|rows| !rows.is_empty())
+        })
     }
 
     /// What explorations found.
@@ -128,8 +135,9 @@ impl<'a> Results<'a> {
     }
 
     fn file(&self, stage: &StageFacts, name: &str) -> Option<PathBuf> {
-        let readable =
-            |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LIMIT);
+        let readable = |path: &PathBuf| {
+            fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LIMIT)
+        };
         let kept = folder_of(&self.record.folder, &stage.stage).join(name);
         let in_store = || Some(self.artifact(&stage.stage)?.join(name));
         Some(kept).filter(readable).or_else(|| in_store().filter(readable))

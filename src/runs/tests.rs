@@ -11,7 +11,12 @@ const CLASSES: [&str; 2] = ["shirt", "trousers"];
 
 fn started(stage: &str) -> Event {
     let reasons = vec!["epochs: 8 -> 3".to_owned()];
-    Event::StageStarted { stage: stage.to_owned(), kind: stage.to_owned(), key: "ab".repeat(32), reasons }
+    Event::StageStarted {
+        stage: stage.to_owned(),
+        kind: stage.to_owned(),
+        key: "ab".repeat(32),
+        reasons,
+    }
 }
 
 fn finished(stage: &str, outcome: StageOutcome, error: Option<&str>) -> Event {
@@ -29,7 +34,10 @@ fn facts(pipeline: &str) -> RunFacts {
     RunFacts {
         pipeline: pipeline.to_owned(),
         file: "clothes.toml".to_owned(),
-        sources: vec![Source { name: "clothes.toml".to_owned(), text: "[stages.train]\n".to_owned() }],
+        sources: vec![Source {
+            name: "clothes.toml".to_owned(),
+            text: "[stages.train]\n".to_owned(),
+        }],
         overrides: vec!["stages.train.epochs=3".to_owned()],
         seed: 42,
         device: "cpu".to_owned(),
@@ -41,7 +49,10 @@ fn train(digest: &str, epochs: u64) -> StageFacts {
     StageFacts {
         stage: "train".to_owned(),
         kind: "train".to_owned(),
-        parameters: json!({ "epochs": epochs, "head": { "dropout": 0.5 } }).as_object().cloned().unwrap_or_default(),
+        parameters: json!({ "epochs": epochs, "head": { "dropout": 0.5 } })
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
         fingerprint: Some(json!({ "epochs": epochs })),
         digest: Some(digest.to_owned()),
         outcome: Some(StageOutcome::Ran),
@@ -74,7 +85,11 @@ fn evaluation(rows: &[(u32, usize)]) -> tempfile::TempDir {
     }
     predictions.finish().unwrap();
     let splits = BTreeMap::from([("test".to_owned(), scorer.finish().unwrap())]);
-    fs::write(folder.path().join("metrics.json"), Evaluation::new(classes.to_vec(), splits).to_json()).unwrap();
+    fs::write(
+        folder.path().join("metrics.json"),
+        Evaluation::new(classes.to_vec(), splits).to_json(),
+    )
+    .unwrap();
     folder
 }
 
@@ -83,7 +98,10 @@ fn nothing_ran_nothing_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let runs = folder.path().join("runs");
     let mut recorder = Recorder::start(&runs, facts("clothes"));
-    recorder.record(&Event::RunStarted { pipeline: "clothes".to_owned(), stages: vec!["train".to_owned()] });
+    recorder.record(&Event::RunStarted {
+        pipeline: "clothes".to_owned(),
+        stages: vec!["train".to_owned()],
+    });
     recorder.record(&finished("train", StageOutcome::Fresh, None));
     assert_eq!(recorder.finish(vec![train("1", 3)], RunOutcome::Ok).unwrap(), None);
     assert!(!runs.exists());
@@ -94,7 +112,10 @@ fn nothing_ran_nothing_is_left() {
 fn a_run_is_seen_while_it_lasts_and_when_it_ended() {
     let runs = tempfile::tempdir().unwrap();
     let mut recorder = Recorder::start(runs.path(), facts("clothes"));
-    recorder.record(&Event::RunStarted { pipeline: "clothes".to_owned(), stages: vec!["train".to_owned()] });
+    recorder.record(&Event::RunStarted {
+        pipeline: "clothes".to_owned(),
+        stages: vec!["train".to_owned()],
+    });
     recorder.record(&started("train"));
     assert_eq!(find(runs.path(), "@0").unwrap().status, Status::Running);
     recorder.record(&Event::Message { stage: None, level: Level::Info, text: "hello".to_owned() });
@@ -102,13 +123,22 @@ fn a_run_is_seen_while_it_lasts_and_when_it_ended() {
     let id = recorder.finish(Vec::new(), RunOutcome::Failed).unwrap().unwrap();
 
     let record = find(runs.path(), id.as_str()).unwrap();
-    assert_eq!((record.status, record.error()), (Status::Failed, Some(("train", "the loss is NaN"))));
+    assert_eq!(
+        (record.status, record.error()),
+        (Status::Failed, Some(("train", "the loss is NaN")))
+    );
     assert_eq!(record.stages[0].reasons, ["epochs: 8 -> 3"]);
-    assert_eq!((record.seed, record.machine.device.as_str(), record.machine.cores > 0), (42, "cpu", true));
+    assert_eq!(
+        (record.seed, record.machine.device.as_str(), record.machine.cores > 0),
+        (42, "cpu", true)
+    );
     let events = events(&record);
     assert_eq!((events.list.len(), events.damaged), (4, 0));
     let asked = Results::of(&record).asked().unwrap();
-    assert_eq!((asked.sources[0].text.as_str(), asked.overrides), ("[stages.train]\n", record.overrides.clone()));
+    assert_eq!(
+        (asked.sources[0].text.as_str(), asked.overrides),
+        ("[stages.train]\n", record.overrides.clone())
+    );
 }
 
 #[test]
@@ -148,7 +178,11 @@ fn every_truncation_of_a_record_is_listed_as_unreadable() {
         fs::write(&path, &text[..length]).unwrap();
         let listed = list(runs.path());
         assert_eq!(listed.len(), 1);
-        assert_eq!((listed[0].status, &listed[0].id), (Status::Unreadable, &record.id), "at {length}");
+        assert_eq!(
+            (listed[0].status, &listed[0].id),
+            (Status::Unreadable, &record.id),
+            "at {length}"
+        );
     }
     let error = find(runs.path(), record.id.as_str()).unwrap_err().to_string();
     assert!(error.contains("run.json is damaged"), "{error}");
@@ -187,7 +221,10 @@ fn runs_are_found_by_prefix_and_number() {
     assert_eq!(find(runs.path(), "@1").unwrap().id, older.id);
     assert_eq!(find(runs.path(), &older.id.as_str()[..5]).unwrap().id, older.id);
     let error = find(runs.path(), "@2").unwrap_err().to_string();
-    assert!(error.contains("no run is called `@2`") && error.contains(newer.id.as_str()), "{error}");
+    assert!(
+        error.contains("no run is called `@2`") && error.contains(newer.id.as_str()),
+        "{error}"
+    );
     for wanted in ["", "@", "@-1", "../x", "zzzzzzzz", "@99999999999999999999999"] {
         assert!(matches!(find(runs.path(), wanted), Err(RunsError::NotFound { .. })), "{wanted}");
     }
@@ -202,7 +239,10 @@ fn a_prefix_of_several_lists_them() {
     fs::rename(&record.folder, runs.path().join(&twin)).unwrap();
     fs::create_dir(&record.folder).unwrap();
     let error = find(runs.path(), &twin[..5]).unwrap_err().to_string();
-    assert!(error.contains("fits 2 runs") && error.contains(&twin) && error.contains("unreadable"), "{error}");
+    assert!(
+        error.contains("fits 2 runs") && error.contains(&twin) && error.contains("unreadable"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -235,8 +275,11 @@ fn results_outlive_their_artifacts() {
     let runs = tempfile::tempdir().unwrap();
     let artifact = evaluation(&[(0, 0), (1, 0)]);
     let name = "../eva/luate";
-    let stage =
-        StageFacts { stage: name.to_owned(), artifact: Some(artifact.path().to_path_buf()), ..StageFacts::default() };
+    let stage = StageFacts {
+        stage: name.to_owned(),
+        artifact: Some(artifact.path().to_path_buf()),
+        ..StageFacts::default()
+    };
     let record = run(runs.path(), stage);
     drop(artifact);
     let results = Results::of(&record);
@@ -265,7 +308,8 @@ fn a_difference_says_what_was_asked_what_came_out_and_how_sure_it_is() {
         let artifact = evaluation(rows);
         let mut recorder = Recorder::start(runs.path(), facts("clothes"));
         recorder.record(&started("train"));
-        let train = StageFacts { artifact: Some(history.path().to_path_buf()), ..train(digest, epochs) };
+        let train =
+            StageFacts { artifact: Some(history.path().to_path_buf()), ..train(digest, epochs) };
         let evaluate = StageFacts {
             stage: "evaluate".to_owned(),
             kind: "evaluate".to_owned(),
@@ -284,18 +328,28 @@ fn a_difference_says_what_was_asked_what_came_out_and_how_sure_it_is() {
     let stage = &diff.stages[0];
     assert_eq!((stage.stage.as_str(), stage.output_changed), ("train", Some(true)));
     assert_eq!((stage.parameters.len(), stage.parameters[0].key.as_str()), (1, "epochs"));
-    assert_eq!((&stage.parameters[0].first, &stage.parameters[0].second), (&Some(json!(8)), &Some(json!(3))));
+    assert_eq!(
+        (&stage.parameters[0].first, &stage.parameters[0].second),
+        (&Some(json!(8)), &Some(json!(3)))
+    );
     assert_eq!((diff.training[0].first.best_epoch, diff.training[0].first.epochs), (2, 3));
 
     let split = &diff.splits[0];
-    assert_eq!((split.first.accuracy, split.second.accuracy, split.accuracy_difference), (0.5, 0.75, 0.25));
+    assert_eq!(
+        (split.first.accuracy, split.second.accuracy, split.accuracy_difference),
+        (0.5, 0.75, 0.25)
+    );
     let [low, high] = split.accuracy_difference_interval;
     assert!(low < 0.25 && 0.25 < high && low > -1.0 && high < 1.0, "{low} {high}");
     let paired = split.paired.unwrap();
-    assert_eq!((paired.common, paired.only_first, paired.only_second, paired.same_pictures), (4, 1, 2, true));
+    assert_eq!(
+        (paired.common, paired.only_first, paired.only_second, paired.same_pictures),
+        (4, 1, 2, true)
+    );
     assert_eq!(paired.p_value, 1.0);
     // Trousers: found once of once, then never. Shirts: one of three, then three of three.
-    let changes: Vec<_> = split.classes.iter().map(|class| (class.class.as_str(), class.recall_difference)).collect();
+    let changes: Vec<_> =
+        split.classes.iter().map(|class| (class.class.as_str(), class.recall_difference)).collect();
     assert_eq!(changes, [("trousers", Some(-1.0)), ("shirt", Some(1.0 - 1.0 / 3.0))]);
     assert!(serde_json::to_string(&diff).unwrap().contains("\"p_value\":1.0"));
 }
@@ -309,7 +363,10 @@ fn a_run_does_not_differ_from_itself_and_one_without_results_has_no_metrics() {
     let b = Record { seed: 43, stages: Vec::new(), ..a.clone() };
     let gone = diff(&Results::of(&a), &Results::of(&b));
     assert_eq!(gone.settings[0].key, "seed");
-    assert_eq!((gone.stages[0].presence, gone.stages[0].output_changed), (diff::Presence::OnlyFirst, None));
+    assert_eq!(
+        (gone.stages[0].presence, gone.stages[0].output_changed),
+        (diff::Presence::OnlyFirst, None)
+    );
 }
 
 #[test]

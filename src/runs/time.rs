@@ -60,7 +60,8 @@ impl Timestamp {
         let shifted = days + 719_468; // days since 0000-03-01
         let era = shifted / 146_097;
         let day_of_era = shifted % 146_097;
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let from_march = (5 * day_of_year + 2) / 153;
         let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
@@ -102,15 +103,22 @@ impl FromStr for Timestamp {
         let problem = || format!("`{text}` is no time such as 2026-07-30T09:05:02.345Z");
         let number = |range: std::ops::Range<usize>| -> Option<u64> {
             let digits = text.get(range)?;
-            if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+            if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                digits.parse().ok()
+            } else {
+                None
+            }
         };
         let read = || -> Option<Timestamp> {
             let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-            let (hour, minute, second, milli) = (number(11..13)?, number(14..16)?, number(17..19)?, number(20..23)?);
-            if year < 1970 || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 {
+            let (hour, minute, second, milli) =
+                (number(11..13)?, number(14..16)?, number(17..19)?, number(20..23)?);
+            if year < 1970 || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59
+            {
                 return None;
             }
-            let (shifted_year, from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+            let (shifted_year, from_march) =
+                if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
             let days = 365 * shifted_year + shifted_year / 4 - shifted_year / 100
                 + shifted_year / 400
                 + (153 * from_march + 2) / 5
@@ -152,14 +160,21 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        let wrong =
-            ["", "2026", "2026-02-30T00:00:00.000Z", "2026-07-30 09:05:02.345Z", "2026-07-30T09:05:02.345+", "é"];
+        let wrong = [
+            "",
+            "2026",
+            "2026-02-30T00:00:00.000Z",
+            "2026-07-30 09:05:02.345Z",
+            "2026-07-30T09:05:02.345+",
+            "é",
+        ];
         assert!(wrong.iter().all(|text| text.parse::<Timestamp>().is_err()));
     }
 
     #[test]
     fn ages_in_words() {
-        let ago = |seconds: u64| Timestamp::from_millis(0).ago(Timestamp::from_millis(seconds * 1000));
+        let ago =
+            |seconds: u64| Timestamp::from_millis(0).ago(Timestamp::from_millis(seconds * 1000));
         assert_eq!(ago(10), "just now");
         assert_eq!(ago(45), "1 minute ago");
         assert_eq!(ago(3_590), "1 hour ago");

@@ -1,9 +1,9 @@
 //! The keys of `[dataset]`, declared once for the kinds that read them, and their rules across keys. Knows what labels
 //! and splits are written as, not how they are made.
 
+use crate::config::{Default, Parameter, Type, Values};
 use crate::data::{labels, split};
 use crate::engine::Complaints;
-use crate::spec::{Default, Parameter, Type, Values};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -26,7 +26,12 @@ const LABELS: &[Parameter] = &[
 const PART: Type = Type::Number { min: 0.0, max: 1.0 };
 
 const SPLIT: &[Parameter] = &[
-    Parameter::new("train", PART, Default::Absent, "Part to learn from. 0.8 where no part is given."),
+    Parameter::new(
+        "train",
+        PART,
+        Default::Absent,
+        "Part to learn from. 0.8 where no part is given.",
+    ),
     Parameter::new(
         "validation",
         PART,
@@ -108,7 +113,9 @@ pub struct Dataset {
 
 /// Checks what [`NAMING`] declares across keys.
 pub fn check_naming(values: &Values, problems: &mut Complaints) {
-    let Some(labels) = values.get("dataset").and_then(|dataset| dataset.get("labels")) else { return };
+    let Some(labels) = values.get("dataset").and_then(|dataset| dataset.get("labels")) else {
+        return;
+    };
     let pattern = labels.get("pattern").and_then(Value::as_str);
     match (labels.get("from").and_then(Value::as_str), pattern) {
         (Some("file_name"), None) => problems.complain(
@@ -140,14 +147,18 @@ pub fn check_naming(values: &Values, problems: &mut Complaints) {
 
 /// Fills in the parts of the split and checks them.
 pub fn resolve_split(values: &mut Values, problems: &mut Complaints) {
-    let Some(parts) = values.get_mut("dataset").and_then(|dataset| dataset.get_mut("split")) else { return };
+    let Some(parts) = values.get_mut("dataset").and_then(|dataset| dataset.get_mut("split")) else {
+        return;
+    };
     let Some(parts) = parts.as_object_mut() else { return };
     let names = ["train", "validation", "test"];
-    let usual = if names.iter().any(|name| parts.contains_key(*name)) { [0.0; 3] } else { [0.8, 0.1, 0.1] };
+    let usual =
+        if names.iter().any(|name| parts.contains_key(*name)) { [0.0; 3] } else { [0.8, 0.1, 0.1] };
     for (name, part) in names.into_iter().zip(usual) {
         parts.entry(name).or_insert(json!(part));
     }
-    let rule = split::Rule::deserialize(Value::Object(parts.clone())).map_err(|error| error.to_string());
+    let rule =
+        split::Rule::deserialize(Value::Object(parts.clone())).map_err(|error| error.to_string());
     if let Err(what) = rule.and_then(|rule| split::check(&rule)) {
         let help = "such as split = { train = 0.8, validation = 0.1, test = 0.1 }; a part that isn't given is 0";
         problems.complain("dataset.split", what, "expected parts that sum to 1", Some(help.into()));

@@ -3,10 +3,10 @@
 use crate::data::DataError;
 use crate::download::DownloadError;
 use crate::engine::StageError;
-use crate::learn::LearnError;
 use crate::metrics::MetricsError;
 use crate::model::ModelError;
 use crate::nn::NnError;
+use crate::training::LearnError;
 
 impl From<DataError> for StageError {
     fn from(error: DataError) -> StageError {

@@ -1,13 +1,13 @@
 //! The kind `evaluate`: a trained model asked about the pictures it didn't learn from. Validation and test are scored
 //! apart, the test split once; pictures without a label are predicted and never scored.
 
+use crate::config::{Default, Parameter, Type};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Loader, LoaderOptions, Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, StageError};
-use crate::learn::features::Features;
 use crate::metrics::{Evaluation, PredictionWriter, Scorer, SplitMetrics};
 use crate::model::{self, Card, Classifier, Model};
-use crate::spec::{Default, Parameter, Type};
+use crate::training::features::Features;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -38,7 +38,13 @@ static INPUTS: [Input; 2] = [
         reads: &[RECORDS, SAMPLES, INPUT],
         doc: "The pictures, of which those for validation and test are scored, and those without a label predicted.",
     },
-    Input { role: "model", kinds: &["train"], required: true, reads: &[super::train::MODEL], doc: "The model." },
+    Input {
+        role: "model",
+        kinds: &["train"],
+        required: true,
+        reads: &[super::train::MODEL],
+        doc: "The model.",
+    },
 ];
 
 #[derive(Deserialize)]
@@ -86,7 +92,9 @@ impl Kind for Evaluate {
 /// Whether the model can be asked about these pictures: the model's class for each of theirs.
 fn check(cache: &TensorCache, card: &Card) -> Result<Vec<u32>, StageError> {
     let info = cache.info();
-    let place = |name: &String| card.classes.iter().position(|class| class == name).map(|place| place as u32);
+    let place = |name: &String| {
+        card.classes.iter().position(|class| class == name).map(|place| place as u32)
+    };
     let Some(classes) = info.classes.iter().map(place).collect() else {
         let help = match card.head {
             Classifier::Original(_) => {
@@ -109,8 +117,10 @@ fn check(cache: &TensorCache, card: &Card) -> Result<Vec<u32>, StageError> {
     }
     let scored = [Split::Validation, Split::Test];
     if scored.iter().all(|&split| cache.of_split(split).is_empty()) {
-        return Err(StageError::failed("the validation and the test split are both empty: there is nothing to score")
-            .with_help("set `dataset.split.test` above 0"));
+        return Err(StageError::failed(
+            "the validation and the test split are both empty: there is nothing to score",
+        )
+        .with_help("set `dataset.split.test` above 0"));
     }
     Ok(classes)
 }
@@ -118,7 +128,9 @@ fn check(cache: &TensorCache, card: &Card) -> Result<Vec<u32>, StageError> {
 /// Names with commas between them, of very many the first.
 fn listed(names: &[String]) -> String {
     match names.get(..SHOWN) {
-        Some(first) if names.len() > SHOWN => format!("{} and {} more", first.join(", "), names.len() - SHOWN),
+        Some(first) if names.len() > SHOWN => {
+            format!("{} and {} more", first.join(", "), names.len() - SHOWN)
+        }
         _ => names.join(", "),
     }
 }
@@ -131,10 +143,14 @@ fn predict(
     classes: &[u32],
     batch_size: usize,
 ) -> Result<BTreeMap<String, SplitMetrics>, StageError> {
-    let samples: Vec<usize> =
-        [Split::Validation, Split::Test, Split::Unlabelled].iter().flat_map(|&split| cache.of_split(split)).collect();
-    let file = File::create(context.slot.join("predictions.csv")).or_fail("writing predictions.csv")?;
-    let mut writer = PredictionWriter::new(BufWriter::new(file), model.classes()).or_fail("writing predictions.csv")?;
+    let samples: Vec<usize> = [Split::Validation, Split::Test, Split::Unlabelled]
+        .iter()
+        .flat_map(|&split| cache.of_split(split))
+        .collect();
+    let file =
+        File::create(context.slot.join("predictions.csv")).or_fail("writing predictions.csv")?;
+    let mut writer = PredictionWriter::new(BufWriter::new(file), model.classes())
+        .or_fail("writing predictions.csv")?;
     let mut scorers: BTreeMap<&str, Scorer> = BTreeMap::new();
     let task = context.teller.task("predict", Some(samples.len() as u64), "pictures");
     for answered in answers(context, cache, model, samples, batch_size)? {
@@ -146,14 +162,18 @@ fn predict(
             let class = sample.class.and_then(|class| classes.get(class as usize)).copied();
             if let Some(label) = class {
                 let scorer = scorers.entry(split).or_insert_with(|| Scorer::new(model.classes()));
-                scorer.push(label, row).map_err(|error| StageError::failed(format!("{}: {error}", sample.path)))?;
+                scorer
+                    .push(label, row)
+                    .map_err(|error| StageError::failed(format!("{}: {error}", sample.path)))?;
             }
             writer.write(&sample.path, split, class, row).or_fail("writing predictions.csv")?;
         }
         task.advance(samples.len() as u64);
     }
     writer.finish().or_fail("writing predictions.csv")?;
-    let finished = scorers.into_iter().filter_map(|(split, scorer)| Some((split.to_owned(), scorer.finish()?)));
+    let finished = scorers
+        .into_iter()
+        .filter_map(|(split, scorer)| Some((split.to_owned(), scorer.finish()?)));
     Ok(finished.collect())
 }
 
@@ -169,7 +189,8 @@ fn answers<'a>(
     samples: Vec<usize>,
     batch_size: usize,
 ) -> Result<Box<dyn Iterator<Item = Answered> + 'a>, StageError> {
-    let mut features = Features::new(model.network(), cache, context.memo.clone(), context.slot.clone());
+    let mut features =
+        Features::new(model.network(), cache, context.memo.clone(), context.slot.clone());
     if !features.known() {
         let options = LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
         return Ok(Box::new(Loader::new(Arc::clone(cache), samples, options).map(|batch| {
@@ -178,7 +199,8 @@ fn answers<'a>(
             Ok((batch.samples, probabilities))
         })));
     }
-    let table = features.of(model.network(), cache, &samples, None, (&context.teller, &context.cancel))?;
+    let table =
+        features.of(model.network(), cache, &samples, None, (&context.teller, &context.cancel))?;
     let batches: Vec<Vec<usize>> = samples.chunks(batch_size).map(<[usize]>::to_vec).collect();
     Ok(Box::new(batches.into_iter().map(move |batch| {
         let mut rows = vec![0.0; batch.len() * table.width()];
@@ -201,19 +223,30 @@ fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
         })
     };
     if let Some(test) = evaluation.splits.get("test") {
-        let missing: Vec<&str> =
-            test.per_class.iter().filter(|row| row.support == 0).map(|row| row.class.as_str()).collect();
-        let missing: Vec<&str> =
-            missing.into_iter().filter(|name| cache.info().classes.iter().any(|class| class == name)).collect();
+        let missing: Vec<&str> = test
+            .per_class
+            .iter()
+            .filter(|row| row.support == 0)
+            .map(|row| row.class.as_str())
+            .collect();
+        let missing: Vec<&str> = missing
+            .into_iter()
+            .filter(|name| cache.info().classes.iter().any(|class| class == name))
+            .collect();
         if !missing.is_empty() {
-            teller.warn(format!("no test pictures of {}: nothing is known about them", missing.join(", ")));
+            teller.warn(format!(
+                "no test pictures of {}: nothing is known about them",
+                missing.join(", ")
+            ));
         }
     } else {
         teller.warn("there is no test split: only the validation split is scored, on which the model was chosen");
     }
     let unlabelled = cache.of_split(Split::Unlabelled).len();
     if unlabelled > 0 {
-        teller.info(format!("{unlabelled} pictures without a label are predicted in predictions.csv"));
+        teller.info(format!(
+            "{unlabelled} pictures without a label are predicted in predictions.csv"
+        ));
     }
     for split in ["validation", "test"] {
         if let Some(sentence) = headline(split) {

@@ -2,10 +2,10 @@
 
 use super::dataset::{self, Naming};
 use super::fetch::{self, Goods};
-use super::words::{counted, many};
+use crate::common::number::{counted, thousands};
+use crate::config::{Parameter, Values};
 use crate::data::{explore, labels, pictures};
 use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
-use crate::spec::{Parameter, Values};
 use serde::Deserialize;
 
 /// Looks at pictures.
@@ -63,12 +63,18 @@ impl Kind for Explore {
         let Parameters { dataset: naming } = context.parameters()?;
         let images = context.input("images")?;
         let pictures = pictures::open(&images.path, images.folder.as_deref())?;
-        let labels = labels::label(pictures.list(), &naming.labels, &naming.unlabelled, &naming.class_names)?;
+        let labels = labels::label(
+            pictures.list(),
+            &naming.labels,
+            &naming.unlabelled,
+            &naming.class_names,
+        )?;
         let task = context.teller.task("look", Some(pictures.list().len() as u64), "pictures");
         let found = explore::explore(&pictures, &labels, &task, &context.cancel)?;
         drop(task);
-        let mut text =
-            serde_json::to_vec_pretty(&found).map_err(std::io::Error::other).or_fail("writing the findings")?;
+        let mut text = serde_json::to_vec_pretty(&found)
+            .map_err(std::io::Error::other)
+            .or_fail("writing the findings")?;
         text.push(b'\n');
         std::fs::write(context.slot.join(FINDINGS), text).or_fail("writing the findings")?;
         tell(context, &found);
@@ -86,14 +92,17 @@ fn tell(context: &Context, found: &explore::Exploration) {
     if found.duplicates.count > 0 {
         let contradictory = match found.duplicates.contradictory {
             0 => String::new(),
-            count => format!(", {} of them under another label", counted(count)),
+            count => format!(", {} of them under another label", thousands(count)),
         };
-        context.teller.info(format!("{} equal another one{contradictory}", many(found.duplicates.count, "picture")));
+        context.teller.info(format!(
+            "{} equal another one{contradictory}",
+            counted(found.duplicates.count, "picture")
+        ));
     }
     let rejected = match found.rejected.count {
         0 => String::new(),
-        count => format!(", {} can't be read", counted(count)),
+        count => format!(", {} can't be read", thousands(count)),
     };
-    let classes = many(found.classes.len() as u64, "class");
-    context.teller.info(format!("{} of {classes}{rejected}", many(found.pictures, "picture")));
+    let classes = counted(found.classes.len() as u64, "class");
+    context.teller.info(format!("{} of {classes}{rejected}", counted(found.pictures, "picture")));
 }

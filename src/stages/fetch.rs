@@ -6,13 +6,15 @@ mod remote;
 mod timm;
 mod weights;
 
-use super::words::{counted, many};
+use crate::common::image_files;
+use crate::common::nearest;
+use crate::common::number::{counted, thousands};
+use crate::config::{Default, Parameter, Type, Values};
 use crate::data::pictures::{self, FOLDER, LISTING, Names, Picture};
 use crate::data::source::{self, Source};
 use crate::data::synthetic::{self, Garments};
 use crate::engine::{Complaints, Context, Kind, OrFail, Pin, StageError};
 use crate::events::Cancel;
-use crate::spec::{Default, Parameter, Type, Values, nearest};
 use crate::store::{Digest, Memo, Store, digest_file};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -27,7 +29,12 @@ pub struct Fetch;
 const BUCKET: &str = "listings";
 
 const SYNTHETIC: &[Parameter] = &[
-    Parameter::new("count", Type::Integer { min: 1, max: 1_000_000 }, Default::Json("2000"), "Labelled pictures."),
+    Parameter::new(
+        "count",
+        Type::Integer { min: 1, max: 1_000_000 },
+        Default::Json("2000"),
+        "Labelled pictures.",
+    ),
     Parameter::new(
         "unlabelled",
         Type::Integer { min: 0, max: 1_000_000 },
@@ -58,7 +65,12 @@ static PARAMETERS: [Parameter; 2] = [
          `path:FOLDER` with timm's `model.safetensors` and `config.json`; `https://…`, such a file on the web; \
          `run:ID/train`, a model of your own from an earlier run.",
     ),
-    Parameter::new("synthetic", Type::Table(SYNTHETIC), Default::Json("{}"), "What is drawn for `synthetic:garments`."),
+    Parameter::new(
+        "synthetic",
+        Type::Table(SYNTHETIC),
+        Default::Json("{}"),
+        "What is drawn for `synthetic:garments`.",
+    ),
 ];
 
 /// What a fetch stage brings.
@@ -74,7 +86,11 @@ pub enum Goods {
 pub fn check_brings(wanted: Goods, role: &str, problems: &mut Complaints) {
     let Some(feed) = problems.input(role).filter(|feed| feed.kind == Fetch.name()) else { return };
     let text = feed.values.get("source").and_then(Value::as_str).unwrap_or_default();
-    if source::parse(text).ok().and_then(|source| goods(&source)).is_none_or(|brought| brought == wanted) {
+    if source::parse(text)
+        .ok()
+        .and_then(|source| goods(&source))
+        .is_none_or(|brought| brought == wanted)
+    {
         return;
     }
     let (brings, label, help) = match wanted {
@@ -90,7 +106,11 @@ pub fn check_brings(wanted: Goods, role: &str, problems: &mut Complaints) {
              `model.safetensors` and `config.json`, `https://…` and `run:ID/train`",
         ),
     };
-    let message = format!("`{}` can't feed `{role}` of `{}`: it brings {brings}", feed.stage, problems.stage());
+    let message = format!(
+        "`{}` can't feed `{role}` of `{}`: it brings {brings}",
+        feed.stage,
+        problems.stage()
+    );
     problems.complain(&format!("needs.{role}"), message, label, Some(help.to_owned()));
 }
 
@@ -151,7 +171,12 @@ impl Kind for Fetch {
             .and_then(|table| table.get("kinds"))
             .is_some_and(|kinds| kinds == &serde_json::json!([]))
         {
-            problems.complain("synthetic.kinds", "no kind is left to draw", "expected at least one", None);
+            problems.complain(
+                "synthetic.kinds",
+                "no kind is left to draw",
+                "expected at least one",
+                None,
+            );
         }
     }
 
@@ -171,8 +196,9 @@ impl Kind for Fetch {
         }
         let Source::Path(path) = source else { return Ok(Pin::default()) };
         let found = store.folder_listing_watched(&path, &|_, _| !cancel.is_cancelled())?;
-        let list = found.files.into_iter().filter(|file| pictures::is_picture(&file.path));
-        let list = list.map(|file| Picture { path: file.path, length: file.len, digest: file.digest });
+        let list = found.files.into_iter().filter(|file| image_files::is_image(&file.path));
+        let list =
+            list.map(|file| Picture { path: file.path, length: file.len, digest: file.digest });
         let bytes = pictures::listing(list.collect());
         let digest = Digest::of(&bytes).to_string();
         // The run needs the listing too, and would have to digest every picture again. It does where this is lost.
@@ -191,12 +217,15 @@ impl Kind for Fetch {
         match source::parse(&parameters.source) {
             Ok(Source::Garments) => draw(context, &parameters.synthetic),
             Ok(Source::Path(path)) if !weights::is_weights(&path) => list(context, &path),
-            Ok(source @ (Source::Path(_) | Source::Torchvision(_) | Source::Web(_))) => weights::run(&source, context),
-            Ok(Source::Run { run, stage }) => {
-                Err(StageError::failed(format!("nothing said what the stage `{stage}` of the run {run} made")))
+            Ok(source @ (Source::Path(_) | Source::Torchvision(_) | Source::Web(_))) => {
+                weights::run(&source, context)
             }
+            Ok(Source::Run { run, stage }) => Err(StageError::failed(format!(
+                "nothing said what the stage `{stage}` of the run {run} made"
+            ))),
             Ok(Source::NotBuilt { what, instead }) => {
-                Err(StageError::failed(format!("fetching from {what} isn't built yet")).with_help(instead))
+                Err(StageError::failed(format!("fetching from {what} isn't built yet"))
+                    .with_help(instead))
             }
             Err(unknown) => Err(StageError::failed(unknown.message)),
         }
@@ -208,9 +237,10 @@ fn draw(context: &Context, garments: &Garments) -> Result<(), StageError> {
     let folder = context.slot.join(FOLDER);
     let task = context.teller.task("draw", Some(garments.total()), "pictures");
     let listed = garments.write(&folder, &task, &context.cancel)?;
-    std::fs::write(context.slot.join(LISTING), pictures::listing(listed)).or_fail("writing the listing")?;
-    let kinds = many(garments.kinds.len() as u64, "kind");
-    context.teller.info(format!("{} drawn, of {kinds}", many(garments.total(), "picture")));
+    std::fs::write(context.slot.join(LISTING), pictures::listing(listed))
+        .or_fail("writing the listing")?;
+    let kinds = counted(garments.kinds.len() as u64, "kind");
+    context.teller.info(format!("{} drawn, of {kinds}", counted(garments.total(), "picture")));
     Ok(())
 }
 
@@ -223,8 +253,11 @@ fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
         None => digested(context, folder, &names)?,
     };
     if pinned.is_some_and(|digest| digest != Digest::of(&bytes).to_string()) {
-        return Err(StageError::failed(format!("{} changed while it was listed", folder.display()))
-            .with_help("run the pipeline again when nothing writes to that folder any more"));
+        return Err(StageError::failed(format!(
+            "{} changed while it was listed",
+            folder.display()
+        ))
+        .with_help("run the pipeline again when nothing writes to that folder any more"));
     }
     std::fs::write(context.slot.join(LISTING), bytes).or_fail("writing the listing")?;
     let listed = pictures::open(&context.slot, Some(folder))?;
@@ -242,18 +275,24 @@ fn tell(context: &Context, names: &Names, listed: &[Picture]) {
     let is_listed = |path: &String| listed.binary_search_by(|one| one.path.cmp(path)).is_ok();
     let unread: Vec<&String> = names.pictures.iter().filter(|path| !is_listed(path)).collect();
     if let [first, ..] = unread.as_slice() {
-        let count = many(unread.len() as u64, "picture");
+        let count = counted(unread.len() as u64, "picture");
         context.teller.warn(format!("{count} can't be opened and left out, such as {first}"));
     }
     if names.unnamed > 0 {
-        let count = many(names.unnamed, "file");
+        let count = counted(names.unnamed, "file");
         context.teller.warn(format!("{count} left out: names that aren't UTF-8"));
     }
     let left_out = match (names.hidden, names.others) {
         (0, 0) => String::new(),
-        (hidden, others) => format!("; left out: {} hidden, {} of other kinds", counted(hidden), counted(others)),
+        (hidden, others) => {
+            format!(
+                "; left out: {} hidden, {} of other kinds",
+                thousands(hidden),
+                thousands(others)
+            )
+        }
     };
-    context.teller.info(format!("{} listed{left_out}", many(listed.len() as u64, "picture")));
+    context.teller.info(format!("{} listed{left_out}", counted(listed.len() as u64, "picture")));
 }
 
 fn remembered(memo: &Memo, digest: &str) -> Option<Vec<u8>> {
@@ -283,7 +322,7 @@ fn walk(folder: &Path) -> Names {
         let Ok(entry) = entry else { continue };
         let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path());
         match relative.to_str() {
-            Some(path) if entry.file_type().is_dir() && pictures::is_hidden(path) => {
+            Some(path) if entry.file_type().is_dir() && image_files::is_hidden(path) => {
                 names.hidden += 1;
                 walker.skip_current_dir();
             }

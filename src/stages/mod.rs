@@ -11,15 +11,19 @@ mod pretrained;
 mod train;
 #[cfg(test)]
 mod training_tests;
-mod words;
 
 use crate::engine::{Kind, Kinds};
 
 pub use fetch::{earlier_model, name_earlier_model, set_earlier_model};
 
 /// Every kind there is.
-pub static KINDS: &Kinds =
-    &[&fetch::Fetch, &explore::Explore, &preprocess::Preprocess, &train::Train, &evaluate::Evaluate];
+pub static KINDS: &Kinds = &[
+    &fetch::Fetch,
+    &explore::Explore,
+    &preprocess::Preprocess,
+    &train::Train,
+    &evaluate::Evaluate,
+];
 
 /// Whether stages of this kind make models to ask about pictures: what `fetch` brings are only weights to start from.
 pub fn makes_models(kind: &str) -> bool {

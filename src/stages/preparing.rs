@@ -104,7 +104,11 @@ fn pictures_folder(count: u8) -> tempfile::TempDir {
     }
     for index in 0..count {
         let path = folder.path().join(format!("train/{index}_{}.png", index % 2));
-        std::fs::write(path, samples::png(20 + u32::from(index % 3), 16, [index * 5, 100, 250 - index])).unwrap();
+        std::fs::write(
+            path,
+            samples::png(20 + u32::from(index % 3), 16, [index * 5, 100, 250 - index]),
+        )
+        .unwrap();
     }
     std::fs::write(folder.path().join("new/99.png"), samples::png(9, 30, [1, 2, 3])).unwrap();
     std::fs::write(folder.path().join("train/._0_0.png"), b"waste").unwrap();
@@ -120,18 +124,30 @@ fn digest(path: PathBuf) -> String {
 #[test]
 fn a_folder_is_listed_and_read_in_place() {
     let (bench, folder) = (Bench::new(), pictures_folder(24));
-    bench.run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None).unwrap();
+    bench
+        .run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None)
+        .unwrap();
     assert_eq!(std::fs::read_dir(bench.path("fetched")).unwrap().count(), 1);
     assert_eq!(bench.said(), "25 pictures listed; left out: 2 hidden, 1 of other kinds");
     let images = Some(("fetched", Some(folder.path())));
     bench.run("explore", "explored", json!({ "dataset": dataset("exact") }), images).unwrap();
     bench.run("preprocess", "made", preprocessing(dataset("exact")), images).unwrap();
     let cache = TensorCache::open(&bench.path("made")).unwrap();
-    let counts = [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].map(|one| cache.of_split(one).len());
+    let counts = [Split::Train, Split::Validation, Split::Test, Split::Unlabelled]
+        .map(|one| cache.of_split(one).len());
     assert_eq!(counts, [12, 6, 6, 1]);
     assert_eq!(cache.info().classes, ["shirt", "1"]);
-    assert!(bench.said().ends_with("12 to train, 6 to validate, 6 to test, 1 unlabelled"), "{}", bench.said());
-    let pinned = [("fetched", LISTING), ("explored", "explore.json"), ("made", "records.bin"), ("made", "samples.tsv")];
+    assert!(
+        bench.said().ends_with("12 to train, 6 to validate, 6 to test, 1 unlabelled"),
+        "{}",
+        bench.said()
+    );
+    let pinned = [
+        ("fetched", LISTING),
+        ("explored", "explore.json"),
+        ("made", "records.bin"),
+        ("made", "samples.tsv"),
+    ];
     let digests = pinned.map(|(folder, file)| digest(bench.path(folder).join(file)));
     assert_eq!(digests, ["8295db5ec40f", "3d4ad4a50b69", "00b9fe2c0ecd", "0ec6a3285780"]);
 }
@@ -149,7 +165,9 @@ fn drawn_pictures_are_the_same_bytes_everywhere() {
 fn another_split_or_label_links_the_records() {
     use std::os::unix::fs::MetadataExt;
     let (bench, folder) = (Bench::new(), pictures_folder(24));
-    bench.run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None).unwrap();
+    bench
+        .run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None)
+        .unwrap();
     let images = Some(("fetched", Some(folder.path())));
     bench.run("preprocess", "one", preprocessing(dataset("exact")), images).unwrap();
     let mut other = dataset("hash");
@@ -158,14 +176,22 @@ fn another_split_or_label_links_the_records() {
     let inode = |name: &str| std::fs::metadata(bench.path(name).join("records.bin")).unwrap().ino();
     assert_eq!(inode("one"), inode("two"));
     assert!(bench.said().contains("25 of 25 pictures decoded before"), "{}", bench.said());
-    assert_ne!(digest(bench.path("one").join("samples.tsv")), digest(bench.path("two").join("samples.tsv")));
+    assert_ne!(
+        digest(bench.path("one").join("samples.tsv")),
+        digest(bench.path("two").join("samples.tsv"))
+    );
     // Losing the memo costs work, not a byte.
     let fresh = Bench { memo: Memo::temporary().unwrap(), ..Bench::new() };
     std::fs::create_dir(fresh.path("fetched")).unwrap();
-    std::fs::copy(bench.path("fetched").join(LISTING), fresh.path("fetched").join(LISTING)).unwrap();
+    std::fs::copy(bench.path("fetched").join(LISTING), fresh.path("fetched").join(LISTING))
+        .unwrap();
     fresh.run("preprocess", "two", preprocessing(other), images).unwrap();
     for file in ["records.bin", "samples.tsv", "input.json", "rejected.tsv"] {
-        assert_eq!(digest(bench.path("two").join(file)), digest(fresh.path("two").join(file)), "{file}");
+        assert_eq!(
+            digest(bench.path("two").join(file)),
+            digest(fresh.path("two").join(file)),
+            "{file}"
+        );
     }
 }
 
@@ -175,19 +201,34 @@ fn too_many_unreadable_pictures_fail_and_few_are_listed() {
     std::fs::write(folder.path().join("train/7_1.png"), b"").unwrap();
     let source = fetching(&format!("path:{}", folder.path().display()));
     bench.run("fetch", "one", source.clone(), None).unwrap();
-    bench.run("preprocess", "few", preprocessing(dataset("hash")), Some(("one", Some(folder.path())))).unwrap();
-    assert!(
-        bench.said().contains("1 of 41 pictures can't be read and left out, such as train/7_1.png: the file is empty")
-    );
+    bench
+        .run(
+            "preprocess",
+            "few",
+            preprocessing(dataset("hash")),
+            Some(("one", Some(folder.path()))),
+        )
+        .unwrap();
+    assert!(bench.said().contains(
+        "1 of 41 pictures can't be read and left out, such as train/7_1.png: the file is empty"
+    ));
     assert_eq!(TensorCache::open(&bench.path("few")).unwrap().samples().len(), 40);
     for index in 8..12 {
-        std::fs::write(folder.path().join(format!("train/{index}_{}.png", index % 2)), b"<html>").unwrap();
+        std::fs::write(folder.path().join(format!("train/{index}_{}.png", index % 2)), b"<html>")
+            .unwrap();
     }
     bench.run("fetch", "two", source, None).unwrap();
-    let refused = bench.run("preprocess", "many", preprocessing(dataset("hash")), Some(("two", Some(folder.path()))));
+    let refused = bench.run(
+        "preprocess",
+        "many",
+        preprocessing(dataset("hash")),
+        Some(("two", Some(folder.path()))),
+    );
     let text = refused.unwrap_err().to_string();
     assert!(
-        text.starts_with("5 of 41 pictures can't be read, for example:\n  train/10_0.png: it isn't a picture"),
+        text.starts_with(
+            "5 of 41 pictures can't be read, for example:\n  train/10_0.png: it isn't a picture"
+        ),
         "{text}"
     );
     assert!(text.contains("`max_rejected`"), "{text}");
@@ -196,27 +237,45 @@ fn too_many_unreadable_pictures_fail_and_few_are_listed() {
 #[test]
 fn a_picture_that_changed_after_it_was_listed_stops_the_stage() {
     let (bench, folder) = (Bench::new(), pictures_folder(24));
-    bench.run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None).unwrap();
+    bench
+        .run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None)
+        .unwrap();
     std::fs::write(folder.path().join("train/3_1.png"), samples::png(5, 5, [9, 9, 9])).unwrap();
     let images = Some(("fetched", Some(folder.path())));
-    let text = bench.run("preprocess", "made", preprocessing(dataset("hash")), images).unwrap_err().to_string();
+    let text = bench
+        .run("preprocess", "made", preprocessing(dataset("hash")), images)
+        .unwrap_err()
+        .to_string();
     assert!(text.contains("3_1.png changed since it was listed"), "{text}");
 }
 
 #[test]
 fn sources_that_cannot_be_had_say_what_to_do() {
     let bench = Bench::new();
-    let said = |source: &str| bench.run("fetch", "x", fetching(source), None).unwrap_err().to_string();
-    assert!(said("kaggle:a/b").starts_with("fetching from Kaggle isn't built yet\ndownload and unpack it"));
-    assert!(said(&format!("path:{}", bench.path("x").display())).contains("there are no pictures in"));
+    let said =
+        |source: &str| bench.run("fetch", "x", fetching(source), None).unwrap_err().to_string();
+    assert!(
+        said("kaggle:a/b")
+            .starts_with("fetching from Kaggle isn't built yet\ndownload and unpack it")
+    );
+    assert!(
+        said(&format!("path:{}", bench.path("x").display())).contains("there are no pictures in")
+    );
     std::fs::write(bench.path("a.zip"), b"PK").unwrap();
-    assert!(said(&format!("path:{}", bench.path("a.zip").display())).contains("unpack archives first"));
+    assert!(
+        said(&format!("path:{}", bench.path("a.zip").display())).contains("unpack archives first")
+    );
 }
 
 #[test]
 fn declarations_are_sound() {
     for kind in KINDS {
-        assert_eq!(crate::spec::audit(kind.parameters()), Vec::<String>::new(), "{}", kind.name());
-        assert_eq!(crate::spec::audit(kind.dataset()), Vec::<String>::new(), "{}", kind.name());
+        assert_eq!(
+            crate::config::audit(kind.parameters()),
+            Vec::<String>::new(),
+            "{}",
+            kind.name()
+        );
+        assert_eq!(crate::config::audit(kind.dataset()), Vec::<String>::new(), "{}", kind.name());
     }
 }

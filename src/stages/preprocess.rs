@@ -4,14 +4,15 @@
 use super::dataset::{self, Dataset};
 use super::fetch::{self, Goods};
 use super::pretrained::{PREPROCESSING, Pretrained};
-use super::words::{counted, many};
+use crate::common::nearest;
+use crate::common::number::{counted, thousands};
+use crate::config::{Default, Parameter, Type, Values};
 use crate::data::decode::{Note, Notes};
 use crate::data::pictures::{self, Picture, Pictures};
 use crate::data::tensor_cache::{self, Made, RECORDS, Records, Writer, fingerprint};
 use crate::data::{DataError, InputInfo, Preprocessing, Sample, Split, labels, split};
 use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
 use crate::nn::weights::registry;
-use crate::spec::{Default, Parameter, Type, Values, nearest};
 use crate::store::Digest;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -153,7 +154,12 @@ impl Kind for Preprocess {
         let images = context.input("images")?;
         let pictures = pictures::open(&images.path, images.folder.as_deref())?;
         let naming = &parameters.dataset.naming;
-        let labels = labels::label(pictures.list(), &naming.labels, &naming.unlabelled, &naming.class_names)?;
+        let labels = labels::label(
+            pictures.list(),
+            &naming.labels,
+            &naming.unlabelled,
+            &naming.class_names,
+        )?;
         // Once before the long work, on all pictures, and again on those that could be read.
         splits(pictures.list(), &labels, &parameters.dataset.split)?;
         let made = records(context, &pictures, &parameters.preprocessing)?;
@@ -161,7 +167,8 @@ impl Kind for Preprocess {
         let (kept, labels) = readable(pictures.list(), &labels, &rejected);
         let splits = splits(&kept, &labels, &parameters.dataset.split)?;
         let samples = samples(&kept, &labels, &splits, &made)?;
-        let info = InputInfo { preprocessing: parameters.preprocessing, classes: labels.classes.clone() };
+        let info =
+            InputInfo { preprocessing: parameters.preprocessing, classes: labels.classes.clone() };
         tensor_cache::write_table(&context.slot, &info, &samples)?;
         tell(context, &labels, &samples, &made);
         Ok(())
@@ -176,19 +183,21 @@ fn parameters(context: &Context) -> Result<Parameters, StageError> {
             take_from(&known, &mut values)?;
         } else if !values.contains_key("crop") {
             let message = "the weights don't say how pictures were prepared when they were made";
-            return Err(StageError::failed(message)
-                .with_help("write `input = \"resnet50\"`, or `size`, `mean` and `std`, in this stage"));
+            return Err(StageError::failed(message).with_help(
+                "write `input = \"resnet50\"`, or `size`, `mean` and `std`, in this stage",
+            ));
         }
         usual(&mut values);
     }
-    Parameters::deserialize(Value::Object(values))
-        .map_err(|error| StageError::failed(format!("parameters that don't fit their declaration: {error}")))
+    Parameters::deserialize(Value::Object(values)).map_err(|error| {
+        StageError::failed(format!("parameters that don't fit their declaration: {error}"))
+    })
 }
 
 /// Fills in what isn't given from what is known of weights.
 fn take_from(known: &Pretrained, values: &mut Values) -> Result<(), StageError> {
-    let described =
-        serde_json::to_value(&known.preprocessing).map_err(|error| StageError::failed(error.to_string()))?;
+    let described = serde_json::to_value(&known.preprocessing)
+        .map_err(|error| StageError::failed(error.to_string()))?;
     let Value::Object(described) = described else { return Ok(()) };
     let is_sized = values.contains_key("resize") || values.contains_key("crop");
     for (key, value) in described {
@@ -220,7 +229,12 @@ fn resolve_input(values: &mut Values, problems: &mut Complaints) {
             Ok(preset) => {
                 if values.remove("size").is_some() {
                     let help = Some("leave one of them out".to_owned());
-                    problems.complain("size", "`input` says the size already", "beside `input`", help);
+                    problems.complain(
+                        "size",
+                        "`input` says the size already",
+                        "beside `input`",
+                        help,
+                    );
                 }
                 values.entry("resize").or_insert(json!(preset.resize));
                 values.entry("crop").or_insert(json!(preset.crop));
@@ -229,9 +243,15 @@ fn resolve_input(values: &mut Values, problems: &mut Complaints) {
                 values.entry("std").or_insert(json!(preset.std.map(decimal)));
             }
             Err(error) => {
-                let names = registry::presets().iter().flat_map(|preset| [preset.name, preset.backbone]);
+                let names =
+                    registry::presets().iter().flat_map(|preset| [preset.name, preset.backbone]);
                 let help = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
-                return problems.complain("input", error.to_string(), "expected a pretrained model", help);
+                return problems.complain(
+                    "input",
+                    error.to_string(),
+                    "expected a pretrained model",
+                    help,
+                );
             }
         }
     }
@@ -259,7 +279,12 @@ fn resolve_input(values: &mut Values, problems: &mut Complaints) {
     }
     for key in ["mean", "std"] {
         if values.get(key).and_then(Value::as_array).is_some_and(|list| list.len() != 3) {
-            problems.complain(key, format!("`{key}` has three numbers"), "expected red, green, blue", None);
+            problems.complain(
+                key,
+                format!("`{key}` has three numbers"),
+                "expected red, green, blue",
+                None,
+            );
         }
     }
 }
@@ -290,7 +315,11 @@ fn decimal(value: f32) -> f64 {
 }
 
 /// Makes `records.bin`, or links it where an earlier one holds exactly the same.
-fn records(context: &Context, pictures: &Pictures, preprocessing: &Preprocessing) -> Result<Made, StageError> {
+fn records(
+    context: &Context,
+    pictures: &Pictures,
+    preprocessing: &Preprocessing,
+) -> Result<Made, StageError> {
     let geometry = preprocessing.geometry();
     let (fingerprint, target) = (fingerprint(&geometry), context.slot.join(RECORDS));
     let key = fingerprint.to_string();
@@ -300,12 +329,16 @@ fn records(context: &Context, pictures: &Pictures, preprocessing: &Preprocessing
     let different: BTreeSet<Digest> = pictures.list().iter().map(|one| one.digest).collect();
     let task = context.teller.task("decode", Some(different.len() as u64), "pictures");
     let (geometry, cancel) = (&geometry, &context.cancel);
-    let made = Writer { pictures, geometry, earlier: earlier.as_ref(), task: &task, cancel }.write(&target)?;
+    let made = Writer { pictures, geometry, earlier: earlier.as_ref(), task: &task, cancel }
+        .write(&target)?;
     match remembered.filter(|_| made.same) {
         Some(path) => link(&path, &target)?,
         None => {
             // The latest takes the place of the one before. Where that fails, the next preprocess decodes again.
-            let _ = context.memo.remove(BUCKET, &key).and_then(|()| context.memo.link(BUCKET, &key, &target));
+            let _ = context
+                .memo
+                .remove(BUCKET, &key)
+                .and_then(|()| context.memo.link(BUCKET, &key, &target));
         }
     }
     Ok(made)
@@ -325,18 +358,27 @@ fn reject(
     most: f64,
 ) -> Result<BTreeMap<Digest, String>, StageError> {
     let reasons: BTreeMap<Digest, String> = made.rejected.iter().cloned().collect();
-    let with_reason = |one: &Picture| reasons.get(&one.digest).map(|reason| [one.path.clone(), reason.clone()]);
+    let with_reason =
+        |one: &Picture| reasons.get(&one.digest).map(|reason| [one.path.clone(), reason.clone()]);
     let rows: Vec<[String; 2]> = pictures.list().iter().filter_map(with_reason).collect();
     let all = pictures.list().len();
     if rows.len() as f64 > most * all as f64 {
-        let shown: Vec<String> = rows.iter().take(SHOWN).map(|[path, reason]| format!("  {path}: {reason}")).collect();
-        let message = format!("{} of {all} pictures can't be read, for example:\n{}", rows.len(), shown.join("\n"));
-        let help = format!("take them away, or allow more than {} % with `max_rejected`", most * 100.0);
+        let shown: Vec<String> =
+            rows.iter().take(SHOWN).map(|[path, reason]| format!("  {path}: {reason}")).collect();
+        let message = format!(
+            "{} of {all} pictures can't be read, for example:\n{}",
+            rows.len(),
+            shown.join("\n")
+        );
+        let help =
+            format!("take them away, or allow more than {} % with `max_rejected`", most * 100.0);
         return Err(StageError::failed(message).with_help(help));
     }
     if let [[path, reason], ..] = rows.as_slice() {
-        let (count, all) = (counted(rows.len() as u64), many(all as u64, "picture"));
-        context.teller.warn(format!("{count} of {all} can't be read and left out, such as {path}: {reason}"));
+        let (count, all) = (thousands(rows.len() as u64), counted(all as u64, "picture"));
+        context
+            .teller
+            .warn(format!("{count} of {all} can't be read and left out, such as {path}: {reason}"));
     }
     tensor_cache::write_rejected(&context.slot.join(REJECTED), rows)?;
     Ok(reasons)
@@ -354,7 +396,11 @@ fn readable(
 }
 
 /// The split of each picture.
-fn splits(list: &[Picture], labels: &labels::Labels, rule: &split::Rule) -> Result<Vec<Split>, DataError> {
+fn splits(
+    list: &[Picture],
+    labels: &labels::Labels,
+    rule: &split::Rule,
+) -> Result<Vec<Split>, DataError> {
     let labelled: Vec<split::Labelled> = list
         .iter()
         .zip(&labels.of)
@@ -374,8 +420,10 @@ fn samples(
     let rows = list.iter().zip(&labels.of).zip(splits);
     rows.map(|((one, class), split)| {
         let record = made.entries.binary_search_by(|entry| entry.source.cmp(&one.digest));
-        let record = record.map_err(|_| StageError::failed(format!("{} has no record", one.path)))?;
-        let note = made.entries.get(record).map(|entry| Notes(entry.notes).words()).unwrap_or_default();
+        let record =
+            record.map_err(|_| StageError::failed(format!("{} has no record", one.path)))?;
+        let note =
+            made.entries.get(record).map(|entry| Notes(entry.notes).words()).unwrap_or_default();
         let (path, source) = (one.path.clone(), one.digest);
         Ok(Sample { path, source, record: record as u32, class: *class, split: *split, note })
     })
@@ -385,33 +433,41 @@ fn samples(
 /// What came of it, in sentences.
 fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &Made) {
     if !labels.unused_names.is_empty() {
-        context
-            .teller
-            .warn(format!("no picture is of a class written {}, named in class_names", labels.unused_names.join(", ")));
+        context.teller.warn(format!(
+            "no picture is of a class written {}, named in class_names",
+            labels.unused_names.join(", ")
+        ));
     }
     let mut classes: BTreeMap<Digest, u32> = BTreeMap::new();
-    let contradictory = samples
-        .iter()
-        .filter(|one| one.class.is_some_and(|class| *classes.entry(one.source).or_insert(class) != class));
+    let contradictory = samples.iter().filter(|one| {
+        one.class.is_some_and(|class| *classes.entry(one.source).or_insert(class) != class)
+    });
     match contradictory.count() {
         0 => {}
-        count => {
-            context.teller.warn(format!("{} equal to others under a different label", many(count as u64, "picture")))
-        }
+        count => context.teller.warn(format!(
+            "{} equal to others under a different label",
+            counted(count as u64, "picture")
+        )),
     }
     match made.entries.iter().filter(|entry| Notes(entry.notes).has(Note::Lenient)).count() {
         0 => {}
-        count => {
-            context.teller.warn(format!("{} damaged; what could be decoded is used", many(count as u64, "picture")))
-        }
+        count => context.teller.warn(format!(
+            "{} damaged; what could be decoded is used",
+            counted(count as u64, "picture")
+        )),
     }
     if made.reused > 0 {
-        let all = many(made.entries.len() as u64, "picture");
-        context.teller.info(format!("{} of {all} decoded before, and taken from there", counted(made.reused)));
+        let all = counted(made.entries.len() as u64, "picture");
+        context.teller.info(format!(
+            "{} of {all} decoded before, and taken from there",
+            thousands(made.reused)
+        ));
     }
-    let count = |split| counted(samples.iter().filter(|one| one.split == split).count() as u64);
+    let count = |split| thousands(samples.iter().filter(|one| one.split == split).count() as u64);
     let [train, validation, test, unlabelled] =
         [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].map(count);
     let rest = if unlabelled == "0" { String::new() } else { format!(", {unlabelled} unlabelled") };
-    context.teller.info(format!("{train} to train, {validation} to validate, {test} to test{rest}"));
+    context
+        .teller
+        .info(format!("{train} to train, {validation} to validate, {test} to test{rest}"));
 }

@@ -47,7 +47,8 @@ impl Pretrained {
     /// Writes the file into an artifact.
     pub fn write(&self, artifact: &Path) -> Result<(), StageError> {
         let path = artifact.join(PREPROCESSING);
-        let text = serde_json::to_string_pretty(self).map_err(|error| StageError::failed(error.to_string()))?;
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| StageError::failed(error.to_string()))?;
         std::fs::write(path, text + "\n").map_err(StageError::from)
     }
 
@@ -56,7 +57,9 @@ impl Pretrained {
         let path = artifact.join(PREPROCESSING);
         let failed = |reason: String| StageError::failed(format!("{}: {reason}", path.display()));
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string())),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string()))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error.to_string())),
         }
@@ -79,7 +82,11 @@ impl fmt::Display for InWords<'_> {
 }
 
 /// A sentence where pictures were prepared otherwise than the weights were made with, naming both and what to write.
-pub fn mismatch(weights: &str, made_with: &Preprocessing, pictures: &Preprocessing) -> Option<String> {
+pub fn mismatch(
+    weights: &str,
+    made_with: &Preprocessing,
+    pictures: &Preprocessing,
+) -> Option<String> {
     if made_with == pictures {
         return None;
     }
@@ -116,7 +123,8 @@ mod tests {
     fn a_difference_names_both_and_what_to_write() {
         let of = |name| Pretrained::published(registry::preset(name).unwrap()).preprocessing;
         assert_eq!(mismatch("x", &of("resnet50"), &of("resnet18")), None);
-        let sentence = mismatch("torchvision's resnet50/V2", &of("resnet50/V2"), &of("resnet50")).unwrap();
+        let sentence =
+            mismatch("torchvision's resnet50/V2", &of("resnet50/V2"), &of("resnet50")).unwrap();
         assert!(sentence.starts_with(
             "torchvision's resnet50/V2 were made with pictures of 224 from 232 pixels, bilinear, mean 0.485 0.456 0.406, \
              std 0.229 0.224 0.225; these are 224 from 256 pixels, bilinear,"

@@ -1,15 +1,15 @@
 //! Train and evaluate as stages: what their parameters become, and what they write.
 
 use super::KINDS;
+use crate::config::{self, Values};
 use crate::data::Preprocessing;
 use crate::engine::{Context, Device, InputArtifact, StageError, graph};
 use crate::events::{Cancel, Teller, Told};
-use crate::learn::testing::{COUNTS, Counts, small, write_cache};
 use crate::metrics::{Evaluation, read_history, read_predictions, softmax};
 use crate::model::Model;
 use crate::nn::{Cpu, Head, Network, write_safetensors};
-use crate::spec::{self, Values};
 use crate::store::{Digest, Memo};
+use crate::training::testing::{COUNTS, Counts, small, write_cache};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn resolved_beside(stages: &str, lines: &str) -> Result<Values, String> {
          {stages}\n[stages.train]\n{lines}\n[stages.evaluate]\nneeds = {{ data = \"preprocess\", model = \"train\" }}\n"
     );
     std::fs::write(&file, text).unwrap();
-    let pipeline = spec::load(&file, &[]).map_err(|problems| problems.to_string())?;
+    let pipeline = config::load(&file, &[]).map_err(|problems| problems.to_string())?;
     let graph = graph(&pipeline, KINDS).map_err(|problems| problems.to_string())?;
     Ok(graph.stage("train").unwrap().values.clone())
 }
@@ -61,20 +61,30 @@ fn the_default_augmentation_is_a_random_crop_by_its_own_defaults() {
 #[test]
 fn defaults_follow_other_values() {
     let other = "[stages.first]\nkind = \"train\"\nbackbone = \"resnet50\"\nneeds = { data = \"preprocess\" }";
-    let needs = "needs = { data = \"preprocess\", weights = \"first\" }\nbackbone = \"resnet50/V2\"";
+    let needs =
+        "needs = { data = \"preprocess\", weights = \"first\" }\nbackbone = \"resnet50/V2\"";
     let values = resolved_beside(other, needs).unwrap();
     assert_eq!(values["backbone"], "resnet50");
     assert_eq!((&values["freeze"], &values["batch_norm"]), (&json!("all"), &json!("frozen")));
     assert_eq!(values["augment"], "none");
-    let thawing = resolved_beside(other, &format!("{needs}\nunfreeze_at = {{ layer4 = 3, layer3 = 6 }}")).unwrap();
+    let thawing =
+        resolved_beside(other, &format!("{needs}\nunfreeze_at = {{ layer4 = 3, layer3 = 6 }}"))
+            .unwrap();
     assert_eq!((&thawing["freeze"], &thawing["batch_norm"]), (&json!("all"), &json!("frozen")));
     assert_eq!(thawing["optimizer"]["backbone_learning_rate"], json!(1e-4));
     assert_eq!(thawing["augment"]["flip"], json!(true));
-    let tuned = resolved_beside(other, &format!("{needs}\nfreeze = \"layer4\"\nepochs = 2")).unwrap();
-    assert_eq!((&tuned["batch_norm"], &tuned["optimizer"]["backbone_learning_rate"]), (&json!("train"), &json!(1e-4)));
+    let tuned =
+        resolved_beside(other, &format!("{needs}\nfreeze = \"layer4\"\nepochs = 2")).unwrap();
+    assert_eq!(
+        (&tuned["batch_norm"], &tuned["optimizer"]["backbone_learning_rate"]),
+        (&json!("train"), &json!(1e-4))
+    );
     assert_eq!(tuned["schedule"]["warm_up"], 0.4);
     let sgd = resolved(&format!("{NEEDS}\noptimizer = {{ kind = \"sgd\" }}")).unwrap();
-    assert_eq!((&sgd["optimizer"]["learning_rate"], &sgd["optimizer"]["weight_decay"]), (&json!(1e-2), &json!(1e-4)));
+    assert_eq!(
+        (&sgd["optimizer"]["learning_rate"], &sgd["optimizer"]["weight_decay"]),
+        (&json!(1e-2), &json!(1e-4))
+    );
 }
 
 #[test]
@@ -85,7 +95,11 @@ fn what_does_not_go_together_is_said() {
         ("", "freeze = \"layer5\"", "did you mean `layer"),
         ("", "freeze = \"all\"\nbatch_norm = \"train\"", "the whole backbone is frozen"),
         ("", "batch_norm = \"affine\"", "no weights are given"),
-        ("", "freeze = \"all\"\noptimizer = { backbone_learning_rate = 1e-4 }", "all of it is frozen"),
+        (
+            "",
+            "freeze = \"all\"\noptimizer = { backbone_learning_rate = 1e-4 }",
+            "all of it is frozen",
+        ),
         ("", "optimizer = { nesterov = true }", "Nesterov's momentum is for `sgd`"),
         ("", "optimizer = { betas = [0.9] }", "AdamW has two betas"),
         ("", "early_stopping = { mode = \"max\" }", "the mode is `min`"),
@@ -93,18 +107,34 @@ fn what_does_not_go_together_is_said() {
         ("", "epochs = 0", "epochs"),
         ("", "unfreeze_at = 3", "nothing is frozen, so nothing can thaw"),
         ("", "freeze = \"all\"\nunfreeze_at = 30", "epoch 30 never comes: there are 20"),
-        ("", "freeze = \"all\"\nunfreeze_at = { layer5 = 3 }", "there are conv1, layer1, layer2, layer3, layer4"),
+        (
+            "",
+            "freeze = \"all\"\nunfreeze_at = { layer5 = 3 }",
+            "there are conv1, layer1, layer2, layer3, layer4",
+        ),
         (
             "",
             "freeze = \"all\"\nunfreeze_at = { layer3 = 3, layer4 = 6 }",
             "`layer4` learns already when epoch 6 begins",
         ),
-        ("", "freeze = \"layer3\"\nunfreeze_at = { layer4 = 3 }", "`layer4` learns already when epoch 3 begins"),
+        (
+            "",
+            "freeze = \"layer3\"\nunfreeze_at = { layer4 = 3 }",
+            "`layer4` learns already when epoch 3 begins",
+        ),
         ("", "class_weights = \"equal\"", "class_weights"),
         ("", "head = \"original\"", "the original classifier comes with weights"),
         ("", "auxiliary = true", "leave `auxiliary` out, or use inception_v3"),
-        ("", "backbone = \"inception_v3\"\nauxiliary = true\nfreeze = \"all\"", "helps a backbone to learn"),
-        (other, "needs = { data = \"preprocess\", weights = \"first\" }", "the stage `first` trains a resnet50"),
+        (
+            "",
+            "backbone = \"inception_v3\"\nauxiliary = true\nfreeze = \"all\"",
+            "helps a backbone to learn",
+        ),
+        (
+            other,
+            "needs = { data = \"preprocess\", weights = \"first\" }",
+            "the stage `first` trains a resnet50",
+        ),
     ];
     for (stages, lines, expected) in cases {
         let needs = if lines.contains("needs") { "" } else { NEEDS };
@@ -133,10 +163,19 @@ impl Place {
     }
 
     /// Runs a kind with these values and inputs (role, folder) into the folder `slot`.
-    fn run(&self, kind: &str, values: Values, inputs: &[(&str, &str)], slot: &str) -> Result<(), StageError> {
+    fn run(
+        &self,
+        kind: &str,
+        values: Values,
+        inputs: &[(&str, &str)],
+        slot: &str,
+    ) -> Result<(), StageError> {
         std::fs::create_dir(self.path(slot)).unwrap();
-        let input =
-            |folder: &str| InputArtifact { path: self.path(folder), digest: Digest::of(b"input"), folder: None };
+        let input = |folder: &str| InputArtifact {
+            path: self.path(folder),
+            digest: Digest::of(b"input"),
+            folder: None,
+        };
         let sink = Arc::clone(&self.told);
         let context = Context {
             values,
@@ -175,14 +214,17 @@ impl Place {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
 
 /// A frozen random backbone keeps this quick; its head still learns something.
-const HEAD_ALONE: &str = "freeze = \"all\"\nepochs = 3\nbatch_size = 8\noptimizer = { learning_rate = 0.02 }";
+const HEAD_ALONE: &str =
+    "freeze = \"all\"\nepochs = 3\nbatch_size = 8\noptimizer = { learning_rate = 0.02 }";
 
 /// A place in which `model` is trained, for every test that only reads it.
 fn trained() -> &'static Place {
@@ -200,12 +242,16 @@ fn a_model_is_trained_to_the_same_bytes_each_time() {
     assert_eq!(names(&first.path("model")), ["history.csv", "model.safetensors", "training.json"]);
     let sentences = first.sentences();
     assert!(sentences.iter().any(|text| text.contains("keeps random weights")), "{sentences:?}");
-    assert!(sentences.iter().any(|text| text.starts_with("3 epochs, kept epoch ")), "{sentences:?}");
+    assert!(
+        sentences.iter().any(|text| text.starts_with("3 epochs, kept epoch ")),
+        "{sentences:?}"
+    );
 
     let second = Place::new(COUNTS);
     second.train(HEAD_ALONE, &[("data", "data")], "model").unwrap();
     for name in names(&first.path("model")) {
-        let [one, other] = [first, &second].map(|place| std::fs::read(place.path("model").join(&name)).unwrap());
+        let [one, other] =
+            [first, &second].map(|place| std::fs::read(place.path("model").join(&name)).unwrap());
         assert!(one == other, "{name}");
     }
 }
@@ -218,7 +264,10 @@ fn training_and_validation_losses_are_the_known_ones() {
     let golden = [[1.1159, 0.9558], [0.8981, 0.9109], [0.8361, 0.9000]];
     for (row, golden) in history.iter().zip(golden) {
         let found = [row.train_loss, row.validation_loss.unwrap()];
-        assert!(found.iter().zip(golden).all(|(a, b)| (a - b).abs() < 2e-3), "{found:?} {golden:?}");
+        assert!(
+            found.iter().zip(golden).all(|(a, b)| (a - b).abs() < 2e-3),
+            "{found:?} {golden:?}"
+        );
     }
 }
 
@@ -238,9 +287,15 @@ fn a_model_is_scored_on_what_it_did_not_learn_from() {
 
     let rows = read_predictions(&place.path("scores").join("predictions.csv")).unwrap();
     let count = |split: &str| rows.iter().filter(|row| row.split == split).count();
-    assert_eq!((count("validation"), count("test"), count("unlabelled"), rows.len()), (8, 6, 2, 16));
+    assert_eq!(
+        (count("validation"), count("test"), count("unlabelled"), rows.len()),
+        (8, 6, 2, 16)
+    );
     assert!(rows.iter().all(|row| row.label.is_none() == (row.split == "unlabelled")));
-    let hits = rows.iter().filter(|row| row.split == "test" && row.label.as_ref() == Some(&row.prediction)).count();
+    let hits = rows
+        .iter()
+        .filter(|row| row.split == "test" && row.label.as_ref() == Some(&row.prediction))
+        .count();
     assert_eq!(test.accuracy, hits as f64 / 6.0);
 }
 
@@ -253,13 +308,14 @@ fn a_model_s_scores_are_the_same_with_features_that_training_left_and_without() 
     other.evaluate("data", model.to_str().unwrap(), "without").unwrap();
     let computed = |place: &Place| {
         let told = place.told.lock().unwrap();
-        let features = |told: &Told| matches!(told, Told::Progress { task, .. } if task == "features");
+        let features =
+            |told: &Told| matches!(told, Told::Progress { task, .. } if task == "features");
         told.iter().filter(|told| features(told)).count()
     };
     assert!(computed(place) > 0 && computed(&other) == 0);
     for name in ["metrics.json", "predictions.csv"] {
-        let [one, two] =
-            [place.path("with"), other.path("without")].map(|slot| std::fs::read(slot.join(name)).unwrap());
+        let [one, two] = [place.path("with"), other.path("without")]
+            .map(|slot| std::fs::read(slot.join(name)).unwrap());
         assert!(one == two, "{name}");
     }
 }
@@ -270,16 +326,20 @@ fn another_training_s_weights_are_a_start() {
     let first = first.to_str().unwrap();
     let place = Place::new(COUNTS);
     let lines = format!("needs = {{ data = \"preprocess\", weights = \"first\" }}\n{HEAD_ALONE}");
-    let values =
-        resolved_beside("[stages.first]\nkind = \"train\"\nneeds = { data = \"preprocess\" }", &lines).unwrap();
+    let values = resolved_beside(
+        "[stages.first]\nkind = \"train\"\nneeds = { data = \"preprocess\" }",
+        &lines,
+    )
+    .unwrap();
     place.run("train", values.clone(), &[("data", "data"), ("weights", first)], "second").unwrap();
     let sentences = place.sentences();
     let start = "starting from the weights of a trained resnet18, head included";
     assert!(sentences.iter().any(|text| text == start), "{sentences:?}");
-    let [one, other] =
-        [trained().path("model"), place.path("second")].map(|slot| read_history(&slot.join("history.csv")).unwrap());
+    let [one, other] = [trained().path("model"), place.path("second")]
+        .map(|slot| read_history(&slot.join("history.csv")).unwrap());
     assert!(other[0].train_loss < one[0].train_loss);
-    let error = place.run("train", values, &[("data", "data"), ("weights", "data")], "third").unwrap_err();
+    let error =
+        place.run("train", values, &[("data", "data"), ("weights", "data")], "third").unwrap_err();
     assert!(error.to_string().contains("holds no weights"), "{error}");
 }
 
@@ -305,11 +365,15 @@ fn the_original_classifier_is_kept() {
     assert!(error.contains("and 980 more, and the pictures are of red, green, blue"), "{error}");
     let input = place.path("data").join("input.json");
     let text = std::fs::read_to_string(&input).unwrap();
-    let named = text.replace("\"red\"", "\"tench\"").replace("\"green\"", "\"hen\"").replace("\"blue\"", "\"cock\"");
+    let named = text
+        .replace("\"red\"", "\"tench\"")
+        .replace("\"green\"", "\"hen\"")
+        .replace("\"blue\"", "\"cock\"");
     std::fs::write(&input, named).unwrap();
     place.evaluate("data", "model", "b").unwrap();
     let rows = read_predictions(&place.path("b").join("predictions.csv")).unwrap();
-    let labels: std::collections::BTreeSet<&str> = rows.iter().filter_map(|row| row.label.as_deref()).collect();
+    let labels: std::collections::BTreeSet<&str> =
+        rows.iter().filter_map(|row| row.label.as_deref()).collect();
     assert_eq!(labels.into_iter().collect::<Vec<_>>(), ["cock", "hen", "tench"]);
 }
 
@@ -318,14 +382,21 @@ fn an_auxiliary_head_learns_and_is_not_in_the_model() {
     let place = Place::new(COUNTS);
     let preprocessing = Preprocessing { resize: 299, crop: 299, ..small() };
     std::fs::create_dir(place.path("larger")).unwrap();
-    write_cache(&place.path("larger"), Counts { train: 2, validation: 0, test: 1, unlabelled: 0 }, preprocessing);
+    write_cache(
+        &place.path("larger"),
+        Counts { train: 2, validation: 0, test: 1, unlabelled: 0 },
+        preprocessing,
+    );
     let lines = "backbone = \"inception_v3\"\nauxiliary = true\nepochs = 1\nbatch_size = 2\naugment = \"none\"";
     place.train(lines, &[("data", "larger")], "model").unwrap();
     let model = Model::open(&place.path("model").join("model.safetensors")).unwrap();
     assert_eq!(model.card().backbone, "inception_v3");
     let bytes = std::fs::read(place.path("model").join("model.safetensors")).unwrap();
     let names = crate::nn::weights::from_bytes::<f32>(&bytes).unwrap().tensors;
-    assert!(names.contains_key("Mixed_7c.branch_pool.conv.weight") && !names.contains_key("AuxLogits.fc.weight"));
+    assert!(
+        names.contains_key("Mixed_7c.branch_pool.conv.weight")
+            && !names.contains_key("AuxLogits.fc.weight")
+    );
 }
 
 #[test]
@@ -333,10 +404,13 @@ fn a_model_file_answers_for_pictures_and_lists_what_is_none() {
     let model = Model::open(&trained().path("model").join("model.safetensors")).unwrap();
     assert_eq!(model.classes(), ["red", "green", "blue"]);
     let mut png = Vec::new();
-    let picture = image::RgbImage::from_fn(30, 20, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 99]));
+    let picture =
+        image::RgbImage::from_fn(30, 20, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 99]));
     picture.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
     let pictures: Vec<(String, Vec<u8>)> = (0..40)
-        .map(|index| (format!("{index}.png"), if index == 7 { b"no picture".to_vec() } else { png.clone() }))
+        .map(|index| {
+            (format!("{index}.png"), if index == 7 { b"no picture".to_vec() } else { png.clone() })
+        })
         .collect();
     let predictions = model.predict(&pictures, 2).unwrap();
     assert_eq!((predictions.rows.len(), predictions.unreadable.len()), (39, 1));

@@ -48,18 +48,28 @@ impl Artifact {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Flaw::Refused(StoreError::io("reading", &file)(error)));
             }
-            Err(_) if path.exists() => return Err(Flaw::Damaged(format!("{} is missing", manifest::NAME))),
+            Err(_) if path.exists() => {
+                return Err(Flaw::Damaged(format!("{} is missing", manifest::NAME)));
+            }
             Err(_) => return Err(Flaw::Absent),
         };
         if Digest::of(&bytes) != *digest {
-            return Err(Flaw::Damaged(format!("{} isn't the one that was committed", manifest::NAME)));
+            return Err(Flaw::Damaged(format!(
+                "{} isn't the one that was committed",
+                manifest::NAME
+            )));
         }
         let manifest = match Manifest::parse(&bytes) {
             Parsed::Manifest(manifest) => manifest,
             Parsed::Newer(format) => {
-                return Err(Flaw::Refused(StoreError::Newer { path: file, found: format!("format {format}") }));
+                return Err(Flaw::Refused(StoreError::Newer {
+                    path: file,
+                    found: format!("format {format}"),
+                }));
             }
-            Parsed::Nothing => return Err(Flaw::Damaged(format!("{} can't be read", manifest::NAME))),
+            Parsed::Nothing => {
+                return Err(Flaw::Damaged(format!("{} can't be read", manifest::NAME)));
+            }
         };
         let artifact = Artifact { digest: *digest, path: path.to_owned(), manifest };
         artifact.look()?;
@@ -88,7 +98,10 @@ impl Artifact {
         };
         if !metadata.is_file() || metadata.len() != file.len {
             let (found, wanted) = (metadata.len(), file.len);
-            return Err(Flaw::Damaged(format!("{} has {found} bytes, {wanted} were committed", file.path)));
+            return Err(Flaw::Damaged(format!(
+                "{} has {found} bytes, {wanted} were committed",
+                file.path
+            )));
         }
         if is_settled(&metadata) {
             return Ok(());
@@ -116,14 +129,19 @@ impl Artifact {
         match self.compare() {
             Ok(()) => Ok(()),
             Err(Flaw::Refused(error)) => Err(error),
-            Err(Flaw::Absent) => Err(StoreError::Damaged { path: self.path.clone(), what: "it is gone".to_owned() }),
+            Err(Flaw::Absent) => {
+                Err(StoreError::Damaged { path: self.path.clone(), what: "it is gone".to_owned() })
+            }
             Err(Flaw::Damaged(what)) => Err(StoreError::Damaged { path: self.path.clone(), what }),
         }
     }
 
     pub(super) fn compare(&self) -> Result<(), Flaw> {
         self.look()?;
-        self.manifest.files.iter().try_for_each(|file| read_and_compare(&self.path.join(&file.path), file))
+        self.manifest
+            .files
+            .iter()
+            .try_for_each(|file| read_and_compare(&self.path.join(&file.path), file))
     }
 
     /// Bytes of its files.
@@ -135,7 +153,9 @@ impl Artifact {
 fn read_and_compare(path: &Path, file: &ListedFile) -> Result<(), Flaw> {
     match digest_file(path) {
         Ok(digest) if digest == file.digest => Ok(()),
-        Ok(_) => Err(Flaw::Damaged(format!("the content of {} isn't what was committed", file.path))),
+        Ok(_) => {
+            Err(Flaw::Damaged(format!("the content of {} isn't what was committed", file.path)))
+        }
         Err(error) => Err(Flaw::Refused(StoreError::io("reading", path)(error))),
     }
 }

@@ -204,11 +204,18 @@ mod tests {
     #[test]
     fn text_and_digest_are_one_to_one() {
         let digest = Digest::of(b"abc");
-        assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            digest.to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(digest.short(), "ba7816bf8f01");
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        assert_eq!(serde_json::from_str::<Digest>(&serde_json::to_string(&digest).unwrap()).unwrap(), digest);
-        for wrong in ["", "ba", &"A".repeat(64), &"g".repeat(64), &"a".repeat(65), &"é".repeat(32)] {
+        assert_eq!(
+            serde_json::from_str::<Digest>(&serde_json::to_string(&digest).unwrap()).unwrap(),
+            digest
+        );
+        for wrong in ["", "ba", &"A".repeat(64), &"g".repeat(64), &"a".repeat(65), &"é".repeat(32)]
+        {
             assert_eq!(wrong.parse::<Digest>(), Err(NotADigest), "{wrong}");
         }
     }

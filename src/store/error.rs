@@ -57,7 +57,10 @@ impl StoreError {
 
     /// Whether the store itself is damaged, locked, or of a newer format: exit code 3.
     pub fn is_fault_of_store(&self) -> bool {
-        matches!(self, StoreError::Damaged { .. } | StoreError::Newer { .. } | StoreError::Locked { .. })
+        matches!(
+            self,
+            StoreError::Damaged { .. } | StoreError::Newer { .. } | StoreError::Locked { .. }
+        )
     }
 
     /// Whether there is no room left on the disk (or in the user's quota).
@@ -77,12 +80,18 @@ impl fmt::Display for StoreError {
             StoreError::Io { doing, path, error } => {
                 write!(f, "{doing} {}: {error}", path.display())?;
                 match is_full(error) {
-                    true => f.write_str("; free some space (`pipe cache gc`), or use another disk with `--cache`"),
+                    true => f.write_str(
+                        "; free some space (`pipe cache gc`), or use another disk with `--cache`",
+                    ),
                     false => Ok(()),
                 }
             }
             StoreError::Damaged { path, what } => {
-                write!(f, "{} is damaged: {what}; move it away by hand and run again", path.display())
+                write!(
+                    f,
+                    "{} is damaged: {what}; move it away by hand and run again",
+                    path.display()
+                )
             }
             StoreError::Newer { path, found } => {
                 let path = path.display();
@@ -92,7 +101,9 @@ impl fmt::Display for StoreError {
                 )
             }
             StoreError::Locked { path, by } => write!(f, "{} is locked: {by}", path.display()),
-            StoreError::Unfit { path, what } => write!(f, "{} can't be in an artifact: {what}", path.display()),
+            StoreError::Unfit { path, what } => {
+                write!(f, "{} can't be in an artifact: {what}", path.display())
+            }
             StoreError::Stopped => f.write_str("stopped"),
         }
     }

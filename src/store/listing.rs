@@ -128,7 +128,8 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
                 continue;
             }
         };
-        let mut skip = |why: &str| skipped.push((relative(folder, entry.path()).into_owned(), why.to_owned()));
+        let mut skip =
+            |why: &str| skipped.push((relative(folder, entry.path()).into_owned(), why.to_owned()));
         let is_folder = entry.file_type().is_dir();
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             skip("hidden");
@@ -136,7 +137,11 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
                 walker.skip_current_dir();
             }
         } else if is_folder {
-            if own.is_some() && entry.metadata().is_ok_and(|metadata| own == Some((metadata.dev(), metadata.ino()))) {
+            if own.is_some()
+                && entry
+                    .metadata()
+                    .is_ok_and(|metadata| own == Some((metadata.dev(), metadata.ino())))
+            {
                 walker.skip_current_dir();
             }
         } else {
@@ -184,24 +189,31 @@ fn digest_new(
         Some((identity, digest)) if *identity == file.identity => Some(*digest),
         _ => None,
     };
-    let mut digests: Vec<Option<io::Result<Digest>>> = found.iter().map(|file| remembered(file).map(Ok)).collect();
-    let unknown = |digests: &[Option<io::Result<Digest>>]| digests.iter().filter(|digest| digest.is_none()).count();
+    let mut digests: Vec<Option<io::Result<Digest>>> =
+        found.iter().map(|file| remembered(file).map(Ok)).collect();
+    let unknown = |digests: &[Option<io::Result<Digest>>]| {
+        digests.iter().filter(|digest| digest.is_none()).count()
+    };
     let to_read = unknown(&digests);
     if to_read > 0 {
         let new = digests.iter().zip(found).filter(|(digest, _)| digest.is_none());
         let total = new.map(|(_, file)| file.identity.length).sum();
         let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(!watch(0, total)));
-        digests.par_iter_mut().zip(found).filter(|(digest, _)| digest.is_none()).for_each(|(digest, file)| {
-            if stopped.load(Ordering::Relaxed) {
-                return;
-            }
-            let length = file.identity.length;
-            *digest = Some(File::open(folder.join(&file.path)).and_then(|file| digest_open(&file, length)));
-            let done = done.fetch_add(length, Ordering::Relaxed) + length;
-            if !watch(done, total) {
-                stopped.store(true, Ordering::Relaxed);
-            }
-        });
+        digests.par_iter_mut().zip(found).filter(|(digest, _)| digest.is_none()).for_each(
+            |(digest, file)| {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let length = file.identity.length;
+                *digest = Some(
+                    File::open(folder.join(&file.path)).and_then(|file| digest_open(&file, length)),
+                );
+                let done = done.fetch_add(length, Ordering::Relaxed) + length;
+                if !watch(done, total) {
+                    stopped.store(true, Ordering::Relaxed);
+                }
+            },
+        );
     }
     let digests: Option<Vec<_>> = digests.into_iter().collect();
     Ok((digests.ok_or(StoreError::Stopped)?, to_read))
@@ -221,7 +233,9 @@ fn encode(files: &[(String, Identity, Digest)]) -> Vec<u8> {
         for word in [identity.device, identity.inode, identity.length] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
-        for word in [identity.modified.0, identity.modified.1, identity.changed.0, identity.changed.1] {
+        for word in
+            [identity.modified.0, identity.modified.1, identity.changed.0, identity.changed.1]
+        {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         bytes.extend_from_slice(digest.as_bytes());
@@ -309,9 +323,13 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", place.folder.join("broken.jpg")).unwrap();
         std::os::unix::fs::symlink("..", place.folder.join("b/loop")).unwrap();
         let (_, listing) = place.look(0);
-        let files: Vec<_> = listing.files.iter().map(|file| (file.path.as_str(), file.len, file.digest)).collect();
+        let files: Vec<_> =
+            listing.files.iter().map(|file| (file.path.as_str(), file.len, file.digest)).collect();
         let one = Digest::of(b"one");
-        assert_eq!(files, [("a.jpg", 3, one), ("b/2.jpg", 3, Digest::of(b"two")), ("linked.jpg", 3, one)]);
+        assert_eq!(
+            files,
+            [("a.jpg", 3, one), ("b/2.jpg", 3, Digest::of(b"two")), ("linked.jpg", 3, one)]
+        );
         let skipped: Vec<_> = listing.skipped.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(skipped, [".DS_Store", ".ipynb_checkpoints", "b/loop", "broken.jpg"]);
         let elsewhere = Place::new();
@@ -362,7 +380,9 @@ mod tests {
         let stopped = list(&place.folder, &place.memo, &place.store, now, &|_, _| false);
         assert!(matches!(stopped, Err(StoreError::Stopped)));
         for wrong in ["none", "a"] {
-            let error = list(&place.folder.join(wrong), &place.memo, &place.store, now, &|_, _| true).unwrap_err();
+            let error =
+                list(&place.folder.join(wrong), &place.memo, &place.store, now, &|_, _| true)
+                    .unwrap_err();
             assert!(error.to_string().contains(wrong), "{error}");
         }
     }

@@ -78,7 +78,8 @@ mod tests {
         assert!(Lock::try_exclusive(&path).unwrap().is_none());
         assert!(Lock::try_shared(&path).unwrap().is_none());
         drop(first);
-        let shared = (Lock::try_shared(&path).unwrap().unwrap(), Lock::try_shared(&path).unwrap().unwrap());
+        let shared =
+            (Lock::try_shared(&path).unwrap().unwrap(), Lock::try_shared(&path).unwrap().unwrap());
         assert!(Lock::try_exclusive(&path).unwrap().is_none());
         drop(shared);
         drop(Lock::wait(&path).unwrap());

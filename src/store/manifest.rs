@@ -65,7 +65,9 @@ impl Manifest {
     pub(super) fn part(&self, reads: &[&str]) -> Digest {
         let wanted = |path: &str| {
             reads.is_empty()
-                || reads.iter().any(|&read| path == read || (read.ends_with('/') && path.starts_with(read)))
+                || reads
+                    .iter()
+                    .any(|&read| path == read || (read.ends_with('/') && path.starts_with(read)))
         };
         Digest::of(text(self.files.iter().filter(|file| wanted(&file.path))).as_bytes())
     }
@@ -73,7 +75,9 @@ impl Manifest {
     /// Reads a text.
     pub(super) fn parse(bytes: &[u8]) -> Parsed {
         match serde_json::from_slice::<Written>(bytes) {
-            Ok(Written { format: FORMAT, files }) if files.iter().all(|file| is_inside(&file.path)) => {
+            Ok(Written { format: FORMAT, files })
+                if files.iter().all(|file| is_inside(&file.path)) =>
+            {
                 Parsed::Manifest(Manifest { files })
             }
             // Whatever else a newer format changes, it says that it is one.
@@ -109,7 +113,11 @@ mod tests {
     fn files() -> impl Strategy<Value = Vec<ListedFile>> {
         let file = ("[a-c\"\\\\\n\u{e9}]{1,3}(/[a-c]{1,2}){0,2}", any::<u64>(), any::<[u8; 32]>());
         proptest::collection::btree_map(file.0, (file.1, file.2), 0..6).prop_map(|files| {
-            let entry = |(path, (len, digest))| ListedFile { path, len, digest: Digest::from_bytes(digest) };
+            let entry = |(path, (len, digest))| ListedFile {
+                path,
+                len,
+                digest: Digest::from_bytes(digest),
+            };
             files.into_iter().map(entry).collect()
         })
     }
@@ -117,7 +125,9 @@ mod tests {
     #[test]
     fn paths_stay_inside() {
         assert!(is_inside("a/b.c/...") && is_inside("..a"));
-        assert!(["", "/a", "a/", "a//b", "../a", "a/../b", "."].iter().all(|path| !is_inside(path)));
+        assert!(
+            ["", "/a", "a/", "a//b", "../a", "a/../b", "."].iter().all(|path| !is_inside(path))
+        );
     }
 
     proptest! {

@@ -131,7 +131,9 @@ impl Memo {
     #[cfg(test)]
     pub fn files(&self) -> io::Result<Vec<PathBuf>> {
         let walk = walkdir::WalkDir::new(&self.0.values).sort_by_file_name();
-        let files = walk.into_iter().filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_type().is_file()));
+        let files = walk
+            .into_iter()
+            .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_type().is_file()));
         files.map(|entry| Ok(entry?.into_path())).collect()
     }
 
@@ -144,7 +146,8 @@ impl Memo {
 
 /// A bucket's name as a folder's.
 fn plain(bucket: &str) -> String {
-    let keep = |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
+    let keep =
+        |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
     format!("{}_", bucket.chars().map(keep).collect::<String>())
 }
 
@@ -159,7 +162,8 @@ fn write(path: &Path, key: &str, value: &[u8]) -> io::Result<()> {
 fn read(path: &Path, key: &str) -> Option<Vec<u8>> {
     let Ok(Sealed::Whole(payload)) = sealed::read(path) else { return None };
     let (length, rest) = payload.split_first_chunk::<8>()?;
-    let (found, value) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let (found, value) =
+        rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
     (found == key.as_bytes()).then(|| value.to_vec())
 }
 

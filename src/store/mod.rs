@@ -141,7 +141,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Stopped`] once `waiting` says no.
-    pub fn enter(&self, key: &Digest, force: bool, waiting: &mut dyn FnMut() -> bool) -> Result<Entry, StoreError> {
+    pub fn enter(
+        &self,
+        key: &Digest,
+        force: bool,
+        waiting: &mut dyn FnMut() -> bool,
+    ) -> Result<Entry, StoreError> {
         let path = self.root().join("locks").join(key.to_string());
         let lock = loop {
             match Lock::try_exclusive(&path).map_err(StoreError::io("locking", &path))? {
@@ -220,7 +225,11 @@ impl Store {
             Sealed::Whole(payload) => split_entry(key, payload),
         };
         if parsed.is_none() {
-            self.set_aside(&path, &format!("the entry of key {}", key.short()), "it isn't what was written")?;
+            self.set_aside(
+                &path,
+                &format!("the entry of key {}", key.short()),
+                "it isn't what was written",
+            )?;
         }
         Ok(parsed)
     }
@@ -231,11 +240,15 @@ impl Store {
             && earlier != *artifact
         {
             let (key, earlier, now) = (key.short(), earlier.short(), artifact.short());
-            self.note(format!("key {key} made other bytes this time ({now}) than before ({earlier})"));
+            self.note(format!(
+                "key {key} made other bytes this time ({now}) than before ({earlier})"
+            ));
         }
-        let header = serde_json::to_string(&KeyHeader { key: *key, artifact: *artifact }).unwrap_or_default();
+        let header = serde_json::to_string(&KeyHeader { key: *key, artifact: *artifact })
+            .unwrap_or_default();
         let payload = [header.as_bytes(), b"\n", log].concat();
-        sealed::write(&path, &sealed::seal(&payload), true).map_err(StoreError::io("writing", &path))
+        sealed::write(&path, &sealed::seal(&payload), true)
+            .map_err(StoreError::io("writing", &path))
     }
 
     /// Moves what is damaged out of the way and notes it.
@@ -244,10 +257,13 @@ impl Store {
         let failed = || StoreError::Damaged { path: path.to_owned(), what: what.to_owned() };
         std::fs::create_dir_all(&folder).map_err(|_| failed())?;
         let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let free = (0..).map(|number| folder.join(format!("{file_name}-{number}"))).find(|path| !path.exists());
+        let free = (0..)
+            .map(|number| folder.join(format!("{file_name}-{number}")))
+            .find(|path| !path.exists());
         let aside = free.ok_or_else(failed)?;
         match std::fs::rename(path, &aside) {
-            Ok(()) => self.note(format!("{name} was damaged ({what}); it was moved to {}", aside.display())),
+            Ok(()) => self
+                .note(format!("{name} was damaged ({what}); it was moved to {}", aside.display())),
             // Somebody else was faster.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(_) => return Err(failed()),
@@ -275,7 +291,8 @@ fn check_format(path: &Path) -> Result<(), StoreError> {
         Ok(text) if text.starts_with("pipe store ") && text.ends_with('\n') => {
             Err(StoreError::Newer { path: path.to_owned(), found: text.trim_end().to_owned() })
         }
-        _ => sealed::write(path, FORMAT.as_bytes(), true).map_err(StoreError::io("making the store", path)),
+        _ => sealed::write(path, FORMAT.as_bytes(), true)
+            .map_err(StoreError::io("making the store", path)),
     }
 }
 

@@ -45,7 +45,9 @@ fn unseal(bytes: &[u8]) -> Option<&[u8]> {
 /// Reads a sealed file. An error is one of the system's; damage is not an error.
 pub(super) fn read(path: &Path) -> io::Result<Sealed> {
     match std::fs::read(path) {
-        Ok(bytes) => Ok(unseal(&bytes).map_or(Sealed::Damaged, |payload| Sealed::Whole(payload.to_vec()))),
+        Ok(bytes) => {
+            Ok(unseal(&bytes).map_or(Sealed::Damaged, |payload| Sealed::Whole(payload.to_vec())))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Sealed::Absent),
         Err(error) => Err(error),
     }
@@ -72,7 +74,10 @@ pub(super) fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> 
 
 /// A new file in `folder` that vanishes unless it is persisted. Its mode is left to the user's umask.
 pub(super) fn unfinished(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().prefix(UNFINISHED).permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
+    tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)
 }
 
 /// Waits until the names in `folder` are on the disk.
@@ -91,7 +96,9 @@ mod tests {
         let path = folder.path().join("a/b/sealed");
         let bytes = seal(b"some payload\nof two lines\n");
         write(&path, &bytes, true).unwrap();
-        assert!(matches!(read(&path).unwrap(), Sealed::Whole(payload) if payload == b"some payload\nof two lines\n"));
+        assert!(
+            matches!(read(&path).unwrap(), Sealed::Whole(payload) if payload == b"some payload\nof two lines\n")
+        );
         for length in 0..bytes.len() {
             write(&path, &bytes[..length], false).unwrap();
             assert!(matches!(read(&path).unwrap(), Sealed::Damaged), "{length}");

@@ -37,7 +37,12 @@ pub struct Slot {
 impl Slot {
     /// An empty folder in `folder`. What a killed process left of the same key is removed, since the lock proves that
     /// nobody works on it.
-    pub(super) fn new(store: &Store, key: &Digest, folder: &Path, lock: Lock) -> Result<Slot, StoreError> {
+    pub(super) fn new(
+        store: &Store,
+        key: &Digest,
+        folder: &Path,
+        lock: Lock,
+    ) -> Result<Slot, StoreError> {
         std::fs::create_dir_all(folder).map_err(StoreError::io("making", folder))?;
         let name = key.to_string();
         if lock.is_held() {
@@ -73,8 +78,12 @@ impl Slot {
         sync(&self.path, &files).map_err(failed("syncing"))?;
         let manifest = Manifest { files };
         let text = manifest.text();
-        write_manifest(&self.path.join(manifest::NAME), &text).map_err(failed("writing the manifest of"))?;
-        folders.iter().try_for_each(|folder| sealed::sync_folder(folder)).map_err(failed("syncing"))?;
+        write_manifest(&self.path.join(manifest::NAME), &text)
+            .map_err(failed("writing the manifest of"))?;
+        folders
+            .iter()
+            .try_for_each(|folder| sealed::sync_folder(folder))
+            .map_err(failed("syncing"))?;
         fault::step().map_err(failed("finishing"))?;
         let artifact = self.place(Digest::of(text.as_bytes()))?;
         fault::step().map_err(failed("finishing"))?;
@@ -95,8 +104,13 @@ impl Slot {
                 Ok(()) => break,
                 // Somebody else made the same just now.
                 Err(error)
-                    if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) => {}
-                Err(error) => return Err(StoreError::io("moving a finished artifact to", &path)(error)),
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+                    ) => {}
+                Err(error) => {
+                    return Err(StoreError::io("moving a finished artifact to", &path)(error));
+                }
             }
         }
         fault::step().map_err(StoreError::io("finishing", &path))?;
@@ -105,7 +119,9 @@ impl Slot {
             Ok(artifact) => Ok(artifact),
             Err(Flaw::Refused(error)) => Err(error),
             Err(Flaw::Damaged(what)) => Err(StoreError::Damaged { path, what }),
-            Err(Flaw::Absent) => Err(StoreError::Damaged { path, what: "it vanished while it was made".to_owned() }),
+            Err(Flaw::Absent) => {
+                Err(StoreError::Damaged { path, what: "it vanished while it was made".to_owned() })
+            }
         }
     }
 }
@@ -139,7 +155,8 @@ fn contents(root: &Path) -> Result<Contents, StoreError> {
     let mut contents = Contents { files: Vec::new(), folders: Vec::new() };
     for entry in WalkDir::new(root).contents_first(true) {
         let entry = entry.map_err(|error| StoreError::io("listing", root)(error.into()))?;
-        let unfit = |what: &str| StoreError::Unfit { path: entry.path().to_owned(), what: what.to_owned() };
+        let unfit =
+            |what: &str| StoreError::Unfit { path: entry.path().to_owned(), what: what.to_owned() };
         let kind = entry.file_type();
         if kind.is_dir() {
             contents.folders.push(entry.into_path());
@@ -151,7 +168,9 @@ fn contents(root: &Path) -> Result<Contents, StoreError> {
         let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
         match relative.to_str() {
             None => return Err(unfit("its name isn't UTF-8")),
-            Some(manifest::NAME) => return Err(unfit("the store itself writes a file of this name")),
+            Some(manifest::NAME) => {
+                return Err(unfit("the store itself writes a file of this name"));
+            }
             Some(path) => contents.files.push(path.to_owned()),
         }
     }

@@ -43,7 +43,9 @@ fn make(store: &Store, name: &str) -> Artifact {
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
-        .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+        .map(|entries| {
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        })
         .unwrap_or_default();
     names.sort_unstable();
     names
@@ -104,8 +106,14 @@ fn an_artifact_holds_files_with_plain_names_alone() {
         spoil(slot.path());
         slot.commit(b"").unwrap_err().to_string()
     };
-    assert!(refused(|path| std::os::unix::fs::symlink("/", path.join("link")).unwrap()).contains("neither"));
-    assert!(refused(|path| std::fs::write(path.join("manifest.json"), "").unwrap()).contains("manifest.json"));
+    assert!(
+        refused(|path| std::os::unix::fs::symlink("/", path.join("link")).unwrap())
+            .contains("neither")
+    );
+    assert!(
+        refused(|path| std::fs::write(path.join("manifest.json"), "").unwrap())
+            .contains("manifest.json")
+    );
     let not_utf8 = |path: &Path| {
         use std::os::unix::ffi::OsStrExt;
         std::fs::write(path.join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
@@ -132,7 +140,11 @@ fn a_kill_at_any_step_of_a_commit_leaves_nothing_or_all() {
             }
             None => assert!(!finished, "step {steps}"),
         }
-        assert_eq!(store.verify(&mut |_| true).unwrap().damaged, Vec::<String>::new(), "step {steps}");
+        assert_eq!(
+            store.verify(&mut |_| true).unwrap().damaged,
+            Vec::<String>::new(),
+            "step {steps}"
+        );
         if finished {
             assert!(steps >= 6, "{steps}");
             return;
@@ -160,7 +172,11 @@ fn every_truncation_of_an_artifact_or_a_key_is_noticed_said_and_made_again() {
             assert!(notes.len() == 1 && notes[0].contains("damaged"), "{notes:?}");
             // Back to where it was, for the next length: committing each time would take long.
             let aside = damaged.join(&names(&damaged)[0]);
-            std::fs::rename(aside, if path.parent() == Some(&artifact.path) { &artifact.path } else { &path }).unwrap();
+            std::fs::rename(
+                aside,
+                if path.parent() == Some(&artifact.path) { &artifact.path } else { &path },
+            )
+            .unwrap();
             std::fs::remove_file(&path).unwrap();
             std::fs::write(&path, &bytes).unwrap();
             assert!(store.lookup(&key("k")).unwrap().is_some());
@@ -180,12 +196,20 @@ fn missing_files_changed_bytes_and_changed_times() {
     let home = Home::new();
     let store = home.open();
     let artifact = make(&store, "k");
-    let writable = |path: &Path| std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
+    let writable =
+        |path: &Path| std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
     let path = artifact.file("a");
     writable(&path);
     std::fs::write(&path, b"one").unwrap();
-    assert!(store.lookup(&key("k")).unwrap().is_some(), "another time alone, as after a copy, is no damage");
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o444, "and is put right");
+    assert!(
+        store.lookup(&key("k")).unwrap().is_some(),
+        "another time alone, as after a copy, is no damage"
+    );
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o444,
+        "and is put right"
+    );
     writable(&path);
     std::fs::write(&path, b"eno").unwrap();
     assert!(store.lookup(&key("k")).unwrap().is_none());
@@ -253,7 +277,9 @@ fn whoever_waits_can_give_up_and_force_makes_again() {
     assert!(matches!(gave_up, Err(StoreError::Stopped)));
     fill(&held);
     held.commit(b"first").unwrap();
-    let Entry::Miss(again) = store.enter(&key("k"), true, &mut || true).unwrap() else { panic!("a hit") };
+    let Entry::Miss(again) = store.enter(&key("k"), true, &mut || true).unwrap() else {
+        panic!("a hit")
+    };
     std::fs::write(again.path().join("a"), b"other").unwrap();
     again.commit(b"second").unwrap();
     assert!(store.take_notes()[0].contains("other bytes"));
@@ -304,14 +330,22 @@ fn gc_keeps_what_is_named_or_young_and_waits_for_nobody() {
     assert!(matches!(store.gc(&keep, false), Err(StoreError::Locked { .. })));
     drop(second);
     store.gc(&keep, false).unwrap();
-    assert!(store.lookup(&key("unnamed")).unwrap().is_some() && store.memo().get("b", "k").is_some());
+    assert!(
+        store.lookup(&key("unnamed")).unwrap().is_some() && store.memo().get("b", "k").is_some()
+    );
     assert!(names(&store.root().join("slots")).is_empty());
 
     keep = Keep { keys: HashSet::from([key("named")]), ..Keep::default() };
     let would = store.gc(&keep, true).unwrap();
-    assert_eq!((would.artifacts.count, store.lookup(&key("unnamed")).unwrap().is_some()), (1, true));
+    assert_eq!(
+        (would.artifacts.count, store.lookup(&key("unnamed")).unwrap().is_some()),
+        (1, true)
+    );
     assert_eq!(store.gc(&keep, false).unwrap().artifacts.count, 1);
-    assert!(store.lookup(&key("unnamed")).unwrap().is_none() && store.artifact(&other.digest).unwrap().is_none());
+    assert!(
+        store.lookup(&key("unnamed")).unwrap().is_none()
+            && store.artifact(&other.digest).unwrap().is_none()
+    );
     assert!(store.lookup(&key("named")).unwrap().is_some() && store.memo().get("b", "k").is_none());
     assert_eq!(names(&store.runs_folder()), ["run"]);
 

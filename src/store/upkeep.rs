@@ -97,7 +97,12 @@ impl Store {
             ..Usage::default()
         };
         for bucket in children(&self.root().join("memo")) {
-            let name = bucket.file_name().unwrap_or_default().to_string_lossy().trim_end_matches('_').to_owned();
+            let name = bucket
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .trim_end_matches('_')
+                .to_owned();
             usage.memo.insert(name, share(&bucket, 2, &mut seen));
         }
         Ok(usage)
@@ -119,7 +124,9 @@ impl Store {
             match artifact.compare() {
                 Ok(()) | Err(Flaw::Absent) => {}
                 Err(Flaw::Refused(error)) => return Err(error),
-                Err(Flaw::Damaged(what)) => self.set_aside(&path, &format!("artifact {}", digest.short()), &what)?,
+                Err(Flaw::Damaged(what)) => {
+                    self.set_aside(&path, &format!("artifact {}", digest.short()), &what)?
+                }
             }
             verified.artifacts += 1;
             verified.bytes += artifact.size();
@@ -154,7 +161,8 @@ impl Store {
 
     /// The exclusive lock is held: whatever looks unfinished here is a leftover.
     fn collect(&self, keep: &Keep, dry_run: bool) -> Result<Collected, StoreError> {
-        let mut sweep = Sweep { now: SystemTime::now(), keep, dry_run, trash: self.root().join("slots/trash") };
+        let mut sweep =
+            Sweep { now: SystemTime::now(), keep, dry_run, trash: self.root().join("slots/trash") };
         let mut collected = Collected::default();
         let other = &mut collected.other;
         let kept = self.collect_keys(&mut sweep, other)?;
@@ -183,7 +191,11 @@ impl Store {
     }
 
     /// Removes keys that aren't kept, and returns the artifacts that are: those named, and those of the keys that stay.
-    fn collect_keys(&self, sweep: &mut Sweep, removed: &mut Share) -> Result<HashSet<Digest>, StoreError> {
+    fn collect_keys(
+        &self,
+        sweep: &mut Sweep,
+        removed: &mut Share,
+    ) -> Result<HashSet<Digest>, StoreError> {
         let mut kept = sweep.keep.digests.clone();
         for (path, key) in self.named_by_digest("keys") {
             let artifact = match sealed::read(&path).map_err(StoreError::io("reading", &path))? {
@@ -224,7 +236,9 @@ impl Sweep<'_> {
     fn is_young(&self, path: &Path) -> bool {
         let modified = std::fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
         // A time in the future is young.
-        modified.is_ok_and(|time| self.now.duration_since(time).map_or(true, |age| age < self.keep.younger_than))
+        modified.is_ok_and(|time| {
+            self.now.duration_since(time).map_or(true, |age| age < self.keep.younger_than)
+        })
     }
 
     fn remove_old(&mut self, path: &Path, removed: &mut Share) -> Result<(), StoreError> {
@@ -234,7 +248,11 @@ impl Sweep<'_> {
     /// A linked file's own time says nothing: that of its seal beside it counts.
     fn remove_memo(&mut self, path: &Path, removed: &mut Share) -> Result<(), StoreError> {
         let is_linked = path.extension().is_some_and(|extension| extension == "file");
-        if is_linked && self.is_young(&path.with_extension("length")) { Ok(()) } else { self.remove_old(path, removed) }
+        if is_linked && self.is_young(&path.with_extension("length")) {
+            Ok(())
+        } else {
+            self.remove_old(path, removed)
+        }
     }
 
     /// A folder is renamed before it is emptied, so that a kill leaves no half of an artifact.
@@ -248,7 +266,11 @@ impl Sweep<'_> {
         let failed = StoreError::io("removing", path);
         let remove = || {
             if !path.is_dir() || path.parent() == self.trash.parent() {
-                return if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+                return if path.is_dir() {
+                    std::fs::remove_dir_all(path)
+                } else {
+                    std::fs::remove_file(path)
+                };
             }
             if let Some(slots) = self.trash.parent() {
                 std::fs::create_dir_all(slots)?;
@@ -273,7 +295,9 @@ fn share(folder: &Path, depth: usize, seen: &mut HashSet<(u64, u64)>) -> Share {
     let mut share = Share::default();
     for entry in WalkDir::new(folder).into_iter().flatten() {
         share.count += u64::from(entry.depth() == depth);
-        let new = |metadata: &Metadata| metadata.is_file() && seen.insert((metadata.dev(), metadata.ino()));
+        let new = |metadata: &Metadata| {
+            metadata.is_file() && seen.insert((metadata.dev(), metadata.ino()))
+        };
         share.bytes += entry.metadata().ok().filter(new).map_or(0, |metadata| metadata.len());
     }
     share

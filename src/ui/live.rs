@@ -1,7 +1,7 @@
 //! A line a running stage, drawn again in place on a terminal: bar, rate, time left, latest numbers. Knows indicatif and
 //! nothing of what a stage does.
 
-use super::number;
+use crate::common::number;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -39,12 +39,17 @@ fn place(task: &str) -> Option<(&str, u64, u64)> {
 
 impl Live {
     pub(super) fn new() -> Live {
-        Live { all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12)), bars: BTreeMap::new() }
+        Live {
+            all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12)),
+            bars: BTreeMap::new(),
+        }
     }
 
     /// Adds the line of a stage that begins.
     pub(super) fn begin(&mut self, stage: &str) {
-        let line = self.all.add(ProgressBar::new_spinner().with_style(waiting()).with_prefix(stage.to_owned()));
+        let line = self
+            .all
+            .add(ProgressBar::new_spinner().with_style(waiting()).with_prefix(stage.to_owned()));
         line.enable_steady_tick(TICK);
         let (since, task) = (Instant::now(), String::new());
         let bar = Bar { line, task, in_row: false, done: 0, total: None, since, from: 0 };
@@ -53,12 +58,24 @@ impl Live {
 
     /// Moves a stage's bar. A row of like tasks (epochs) is one bar, so that the time left is that of the whole row; what
     /// is done between them (validation) shows in words alone.
-    pub(super) fn advance(&mut self, stage: &str, task: &str, done: u64, total: Option<u64>, unit: &str, latest: &str) {
+    pub(super) fn advance(
+        &mut self,
+        stage: &str,
+        task: &str,
+        done: u64,
+        total: Option<u64>,
+        unit: &str,
+        latest: &str,
+    ) {
         let Some(bar) = self.bars.get_mut(stage) else { return };
         match (place(task), total) {
             (Some((name, at, of)), Some(total)) => {
                 bar.in_row = true;
-                bar.count(name, at.saturating_mul(total).saturating_add(done), Some(of.saturating_mul(total)));
+                bar.count(
+                    name,
+                    at.saturating_mul(total).saturating_add(done),
+                    Some(of.saturating_mul(total)),
+                );
             }
             _ if bar.in_row => {}
             _ => bar.count(task, done, total),
@@ -91,8 +108,10 @@ fn amount(done: u64, total: Option<u64>, unit: &str) -> String {
     match (unit, total) {
         ("bytes", Some(total)) => format!("{} of {}", number::bytes(done), number::bytes(total)),
         ("bytes", None) => number::bytes(done),
-        (_, Some(total)) => format!("{}/{} {unit}", number::count(done), number::count(total)),
-        (_, None) => format!("{} {unit}", number::count(done)),
+        (_, Some(total)) => {
+            format!("{}/{} {unit}", number::thousands(done), number::thousands(total))
+        }
+        (_, None) => format!("{} {unit}", number::thousands(done)),
     }
 }
 
@@ -121,7 +140,9 @@ impl Bar {
                 "bytes" => format!("  {}/s", number::bytes(rate as u64)),
                 _ => format!("  {} {unit}/s", number::measured((rate * 10.0).round() / 10.0)),
             });
-            if let Some(left) = total.map(|total| total.saturating_sub(done)).filter(|&left| left > 0) {
+            if let Some(left) =
+                total.map(|total| total.saturating_sub(done)).filter(|&left| left > 0)
+            {
                 words.push_str(&format!("  {} left", number::about(left as f64 / rate)));
             }
         }
@@ -160,7 +181,12 @@ mod tests {
     #[test]
     fn templates_are_valid() {
         assert!(ProgressStyle::with_template("{spinner:.cyan} {prefix:<10}  {wide_msg}").is_ok());
-        assert!(ProgressStyle::with_template("{spinner:.cyan} {prefix:<10}  {bar:24.cyan/dim} {wide_msg}").is_ok());
+        assert!(
+            ProgressStyle::with_template(
+                "{spinner:.cyan} {prefix:<10}  {bar:24.cyan/dim} {wide_msg}"
+            )
+            .is_ok()
+        );
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 mod live;
 mod narrator;
-pub mod number;
 mod story;
 mod style;
 mod table;
@@ -12,8 +11,8 @@ pub use narrator::{Narrator, Telling};
 pub use style::Style;
 pub use table::{Side, Table};
 
+use crate::config::Problems;
 use crate::events::Event;
-use crate::spec::Problems;
 use std::io::{self, Write, stderr, stdout};
 
 /// Prints facts that were asked for. A reader who has seen enough and closed the pipe is no error.
@@ -77,7 +76,9 @@ fn tame(text: &str) -> String {
     if text.chars().all(harmless) {
         return text.to_owned();
     }
-    text.chars().map(|c| if harmless(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+    text.chars()
+        .map(|c| if harmless(c) { c.to_string() } else { c.escape_default().to_string() })
+        .collect()
 }
 
 /// Every line but the first moved in by `by`.

@@ -33,7 +33,9 @@ impl Narrator {
         let style = Style::stderr();
         Narrator(match telling {
             Telling::Json => Way::Json,
-            Telling::Sentences { quiet } if style.live => Way::Bars(Story::new(style, false, quiet), Live::new()),
+            Telling::Sentences { quiet } if style.live => {
+                Way::Bars(Story::new(style, false, quiet), Live::new())
+            }
             Telling::Sentences { quiet } => Way::Plain(Story::new(style, true, quiet)),
         })
     }

@@ -2,9 +2,9 @@
 //! (where nothing is drawn in place) beginnings, messages and epochs. Knows the order in which things are told, nothing
 //! of terminals.
 
-use super::number;
 use super::style::Style;
 use super::{indented, tame};
+use crate::common::number;
 use crate::events::{Event, Level, StageOutcome};
 use std::collections::BTreeMap;
 
@@ -71,8 +71,16 @@ impl Story {
 
     fn begin(&mut self, stage: &str, reasons: &[String]) -> Vec<String> {
         let reasons: Vec<String> = reasons.iter().map(|reason| tame(reason)).collect();
-        let line = if reasons.is_empty() { "starts".to_owned() } else { format!("starts: {}", reasons.join("; ")) };
-        let lines = if self.thorough { vec![self.line(&self.style.bold("▸"), stage, &line)] } else { Vec::new() };
+        let line = if reasons.is_empty() {
+            "starts".to_owned()
+        } else {
+            format!("starts: {}", reasons.join("; "))
+        };
+        let lines = if self.thorough {
+            vec![self.line(&self.style.bold("▸"), stage, &line)]
+        } else {
+            Vec::new()
+        };
         self.stages.insert(stage.to_owned(), Stage { started: true, reasons, ..Stage::default() });
         lines
     }
@@ -91,13 +99,19 @@ impl Story {
 
     /// What was held back turns out not to be the last word.
     fn settle(&mut self, name: &str) -> Vec<String> {
-        let Some(stage) = self.stages.get_mut(name).filter(|stage| stage.started) else { return Vec::new() };
+        let Some(stage) = self.stages.get_mut(name).filter(|stage| stage.started) else {
+            return Vec::new();
+        };
         let mut lines = Vec::new();
         if let Some(said) = stage.said.take() {
             lines.push(said);
         }
         if self.thorough && !stage.measured.is_empty() {
-            lines.push(format!("epoch {}: {}", stage.step, measurements(&std::mem::take(&mut stage.measured))));
+            lines.push(format!(
+                "epoch {}: {}",
+                stage.step,
+                measurements(&std::mem::take(&mut stage.measured))
+            ));
         }
         lines.iter().map(|line| self.line(" ", name, line)).collect()
     }
@@ -123,7 +137,10 @@ impl Story {
             Level::Error => Some(self.style.bad("error:")),
         };
         let Some(name) = name else {
-            return vec![indented(&mark.map_or(text.clone(), |mark| format!("{mark} {text}")), "  ")];
+            return vec![indented(
+                &mark.map_or(text.clone(), |mark| format!("{mark} {text}")),
+                "  ",
+            )];
         };
         let mut lines = self.settle(name);
         match mark {
@@ -133,11 +150,21 @@ impl Story {
         lines
     }
 
-    fn end(&mut self, name: &str, outcome: StageOutcome, seconds: f64, error: Option<&str>) -> Vec<String> {
+    fn end(
+        &mut self,
+        name: &str,
+        outcome: StageOutcome,
+        seconds: f64,
+        error: Option<&str>,
+    ) -> Vec<String> {
         let mut stage = self.stages.remove(name).unwrap_or_default();
         let mut lines = Vec::new();
         if self.thorough && stage.started && !stage.measured.is_empty() {
-            let epoch = format!("epoch {}: {}", stage.step, measurements(&std::mem::take(&mut stage.measured)));
+            let epoch = format!(
+                "epoch {}: {}",
+                stage.step,
+                measurements(&std::mem::take(&mut stage.measured))
+            );
             lines.push(self.line(" ", name, &epoch));
         }
         let took = number::seconds(seconds);
@@ -145,7 +172,9 @@ impl Story {
         let (mark, what) = match outcome {
             StageOutcome::Ran => {
                 let why = match stage.reasons.first() {
-                    Some(reason) if !self.thorough && reason != FIRST => self.style.dim(&format!("  ({reason})")),
+                    Some(reason) if !self.thorough && reason != FIRST => {
+                        self.style.dim(&format!("  ({reason})"))
+                    }
                     _ => String::new(),
                 };
                 let what = stage.said.take().unwrap_or_else(|| "done".to_owned());
@@ -153,7 +182,11 @@ impl Story {
             }
             StageOutcome::Fresh if self.quiet => return lines,
             StageOutcome::Fresh => {
-                let what = stage.said.take().map(|said| self.style.dim(&format!("  {said}"))).unwrap_or_default();
+                let what = stage
+                    .said
+                    .take()
+                    .map(|said| self.style.dim(&format!("  {said}")))
+                    .unwrap_or_default();
                 (self.style.dim("•"), format!("fresh{what}"))
             }
             StageOutcome::Failed => {
@@ -180,7 +213,11 @@ impl Story {
 fn measurements(measured: &[(String, f64)]) -> String {
     let parts = measured.iter().map(|(name, value)| {
         let name = tame(name).replace(['/', '_'], " ");
-        let shown = if name.ends_with("accuracy") { number::percent(*value) } else { number::measured(*value) };
+        let shown = if name.ends_with("accuracy") {
+            number::percent(*value)
+        } else {
+            number::measured(*value)
+        };
         format!("{name} {shown}")
     });
     parts.collect::<Vec<_>>().join(", ")
@@ -218,7 +255,14 @@ mod tests {
 
     fn finished(stage: &str, outcome: StageOutcome, error: Option<&str>) -> Event {
         let error = error.map(str::to_owned);
-        Event::StageFinished { stage: stage.into(), outcome, key: None, digest: None, seconds: 1.25, error }
+        Event::StageFinished {
+            stage: stage.into(),
+            outcome,
+            key: None,
+            digest: None,
+            seconds: 1.25,
+            error,
+        }
     }
 
     #[test]
@@ -289,7 +333,10 @@ mod tests {
     #[test]
     fn the_latest_numbers_are_for_the_bar() {
         let mut story = Story::new(Style::PLAIN, false, false);
-        told(&mut story, &[started("train", "x"), scalar("train/loss", 1, 0.5), progress("train", 1)]);
+        told(
+            &mut story,
+            &[started("train", "x"), scalar("train/loss", 1, 0.5), progress("train", 1)],
+        );
         assert_eq!(story.latest("train"), "train loss 0.5");
         told(&mut story, &[scalar("train/loss", 2, 0.25)]);
         assert_eq!(story.latest("train"), "train loss 0.25");

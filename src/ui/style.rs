@@ -32,11 +32,13 @@ impl Style {
     }
 
     fn of_stream(stream: impl IsTerminal + AsFd) -> Style {
-        let variable = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let variable =
+            |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         let style = Style::of(stream.is_terminal(), variable);
         // A terminal that nobody gave a size says 0.
-        let width =
-            terminal_size_of(&stream).map(|(Width(columns), _)| usize::from(columns)).filter(|&columns| columns > 0);
+        let width = terminal_size_of(&stream)
+            .map(|(Width(columns), _)| usize::from(columns))
+            .filter(|&columns| columns > 0);
         Style { width, ..style }
     }
 
@@ -50,7 +52,11 @@ impl Style {
     }
 
     fn dressed(self, code: &str, text: &str) -> String {
-        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// What matters most.
@@ -84,7 +90,9 @@ mod tests {
     use super::*;
 
     fn of(terminal: bool, variables: &[(&str, &str)]) -> Style {
-        Style::of(terminal, |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Style::of(terminal, |name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl Table {
 
     /// Columns that are left for the cells of the last column; `None` where it holds numbers or there is no use in wrapping.
     fn room_of_last(&self, widths: &[usize], width: usize) -> Option<usize> {
-        let before: usize = widths[..widths.len().checked_sub(1)?].iter().map(|width| width + 2).sum();
+        let before: usize =
+            widths[..widths.len().checked_sub(1)?].iter().map(|width| width + 2).sum();
         let room = width.checked_sub(before).filter(|&room| room >= LEAST_ROOM)?;
         (self.columns.last()?.1 == Side::Left).then_some(room)
     }
@@ -87,11 +88,17 @@ impl Table {
 
 /// The row, and below it one for each further line that its last cell takes.
 fn wrapped_last(row: &[String], room: Option<usize>) -> Vec<Vec<String>> {
-    let (Some(room), Some((last, before))) = (room, row.split_last()) else { return vec![row.to_vec()] };
+    let (Some(room), Some((last, before))) = (room, row.split_last()) else {
+        return vec![row.to_vec()];
+    };
     let lines = wrapped(last, room).into_iter().enumerate();
     lines
         .map(|(at, line)| {
-            before.iter().map(|cell| if at == 0 { cell.clone() } else { String::new() }).chain([line]).collect()
+            before
+                .iter()
+                .map(|cell| if at == 0 { cell.clone() } else { String::new() })
+                .chain([line])
+                .collect()
         })
         .collect()
 }
@@ -116,7 +123,9 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
 /// A cell must not break the table, whatever a file's name holds: control characters are shown escaped.
 pub(super) fn one_line(text: &str) -> String {
     if text.chars().any(char::is_control) {
-        text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+        text.chars()
+            .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+            .collect()
     } else {
         text.to_owned()
     }
@@ -128,10 +137,14 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_lines_end_clean() {
-        let mut table = Table::new([("class", Side::Left), ("count", Side::Right), ("note", Side::Left)]);
+        let mut table =
+            Table::new([("class", Side::Left), ("count", Side::Right), ("note", Side::Left)]);
         table.row(["shirt", "7", ""]);
         table.row(["größer", "1,200", "a\nb"]);
-        assert_eq!(table.render(Style::PLAIN), "class   count  note\nshirt       7\ngrößer  1,200  a\\nb\n");
+        assert_eq!(
+            table.render(Style::PLAIN),
+            "class   count  note\nshirt       7\ngrößer  1,200  a\\nb\n"
+        );
     }
 
     #[test]

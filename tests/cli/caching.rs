@@ -7,7 +7,10 @@ fn a_second_run_does_nothing_and_says_so() {
     let desk = Desk::trained();
     let id = desk.ok(&["runs", "--json"]).json()[0]["run"].as_str().unwrap().to_owned();
     let second = desk.ok(&["run", "tiny.toml"]);
-    assert!(second.stdout.starts_with(&format!("nothing to do: equals run {id} (accuracy ")), "{second}");
+    assert!(
+        second.stdout.starts_with(&format!("nothing to do: equals run {id} (accuracy ")),
+        "{second}"
+    );
     assert_eq!(second.stdout.lines().count(), 1, "{second}");
     assert_eq!(second.stderr, "", "{second}");
     // A run in which nothing ran makes no record.
@@ -37,7 +40,11 @@ fn a_change_reruns_what_it_affects_and_names_it() {
 #[test]
 fn comments_order_and_defaults_written_out_change_nothing() {
     let desk = Desk::trained();
-    desk.edit("tiny.toml", "backbone = \"resnet18\"\nepochs = 1", "# the same\nepochs = 1\nbackbone = \"resnet18\"");
+    desk.edit(
+        "tiny.toml",
+        "backbone = \"resnet18\"\nepochs = 1",
+        "# the same\nepochs = 1\nbackbone = \"resnet18\"",
+    );
     desk.edit("tiny.toml", "[stages.fetch]\n", "[stages.fetch]\ntimeout = 600\n");
     let ran = desk.ok(&["run", "tiny.toml"]);
     assert!(ran.stdout.starts_with("nothing to do: equals run "), "{ran}");
@@ -47,20 +54,29 @@ fn comments_order_and_defaults_written_out_change_nothing() {
 fn a_renamed_class_relinks_records_and_trains_again() {
     let desk = Desk::tiny();
     desk.events(&["tiny.toml", "--until", "preprocess"]);
-    desk.edit("tiny.toml", "[stages.fetch]", "class_names = { disc = \"round\" }\n\n[stages.fetch]");
+    desk.edit(
+        "tiny.toml",
+        "[stages.fetch]",
+        "class_names = { disc = \"round\" }\n\n[stages.fetch]",
+    );
     let named = desk.events(&["tiny.toml", "--until", "preprocess"]);
     assert_eq!(named.with_outcome("ran"), ["preprocess"]);
     let records = records(&desk);
     assert_eq!(records.len(), 2, "{records:?}");
-    assert_eq!(records[0].1, records[1].1, "records.bin is one file in both artifacts: {records:?}");
+    assert_eq!(
+        records[0].1, records[1].1,
+        "records.bin is one file in both artifacts: {records:?}"
+    );
 }
 
 /// Every `records.bin` in the store: its path and inode.
 fn records(desk: &Desk) -> Vec<(std::path::PathBuf, u64)> {
     use std::os::unix::fs::MetadataExt;
     let entries = walkdir::WalkDir::new(desk.path("cache")).into_iter().map(|entry| entry.unwrap());
-    let in_artifacts = |path: &std::path::Path| path.components().any(|part| part.as_os_str() == "artifacts");
-    let found = entries.filter(|entry| entry.file_name() == "records.bin" && in_artifacts(entry.path()));
+    let in_artifacts =
+        |path: &std::path::Path| path.components().any(|part| part.as_os_str() == "artifacts");
+    let found =
+        entries.filter(|entry| entry.file_name() == "records.bin" && in_artifacts(entry.path()));
     found.map(|entry| (entry.path().to_owned(), entry.metadata().unwrap().ino())).collect()
 }
 
@@ -73,7 +89,13 @@ fn two_stores_give_the_same_bytes_whatever_the_threads() {
     assert_eq!(first.digests(), second.digests());
     // Where the pictures lie and what the file is called doesn't matter either.
     std::fs::rename(desk.path("pictures"), desk.path("elsewhere")).unwrap();
-    let moved = desk.events(&["tiny.toml", "--cache", "one", "--set", "stages.fetch.source=path:elsewhere"]);
+    let moved = desk.events(&[
+        "tiny.toml",
+        "--cache",
+        "one",
+        "--set",
+        "stages.fetch.source=path:elsewhere",
+    ]);
     assert_eq!(moved.with_outcome("fresh"), sorted(&STAGES));
 }
 
@@ -149,7 +171,10 @@ train: training pictures are varied by random crops of 60 to 100 % of the stored
     assert!(why.stdout.starts_with("train is dirty\n  epochs: 1 -> 2\n"), "{why}");
     assert!(why.stdout.contains("epochs = 2"), "{why}");
     let fresh = desk.ok(&["why", "tiny.toml", "fetch"]);
-    assert!(fresh.stdout.starts_with("fetch is fresh\n  nothing that affects its output changed"), "{fresh}");
+    assert!(
+        fresh.stdout.starts_with("fetch is fresh\n  nothing that affects its output changed"),
+        "{fresh}"
+    );
 }
 
 #[test]
@@ -185,7 +210,11 @@ fn the_store_is_measured_and_collected() {
     assert!(would.stdout.starts_with("2 artifacts would be removed"), "{would}");
     desk.ok(&["cache", "gc", "--keep-days", "0", "--keep-runs", "0"]);
     assert_eq!(desk.ok(&["cache", "du", "--json"]).json()["artifacts"]["count"], 0);
-    assert_eq!(desk.ok(&["runs", "--json"]).json().as_array().unwrap().len(), 1, "runs are no cache");
+    assert_eq!(
+        desk.ok(&["runs", "--json"]).json().as_array().unwrap().len(),
+        1,
+        "runs are no cache"
+    );
     desk.ok(&["run", "tiny.toml", "--until", "preprocess"]);
 }
 

@@ -19,7 +19,10 @@ fn a_missing_folder() {
     desk.edit("tiny.toml", "path:pictures", "path:nowhere");
     let ran = desk.pipe(&["run", "tiny.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(ran.stderr.starts_with("error: stage `fetch`: ") && ran.stderr.contains("nowhere"), "{ran}");
+    assert!(
+        ran.stderr.starts_with("error: stage `fetch`: ") && ran.stderr.contains("nowhere"),
+        "{ran}"
+    );
 }
 
 #[test]
@@ -68,7 +71,8 @@ fn a_pattern_that_fits_almost_nothing_shows_names() {
     let desk = Desk::tiny();
     desk.edit("tiny.toml", r"^(?<index>\d+)_(?<class>\w+)$", r"^(?<class>[a-z]+)-\d+$");
     let ran = fails(&desk, "preprocess");
-    let shown = ["0_disc", "1_bar", "2_frame"].iter().filter(|name| ran.stderr.contains(**name)).count();
+    let shown =
+        ["0_disc", "1_bar", "2_frame"].iter().filter(|name| ran.stderr.contains(**name)).count();
     assert!(shown > 0, "some of the names are shown: {ran}");
 }
 

@@ -1,13 +1,12 @@
 //! The pipeline files that come with the program, and the README's reference: both must be what the program takes.
 
 use crate::support::Desk;
+use pipe::config::{Parameter, reference};
 use pipe::engine::COMMON;
-use pipe::spec::{Parameter, reference};
 use pipe::stages::KINDS;
 use std::path::{Path, PathBuf};
 
-const BEGIN: &str =
-    "<!-- reference: made from the declared parameters; `UPDATE=1 cargo test reference` writes it -->\n";
+const BEGIN: &str = "<!-- reference: made from the declared parameters; `UPDATE=1 cargo test reference` writes it -->\n";
 const END: &str = "<!-- end of reference -->\n";
 
 fn root() -> PathBuf {
@@ -61,9 +60,13 @@ fn made() -> String {
     for kind in KINDS {
         text.push_str(&format!("\n### `{}`\n\n{}\n\n", kind.name(), kind.about()));
         for input in kind.inputs() {
-            let kinds = input.kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
+            let kinds =
+                input.kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
             let optional = if input.required { "" } else { ", optional" };
-            text.push_str(&format!("- needs `{}` (from {kinds}{optional}): {}\n", input.role, input.doc));
+            text.push_str(&format!(
+                "- needs `{}` (from {kinds}{optional}): {}\n",
+                input.role, input.doc
+            ));
         }
         if !kind.inputs().is_empty() {
             text.push('\n');
@@ -87,5 +90,8 @@ fn the_reference_in_the_readme_is_that_of_the_program() {
         std::fs::write(&path, format!("{}{made}{}", &readme[..start], &readme[end..])).unwrap();
         return;
     }
-    assert!(readme[start..end] == made, "README.md is out of date: run `UPDATE=1 cargo test reference`");
+    assert!(
+        readme[start..end] == made,
+        "README.md is out of date: run `UPDATE=1 cargo test reference`"
+    );
 }

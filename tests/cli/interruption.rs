@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(200);
 
 fn signal(child: &Child, name: &str) {
-    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap();
+    let sent =
+        Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap();
     assert!(sent.success());
 }
 
@@ -20,7 +21,8 @@ fn stages(desk: &Desk) -> Vec<String> {
         let line = std::fs::read(process.path().join("cmdline")).ok()?;
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         let stands = std::fs::read_link(process.path().join("cwd")).ok()?;
-        (line.contains(" stage ") && (stands == here || line.contains(&*here.to_string_lossy()))).then_some(line)
+        (line.contains(" stage ") && (stands == here || line.contains(&*here.to_string_lossy())))
+            .then_some(line)
     });
     of_desk.collect()
 }
@@ -98,7 +100,9 @@ fn a_killed_stage_is_said() {
         line.contains(" stage ") && (stands == here || line.contains(&*here.to_string_lossy()))
     });
     let pid = pid.unwrap().file_name().into_string().unwrap();
-    assert!(Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status().unwrap().success());
+    assert!(
+        Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status().unwrap().success()
+    );
     let ran = crate::support::Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, 1, "{ran}");
     assert!(ran.stderr.contains("killed") || ran.stderr.contains("signal"), "{ran}");

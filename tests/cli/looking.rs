@@ -32,7 +32,10 @@ flowchart LR
 "
     );
     let dot = desk.ok(&["graph", "tiny.toml", "--format", "dot"]).stdout;
-    assert!(dot.starts_with("digraph \"tiny\" {\n") && dot.contains("    s3 -> s4 [label=\"model\"]\n"), "{dot}");
+    assert!(
+        dot.starts_with("digraph \"tiny\" {\n") && dot.contains("    s3 -> s4 [label=\"model\"]\n"),
+        "{dot}"
+    );
     let json = desk.ok(&["graph", "tiny.toml", "--json"]).json();
     assert_eq!(json["stages"][4]["needs"]["model"], "train");
     assert!(!desk.path("cache").exists(), "looking at a graph needs no store");
@@ -42,7 +45,8 @@ flowchart LR
 fn backbones_are_listed() {
     let desk = Desk::empty();
     let json = desk.ok(&["backbones", "--json"]).json();
-    let names: Vec<&str> = json.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        json.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"resnet18") && names.contains(&"resnet50"), "{names:?}");
     let table = desk.ok(&["backbones"]).stdout;
     assert!(
@@ -57,7 +61,9 @@ fn backbones_are_listed() {
 fn the_schema_knows_every_kind() {
     let desk = Desk::empty();
     let schema = desk.ok(&["schema"]).stdout;
-    for word in ["fetch", "explore", "preprocess", "train", "evaluate", "epochs", "labels", "timeout"] {
+    for word in
+        ["fetch", "explore", "preprocess", "train", "evaluate", "epochs", "labels", "timeout"]
+    {
         assert!(schema.contains(&format!("\"{word}\"")), "{word}");
     }
 }

@@ -8,7 +8,11 @@ fn all_mistakes_of_a_file_are_shown_together() {
     desk.edit("tiny.toml", "epochs = 1", "epoch = 1");
     desk.edit("tiny.toml", "batch_size = 8", "batch_size = \"many\"");
     desk.edit("tiny.toml", "model = \"train\"", "model = \"trian\"");
-    desk.edit("tiny.toml", "needs = { images = \"fetch\" }\nsize", "needs = { pictures = \"fetch\" }\nsize");
+    desk.edit(
+        "tiny.toml",
+        "needs = { images = \"fetch\" }\nsize",
+        "needs = { pictures = \"fetch\" }\nsize",
+    );
     let ran = desk.pipe(&["run", "tiny.toml"]);
     assert_eq!(ran.code, 2, "{ran}");
     assert_eq!(ran.stdout, "");
@@ -87,7 +91,11 @@ fn broken_toml_and_missing_files() {
 #[test]
 fn stages_that_need_each_other_are_refused() {
     let desk = Desk::tiny();
-    desk.edit("tiny.toml", "[stages.fetch]\n", "[stages.fetch]\nneeds = { images = \"preprocess\" }\n");
+    desk.edit(
+        "tiny.toml",
+        "[stages.fetch]\n",
+        "[stages.fetch]\nneeds = { images = \"preprocess\" }\n",
+    );
     let ran = desk.pipe(&["run", "tiny.toml"]);
     assert_eq!(ran.code, 2, "{ran}");
 }
@@ -108,10 +116,18 @@ fn unknown_stages_in_options_are_refused_with_the_nearest_name() {
 #[test]
 fn usage_is_exit_code_2_and_help_is_0() {
     let desk = Desk::empty();
-    for wrong in [&["run"][..], &["fly"], &[], &["run", "x.toml", "--device", "gpu"], &["run", "x", "--jobs", "0"]] {
+    for wrong in [
+        &["run"][..],
+        &["fly"],
+        &[],
+        &["run", "x.toml", "--device", "gpu"],
+        &["run", "x", "--jobs", "0"],
+    ] {
         assert_eq!(desk.pipe(wrong).code, 2, "{wrong:?}");
     }
-    for right in [&["--help"][..], &["help"], &["--version"], &["run", "--help"], &["cache", "gc", "-h"]] {
+    for right in
+        [&["--help"][..], &["help"], &["--version"], &["run", "--help"], &["cache", "gc", "-h"]]
+    {
         let ran = desk.pipe(right);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{right:?}");
         assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{right:?}: {ran}");
@@ -121,10 +137,14 @@ fn usage_is_exit_code_2_and_help_is_0() {
 #[test]
 fn what_is_not_built_yet_is_said_in_a_sentence() {
     let desk = Desk::tiny();
-    let ran = desk.pipe(&["run", "tiny.toml", "--set", "stages.fetch.source=kaggle:someone/something"]);
+    let ran =
+        desk.pipe(&["run", "tiny.toml", "--set", "stages.fetch.source=kaggle:someone/something"]);
     assert!(ran.code == 1 || ran.code == 2, "{ran}");
     assert!(ran.stderr.contains("yet"), "{ran}");
-    desk.write("sweep.toml", "extends = \"tiny.toml\"\n[matrix]\n\"stages.train.epochs\" = [1, 2]\n");
+    desk.write(
+        "sweep.toml",
+        "extends = \"tiny.toml\"\n[matrix]\n\"stages.train.epochs\" = [1, 2]\n",
+    );
     let ran = desk.pipe(&["run", "sweep.toml"]);
     assert_eq!(ran.code, 2, "{ran}");
     assert!(ran.stderr.contains("yet"), "{ran}");
@@ -139,7 +159,11 @@ fn pictures_in_the_place_of_weights() {
         "[stages.preprocess]",
         "[stages.weights]\nkind = \"fetch\"\nsource = \"torchvision:resnet18\"\n\n[stages.preprocess]",
     );
-    desk.edit("tiny.toml", "needs = { images = \"fetch\" }\nsize", "needs = { images = \"weights\" }\nsize");
+    desk.edit(
+        "tiny.toml",
+        "needs = { images = \"fetch\" }\nsize",
+        "needs = { images = \"weights\" }\nsize",
+    );
     desk.edit(
         "tiny.toml",
         "needs = { data = \"preprocess\" }",

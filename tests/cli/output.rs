@@ -42,7 +42,9 @@ fn a_pipe_gets_plain_lines() {
     assert!(!ran.stdout.contains('\x1b') && !ran.stderr.contains('\x1b'), "{ran}");
     let text = steady(&ran.stderr, &desk);
     for stage in STAGES {
-        let began = text.find(&format!("▸ {stage:<10}  starts: never ran before")).unwrap_or_else(|| panic!("{ran}"));
+        let began = text
+            .find(&format!("▸ {stage:<10}  starts: never ran before"))
+            .unwrap_or_else(|| panic!("{ran}"));
         let ended = text.find(&format!("✓ {stage:<10}  ")).unwrap_or_else(|| panic!("{ran}"));
         assert!(began < ended, "{ran}");
     }
@@ -68,8 +70,9 @@ fn a_reader_who_leaves_is_no_error() {
     desk.ok(&["status", "tiny.toml"]);
     let program = env!("CARGO_BIN_EXE_pipe");
     let line = format!("'{program}' schema | head -1; exit ${{PIPESTATUS[0]:-0}}");
-    let output =
-        std::process::Command::new("sh").args(["-c", &line.replace("; exit ${PIPESTATUS[0]:-0}", "")]).output();
+    let output = std::process::Command::new("sh")
+        .args(["-c", &line.replace("; exit ${PIPESTATUS[0]:-0}", "")])
+        .output();
     let output = output.unwrap();
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");

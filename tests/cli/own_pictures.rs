@@ -9,8 +9,13 @@ fn pictures_of_ones_own_by_one_override() {
     // A path in `--set` starts where the user stands, a path in the file starts at the file.
     let ran = desk.pipe(&["run", "far/away/tiny.toml", "--until", "preprocess"]);
     assert_eq!(ran.code, 1, "{ran}");
-    let events =
-        desk.events(&["far/away/tiny.toml", "--until", "preprocess", "--set", "stages.fetch.source=path:pictures"]);
+    let events = desk.events(&[
+        "far/away/tiny.toml",
+        "--until",
+        "preprocess",
+        "--set",
+        "stages.fetch.source=path:pictures",
+    ]);
     assert_eq!(events.with_outcome("ran"), ["fetch", "preprocess"]);
 }
 
@@ -20,8 +25,11 @@ fn unlabelled_pictures_are_predicted_and_never_scored() {
     desk.pictures("more/train", &["disc", "bar", "frame"], 8);
     desk.pictures("more/test", &["a", "b"], 2);
     for (index, name) in ["0_a", "1_b", "2_a", "3_b"].iter().enumerate() {
-        std::fs::rename(desk.path(&format!("more/test/{name}.png")), desk.path(&format!("more/test/{index}.png")))
-            .unwrap();
+        std::fs::rename(
+            desk.path(&format!("more/test/{name}.png")),
+            desk.path(&format!("more/test/{index}.png")),
+        )
+        .unwrap();
     }
     desk.edit("tiny.toml", "path:pictures", "path:more");
     desk.edit("tiny.toml", "[stages.fetch]", "unlabelled = [\"test\"]\n\n[stages.fetch]");
@@ -29,10 +37,16 @@ fn unlabelled_pictures_are_predicted_and_never_scored() {
     let show = desk.ok(&["show", "@0", "--json"]).json();
     assert_eq!(show["evaluations"][0]["metrics"]["splits"]["test"]["count"], 6);
     let folder = show["folder"].as_str().unwrap().to_owned();
-    let predictions =
-        std::fs::read_to_string(format!("{}/results/evaluate/predictions.csv", folder_here(&desk, &folder)));
+    let predictions = std::fs::read_to_string(format!(
+        "{}/results/evaluate/predictions.csv",
+        folder_here(&desk, &folder)
+    ));
     let rows = predictions.unwrap();
-    assert_eq!(rows.lines().filter(|line| line.contains("test/") && line.contains("unlabelled")).count(), 4, "{rows}");
+    assert_eq!(
+        rows.lines().filter(|line| line.contains("test/") && line.contains("unlabelled")).count(),
+        4,
+        "{rows}"
+    );
 }
 
 fn folder_here(desk: &Desk, folder: &str) -> String {
@@ -44,7 +58,10 @@ fn init_writes_a_file_that_runs() {
     let desk = Desk::empty();
     desk.pictures("shapes", &["disc", "bar", "frame"], 8);
     let wrote = desk.ok(&["init", "shapes"]);
-    assert_eq!(wrote.stdout, "wrote shapes.toml: 3 classes of 24 pictures\nnext    pipe run shapes.toml\n");
+    assert_eq!(
+        wrote.stdout,
+        "wrote shapes.toml: 3 classes of 24 pictures\nnext    pipe run shapes.toml\n"
+    );
     let text = desk.read("shapes.toml");
     assert!(text.contains(r"labels = { from = 'file_name'".replace('\'', "\"").as_str()), "{text}");
     assert!(text.contains("source = \"path:shapes\""), "{text}");

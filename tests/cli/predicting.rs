@@ -15,19 +15,26 @@ fn pictures_and_folders_in_every_format() {
     let rows = json["rows"].as_array().unwrap();
     let paths: Vec<&str> = rows.iter().map(|row| row["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["new/0_x.png", "new/1_y.png", "new/2_x.png", "new/3_y.png"]);
-    assert!(rows.iter().all(|row| ["disc", "bar", "frame"].contains(&row["class"].as_str().unwrap())));
+    assert!(
+        rows.iter().all(|row| ["disc", "bar", "frame"].contains(&row["class"].as_str().unwrap()))
+    );
 
     let table = desk.ok(&["predict", "@0", "new/0_x.png", "new/1_y.png"]);
     let lines: Vec<&str> = table.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
-    assert!(lines[0].starts_with("picture      class") && lines[0].ends_with("probability"), "{table}");
+    assert!(
+        lines[0].starts_with("picture      class") && lines[0].ends_with("probability"),
+        "{table}"
+    );
     assert!(lines[1].starts_with("new/0_x.png  ") && lines[1].ends_with(" %"), "{table}");
 
     let csv = desk.ok(&["predict", "@0", "new/0_x.png", "--format", "csv", "--top", "3"]);
     let lines: Vec<&str> = csv.stdout.lines().collect();
     assert_eq!((lines.len(), lines[0]), (4, "path,rank,class,probability"), "{csv}");
-    let probabilities: f64 =
-        lines[1..].iter().map(|line| line.rsplit(',').next().unwrap().parse::<f64>().unwrap()).sum();
+    let probabilities: f64 = lines[1..]
+        .iter()
+        .map(|line| line.rsplit(',').next().unwrap().parse::<f64>().unwrap())
+        .sum();
     assert!((probabilities - 1.0).abs() < 1e-3, "{csv}");
 }
 
@@ -40,11 +47,15 @@ fn a_prediction_is_that_of_evaluate_and_the_same_in_any_company() {
     let row = rows.iter().find(|row| row["path"] == "pictures/0_disc.png").unwrap();
     assert_eq!(&alone["rows"][0], row);
     let folder = desk.ok(&["show", "@0", "--json"]).json()["folder"].as_str().unwrap().to_owned();
-    let predictions = std::fs::read_to_string(desk.path(&folder).join("results/evaluate/predictions.csv")).unwrap();
+    let predictions =
+        std::fs::read_to_string(desk.path(&folder).join("results/evaluate/predictions.csv"))
+            .unwrap();
     let heading: Vec<&str> = predictions.lines().next().unwrap().split(',').collect();
     let column = heading.iter().position(|name| *name == "prediction").unwrap();
-    let scored =
-        predictions.lines().find(|line| line.starts_with("0_disc.png,")).unwrap_or_else(|| panic!("{predictions}"));
+    let scored = predictions
+        .lines()
+        .find(|line| line.starts_with("0_disc.png,"))
+        .unwrap_or_else(|| panic!("{predictions}"));
     assert_eq!(scored.split(',').nth(column).unwrap(), row["class"].as_str().unwrap());
 }
 
@@ -58,7 +69,10 @@ fn unreadable_pictures_are_listed_and_the_others_answered() {
     let ran = desk.pipe(&["predict", "@0", "new/broken.jpg"]);
     assert_eq!(ran.code, 1, "{ran}");
     let ran = desk.pipe(&["predict", "@0", "missing.jpg"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (1, "error: there is no file or folder missing.jpg\n"));
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (1, "error: there is no file or folder missing.jpg\n")
+    );
 }
 
 #[test]

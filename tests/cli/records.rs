@@ -15,7 +15,13 @@ fn runs_are_listed_shown_compared_and_drawn() {
     assert_eq!(desk.ok(&["runs", "--limit", "1"]).stderr, "and 1 older run; --limit shows them\n");
 
     let show = desk.ok(&["show", "@0"]);
-    for expected in ["set       stages.train.epochs=2", "train.epochs", "epochs: 1 -> 2", "accuracy", "precision"] {
+    for expected in [
+        "set       stages.train.epochs=2",
+        "train.epochs",
+        "epochs: 1 -> 2",
+        "accuracy",
+        "precision",
+    ] {
         assert!(show.stdout.contains(expected), "{expected:?} is missing: {show}");
     }
     let id = desk.ok(&["runs", "--json"]).json()[0]["run"].as_str().unwrap().to_owned();
@@ -23,15 +29,24 @@ fn runs_are_listed_shown_compared_and_drawn() {
 
     let diff = desk.ok(&["diff", "@1", "@0"]);
     assert!(
-        diff.stdout.lines().any(|line| line.starts_with("train.epochs  1 ") && line.trim_end().ends_with('2')),
+        diff.stdout
+            .lines()
+            .any(|line| line.starts_with("train.epochs  1 ") && line.trim_end().ends_with('2')),
         "{diff}"
     );
     assert!(diff.stdout.contains("test split") && diff.stdout.contains("McNemar"), "{diff}");
     let json = desk.ok(&["diff", "@1", "@0", "--json"]).json();
-    let train = json["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "train").unwrap();
-    assert_eq!((&train["parameters"][0]["key"], &train["output_changed"]), (&"epochs".into(), &true.into()));
+    let train =
+        json["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "train").unwrap();
+    assert_eq!(
+        (&train["parameters"][0]["key"], &train["output_changed"]),
+        (&"epochs".into(), &true.into())
+    );
     let same = desk.ok(&["diff", "@0", "@0"]);
-    assert!(same.stdout.ends_with("both were asked the same, and every stage gave the same\n"), "{same}");
+    assert!(
+        same.stdout.ends_with("both were asked the same, and every stage gave the same\n"),
+        "{same}"
+    );
 
     let report = desk.ok(&["report", "@0"]);
     let page = desk.read(report.stdout.trim());
@@ -48,7 +63,10 @@ fn runs_are_listed_shown_compared_and_drawn() {
     assert!(desk.path("both.html").exists());
 
     let log = desk.ok(&["log", "@0", "train"]);
-    assert!(log.stdout.contains("starts: epochs: 1 -> 2") && log.stdout.contains("epoch 2: "), "{log}");
+    assert!(
+        log.stdout.contains("starts: epochs: 1 -> 2") && log.stdout.contains("epoch 2: "),
+        "{log}"
+    );
     let replayed = desk.ok(&["log", "@0", "fetch"]);
     assert!(!replayed.stdout.is_empty(), "{replayed}");
     assert_eq!(desk.pipe(&["log", "@0", "trian"]).code, 2);
@@ -62,10 +80,24 @@ fn the_closing_lines_say_what_came_of_it() {
     let text = steady(&ran.stdout, &desk);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "", "{ran}");
-    assert!(lines[1].starts_with("accuracy ") && lines[1].contains("% on 6 test pictures (95 % interval "), "{ran}");
-    assert!(lines[2].starts_with("run     ") && lines[2].ends_with("  (5 stages ran, TIME)"), "{ran}");
-    assert!(lines[3].starts_with("report  cache/v1/runs/") && lines[3].ends_with("/report.html"), "{ran}");
-    assert!(lines[4].starts_with("model   cache/v1/artifacts/") && lines[4].ends_with("/model.safetensors"), "{ran}");
+    assert!(
+        lines[1].starts_with("accuracy ")
+            && lines[1].contains("% on 6 test pictures (95 % interval "),
+        "{ran}"
+    );
+    assert!(
+        lines[2].starts_with("run     ") && lines[2].ends_with("  (5 stages ran, TIME)"),
+        "{ran}"
+    );
+    assert!(
+        lines[3].starts_with("report  cache/v1/runs/") && lines[3].ends_with("/report.html"),
+        "{ran}"
+    );
+    assert!(
+        lines[4].starts_with("model   cache/v1/artifacts/")
+            && lines[4].ends_with("/model.safetensors"),
+        "{ran}"
+    );
     assert_eq!(
         lines[5..],
         [
@@ -85,11 +117,15 @@ fn every_evaluation_has_its_headline() {
     let again = "\n[stages.again]\nkind = \"evaluate\"\nneeds = { data = \"preprocess\", model = \"train\" }\n";
     desk.write("tiny.toml", desk.read("tiny.toml") + again);
     let ran = desk.ok(&["run", "tiny.toml", "--force=again"]);
-    let accuracies: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("accuracy ")).collect();
+    let accuracies: Vec<&str> =
+        ran.stdout.lines().filter(|line| line.starts_with("accuracy ")).collect();
     assert!(accuracies[0].ends_with(")  evaluate") && accuracies[1].ends_with(")  again"), "{ran}");
     let page = desk.read(desk.ok(&["report", "@0"]).stdout.trim());
     for stage in ["evaluate", "again"] {
-        assert!(page.contains(&format!("<h2>{stage}</h2>\n<div class=\"headline\">")), "{stage} has no headline");
+        assert!(
+            page.contains(&format!("<h2>{stage}</h2>\n<div class=\"headline\">")),
+            "{stage} has no headline"
+        );
     }
 }
 
@@ -100,5 +136,8 @@ fn no_run_yet() {
     desk.ok(&["status", "tiny.toml"]);
     assert_eq!(desk.ok(&["runs"]).stdout, "no runs yet: `pipe run FILE` makes one\n");
     let ran = desk.pipe(&["show", "@0"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (2, "error: there is no run yet; `pipe run FILE` makes one\n"));
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (2, "error: there is no run yet; `pipe run FILE` makes one\n")
+    );
 }

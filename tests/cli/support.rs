@@ -83,7 +83,12 @@ impl Desk {
         });
         let desk = Desk::empty();
         // With its times: a store notices files that were written since.
-        let copied = Command::new("cp").arg("-a").arg(original.join(".")).arg(&desk.folder).status().unwrap();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(original.join("."))
+            .arg(&desk.folder)
+            .status()
+            .unwrap();
         assert!(copied.success());
         desk
     }
@@ -115,7 +120,9 @@ impl Desk {
         for index in 0..each {
             for (class, name) in classes.iter().enumerate() {
                 let number = index * classes.len() as u32 + class as u32;
-                draw(class, number).save(self.path(folder).join(format!("{number}_{name}.png"))).unwrap();
+                draw(class, number)
+                    .save(self.path(folder).join(format!("{number}_{name}.png")))
+                    .unwrap();
             }
         }
     }
@@ -124,9 +131,15 @@ impl Desk {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipe"));
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
-        for variable in
-            ["PIPE_CACHE", "PIPE_EXE", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR", "COLUMNS", "PIPE_TORCHVISION"]
-        {
+        for variable in [
+            "PIPE_CACHE",
+            "PIPE_EXE",
+            "NO_COLOR",
+            "CLICOLOR_FORCE",
+            "CLICOLOR",
+            "COLUMNS",
+            "PIPE_TORCHVISION",
+        ] {
             command.env_remove(variable);
         }
         command
@@ -161,13 +174,21 @@ impl Desk {
 impl From<Output> for Ran {
     fn from(output: Output) -> Ran {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Ran { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
     }
 }
 
 impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "exit code {}\n--- stdout\n{}--- stderr\n{}---", self.code, self.stdout, self.stderr)
+        write!(
+            f,
+            "exit code {}\n--- stdout\n{}--- stderr\n{}---",
+            self.code, self.stdout, self.stderr
+        )
     }
 }
 
@@ -180,7 +201,11 @@ impl Ran {
     /// Standard output as JSON lines.
     pub fn events(&self) -> Events {
         let lines = self.stdout.lines();
-        Events(lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}: {self}"))).collect())
+        Events(
+            lines
+                .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}: {self}")))
+                .collect(),
+        )
     }
 }
 
@@ -197,7 +222,11 @@ impl Events {
 
     /// The stages that ended in `outcome`, in alphabetical order.
     pub fn with_outcome(&self, outcome: &str) -> Vec<String> {
-        self.finished("outcome").into_iter().filter(|(_, found)| found == outcome).map(|(stage, _)| stage).collect()
+        self.finished("outcome")
+            .into_iter()
+            .filter(|(_, found)| found == outcome)
+            .map(|(stage, _)| stage)
+            .collect()
     }
 
     /// Stage -> digest of its artifact.
@@ -207,9 +236,17 @@ impl Events {
 
     /// Why a stage ran.
     pub fn reasons(&self, stage: &str) -> Vec<String> {
-        let start = self.0.iter().find(|event| event["event"] == "stage-started" && event["stage"] == stage);
+        let start = self
+            .0
+            .iter()
+            .find(|event| event["event"] == "stage-started" && event["stage"] == stage);
         let start = start.unwrap_or_else(|| panic!("{stage} did not start"));
-        start["reasons"].as_array().unwrap().iter().map(|reason| reason.as_str().unwrap().to_owned()).collect()
+        start["reasons"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|reason| reason.as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// The last event.
@@ -221,7 +258,9 @@ impl Events {
 /// A picture of 40 x 36: a disc, a bar or a frame, bright on dark, somewhere near the middle. The number moves it and
 /// changes its colours, so that no two pictures are equal.
 fn draw(class: usize, number: u32) -> image::RgbImage {
-    let noise = |salt: u32| (number.wrapping_mul(2_654_435_761).wrapping_add(salt.wrapping_mul(40_503)) >> 16) % 7;
+    let noise = |salt: u32| {
+        (number.wrapping_mul(2_654_435_761).wrapping_add(salt.wrapping_mul(40_503)) >> 16) % 7
+    };
     let (x0, y0) = (17.0 + f64::from(noise(1)), 15.0 + f64::from(noise(2)));
     let back = 10 + 8 * noise(3) as u8;
     let front = 160 + 12 * noise(4) as u8;
@@ -240,7 +279,9 @@ fn draw(class: usize, number: u32) -> image::RgbImage {
 /// Durations and ids, which differ from run to run, as `TIME` and `ID`; the desk's folder as `DESK`.
 pub fn steady(text: &str, desk: &Desk) -> String {
     let folder = desk.folder.canonicalize().unwrap();
-    let text = text.replace(&*folder.to_string_lossy(), "DESK").replace(&*desk.folder.to_string_lossy(), "DESK");
+    let text = text
+        .replace(&*folder.to_string_lossy(), "DESK")
+        .replace(&*desk.folder.to_string_lossy(), "DESK");
     let time = regex::Regex::new(r"\b(\d+ h \d\d min|\d+ min \d\d s|\d+\.\d+ s)").unwrap();
     time.replace_all(&text, "TIME").into_owned()
 }

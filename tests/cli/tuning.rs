@@ -19,7 +19,8 @@ fn a_plan_says_what_defaults_chose() {
     let expected = "train: training pictures are the centres of the stored squares, not varied\n\
                     train: the backbone is frozen and pictures aren't varied: it runs once a picture, and its features are kept\n";
     assert!(plan.stdout.contains(expected), "{plan}");
-    let thawing = ["run", "tiny.toml", "--dry-run", "--json", "--set", "stages.train.unfreeze_at=3"];
+    let thawing =
+        ["run", "tiny.toml", "--dry-run", "--json", "--set", "stages.train.unfreeze_at=3"];
     let choices = desk.ok(&thawing).json()["stages"][3]["choices"].clone();
     let expected = serde_json::json!([
         "from epoch 3 on, the whole network learns",
@@ -63,7 +64,11 @@ fn a_thawing_training_that_was_killed_ends_in_the_same_bytes() {
         std::thread::sleep(Duration::from_millis(wait));
         let _ = child.kill();
         child.wait().unwrap();
-        assert_eq!(desk.events(&["tiny.toml", "--cache", &store]).digests(), whole, "killed after {wait} ms");
+        assert_eq!(
+            desk.events(&["tiny.toml", "--cache", &store]).digests(),
+            whole,
+            "killed after {wait} ms"
+        );
     }
 }
 
@@ -73,7 +78,10 @@ fn class_weights_name_classes_that_there_are() {
     desk.edit("tiny.toml", "epochs = 4", "epochs = 4\nclass_weights = { dics = 2.0 }");
     let ran = desk.pipe(&["run", "tiny.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(ran.stderr.contains("`class_weights` names `dics`, and no class is called that"), "{ran}");
+    assert!(
+        ran.stderr.contains("`class_weights` names `dics`, and no class is called that"),
+        "{ran}"
+    );
     assert!(ran.stderr.contains("the classes are bar, disc, frame"), "{ran}");
 }
 
@@ -81,7 +89,8 @@ fn class_weights_name_classes_that_there_are() {
 fn keys_that_would_have_no_effect_are_refused_and_empty_ones_are_none() {
     let desk = frozen();
     desk.ok(&["run", "tiny.toml"]);
-    let set = |pair: &str| desk.pipe(&["run", "tiny.toml", "--set", &format!("stages.train.{pair}")]);
+    let set =
+        |pair: &str| desk.pipe(&["run", "tiny.toml", "--set", &format!("stages.train.{pair}")]);
     for (pair, said) in [
         ("optimizer.momentum=0.8", "`momentum` is `sgd`'s, and the optimizer is `adamw`"),
         ("optimizer.layer_decay=0.5", "`layer_decay` is for a backbone that learns"),
@@ -93,11 +102,13 @@ fn keys_that_would_have_no_effect_are_refused_and_empty_ones_are_none() {
         assert_eq!(ran.code, 2, "{pair}: {ran}");
         assert!(ran.stderr.contains(said), "{pair}: {ran}");
     }
-    for pair in ["unfreeze_at={}", "augment={}", "class_weights={}", "early_stopping.mode=\"min\""] {
+    for pair in ["unfreeze_at={}", "augment={}", "class_weights={}", "early_stopping.mode=\"min\""]
+    {
         let ran = set(pair);
         assert!(ran.stdout.starts_with("nothing to do"), "{pair}: {ran}");
     }
-    let both = ["--set", "stages.train.class_weights=balanced", "--set", "stages.train.sampling=balanced"];
+    let both =
+        ["--set", "stages.train.class_weights=balanced", "--set", "stages.train.sampling=balanced"];
     let ran = desk.pipe(&[&["run", "tiny.toml"], &both[..]].concat());
     assert!(ran.stderr.contains("would both even out the classes"), "{ran}");
     let split = "dataset.split={train=0.75,validation=0,test=0.25}";
@@ -110,11 +121,18 @@ fn keys_that_would_have_no_effect_are_refused_and_empty_ones_are_none() {
 #[test]
 fn a_training_that_stops_early_says_so() {
     let desk = Desk::tiny();
-    let early = ["--set", "stages.train.epochs=30", "--set", "stages.train.early_stopping.patience=1"];
+    let early =
+        ["--set", "stages.train.epochs=30", "--set", "stages.train.early_stopping.patience=1"];
     // Nothing is better than what came before by so much.
-    let ran =
-        desk.ok(&[&["run", "tiny.toml", "--set", "stages.train.early_stopping.min_delta=100"], &early[..]].concat());
-    assert!(ran.stderr.contains("stopped after epoch 2 of 30: no better validation loss for an epoch"), "{ran}");
+    let ran = desk.ok(&[
+        &["run", "tiny.toml", "--set", "stages.train.early_stopping.min_delta=100"],
+        &early[..],
+    ]
+    .concat());
+    assert!(
+        ran.stderr.contains("stopped after epoch 2 of 30: no better validation loss for an epoch"),
+        "{ran}"
+    );
     assert!(ran.stderr.contains("stopped early after 2 epochs"), "{ran}");
 }
 
@@ -125,8 +143,11 @@ fn a_batch_of_one_small_picture_says_what_to_change() {
     desk.edit("tiny.toml", "batch_size = 8", "batch_size = 1");
     let ran = desk.pipe(&["run", "tiny.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
-    for said in ["layer4.0.bn1 would normalise over a single value", "raise `batch_size`", "`batch_norm = \"affine\"`"]
-    {
+    for said in [
+        "layer4.0.bn1 would normalise over a single value",
+        "raise `batch_size`",
+        "`batch_norm = \"affine\"`",
+    ] {
         assert!(ran.stderr.contains(said), "{said}: {ran}");
     }
 }

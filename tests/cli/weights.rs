@@ -23,7 +23,8 @@ fn resnet18() -> &'static Path {
 
 /// A file that torch wrote.
 fn golden(name: &str) -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/nn/weights/golden").join(name)).unwrap()
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/nn/weights/golden").join(name))
+        .unwrap()
 }
 
 /// A pipeline that fetches weights and does nothing else.
@@ -60,11 +61,19 @@ fn fetched_weights_are_a_start_and_others_are_recognised() {
     assert!(desk.events(&["start.toml"]).with_outcome("ran").is_empty());
     // The weights are no second model of the run.
     assert_eq!(ran.stdout.matches("\nmodel ").count(), 1, "{ran}");
-    assert!(desk.ok(&["predict", "@0", "pictures/0_disc.png"]).stdout.contains("pictures/0_disc.png"));
+    assert!(
+        desk.ok(&["predict", "@0", "pictures/0_disc.png"]).stdout.contains("pictures/0_disc.png")
+    );
     let ran = desk.pipe(&["run", "start.toml", "--set", "stages.train.backbone=resnet34"]);
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(ran.stderr.contains("these weights are of resnet18, the backbone is resnet34"), "{ran}");
-    assert!(ran.stderr.contains("set `backbone = \"resnet18\"`, or take weights of resnet34"), "{ran}");
+    assert!(
+        ran.stderr.contains("these weights are of resnet18, the backbone is resnet34"),
+        "{ran}"
+    );
+    assert!(
+        ran.stderr.contains("set `backbone = \"resnet18\"`, or take weights of resnet34"),
+        "{ran}"
+    );
 }
 
 /// Each tensor of a ResNet-18 is one of a ResNet-34's too.
@@ -77,7 +86,10 @@ fn a_network_that_holds_all_of_another_is_not_taken_for_it() {
     desk.write("start.toml", starting_from("path:larger.safetensors"));
     let ran = desk.pipe(&["run", "start.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(ran.stderr.contains("these weights are of resnet34, the backbone is resnet18"), "{ran}");
+    assert!(
+        ran.stderr.contains("these weights are of resnet34, the backbone is resnet18"),
+        "{ran}"
+    );
     // As many classes don't make them the same.
     let ran = desk.ok(&["run", "start.toml", "--set", "stages.train.backbone=resnet34"]);
     assert!(ran.stderr.contains("whose classifier gives way to a new head"), "{ran}");
@@ -88,17 +100,24 @@ fn what_frameworks_put_before_names_is_taken_off_and_other_names_are_shown() {
     let desk = Desk::tiny();
     let plain = read_safetensors::<f32>(resnet18()).unwrap();
     let named = |file: &str, name: &dyn Fn(&str) -> String| {
-        let tensors = plain.tensors.iter().map(|(old, tensor)| (name(old), tensor.clone())).collect();
+        let tensors =
+            plain.tensors.iter().map(|(old, tensor)| (name(old), tensor.clone())).collect();
         write_safetensors(&desk.path(file), &Weights { tensors, ..Weights::default() }).unwrap();
         starting_from(&format!("path:{file}"))
     };
-    desk.write("start.toml", named("wrapped.safetensors", &|name| format!("_orig_mod.module.{name}")));
+    desk.write(
+        "start.toml",
+        named("wrapped.safetensors", &|name| format!("_orig_mod.module.{name}")),
+    );
     let ran = desk.ok(&["run", "start.toml"]);
     assert!(ran.stderr.contains("starting from fetched weights"), "{ran}");
     desk.write("start.toml", named("others.safetensors", &|name| format!("x{name}")));
     let ran = desk.pipe(&["run", "start.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(ran.stderr.contains("they hold 102 tensors, such as xbn1.bias and xbn1.running_mean"), "{ran}");
+    assert!(
+        ran.stderr.contains("they hold 102 tensors, such as xbn1.bias and xbn1.running_mean"),
+        "{ran}"
+    );
 }
 
 #[test]
@@ -120,7 +139,10 @@ fn preprocess_takes_from_timms_configuration_what_is_not_given() {
     assert!(!ran.stderr.contains("were made with"), "{ran}");
     let input = |arguments: &[&str]| -> serde_json::Value {
         let digests = desk.events(arguments).digests();
-        serde_json::from_slice(&fs::read(artifact(&desk, &digests, "preprocess", "input.json")).unwrap()).unwrap()
+        serde_json::from_slice(
+            &fs::read(artifact(&desk, &digests, "preprocess", "input.json")).unwrap(),
+        )
+        .unwrap()
     };
     let expected = serde_json::json!({ "resize": 35, "crop": 32, "fit": "crop", "interpolation": "bicubic",
         "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.25] });
@@ -128,10 +150,17 @@ fn preprocess_takes_from_timms_configuration_what_is_not_given() {
     // What is given wins, and train says that it is something else.
     let given = ["timm.toml", "--until", "train", "--set", "stages.preprocess.size=32"];
     let preprocessing = input(&given)["preprocessing"].clone();
-    assert_eq!((&preprocessing["resize"], &preprocessing["mean"]), (&serde_json::json!(32), &expected["mean"]));
+    assert_eq!(
+        (&preprocessing["resize"], &preprocessing["mean"]),
+        (&serde_json::json!(32), &expected["mean"])
+    );
     let log = desk.ok(&["log", "@0", "train"]);
     let warning = "timm's resnet18.t_in1k were made with pictures of 32 from 35 pixels, bicubic, mean 0.1 0.2 0.3";
-    assert!(log.stdout.contains(warning) && log.stdout.contains("write in the preprocess stage: resize = 35"), "{log}");
+    assert!(
+        log.stdout.contains(warning)
+            && log.stdout.contains("write in the preprocess stage: resize = 35"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -145,8 +174,11 @@ fn weights_that_are_none_are_refused_with_their_file() {
         assert!(ran.stderr.contains(&format!("{name}: ")), "{ran}");
         ran
     };
-    let header = |text: &str, data: &[u8]| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), data].concat();
-    let one = |bytes: &[u8]| header(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, bytes);
+    let header = |text: &str, data: &[u8]| {
+        [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), data].concat()
+    };
+    let one =
+        |bytes: &[u8]| header(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, bytes);
     let overlapping = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#;
     let pth = golden("zip.pth");
     for (name, content, said) in [
@@ -160,7 +192,11 @@ fn weights_that_are_none_are_refused_with_their_file() {
             golden("malicious.pth"),
             "it asks for `posix.system`, which builds no tensor: nothing of it was run",
         ),
-        ("old.pth", golden("malicious_legacy.pth"), "torch.save(model.state_dict(), \"weights.pth\")"),
+        (
+            "old.pth",
+            golden("malicious_legacy.pth"),
+            "torch.save(model.state_dict(), \"weights.pth\")",
+        ),
         ("pictures.zip", b"PK\x03\x04".to_vec(), "unpack archives first"),
     ] {
         let ran = refused(name, &content);
@@ -185,7 +221,9 @@ impl Web {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let web = self.clone();
-        std::thread::spawn(move || listener.incoming().for_each(|stream| web.answer(&mut stream.unwrap())));
+        std::thread::spawn(move || {
+            listener.incoming().for_each(|stream| web.answer(&mut stream.unwrap()))
+        });
         address
     }
 
@@ -205,7 +243,10 @@ impl Web {
         self.asked.lock().unwrap().push(path);
         let _ = match found {
             Some((etag, content)) => {
-                let head = format!("HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nContent-Length: {}\r\n\r\n", content.len());
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nContent-Length: {}\r\n\r\n",
+                    content.len()
+                );
                 stream.write_all(&[head.as_bytes(), &content].concat())
             }
             None => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
@@ -235,7 +276,11 @@ fn a_file_on_the_web_is_pinned_at_the_first_look_and_asked_for_anew_with_refresh
     let refreshed = desk.events(&["w.toml", "--refresh"]);
     assert_eq!(refreshed.with_outcome("ran"), ["weights"]);
     assert_ne!(refreshed.digests(), first.digests());
-    assert!(refreshed.reasons("weights")[0].starts_with("version: "), "{:?}", refreshed.reasons("weights"));
+    assert!(
+        refreshed.reasons("weights")[0].starts_with("version: "),
+        "{:?}",
+        refreshed.reasons("weights")
+    );
     web.asked();
     assert_eq!(desk.events(&["w.toml", "--refresh"]).with_outcome("fresh"), ["weights"]);
     assert_eq!(web.asked().len(), 1);
@@ -244,15 +289,17 @@ fn a_file_on_the_web_is_pinned_at_the_first_look_and_asked_for_anew_with_refresh
 #[test]
 fn timms_configuration_comes_along_from_the_web() {
     let (desk, web) = (Desk::empty(), Web::default());
-    let weights = pipe::nn::weights::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/nn/weights/golden/zip.pth"));
+    let weights = pipe::nn::weights::read(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src/nn/weights/golden/zip.pth"),
+    );
     web.put("/a/model.safetensors", "w", pipe::nn::weights::to_bytes(&weights.unwrap()).unwrap());
-    let configuration =
-        r#"{"architecture":"x","pretrained_cfg":{"input_size":[3,64,64],"mean":[0,0,0],"std":[1,1,1]}}"#;
+    let configuration = r#"{"architecture":"x","pretrained_cfg":{"input_size":[3,64,64],"mean":[0,0,0],"std":[1,1,1]}}"#;
     web.put("/a/config.json", "c", configuration.into());
     let address = web.serve();
     desk.write("w.toml", fetching(&format!("{address}/a/model.safetensors")));
     let digests = desk.events(&["w.toml"]).digests();
-    let known = fs::read_to_string(artifact(&desk, &digests, "weights", "preprocessing.json")).unwrap();
+    let known =
+        fs::read_to_string(artifact(&desk, &digests, "weights", "preprocessing.json")).unwrap();
     assert!(known.contains("\"resize\": 73") && known.contains("timm's x"), "{known}");
     // Elsewhere there is none, which is no mistake.
     let weights = web.files.lock().unwrap()["/a/model.safetensors"].1.clone();
@@ -269,15 +316,24 @@ fn published_weights_come_from_a_mirror_and_are_what_they_should_be() {
     let mirror = format!("{}/mirror/", web.serve());
     let run = |source: &str| {
         desk.write("w.toml", fetching(source));
-        Ran::from(desk.command(&["run", "w.toml"]).env("PIPE_TORCHVISION", &mirror).output().unwrap())
+        Ran::from(
+            desk.command(&["run", "w.toml"]).env("PIPE_TORCHVISION", &mirror).output().unwrap(),
+        )
     };
     let ran = run("torchvision:resnet50");
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(ran.stderr.contains(&format!("what came from {mirror}resnet50-0676ba61.pth has the SHA-256 ")), "{ran}");
+    assert!(
+        ran.stderr
+            .contains(&format!("what came from {mirror}resnet50-0676ba61.pth has the SHA-256 ")),
+        "{ran}"
+    );
     assert!(ran.stderr.contains(", which should begin with 0676ba61"), "{ran}");
     let ran = run("torchvision:resnet50/V2");
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(ran.stderr.contains(&format!("there is nothing at {mirror}resnet50-11ad3fa6.pth")), "{ran}");
+    assert!(
+        ran.stderr.contains(&format!("there is nothing at {mirror}resnet50-11ad3fa6.pth")),
+        "{ran}"
+    );
     // Looking needs no network.
     web.asked();
     let status = desk.ok(&["status", "w.toml"]);
@@ -293,9 +349,18 @@ fn sources_that_cannot_be_meant_are_found_before_anything_runs() {
         assert_eq!(ran.code, 2, "{ran}");
         said.iter().for_each(|said| assert!(ran.stderr.contains(said), "{said}: {ran}"));
     };
-    wrong(&fetching("torchvision:resnet5O"), &["no weights called `resnet5O`", "did you mean `torchvision:resnet50`?"]);
-    wrong(&fetching("http://example.org/w.pth"), &["`http:` to example.org could be changed on the way"]);
-    wrong(&fetching("https://example.org/pictures.zip"), &["`pictures.zip` isn't a file of weights"]);
+    wrong(
+        &fetching("torchvision:resnet5O"),
+        &["no weights called `resnet5O`", "did you mean `torchvision:resnet50`?"],
+    );
+    wrong(
+        &fetching("http://example.org/w.pth"),
+        &["`http:` to example.org could be changed on the way"],
+    );
+    wrong(
+        &fetching("https://example.org/pictures.zip"),
+        &["`pictures.zip` isn't a file of weights"],
+    );
     wrong(&fetching("run:abc"), &["`run:k3x9qa/train`"]);
     wrong(&fetching("run:@0/train"), &["there is no run yet"]);
     let other = starting_from("torchvision:resnet50");
@@ -305,12 +370,17 @@ fn sources_that_cannot_be_meant_are_found_before_anything_runs() {
 #[test]
 fn another_train_stage_is_a_start() {
     let desk = Desk::tiny();
-    let train = &TINY[TINY.find("[stages.train]").unwrap()..TINY.find("[stages.evaluate]").unwrap()];
+    let train =
+        &TINY[TINY.find("[stages.train]").unwrap()..TINY.find("[stages.evaluate]").unwrap()];
     let second = train.replace("[stages.train]", "[stages.second]\nkind = \"train\"");
-    let second = second.replace("{ data = \"preprocess\" }", "{ data = \"preprocess\", weights = \"train\" }");
+    let second = second
+        .replace("{ data = \"preprocess\" }", "{ data = \"preprocess\", weights = \"train\" }");
     desk.write("two.toml", format!("{TINY}\n{second}"));
     let ran = desk.ok(&["run", "two.toml", "--until", "second"]);
-    assert!(ran.stderr.contains("starting from the weights of a trained resnet18, head included"), "{ran}");
+    assert!(
+        ran.stderr.contains("starting from the weights of a trained resnet18, head included"),
+        "{ran}"
+    );
     // What upstream says of itself beside its weights is no reason to train again.
     let why = desk.ok(&["why", "two.toml", "second"]);
     assert!(why.stdout.contains("fresh"), "{why}");
@@ -322,7 +392,10 @@ fn a_model_of_an_earlier_run_is_a_start() {
     let id = desk.ok(&["runs", "--json"]).json()[0]["run"].as_str().unwrap().to_owned();
     desk.write("again.toml", starting_from(&format!("run:{id}/train")));
     let ran = desk.ok(&["run", "again.toml", "--until", "train"]);
-    assert!(ran.stderr.contains("starting from the weights of a trained resnet18, head included"), "{ran}");
+    assert!(
+        ran.stderr.contains("starting from the weights of a trained resnet18, head included"),
+        "{ran}"
+    );
     assert!(desk.events(&["again.toml", "--until", "train"]).with_outcome("ran").is_empty());
     let show = desk.ok(&["show", "@0"]).stdout;
     // Pictures that were fetched earlier explain no weights.
@@ -348,14 +421,19 @@ fn a_model_of_an_earlier_run_is_a_start() {
 #[test]
 fn the_original_classifier_is_a_published_one() {
     let desk = Desk::tiny();
-    let train = &TINY[TINY.find("[stages.train]").unwrap()..TINY.find("[stages.evaluate]").unwrap()];
-    let second = train.replace("[stages.train]", "[stages.second]\nkind = \"train\"\nhead = \"original\"");
-    let second = second.replace("{ data = \"preprocess\" }", "{ data = \"preprocess\", weights = \"train\" }");
+    let train =
+        &TINY[TINY.find("[stages.train]").unwrap()..TINY.find("[stages.evaluate]").unwrap()];
+    let second =
+        train.replace("[stages.train]", "[stages.second]\nkind = \"train\"\nhead = \"original\"");
+    let second = second
+        .replace("{ data = \"preprocess\" }", "{ data = \"preprocess\", weights = \"train\" }");
     desk.write("two.toml", format!("{TINY}\n{second}"));
     let ran = desk.pipe(&["run", "two.toml"]);
     assert_eq!(ran.code, 2, "{ran}");
     assert!(
-        ran.stderr.contains("the stage `train` trains a head of its own: no published classifier is left"),
+        ran.stderr.contains(
+            "the stage `train` trains a head of its own: no published classifier is left"
+        ),
         "{ran}"
     );
 }

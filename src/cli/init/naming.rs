@@ -1,6 +1,7 @@
 //! Finding the class in the names of pictures. Knows the ways in which people usually name them.
 
-use crate::ui::number;
+use crate::common::image_files::EXTENSIONS;
+use crate::common::number;
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,8 +19,8 @@ const FITTING: f64 = 0.9;
 /// A class has this many pictures on average, or it is rather a name.
 const LEAST_PER_CLASS: usize = 3;
 /// Folders that people split data into: their names are no classes.
-const SPLITS: [&str; 9] = ["train", "training", "test", "testing", "val", "valid", "validation", "images", "pictures"];
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff"];
+const SPLITS: [&str; 9] =
+    ["train", "training", "test", "testing", "val", "valid", "validation", "images", "pictures"];
 
 /// The pictures of a folder: paths below it with `/`, sorted.
 pub(super) struct Seen {
@@ -42,13 +43,19 @@ pub(super) struct Naming {
 impl Seen {
     /// Looks through `folder`; hidden files and folders hold no pictures.
     pub(super) fn of(folder: &Path) -> Result<Seen, String> {
-        let hidden =
-            |entry: &walkdir::DirEntry| entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.');
+        let hidden = |entry: &walkdir::DirEntry| {
+            entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
+        };
         let mut paths = Vec::new();
         for entry in WalkDir::new(folder).into_iter().filter_entry(|entry| !hidden(entry)) {
             let entry = entry.map_err(|error| error.to_string())?;
-            let extension = entry.path().extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-            if entry.file_type().is_file() && extension.is_some_and(|it| EXTENSIONS.contains(&it.as_str())) {
+            let extension = entry
+                .path()
+                .extension()
+                .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+            if entry.file_type().is_file()
+                && extension.is_some_and(|it| EXTENSIONS.contains(&it.as_str()))
+            {
                 let below = entry.path().strip_prefix(folder).unwrap_or(entry.path());
                 paths.push(below.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/"));
             }
@@ -59,7 +66,7 @@ impl Seen {
 
     /// `1,200 pictures`.
     pub(super) fn pictures(&self) -> String {
-        number::counted(self.paths.len() as u64, "pictures")
+        number::counted(self.paths.len() as u64, "picture")
     }
 
     /// The way in which these pictures tell their class, if any does.
@@ -73,10 +80,14 @@ impl Seen {
             let class = path.rsplit('/').nth(1)?;
             *counts.entry(class).or_default() += 1;
         }
-        let are_classes = counts.keys().all(|name| !SPLITS.contains(&name.to_ascii_lowercase().as_str()));
+        let are_classes =
+            counts.keys().all(|name| !SPLITS.contains(&name.to_ascii_lowercase().as_str()));
         (counts.len() > 1 && are_classes).then(|| Naming {
             labels: "{ from = \"folder\" }".to_owned(),
-            what: format!("# The class is the folder that a picture lies in: {}.\n", some(counts.keys())),
+            what: format!(
+                "# The class is the folder that a picture lies in: {}.\n",
+                some(counts.keys())
+            ),
             classes: counts.len(),
             unlabelled: Vec::new(),
         })
@@ -97,10 +108,12 @@ impl Seen {
                 *counts.entry(class.as_str()).or_default() += 1;
             }
         }
-        let (unlabelled, labelled): (Vec<_>, Vec<_>) = folders.iter().partition(|(_, (fitting, _))| *fitting == 0);
+        let (unlabelled, labelled): (Vec<_>, Vec<_>) =
+            folders.iter().partition(|(_, (fitting, _))| *fitting == 0);
         let fitting: usize = counts.values().sum();
         let of: usize = labelled.iter().map(|(_, (_, all))| all).sum();
-        let fits = fitting as f64 >= FITTING * of as f64 && unlabelled.iter().all(|(folder, _)| !folder.is_empty());
+        let fits = fitting as f64 >= FITTING * of as f64
+            && unlabelled.iter().all(|(folder, _)| !folder.is_empty());
         let tells = counts.len() > 1 && fitting >= LEAST_PER_CLASS * counts.len();
         (fits && tells).then(|| Naming {
             labels: format!("{{ from = \"file_name\", pattern = '{pattern}' }}"),
@@ -117,7 +130,8 @@ impl Seen {
 /// The first few names, for a comment: on one line whatever they hold.
 fn some<'a>(names: impl ExactSizeIterator<Item = &'a &'a str>) -> String {
     let more = names.len().saturating_sub(6);
-    let mut text = names.take(6).map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+    let mut text =
+        names.take(6).map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
     if more > 0 {
         text.push_str(&format!(" and {more} more"));
     }
@@ -129,7 +143,9 @@ mod tests {
     use super::*;
 
     fn naming(paths: &[&str], each: usize) -> Option<Naming> {
-        let numbered = |path: &&str| (0..each).map(|at| path.replace('#', &at.to_string())).collect::<Vec<_>>();
+        let numbered = |path: &&str| {
+            (0..each).map(|at| path.replace('#', &at.to_string())).collect::<Vec<_>>()
+        };
         Seen { paths: paths.iter().flat_map(numbered).collect() }.naming()
     }
 
@@ -166,7 +182,12 @@ mod tests {
 
     #[test]
     fn nothing_is_made_up() {
-        for names in [&["IMG_#.jpg"][..], &["#.jpg"], &["train/#.jpg", "test/#.jpg"], &["holiday.jpg", "house.jpg"]] {
+        for names in [
+            &["IMG_#.jpg"][..],
+            &["#.jpg"],
+            &["train/#.jpg", "test/#.jpg"],
+            &["holiday.jpg", "house.jpg"],
+        ] {
             assert_eq!(naming(names, 6), None, "{names:?}");
         }
     }

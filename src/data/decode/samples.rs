@@ -18,7 +18,9 @@ pub fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
 
 /// A picture whose left half is dark and whose right half is bright, brighter towards the bottom.
 pub fn halves(width: u32, height: u32) -> GrayImage {
-    GrayImage::from_fn(width, height, |x, y| Luma([if x < width / 2 { 20 } else { 150 } + (y * 90 / height) as u8]))
+    GrayImage::from_fn(width, height, |x, y| {
+        Luma([if x < width / 2 { 20 } else { 150 } + (y * 90 / height) as u8])
+    })
 }
 
 /// [`halves`] as a colour JPEG.

@@ -37,9 +37,12 @@ fn a_jpeg_cut_in_half_is_decoded_and_noted() {
 #[test]
 fn the_format_is_found_by_looking() {
     let picture = image::DynamicImage::from(samples::halves(20, 10));
-    for (format, name) in
-        [(ImageFormat::Png, "png"), (ImageFormat::Gif, "gif"), (ImageFormat::Bmp, "bmp"), (ImageFormat::Tiff, "tiff")]
-    {
+    for (format, name) in [
+        (ImageFormat::Png, "png"),
+        (ImageFormat::Gif, "gif"),
+        (ImageFormat::Bmp, "bmp"),
+        (ImageFormat::Tiff, "tiff"),
+    ] {
         let full = decode(&samples::file(&picture.to_rgb8().into(), format)).unwrap();
         assert_eq!((full.format, full.pixels.width, full.pixels.height), (name, 20, 10));
     }
@@ -64,12 +67,18 @@ fn exif_turns_a_picture_upright() {
 fn transparent_pixels_lie_on_white() {
     let half = RgbaImage::from_pixel(4, 4, Rgba([255, 0, 0, 128]));
     let full = decode(&samples::file(&half.into(), ImageFormat::Png)).unwrap();
-    assert_eq!((&full.pixels.bytes[..3], full.notes.words().as_str()), (&[255, 127, 127][..], "alpha"));
+    assert_eq!(
+        (&full.pixels.bytes[..3], full.notes.words().as_str()),
+        (&[255, 127, 127][..], "alpha")
+    );
     let opaque = RgbaImage::from_pixel(4, 4, Rgba([9, 8, 7, 255]));
     let full = decode(&samples::file(&opaque.into(), ImageFormat::Png)).unwrap();
     assert_eq!((&full.pixels.bytes[..3], full.notes.words().as_str()), (&[9, 8, 7][..], ""));
     let grey = GrayAlphaImage::from_pixel(4, 4, LumaA([0, 0]));
-    assert_eq!(decode(&samples::file(&grey.into(), ImageFormat::Png)).unwrap().pixels.bytes[0], 255);
+    assert_eq!(
+        decode(&samples::file(&grey.into(), ImageFormat::Png)).unwrap().pixels.bytes[0],
+        255
+    );
 }
 
 #[test]
@@ -84,7 +93,10 @@ fn sixteen_bits_become_eight() {
 #[test]
 fn cmyk_is_what_pillow_makes_of_it() {
     let full = decode(include_bytes!("cmyk.jpg")).unwrap();
-    assert_eq!((&full.pixels.bytes[..3], full.notes.words().as_str()), (&[49, 190, 216][..], "cmyk"));
+    assert_eq!(
+        (&full.pixels.bytes[..3], full.notes.words().as_str()),
+        (&[49, 190, 216][..], "cmyk")
+    );
 }
 
 #[test]
@@ -103,13 +115,22 @@ fn a_few_bytes_that_claim_billions_of_pixels_are_refused_before_decoding() {
 /// The checksum of a PNG's chunk.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }
+        })
     })
 }
 
 fn preprocessing(resize: u32, fit: Fit) -> Preprocessing {
     let interpolation = Interpolation::Bilinear;
-    Preprocessing { resize, crop: resize, fit, interpolation, mean: [0.5, 0.25, 1.0], std: [1.0; 3] }
+    Preprocessing {
+        resize,
+        crop: resize,
+        fit,
+        interpolation,
+        mean: [0.5, 0.25, 1.0],
+        std: [1.0; 3],
+    }
 }
 
 #[test]
@@ -129,7 +150,8 @@ fn grey_and_colour_are_resized_alike() {
     let grey = image::DynamicImage::from(samples::halves(50, 33));
     let one = load(&samples::file(&grey, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
     let colour = grey.to_rgb8().into();
-    let three = load(&samples::file(&colour, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
+    let three =
+        load(&samples::file(&colour, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
     assert_eq!(one.pixels, three.pixels);
 }
 

@@ -27,7 +27,8 @@ impl Lattice {
         let (fx, fy) = (smooth((x - column as f32).min(1.0)), smooth((y - row as f32).min(1.0)));
         let value = |column: usize, row: usize| self.values[row * self.side + column];
         let upper = value(column, row) + (value(column + 1, row) - value(column, row)) * fx;
-        let lower = value(column, row + 1) + (value(column + 1, row + 1) - value(column, row + 1)) * fx;
+        let lower =
+            value(column, row + 1) + (value(column + 1, row + 1) - value(column, row + 1)) * fx;
         upper + (lower - upper) * fy
     }
 }
@@ -91,7 +92,11 @@ impl Backdrop {
             .map(|_| {
                 let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
                 let place = [of(0.0, 1.0) * size[0], of(0.0, 1.0) * size[1]];
-                (place, of(0.06, 0.2) * longest, mix(colour, [of(0.0, 1.0), of(0.0, 1.0), of(0.0, 1.0)], 0.25))
+                (
+                    place,
+                    of(0.06, 0.2) * longest,
+                    mix(colour, [of(0.0, 1.0), of(0.0, 1.0), of(0.0, 1.0)], 0.25),
+                )
             })
             .collect();
         Backdrop {
@@ -143,7 +148,8 @@ impl Backdrop {
             }
         }
         let rough = self.coarse.at(x, y) * self.amount + self.fine.at(x, y) * self.amount * 0.5;
-        let lit = self.slope[0] * (x / self.size[0] - 0.5) + self.slope[1] * (y / self.size[1] - 0.5);
+        let lit =
+            self.slope[0] * (x / self.size[0] - 0.5) + self.slope[1] * (y / self.size[1] - 0.5);
         scaled(colour, (1.0 + rough + lit) * (1.0 - dark))
     }
 }

@@ -55,7 +55,9 @@ impl Canvas {
     pub fn lay(&mut self, mask: &Mask, paint: impl Fn(f32, f32) -> (Colour, f32)) {
         for (row, line) in mask.coverage.chunks_exact(mask.width.max(1)).enumerate() {
             let y = mask.top + row;
-            for (column, &coverage) in line.iter().enumerate().filter(|(_, coverage)| **coverage > 0.0) {
+            for (column, &coverage) in
+                line.iter().enumerate().filter(|(_, coverage)| **coverage > 0.0)
+            {
                 let x = mask.left + column;
                 let (colour, opacity) = paint(x as f32 + 0.5, y as f32 + 0.5);
                 if let Some(pixel) = self.pixels.get_mut(y * self.width + x) {
@@ -71,7 +73,8 @@ impl Canvas {
         let scale = amount * 6f32.sqrt() / 255.0;
         for pixel in &mut self.pixels {
             let bytes = stream.bits().to_le_bytes();
-            let triangle = |at: usize| (f32::from(bytes[at]) + f32::from(bytes[at + 1]) - 255.0) * scale;
+            let triangle =
+                |at: usize| (f32::from(bytes[at]) + f32::from(bytes[at + 1]) - 255.0) * scale;
             let grey = triangle(0);
             for (channel, value) in pixel.iter_mut().enumerate() {
                 *value += 0.8 * grey + 0.6 * triangle(2 + 2 * channel);

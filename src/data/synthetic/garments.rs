@@ -6,7 +6,8 @@ use super::sine::sine;
 use crate::random::Stream;
 
 /// What the kinds are called; a kind is its index here.
-pub const KINDS: [&str; 10] = ["t-shirt", "trousers", "skirt", "dress", "coat", "shoe", "bag", "hat", "sock", "tie"];
+pub const KINDS: [&str; 10] =
+    ["t-shirt", "trousers", "skirt", "dress", "coat", "shoe", "bag", "hat", "sock", "tie"];
 
 /// What a part is painted with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,7 +91,8 @@ fn bend(parts: &mut [Part], cut: &mut Cut) {
 
 fn t_shirt(cut: &mut Cut) -> Vec<Part> {
     let (neck, body, hem) = (cut.of(0.17, 0.27), cut.of(0.46, 0.62), cut.of(0.62, 0.92));
-    let (shoulder, reach, drop) = (body + cut.of(0.06, 0.12), cut.of(0.88, 1.06), cut.of(-0.28, -0.1));
+    let (shoulder, reach, drop) =
+        (body + cut.of(0.06, 0.12), cut.of(0.88, 1.06), cut.of(-0.28, -0.1));
     let pointed = cut.chance(0.35);
     let depth = if pointed { cut.of(-0.5, -0.36) } else { cut.of(-0.7, -0.58) };
     let control = if pointed { [neck * 0.5, (depth - 0.8) / 2.0] } else { [neck, depth] };
@@ -108,7 +110,10 @@ fn t_shirt(cut: &mut Cut) -> Vec<Part> {
     let collar = if cut.chance(0.6) { Ink::Accent } else { Ink::Shade(0.8) };
     let [right, left] = both_sides(&neckline.open());
     parts.push(part(collar, [stroke(&right, 0.07), stroke(&left, 0.07)].concat()));
-    for side in both_sides(&[[reach, drop - thickness * 0.4], [reach - thickness * 0.75, drop + thickness * 0.45]]) {
+    for side in both_sides(&[
+        [reach, drop - thickness * 0.4],
+        [reach - thickness * 0.75, drop + thickness * 0.45],
+    ]) {
         parts.push(part(Ink::Shade(0.82), stroke(&side, 0.05)));
     }
     for side in both_sides(&[[shoulder, -0.7], [body, -0.26]]) {
@@ -116,8 +121,13 @@ fn t_shirt(cut: &mut Cut) -> Vec<Part> {
     }
     parts.push(seam(&[[-1.0, hem - 0.05], [1.0, hem - 0.05]]));
     match cut.0.below(5) {
-        0 => parts.push(part(Ink::Accent, vec![ellipse([0.0, -0.05], [cut.of(0.12, 0.2), cut.of(0.12, 0.2)])])),
-        1 => parts.push(part(Ink::Accent, vec![rectangle([-1.0, -0.12], [1.0, cut.of(0.02, 0.14)])])),
+        0 => parts.push(part(
+            Ink::Accent,
+            vec![ellipse([0.0, -0.05], [cut.of(0.12, 0.2), cut.of(0.12, 0.2)])],
+        )),
+        1 => {
+            parts.push(part(Ink::Accent, vec![rectangle([-1.0, -0.12], [1.0, cut.of(0.02, 0.14)])]))
+        }
         2 => parts.push(part(Ink::Shade(0.85), vec![rectangle([0.12, -0.3], [0.36, -0.04])])),
         _ => {}
     }
@@ -211,7 +221,12 @@ fn coat(cut: &mut Cut) -> Vec<Part> {
         .curve([body - 0.03, 0.2], [hem, length])
         .line(0.0, length + 0.02);
     let mut parts = vec![part(Ink::Cloth, vec![outline.mirrored()])];
-    for side in both_sides(&[[0.0, cut.of(-0.3, -0.05)], [neck + 0.12, -0.6], [neck + 0.02, -0.93], [0.03, -0.82]]) {
+    for side in both_sides(&[
+        [0.0, cut.of(-0.3, -0.05)],
+        [neck + 0.12, -0.6],
+        [neck + 0.02, -0.93],
+        [0.03, -0.82],
+    ]) {
         parts.push(part(Ink::Shade(0.74), vec![side]));
     }
     parts.push(part(Ink::Seam, stroke(&[[0.02, -0.4], [0.02, 1.1]], 0.035)));
@@ -221,7 +236,10 @@ fn coat(cut: &mut Cut) -> Vec<Part> {
     }
     if cut.chance(0.35) {
         let at = cut.of(0.08, 0.2);
-        parts.push(part(Ink::Shade(0.65), vec![rectangle([-body + 0.03, at], [body - 0.03, at + 0.1])]));
+        parts.push(part(
+            Ink::Shade(0.65),
+            vec![rectangle([-body + 0.03, at], [body - 0.03, at + 0.1])],
+        ));
     }
     for side in both_sides(&[[0.2, 0.38], [0.42, 0.34]]) {
         parts.push(part(Ink::Seam, stroke(&side, 0.04)));
@@ -288,12 +306,16 @@ fn bag(cut: &mut Cut) -> Vec<Part> {
     match cut.0.below(3) {
         0 => {
             let flap = upper + (lower - upper) * cut.of(0.35, 0.55);
-            let outline = Outline::from(0.0, upper).line(top, upper).curve([top, flap], [0.0, flap + 0.04]);
+            let outline =
+                Outline::from(0.0, upper).line(top, upper).curve([top, flap], [0.0, flap + 0.04]);
             parts.push(part(Ink::Shade(0.82), vec![outline.mirrored()]));
             parts.push(part(Ink::Accent, vec![ellipse([0.0, flap], [0.07, 0.07])]));
         }
         1 => {
-            parts.push(part(Ink::Shade(0.8), vec![rectangle([-1.0, upper - 0.05], [1.0, upper + 0.1])]));
+            parts.push(part(
+                Ink::Shade(0.8),
+                vec![rectangle([-1.0, upper - 0.05], [1.0, upper + 0.1])],
+            ));
             parts.push(seam(&[[-0.4, upper + 0.35], [0.4, upper + 0.35]]));
         }
         _ => {
@@ -374,7 +396,10 @@ fn tie(cut: &mut Cut) -> Vec<Part> {
         let slant = cut.of(0.15, 0.4);
         for stripe in 0..count {
             let at = under + (stripe as f32 + 0.6) / count as f32 * 1.6;
-            parts.push(part(Ink::Accent, stroke(&[[-0.5, at + slant], [0.5, at - slant]], cut.of(0.06, 0.12))));
+            parts.push(part(
+                Ink::Accent,
+                stroke(&[[-0.5, at + slant], [0.5, at - slant]], cut.of(0.06, 0.12)),
+            ));
         }
     }
     parts

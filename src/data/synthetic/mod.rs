@@ -42,7 +42,8 @@ impl Garments {
 
     /// The kind that picture `index` shows: an index of [`KINDS`].
     pub fn kind(&self, index: u64) -> usize {
-        let choice = Stream::new(self.seed, "garment-kind", &[index]).below(self.kinds.len() as u64);
+        let choice =
+            Stream::new(self.seed, "garment-kind", &[index]).below(self.kinds.len() as u64);
         self.kinds.get(choice as usize).copied().unwrap_or_default()
     }
 
@@ -53,14 +54,24 @@ impl Garments {
 
     /// Its path: labelled ones carry their kind's number.
     pub fn path(&self, index: u64) -> String {
-        if index < self.count { format!("train/{index}_{}.jpg", self.kind(index)) } else { format!("test/{index}.jpg") }
+        if index < self.count {
+            format!("train/{index}_{}.jpg", self.kind(index))
+        } else {
+            format!("test/{index}.jpg")
+        }
     }
 
     /// Draws every picture into `folder`.
-    pub fn write(&self, folder: &Path, task: &Task, cancel: &Cancel) -> Result<Vec<Picture>, DataError> {
+    pub fn write(
+        &self,
+        folder: &Path,
+        task: &Task,
+        cancel: &Cancel,
+    ) -> Result<Vec<Picture>, DataError> {
         for name in ["train", "test"] {
             let inner = folder.join(name);
-            std::fs::create_dir_all(&inner).map_err(|error| DataError::io("making", &inner, error))?;
+            std::fs::create_dir_all(&inner)
+                .map_err(|error| DataError::io("making", &inner, error))?;
         }
         let one = |index: u64| {
             if cancel.is_cancelled() {
@@ -68,7 +79,8 @@ impl Garments {
             }
             let (bytes, path) = (self.picture(index)?, self.path(index));
             let whole = folder.join(&path);
-            std::fs::write(&whole, &bytes).map_err(|error| DataError::io("writing", &whole, error))?;
+            std::fs::write(&whole, &bytes)
+                .map_err(|error| DataError::io("writing", &whole, error))?;
             task.advance(1);
             Ok(Picture { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) })
         };
@@ -100,7 +112,10 @@ mod tests {
             for index in 0..4 {
                 let full = crate::data::decode::decode(&set.picture(index).unwrap()).unwrap();
                 assert_eq!((full.format, full.notes.0), ("jpeg", 0));
-                assert!((160..=240).contains(&full.pixels.width) && (160..=240).contains(&full.pixels.height));
+                assert!(
+                    (160..=240).contains(&full.pixels.width)
+                        && (160..=240).contains(&full.pixels.height)
+                );
             }
         }
     }

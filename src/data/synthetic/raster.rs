@@ -53,7 +53,10 @@ impl Outline {
 /// An ellipse.
 pub fn ellipse([x, y]: Point, [rx, ry]: Point) -> Vec<Point> {
     let step = std::f32::consts::TAU / 28.0;
-    (0..28).map(|index| sine_cosine(index as f32 * step)).map(|(sin, cos)| [x + rx * cos, y + ry * sin]).collect()
+    (0..28)
+        .map(|index| sine_cosine(index as f32 * step))
+        .map(|(sin, cos)| [x + rx * cos, y + ry * sin])
+        .collect()
 }
 
 /// An upright rectangle.
@@ -69,7 +72,12 @@ pub fn stroke(points: &[Point], width: f32) -> Vec<Vec<Point>> {
         let [[x0, y0], [x1, y1]] = [pair[0], pair[1]];
         let length = ((x1 - x0) * (x1 - x0) + (y1 - y0) * (y1 - y0)).sqrt().max(1e-6);
         let (nx, ny) = (-(y1 - y0) / length * half, (x1 - x0) / length * half);
-        contours.push(vec![[x0 - nx, y0 - ny], [x1 - nx, y1 - ny], [x1 + nx, y1 + ny], [x0 + nx, y0 + ny]]);
+        contours.push(vec![
+            [x0 - nx, y0 - ny],
+            [x1 - nx, y1 - ny],
+            [x1 + nx, y1 + ny],
+            [x0 + nx, y0 + ny],
+        ]);
     }
     contours.extend(points.iter().map(|&point| ellipse(point, [half, half])));
     contours
@@ -130,8 +138,14 @@ impl Mask {
 
     /// The coverage of a pixel of the picture; 0 outside.
     pub fn at(&self, x: usize, y: usize) -> f32 {
-        let (Some(column), Some(row)) = (x.checked_sub(self.left), y.checked_sub(self.top)) else { return 0.0 };
-        if column >= self.width { 0.0 } else { self.coverage.get(row * self.width + column).copied().unwrap_or(0.0) }
+        let (Some(column), Some(row)) = (x.checked_sub(self.left), y.checked_sub(self.top)) else {
+            return 0.0;
+        };
+        if column >= self.width {
+            0.0
+        } else {
+            self.coverage.get(row * self.width + column).copied().unwrap_or(0.0)
+        }
     }
 }
 
@@ -144,9 +158,13 @@ fn cross(contours: &[Vec<Point>], y: f32, crossings: &mut Vec<(f32, i32)>) {
             None => continue,
         };
         for &point in contour {
-            let (low, high, direction) = if before[1] < point[1] { (before, point, 1) } else { (point, before, -1) };
+            let (low, high, direction) =
+                if before[1] < point[1] { (before, point, 1) } else { (point, before, -1) };
             if low[1] <= y && y < high[1] {
-                crossings.push((low[0] + (high[0] - low[0]) * (y - low[1]) / (high[1] - low[1]), direction));
+                crossings.push((
+                    low[0] + (high[0] - low[0]) * (y - low[1]) / (high[1] - low[1]),
+                    direction,
+                ));
             }
             before = point;
         }
@@ -185,10 +203,15 @@ mod tests {
     #[test]
     fn areas_are_those_of_the_shapes() {
         assert!((area(&[rectangle([3.25, 4.0], [10.5, 9.5])]) - 7.25 * 5.5).abs() < 1e-3);
-        assert!((area(&[ellipse([20.0, 15.0], [10.0, 8.0])]) - std::f32::consts::PI * 80.0).abs() < 4.0);
+        assert!(
+            (area(&[ellipse([20.0, 15.0], [10.0, 8.0])]) - std::f32::consts::PI * 80.0).abs() < 4.0
+        );
         let twice = [rectangle([3.0, 4.0], [10.0, 9.0]), rectangle([3.0, 4.0], [10.0, 9.0])];
         assert!((area(&twice) - 35.0).abs() < 1e-3);
-        assert!((area(&stroke(&[[5.0, 5.0], [25.0, 5.0]], 2.0)) - 40.0 - std::f32::consts::PI).abs() < 0.5);
+        assert!(
+            (area(&stroke(&[[5.0, 5.0], [25.0, 5.0]], 2.0)) - 40.0 - std::f32::consts::PI).abs()
+                < 0.5
+        );
     }
 
     proptest! {

@@ -41,8 +41,9 @@ fn any_colour(stream: &mut Stream) -> Colour {
 fn colours(stream: &mut Stream) -> (Colour, Colour) {
     let cloth = any_colour(stream);
     let distance = |other: Colour| {
-        let apart: f32 =
-            (0..3).map(|channel| (cloth[channel] - other[channel]) * (cloth[channel] - other[channel])).sum();
+        let apart: f32 = (0..3)
+            .map(|channel| (cloth[channel] - other[channel]) * (cloth[channel] - other[channel]))
+            .sum();
         (luma(cloth) - luma(other)).abs() + 0.3 * apart.sqrt()
     };
     let mut best = any_colour(stream);
@@ -79,8 +80,11 @@ struct Pattern {
 
 impl Pattern {
     fn new(cloth: Colour, stream: &mut Stream) -> Pattern {
-        let second =
-            mix(cloth, if luma(cloth) > 0.5 { [0.05; 3] } else { [0.95; 3] }, stream.between(0.12, 0.4) as f32);
+        let second = mix(
+            cloth,
+            if luma(cloth) > 0.5 { [0.05; 3] } else { [0.95; 3] },
+            stream.between(0.12, 0.4) as f32,
+        );
         let accent = mix(any_colour(stream), cloth, 0.35);
         let weave = match stream.below(12) {
             0 => Weave::Stripes([1.0, 0.0]),
@@ -92,7 +96,8 @@ impl Pattern {
             _ => Weave::Plain,
         };
         let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
-        let folds = std::array::from_fn(|_| [of(2.0, 9.0), of(-3.0, 3.0), of(0.0, 6.3), of(0.01, 0.055)]);
+        let folds =
+            std::array::from_fn(|_| [of(2.0, 9.0), of(-3.0, 3.0), of(0.0, 6.3), of(0.01, 0.055)]);
         Pattern { cloth, second, accent, weave, frequency: of(7.0, 20.0), folds }
     }
 
@@ -114,7 +119,9 @@ impl Pattern {
 
     /// Brighter and darker where the cloth falls in folds.
     fn fold(&self, [u, v]: Point) -> f32 {
-        self.folds.iter().fold(1.0, |sum, [a, b, phase, depth]| sum + depth * sine(a * u + b * v + phase))
+        self.folds
+            .iter()
+            .fold(1.0, |sum, [a, b, phase, depth]| sum + depth * sine(a * u + b * v + phase))
     }
 }
 
@@ -131,7 +138,8 @@ impl Placing {
         let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
         let (sine, cosine) = sine_cosine(of(-22.0, 22.0).to_radians());
         let stretch = of(0.88, 1.14);
-        let mut placing = Placing { turn: [cosine, sine], scale: [stretch, 1.0 / stretch], shift: [0.0; 2] };
+        let mut placing =
+            Placing { turn: [cosine, sine], scale: [stretch, 1.0 / stretch], shift: [0.0; 2] };
         let (low, high) = placing.bounds(parts);
         let extent = [high[0] - low[0], high[1] - low[1]];
         let side = width.min(height);
@@ -147,13 +155,19 @@ impl Placing {
     }
 
     fn bounds(&self, parts: &[Part]) -> (Point, Point) {
-        let points = parts.iter().filter(|part| !part.inside || part.ink == Ink::Cloth).flat_map(|part| &part.contours);
-        points.flatten().map(|&point| self.place(point)).fold(([f32::MAX; 2], [f32::MIN; 2]), |(low, high), point| {
-            (
-                std::array::from_fn(|axis| low[axis].min(point[axis])),
-                std::array::from_fn(|axis| high[axis].max(point[axis])),
-            )
-        })
+        let points = parts
+            .iter()
+            .filter(|part| !part.inside || part.ink == Ink::Cloth)
+            .flat_map(|part| &part.contours);
+        points.flatten().map(|&point| self.place(point)).fold(
+            ([f32::MAX; 2], [f32::MIN; 2]),
+            |(low, high), point| {
+                (
+                    std::array::from_fn(|axis| low[axis].min(point[axis])),
+                    std::array::from_fn(|axis| high[axis].max(point[axis])),
+                )
+            },
+        )
     }
 
     fn place(&self, [x, y]: Point) -> Point {
@@ -168,9 +182,16 @@ impl Placing {
 }
 
 /// Lays shadow and garment over the background.
-fn lay(canvas: &mut Canvas, parts: &[Part], placing: &Placing, pattern: &Pattern, stream: &mut Stream) {
+fn lay(
+    canvas: &mut Canvas,
+    parts: &[Part],
+    placing: &Placing,
+    pattern: &Pattern,
+    stream: &mut Stream,
+) {
     let (width, height) = (canvas.width, canvas.height);
-    let masks: Vec<Mask> = parts.iter().map(|part| Mask::fill(&part.contours, width, height)).collect();
+    let masks: Vec<Mask> =
+        parts.iter().map(|part| Mask::fill(&part.contours, width, height)).collect();
     let Some(silhouette) = masks.first() else { return };
     let soft = softened(&masks, parts, width, height);
     shadow(canvas, &soft, stream);
@@ -183,11 +204,19 @@ fn lay(canvas: &mut Canvas, parts: &[Part], placing: &Placing, pattern: &Pattern
         canvas.lay(&mask, |x, y| {
             let place = placing.back([x, y]);
             // Rounder towards its edges: the blurred silhouette falls off there.
-            let depth = 0.72 + 0.28 * soft.get(y as usize * width + x as usize).copied().unwrap_or(1.0).clamp(0.0, 1.0);
+            let depth = 0.72
+                + 0.28
+                    * soft
+                        .get(y as usize * width + x as usize)
+                        .copied()
+                        .unwrap_or(1.0)
+                        .clamp(0.0, 1.0);
             match part.ink {
                 Ink::Cloth => (scaled(pattern.at(place), depth), 1.0),
                 Ink::Accent => (scaled(pattern.accent, depth * pattern.fold(place)), 1.0),
-                Ink::Shade(factor) => (scaled(pattern.cloth, factor * depth * pattern.fold(place)), 1.0),
+                Ink::Shade(factor) => {
+                    (scaled(pattern.cloth, factor * depth * pattern.fold(place)), 1.0)
+                }
                 Ink::Seam => (seam, 0.55),
             }
         });
@@ -197,8 +226,12 @@ fn lay(canvas: &mut Canvas, parts: &[Part], placing: &Placing, pattern: &Pattern
 /// The silhouette with everything that juts out of it, blurred.
 fn softened(masks: &[Mask], parts: &[Part], width: usize, height: usize) -> Vec<f32> {
     let mut field = vec![0f32; width * height];
-    for (mask, _) in
-        masks.iter().zip(parts).enumerate().filter(|(at, (_, part))| *at == 0 || !part.inside).map(|(_, both)| both)
+    for (mask, _) in masks
+        .iter()
+        .zip(parts)
+        .enumerate()
+        .filter(|(at, (_, part))| *at == 0 || !part.inside)
+        .map(|(_, both)| both)
     {
         for (row, line) in mask.coverage.chunks_exact(mask.width.max(1)).enumerate() {
             let start = (mask.top + row) * width + mask.left;
@@ -219,7 +252,8 @@ fn shadow(canvas: &mut Canvas, soft: &[f32], stream: &mut Stream) {
         for x in 0..width {
             let (from_x, from_y) = (x - dx, y - dy);
             if (0..width).contains(&from_x) && (0..height).contains(&from_y) {
-                let dark = 1.0 - strength * soft[(from_y * width + from_x) as usize].clamp(0.0, 1.0);
+                let dark =
+                    1.0 - strength * soft[(from_y * width + from_x) as usize].clamp(0.0, 1.0);
                 let pixel = &mut canvas.pixels[(y * width + x) as usize];
                 *pixel = scaled(*pixel, dark);
             }
@@ -230,7 +264,8 @@ fn shadow(canvas: &mut Canvas, soft: &[f32], stream: &mut Stream) {
 fn clip(mask: &mut Mask, silhouette: &Mask) {
     for row in 0..mask.height {
         for column in 0..mask.width {
-            mask.coverage[row * mask.width + column] *= silhouette.at(mask.left + column, mask.top + row);
+            mask.coverage[row * mask.width + column] *=
+                silhouette.at(mask.left + column, mask.top + row);
         }
     }
 }
@@ -247,7 +282,9 @@ fn light(canvas: &mut Canvas, stream: &mut Stream) {
         let y = row as f32 / height as f32 - 0.5;
         for (column, pixel) in line.iter_mut().enumerate() {
             let x = column as f32 / width as f32 - 0.5;
-            let factor = exposure * (1.0 + slope * (x * cosine + y * sine)) * (1.0 - corners * 2.0 * (x * x + y * y));
+            let factor = exposure
+                * (1.0 + slope * (x * cosine + y * sine))
+                * (1.0 - corners * 2.0 * (x * x + y * y));
             *pixel = std::array::from_fn(|channel| pixel[channel] * factor * tint[channel]);
         }
     }

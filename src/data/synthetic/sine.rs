@@ -25,7 +25,8 @@ fn of_turns(turns: f64) -> f32 {
     let part = if part.abs() > 0.25 { 0.5f64.copysign(part) - part } else { part };
     let x = part * TAU;
     let s = x * x;
-    let series = s * s * (1.0 / 120.0 - s * (1.0 / 5040.0 - s * (1.0 / 362_880.0 - s / 39_916_800.0)));
+    let series =
+        s * s * (1.0 / 120.0 - s * (1.0 / 5040.0 - s * (1.0 / 362_880.0 - s / 39_916_800.0)));
     (x * (1.0 - s / 6.0 + series)) as f32
 }
 
@@ -37,7 +38,12 @@ mod tests {
     fn it_is_the_sine() {
         for step in -4000..4000 {
             let angle = step as f32 * 0.01;
-            assert!((sine(angle) - angle.sin()).abs() < 3e-6, "{angle}: {} {}", sine(angle), angle.sin());
+            assert!(
+                (sine(angle) - angle.sin()).abs() < 3e-6,
+                "{angle}: {} {}",
+                sine(angle),
+                angle.sin()
+            );
             assert!((cosine(angle) - angle.cos()).abs() < 3e-6, "{angle}");
         }
     }

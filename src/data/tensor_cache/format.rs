@@ -89,7 +89,9 @@ impl Header {
         }
         let version = word(bytes, 8);
         if version > VERSION {
-            return Err(format!("its format is version {version}, this program reads up to {VERSION}"));
+            return Err(format!(
+                "its format is version {version}, this program reads up to {VERSION}"
+            ));
         }
         if Digest::of(&bytes[..SIGNED]).as_bytes()[..] != bytes[SIGNED..SIGNED + 32] {
             return Err("its header isn't as it was written".into());
@@ -100,7 +102,10 @@ impl Header {
             fingerprint: digest(bytes, 32),
             index: digest(bytes, 64),
         };
-        if bytes[SIGNED + 32..].iter().any(|&byte| byte != 0) || header.size == 0 || header.file_bytes().is_none() {
+        if bytes[SIGNED + 32..].iter().any(|&byte| byte != 0)
+            || header.size == 0
+            || header.file_bytes().is_none()
+        {
             return Err("its header says what can't be".into());
         }
         Ok(header)

@@ -38,8 +38,13 @@ impl TensorCache {
         let records = Records::open(&folder.join(RECORDS))?;
         let table = folder.join(SAMPLES);
         let samples = samples::read(&table)?;
-        if records.size() != info.preprocessing.resize as usize || info.preprocessing.crop > info.preprocessing.resize {
-            return Err(DataError::damaged(&folder.join(INPUT), "its sizes aren't those of the records"));
+        if records.size() != info.preprocessing.resize as usize
+            || info.preprocessing.crop > info.preprocessing.resize
+        {
+            return Err(DataError::damaged(
+                &folder.join(INPUT),
+                "its sizes aren't those of the records",
+            ));
         }
         for sample in &samples {
             let entry = records.entry(sample.record);
@@ -50,7 +55,10 @@ impl TensorCache {
                 ));
             }
             if sample.class.is_some_and(|class| class as usize >= info.classes.len()) {
-                return Err(DataError::damaged(&table, format!("{} is of a class that isn't listed", sample.path)));
+                return Err(DataError::damaged(
+                    &table,
+                    format!("{} is of a class that isn't listed", sample.path),
+                ));
             }
         }
         Ok(TensorCache { info, samples, records })

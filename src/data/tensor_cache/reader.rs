@@ -40,7 +40,10 @@ impl Records {
         let length = file.metadata().map_err(reading)?.len();
         let mut head = [0; HEADER];
         if length < HEADER as u64 {
-            return Err(DataError::damaged(path, format!("it has {length} bytes, less than a header")));
+            return Err(DataError::damaged(
+                path,
+                format!("it has {length} bytes, less than a header"),
+            ));
         }
         file.read_exact(&mut head).map_err(reading)?;
         let header = Header::read(&head).map_err(|what| DataError::damaged(path, what))?;
@@ -48,7 +51,10 @@ impl Records {
             return Err(DataError::damaged(path, "its header says what can't be"));
         };
         if expected != length {
-            return Err(DataError::damaged(path, format!("it has {length} bytes, its header says {expected}")));
+            return Err(DataError::damaged(
+                path,
+                format!("it has {length} bytes, its header says {expected}"),
+            ));
         }
         // SAFETY: the file is one that was finished, renamed into place and made read-only; nothing of ours ever writes
         // to or shortens it. Somebody else who does so to a mapped file breaks any program that maps it; pages are
@@ -63,7 +69,8 @@ impl Records {
                 Access::Plain { file: Mutex::new(file), index: bytes }
             }
         };
-        let count = u32::try_from(header.count).map_err(|_| DataError::damaged(path, "it has too many records"))?;
+        let count = u32::try_from(header.count)
+            .map_err(|_| DataError::damaged(path, "it has too many records"))?;
         let checked = (0..count).map(|_| AtomicBool::new(false)).collect();
         let records = Records { path: path.to_owned(), header, access, checked };
         records.check_index()?;
@@ -81,7 +88,11 @@ impl Records {
             (Some(one), Some(next)) => one.source < next.source,
             _ => false,
         });
-        if sorted { Ok(()) } else { Err(DataError::damaged(&self.path, "its index isn't in order")) }
+        if sorted {
+            Ok(())
+        } else {
+            Err(DataError::damaged(&self.path, "its index isn't in order"))
+        }
     }
 
     /// Side of the squares, in pixels.
@@ -120,12 +131,16 @@ impl Records {
     /// The record of the picture with this digest.
     pub fn find(&self, source: &Digest) -> Option<u32> {
         let (entries, _) = self.index().as_chunks::<ENTRY>();
-        entries.binary_search_by(|entry| entry[..32].cmp(&source.as_bytes()[..])).ok().map(|index| index as u32)
+        entries
+            .binary_search_by(|entry| entry[..32].cmp(&source.as_bytes()[..]))
+            .ok()
+            .map(|index| index as u32)
     }
 
     /// The bytes of a record, its digest checked at first touch.
     pub fn record(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
-        let (Some(entry), Some(checked)) = (self.entry(index), self.checked.get(index as usize)) else {
+        let (Some(entry), Some(checked)) = (self.entry(index), self.checked.get(index as usize))
+        else {
             return Err(DataError::damaged(&self.path, format!("there is no record {index}")));
         };
         let first = !checked.load(Ordering::Relaxed);
@@ -142,14 +157,22 @@ impl Records {
         };
         if first {
             if Digest::of(&bytes) != entry.digest {
-                return Err(DataError::damaged(&self.path, format!("record {index} isn't as it was written")));
+                return Err(DataError::damaged(
+                    &self.path,
+                    format!("record {index} isn't as it was written"),
+                ));
             }
             checked.store(true, Ordering::Relaxed);
         }
         Ok(bytes)
     }
 
-    fn read_plainly(&self, file: &Mutex<File>, start: usize, length: usize) -> Result<Vec<u8>, DataError> {
+    fn read_plainly(
+        &self,
+        file: &Mutex<File>,
+        start: usize,
+        length: usize,
+    ) -> Result<Vec<u8>, DataError> {
         let mut bytes = vec![0; length];
         let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.seek(SeekFrom::Start(start as u64))
@@ -165,7 +188,8 @@ impl Records {
             return Ok(());
         }
         #[cfg(target_os = "linux")]
-        if let Err(error) = map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len())
+        if let Err(error) =
+            map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len())
             && error.kind() != std::io::ErrorKind::InvalidInput
         {
             return Err(DataError::io("reading", &self.path, error));

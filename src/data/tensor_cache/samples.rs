@@ -37,7 +37,9 @@ impl Split {
     }
 
     fn named(name: &str) -> Option<Split> {
-        [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].into_iter().find(|one| one.name() == name)
+        [Split::Train, Split::Validation, Split::Test, Split::Unlabelled]
+            .into_iter()
+            .find(|one| one.name() == name)
     }
 }
 
@@ -84,8 +86,16 @@ pub fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
     let mut samples = Vec::new();
     table::read_file(path, KIND, |[path, source, record, class, split, note]| {
         let class = if class == "-" { None } else { Some(class.parse().ok()?) };
-        let split = Split::named(&split).filter(|&split| class.is_some() == (split != Split::Unlabelled))?;
-        samples.push(Sample { path, source: source.parse().ok()?, record: record.parse().ok()?, class, split, note });
+        let split = Split::named(&split)
+            .filter(|&split| class.is_some() == (split != Split::Unlabelled))?;
+        samples.push(Sample {
+            path,
+            source: source.parse().ok()?,
+            record: record.parse().ok()?,
+            class,
+            split,
+            note,
+        });
         Some(())
     })?;
     Ok(samples)

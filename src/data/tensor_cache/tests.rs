@@ -29,7 +29,11 @@ fn fetched(count: usize, broken: &[usize]) -> tempfile::TempDir {
     let mut list = Vec::new();
     for index in 0..count {
         let broken = broken.contains(&index);
-        let bytes = if broken { format!("broken {index}").into_bytes() } else { samples::png(12, 10, colour(index)) };
+        let bytes = if broken {
+            format!("broken {index}").into_bytes()
+        } else {
+            samples::png(12, 10, colour(index))
+        };
         let path = format!("{index:04}.png");
         std::fs::write(folder.path().join(FOLDER).join(&path), &bytes).unwrap();
         list.push(Picture { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) });
@@ -42,7 +46,9 @@ fn made(fetched: &Path, path: &Path, geometry: &Geometry, earlier: Option<&Recor
     let pictures = pictures::open(fetched, None).unwrap();
     let task = Teller::silent().task("decode", None, "pictures");
     let cancel = Cancel::new();
-    Writer { pictures: &pictures, geometry, earlier, task: &task, cancel: &cancel }.write(path).unwrap()
+    Writer { pictures: &pictures, geometry, earlier, task: &task, cancel: &cancel }
+        .write(path)
+        .unwrap()
 }
 
 /// A cache of `count` pictures; all of them to train.
@@ -57,13 +63,15 @@ fn cache(count: usize) -> tempfile::TempDir {
         .map(|(index, one)| Sample {
             path: one.path.clone(),
             source: one.digest,
-            record: made.entries.iter().position(|entry| entry.source == one.digest).unwrap() as u32,
+            record: made.entries.iter().position(|entry| entry.source == one.digest).unwrap()
+                as u32,
             class: Some(index as u32 % 2),
             split: Split::Train,
             note: String::new(),
         })
         .collect();
-    let info = InputInfo { preprocessing: preprocessing(), classes: vec!["even".into(), "odd".into()] };
+    let info =
+        InputInfo { preprocessing: preprocessing(), classes: vec!["even".into(), "odd".into()] };
     write_table(folder.path(), &info, &samples).unwrap();
     folder
 }
@@ -103,7 +111,8 @@ fn records_that_are_there_are_copied_to_the_same_bytes() {
     // The pictures that are known need not be there any more.
     for index in 0..20 {
         if index != 4 {
-            std::fs::write(many.path().join(FOLDER).join(format!("{index:04}.png")), b"gone").unwrap();
+            std::fs::write(many.path().join(FOLDER).join(format!("{index:04}.png")), b"gone")
+                .unwrap();
         }
     }
     let reused = made(many.path(), &path("reused"), &geometry, Some(&earlier));
@@ -179,7 +188,11 @@ fn tables_that_do_not_fit_the_records_are_refused() {
 }
 
 /// A pass over the train split: in the order of (seed, epoch), or that of the table.
-fn passes(cache: &Arc<TensorCache>, order: Option<(u64, u64)>, options: &LoaderOptions) -> Vec<crate::data::Batch> {
+fn passes(
+    cache: &Arc<TensorCache>,
+    order: Option<(u64, u64)>,
+    options: &LoaderOptions,
+) -> Vec<crate::data::Batch> {
     let all = cache.of_split(Split::Train);
     let order = order.map_or(all.clone(), |(seed, epoch)| shuffled(all, seed, epoch));
     Loader::new(Arc::clone(cache), order, options.clone()).map(Result::unwrap).collect()
@@ -220,15 +233,22 @@ proptest! {
 fn a_batch_is_normalised_as_a_single_picture_is() {
     let folder = cache(5);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
-    let batches = passes(&cache, None, &LoaderOptions { batch_size: 2, ..LoaderOptions::default() });
+    let batches =
+        passes(&cache, None, &LoaderOptions { batch_size: 2, ..LoaderOptions::default() });
     let single: Vec<f32> = cache
         .samples()
         .iter()
         .flat_map(|sample| {
-            crate::data::loader::network_input(&cache.record(sample.record).unwrap(), &cache.info().preprocessing)
+            crate::data::loader::network_input(
+                &cache.record(sample.record).unwrap(),
+                &cache.info().preprocessing,
+            )
         })
         .collect();
-    assert_eq!(batches.iter().flat_map(|batch| batch.pictures.clone()).collect::<Vec<f32>>(), single);
+    assert_eq!(
+        batches.iter().flat_map(|batch| batch.pictures.clone()).collect::<Vec<f32>>(),
+        single
+    );
     assert_eq!(single[0], (0.0 / 255.0 - 0.5) / 0.25);
 }
 
@@ -252,10 +272,13 @@ fn a_record_is_varied_by_what_it_is_and_how_often_it_came() {
     let shown = |order: &[usize], epoch, copies| -> Vec<Vec<f32>> {
         let vary = Some(Vary { augment: Augment { copies, ..augment.clone() }, seed: 3, epoch });
         let options = LoaderOptions { batch_size: 1, vary, ..LoaderOptions::default() };
-        Loader::new(Arc::clone(&cache), order.to_vec(), options).map(|batch| batch.unwrap().pictures).collect()
+        Loader::new(Arc::clone(&cache), order.to_vec(), options)
+            .map(|batch| batch.unwrap().pictures)
+            .collect()
     };
     // Neither the place in the order nor other samples matter; the turn and the epoch do.
-    let [mixed, alone, later] = [shown(&[4, 1, 4], 1, None), shown(&[1, 4], 1, None), shown(&[1, 4], 2, None)];
+    let [mixed, alone, later] =
+        [shown(&[4, 1, 4], 1, None), shown(&[1, 4], 1, None), shown(&[1, 4], 2, None)];
     assert!(mixed[0] == alone[1] && mixed[1] == alone[0] && mixed[0] != mixed[2]);
     assert!(later[0] != alone[0] && later[1] != alone[1]);
     // With copies there are so many ways and no more.

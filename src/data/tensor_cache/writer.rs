@@ -87,7 +87,8 @@ impl Writer<'_> {
         if known.len() != earlier.count() as usize || missing.len() * 10 > sources.len() {
             return Ok(None);
         }
-        let intact = (0..earlier.count()).into_par_iter().all(|index| earlier.record(index).is_ok());
+        let intact =
+            (0..earlier.count()).into_par_iter().all(|index| earlier.record(index).is_ok());
         if !intact {
             return Ok(None);
         }

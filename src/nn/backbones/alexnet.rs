@@ -26,7 +26,11 @@ fn alexnet(head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
         (8, 256, Window::square(3, 1, 1), false),
         (10, 256, Window::square(3, 1, 1), true),
     ] {
-        x = b.add(&format!("features.{place}"), Op::Convolution { channels, window, bias: true }, &[x])?;
+        x = b.add(
+            &format!("features.{place}"),
+            Op::Convolution { channels, window, bias: true },
+            &[x],
+        )?;
         x = b.add(&format!("features.{}", place + 1), Op::Relu, &[x])?;
         if pooled {
             x = b.add(&format!("features.{}", place + 2), pool, &[x])?;

@@ -5,7 +5,8 @@
 use super::{alexnet, inception, resnet};
 use crate::nn::graph::{Builder, Graph, Head, Op, Value, Window};
 use crate::nn::{
-    AUXILIARY, Backend, BatchNorm, Cpu, Network, NnError, Number, StepOptions, WeightTensor, Weights, soft_targets,
+    AUXILIARY, Backend, BatchNorm, Cpu, Network, NnError, Number, StepOptions, WeightTensor,
+    Weights, soft_targets,
 };
 use crate::nn::{Parameter, ParameterInfo, Role, parameters};
 use std::collections::BTreeMap;
@@ -23,7 +24,9 @@ type Block = fn(&mut Builder, Value) -> Result<Value, NnError>;
 
 /// FNV-1a, 64 bits.
 fn key(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |value, byte| (value ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |value, byte| {
+        (value ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 /// Splitmix64 of a name's key, counted up.
@@ -49,7 +52,9 @@ fn start(info: &ParameterInfo) -> WeightTensor {
         Role::NormWeight => (0.25, 1.0),
         Role::NormBias => (0.25, 0.0),
         Role::Bias => (1.0, 0.0),
-        Role::ConvWeight | Role::LinearWeight => ((6.0 / info.shape[1..].iter().product::<usize>() as f32).sqrt(), 0.0),
+        Role::ConvWeight | Role::LinearWeight => {
+            ((6.0 / info.shape[1..].iter().product::<usize>() as f32).sqrt(), 0.0)
+        }
     };
     data.iter_mut().for_each(|value| *value = *value * scale + shift);
     WeightTensor { shape: info.shape.clone(), data }
@@ -89,7 +94,13 @@ fn golden(name: &str) -> BTreeMap<String, Vec<f64>> {
 fn graph(channels: usize, size: (usize, usize), block: Option<Block>) -> Graph {
     let (mut b, x) = Builder::new(size.0, size.1, 3);
     b.stage("stem");
-    let x = b.add("stem", Op::Convolution { channels, window: Window::square(1, 1, 0), bias: true }, &[x]).unwrap();
+    let x = b
+        .add(
+            "stem",
+            Op::Convolution { channels, window: Window::square(1, 1, 0), bias: true },
+            &[x],
+        )
+        .unwrap();
     b.stage("block");
     let mean: Block = |b, x| b.add("mean", Op::AdaptivePool { height: 1, width: 1 }, &[x]);
     let made = b.within("block", |b| block.unwrap_or(mean)(b, x)).unwrap();
@@ -108,7 +119,9 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
     let golden = golden(name);
     let graph = graph(channels, size, block);
     let mut weights = Weights::default();
-    weights.tensors.extend(parameters::describe(&graph).iter().map(|info| (info.name.clone(), start(info))));
+    weights
+        .tensors
+        .extend(parameters::describe(&graph).iter().map(|info| (info.name.clone(), start(info))));
     for norm in parameters::statistics(&graph) {
         let (mean, variance) = norm.names();
         for (name, data) in [(mean, norm.mean), (variance, norm.variance)] {
@@ -132,13 +145,18 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
 }
 
 /// Hands a step's numbers to `held`, each with its name in a golden file.
-fn hold<N: Number>(network: &Network<Cpu>, mixed: bool, size: (usize, usize), held: impl Fn(&str, &[f64]))
-where
+fn hold<N: Number>(
+    network: &Network<Cpu>,
+    mixed: bool,
+    size: (usize, usize),
+    held: impl Fn(&str, &[f64]),
+) where
     Cpu: Backend<N>,
 {
     let mut network = network.converted::<N>().unwrap();
     let pictures = numbers("pictures", BATCH * size.0 * size.1 * 3);
-    let targets = soft_targets(&(0..BATCH).map(|label| label % CLASSES).collect::<Vec<_>>(), CLASSES, 0.0);
+    let targets =
+        soft_targets(&(0..BATCH).map(|label| label % CLASSES).collect::<Vec<_>>(), CLASSES, 0.0);
     let options = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch, mixed };
     let step = network.step(&pictures, BATCH, &targets, &options).unwrap();
     let doubles = |values: &[f32]| -> Vec<f64> { values.iter().copied().map(f64::from).collect() };

@@ -101,7 +101,11 @@ fn basic(b: &mut Builder, x: Value, channels: usize, window: Window) -> Result<V
 }
 
 /// One [`basic`] after the other, each with its name, channels and window.
-fn chain(b: &mut Builder, mut x: Value, layers: &[(&str, usize, Window)]) -> Result<Value, NnError> {
+fn chain(
+    b: &mut Builder,
+    mut x: Value,
+    layers: &[(&str, usize, Window)],
+) -> Result<Value, NnError> {
     for &(name, channels, window) in layers {
         x = b.within(name, |b| basic(b, x, channels, window))?;
     }
@@ -110,15 +114,21 @@ fn chain(b: &mut Builder, mut x: Value, layers: &[(&str, usize, Window)]) -> Res
 
 /// Means of 3x3, padding counted, and a 1x1 convolution.
 fn pooled(b: &mut Builder, x: Value, channels: usize) -> Result<Value, NnError> {
-    let mean = b.add("avg_pool2d", Op::AveragePool { window: SAME_3, count_padding: true }, &[x])?;
+    let mean =
+        b.add("avg_pool2d", Op::AveragePool { window: SAME_3, count_padding: true }, &[x])?;
     chain(b, mean, &[("branch_pool", channels, POINT)])
 }
 
 /// torchvision's `InceptionA`: 1x1, 5x5, twice 3x3, pooling.
 pub(super) fn block_a(b: &mut Builder, x: Value, pool: usize) -> Result<Value, NnError> {
     let one = chain(b, x, &[("branch1x1", 64, POINT)])?;
-    let five = chain(b, x, &[("branch5x5_1", 48, POINT), ("branch5x5_2", 64, Window::square(5, 1, 2))])?;
-    let twice = [("branch3x3dbl_1", 64, POINT), ("branch3x3dbl_2", 96, SAME_3), ("branch3x3dbl_3", 96, SAME_3)];
+    let five =
+        chain(b, x, &[("branch5x5_1", 48, POINT), ("branch5x5_2", 64, Window::square(5, 1, 2))])?;
+    let twice = [
+        ("branch3x3dbl_1", 64, POINT),
+        ("branch3x3dbl_2", 96, SAME_3),
+        ("branch3x3dbl_3", 96, SAME_3),
+    ];
     let twice = chain(b, x, &twice)?;
     let pool = pooled(b, x, pool)?;
     b.add("cat", Op::Concatenate, &[one, five, twice, pool])
@@ -127,7 +137,11 @@ pub(super) fn block_a(b: &mut Builder, x: Value, pool: usize) -> Result<Value, N
 /// torchvision's `InceptionB`, which halves the map: 3x3, twice 3x3, pooling.
 pub(super) fn block_b(b: &mut Builder, x: Value) -> Result<Value, NnError> {
     let three = chain(b, x, &[("branch3x3", 384, HALF_3)])?;
-    let twice = [("branch3x3dbl_1", 64, POINT), ("branch3x3dbl_2", 96, SAME_3), ("branch3x3dbl_3", 96, HALF_3)];
+    let twice = [
+        ("branch3x3dbl_1", 64, POINT),
+        ("branch3x3dbl_2", 96, SAME_3),
+        ("branch3x3dbl_3", 96, HALF_3),
+    ];
     let twice = chain(b, x, &twice)?;
     let pool = b.add("max_pool2d", Op::MaxPool(HALF_3), &[x])?;
     b.add("cat", Op::Concatenate, &[three, twice, pool])
@@ -136,7 +150,11 @@ pub(super) fn block_b(b: &mut Builder, x: Value) -> Result<Value, NnError> {
 /// torchvision's `InceptionC`: 1x1, 7x7 as a row and a column of seven with `inner` channels between, twice that, pooling.
 pub(super) fn block_c(b: &mut Builder, x: Value, inner: usize) -> Result<Value, NnError> {
     let one = chain(b, x, &[("branch1x1", 192, POINT)])?;
-    let seven = [("branch7x7_1", inner, POINT), ("branch7x7_2", inner, WIDE_7), ("branch7x7_3", 192, TALL_7)];
+    let seven = [
+        ("branch7x7_1", inner, POINT),
+        ("branch7x7_2", inner, WIDE_7),
+        ("branch7x7_3", 192, TALL_7),
+    ];
     let seven = chain(b, x, &seven)?;
     let twice = [
         ("branch7x7dbl_1", inner, POINT),
@@ -187,7 +205,11 @@ pub(super) fn auxiliary_head(b: &mut Builder, x: Value, classes: usize) -> Resul
             map.height, map.width
         )));
     }
-    let x = b.add("avg_pool2d", Op::AveragePool { window: Window::square(5, 3, 0), count_padding: true }, &[x])?;
+    let x = b.add(
+        "avg_pool2d",
+        Op::AveragePool { window: Window::square(5, 3, 0), count_padding: true },
+        &[x],
+    )?;
     let x = chain(b, x, &[("conv0", 128, POINT), ("conv1", 768, Window::square(5, 1, 0))])?;
     let x = b.add("avgpool", Op::AdaptivePool { height: 1, width: 1 }, &[x])?;
     let x = b.add("flatten", Op::Flatten, &[x])?;

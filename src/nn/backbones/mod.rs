@@ -50,11 +50,20 @@ impl BackboneInfo {
     ///
     /// # Errors
     /// As those of [`graph`](Self::graph), and for a backbone that has no auxiliary head.
-    pub fn graph_with_auxiliary(&self, head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
+    pub fn graph_with_auxiliary(
+        &self,
+        head: &Head,
+        input: (usize, usize),
+    ) -> Result<Graph, NnError> {
         let Some(build) = self.auxiliary else {
-            let having = backbones().iter().filter(|info| info.has_auxiliary()).map(|info| info.name);
+            let having =
+                backbones().iter().filter(|info| info.has_auxiliary()).map(|info| info.name);
             let having: Vec<&str> = having.collect();
-            return Err(NnError::Graph(format!("{} has no auxiliary head; only {} has", self.name, having.join(", "))));
+            return Err(NnError::Graph(format!(
+                "{} has no auxiliary head; only {} has",
+                self.name,
+                having.join(", ")
+            )));
         };
         build(head, input)
     }

@@ -24,7 +24,12 @@ pub(super) const RESNET152: BackboneInfo =
 /// A block of `width` channels inside, with `stride`.
 type Block = fn(&mut Builder, Value, usize, usize) -> Result<Value, NnError>;
 
-fn resnet(block: Block, depths: [usize; 4], head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
+fn resnet(
+    block: Block,
+    depths: [usize; 4],
+    head: &Head,
+    input: (usize, usize),
+) -> Result<Graph, NnError> {
     let (mut builder, x) = Builder::new(input.0, input.1, 3);
     let b = &mut builder;
     b.stage("conv1");
@@ -48,7 +53,12 @@ fn resnet(block: Block, depths: [usize; 4], head: &Head, input: (usize, usize)) 
 }
 
 /// Two 3x3 convolutions.
-pub(super) fn basic(b: &mut Builder, x: Value, width: usize, stride: usize) -> Result<Value, NnError> {
+pub(super) fn basic(
+    b: &mut Builder,
+    x: Value,
+    width: usize,
+    stride: usize,
+) -> Result<Value, NnError> {
     let y = b.convolution("conv1", x, width, Window::square(3, stride, 1))?;
     let y = b.batch_norm("bn1", y)?;
     let y = b.relu(y)?;
@@ -58,7 +68,12 @@ pub(super) fn basic(b: &mut Builder, x: Value, width: usize, stride: usize) -> R
 }
 
 /// 1x1 down to `width`, 3x3, 1x1 up to four times `width`.
-pub(super) fn bottleneck(b: &mut Builder, x: Value, width: usize, stride: usize) -> Result<Value, NnError> {
+pub(super) fn bottleneck(
+    b: &mut Builder,
+    x: Value,
+    width: usize,
+    stride: usize,
+) -> Result<Value, NnError> {
     let y = b.convolution("conv1", x, width, Window::square(1, 1, 0))?;
     let y = b.batch_norm("bn1", y)?;
     let y = b.relu(y)?;

@@ -24,20 +24,28 @@ const GOLDEN: [(&str, &str, u64, u64); 7] = [
 /// The graph of a backbone as published, the auxiliary head included.
 fn whole(info: &BackboneInfo) -> Graph {
     let size = (info.input_size, info.input_size);
-    let build = if info.has_auxiliary() { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
+    let build =
+        if info.has_auxiliary() { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
     build(info, &Head::Original, size).unwrap()
 }
 
 #[test]
 fn names_and_shapes_are_torchvisions() {
-    assert_eq!(GOLDEN.map(|golden| golden.0).to_vec(), backbones().iter().map(|info| info.name).collect::<Vec<_>>());
+    assert_eq!(
+        GOLDEN.map(|golden| golden.0).to_vec(),
+        backbones().iter().map(|info| info.name).collect::<Vec<_>>()
+    );
     for (name, golden, parameters, millions) in GOLDEN {
         let info = backbone(name).unwrap();
         let graph = whole(info);
         let mut ours: Vec<String> = crate::nn::parameters::describe(&graph)
             .iter()
             .map(|info| {
-                format!("{} {}", info.name, info.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" "))
+                format!(
+                    "{} {}",
+                    info.name,
+                    info.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
+                )
             })
             .collect();
         for norm in crate::nn::parameters::statistics(&graph) {
@@ -61,30 +69,41 @@ fn names_and_shapes_are_torchvisions() {
 fn an_auxiliary_head_is_a_stage_of_its_own_that_freeze_cannot_name() {
     let head = Head::Dense { hidden: vec![8], dropout: 0.0, classes: 7 };
     let info = backbone("inception_v3").unwrap();
-    let (plain, whole) =
-        (info.graph(&head, (299, 299)).unwrap(), info.graph_with_auxiliary(&head, (299, 299)).unwrap());
+    let (plain, whole) = (
+        info.graph(&head, (299, 299)).unwrap(),
+        info.graph_with_auxiliary(&head, (299, 299)).unwrap(),
+    );
     assert!(plain.auxiliary().is_none() && plain.proper() == plain.nodes());
     assert_eq!(whole.proper(), plain.nodes(), "the network proper is the same");
     assert_eq!((whole.stages(), whole.classes()), (plain.stages(), 7));
-    assert_eq!((whole.features(), whole.multiply_adds()), (plain.features(), plain.multiply_adds()));
+    assert_eq!(
+        (whole.features(), whole.multiply_adds()),
+        (plain.features(), plain.multiply_adds())
+    );
     assert_eq!(whole.nodes()[whole.auxiliary().unwrap()].name, "AuxLogits.fc");
     let described = crate::nn::parameters::describe(&whole);
     let own = described.iter().filter(|info| info.stage == crate::nn::AUXILIARY);
     let depth = whole.stages().len() - 1;
     assert!(
-        own.clone().count() == 8 && own.clone().all(|info| info.name.starts_with("AuxLogits.") && info.depth == depth)
+        own.clone().count() == 8
+            && own.clone().all(|info| info.name.starts_with("AuxLogits.") && info.depth == depth)
     );
     assert!(!whole.stages().iter().any(|stage| stage == crate::nn::AUXILIARY));
     assert!(info.graph_with_auxiliary(&head, (299, 320)).is_ok());
     assert!(info.graph_with_auxiliary(&head, (299, 298)).is_err());
     let error = info.graph_with_auxiliary(&head, (203, 203)).unwrap_err().to_string();
     assert!(error.contains("needs a map of 17 x 17 pixels, and has one of 11 x 11"), "{error}");
-    let error = backbone("resnet18").unwrap().graph_with_auxiliary(&head, (224, 224)).unwrap_err().to_string();
+    let error = backbone("resnet18")
+        .unwrap()
+        .graph_with_auxiliary(&head, (224, 224))
+        .unwrap_err()
+        .to_string();
     assert_eq!(error, "resnet18 has no auxiliary head; only inception_v3 has");
     assert!(info.graph(&head, (75, 75)).is_ok() && info.graph(&head, (74, 75)).is_err());
 }
 
-const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
+const OPTIONS: StepOptions =
+    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
 
 fn pictures(count: usize, size: usize) -> Vec<f32> {
     let mut stream = Stream::new(3, "pictures", &[]);
@@ -98,7 +117,13 @@ fn quick(graph: Graph, head: &Head) -> Network<Cpu> {
     let mut weights = Weights::default();
     let mut put = |name: String, shape: Vec<usize>, fill: &dyn Fn(f32) -> f32| {
         let count = shape.iter().product();
-        let data = table.iter().cycle().skip(name.len() * 97).take(count).map(|value| fill(*value)).collect();
+        let data = table
+            .iter()
+            .cycle()
+            .skip(name.len() * 97)
+            .take(count)
+            .map(|value| fill(*value))
+            .collect();
         weights.tensors.insert(name, WeightTensor { shape, data });
     };
     for info in crate::nn::parameters::describe(&graph) {
@@ -107,7 +132,9 @@ fn quick(graph: Graph, head: &Head) -> Network<Cpu> {
         match info.role {
             Role::NormWeight => put(info.name, info.shape, &|_| 1.0),
             Role::NormBias | Role::Bias => put(info.name, info.shape, &|_| 0.0),
-            Role::ConvWeight | Role::LinearWeight => put(info.name, info.shape, &|value| value * scale),
+            Role::ConvWeight | Role::LinearWeight => {
+                put(info.name, info.shape, &|value| value * scale)
+            }
         }
     }
     for norm in crate::nn::parameters::statistics(&graph) {
@@ -123,7 +150,11 @@ fn quick(graph: Graph, head: &Head) -> Network<Cpu> {
 fn every_parameter_of_every_backbone_gets_a_gradient() {
     for info in backbones() {
         let size = if info.has_auxiliary() { 299 } else { 66 };
-        let build = if info.has_auxiliary() { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
+        let build = if info.has_auxiliary() {
+            BackboneInfo::graph_with_auxiliary
+        } else {
+            BackboneInfo::graph
+        };
         let head = Head::Dense { hidden: vec![8], dropout: 0.0, classes: 5 };
         let graph = build(info, &head, (size, size)).unwrap().without_dropout();
         let mut network = quick(graph, &head);
@@ -132,7 +163,12 @@ fn every_parameter_of_every_backbone_gets_a_gradient() {
         assert!(step.loss.is_finite() && step.logits.len() == 10, "{}", info.name);
         for parameter in network.parameters() {
             let (gradient, name) = (step.gradient(parameter).unwrap(), &parameter.info.name);
-            assert_eq!(gradient.len(), parameter.info.shape.iter().product::<usize>(), "{} {name}", info.name);
+            assert_eq!(
+                gradient.len(),
+                parameter.info.shape.iter().product::<usize>(),
+                "{} {name}",
+                info.name
+            );
             assert!(gradient.iter().all(|value| value.is_finite()), "{} {name}", info.name);
             assert!(gradient.iter().any(|value| *value != 0.0), "{} {name}", info.name);
         }
@@ -145,11 +181,16 @@ fn statistics_of_a_single_value_are_refused_wherever_they_would_arise() {
     let info = backbone("inception_v3").unwrap();
     let smallest = info.graph(&head, (75, 75)).unwrap();
     let whole = info.graph_with_auxiliary(&head, (299, 299)).unwrap();
-    for (graph, size, norm) in [(smallest, 75, "Mixed_7a.branch3x3_2.bn"), (whole, 299, "AuxLogits.conv1.bn")] {
+    for (graph, size, norm) in
+        [(smallest, 75, "Mixed_7a.branch3x3_2.bn"), (whole, 299, "AuxLogits.conv1.bn")]
+    {
         let mut network = quick(graph, &head);
         let (targets, pictures) = (soft_targets(&[1], 5, 0.0), pictures(1, size));
         let error = network.step(&pictures, 1, &targets, &OPTIONS).err().unwrap().to_string();
-        assert!(error.starts_with(&format!("{norm} would normalise over a single value a channel")), "{error}");
+        assert!(
+            error.starts_with(&format!("{norm} would normalise over a single value a channel")),
+            "{error}"
+        );
         let running = StepOptions { batch_norm: BatchNorm::Running, ..OPTIONS };
         assert!(network.step(&pictures, 1, &targets, &running).unwrap().loss.is_finite());
     }
@@ -176,7 +217,8 @@ fn heads_are_numbered_as_in_a_sequential() {
     let names = |hidden: &[usize], dropout| {
         let head = Head::Dense { hidden: hidden.to_vec(), dropout, classes: 7 };
         let graph = backbone("resnet18").unwrap().graph(&head, (64, 64)).unwrap();
-        let head = crate::nn::parameters::describe(&graph).into_iter().filter(|info| info.stage == "head");
+        let head =
+            crate::nn::parameters::describe(&graph).into_iter().filter(|info| info.stage == "head");
         head.map(|info| format!("{} {:?}", info.name, info.shape)).collect::<Vec<_>>()
     };
     assert_eq!(names(&[], 0.5), ["fc.weight [7, 512]", "fc.bias [7]"]);
@@ -198,8 +240,12 @@ fn what_cannot_be_built_is_said() {
     let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 2 };
     let error = backbone("alexnet").unwrap().graph(&head, (20, 20)).unwrap_err().to_string();
     assert!(error.contains("features.") && error.contains("pixels doesn't fit"), "{error}");
-    let error = Network::new("resnet5", &head, (64, 64), 0, Cpu::default()).err().unwrap().to_string();
-    assert!(error.starts_with("no backbone has the name `resnet5`; there are resnet50, "), "{error}");
+    let error =
+        Network::new("resnet5", &head, (64, 64), 0, Cpu::default()).err().unwrap().to_string();
+    assert!(
+        error.starts_with("no backbone has the name `resnet5`; there are resnet50, "),
+        "{error}"
+    );
     for head in [
         Head::Dense { hidden: vec![], dropout: 1.0, classes: 2 },
         Head::Dense { hidden: vec![0], dropout: 0.0, classes: 2 },

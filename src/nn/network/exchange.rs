@@ -18,8 +18,10 @@ impl<D: Backend> Network<D> {
     /// [`NnError::Mismatch`] names every tensor that is missing or has another shape, with both shapes; nothing was taken
     /// then.
     pub fn load(&mut self, weights: &Weights) -> Result<Loaded, NnError> {
-        let infos: Vec<&ParameterInfo> = self.parameters.iter().map(|parameter| &parameter.info).collect();
-        let Taken { values, statistics, loaded } = loading::take(&infos, self.statistics.clone(), &self.head, weights)?;
+        let infos: Vec<&ParameterInfo> =
+            self.parameters.iter().map(|parameter| &parameter.info).collect();
+        let Taken { values, statistics, loaded } =
+            loading::take(&infos, self.statistics.clone(), &self.head, weights)?;
         for (parameter, values) in self.parameters.iter_mut().zip(values) {
             if let Some(values) = values {
                 parameter.tensor = tensor(&self.device, values)?;
@@ -52,15 +54,22 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     /// As [`save`](Self::save), of the names that are asked for alone.
     pub fn save_named(&self, wanted: impl Fn(&str) -> bool) -> Weights<N> {
         let mut weights = Weights::default();
-        for Parameter { info, tensor, .. } in self.parameters.iter().filter(|parameter| wanted(&parameter.info.name)) {
+        for Parameter { info, tensor, .. } in
+            self.parameters.iter().filter(|parameter| wanted(&parameter.info.name))
+        {
             let data = parameters::to_torch(info, &D::numbers(tensor));
-            weights.tensors.insert(info.name.clone(), WeightTensor { shape: info.shape.clone(), data });
+            weights
+                .tensors
+                .insert(info.name.clone(), WeightTensor { shape: info.shape.clone(), data });
         }
         for norm in &self.statistics {
             let (mean, variance) = norm.names();
             for (name, values) in [(mean, &norm.mean), (variance, &norm.variance)] {
                 if wanted(&name) {
-                    weights.tensors.insert(name, WeightTensor { shape: vec![values.len()], data: converted(values) });
+                    weights.tensors.insert(
+                        name,
+                        WeightTensor { shape: vec![values.len()], data: converted(values) },
+                    );
                 }
             }
         }
@@ -70,7 +79,9 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     /// The names under which [`save`](Self::save) gives parameters and buffers.
     pub fn names(&self) -> Vec<String> {
         let parameters = self.parameters.iter().map(|parameter| parameter.info.name.clone());
-        parameters.chain(self.statistics.iter().flat_map(|norm| <[String; 2]>::from(norm.names()))).collect()
+        parameters
+            .chain(self.statistics.iter().flat_map(|norm| <[String; 2]>::from(norm.names())))
+            .collect()
     }
 
     /// Puts what [`save_named`](Self::save_named) gave back in its place; the rest stays.
@@ -98,7 +109,11 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
                 if tensor.data.len() == values.len() {
                     *values = converted(&tensor.data);
                 } else {
-                    mismatches.push(format!("{name} is {:?}, the network's is [{}]", tensor.shape, values.len()));
+                    mismatches.push(format!(
+                        "{name} is {:?}, the network's is [{}]",
+                        tensor.shape,
+                        values.len()
+                    ));
                 }
             }
         }

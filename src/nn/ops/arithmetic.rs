@@ -25,9 +25,13 @@ pub(crate) mod cpu {
             let (x_ghost, out_ghost, kept) = (x.kept.ghost(), out.kept.ghost(), out.kept.clone());
             tape.add_backward_op(move |grads| {
                 let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
-                dy.par_chunks_mut(CHUNK).zip(values(&kept).par_chunks(CHUNK)).for_each(|(dy, out)| {
-                    dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > N::ZERO { *dy } else { N::ZERO });
-                });
+                dy.par_chunks_mut(CHUNK).zip(values(&kept).par_chunks(CHUNK)).for_each(
+                    |(dy, out)| {
+                        dy.iter_mut()
+                            .zip(out)
+                            .for_each(|(dy, out)| *dy = if *out > N::ZERO { *dy } else { N::ZERO });
+                    },
+                );
                 if gradient.wanted() {
                     deposit(grads.get_or_alloc_mut(&x_ghost)?, gradient, dy);
                 }
@@ -60,7 +64,9 @@ pub(crate) mod cpu {
             let (ghosts, out_ghost) = ([a.kept.ghost(), b.kept.ghost()], out.kept.ghost());
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
-                for (ghost, gradient) in ghosts.iter().zip(gradients).filter(|(_, gradient)| gradient.wanted()) {
+                for (ghost, gradient) in
+                    ghosts.iter().zip(gradients).filter(|(_, gradient)| gradient.wanted())
+                {
                     deposit(grads.get_or_alloc_mut(ghost)?, gradient, dy.clone());
                 }
                 Ok(())
@@ -81,29 +87,36 @@ pub(crate) mod cpu {
         rows: usize,
         tape: &mut Recorder<Cpu, N>,
     ) -> Result<Activation<Cpu, N>, CpuError> {
-        let wide: Option<Vec<_>> =
-            parts.iter().map(|&(part, width, _)| Some((part.wide.as_ref()?.as_slice(), width))).collect();
+        let wide: Option<Vec<_>> = parts
+            .iter()
+            .map(|&(part, width, _)| Some((part.wide.as_ref()?.as_slice(), width)))
+            .collect();
         let out = match wide {
             Some(wide) => Activation::of_wide(joined(&wide, rows))?,
             None => {
-                let kept: Vec<_> = parts.iter().map(|&(part, width, _)| (values(&part.kept), width)).collect();
+                let kept: Vec<_> =
+                    parts.iter().map(|&(part, width, _)| (values(&part.kept), width)).collect();
                 Activation::of(joined(&kept, rows))?
             }
         };
         if let Some(tape) = tape {
             let out_ghost = out.kept.ghost();
             let total: usize = parts.iter().map(|part| part.1).sum();
-            let ghosts: Vec<_> =
-                parts.iter().map(|&(part, width, gradient)| (part.kept.ghost(), width, gradient)).collect();
+            let ghosts: Vec<_> = parts
+                .iter()
+                .map(|&(part, width, gradient)| (part.kept.ghost(), width, gradient))
+                .collect();
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 let mut first = 0;
                 for (ghost, width, gradient) in ghosts {
                     if gradient.wanted() {
                         let mut part = vec![N::ZERO; rows * width];
-                        part.par_chunks_exact_mut(width).zip(dy.par_chunks_exact(total)).for_each(|(part, row)| {
-                            part.copy_from_slice(&row[first..first + width]);
-                        });
+                        part.par_chunks_exact_mut(width).zip(dy.par_chunks_exact(total)).for_each(
+                            |(part, row)| {
+                                part.copy_from_slice(&row[first..first + width]);
+                            },
+                        );
                         deposit(grads.get_or_alloc_mut(&ghost)?, gradient, part);
                     }
                     first += width;
@@ -119,9 +132,11 @@ pub(crate) mod cpu {
         let mut out = vec![N::ZERO; rows * total];
         let mut first = 0;
         for &(part, width) in parts {
-            out.par_chunks_exact_mut(total).zip(part.par_chunks_exact(width)).for_each(|(out, part)| {
-                out[first..first + width].copy_from_slice(part);
-            });
+            out.par_chunks_exact_mut(total).zip(part.par_chunks_exact(width)).for_each(
+                |(out, part)| {
+                    out[first..first + width].copy_from_slice(part);
+                },
+            );
             first += width;
         }
         out

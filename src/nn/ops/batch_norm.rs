@@ -19,11 +19,21 @@ struct Affine<N> {
 
 impl<N: Number> Affine<N> {
     /// From weight and bias in any precision.
-    fn new<P: Number>(weight: &[P], bias: &[P], mean: &[f64], variance: &[f64], epsilon: f64) -> Affine<N> {
+    fn new<P: Number>(
+        weight: &[P],
+        bias: &[P],
+        mean: &[f64],
+        variance: &[f64],
+        epsilon: f64,
+    ) -> Affine<N> {
         let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + epsilon).sqrt()).collect();
         let scale: Vec<f64> = weight.iter().zip(&inverse).map(|(w, i)| (*w).into() * i).collect();
         let rounded = |mean: &f64| mean - N::of(*mean).into();
-        let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| N::of((*b).into() - rounded(m) * s));
+        let shift = bias
+            .iter()
+            .zip(mean)
+            .zip(&scale)
+            .map(|((b, m), s)| N::of((*b).into() - rounded(m) * s));
         Affine {
             shift: shift.collect(),
             mean: mean.iter().copied().map(N::of).collect(),
@@ -45,9 +55,14 @@ pub(crate) fn folded(
     variance: &[f32],
     epsilon: f64,
 ) -> (Vec<f32>, Vec<f32>) {
-    let Affine { scale, inverse, .. } = Affine::<f32>::new(weight, bias, &doubles(mean), &doubles(variance), epsilon);
+    let Affine { scale, inverse, .. } =
+        Affine::<f32>::new(weight, bias, &doubles(mean), &doubles(variance), epsilon);
     let exact = weight.iter().zip(inverse).map(|(weight, inverse)| f64::from(*weight) * inverse);
-    let shift = bias.iter().zip(mean).zip(exact).map(|((b, m), s)| single(f64::from(*b) - f64::from(*m) * s));
+    let shift = bias
+        .iter()
+        .zip(mean)
+        .zip(exact)
+        .map(|((b, m), s)| single(f64::from(*b) - f64::from(*m) * s));
     (scale, shift.collect())
 }
 
@@ -78,7 +93,13 @@ pub(crate) mod cpu {
         let wide_residual = residual.map(|residual| residual.wide.as_ref());
         let out = match (&x.wide, wide_residual) {
             (Some(wide), None | Some(Some(_))) => {
-                let affine = Affine::<f64>::new(values(weight), values(bias), &mean, &variance, norm.epsilon);
+                let affine = Affine::<f64>::new(
+                    values(weight),
+                    values(bias),
+                    &mean,
+                    &variance,
+                    norm.epsilon,
+                );
                 let residual = wide_residual.flatten().map(|residual| residual.as_slice());
                 Activation::of_wide(apply(wide, &affine, residual, norm.relu))?
             }
@@ -94,7 +115,8 @@ pub(crate) mod cpu {
         let Some(tape) = tape else { return Ok((out, moments)) };
 
         let (x_ghost, weight_ghost, bias_ghost) = (x.kept.ghost(), weight.ghost(), bias.ghost());
-        let (out_ghost, residual_ghost) = (out.kept.ghost(), residual.map(|residual| residual.kept.ghost()));
+        let (out_ghost, residual_ghost) =
+            (out.kept.ghost(), residual.map(|residual| residual.kept.ghost()));
         let mask = match norm.relu {
             false => Mask::None,
             // What is computed again from rounded values may fall on the other side of zero.
@@ -109,7 +131,15 @@ pub(crate) mod cpu {
             if gradients[0].wanted() {
                 let of_batch = of_batch.then_some((&bias_gradient[..], &weight_gradient[..]));
                 let masked = !matches!(mask, Mask::Recomputed);
-                by_input(x, &dy, &affine, masked, of_batch, gradients[0], grads.get_or_alloc_mut(&x_ghost)?);
+                by_input(
+                    x,
+                    &dy,
+                    &affine,
+                    masked,
+                    of_batch,
+                    gradients[0],
+                    grads.get_or_alloc_mut(&x_ghost)?,
+                );
             }
             let [weight_gradient, bias_gradient] =
                 [weight_gradient, bias_gradient].map(|sums| sums.into_iter().map(N::of).collect());
@@ -141,7 +171,8 @@ pub(crate) mod cpu {
     /// Golub and LeVeque, 1979).
     fn moments<N: Number>(x: &[N], channels: usize) -> (Vec<f64>, Vec<f64>) {
         let chunk = chunk_rows(channels) * channels;
-        let parts: Vec<(Vec<f64>, Vec<f64>)> = x.par_chunks(chunk).map(|rows| chunk_moments(rows, channels)).collect();
+        let parts: Vec<(Vec<f64>, Vec<f64>)> =
+            x.par_chunks(chunk).map(|rows| chunk_moments(rows, channels)).collect();
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
         let mut seen = 0.0;
         for ((part_mean, part_squares), rows) in parts.iter().zip(x.chunks(chunk)) {
@@ -150,7 +181,8 @@ pub(crate) mod cpu {
             for channel in 0..channels {
                 let difference = part_mean[channel] - mean[channel];
                 mean[channel] += difference * count / total;
-                squares[channel] += part_squares[channel] + difference * difference * seen * count / total;
+                squares[channel] +=
+                    part_squares[channel] + difference * difference * seen * count / total;
             }
             seen = total;
         }
@@ -161,21 +193,28 @@ pub(crate) mod cpu {
     /// Means of a chunk's columns, and sums of squared distances from them.
     fn chunk_moments<N: Number>(rows: &[N], channels: usize) -> (Vec<f64>, Vec<f64>) {
         let count = (rows.len() / channels) as f64;
-        let [mut mean] = row_sums(rows.chunks(SHORT * channels), channels, |rows: &[N], [sums]: &mut [Vec<N>; 1]| {
-            for row in rows.chunks_exact(channels) {
-                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += *x);
-            }
-        });
+        let [mut mean] = row_sums(
+            rows.chunks(SHORT * channels),
+            channels,
+            |rows: &[N], [sums]: &mut [Vec<N>; 1]| {
+                for row in rows.chunks_exact(channels) {
+                    sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += *x);
+                }
+            },
+        );
         mean.iter_mut().for_each(|mean| *mean /= count);
         let near: Vec<N> = mean.iter().copied().map(N::of).collect();
-        let [mut squares] =
-            row_sums(rows.chunks(SHORT * channels), channels, |rows: &[N], [sums]: &mut [Vec<N>; 1]| {
+        let [mut squares] = row_sums(
+            rows.chunks(SHORT * channels),
+            channels,
+            |rows: &[N], [sums]: &mut [Vec<N>; 1]| {
                 for row in rows.chunks_exact(channels) {
                     for ((sum, mean), x) in sums.iter_mut().zip(&near).zip(row) {
                         *sum += (*x - *mean) * (*x - *mean);
                     }
                 }
-            });
+            },
+        );
         for ((squares, mean), near) in squares.iter_mut().zip(&mean).zip(near) {
             let rounded = mean - near.into();
             *squares = (*squares - count * rounded * rounded).max(0.0);
@@ -215,7 +254,12 @@ pub(crate) mod cpu {
     }
 
     /// Column sums of dy and of dy times the normalised x, behind the mask. With a mask by output, dy is masked in place.
-    fn sums<N: Number>(x: &[N], dy: &mut [N], affine: &Affine<N>, mask: &Mask<N>) -> (Vec<f64>, Vec<f64>) {
+    fn sums<N: Number>(
+        x: &[N],
+        dy: &mut [N],
+        affine: &Affine<N>,
+        mask: &Mask<N>,
+    ) -> (Vec<f64>, Vec<f64>) {
         assert_eq!(x.len(), dy.len());
         let channels = affine.scale.len();
         let chunk = chunk_rows(channels) * channels;
@@ -223,29 +267,46 @@ pub(crate) mod cpu {
         let of_chunk = |(index, dy): (usize, &mut [N])| {
             if let Mask::Output(out) = mask {
                 let out = &values(out)[index * chunk..][..dy.len()];
-                dy.iter_mut().zip(out).for_each(|(dy, out)| *dy = if *out > N::ZERO { *dy } else { N::ZERO });
+                dy.iter_mut()
+                    .zip(out)
+                    .for_each(|(dy, out)| *dy = if *out > N::ZERO { *dy } else { N::ZERO });
             }
             let x = x[index * chunk..][..dy.len()].chunks(SHORT * channels);
-            row_sums(dy.chunks(SHORT * channels).zip(x), channels, |(dy, x), [plain, weighted]: &mut [Vec<N>; 2]| {
-                for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-                    let sums = plain.iter_mut().zip(weighted.iter_mut()).zip(&affine.mean).zip(dy.iter().zip(x));
-                    if recompute {
-                        let affine = affine.scale.iter().zip(&affine.shift);
-                        for ((((plain, weighted), mean), (dy, x)), (scale, shift)) in sums.zip(affine) {
-                            let dy = if (*x - *mean) * *scale + *shift > N::ZERO { *dy } else { N::ZERO };
-                            *plain += dy;
-                            *weighted += dy * (*x - *mean);
-                        }
-                    } else {
-                        for (((plain, weighted), mean), (dy, x)) in sums {
-                            *plain += *dy;
-                            *weighted += *dy * (*x - *mean);
+            row_sums(
+                dy.chunks(SHORT * channels).zip(x),
+                channels,
+                |(dy, x), [plain, weighted]: &mut [Vec<N>; 2]| {
+                    for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+                        let sums = plain
+                            .iter_mut()
+                            .zip(weighted.iter_mut())
+                            .zip(&affine.mean)
+                            .zip(dy.iter().zip(x));
+                        if recompute {
+                            let affine = affine.scale.iter().zip(&affine.shift);
+                            for ((((plain, weighted), mean), (dy, x)), (scale, shift)) in
+                                sums.zip(affine)
+                            {
+                                let dy = if (*x - *mean) * *scale + *shift > N::ZERO {
+                                    *dy
+                                } else {
+                                    N::ZERO
+                                };
+                                *plain += dy;
+                                *weighted += dy * (*x - *mean);
+                            }
+                        } else {
+                            for (((plain, weighted), mean), (dy, x)) in sums {
+                                *plain += *dy;
+                                *weighted += *dy * (*x - *mean);
+                            }
                         }
                     }
-                }
-            })
+                },
+            )
         };
-        let parts: Vec<[Vec<f64>; 2]> = dy.par_chunks_mut(chunk).enumerate().map(of_chunk).collect();
+        let parts: Vec<[Vec<f64>; 2]> =
+            dy.par_chunks_mut(chunk).enumerate().map(of_chunk).collect();
         let (mut plain, mut weighted) = (vec![0.0f64; channels], vec![0.0f64; channels]);
         for [part_plain, part_weighted] in parts {
             plain.iter_mut().zip(part_plain).for_each(|(sum, part)| *sum += part);
@@ -287,7 +348,8 @@ pub(crate) mod cpu {
         let chunk = chunk_rows(channels) * channels;
         target.par_chunks_mut(chunk).enumerate().for_each(|(index, out)| {
             let range = index * chunk..index * chunk + out.len();
-            let rows = x[range.clone()].chunks_exact(channels).zip(dy[range].chunks_exact(channels));
+            let rows =
+                x[range.clone()].chunks_exact(channels).zip(dy[range].chunks_exact(channels));
             for (out, (x, dy)) in out.chunks_exact_mut(channels).zip(rows) {
                 let pairs = out.iter_mut().zip(x.iter().zip(dy));
                 let factors = affine.mean.iter().zip(&affine.scale).zip(b.iter().zip(&c));
@@ -296,8 +358,11 @@ pub(crate) mod cpu {
                         *out = *scale * *dy + *b * (*x - *mean) + *c;
                     }
                 } else {
-                    for (((out, (x, dy)), ((mean, scale), (b, c))), shift) in pairs.zip(factors).zip(&affine.shift) {
-                        let dy = if (*x - *mean) * *scale + *shift > N::ZERO { *dy } else { N::ZERO };
+                    for (((out, (x, dy)), ((mean, scale), (b, c))), shift) in
+                        pairs.zip(factors).zip(&affine.shift)
+                    {
+                        let dy =
+                            if (*x - *mean) * *scale + *shift > N::ZERO { *dy } else { N::ZERO };
                         *out = *scale * dy + *b * (*x - *mean) + *c;
                     }
                 }

@@ -57,7 +57,8 @@ pub(crate) fn column_sums<N: Number>(values: &[N], width: usize) -> Vec<N> {
             }
         })
     };
-    let parts: Vec<[Vec<f64>; 1]> = values.par_chunks(chunk_rows(width) * width).map(of_chunk).collect();
+    let parts: Vec<[Vec<f64>; 1]> =
+        values.par_chunks(chunk_rows(width) * width).map(of_chunk).collect();
     let mut totals = vec![0.0f64; width];
     for [sums] in parts {
         totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);

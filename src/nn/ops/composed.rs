@@ -7,7 +7,8 @@
 use super::convolution::Geometry;
 use super::pooling::{Pooling, Taking};
 use super::{
-    Activation, DropoutPosition, Flat, Gradient, Moments, NormStatistics, Normalisation, Normalised, Recorder,
+    Activation, DropoutPosition, Flat, Gradient, Moments, NormStatistics, Normalisation,
+    Normalised, Recorder,
 };
 use crate::nn::number::{Number, converted};
 use dfdx::prelude::*;
@@ -44,7 +45,9 @@ fn recorded<D: Device<N>, N: Number>(
     Ok(out.into())
 }
 
-fn flat<S: Shape, D: Device<N>, N: Number>(x: Taped<S, D, N>) -> Result<Taped<(usize,), D, N>, Failure<D>> {
+fn flat<S: Shape, D: Device<N>, N: Number>(
+    x: Taped<S, D, N>,
+) -> Result<Taped<(usize,), D, N>, Failure<D>> {
     let length = x.shape().num_elements();
     x.try_reshape_like(&(length,))
 }
@@ -57,7 +60,8 @@ fn gather<D: Device<N>, N: Number>(
 ) -> Result<Taped<Rows, D, N>, Failure<D>> {
     let device = x.device().clone();
     let channels = x.shape().1;
-    let filler: Tensor<Rows, N, D> = device.try_tensor_from_vec(vec![filler; channels], (1, channels))?;
+    let filler: Tensor<Rows, N, D> =
+        device.try_tensor_from_vec(vec![filler; channels], (1, channels))?;
     let count = index.len();
     let index: Tensor<(usize,), usize, D> = device.try_tensor_from_vec(index, (count,))?;
     (x, filler).try_concat_along(Axis::<0>)?.try_gather(index)
@@ -77,8 +81,8 @@ pub(crate) fn convolution<D: Device<N>, N: Number>(
     let shape = (batch * output.pixels(), output.channels);
     recorded(&x.kept, tape, |x| {
         let x = x.try_reshape_like(&(batch * input.pixels(), input.channels))?;
-        let windows =
-            gather(x, N::ZERO, convolution_index(geometry))?.try_reshape_like(&(shape.0, geometry.depth()))?;
+        let windows = gather(x, N::ZERO, convolution_index(geometry))?
+            .try_reshape_like(&(shape.0, geometry.depth()))?;
         let out = windows.try_matmul(weight)?;
         flat(match bias {
             Some(bias) => out.try_add(bias.clone().try_broadcast_like::<_, Axis<0>>(&shape)?)?,
@@ -94,10 +98,15 @@ fn convolution_index(geometry: &Geometry) -> Vec<usize> {
     let mut index = Vec::with_capacity(batch * output.pixels() * window.kernel.0 * window.kernel.1);
     for place in 0..batch * output.pixels() {
         let (image, pixel) = (place / output.pixels(), place % output.pixels());
-        let (top, left) = (pixel / output.width * window.stride.0, pixel % output.width * window.stride.1);
+        let (top, left) =
+            (pixel / output.width * window.stride.0, pixel % output.width * window.stride.1);
         for tap in 0..window.kernel.0 * window.kernel.1 {
-            let y = (top + tap / window.kernel.1).checked_sub(window.padding.0).filter(|&y| y < input.height);
-            let x = (left + tap % window.kernel.1).checked_sub(window.padding.1).filter(|&x| x < input.width);
+            let y = (top + tap / window.kernel.1)
+                .checked_sub(window.padding.0)
+                .filter(|&y| y < input.height);
+            let x = (left + tap % window.kernel.1)
+                .checked_sub(window.padding.1)
+                .filter(|&x| x < input.width);
             index.push(match (y, x) {
                 (Some(y), Some(x)) => image * input.pixels() + y * input.width + x,
                 _ => outside,
@@ -124,19 +133,25 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
         let (centred, deviation) = match norm.statistics {
             NormStatistics::Batch => {
                 let (x, tape) = x.split_tape();
-                let (mean, tape) = x.clone().put_tape(tape).try_mean::<(usize,), Axis<0>>()?.split_tape();
+                let (mean, tape) =
+                    x.clone().put_tape(tape).try_mean::<(usize,), Axis<0>>()?.split_tape();
                 let wide = mean.clone().try_broadcast_like::<_, Axis<0>>(&shape)?;
                 let (centred, tape) = x.put_tape(tape).try_sub(wide)?.split_tape();
                 let squares = centred.clone().put_tape(tape).try_square()?;
                 let (variance, tape) = squares.try_mean::<(usize,), Axis<0>>()?.split_tape();
-                moments = Some(Moments { mean: converted(&mean.as_vec()), variance: converted(&variance.as_vec()) });
-                let (deviation, tape) = variance.put_tape(tape).try_add(N::of(norm.epsilon))?.try_sqrt()?.split_tape();
+                moments = Some(Moments {
+                    mean: converted(&mean.as_vec()),
+                    variance: converted(&variance.as_vec()),
+                });
+                let (deviation, tape) =
+                    variance.put_tape(tape).try_add(N::of(norm.epsilon))?.try_sqrt()?.split_tape();
                 (centred.put_tape(tape), deviation)
             }
             NormStatistics::Running { mean, variance } => {
                 let device = x.device().clone();
                 let mean: Flat<D, N> = device.try_tensor_from_vec(converted(mean), (channels,))?;
-                let deviation = variance.iter().map(|v| N::of((f64::from(*v) + norm.epsilon).sqrt())).collect();
+                let deviation =
+                    variance.iter().map(|v| N::of((f64::from(*v) + norm.epsilon).sqrt())).collect();
                 let deviation: Flat<D, N> = device.try_tensor_from_vec(deviation, (channels,))?;
                 (x.try_sub(mean.try_broadcast_like::<_, Axis<0>>(&shape)?)?, deviation)
             }
@@ -202,12 +217,16 @@ pub(crate) fn pool<D: Device<N>, N: Number>(
     recorded(&x.kept, tape, |x| {
         let x = x.try_reshape_like(&(batch * input.pixels(), input.channels))?;
         let windows = gather(x, if maximum { N::LOWEST } else { N::ZERO }, index)?;
-        let windows: Taped<(usize, usize, usize), D, N> = windows.try_reshape_like(&(shape.0, taps, shape.1))?;
+        let windows: Taped<(usize, usize, usize), D, N> =
+            windows.try_reshape_like(&(shape.0, taps, shape.1))?;
         flat(if maximum {
             windows.try_max::<Rows, Axis<1>>()?
         } else {
-            let shares: Flat<D, N> = windows.device().try_tensor_from_vec(converted(&shares), (shape.0,))?;
-            windows.try_sum::<Rows, Axis<1>>()?.try_mul(shares.try_broadcast_like::<_, Axis<1>>(&shape)?)?
+            let shares: Flat<D, N> =
+                windows.device().try_tensor_from_vec(converted(&shares), (shape.0,))?;
+            windows
+                .try_sum::<Rows, Axis<1>>()?
+                .try_mul(shares.try_broadcast_like::<_, Axis<1>>(&shape)?)?
         })
     })
 }
@@ -261,8 +280,10 @@ pub(crate) fn dropout<D: Device<N>, N: Number>(
     tape: &mut Recorder<D, N>,
 ) -> Result<Activation<D, N>, Failure<D>> {
     let length = x.kept.shape().0;
-    let mask: Flat<D, N> =
-        x.kept.device().try_tensor_from_vec(converted(&position.mask(length, probability)), (length,))?;
+    let mask: Flat<D, N> = x
+        .kept
+        .device()
+        .try_tensor_from_vec(converted(&position.mask(length, probability)), (length,))?;
     recorded(&x.kept, tape, |x| x.try_mul(mask))
 }
 
@@ -274,7 +295,8 @@ pub(crate) fn cross_entropy<D: Device<N>, N: Number>(
     tape: &mut Recorder<D, N>,
 ) -> Result<Tensor<(), N, D>, Failure<D>> {
     let shape = (batch, targets.len() / batch);
-    let targets: Tensor<Rows, N, D> = logits.kept.device().try_tensor_from_vec(converted(targets), shape)?;
+    let targets: Tensor<Rows, N, D> =
+        logits.kept.device().try_tensor_from_vec(converted(targets), shape)?;
     let keep = tape.is_some();
     let logits = logits.kept.clone().put_tape(tape.take().unwrap_or_default());
     let likelihood: Taped<Rows, D, N> =

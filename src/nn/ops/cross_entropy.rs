@@ -41,11 +41,13 @@ pub(crate) mod cpu {
         for (gradient, (logits, targets)) in gradient.chunks_exact_mut(classes).zip(rows) {
             loss += row(logits, targets, batch, gradient);
         }
-        let loss = logits.kept.device().try_tensor_from_vec(vec![N::of(loss / batch as f64)], ())?;
+        let loss =
+            logits.kept.device().try_tensor_from_vec(vec![N::of(loss / batch as f64)], ())?;
         if let Some(tape) = tape {
             let (ghost, loss_ghost) = (logits.kept.ghost(), loss.ghost());
             tape.add_backward_op(move |grads| {
-                let scale = grads.get_or_alloc_mut(&loss_ghost)?.first().copied().unwrap_or(N::ZERO);
+                let scale =
+                    grads.get_or_alloc_mut(&loss_ghost)?.first().copied().unwrap_or(N::ZERO);
                 gradient.iter_mut().for_each(|value| *value *= scale);
                 super::super::chunks::add_to(grads.get_or_alloc_mut(&ghost)?, &gradient);
                 Ok(())

@@ -23,8 +23,11 @@ impl DropoutPosition {
         let kept = 1.0 / (1.0 - probability);
         let mut mask = vec![0.0; count];
         mask.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, mask)| {
-            let mut stream = Stream::new(self.seed, "dropout", &[self.step, self.layer, chunk as u64]);
-            mask.iter_mut().for_each(|value| *value = if stream.chance(f64::from(probability)) { 0.0 } else { kept });
+            let mut stream =
+                Stream::new(self.seed, "dropout", &[self.step, self.layer, chunk as u64]);
+            mask.iter_mut().for_each(|value| {
+                *value = if stream.chance(f64::from(probability)) { 0.0 } else { kept }
+            });
         });
         mask
     }

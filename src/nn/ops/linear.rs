@@ -25,7 +25,12 @@ pub(crate) mod cpu {
     ) -> Result<Activation<Cpu, N>, CpuError> {
         let (inputs, outputs) = (values(&x.kept).len() / batch, values(bias).len());
         let out = match &x.wide {
-            Some(wide) => Activation::of_wide(forward(wide, &doubles(values(weight)), &doubles(values(bias)), batch))?,
+            Some(wide) => Activation::of_wide(forward(
+                wide,
+                &doubles(values(weight)),
+                &doubles(values(bias)),
+                batch,
+            ))?,
             None => Activation::of(forward(values(&x.kept), values(weight), values(bias), batch))?,
         };
         let Some(tape) = tape else { return Ok(out) };
@@ -45,7 +50,11 @@ pub(crate) mod cpu {
                 product(slot, inputs, outputs, gradients[1] == Gradient::Add, turned, dy_matrix);
             }
             if gradients[2].wanted() {
-                deposit(grads.get_or_alloc_mut(&bias_ghost)?, gradients[2], column_sums(&dy, outputs));
+                deposit(
+                    grads.get_or_alloc_mut(&bias_ghost)?,
+                    gradients[2],
+                    column_sums(&dy, outputs),
+                );
             }
             Ok(())
         });
@@ -61,7 +70,14 @@ pub(crate) mod cpu {
     }
 
     /// `out` (rows, columns) = a b, in tiles.
-    fn product<N: Number>(out: &mut [N], rows: usize, columns: usize, accumulate: bool, a: Matrix<N>, b: Matrix<N>) {
+    fn product<N: Number>(
+        out: &mut [N],
+        rows: usize,
+        columns: usize,
+        accumulate: bool,
+        a: Matrix<N>,
+        b: Matrix<N>,
+    ) {
         let tiles = MatrixMut::new(out, rows, columns, columns).tiles(BLOCK, BLOCK);
         tiles.into_par_iter().for_each(|mut tile| {
             let a = a.rows(tile.row, tile.out.rows());

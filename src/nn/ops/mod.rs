@@ -19,7 +19,9 @@ mod dropout;
 mod linear;
 mod pooling;
 
-pub use backend::{Activation, Backend, Buffer, Flat, Moments, NormStatistics, Normalisation, Normalised, Recorder};
+pub use backend::{
+    Activation, Backend, Buffer, Flat, Moments, NormStatistics, Normalisation, Normalised, Recorder,
+};
 #[cfg(test)]
 mod tests;
 

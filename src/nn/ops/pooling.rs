@@ -47,7 +47,13 @@ impl Pooling {
         }
     }
 
-    fn clipped(&self, window: Window, y: usize, x: usize, count_padding: bool) -> (usize, usize, usize, usize, usize) {
+    fn clipped(
+        &self,
+        window: Window,
+        y: usize,
+        x: usize,
+        count_padding: bool,
+    ) -> (usize, usize, usize, usize, usize) {
         let along = |index: usize, stride: usize, kernel: usize, padding: usize, size: usize| {
             let (begin, end) = (index * stride, index * stride + kernel);
             let padded = end.min(size + 2 * padding) - begin;
@@ -90,17 +96,27 @@ pub(crate) mod cpu {
         if let Some(tape) = tape {
             let (x_ghost, out_ghost) = (x.kept.ghost(), out.kept.ghost());
             // What was equal only by rounding isn't a maximum.
-            let kept = matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.clone(), out.clone()));
+            let kept =
+                matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.clone(), out.clone()));
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 if gradient.wanted() {
                     let mut dx = vec![N::ZERO; pooling.batch * pooling.input.len()];
                     match &kept {
-                        Some((Activation { wide: Some(x), .. }, Activation { wide: Some(out), .. })) => {
+                        Some((
+                            Activation { wide: Some(x), .. },
+                            Activation { wide: Some(out), .. },
+                        )) => {
                             spread_maximum(x, out, &dy, &pooling, &mut dx);
                         }
                         Some((x, out)) => {
-                            spread_maximum(values(&x.kept), values(&out.kept), &dy, &pooling, &mut dx);
+                            spread_maximum(
+                                values(&x.kept),
+                                values(&out.kept),
+                                &dy,
+                                &pooling,
+                                &mut dx,
+                            );
                         }
                         None => spread_mean(&dy, &pooling, &mut dx),
                     }
@@ -116,7 +132,9 @@ pub(crate) mod cpu {
     fn forward<N: Number>(x: &[N], pooling: &Pooling) -> Vec<N> {
         let mut out = vec![N::ZERO; pooling.batch * pooling.output.len()];
         let maps = x.par_chunks_exact(pooling.input.len());
-        out.par_chunks_exact_mut(pooling.output.len()).zip(maps).for_each(|(out, map)| one(map, pooling, out));
+        out.par_chunks_exact_mut(pooling.output.len())
+            .zip(maps)
+            .for_each(|(out, map)| one(map, pooling, out));
         out
     }
 
@@ -127,7 +145,8 @@ pub(crate) mod cpu {
         for (index, out) in out.chunks_exact_mut(channels).enumerate() {
             let (top, bottom, left, right, count) =
                 pooling.window(index / pooling.output.width, index % pooling.output.width);
-            let lines = (top..bottom).map(|y| &map[(y * width + left) * channels..(y * width + right) * channels]);
+            let lines = (top..bottom)
+                .map(|y| &map[(y * width + left) * channels..(y * width + right) * channels]);
             if maximum {
                 largest(lines, channels, out);
             } else {
@@ -137,15 +156,26 @@ pub(crate) mod cpu {
     }
 
     /// The largest of the pixels of `lines`. NaN wins, so that a network that has gone astray is seen.
-    fn largest<'a, N: Number>(lines: impl Iterator<Item = &'a [N]>, channels: usize, out: &mut [N]) {
+    fn largest<'a, N: Number>(
+        lines: impl Iterator<Item = &'a [N]>,
+        channels: usize,
+        out: &mut [N],
+    ) {
         out.fill(N::LOWEST);
         for pixel in lines.flat_map(|line| line.chunks_exact(channels)) {
-            out.iter_mut().zip(pixel).for_each(|(out, x)| *out = if *x > *out || x.is_nan() { *x } else { *out });
+            out.iter_mut()
+                .zip(pixel)
+                .for_each(|(out, x)| *out = if *x > *out || x.is_nan() { *x } else { *out });
         }
     }
 
     /// The sum of the pixels of `lines` over `count`.
-    fn mean<'a, N: Number>(lines: impl Iterator<Item = &'a [N]>, channels: usize, count: usize, out: &mut [N]) {
+    fn mean<'a, N: Number>(
+        lines: impl Iterator<Item = &'a [N]>,
+        channels: usize,
+        count: usize,
+        out: &mut [N],
+    ) {
         let add = |sums: &mut [N], line: &[N]| {
             for pixel in line.chunks_exact(channels) {
                 sums.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += *x);
@@ -159,26 +189,41 @@ pub(crate) mod cpu {
             return;
         }
         let parts = lines.flat_map(|line| line.chunks(SHORT * channels));
-        let [sums] = row_sums(parts, channels, |line: &[N], [sums]: &mut [Vec<N>; 1]| add(sums, line));
+        let [sums] =
+            row_sums(parts, channels, |line: &[N], [sums]: &mut [Vec<N>; 1]| add(sums, line));
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = N::of(sum / count as f64));
     }
 
     /// The gradient of a maximum goes to the first pixel of the window that had it.
-    fn spread_maximum<V: Number, N: Number>(x: &[V], out: &[V], dy: &[N], pooling: &Pooling, dx: &mut [N]) {
+    fn spread_maximum<V: Number, N: Number>(
+        x: &[V],
+        out: &[V],
+        dy: &[N],
+        pooling: &Pooling,
+        dx: &mut [N],
+    ) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
         let size = (pooling.input.len(), pooling.output.len());
-        let pictures = x.par_chunks_exact(size.0).zip(out.par_chunks_exact(size.1).zip(dy.par_chunks_exact(size.1)));
+        let pictures = x
+            .par_chunks_exact(size.0)
+            .zip(out.par_chunks_exact(size.1).zip(dy.par_chunks_exact(size.1)));
         dx.par_chunks_exact_mut(size.0).zip(pictures).for_each(|(dx, (x, (out, dy)))| {
             let mut left_over = vec![N::ZERO; channels];
-            for (index, (out, dy)) in out.chunks_exact(channels).zip(dy.chunks_exact(channels)).enumerate() {
+            for (index, (out, dy)) in
+                out.chunks_exact(channels).zip(dy.chunks_exact(channels)).enumerate()
+            {
                 let (top, bottom, left, right, _) =
                     pooling.window(index / pooling.output.width, index % pooling.output.width);
                 left_over.copy_from_slice(dy);
                 for y in top..bottom {
                     let line = (y * width + left) * channels..(y * width + right) * channels;
-                    let pixels = dx[line.clone()].chunks_exact_mut(channels).zip(x[line].chunks_exact(channels));
+                    let pixels = dx[line.clone()]
+                        .chunks_exact_mut(channels)
+                        .zip(x[line].chunks_exact(channels));
                     for (dx, x) in pixels {
-                        for (((dx, x), out), dy) in dx.iter_mut().zip(x).zip(out).zip(&mut left_over) {
+                        for (((dx, x), out), dy) in
+                            dx.iter_mut().zip(x).zip(out).zip(&mut left_over)
+                        {
                             let hit = x == out;
                             *dx += if hit { *dy } else { N::ZERO };
                             *dy = if hit { N::ZERO } else { *dy };

@@ -20,8 +20,12 @@ pub fn values<N: Number>(bytes: &[u8], of: Float) -> Vec<N> {
     match of {
         Float::F32 => bytes.as_chunks().0.iter().map(|&b| N::from(f32::from_le_bytes(b))).collect(),
         Float::F64 => bytes.as_chunks().0.iter().map(|&b| N::of(f64::from_le_bytes(b))).collect(),
-        Float::BF16 => bytes.as_chunks().0.iter().map(|&b| N::from(bf16(u16::from_le_bytes(b)))).collect(),
-        Float::F16 => bytes.as_chunks().0.iter().map(|&b| N::from(half(u16::from_le_bytes(b)))).collect(),
+        Float::BF16 => {
+            bytes.as_chunks().0.iter().map(|&b| N::from(bf16(u16::from_le_bytes(b)))).collect()
+        }
+        Float::F16 => {
+            bytes.as_chunks().0.iter().map(|&b| N::from(half(u16::from_le_bytes(b)))).collect()
+        }
     }
 }
 
@@ -49,7 +53,9 @@ fn half(bits: u16) -> f32 {
 /// A sentence that names the tensor and the first number that isn't.
 pub fn finite<N: Number>(name: &str, values: &[N]) -> Result<(), String> {
     match values.iter().enumerate().find(|&(_, &value)| !value.into().is_finite()) {
-        Some((index, value)) => Err(format!("{name} holds {value:?} at index {index}: the weights are damaged")),
+        Some((index, value)) => {
+            Err(format!("{name} holds {value:?} at index {index}: the weights are damaged"))
+        }
         None => Ok(()),
     }
 }
@@ -60,8 +66,13 @@ mod tests {
 
     #[test]
     fn halves_become_singles() {
-        for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0, 0.0)]
-        {
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x0001, 5.960_464_5e-8),
+            (0, 0.0),
+        ] {
             assert_eq!(half(bits), value);
         }
         assert!(half(0x7c00).is_infinite() && half(0x7e00).is_nan());

@@ -47,7 +47,9 @@ pub fn read(path: &Path) -> Result<Weights, NnError> {
             Ok(weights) => return Ok(unwrapped(weights)),
             Err(reason) => reason,
         },
-        _ => format!("it is neither a safetensors nor a .pth file, or its beginning is damaged; {AGAIN}"),
+        _ => format!(
+            "it is neither a safetensors nor a .pth file, or its beginning is damaged; {AGAIN}"
+        ),
     };
     Err(NnError::file(path, reason))
 }
@@ -55,11 +57,15 @@ pub fn read(path: &Path) -> Result<Weights, NnError> {
 /// The weights without what is before all of their names.
 fn unwrapped(mut weights: Weights) -> Weights {
     let is_before_all = |weights: &Weights, wrapping: &&str| {
-        !weights.tensors.is_empty() && weights.tensors.keys().all(|name| name.starts_with(*wrapping))
+        !weights.tensors.is_empty()
+            && weights.tensors.keys().all(|name| name.starts_with(*wrapping))
     };
-    while let Some(wrapping) = WRAPPINGS.into_iter().find(|wrapping| is_before_all(&weights, wrapping)) {
+    while let Some(wrapping) =
+        WRAPPINGS.into_iter().find(|wrapping| is_before_all(&weights, wrapping))
+    {
         let tensors = weights.tensors.into_iter();
-        weights.tensors = tensors.map(|(name, tensor)| (name[wrapping.len()..].to_owned(), tensor)).collect();
+        weights.tensors =
+            tensors.map(|(name, tensor)| (name[wrapping.len()..].to_owned(), tensor)).collect();
     }
     weights
 }

@@ -70,7 +70,11 @@ impl<R: Read> Walk<'_, R> {
                 [Some(name), Some(module)] => allow(&module, &name)?,
                 _ => return Err("it computes the name of what it calls".into()),
             },
-            0x82..=0x84 => return Err("it calls a function by a number of Python's registry of extensions".into()),
+            0x82..=0x84 => {
+                return Err(
+                    "it calls a function by a number of Python's registry of extensions".into()
+                );
+            }
             b'p' => {
                 let place = self.line()?.parse().map_err(|_| damaged())?;
                 self.memo.insert(place, self.recent[0].clone());
@@ -167,7 +171,11 @@ impl<R: Read> Walk<'_, R> {
             return Err(format!("it holds a text of {length} bytes"));
         }
         let mut bytes = Vec::new();
-        self.input.by_ref().take(length).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        self.input
+            .by_ref()
+            .take(length)
+            .read_to_end(&mut bytes)
+            .map_err(|error| error.to_string())?;
         if bytes.len() as u64 != length {
             return Err(damaged());
         }
@@ -231,7 +239,9 @@ mod tests {
         assert!(refused(b"(X\x02\x00\x00\x00lsios\nsystem\n.").contains(name));
         assert!(refused(b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x93.").contains(name));
         // The name comes from the memo, the module again from there.
-        assert!(refused(b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93.").contains(name));
+        assert!(
+            refused(b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93.").contains(name)
+        );
         assert!(refused(b"\x80\x04Vos\nVsystem\n\x93.").contains(name));
         assert!(refused(b"\x80\x04K\x01K\x02\x93.").contains("computes"));
         // A text between two others is taken away again: what counts can't be told from the last two.

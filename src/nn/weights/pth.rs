@@ -10,11 +10,11 @@ use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 /// The keys under which training scripts keep the weights beside an optimiser's state and the like.
-const WRAPPERS: [&str; 6] = ["state_dict", "model_state_dict", "model", "net", "model_ema", "state_dict_ema"];
+const WRAPPERS: [&str; 6] =
+    ["state_dict", "model_state_dict", "model", "net", "model_ema", "state_dict_ema"];
 
 /// Said where a file holds more than tensors, or is of a kind that isn't read.
-pub const CONVERT: &str =
-    "load it in Python, where it was made, and save the tensors alone: torch.save(model.state_dict(), \"weights.pth\")";
+pub const CONVERT: &str = "load it in Python, where it was made, and save the tensors alone: torch.save(model.state_dict(), \"weights.pth\")";
 
 /// Tensors that share numbers, and compressed archives, may be larger than their file, but not by more than this.
 const LARGER: u64 = 16;
@@ -80,7 +80,9 @@ fn check_names(path: &Path, beginning: &[u8]) -> Result<u64, String> {
     let file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     if is_tar(beginning) {
-        return Err(format!("it is of the format that torch wrote before 0.1.10, which isn't read; {CONVERT}"));
+        return Err(format!(
+            "it is of the format that torch wrote before 0.1.10, which isn't read; {CONVERT}"
+        ));
     }
     if is_zip(beginning) {
         check_archive(file)?
@@ -91,7 +93,8 @@ fn check_names(path: &Path, beginning: &[u8]) -> Result<u64, String> {
 }
 
 fn check_archive(file: File) -> Result<(), String> {
-    let broken = |error: zip::result::ZipError| format!("it is cut short or damaged ({error}); {AGAIN}");
+    let broken =
+        |error: zip::result::ZipError| format!("it is cut short or damaged ({error}); {AGAIN}");
     let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(broken)?;
     let is_pickle = |name: &str| name == "data.pkl" || name.ends_with("/data.pkl");
     let mut found = false;
@@ -106,7 +109,9 @@ fn check_archive(file: File) -> Result<(), String> {
     if found {
         Ok(())
     } else {
-        Err(format!("it is a zip archive, but not one of torch's: there is no data.pkl in it; {CONVERT}"))
+        Err(format!(
+            "it is a zip archive, but not one of torch's: there is no data.pkl in it; {CONVERT}"
+        ))
     }
 }
 
@@ -144,7 +149,8 @@ fn numbers(name: &str, tensor: &Tensor) -> Result<Vec<f32>, String> {
     };
     let bytes = tensor.read().map_err(|error| format!("it is cut short or damaged: {error}"))?;
     // What was read is in the machine's order of bytes.
-    let bytes = if cfg!(target_endian = "big") { swapped(bytes, tensor.dtype().size()) } else { bytes };
+    let bytes =
+        if cfg!(target_endian = "big") { swapped(bytes, tensor.dtype().size()) } else { bytes };
     let data = values(&bytes, of);
     finite(name, &data)?;
     Ok(data)
@@ -175,7 +181,8 @@ mod tests {
     #[test]
     fn every_kind_of_file_that_torch_writes_holds_the_numbers_it_was_given() {
         type Expected = BTreeMap<String, BTreeMap<String, WeightTensor>>;
-        let expected: Expected = serde_json::from_slice(&std::fs::read(golden("expected.json")).unwrap()).unwrap();
+        let expected: Expected =
+            serde_json::from_slice(&std::fs::read(golden("expected.json")).unwrap()).unwrap();
         assert_eq!(expected.len(), 9);
         for (name, tensors) in expected {
             let found = read(&golden(&name)).unwrap_or_else(|error| panic!("{error}"));
@@ -188,7 +195,9 @@ mod tests {
         for name in ["malicious.pth", "malicious4.pth", "malicious_legacy.pth"] {
             let message = refused(name);
             assert!(
-                message.contains(&format!("{name}: it asks for `posix.system`, which builds no tensor")),
+                message.contains(&format!(
+                    "{name}: it asks for `posix.system`, which builds no tensor"
+                )),
                 "{message}"
             );
             assert!(message.ends_with(CONVERT), "{message}");

@@ -98,7 +98,14 @@ pub fn presets() -> &'static [Preset] {
             crop: 299,
             mean: [0.5; 3],
             std: [0.5; 3],
-            ..imagenet("inception_v3/V1", "inception_v3", "inception_v3_google-0cc3c7bd.pth", "0cc3c7bd", 342, 77.294)
+            ..imagenet(
+                "inception_v3/V1",
+                "inception_v3",
+                "inception_v3_google-0cc3c7bd.pth",
+                "0cc3c7bd",
+                342,
+                77.294,
+            )
         },
         imagenet("alexnet/V1", "alexnet", "alexnet-owt-7be5be79.pth", "7be5be79", 256, 56.522),
     ];
@@ -111,7 +118,9 @@ pub fn presets() -> &'static [Preset] {
 /// For a name that isn't listed; the error lists the names, likeliest first.
 pub fn preset(name: &str) -> Result<&'static Preset, NnError> {
     let found = presets().iter().find(|preset| preset.name == name || preset.backbone == name);
-    found.ok_or_else(|| NnError::unknown("weights", name, presets().iter().map(|preset| preset.name)))
+    found.ok_or_else(|| {
+        NnError::unknown("weights", name, presets().iter().map(|preset| preset.name))
+    })
 }
 
 #[cfg(test)]
@@ -121,7 +130,11 @@ mod tests {
     #[test]
     fn a_file_name_carries_the_start_of_its_digest() {
         for preset in presets() {
-            assert!(preset.file.ends_with(&format!("-{}.pth", preset.sha256_prefix)), "{}", preset.file);
+            assert!(
+                preset.file.ends_with(&format!("-{}.pth", preset.sha256_prefix)),
+                "{}",
+                preset.file
+            );
             assert_eq!(preset.name.split('/').next(), Some(preset.backbone));
             assert!(preset.resize >= preset.crop);
         }
@@ -134,6 +147,9 @@ mod tests {
         let url = preset("alexnet").unwrap().url(BASE);
         assert_eq!(url, "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth");
         let message = preset("resnet50/V3").unwrap_err().to_string();
-        assert!(message.contains("no weights has the name `resnet50/V3`; there are resnet50/V"), "{message}");
+        assert!(
+            message.contains("no weights has the name `resnet50/V3`; there are resnet50/V"),
+            "{message}"
+        );
     }
 }

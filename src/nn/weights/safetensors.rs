@@ -14,7 +14,8 @@ use std::path::Path;
 /// # Errors
 /// When it can't be read, or is refused by [`from_bytes`].
 pub fn read_safetensors<N: Number>(path: &Path) -> Result<Weights<N>, NnError> {
-    let bytes = std::fs::read(path).map_err(|source| NnError::Io { path: path.to_owned(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| NnError::Io { path: path.to_owned(), source })?;
     from_bytes(&bytes).map_err(|reason| NnError::file(path, reason))
 }
 
@@ -27,7 +28,8 @@ pub fn read_safetensors<N: Number>(path: &Path) -> Result<Weights<N>, NnError> {
 pub fn from_bytes<N: Number>(bytes: &[u8]) -> Result<Weights<N>, String> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| format!("not a complete safetensors file ({error}); {AGAIN}"))?;
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format!("unreadable header: {error}"))?;
+    let (_, header) =
+        SafeTensors::read_metadata(bytes).map_err(|error| format!("unreadable header: {error}"))?;
     let mut weights = Weights::default();
     if let Some(metadata) = header.metadata() {
         weights.metadata.extend(metadata.iter().map(|(name, text)| (name.clone(), text.clone())));
@@ -36,7 +38,9 @@ pub fn from_bytes<N: Number>(bytes: &[u8]) -> Result<Weights<N>, String> {
         let data = match numbers(&view) {
             Some(data) => data,
             None if view.shape().is_empty() => continue,
-            None => return Err(format!("{name} holds {:?}, not floating-point numbers", view.dtype())),
+            None => {
+                return Err(format!("{name} holds {:?}, not floating-point numbers", view.dtype()));
+            }
         };
         finite(&name, &data)?;
         weights.tensors.insert(name, WeightTensor { shape: view.shape().to_vec(), data });
@@ -114,7 +118,10 @@ pub fn write_safetensors<N: Number>(path: &Path, weights: &Weights<N>) -> Result
     let (tensors, metadata) = written(weights).map_err(|reason| NnError::file(path, reason))?;
     let unwritten = |source| NnError::Io { path: path.to_owned(), source };
     // The file that is put in its place would be the user's alone: it gets the permissions of any other.
-    let usual = std::fs::File::create(path).and_then(|file| file.metadata()).map_err(unwritten)?.permissions();
+    let usual = std::fs::File::create(path)
+        .and_then(|file| file.metadata())
+        .map_err(unwritten)?
+        .permissions();
     ::safetensors::serialize_to_file(tensors, metadata, path).map_err(|error| match error {
         SafeTensorError::IoError(source) => unwritten(source),
         other => NnError::file(path, other.to_string()),
@@ -156,7 +163,8 @@ mod tests {
             assert_eq!(std::fs::read(&path).unwrap(), bytes);
         }
         std::fs::write(folder.path().join("usual"), b"").unwrap();
-        let permissions = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions();
+        let permissions =
+            |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions();
         assert_eq!(permissions("weights.safetensors"), permissions("usual"));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
@@ -164,7 +172,8 @@ mod tests {
     #[test]
     fn numbers_of_double_precision_come_back_whole() {
         let third = WeightTensor { shape: vec![2], data: vec![1.0f64 / 3.0, -1e-300] };
-        let weights = Weights { tensors: [("third".to_owned(), third)].into(), ..Weights::default() };
+        let weights =
+            Weights { tensors: [("third".to_owned(), third)].into(), ..Weights::default() };
         let bytes = to_bytes(&weights).unwrap();
         assert_eq!(from_bytes::<f64>(&bytes).unwrap(), weights);
         assert_eq!(from_bytes::<f32>(&bytes).unwrap().tensors["third"].data, [1.0 / 3.0, -0.0]);
@@ -174,7 +183,11 @@ mod tests {
     fn a_file_cut_short_anywhere_is_an_error() {
         let bytes = to_bytes(&example()).unwrap();
         for length in 0..bytes.len() {
-            assert!(from_bytes::<f32>(&bytes[..length]).is_err(), "{length} of {} bytes were accepted", bytes.len());
+            assert!(
+                from_bytes::<f32>(&bytes[..length]).is_err(),
+                "{length} of {} bytes were accepted",
+                bytes.len()
+            );
         }
         let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
         assert!(from_bytes::<f32>(&longer).is_err());
@@ -190,13 +203,19 @@ mod tests {
     #[test]
     fn offsets_that_overlap_overrun_or_leave_gaps_are_refused() {
         let two = |a: &str, b: &str| {
-            let entry = |at: &str| format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{at}]}}"#);
+            let entry =
+                |at: &str| format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{at}]}}"#);
             with_header(&format!(r#"{{"a":{},"b":{}}}"#, entry(a), entry(b)), 16)
         };
         assert!(from_bytes::<f32>(&two("0,8", "8,16")).is_ok());
-        for (a, b) in
-            [("0,8", "4,12"), ("0,8", "0,8"), ("0,8", "16,24"), ("4,12", "8,16"), ("8,0", "8,16"), ("0,4", "8,16")]
-        {
+        for (a, b) in [
+            ("0,8", "4,12"),
+            ("0,8", "0,8"),
+            ("0,8", "16,24"),
+            ("4,12", "8,16"),
+            ("8,0", "8,16"),
+            ("0,4", "8,16"),
+        ] {
             assert!(from_bytes::<f32>(&two(a, b)).is_err(), "{a} {b}");
         }
     }
@@ -211,7 +230,10 @@ mod tests {
         }
         let integers = with_header(r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, 8);
         assert!(from_bytes::<f32>(&integers).unwrap_err().contains("I64"));
-        let counter = with_header(r#"{"bn1.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}"#, 8);
+        let counter = with_header(
+            r#"{"bn1.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}"#,
+            8,
+        );
         assert!(from_bytes::<f32>(&counter).unwrap().tensors.is_empty());
     }
 

@@ -93,7 +93,12 @@ pub(super) fn diff(first: &Results, second: &Results) -> Vec<SplitDiff> {
         .into_iter()
         .flat_map(|Pair { stages: [a, b], first: was, second: is }| {
             let predictions = first.predictions(&a.stage).zip(second.predictions(&b.stage));
-            splits(&b.stage, &was, &is, predictions.as_ref().map(|(a, b)| (a.as_slice(), b.as_slice())))
+            splits(
+                &b.stage,
+                &was,
+                &is,
+                predictions.as_ref().map(|(a, b)| (a.as_slice(), b.as_slice())),
+            )
         })
         .collect()
 }
@@ -107,13 +112,17 @@ pub(super) struct Pair<'a, T> {
 }
 
 /// Pairs results of stages with the same name, or the only one of each run.
-pub(super) fn pairs<'a, T>(first: Vec<(&'a StageFacts, T)>, second: Vec<(&'a StageFacts, T)>) -> Vec<Pair<'a, T>> {
+pub(super) fn pairs<'a, T>(
+    first: Vec<(&'a StageFacts, T)>,
+    second: Vec<(&'a StageFacts, T)>,
+) -> Vec<Pair<'a, T>> {
     let only = first.len() == 1 && second.len() == 1;
     let mut left: Vec<Option<(&StageFacts, T)>> = first.into_iter().map(Some).collect();
     let mut pairs = Vec::new();
     for (stage, second) in second {
         let same = |(other, _): &(&StageFacts, T)| only || other.stage == stage.stage;
-        let found = left.iter_mut().find(|known| known.as_ref().is_some_and(same)).and_then(Option::take);
+        let found =
+            left.iter_mut().find(|known| known.as_ref().is_some_and(same)).and_then(Option::take);
         if let Some((other, first)) = found {
             pairs.push(Pair { stages: [other, stage], first, second });
         }
@@ -127,9 +136,11 @@ fn splits(
     b: &Evaluation,
     predictions: Option<(&[Prediction], &[Prediction])>,
 ) -> Vec<SplitDiff> {
-    let both = a.splits.iter().filter_map(|(split, first)| Some((split, first, b.splits.get(split)?)));
-    let mut splits: Vec<SplitDiff> =
-        both.map(|(split, first, second)| split_diff(stage, split, first, second, predictions)).collect();
+    let both =
+        a.splits.iter().filter_map(|(split, first)| Some((split, first, b.splits.get(split)?)));
+    let mut splits: Vec<SplitDiff> = both
+        .map(|(split, first, second)| split_diff(stage, split, first, second, predictions))
+        .collect();
     splits.sort_by_key(|diff| diff.split != "test");
     splits
 }
@@ -141,7 +152,8 @@ fn split_diff(
     second: &SplitMetrics,
     predictions: Option<(&[Prediction], &[Prediction])>,
 ) -> SplitDiff {
-    let paired = predictions.map(|(a, b)| metrics::paired(a, b, split)).filter(|paired| paired.common > 0);
+    let paired =
+        predictions.map(|(a, b)| metrics::paired(a, b, split)).filter(|paired| paired.common > 0);
     SplitDiff {
         stage: stage.to_owned(),
         split: split.to_owned(),
@@ -182,7 +194,9 @@ fn difference_interval(first: &SplitMetrics, second: &SplitMetrics) -> [f64; 2] 
 }
 
 fn classes(first: &[ClassMetrics], second: &[ClassMetrics]) -> Vec<ClassDiff> {
-    let find = |side: &[ClassMetrics], name: &str| side.iter().find(|row| row.class == name).map(ClassSide::of);
+    let find = |side: &[ClassMetrics], name: &str| {
+        side.iter().find(|row| row.class == name).map(ClassSide::of)
+    };
     let added = second.iter().filter(|row| first.iter().all(|known| known.class != row.class));
     let mut classes: Vec<ClassDiff> = first
         .iter()

@@ -134,7 +134,11 @@ fn settings(a: &Record, b: &Record) -> Vec<Change> {
 /// The stages that differ, and the names of those that don't.
 fn stages(a: &Record, b: &Record) -> (Vec<StageDiff>, Vec<String>) {
     let in_second = b.stages.iter().map(|stage| (a.stage(&stage.stage), Some(stage)));
-    let only_first = a.stages.iter().filter(|stage| b.stage(&stage.stage).is_none()).map(|stage| (Some(stage), None));
+    let only_first = a
+        .stages
+        .iter()
+        .filter(|stage| b.stage(&stage.stage).is_none())
+        .map(|stage| (Some(stage), None));
     let all = in_second.chain(only_first).filter_map(|(first, second)| stage_diff(first, second));
     let (differing, same): (Vec<StageDiff>, Vec<StageDiff>) = all.partition(StageDiff::differs);
     (differing, same.into_iter().map(|stage| stage.stage).collect())
@@ -147,7 +151,8 @@ fn stage_diff(first: Option<&StageFacts>, second: Option<&StageFacts>) -> Option
         (None, Some(_)) => Presence::OnlySecond,
         (None, None) => return None,
     };
-    let wiring = |stage: &StageFacts| serde_json::json!({ "kind": stage.kind, "needs": stage.needs });
+    let wiring =
+        |stage: &StageFacts| serde_json::json!({ "kind": stage.kind, "needs": stage.needs });
     let parameters = |stage: &StageFacts| serde_json::Value::Object(stage.parameters.clone());
     let digest = |stage: Option<&StageFacts>| stage.and_then(|stage| stage.digest.clone());
     let (first_digest, second_digest) = (digest(first), digest(second));
@@ -155,7 +160,10 @@ fn stage_diff(first: Option<&StageFacts>, second: Option<&StageFacts>) -> Option
         stage: second.or(first)?.stage.clone(),
         presence,
         wiring: values::changes(first.map(wiring).as_ref(), second.map(wiring).as_ref()),
-        parameters: values::changes(first.map(parameters).as_ref(), second.map(parameters).as_ref()),
+        parameters: values::changes(
+            first.map(parameters).as_ref(),
+            second.map(parameters).as_ref(),
+        ),
         output_changed: first_digest.as_ref().zip(second_digest.as_ref()).map(|(a, b)| a != b),
         first_digest,
         second_digest,

@@ -25,7 +25,11 @@ pub(super) fn changes(first: Option<&Value>, second: Option<&Value>) -> Vec<Chan
             changes.push(Change { key, first: before.cloned(), second: Some(value.clone()) });
         }
     }
-    changes.extend(a.into_iter().map(|(key, value)| Change { key, first: Some(value.clone()), second: None }));
+    changes.extend(a.into_iter().map(|(key, value)| Change {
+        key,
+        first: Some(value.clone()),
+        second: None,
+    }));
     changes.sort_by(|a, b| a.key.cmp(&b.key));
     changes
 }
@@ -84,7 +88,8 @@ mod tests {
     }
 
     fn tree() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from)];
+        let leaf =
+            prop_oneof![any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from)];
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop::collection::btree_map("[a-c]{1,2}", inner, 0..4)
                 .prop_map(|table| Value::Object(table.into_iter().collect()))

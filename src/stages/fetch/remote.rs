@@ -16,7 +16,11 @@ const BUCKET: &str = "pins";
 const MIRROR: &str = "PIPE_TORCHVISION";
 
 /// The version of what lies at `address` that is meant: as it was seen first. None where there was nothing.
-pub fn pinned(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Option<Version>, StageError> {
+pub fn pinned(
+    address: &Address,
+    memo: &Memo,
+    cancel: &Cancel,
+) -> Result<Option<Version>, StageError> {
     match kept(address, memo) {
         Some(pin) => Ok(pin),
         None => look(address, memo, cancel),
@@ -32,14 +36,22 @@ pub fn required(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Versi
 }
 
 /// Looks at what lies there now, and means that from then on.
-pub fn look(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Option<Version>, StageError> {
+pub fn look(
+    address: &Address,
+    memo: &Memo,
+    cancel: &Cancel,
+) -> Result<Option<Version>, StageError> {
     let found = seen(address, cancel)?;
     remember(address, &found, memo)?;
     Ok(found)
 }
 
 /// As [`look`], of a file that has to be there: where it isn't, what was meant before stays.
-pub fn look_required(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Version, StageError> {
+pub fn look_required(
+    address: &Address,
+    memo: &Memo,
+    cancel: &Cancel,
+) -> Result<Version, StageError> {
     let refused = || DownloadError::Refused { url: address.as_str().to_owned(), status: 404 };
     let version = seen(address, cancel)?.ok_or_else(refused)?;
     remember(address, &Some(version.clone()), memo)?;
@@ -58,7 +70,8 @@ fn seen(address: &Address, cancel: &Cancel) -> Result<Option<Version>, StageErro
 
 fn remember(address: &Address, version: &Option<Version>, memo: &Memo) -> Result<(), StageError> {
     let bytes = fact(version).to_string();
-    memo.put(BUCKET, address.as_str(), bytes.as_bytes()).or_fail("remembering which version is meant")
+    memo.put(BUCKET, address.as_str(), bytes.as_bytes())
+        .or_fail("remembering which version is meant")
 }
 
 /// A version as a fact of a fingerprint.
@@ -67,7 +80,11 @@ pub fn fact(version: &Option<Version>) -> Value {
 }
 
 /// The file at an address in the version that is meant.
-pub fn file(address: &Address, version: &Version, context: &Context) -> Result<PathBuf, StageError> {
+pub fn file(
+    address: &Address,
+    version: &Version,
+    context: &Context,
+) -> Result<PathBuf, StageError> {
     let key = format!("{address}\n{}", fact(&Some(version.clone())));
     bring(&Wanted { address, key: &key, version, sha256: None }, context)
 }
@@ -77,11 +94,16 @@ pub fn published(preset: &Preset, context: &Context) -> Result<PathBuf, StageErr
     let mirror = std::env::var(MIRROR).ok().filter(|base| !base.is_empty());
     let url = preset.url(mirror.as_deref().unwrap_or(registry::BASE));
     let address = Address::parse(&url).map_err(|reason| {
-        StageError::failed(reason).with_help(format!("{MIRROR} is an address such as {}", registry::BASE))
+        StageError::failed(reason)
+            .with_help(format!("{MIRROR} is an address such as {}", registry::BASE))
     })?;
     let key = format!("torchvision {}", preset.file);
-    let wanted =
-        Wanted { address: &address, key: &key, version: &Version::default(), sha256: Some(preset.sha256_prefix) };
+    let wanted = Wanted {
+        address: &address,
+        key: &key,
+        version: &Version::default(),
+        sha256: Some(preset.sha256_prefix),
+    };
     bring(&wanted, context)
 }
 

@@ -42,15 +42,18 @@ fn centre() -> String {
 /// # Errors
 /// A sentence, where it isn't timm's, or says what isn't known here.
 pub fn read(text: &[u8]) -> Result<Pretrained, String> {
-    let json: Value = serde_json::from_slice(text).map_err(|error| format!("it isn't JSON: {error}"))?;
+    let json: Value =
+        serde_json::from_slice(text).map_err(|error| format!("it isn't JSON: {error}"))?;
     let Some(architecture) = json.get("architecture").and_then(Value::as_str) else {
         return Err("it names no `architecture`, so it isn't timm's".to_owned());
     };
     // Files of timm's early days have everything on one level.
     let inner = json.get("pretrained_cfg").unwrap_or(&json);
-    let found = Configuration::deserialize(inner).map_err(|error| format!("`pretrained_cfg`: {error}"))?;
+    let found =
+        Configuration::deserialize(inner).map_err(|error| format!("`pretrained_cfg`: {error}"))?;
     let preprocessing = found.preprocessing()?;
-    let tag = found.tag.filter(|tag| !tag.is_empty()).map(|tag| format!(".{tag}")).unwrap_or_default();
+    let tag =
+        found.tag.filter(|tag| !tag.is_empty()).map(|tag| format!(".{tag}")).unwrap_or_default();
     let weights = format!("timm's {architecture}{tag}");
     Ok(Pretrained { weights, architecture: architecture.to_owned(), preprocessing })
 }
@@ -59,7 +62,10 @@ impl Configuration {
     fn preprocessing(&self) -> Result<Preprocessing, String> {
         let [channels, height, crop] = self.input_size;
         if channels != 3 || height != crop || !SIDES.contains(&crop) {
-            return Err(format!("`input_size` is {:?}, and three channels of a square are read here", self.input_size));
+            return Err(format!(
+                "`input_size` is {:?}, and three channels of a square are read here",
+                self.input_size
+            ));
         }
         if !(self.crop_pct > 0.0 && self.crop_pct <= 1.0) {
             return Err(format!("`crop_pct` is {}, which is no part of a picture", self.crop_pct));
@@ -67,20 +73,36 @@ impl Configuration {
         let interpolation = match self.interpolation.as_str() {
             "bilinear" => Interpolation::Bilinear,
             "bicubic" => Interpolation::Bicubic,
-            other => return Err(format!("`interpolation` is \"{other}\", and bilinear and bicubic are known here")),
+            other => {
+                return Err(format!(
+                    "`interpolation` is \"{other}\", and bilinear and bicubic are known here"
+                ));
+            }
         };
         let fit = match self.crop_mode.as_str() {
             "center" => Fit::Crop,
             "squash" => Fit::Stretch,
-            other => return Err(format!("`crop_mode` is \"{other}\", and center and squash are known here")),
+            other => {
+                return Err(format!(
+                    "`crop_mode` is \"{other}\", and center and squash are known here"
+                ));
+            }
         };
-        let are_numbers = self.mean.iter().all(|mean| mean.is_finite()) && self.std.iter().all(|&std| std > 0.0);
+        let are_numbers =
+            self.mean.iter().all(|mean| mean.is_finite()) && self.std.iter().all(|&std| std > 0.0);
         // timm: floor(input / crop_pct), as transforms_factory.py has it.
         let resize = (f64::from(crop) / self.crop_pct).floor();
         if !are_numbers || resize > f64::from(*SIDES.end()) {
             return Err("`mean`, `std` or `crop_pct` are out of range".to_owned());
         }
-        Ok(Preprocessing { resize: resize as u32, crop, fit, interpolation, mean: self.mean, std: self.std })
+        Ok(Preprocessing {
+            resize: resize as u32,
+            crop,
+            fit,
+            interpolation,
+            mean: self.mean,
+            std: self.std,
+        })
     }
 }
 
@@ -98,9 +120,15 @@ mod tests {
     #[test]
     fn timms_numbers_are_read() {
         let known = read(A1.as_bytes()).unwrap();
-        assert_eq!((known.weights.as_str(), known.architecture.as_str()), ("timm's resnet50.a1_in1k", "resnet50"));
+        assert_eq!(
+            (known.weights.as_str(), known.architecture.as_str()),
+            ("timm's resnet50.a1_in1k", "resnet50")
+        );
         let Preprocessing { resize, crop, fit, interpolation, mean, .. } = known.preprocessing;
-        assert_eq!((resize, crop, fit, interpolation), (235, 224, Fit::Crop, Interpolation::Bicubic));
+        assert_eq!(
+            (resize, crop, fit, interpolation),
+            (235, 224, Fit::Crop, Interpolation::Bicubic)
+        );
         assert_eq!(mean, [0.485, 0.456, 0.406]);
     }
 

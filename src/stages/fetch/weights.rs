@@ -2,8 +2,9 @@
 //! same way, with what is known of how pictures are to be prepared for them. Knows no network's structure.
 
 use super::super::pretrained::{InWords, Pretrained};
-use super::super::words::many;
 use super::{remote, timm};
+use crate::common::nearest;
+use crate::common::number::counted;
 use crate::data::source::Source;
 use crate::download::{Address, Version};
 use crate::engine::{Context, OrFail, StageError};
@@ -11,7 +12,6 @@ use crate::events::Cancel;
 use crate::model;
 use crate::nn::NnError;
 use crate::nn::weights::{self, Weights, preset, presets};
-use crate::spec::nearest;
 use crate::store::{Memo, digest_file};
 use serde::Deserialize;
 use serde_json::Value;
@@ -43,7 +43,12 @@ pub fn check(source: &Source) -> Result<(), Wrong> {
                     format!("there are {}", names.join(", "))
                 }
             };
-            Wrong { message: format!("torchvision publishes no weights called `{name}` that are known here"), help }
+            Wrong {
+                message: format!(
+                    "torchvision publishes no weights called `{name}` that are known here"
+                ),
+                help,
+            }
         }),
         Source::Web(url) => {
             let help = || {
@@ -53,8 +58,10 @@ pub fn check(source: &Source) -> Result<(), Wrong> {
             if is_named_like_weights(Path::new(address.file_name())) {
                 return Ok(());
             }
-            let message =
-                format!("`{}` isn't a file of weights, and nothing else is fetched from the web", address.file_name());
+            let message = format!(
+                "`{}` isn't a file of weights, and nothing else is fetched from the web",
+                address.file_name()
+            );
             Err(Wrong { message, help: help() })
         }
         _ => Ok(()),
@@ -65,7 +72,8 @@ fn is_named_like_weights(path: &Path) -> bool {
     // `model_best.pth.tar`, as torch's ImageNet example calls its checkpoints, is no archive.
     let is_tar = path.extension().is_some_and(|extension| extension == "tar");
     let path = if is_tar { path.file_stem().map(Path::new) } else { Some(path) };
-    path.and_then(Path::extension).is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
+    path.and_then(Path::extension)
+        .is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
 }
 
 /// Whether what lies at a path is taken for weights: any file, and a folder with timm's pair of files.
@@ -74,12 +82,17 @@ pub fn is_weights(path: &Path) -> bool {
 }
 
 /// What decides which weights a source means. None where it means none.
-pub fn facts(source: &Source, memo: &Memo, cancel: &Cancel) -> Result<Option<BTreeMap<String, Value>>, StageError> {
+pub fn facts(
+    source: &Source,
+    memo: &Memo,
+    cancel: &Cancel,
+) -> Result<Option<BTreeMap<String, Value>>, StageError> {
     let facts: Vec<(&str, Value)> = match source {
         Source::Path(path) if is_weights(path) => {
             let (file, configuration) = files(path);
             let digest = |path: &Path| -> Result<Value, StageError> {
-                let digest = digest_file(path).or_fail(format_args!("reading {}", path.display()))?;
+                let digest =
+                    digest_file(path).or_fail(format_args!("reading {}", path.display()))?;
                 Ok(Value::from(digest.to_string()))
             };
             let mut facts = vec![("file", digest(&file)?)];
@@ -90,14 +103,23 @@ pub fn facts(source: &Source, memo: &Memo, cancel: &Cancel) -> Result<Option<BTr
         }
         Source::Torchvision(name) => {
             let preset = preset(name)?;
-            vec![("weights", Value::from(preset.name)), ("sha256", Value::from(preset.sha256_prefix))]
+            vec![
+                ("weights", Value::from(preset.name)),
+                ("sha256", Value::from(preset.sha256_prefix)),
+            ]
         }
         Source::Web(url) => {
             let (file, configuration) = addresses(url)?;
             let version = remote::required(&file, memo, cancel)?;
-            let mut facts = vec![("address", Value::from(url.as_str())), ("version", remote::fact(&Some(version)))];
+            let mut facts = vec![
+                ("address", Value::from(url.as_str())),
+                ("version", remote::fact(&Some(version))),
+            ];
             if let Some(address) = configuration {
-                facts.push(("configuration", remote::fact(&remote::pinned(&address, memo, cancel)?)));
+                facts.push((
+                    "configuration",
+                    remote::fact(&remote::pinned(&address, memo, cancel)?),
+                ));
             }
             facts
         }
@@ -119,7 +141,11 @@ pub fn refresh(source: &Source, memo: &Memo, cancel: &Cancel) -> Result<(), Stag
 
 /// The file of weights at a path, and timm's beside it.
 fn files(path: &Path) -> (PathBuf, Option<PathBuf>) {
-    if path.is_file() { (path.to_owned(), None) } else { (path.join(MODEL), Some(path.join(CONFIGURATION))) }
+    if path.is_file() {
+        (path.to_owned(), None)
+    } else {
+        (path.join(MODEL), Some(path.join(CONFIGURATION)))
+    }
 }
 
 /// The address of weights, and where timm's configuration of them would lie.
@@ -163,7 +189,8 @@ pub fn run(source: &Source, context: &Context) -> Result<(), StageError> {
 
 fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
     let (address, configuration) = addresses(url)?;
-    let pinned = |name: &str| -> Option<Version> { Option::deserialize(context.facts.get(name)?).ok()? };
+    let pinned =
+        |name: &str| -> Option<Version> { Option::deserialize(context.facts.get(name)?).ok()? };
     let version = pinned("version").unwrap_or_default();
     let known = match configuration.zip(pinned("configuration")) {
         Some((address, version)) => {
@@ -189,7 +216,12 @@ fn described(text: &[u8], named: &str, context: &Context) -> Option<Pretrained> 
 }
 
 /// Reads a file of weights, called `named` in sentences, and writes it as the artifact.
-fn write(context: &Context, file: &Path, named: &str, known: Option<Pretrained>) -> Result<(), StageError> {
+fn write(
+    context: &Context,
+    file: &Path,
+    named: &str,
+    known: Option<Pretrained>,
+) -> Result<(), StageError> {
     let read = weights::read(file).map_err(|error| match error {
         NnError::File { reason, .. } => StageError::failed(format!("{named}: {reason}")),
         other => other.into(),
@@ -204,13 +236,14 @@ fn write(context: &Context, file: &Path, named: &str, known: Option<Pretrained>)
         None => weights::write_safetensors(&path, &Weights { metadata: BTreeMap::new(), ..read })?,
     }
     let numbers = match numbers {
-        0..1_000_000 => many(numbers as u64, "number"),
+        0..1_000_000 => counted(numbers as u64, "number"),
         _ => format!("{:.1} million numbers", numbers as f64 / 1e6),
     };
-    let mut text = format!("weights of {}, {numbers}", many(tensors as u64, "tensor"));
+    let mut text = format!("weights of {}, {numbers}", counted(tensors as u64, "tensor"));
     if let Some(known) = known {
         known.write(&context.slot).or_fail("writing what is known of the weights")?;
-        text = format!("{}: {text}; for pictures of {}", known.weights, InWords(&known.preprocessing));
+        text =
+            format!("{}: {text}; for pictures of {}", known.weights, InWords(&known.preprocessing));
     }
     context.teller.info(text);
     Ok(())
@@ -235,7 +268,9 @@ mod tests {
 
     #[test]
     fn weights_are_told_by_their_names() {
-        for name in ["w.pth", "a/w.safetensors", "pytorch_model.bin", "v1.0.pt", "model_best.pth.tar"] {
+        for name in
+            ["w.pth", "a/w.safetensors", "pytorch_model.bin", "v1.0.pt", "model_best.pth.tar"]
+        {
             assert!(is_named_like_weights(Path::new(name)), "{name}");
         }
         for name in ["pictures.zip", "pictures.tar", "pth", "w.pth.gz", ".tar", ""] {

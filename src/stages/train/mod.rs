@@ -5,16 +5,16 @@ mod parameters;
 mod resolve;
 mod start;
 
+use crate::common::number::counted;
+use crate::config::{Parameter, Values};
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::engine::{Complaints, Context, Device, Input, Kind, OrFail, StageError};
-use crate::learn::{self, Checkpoints, Fitted, Freeze, LearnError, Session, fit};
 use crate::metrics::write_history;
 use crate::model::{self, Card, Classifier, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
-use crate::spec::{Parameter, Values};
 use crate::stages::pretrained::PREPROCESSING;
-use crate::stages::words::many;
+use crate::training::{self, Checkpoints, Fitted, Freeze, LearnError, Session, fit};
 use parameters::Parameters;
 use serde_json::json;
 use start::start_from;
@@ -85,7 +85,7 @@ impl Kind for Train {
     fn choices(&self, values: &Values) -> Vec<String> {
         match serde_json::from_value::<Parameters>(values.clone().into()) {
             Ok(Parameters { head: Classifier::Original(_), .. }) => vec![ORIGINAL.to_owned()],
-            Ok(parameters) => learn::foreseen(&parameters.options()),
+            Ok(parameters) => training::foreseen(&parameters.options()),
             Err(_) => Vec::new(),
         }
     }
@@ -131,8 +131,12 @@ fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), 
     }
     if matches!(card.head, Classifier::Original(_)) {
         model::save(&context.slot.join(MODEL), &card, network.save())?;
-        let fitted =
-            Fitted { history: Vec::new(), epoch: 0, stopped_early: false, decisions: vec![ORIGINAL.to_owned()] };
+        let fitted = Fitted {
+            history: Vec::new(),
+            epoch: 0,
+            stopped_early: false,
+            decisions: vec![ORIGINAL.to_owned()],
+        };
         context.teller.info(ORIGINAL);
         return write_records(&context.slot, &fitted);
     }
@@ -165,7 +169,12 @@ fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), 
 }
 
 /// The network of a model, with random weights.
-fn network<D: Backend>(card: &Card, auxiliary: bool, seed: u64, device: D) -> Result<Network<D>, StageError> {
+fn network<D: Backend>(
+    card: &Card,
+    auxiliary: bool,
+    seed: u64,
+    device: D,
+) -> Result<Network<D>, StageError> {
     let (head, input) = (card.head(), card.input());
     if !auxiliary {
         return Ok(Network::new(&card.backbone, &head, input, seed, device)?);
@@ -186,7 +195,8 @@ fn write_records(slot: &Path, fitted: &Fitted) -> Result<(), StageError> {
         "stopped_early": fitted.stopped_early,
         "decisions": fitted.decisions,
     });
-    std::fs::write(slot.join("training.json"), format!("{training:#}\n")).or_fail("writing training.json")
+    std::fs::write(slot.join("training.json"), format!("{training:#}\n"))
+        .or_fail("writing training.json")
 }
 
 /// What came of it, in a short sentence.
@@ -195,12 +205,16 @@ fn conclusion(fitted: &Fitted) -> String {
     let epochs = match (ran, fitted.stopped_early) {
         (1, false) => "1 epoch".to_owned(),
         (_, false) => format!("{ran} epochs"),
-        (_, true) => format!("stopped early after {}", many(ran as u64, "epoch")),
+        (_, true) => format!("stopped early after {}", counted(ran as u64, "epoch")),
     };
     let kept = fitted.history.iter().find(|row| row.epoch == fitted.epoch);
     match kept.and_then(|row| row.validation_accuracy) {
         Some(accuracy) => {
-            format!("{epochs}, kept epoch {}: validation accuracy {:.1} %", fitted.epoch, accuracy * 100.0)
+            format!(
+                "{epochs}, kept epoch {}: validation accuracy {:.1} %",
+                fitted.epoch,
+                accuracy * 100.0
+            )
         }
         None => format!("{epochs}, kept epoch {}", fitted.epoch),
     }

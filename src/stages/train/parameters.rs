@@ -1,12 +1,12 @@
 //! What can be chosen about training: declared for checking, the reference and editors, and the same as types.
 
+use crate::config::{Default, Parameter, Type};
 use crate::data::Augment;
-use crate::learn::{
-    BatchNormMode, ClassWeights, EarlyStopping, Freeze, Keep, Optimizer, Options, Precision, Sampling, Schedule,
-    Unfreeze,
-};
 use crate::model::Classifier;
-use crate::spec::{Default, Parameter, Type};
+use crate::training::{
+    BatchNormMode, ClassWeights, EarlyStopping, Freeze, Keep, Optimizer, Options, Precision,
+    Sampling, Schedule, Unfreeze,
+};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -190,14 +190,24 @@ const OPTIMIZER: &[Parameter] = &[
         "Decay of weights. 1e-2 for `adamw`, 1e-4 for `sgd`.",
     ),
     Parameter::new("momentum", BELOW_ONE, Default::Json("0.9"), "For `sgd`."),
-    Parameter::new("nesterov", Type::Bool, Default::Json("false"), "For `sgd`: Nesterov's momentum."),
+    Parameter::new(
+        "nesterov",
+        Type::Bool,
+        Default::Json("false"),
+        "For `sgd`: Nesterov's momentum.",
+    ),
     Parameter::new(
         "betas",
         Type::List(&BELOW_ONE),
         Default::Json("[0.9, 0.999]"),
         "For `adamw`: how fast both moments forget.",
     ),
-    Parameter::new("epsilon", ABOVE_ZERO, Default::Json("1e-8"), "For `adamw`: keeps from dividing by zero."),
+    Parameter::new(
+        "epsilon",
+        ABOVE_ZERO,
+        Default::Json("1e-8"),
+        "For `adamw`: keeps from dividing by zero.",
+    ),
 ];
 
 const SCHEDULE: &[Parameter] = &[
@@ -213,7 +223,12 @@ const SCHEDULE: &[Parameter] = &[
         Default::Absent,
         "Epochs, or parts of one, in which the rate grows evenly to its height. 1, and no more than a fifth of all.",
     ),
-    Parameter::new("floor", SHARE, Default::Json("0"), "Where the cosine ends, as a share of the height."),
+    Parameter::new(
+        "floor",
+        SHARE,
+        Default::Json("0"),
+        "Where the cosine ends, as a share of the height.",
+    ),
 ];
 
 const EARLY_STOPPING: &[Parameter] = &[
@@ -250,19 +265,54 @@ const AUGMENT: &[Parameter] = &[
         Default::Absent,
         "A random part of the stored square in place of its centre.",
     ),
-    Parameter::new("flip", Type::Bool, Default::Json("false"), "Mirrors left and right, half of the time."),
+    Parameter::new(
+        "flip",
+        Type::Bool,
+        Default::Json("false"),
+        "Mirrors left and right, half of the time.",
+    ),
     Parameter::new(
         "rotate",
         Type::Number { min: 0.0, max: 180.0 },
         Default::Json("0"),
         "Largest turn to either side, in degrees.",
     ),
-    Parameter::new("shift", SHARE, Default::Json("0"), "Largest shift along each side, as a share of it."),
-    Parameter::new("zoom", SHARE, Default::Json("0"), "Largest change of size: 0.1 is a tenth either way."),
-    Parameter::new("brightness", SHARE, Default::Json("0"), "Largest change of brightness, as a factor either way."),
-    Parameter::new("contrast", SHARE, Default::Json("0"), "Largest change of contrast, as a factor either way."),
-    Parameter::new("saturation", SHARE, Default::Json("0"), "Largest change of saturation, as a factor either way."),
-    Parameter::new("erase", SHARE, Default::Json("0"), "Probability that a patch of the picture is blanked."),
+    Parameter::new(
+        "shift",
+        SHARE,
+        Default::Json("0"),
+        "Largest shift along each side, as a share of it.",
+    ),
+    Parameter::new(
+        "zoom",
+        SHARE,
+        Default::Json("0"),
+        "Largest change of size: 0.1 is a tenth either way.",
+    ),
+    Parameter::new(
+        "brightness",
+        SHARE,
+        Default::Json("0"),
+        "Largest change of brightness, as a factor either way.",
+    ),
+    Parameter::new(
+        "contrast",
+        SHARE,
+        Default::Json("0"),
+        "Largest change of contrast, as a factor either way.",
+    ),
+    Parameter::new(
+        "saturation",
+        SHARE,
+        Default::Json("0"),
+        "Largest change of saturation, as a factor either way.",
+    ),
+    Parameter::new(
+        "erase",
+        SHARE,
+        Default::Json("0"),
+        "Probability that a patch of the picture is blanked.",
+    ),
     Parameter::new(
         "copies",
         Type::Integer { min: 1, max: 1_000 },
@@ -278,7 +328,12 @@ const RANDOM_CROP: &[Parameter] = &[
         Default::Json("[0.6, 1.0]"),
         "Share of the stored square's area: from, to.",
     ),
-    Parameter::new("ratio", Type::List(&ABOVE_ZERO), Default::Json("[0.8, 1.25]"), "Width over height: from, to."),
+    Parameter::new(
+        "ratio",
+        Type::List(&ABOVE_ZERO),
+        Default::Json("[0.8, 1.25]"),
+        "Width over height: from, to.",
+    ),
 ];
 
 const CHECKPOINT: &[Parameter] = &[Parameter::new(
@@ -290,7 +345,8 @@ const CHECKPOINT: &[Parameter] = &[Parameter::new(
 .execution()];
 
 /// The default augmentation: a random crop by its own defaults, and flips.
-pub const DEFAULT_AUGMENT: &str = r#"{"random_crop": {"scale": [0.6, 1.0], "ratio": [0.8, 1.25]}, "flip": true}"#;
+pub const DEFAULT_AUGMENT: &str =
+    r#"{"random_crop": {"scale": [0.6, 1.0], "ratio": [0.8, 1.25]}, "flip": true}"#;
 
 /// The parameters, resolved.
 #[derive(Debug, Deserialize)]
@@ -333,9 +389,10 @@ impl UnfreezeAt {
     pub fn list(&self) -> Vec<Unfreeze> {
         let mut list: Vec<Unfreeze> = match self {
             UnfreezeAt::Epoch(epoch) => vec![Unfreeze { epoch: *epoch, freeze: Freeze::None }],
-            UnfreezeAt::Stages(stages) => {
-                stages.iter().map(|(stage, &epoch)| Unfreeze { epoch, freeze: Freeze::Below(stage.clone()) }).collect()
-            }
+            UnfreezeAt::Stages(stages) => stages
+                .iter()
+                .map(|(stage, &epoch)| Unfreeze { epoch, freeze: Freeze::Below(stage.clone()) })
+                .collect(),
         };
         list.sort_by_key(|entry| entry.epoch);
         list
@@ -370,7 +427,11 @@ pub struct Checkpoint {
 /// The word "none", or a table.
 fn variation<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Augment>, D::Error> {
     let value = serde_json::Value::deserialize(from)?;
-    if value.is_string() { Ok(None) } else { Augment::deserialize(value).map(Some).map_err(D::Error::custom) }
+    if value.is_string() {
+        Ok(None)
+    } else {
+        Augment::deserialize(value).map(Some).map_err(D::Error::custom)
+    }
 }
 
 impl Parameters {
@@ -403,6 +464,6 @@ mod tests {
 
     #[test]
     fn the_declared_defaults_are_of_the_declared_types() {
-        assert_eq!(crate::spec::audit(PARAMETERS), Vec::<String>::new());
+        assert_eq!(crate::config::audit(PARAMETERS), Vec::<String>::new());
     }
 }

@@ -2,13 +2,14 @@
 
 use super::parameters::{DEFAULT_AUGMENT, UnfreezeAt};
 use super::start::published_backbone;
+use crate::common::nearest;
+use crate::config::Values;
 use crate::data::Augment;
 use crate::engine::{Complaints, Feed};
-use crate::learn::Freeze;
 use crate::nn::weights::registry;
 use crate::nn::{self, BackboneInfo};
-use crate::spec::{Values, nearest};
 use crate::stages::fetch::{self, Goods};
+use crate::training::Freeze;
 use serde_json::{Value, json};
 
 /// Fills in what depends on other values, and complains about what doesn't go together.
@@ -60,12 +61,19 @@ fn backbone(values: &mut Values, problems: &mut Complaints) -> Option<&'static B
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", names.join(", ")),
         };
-        problems.complain("backbone", format!("no backbone has the name `{given}`"), "not known", Some(help));
+        problems.complain(
+            "backbone",
+            format!("no backbone has the name `{given}`"),
+            "not known",
+            Some(help),
+        );
         return None;
     };
     if given != name && registry::preset(&given).is_err() {
         let message = format!("no weights have the name `{given}`");
-        let help = format!("write `{name}`: which weights it starts from is for the stage that feeds `weights` to say");
+        let help = format!(
+            "write `{name}`: which weights it starts from is for the stage that feeds `weights` to say"
+        );
         problems.complain("backbone", message, "not known", Some(help));
     }
     values.insert("backbone".to_owned(), json!(info.name));
@@ -77,19 +85,29 @@ fn check_weights(backbone: &BackboneInfo, feed: Feed, problems: &mut Complaints)
     if feed.kind == "train"
         && let Some(other) = text(feed.values, "backbone").filter(|&other| other != backbone.name)
     {
-        let message = format!("the stage `{}` trains a {other}, and this one a {}", feed.stage, backbone.name);
+        let message = format!(
+            "the stage `{}` trains a {other}, and this one a {}",
+            feed.stage, backbone.name
+        );
         let help = format!("set `backbone = \"{other}\"`, or start from random weights");
         problems.complain("backbone", message, format!("expected `{other}`"), Some(help));
     }
     if let Some(other) = published_backbone(feed).filter(|&other| other != backbone.name) {
-        let message =
-            format!("the stage `{}` fetches weights of {other}, the backbone is {}", feed.stage, backbone.name);
+        let message = format!(
+            "the stage `{}` fetches weights of {other}, the backbone is {}",
+            feed.stage, backbone.name
+        );
         let help = format!("set `backbone = \"{other}\"`, or fetch weights of {}", backbone.name);
         problems.complain("backbone", message, format!("expected `{other}`"), Some(help));
     }
 }
 
-fn freeze(values: &mut Values, backbone: &BackboneInfo, weights: bool, problems: &mut Complaints) -> Frozen {
+fn freeze(
+    values: &mut Values,
+    backbone: &BackboneInfo,
+    weights: bool,
+    problems: &mut Complaints,
+) -> Frozen {
     let default = if weights { "all" } else { "none" };
     let word = values.entry("freeze").or_insert(json!(default)).as_str().unwrap_or(default);
     match word {
@@ -111,9 +129,17 @@ fn freeze(values: &mut Values, backbone: &BackboneInfo, weights: bool, problems:
 }
 
 /// What thaws later: stages that the backbone has, in an order in which each leaves less frozen than the one before.
-fn unfreeze(values: &mut Values, backbone: &BackboneInfo, frozen: Frozen, problems: &mut Complaints) -> Frozen {
+fn unfreeze(
+    values: &mut Values,
+    backbone: &BackboneInfo,
+    frozen: Frozen,
+    problems: &mut Complaints,
+) -> Frozen {
     let Some(given) = values.get("unfreeze_at") else { return frozen };
-    let Ok(list) = serde_json::from_value::<UnfreezeAt>(given.clone()).map(|given| given.list()) else { return frozen };
+    let Ok(list) = serde_json::from_value::<UnfreezeAt>(given.clone()).map(|given| given.list())
+    else {
+        return frozen;
+    };
     if list.is_empty() {
         values.remove("unfreeze_at");
         return frozen;
@@ -159,12 +185,15 @@ fn batch_norm(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut
     let default = if matches!(frozen, Frozen::All | Frozen::Thawing) { "frozen" } else { "train" };
     let given = values.entry("batch_norm").or_insert(json!(default)).as_str().unwrap_or(default);
     if frozen == Frozen::All && given != "frozen" {
-        let message = format!("`batch_norm = \"{given}\"` is for parts that learn, and the whole backbone is frozen");
+        let message = format!(
+            "`batch_norm = \"{given}\"` is for parts that learn, and the whole backbone is frozen"
+        );
         let help = "leave `batch_norm` out, or freeze less of the backbone".to_owned();
         problems.complain("batch_norm", message, "expected `frozen`", Some(help));
     } else if frozen == Frozen::Nothing && given != "train" && !weights {
-        let message =
-            format!("`batch_norm = \"{given}\"` needs statistics that came with weights, and no weights are given");
+        let message = format!(
+            "`batch_norm = \"{given}\"` needs statistics that came with weights, and no weights are given"
+        );
         let help = "leave `batch_norm` out, or feed `weights`".to_owned();
         problems.complain("batch_norm", message, "expected `train`", Some(help));
     }
@@ -178,9 +207,15 @@ fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut 
     table.entry("weight_decay").or_insert(json!(decay));
     match table.get("backbone_learning_rate") {
         Some(_) if frozen == Frozen::All => {
-            let message = "`backbone_learning_rate` is for a backbone that learns, and all of it is frozen";
+            let message =
+                "`backbone_learning_rate` is for a backbone that learns, and all of it is frozen";
             let help = "leave it out, or freeze less of the backbone".to_owned();
-            problems.complain("optimizer.backbone_learning_rate", message, "has no effect", Some(help));
+            problems.complain(
+                "optimizer.backbone_learning_rate",
+                message,
+                "has no effect",
+                Some(help),
+            );
         }
         None if weights && frozen != Frozen::All => {
             table.insert("backbone_learning_rate".to_owned(), json!(rate / 10.0));
@@ -192,18 +227,30 @@ fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut 
         let help = "leave it out, or freeze less of the backbone".to_owned();
         problems.complain("optimizer.layer_decay", message, "has no effect", Some(help));
     }
-    let others: &[(&str, Value)] =
-        if sgd { &[("betas", json!([0.9, 0.999])), ("epsilon", json!(1e-8))] } else { &[("momentum", json!(0.9))] };
+    let others: &[(&str, Value)] = if sgd {
+        &[("betas", json!([0.9, 0.999])), ("epsilon", json!(1e-8))]
+    } else {
+        &[("momentum", json!(0.9))]
+    };
     let (this, other) = if sgd { ("sgd", "adamw") } else { ("adamw", "sgd") };
-    for (key, default) in others.iter().filter(|(key, default)| table.get(*key).is_some_and(|given| given != default)) {
-        let message = format!("`{key}` is `{other}`'s, and the optimizer is `{this}`; {default} changes nothing");
+    for (key, default) in
+        others.iter().filter(|(key, default)| table.get(*key).is_some_and(|given| given != default))
+    {
+        let message = format!(
+            "`{key}` is `{other}`'s, and the optimizer is `{this}`; {default} changes nothing"
+        );
         let help = format!("leave it out, or set `kind = \"{other}\"`");
         problems.complain(&format!("optimizer.{key}"), message, "has no effect", Some(help));
     }
     let still = table.get("momentum").and_then(Value::as_f64) == Some(0.0);
     if table.get("nesterov") == Some(&json!(true)) && (still || !sgd) {
         let message = "Nesterov's momentum is for `sgd` with a momentum above 0";
-        problems.complain("optimizer.nesterov", message, "needs momentum", Some("such as `momentum = 0.9`".to_owned()));
+        problems.complain(
+            "optimizer.nesterov",
+            message,
+            "needs momentum",
+            Some("such as `momentum = 0.9`".to_owned()),
+        );
     }
     if table.get("betas").and_then(Value::as_array).is_some_and(|betas| betas.len() != 2) {
         problems.complain(
@@ -223,7 +270,12 @@ fn schedule(values: &mut Values, problems: &mut Complaints) {
     let floor = table.get("floor").and_then(Value::as_f64).unwrap_or(0.0);
     if text(table, "kind") == Some("constant") && floor != 0.0 {
         let help = "leave it out, or set `kind = \"cosine\"`".to_owned();
-        problems.complain("schedule.floor", "a constant rate has no floor", "has no effect", Some(help));
+        problems.complain(
+            "schedule.floor",
+            "a constant rate has no floor",
+            "has no effect",
+            Some(help),
+        );
     }
 }
 
@@ -232,7 +284,9 @@ fn classes(values: &mut Values, problems: &mut Complaints) {
     if values.get("class_weights") == Some(&json!({})) {
         values.insert("class_weights".to_owned(), json!("none"));
     }
-    if text(values, "class_weights") == Some("balanced") && text(values, "sampling") == Some("balanced") {
+    if text(values, "class_weights") == Some("balanced")
+        && text(values, "sampling") == Some("balanced")
+    {
         let message = "`class_weights` and `sampling` would both even out the classes, and rare ones count twice over";
         let help = "leave one of them out".to_owned();
         problems.complain("sampling", message, "beside `class_weights = \"balanced\"`", Some(help));
@@ -244,8 +298,13 @@ fn head(values: &Values, frozen: Frozen, weights: Option<Feed>, problems: &mut C
     if text(values, "head") != Some("original") {
         return;
     }
-    if let Some(feed) = weights.filter(|feed| feed.kind == "train" && text(feed.values, "head") != Some("original")) {
-        let message = format!("the stage `{}` trains a head of its own: no published classifier is left", feed.stage);
+    if let Some(feed) =
+        weights.filter(|feed| feed.kind == "train" && text(feed.values, "head") != Some("original"))
+    {
+        let message = format!(
+            "the stage `{}` trains a head of its own: no published classifier is left",
+            feed.stage
+        );
         let help = "leave `head` out, or feed published weights".to_owned();
         problems.complain("head", message, "isn't there", Some(help));
     }
@@ -258,8 +317,14 @@ fn head(values: &Values, frozen: Frozen, weights: Option<Feed>, problems: &mut C
             Some(help),
         );
     } else if frozen != Frozen::All {
-        let message = "with the original classifier nothing is trained, so all of the backbone is frozen";
-        problems.complain("freeze", message, "expected `all`", Some("leave `freeze` and `unfreeze_at` out".to_owned()));
+        let message =
+            "with the original classifier nothing is trained, so all of the backbone is frozen";
+        problems.complain(
+            "freeze",
+            message,
+            "expected `all`",
+            Some("leave `freeze` and `unfreeze_at` out".to_owned()),
+        );
     }
 }
 
@@ -268,8 +333,11 @@ fn auxiliary(values: &Values, backbone: &BackboneInfo, frozen: Frozen, problems:
         return;
     }
     if !backbone.has_auxiliary() {
-        let with: Vec<&str> =
-            nn::backbones().iter().filter(|info| info.has_auxiliary()).map(|info| info.name).collect();
+        let with: Vec<&str> = nn::backbones()
+            .iter()
+            .filter(|info| info.has_auxiliary())
+            .map(|info| info.name)
+            .collect();
         let message = format!("`{}` has no auxiliary head", backbone.name);
         let help = format!("leave `auxiliary` out, or use {}", with.join(" or "));
         problems.complain("auxiliary", message, "has no effect", Some(help));
@@ -300,9 +368,16 @@ fn early_stopping(values: &mut Values, problems: &mut Complaints) {
     let least = table.get("min_delta").and_then(Value::as_f64).unwrap_or(0.0);
     if least != 0.0 && table.get("patience").is_none_or(Value::is_null) {
         let help = "set `patience` as well, such as 5, or leave it out".to_owned();
-        problems.complain("early_stopping.min_delta", "`min_delta` is for `patience`", "has no effect", Some(help));
+        problems.complain(
+            "early_stopping.min_delta",
+            "`min_delta` is for `patience`",
+            "has no effect",
+            Some(help),
+        );
     }
-    if table.get("patience").is_some_and(|patience| !patience.is_null()) && validates_nothing(problems) {
+    if table.get("patience").is_some_and(|patience| !patience.is_null())
+        && validates_nothing(problems)
+    {
         let help = "set `dataset.split.validation` above 0, or leave `patience` out".to_owned();
         problems.complain(
             "early_stopping.patience",
@@ -315,32 +390,53 @@ fn early_stopping(values: &mut Values, problems: &mut Complaints) {
 
 /// Whether the split of the stage that feeds `data` leaves no pictures for validation.
 fn validates_nothing(problems: &Complaints) -> bool {
-    let split = problems.input("data").and_then(|feed| feed.values.get("dataset")?.get("split")?.get("validation"));
+    let split = problems
+        .input("data")
+        .and_then(|feed| feed.values.get("dataset")?.get("split")?.get("validation"));
     split.and_then(Value::as_f64) == Some(0.0)
 }
 
 fn augment(values: &mut Values, frozen: Frozen, problems: &mut Complaints) {
     if !values.contains_key("augment") {
         let mild = serde_json::from_str(DEFAULT_AUGMENT).unwrap_or_else(|_| json!("none"));
-        values.insert("augment".to_owned(), if frozen == Frozen::All { json!("none") } else { mild });
+        values
+            .insert("augment".to_owned(), if frozen == Frozen::All { json!("none") } else { mild });
     }
-    let parsed = values.get("augment").and_then(|given| serde_json::from_value::<Augment>(given.clone()).ok());
+    let parsed = values
+        .get("augment")
+        .and_then(|given| serde_json::from_value::<Augment>(given.clone()).ok());
     if let Some(nothing) = parsed.filter(Augment::is_none) {
         if nothing.copies.is_some() {
             let help = "say how they are varied, such as `flip = true`, or leave it out".to_owned();
-            problems.complain("augment.copies", "nothing varies the pictures", "has no effect", Some(help));
+            problems.complain(
+                "augment.copies",
+                "nothing varies the pictures",
+                "has no effect",
+                Some(help),
+            );
         }
         values.insert("augment".to_owned(), json!("none"));
     }
-    let Some(crop) = table(values, "augment").and_then(|augment| table(augment, "random_crop")) else { return };
+    let Some(crop) = table(values, "augment").and_then(|augment| table(augment, "random_crop"))
+    else {
+        return;
+    };
     for key in ["scale", "ratio"] {
-        let range: Option<Vec<f64>> =
-            crop.get(key).and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_f64).collect());
-        let fits = range.is_some_and(|range| matches!(range[..], [low, high] if 0.0 < low && low <= high));
+        let range: Option<Vec<f64>> = crop
+            .get(key)
+            .and_then(Value::as_array)
+            .map(|list| list.iter().filter_map(Value::as_f64).collect());
+        let fits =
+            range.is_some_and(|range| matches!(range[..], [low, high] if 0.0 < low && low <= high));
         if !fits {
             let at = format!("augment.random_crop.{key}");
             let message = format!("`{key}` is a range: two numbers above 0, the smaller one first");
-            problems.complain(&at, message, "expected [from, to]", Some("such as [0.6, 1.0]".to_owned()));
+            problems.complain(
+                &at,
+                message,
+                "expected [from, to]",
+                Some("such as [0.6, 1.0]".to_owned()),
+            );
         }
     }
 }

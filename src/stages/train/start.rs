@@ -2,15 +2,15 @@
 //! Says what was taken and what wasn't, and recognises weights of another network. Knows nothing of how training goes.
 
 use super::MODEL;
+use crate::common::number::counted;
 use crate::data::source::{self, Source};
 use crate::engine::{Feed, StageError};
 use crate::events::Teller;
-use crate::learn::HEAD;
 use crate::model::{self, Card, Classifier};
 use crate::nn::weights::{self, Weights, registry};
 use crate::nn::{self, Backend, Loaded, Network, NnError};
 use crate::stages::pretrained::{Pretrained, mismatch};
-use crate::stages::words::many;
+use crate::training::HEAD;
 use serde_json::Value;
 use std::path::Path;
 
@@ -20,7 +20,8 @@ const SHOWN: usize = 2;
 /// The backbone of the published weights that a fetch stage brings, where its source names such: known before they are
 /// fetched.
 pub(super) fn published_backbone(feed: Feed) -> Option<&'static str> {
-    let text = feed.values.get("source").and_then(Value::as_str).filter(|_| feed.kind == "fetch")?;
+    let text =
+        feed.values.get("source").and_then(Value::as_str).filter(|_| feed.kind == "fetch")?;
     match source::parse(text) {
         Ok(Source::Torchvision(name)) => registry::preset(&name).ok().map(|preset| preset.backbone),
         _ => None,
@@ -43,7 +44,13 @@ pub(super) fn start_from<D: Backend>(
     let mut weights = weights::read(&path)?;
     match model::card(&weights)? {
         Some(origin) => take_model(network, card, &origin, &mut weights, teller),
-        None => take_published(network, card, Pretrained::read(artifact)?.as_ref(), &mut weights, teller),
+        None => take_published(
+            network,
+            card,
+            Pretrained::read(artifact)?.as_ref(),
+            &mut weights,
+            teller,
+        ),
     }
 }
 
@@ -105,8 +112,11 @@ fn take_published<D: Backend>(
     let loaded = load(network, card, weights)?;
     teller.info(format!("starting from {named}, {head}"));
     if let [first, ..] = loaded.unused.as_slice() {
-        let count = many(loaded.unused.len() as u64, "tensor");
-        teller.info(format!("{count} of {named} without a place in {}, such as {first}", card.backbone));
+        let count = counted(loaded.unused.len() as u64, "tensor");
+        teller.info(format!(
+            "{count} of {named} without a place in {}, such as {first}",
+            card.backbone
+        ));
     }
     if let Some(known) = known
         && let Some(sentence) = mismatch(named, &known.preprocessing, &card.preprocessing)
@@ -126,16 +136,21 @@ fn check_network(card: &Card, weights: &Weights) -> Result<(), StageError> {
 
 fn of_another(name: &str, card: &Card) -> StageError {
     let message = format!("these weights are of {name}, the backbone is {}", card.backbone);
-    StageError::failed(message).with_help(format!("set `backbone = \"{name}\"`, or take weights of {}", card.backbone))
+    StageError::failed(message)
+        .with_help(format!("set `backbone = \"{name}\"`, or take weights of {}", card.backbone))
 }
 
 /// Loads weights. Where they don't fit, some names of each side show why.
-fn load<D: Backend>(network: &mut Network<D>, card: &Card, weights: &Weights) -> Result<Loaded, StageError> {
+fn load<D: Backend>(
+    network: &mut Network<D>,
+    card: &Card,
+    weights: &Weights,
+) -> Result<Loaded, StageError> {
     network.load(weights).map_err(|error| match error {
         NnError::Mismatch(_) => {
             let message = format!("these weights aren't those of {}: {error}", card.backbone);
             let names: Vec<&str> = weights.tensors.keys().take(SHOWN).map(String::as_str).collect();
-            let count = many(weights.tensors.len() as u64, "tensor");
+            let count = counted(weights.tensors.len() as u64, "tensor");
             let help = format!(
                 "they hold {count}, such as {}; names are torchvision's, such as those of `torchvision.models.{}`",
                 names.join(" and "),

@@ -27,9 +27,16 @@ pub(crate) fn convolution<N: Number>(
     let out = match &x.wide {
         Some(wide) => {
             let bias = bias.map(|bias| doubles(values(bias)));
-            Activation::of_wide(forward(wide, &doubles(values(weight)), bias.as_deref(), &geometry))?
+            Activation::of_wide(forward(
+                wide,
+                &doubles(values(weight)),
+                bias.as_deref(),
+                &geometry,
+            ))?
         }
-        None => Activation::of(forward(values(&x.kept), values(weight), bias.map(values), &geometry))?,
+        None => {
+            Activation::of(forward(values(&x.kept), values(weight), bias.map(values), &geometry))?
+        }
     };
     let Some(tape) = tape else { return Ok(out) };
     let (out_ghost, x_ghost, weight_ghost) = (out.kept.ghost(), x.kept.ghost(), weight.ghost());
@@ -93,7 +100,8 @@ impl Split {
         let ranges = (rows / 1024).min((1 << 20) / size.max(1)).clamp(1, 16);
         let kernel_rows = geometry.window.kernel.0;
         let by_taps = if ranges >= 8 { 1 } else { kernel_rows };
-        let by_channels = (12 / (ranges * by_taps)).clamp(1, geometry.output.channels.div_ceil(128));
+        let by_channels =
+            (12 / (ranges * by_taps)).clamp(1, geometry.output.channels.div_ceil(128));
         Split {
             ranges,
             rows: rows.div_ceil(ranges),
@@ -110,10 +118,14 @@ fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool
     let total = geometry.batch * geometry.output.pixels();
     let band = geometry.window.kernel.1 * geometry.input.channels;
     let mut partial = vec![N::ZERO; if split.ranges > 1 { split.ranges * out.len() } else { 0 }];
-    let targets: Vec<&mut [N]> =
-        if split.ranges > 1 { partial.chunks_exact_mut(out.len()).collect() } else { vec![&mut *out] };
+    let targets: Vec<&mut [N]> = if split.ranges > 1 {
+        partial.chunks_exact_mut(out.len()).collect()
+    } else {
+        vec![&mut *out]
+    };
     let tasks = targets.into_iter().enumerate().flat_map(|(range, target)| {
-        let tiles = MatrixMut::new(target, depth, channels, channels).tiles(split.taps * band, split.channels);
+        let tiles = MatrixMut::new(target, depth, channels, channels)
+            .tiles(split.taps * band, split.channels);
         tiles.into_iter().map(move |tile| (range, tile))
     });
     let keep = accumulate && split.ranges == 1;
@@ -129,7 +141,12 @@ fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool
         let height = if patches.is_identity() { 1024 } else { block_rows(patches.depth()) };
         for (step, first) in (range * split.rows..last).step_by(height).enumerate() {
             let rows = height.min(last - first);
-            let dy = Matrix::new(&dy[first * channels + tile.column..], rows, tile.out.columns(), channels);
+            let dy = Matrix::new(
+                &dy[first * channels + tile.column..],
+                rows,
+                tile.out.columns(),
+                channels,
+            );
             patches.with_rows(x, first, rows, |windows| {
                 multiply(&mut tile.out, keep || step > 0, windows.transposed(), dy);
             });
@@ -173,7 +190,13 @@ fn classes(size: usize, kernel: usize, stride: usize, padding: usize) -> Vec<Cla
 }
 
 /// dX into `out`, added to what is there where `accumulate`.
-fn by_input<N: Number>(dy: &[N], weight: &[N], geometry: &Geometry, accumulate: bool, out: &mut [N]) {
+fn by_input<N: Number>(
+    dy: &[N],
+    weight: &[N],
+    geometry: &Geometry,
+    accumulate: bool,
+    out: &mut [N],
+) {
     let Geometry { input, output, window, batch } = *geometry;
     let rows = classes(input.height, window.kernel.0, window.stride.0, window.padding.0);
     let columns = classes(input.width, window.kernel.1, window.stride.1, window.padding.1);
@@ -208,7 +231,8 @@ fn turned<N: Number>(weight: &[N], geometry: &Geometry, row: &Class, column: &Cl
     let mut turned = vec![N::ZERO; row.taps * column.taps * inputs * outputs];
     turned.par_chunks_exact_mut(inputs * outputs).enumerate().for_each(|(index, block)| {
         let tap_row = row.tap + geometry.window.stride.0 * (row.taps - 1 - index / column.taps);
-        let tap_column = column.tap + geometry.window.stride.1 * (column.taps - 1 - index % column.taps);
+        let tap_column =
+            column.tap + geometry.window.stride.1 * (column.taps - 1 - index % column.taps);
         let tap = tap_row * geometry.window.kernel.1 + tap_column;
         transpose(&weight[tap * inputs * outputs..][..inputs * outputs], inputs, outputs, block);
     });
@@ -221,7 +245,8 @@ fn transpose<N: Number>(source: &[N], rows: usize, columns: usize, target: &mut 
     for first_row in (0..rows).step_by(SIDE) {
         for first_column in (0..columns).step_by(SIDE) {
             for column in first_column..columns.min(first_column + SIDE) {
-                let line = &mut target[column * rows + first_row..column * rows + rows.min(first_row + SIDE)];
+                let line = &mut target
+                    [column * rows + first_row..column * rows + rows.min(first_row + SIDE)];
                 for (offset, value) in line.iter_mut().enumerate() {
                     *value = source[(first_row + offset) * columns + column];
                 }
@@ -231,19 +256,28 @@ fn transpose<N: Number>(source: &[N], rows: usize, columns: usize, target: &mut 
 }
 
 /// Writes a class's rows to their pixels, or adds them.
-fn scatter<N: Number>(part: &[N], geometry: &Geometry, row: &Class, column: &Class, accumulate: bool, out: &mut [N]) {
+fn scatter<N: Number>(
+    part: &[N],
+    geometry: &Geometry,
+    row: &Class,
+    column: &Class,
+    accumulate: bool,
+    out: &mut [N],
+) {
     let (input, stride) = (geometry.input, geometry.window.stride);
     let per_picture = row.count * column.count * input.channels;
-    out.par_chunks_exact_mut(input.len()).zip(part.par_chunks_exact(per_picture)).for_each(|(map, part)| {
-        for (index, pixel) in part.chunks_exact(input.channels).enumerate() {
-            let y = row.first + stride.0 * (index / column.count);
-            let x = column.first + stride.1 * (index % column.count);
-            let target = &mut map[(y * input.width + x) * input.channels..][..input.channels];
-            if accumulate {
-                target.iter_mut().zip(pixel).for_each(|(target, value)| *target += *value);
-            } else {
-                target.copy_from_slice(pixel);
+    out.par_chunks_exact_mut(input.len()).zip(part.par_chunks_exact(per_picture)).for_each(
+        |(map, part)| {
+            for (index, pixel) in part.chunks_exact(input.channels).enumerate() {
+                let y = row.first + stride.0 * (index / column.count);
+                let x = column.first + stride.1 * (index % column.count);
+                let target = &mut map[(y * input.width + x) * input.channels..][..input.channels];
+                if accumulate {
+                    target.iter_mut().zip(pixel).for_each(|(target, value)| *target += *value);
+                } else {
+                    target.copy_from_slice(pixel);
+                }
             }
-        }
-    });
+        },
+    );
 }

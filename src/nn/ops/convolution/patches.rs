@@ -52,7 +52,8 @@ impl Patches {
             let left = (x * self.step.1) as isize + self.origin.1;
             // Taps of one kernel row are neighbours in memory: [from, to) of them lie within the map.
             let from = (-left).clamp(0, self.taps.1 as isize) as usize;
-            let to = (self.map.width as isize - left).clamp(from as isize, self.taps.1 as isize) as usize;
+            let to = (self.map.width as isize - left).clamp(from as isize, self.taps.1 as isize)
+                as usize;
             let (from_value, to_value) = (from * self.map.channels, to * self.map.channels);
             for (tap, part) in row.chunks_exact_mut(segment).enumerate() {
                 let line = top + tap as isize;
@@ -60,9 +61,11 @@ impl Patches {
                     part.fill(N::ZERO);
                     continue;
                 }
-                let begin = line as usize * row_length + (left + from as isize) as usize * self.map.channels;
+                let begin = line as usize * row_length
+                    + (left + from as isize) as usize * self.map.channels;
                 part[..from_value].fill(N::ZERO);
-                part[from_value..to_value].copy_from_slice(&map[begin..begin + to_value - from_value]);
+                part[from_value..to_value]
+                    .copy_from_slice(&map[begin..begin + to_value - from_value]);
                 part[to_value..].fill(N::ZERO);
             }
             place.2 += 1;
@@ -94,13 +97,21 @@ impl Patches {
     }
 
     /// `out` (rows, columns) = the matrix times `weight` (depth, columns), or added to what is there.
-    pub fn multiply<N: Number>(&self, source: &[N], weight: &[N], columns: usize, accumulate: bool, out: &mut [N]) {
+    pub fn multiply<N: Number>(
+        &self,
+        source: &[N],
+        weight: &[N],
+        columns: usize,
+        accumulate: bool,
+        out: &mut [N],
+    ) {
         let (depth, rows) = (self.depth(), out.len() / columns);
         let (height, width) = block(rows, depth, columns);
         let tiles = MatrixMut::new(out, rows, columns, columns).tiles(height, width);
         tiles.into_par_iter().for_each(|mut tile| {
             self.with_rows(source, tile.row, tile.out.rows(), |rows| {
-                let weight = Matrix::new(&weight[tile.column..], depth, tile.out.columns(), columns);
+                let weight =
+                    Matrix::new(&weight[tile.column..], depth, tile.out.columns(), columns);
                 multiply(&mut tile.out, accumulate, rows, weight);
             });
         });

@@ -16,8 +16,12 @@ use proptest::test_runner::TestCaseError;
 
 type Failure = <Cpu as HasErr>::Err;
 type Loop<'a> = dyn Fn(&[Vec<f64>]) -> Vec<f64> + 'a;
-type Op<'a, N> =
-    dyn Fn(&[Activation<Cpu, N>], Gradient, &mut Recorder<Cpu, N>) -> Result<Activation<Cpu, N>, Failure> + 'a;
+type Op<'a, N> = dyn Fn(
+        &[Activation<Cpu, N>],
+        Gradient,
+        &mut Recorder<Cpu, N>,
+    ) -> Result<Activation<Cpu, N>, Failure>
+    + 'a;
 
 /// Relative to the size of what is made: how far an op may be from the loop in single and in double precision.
 const NEAR: [f64; 2] = [1e-5, 1e-12];
@@ -54,10 +58,13 @@ macro_rules! check {
         let (inputs, naive): (Vec<Vec<f32>>, &Loop) = ($inputs, $naive);
         let single: &Op<f32> = &|$x, $gradient, $tape| $op;
         let double: &Op<f64> = &|$x, $gradient, $tape| $op;
-        let given = |wide: bool| inputs.iter().map(move |values| activation::<f32>(values, wide)).collect::<Vec<_>>();
+        let given = |wide: bool| {
+            inputs.iter().map(move |values| activation::<f32>(values, wide)).collect::<Vec<_>>()
+        };
         hold(&given(false), NEAR[0], single, naive)?;
         hold(&given(true), NEAR[0], single, naive)?;
-        let given: Vec<Activation<Cpu, f64>> = inputs.iter().map(|values| activation(values, false)).collect();
+        let given: Vec<Activation<Cpu, f64>> =
+            inputs.iter().map(|values| activation(values, false)).collect();
         hold(&given, NEAR[1], double, naive)
     }};
 }
@@ -70,7 +77,12 @@ fn activation<N: Number>(values: &[f32], wide: bool) -> Activation<Cpu, N> {
 
 /// The op's values, in either precision where it has both, and its gradients by central differences at up to 40 places of
 /// each input. Then the op twice, so that gradients have to be added up.
-fn hold<N: Number>(given: &[Activation<Cpu, N>], near: f64, op: &Op<N>, naive: &Loop) -> Result<(), TestCaseError>
+fn hold<N: Number>(
+    given: &[Activation<Cpu, N>],
+    near: f64,
+    op: &Op<N>,
+    naive: &Loop,
+) -> Result<(), TestCaseError>
 where
     Cpu: Device<N>,
 {
@@ -87,7 +99,10 @@ where
         let Some(ours) = ours else { continue };
         prop_assert_eq!(ours.len(), expected.len());
         for (index, (ours, exact)) in ours.iter().zip(&expected).enumerate() {
-            prop_assert!((ours - exact).abs() < near * (1.0 + size), "value {index}: {ours} {exact}");
+            prop_assert!(
+                (ours - exact).abs() < near * (1.0 + size),
+                "value {index}: {ours} {exact}"
+            );
         }
     }
 
@@ -107,7 +122,11 @@ where
             };
             let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
             let difference = (gradient[place] - numeric).abs();
-            prop_assert!(difference < 1e-4 * scale, "input {which} at {place}: {} {numeric}", gradient[place]);
+            prop_assert!(
+                difference < 1e-4 * scale,
+                "input {which} at {place}: {} {numeric}",
+                gradient[place]
+            );
         }
     }
 
@@ -118,7 +137,10 @@ where
     let sum = arithmetic::cpu::add(&one, &two, [Gradient::First; 2], &mut tape).unwrap();
     for (twice, once) in backwards(sum.kept, tape, &weights, &tensors).iter().zip(&gradients) {
         for (twice, once) in twice.iter().zip(once) {
-            prop_assert!((twice - 2.0 * once).abs() <= 10.0 * near * (1.0 + once.abs()), "{twice} twice {once}");
+            prop_assert!(
+                (twice - 2.0 * once).abs() <= 10.0 * near * (1.0 + once.abs()),
+                "{twice} twice {once}"
+            );
         }
     }
     Ok(())
@@ -164,14 +186,26 @@ fn check_convolution(geometry: Geometry, bias: bool, seed: u64) -> Result<(), Te
     )
 }
 
-fn check_batch_norm(rows: usize, channels: usize, options: (bool, bool, bool), seed: u64) -> Result<(), TestCaseError> {
+fn check_batch_norm(
+    rows: usize,
+    channels: usize,
+    options: (bool, bool, bool),
+    seed: u64,
+) -> Result<(), TestCaseError> {
     let (of_batch, residual, relu) = options;
-    let mut inputs = vec![numbers(rows * channels, seed), numbers(channels, seed + 1), numbers(channels, seed + 2)];
+    let mut inputs = vec![
+        numbers(rows * channels, seed),
+        numbers(channels, seed + 1),
+        numbers(channels, seed + 2),
+    ];
     inputs.extend(residual.then(|| numbers(rows * channels, seed + 3)));
     let mean = numbers(channels, seed + 4);
     let variance: Vec<f32> = numbers(channels, seed + 5).iter().map(|v| v * v + 0.5).collect();
-    let statistics =
-        if of_batch { NormStatistics::Batch } else { NormStatistics::Running { mean: &mean, variance: &variance } };
+    let statistics = if of_batch {
+        NormStatistics::Batch
+    } else {
+        NormStatistics::Running { mean: &mean, variance: &variance }
+    };
     let norm = Normalisation { statistics, epsilon: 1e-3, relu };
     let naive = |inputs: &[Vec<f64>]| naive::batch_norm(&norm, channels, inputs);
     check!(
@@ -195,8 +229,16 @@ fn check_batch_norm(rows: usize, channels: usize, options: (bool, bool, bool), s
 fn check_pool(pooling: Pooling, seed: u64) -> Result<(), TestCaseError> {
     let inputs = vec![numbers(pooling.batch * pooling.input.len(), seed)];
     let naive = |inputs: &[Vec<f64>]| naive::pool(&pooling, inputs);
-    check!(inputs.clone(), |inputs, gradient, tape| pooling::cpu::pool(&inputs[0], &pooling, gradient, tape), &naive)?;
-    check!(inputs, |inputs, gradient, tape| composed::pool(&inputs[0], &pooling, gradient, tape), &naive)
+    check!(
+        inputs.clone(),
+        |inputs, gradient, tape| pooling::cpu::pool(&inputs[0], &pooling, gradient, tape),
+        &naive
+    )?;
+    check!(
+        inputs,
+        |inputs, gradient, tape| composed::pool(&inputs[0], &pooling, gradient, tape),
+        &naive
+    )
 }
 
 proptest! {
@@ -313,7 +355,12 @@ proptest! {
 #[test]
 fn large_convolutions() {
     for (input, window, batch, channels) in [
-        (Shape::new(17, 13, 40), Window { kernel: (1, 7), stride: (1, 1), padding: (0, 3) }, 3, 150),
+        (
+            Shape::new(17, 13, 40),
+            Window { kernel: (1, 7), stride: (1, 1), padding: (0, 3) },
+            3,
+            150,
+        ),
         (Shape::new(33, 31, 3), Window::square(7, 2, 3), 8, 16),
         (Shape::new(8, 8, 130), Window::square(3, 2, 1), 4, 270),
         (Shape::new(16, 16, 24), Window::square(1, 2, 0), 5, 40),
@@ -328,17 +375,32 @@ fn large_convolutions() {
     where
         Cpu: Device<N>,
     {
-        let inputs = [(geometry.batch * geometry.input.len(), 1), (geometry.depth() * geometry.output.channels, 2)]
-            .map(|(count, seed)| tensor(converted::<f32, N>(&numbers(count, seed))));
+        let inputs = [
+            (geometry.batch * geometry.input.len(), 1),
+            (geometry.depth() * geometry.output.channels, 2),
+        ]
+        .map(|(count, seed)| tensor(converted::<f32, N>(&numbers(count, seed))));
         let expected = naive::convolution(geometry, &inputs.clone().map(|x| doubles(values(&x))));
         let weights = numbers(expected.len(), 3);
         let (x, weight) = (inputs[0].clone().into(), &inputs[1]);
         let (mut tape, mut other) = (Some(Default::default()), Some(Default::default()));
-        let ours = convolution::cpu::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut tape).unwrap();
-        let composed = composed::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut other).unwrap();
+        let ours = convolution::cpu::convolution(
+            &x,
+            weight,
+            None,
+            geometry,
+            [Gradient::First; 3],
+            &mut tape,
+        )
+        .unwrap();
+        let composed =
+            composed::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut other)
+                .unwrap();
         assert!(distance(&doubles(values(&ours.kept)), &expected) < near);
         let gradients = backwards(ours.kept, tape, &weights, &inputs);
-        for (gradient, reference) in gradients.iter().zip(backwards(composed.kept, other, &weights, &inputs)) {
+        for (gradient, reference) in
+            gradients.iter().zip(backwards(composed.kept, other, &weights, &inputs))
+        {
             assert!(distance(gradient, &reference) < near);
         }
     }
@@ -353,7 +415,9 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn long_batch_norms() {
-    for options in [(true, true, true), (true, false, true), (false, true, true), (false, false, false)] {
+    for options in
+        [(true, true, true), (true, false, true), (false, true, true), (false, false, false)]
+    {
         check_batch_norm(700, 65, options, 5).unwrap();
     }
 }
@@ -381,10 +445,18 @@ fn a_network_gone_astray_is_seen() {
     let out = arithmetic::cpu::relu(&nan.into(), Gradient::None, &mut None).unwrap().kept;
     assert!(values(&out)[0].is_nan() && values(&out)[1] == 0.0);
     let window = Window::square(2, 1, 0);
-    let pooling =
-        Pooling { batch: 1, input: Shape::new(2, 2, 1), output: Shape::vector(1), taking: Taking::Maximum(window) };
+    let pooling = Pooling {
+        batch: 1,
+        input: Shape::new(2, 2, 1),
+        output: Shape::vector(1),
+        taking: Taking::Maximum(window),
+    };
     let map = tensor(vec![1.0, f32::NAN, 2.0, 3.0]);
-    assert!(values(&pooling::cpu::pool(&map.into(), &pooling, Gradient::None, &mut None).unwrap().kept)[0].is_nan());
+    assert!(
+        values(&pooling::cpu::pool(&map.into(), &pooling, Gradient::None, &mut None).unwrap().kept)
+            [0]
+        .is_nan()
+    );
 }
 
 /// Two values that differ in digits which single precision loses: the second is the larger one.
@@ -392,9 +464,12 @@ fn a_network_gone_astray_is_seen() {
 fn a_maximum_in_double_precision_is_no_tie_in_single() {
     let input = Shape::new(1, 2, 1);
     let window = Window { kernel: (1, 2), stride: (1, 1), padding: (0, 0) };
-    let pooling = Pooling { batch: 1, input, output: Shape::vector(1), taking: Taking::Maximum(window) };
+    let pooling =
+        Pooling { batch: 1, input, output: Shape::vector(1), taking: Taking::Maximum(window) };
     let single = tensor(vec![1.0, 1.0]);
-    for (double, expected) in [(None, [1.0, 0.0]), (Some(std::sync::Arc::new(vec![1.0, 1.0 + 1e-12])), [0.0, 1.0])] {
+    for (double, expected) in
+        [(None, [1.0, 0.0]), (Some(std::sync::Arc::new(vec![1.0, 1.0 + 1e-12])), [0.0, 1.0])]
+    {
         let map = Activation { kept: single.clone(), wide: double };
         let mut tape = Some(Default::default());
         let out = pooling::cpu::pool(&map, &pooling, Gradient::First, &mut tape).unwrap();
@@ -407,7 +482,10 @@ fn dropout_keeps_the_mean_and_its_mask_is_its_position() {
     let ones = tensor(vec![1.0; 100_000]);
     let draw = |step| {
         let position = DropoutPosition { seed: 1, step, layer: 2 };
-        dropout::cpu::dropout(&ones.clone().into(), 0.3, position, Gradient::None, &mut None).unwrap().kept.as_vec()
+        dropout::cpu::dropout(&ones.clone().into(), 0.3, position, Gradient::None, &mut None)
+            .unwrap()
+            .kept
+            .as_vec()
     };
     let mean = draw(0).iter().sum::<f32>() / 100_000.0;
     assert!((mean - 1.0).abs() < 0.01, "{mean}");

@@ -12,17 +12,21 @@ pub(super) fn convolution(geometry: &Geometry, inputs: &[Vec<f64>]) -> Vec<f64> 
                     let mut sum = inputs.get(2).map_or(0.0, |bias| bias[channel]);
                     for i in 0..window.kernel.0 {
                         for j in 0..window.kernel.1 {
-                            let row = (y * window.stride.0 + i) as isize - window.padding.0 as isize;
-                            let column = (x * window.stride.1 + j) as isize - window.padding.1 as isize;
+                            let row =
+                                (y * window.stride.0 + i) as isize - window.padding.0 as isize;
+                            let column =
+                                (x * window.stride.1 + j) as isize - window.padding.1 as isize;
                             if !(0..input.height as isize).contains(&row)
                                 || !(0..input.width as isize).contains(&column)
                             {
                                 continue;
                             }
-                            let pixel = (image * input.height + row as usize) * input.width + column as usize;
+                            let pixel = (image * input.height + row as usize) * input.width
+                                + column as usize;
                             for c in 0..input.channels {
-                                let weight =
-                                    ((i * window.kernel.1 + j) * input.channels + c) * output.channels + channel;
+                                let weight = ((i * window.kernel.1 + j) * input.channels + c)
+                                    * output.channels
+                                    + channel;
                                 sum += inputs[0][pixel * input.channels + c] * inputs[1][weight];
                             }
                         }
@@ -45,7 +49,9 @@ pub(super) fn batch_norm(norm: &Normalisation, channels: usize, inputs: &[Vec<f6
                 let mean = column.iter().sum::<f64>() / rows as f64;
                 (mean, column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / rows as f64)
             }
-            NormStatistics::Running { mean, variance } => (f64::from(mean[channel]), f64::from(variance[channel])),
+            NormStatistics::Running { mean, variance } => {
+                (f64::from(mean[channel]), f64::from(variance[channel]))
+            }
         };
         for (row, x) in column.iter().enumerate() {
             let place = row * channels + channel;
@@ -67,7 +73,9 @@ pub(super) fn pool(pooling: &Pooling, inputs: &[Vec<f64>]) -> Vec<f64> {
             for x in 0..output.width {
                 for channel in 0..input.channels {
                     let at = |row: usize, column: usize| {
-                        inputs[0][((image * input.height + row) * input.width + column) * input.channels + channel]
+                        inputs[0][((image * input.height + row) * input.width + column)
+                            * input.channels
+                            + channel]
                     };
                     out.push(match taking {
                         Taking::Maximum(window) => inside(&window, input, y, x)
@@ -103,11 +111,14 @@ fn inside(window: &Window, input: Shape, y: usize, x: usize) -> (Vec<(usize, usi
     for i in 0..window.kernel.0 {
         for j in 0..window.kernel.1 {
             let (row, column) = (y * window.stride.0 + i, x * window.stride.1 + j);
-            if row >= input.height + 2 * window.padding.0 || column >= input.width + 2 * window.padding.1 {
+            if row >= input.height + 2 * window.padding.0
+                || column >= input.width + 2 * window.padding.1
+            {
                 continue;
             }
             padded += 1;
-            if let (Some(row), Some(column)) = (row.checked_sub(window.padding.0), column.checked_sub(window.padding.1))
+            if let (Some(row), Some(column)) =
+                (row.checked_sub(window.padding.0), column.checked_sub(window.padding.1))
                 && row < input.height
                 && column < input.width
             {
@@ -128,7 +139,11 @@ pub(super) fn cross_entropy(logits: &[f64], targets: &[f32], batch: usize) -> f6
     let rows = logits.chunks(classes).zip(targets.chunks(classes));
     let row = |(logits, targets): (&[f64], &[f32])| {
         let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
-        logits.iter().zip(targets).map(|(logit, target)| -f64::from(*target) * (logit - total.ln())).sum::<f64>()
+        logits
+            .iter()
+            .zip(targets)
+            .map(|(logit, target)| -f64::from(*target) * (logit - total.ln()))
+            .sum::<f64>()
     };
     rows.map(row).sum::<f64>() / batch as f64
 }

@@ -1,0 +1,34 @@
+//! Which files are images, judged by their path alone. What a file contains is found out when it is decoded.
+
+/// File name extensions of the image formats that can be decoded, in lower case.
+pub const EXTENSIONS: [&str; 10] =
+    ["jpg", "jpeg", "jpe", "jfif", "png", "gif", "webp", "bmp", "tif", "tiff"];
+
+/// Whether the file at a relative path (with `/`) may be an image: it isn't hidden and has one of [`EXTENSIONS`],
+/// whatever its case.
+pub fn is_image(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    !is_hidden(path) && extension.is_some_and(|one| EXTENSIONS.contains(&one.as_str()))
+}
+
+/// Whether any part of the path is hidden (`._x.jpg`, `.ipynb_checkpoints/x.jpg`) or metadata that macOS adds to
+/// archives (`__MACOSX`).
+pub fn is_hidden(path: &str) -> bool {
+    path.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_known_by_extension_in_any_case() {
+        for image in ["b.JPG", "a/x.png", "a.b/c.jfif", "x.Jpe", "x.tiff"] {
+            assert!(is_image(image), "{image}");
+        }
+        for other in ["notes.txt", "jpg", ".jpg", "a/._x.jpg", ".cache/y.jpg", "__MACOSX/z.jpg"] {
+            assert!(!is_image(other), "{other}");
+        }
+    }
+}

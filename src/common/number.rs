@@ -1,0 +1,125 @@
+//! Numbers formatted for people.
+
+/// A whole number with thousands separators: `1,234,567`.
+pub fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count of things, `thing` in the singular: `1 image`, `2,000 images`, `10 classes`.
+pub fn counted(value: u64, thing: &str) -> String {
+    match value {
+        1 => format!("1 {thing}"),
+        _ if thing.ends_with('s') => format!("{} {thing}es", thousands(value)),
+        _ => format!("{} {thing}s", thousands(value)),
+    }
+}
+
+/// A share in 0..=1 as a percentage with one decimal: `93.1 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// A duration: `0.04 s`, `12.3 s`, `2 min 05 s`, `3 h 07 min`.
+pub fn seconds(seconds: f64) -> String {
+    let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
+    let whole = seconds.round() as u64;
+    match whole {
+        0 => format!("{seconds:.2} s"),
+        1..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// A duration that is an estimate: whole seconds, as [`seconds`] beyond a minute.
+pub fn about(duration: f64) -> String {
+    if duration < 59.5 { format!("{:.0} s", duration.max(0.0)) } else { seconds(duration) }
+}
+
+/// A size in bytes, in powers of 1,000 as disks are sold: `812 B`, `3.4 MB`.
+pub fn bytes(value: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if value < 1000 {
+        return format!("{value} B");
+    }
+    let mut scaled = value as f64;
+    let mut unit = "B";
+    for larger in UNITS {
+        if scaled < 999.95 {
+            break;
+        }
+        (scaled, unit) = (scaled / 1000.0, larger);
+    }
+    format!("{scaled:.1} {unit}")
+}
+
+/// A measured value with four significant digits: `0.4123`, `12.35`, `3e-5`.
+pub fn measured(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 {
+        "0".into()
+    } else if !(1e-3..1e6).contains(&size) {
+        let text = format!("{value:.2e}");
+        text.replace(".00e", "e").replace("0e", "e")
+    } else {
+        let decimals = (3 - size.log10().floor() as i32).max(0) as usize;
+        let text = format!("{value:.decimals$}");
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_formatted_for_people() {
+        assert_eq!(
+            [thousands(0), thousands(999), thousands(1000), thousands(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [counted(1, "stage"), counted(2, "stage"), counted(2000, "class")],
+            ["1 stage", "2 stages", "2,000 classes"]
+        );
+        assert_eq!(percent(0.93125), "93.1 %");
+        assert_eq!(
+            [seconds(0.042), seconds(12.34), seconds(125.4), seconds(11_220.0)],
+            ["0.04 s", "12.3 s", "2 min 05 s", "3 h 07 min"]
+        );
+        assert_eq!([about(0.2), about(15.4), about(100.0)], ["0 s", "15 s", "1 min 40 s"]);
+        assert_eq!(seconds(f64::NAN), "0.00 s");
+        assert_eq!(
+            [bytes(0), bytes(999), bytes(1000), bytes(3_400_000)],
+            ["0 B", "999 B", "1.0 kB", "3.4 MB"]
+        );
+        assert_eq!(bytes(999_990), "1.0 MB");
+        assert_eq!(
+            [
+                measured(0.0),
+                measured(0.41234),
+                measured(12.345),
+                measured(3e-5),
+                measured(1234.0),
+                measured(0.5)
+            ],
+            ["0", "0.4123", "12.35", "3e-5", "1234", "0.5"]
+        );
+        assert_eq!(
+            [measured(1.25e-4), measured(2e7), measured(-0.25)],
+            ["1.25e-4", "2e7", "-0.25"]
+        );
+    }
+}

@@ -1,0 +1,255 @@
+//! One table held against declared parameters. Knows the declarations it is given, and no others.
+
+use std::path::{Component, PathBuf};
+
+use serde_json::Value as Json;
+
+use super::defaults::default_of;
+use super::describe::{expected, found, path_of, toml_text};
+use super::{Default, Node, Parameter, Problem, Table, Type, Value, Values};
+use crate::common::nearest;
+use crate::common::words::and_list;
+
+/// Checks `table` against `declared`: unknown keys (with the nearest name), types, ranges, what is missing. Defaults are
+/// filled in. `at` is the key path of the table for messages ("stages.train"). What is wrong goes to `problems` and is
+/// left out of the values: use these only if no problem came up.
+pub fn check(
+    at: &str,
+    table: &Table,
+    declared: &[Parameter],
+    problems: &mut Vec<Problem>,
+) -> Values {
+    for (key, node) in table.iter() {
+        if !declared.iter().any(|parameter| parameter.name == key) {
+            problems.push(unknown_key(at, key, node, declared));
+        }
+    }
+    let mut values = Values::new();
+    for parameter in declared {
+        let value = match table.get(parameter.name) {
+            Some(node) => fit(&path_of(at, parameter.name), node, &parameter.of, problems),
+            None if parameter.default == Default::Required => {
+                problems.push(missing_key(at, table, parameter));
+                None
+            }
+            None => default_of(parameter),
+        };
+        if let Some(value) = value {
+            values.insert(parameter.name.to_owned(), value);
+        }
+    }
+    values
+}
+
+fn unknown_key(at: &str, key: &str, node: &Node, declared: &[Parameter]) -> Problem {
+    let names = || declared.iter().map(|parameter| parameter.name);
+    let help = match inner_name(key, declared).or_else(|| nearest(key, names()).map(str::to_owned))
+    {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if declared.is_empty() => format!("`{at}` takes no keys"),
+        None => format!("`{at}` takes {}", and_list(names())),
+    };
+    let problem =
+        Problem::new(format!("unknown key `{key}` in `{at}`")).at(node.key_origin.clone());
+    problem.label("not known here").help(help)
+}
+
+/// The dotted name of `key` if it is declared one table further in.
+fn inner_name(key: &str, declared: &[Parameter]) -> Option<String> {
+    let has_key = |of: &Type| of.tables().into_iter().flatten().any(|inner| inner.name == key);
+    let outer = declared.iter().find(|outer| has_key(&outer.of))?;
+    Some(format!("{}.{key}", outer.name))
+}
+
+fn missing_key(at: &str, table: &Table, parameter: &Parameter) -> Problem {
+    let problem =
+        Problem::new(format!("`{at}` lacks `{}`", parameter.name)).at(table.origin().cloned());
+    let label = format!("expected a key `{}`: {}", parameter.name, expected(&parameter.of));
+    problem.label(label).help(format!("`{}`: {}", parameter.name, parameter.doc))
+}
+
+/// The value as JSON, if it is of the type. If not, a problem says so, unless the value is known to be broken.
+fn fit(path: &str, node: &Node, of: &Type, problems: &mut Vec<Problem>) -> Option<Json> {
+    match (of, &node.value) {
+        (_, Value::Broken) => None,
+        (Type::Either(types), _) => fit_either(path, node, types, problems),
+        (Type::List(of), Value::List(items)) => {
+            // All items are looked at before any is found missing, so that all mistakes are reported.
+            let items: Vec<_> = items.iter().map(|item| fit(path, item, of, problems)).collect();
+            items.into_iter().collect::<Option<Vec<_>>>().map(Json::Array)
+        }
+        (Type::Map(of), Value::Table(table)) => {
+            let entries =
+                table.iter().map(|(key, node)| (key, fit(&path_of(path, key), node, of, problems)));
+            let entries: Vec<_> = entries.collect();
+            let entries = entries.into_iter().map(|(key, value)| Some((key.to_owned(), value?)));
+            entries.collect::<Option<Values>>().map(Json::Object)
+        }
+        (Type::Table(declared), Value::Table(table)) => {
+            let before = problems.len();
+            let values = check(path, table, declared, problems);
+            (problems.len() == before).then_some(Json::Object(values))
+        }
+        _ => match fit_scalar(node, of) {
+            Ok(value) => Some(value),
+            Err(misfit) => {
+                problems.push(misfit.problem(path, node, of));
+                None
+            }
+        },
+    }
+}
+
+/// The first alternative that fits. Where none does and one alone is of the value's shape, its mistakes are the ones to
+/// tell: a wrong key in a table that could also have been a name is a wrong key.
+fn fit_either(
+    path: &str,
+    node: &Node,
+    types: &'static [Type],
+    problems: &mut Vec<Problem>,
+) -> Option<Json> {
+    for of in types {
+        let mut mistakes = Vec::new();
+        let value = fit(path, node, of, &mut mistakes);
+        if mistakes.is_empty() {
+            return value;
+        }
+    }
+    let mut alike = types.iter().filter(|of| is_alike(of, &node.value));
+    match (alike.next(), alike.next()) {
+        (Some(of), None) => fit(path, node, of, problems),
+        _ => {
+            problems.push(Misfit::Type.problem(path, node, &Type::Either(types)));
+            None
+        }
+    }
+}
+
+fn is_alike(of: &Type, value: &Value) -> bool {
+    match (of, value) {
+        (Type::Either(types), _) => types.iter().any(|of| is_alike(of, value)),
+        (Type::Bool, Value::Bool(_))
+        | (Type::Integer { .. }, Value::Integer(_))
+        | (Type::Number { .. }, Value::Integer(_) | Value::Number(_))
+        | (Type::Text | Type::Path | Type::Source | Type::Choice(_), Value::Text(_))
+        | (Type::List(_), Value::List(_))
+        | (Type::Map(_) | Type::Table(_), Value::Table(_)) => true,
+        _ => false,
+    }
+}
+
+/// Why a value isn't of a type.
+#[derive(Clone, Copy)]
+enum Misfit {
+    Type,
+    Range,
+    Choice,
+    Scheme,
+    Empty,
+    Folder,
+}
+
+fn fit_scalar(node: &Node, of: &Type) -> Result<Json, Misfit> {
+    let in_range = |fits: bool| if fits { Ok(()) } else { Err(Misfit::Range) };
+    match (of, &node.value) {
+        (Type::Bool, Value::Bool(value)) => Ok(Json::from(*value)),
+        (Type::Integer { min, max }, Value::Integer(value)) => {
+            in_range((min..=max).contains(&value))?;
+            Ok(Json::from(*value))
+        }
+        (Type::Number { min, max }, Value::Integer(_) | Value::Number(_)) => {
+            let number = match node.value {
+                Value::Integer(value) => value as f64,
+                Value::Number(value) => value,
+                _ => f64::NAN,
+            };
+            in_range(number.is_finite() && (*min..=*max).contains(&number))?;
+            Ok(Json::from(number))
+        }
+        (Type::Text, Value::Text(text)) => Ok(Json::from(text.as_str())),
+        (Type::Choice(names), Value::Text(text)) => {
+            if names.contains(&text.as_str()) {
+                Ok(Json::from(text.as_str()))
+            } else {
+                Err(Misfit::Choice)
+            }
+        }
+        (Type::Path, Value::Text(text)) => absolute(node, text).map(Json::from),
+        (Type::Source, Value::Text(text)) => match text.split_once(':') {
+            Some(("path", path)) => Ok(Json::from(format!("path:{}", absolute(node, path)?))),
+            Some((scheme, _)) if !scheme.is_empty() => Ok(Json::from(text.as_str())),
+            _ => Err(Misfit::Scheme),
+        },
+        _ => Err(Misfit::Type),
+    }
+}
+
+/// The path from the folder that its text belongs to; `~/` is the user's home.
+fn absolute(node: &Node, text: &str) -> Result<String, Misfit> {
+    if text.is_empty() {
+        return Err(Misfit::Empty);
+    }
+    let home = text.strip_prefix("~/").and_then(|rest| Some(std::env::home_dir()?.join(rest)));
+    let path = home.unwrap_or_else(|| node.folder.join(text));
+    let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+    path.into_os_string().into_string().map_err(|_| Misfit::Folder)
+}
+
+impl Misfit {
+    fn problem(self, path: &str, node: &Node, of: &Type) -> Problem {
+        let (found, expected) = (found(&node.value), format!("expected {}", expected(of)));
+        let (message, label) = match self {
+            Misfit::Type => {
+                (format!("`{path}` can't be {found}"), format!("{expected}, found {found}"))
+            }
+            Misfit::Range => (format!("`{path}` is out of range"), expected),
+            Misfit::Choice => (format!("`{path}` can't be {}", quoted(&node.value)), expected),
+            Misfit::Scheme => (format!("`{path}` lacks a scheme"), expected),
+            Misfit::Empty => (format!("`{path}` can't be empty"), expected),
+            Misfit::Folder => (
+                format!("`{path}` is in a folder whose name isn't UTF-8"),
+                "relative to it".to_owned(),
+            ),
+        };
+        Problem::new(message).at(node.origin.clone()).label(label).help(remedy(node, of))
+    }
+}
+
+/// A short text, in quotes.
+fn quoted(value: &Value) -> String {
+    match value {
+        Value::Text(text) if text.chars().count() <= 40 => format!("{text:?}"),
+        _ => "this text".to_owned(),
+    }
+}
+
+/// What to write instead, where that can be known.
+fn remedy(node: &Node, of: &Type) -> Option<String> {
+    let fits = |value: Value| {
+        let json = fit_scalar(&Node { value, ..node.clone() }, of).ok()?;
+        Some(format!("write `{}`", toml_text(&json)))
+    };
+    match (of, &node.value) {
+        (Type::Choice(names), Value::Text(text)) => {
+            nearest(text, names.iter().copied()).map(|near| format!("did you mean \"{near}\"?"))
+        }
+        (Type::Source, Value::Text(text)) if !text.contains(':') => {
+            Some(format!("for a folder, write `path:{text}`"))
+        }
+        (Type::Either(types), _) => types.iter().find_map(|of| remedy(node, of)),
+        (Type::List(item), value) if is_alike(item, value) => {
+            Some("write it as a list, in [ ]".to_owned())
+        }
+        (_, Value::Text(text)) => {
+            let number =
+                text.parse().ok().map(Value::Integer).or(text.parse().ok().map(Value::Number));
+            number.or(text.parse().ok().map(Value::Bool)).and_then(fits)
+        }
+        (_, Value::Number(number)) if *number == number.trunc() && number.abs() < 1e15 => {
+            fits(Value::Integer(*number as i64))
+        }
+        (_, Value::Integer(number)) => fits(Value::Text(number.to_string())),
+        (_, Value::Bool(value)) => fits(Value::Text(value.to_string())),
+        _ => None,
+    }
+}

@@ -1,0 +1,104 @@
+//! Defaults, and JSON values brought to the one form in which they can be compared.
+
+use serde_json::Value as Json;
+
+use super::{Default, Parameter, Type, Values};
+
+/// The value of a parameter that isn't given, in normal form.
+pub(super) fn default_of(parameter: &Parameter) -> Option<Json> {
+    match parameter.default {
+        Default::Required | Default::Absent => None,
+        Default::Json(text) => normal(&serde_json::from_str(text).ok()?, &parameter.of),
+    }
+}
+
+/// The value as `check` would have made it: numbers as floats where numbers are declared, tables with their defaults.
+/// None where it isn't of the type.
+pub(super) fn normal(value: &Json, of: &Type) -> Option<Json> {
+    match (of, value) {
+        (Type::Either(types), _) => types.iter().find_map(|of| normal(value, of)),
+        (Type::Bool, Json::Bool(_)) => Some(value.clone()),
+        (Type::Integer { min, max }, _) => {
+            let number = value.as_i64()?;
+            (min..=max).contains(&&number).then(|| Json::from(number))
+        }
+        (Type::Number { min, max }, _) => {
+            let number = value.as_f64()?;
+            (*min..=*max).contains(&number).then(|| Json::from(number))
+        }
+        (Type::Text | Type::Path | Type::Source, Json::String(_)) => Some(value.clone()),
+        (Type::Choice(names), Json::String(text)) => {
+            names.contains(&text.as_str()).then(|| value.clone())
+        }
+        (Type::List(of), Json::Array(items)) => {
+            items.iter().map(|item| normal(item, of)).collect::<Option<_>>().map(Json::Array)
+        }
+        (Type::Map(of), Json::Object(entries)) => {
+            let entries =
+                entries.iter().map(|(key, value)| Some((key.clone(), normal(value, of)?)));
+            entries.collect::<Option<_>>().map(Json::Object)
+        }
+        (Type::Table(declared), Json::Object(entries)) => {
+            normal_table(entries, declared).map(Json::Object)
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn normal_table(entries: &Values, declared: &[Parameter]) -> Option<Values> {
+    if entries.keys().any(|key| !declared.iter().any(|parameter| parameter.name == key)) {
+        return None;
+    }
+    let mut values = Values::new();
+    for parameter in declared {
+        let value = match entries.get(parameter.name) {
+            Some(value) => Some(normal(value, &parameter.of)?),
+            None if parameter.default == Default::Required => return None,
+            None => default_of(parameter),
+        };
+        values.extend(value.map(|value| (parameter.name.to_owned(), value)));
+    }
+    Some(values)
+}
+
+impl Type {
+    /// The parameters of the tables that a value of this type may be.
+    pub(super) fn tables(&self) -> Vec<&'static [Parameter]> {
+        match self {
+            Type::Table(declared) => vec![*declared],
+            Type::Either(types) => types.iter().flat_map(Type::tables).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What is wrong with declarations, for tests of the rooms that declare: a name given twice, a default that isn't JSON
+/// or isn't of its type, a missing doc. Empty for sound ones.
+pub fn audit(declared: &[Parameter]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (index, parameter) in declared.iter().enumerate() {
+        let name = parameter.name;
+        if declared.iter().take(index).any(|other| other.name == name) {
+            faults.push(format!("`{name}` is declared twice"));
+        }
+        if parameter.doc.is_empty() || parameter.doc.contains('\n') {
+            faults.push(format!("`{name}` needs a doc of one line"));
+        }
+        if matches!(parameter.default, Default::Json(_)) && default_of(parameter).is_none() {
+            faults.push(format!("the default of `{name}` isn't of its type"));
+        }
+        faults.extend(
+            audit_inner(&parameter.of).into_iter().map(|fault| format!("in `{name}`: {fault}")),
+        );
+    }
+    faults
+}
+
+fn audit_inner(of: &Type) -> Vec<String> {
+    match of {
+        Type::Table(declared) => audit(declared),
+        Type::List(of) | Type::Map(of) => audit_inner(of),
+        Type::Either(types) => types.iter().flat_map(audit_inner).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,157 @@
+//! `--set KEY=VALUE` arguments as tables to be laid on top. Doesn't know which keys there are.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::document::Text;
+use super::{Node, Origin, Problem, Sources, Table, Value};
+
+/// What a source of this kind begins with; places count from there.
+const PREFIX: &str = "--set ";
+
+/// Reads the arguments, each as a source of its own. None, and at least one problem, where one of them isn't an override.
+pub(super) fn read_overrides(
+    arguments: &[String],
+    folder: &Arc<Path>,
+    sources: &mut Sources,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<Table>> {
+    let mut tables = Vec::new();
+    for argument in arguments {
+        let file = sources.add_argument(format!("{PREFIX}{argument}"));
+        tables.extend(read_override(
+            &Text { file, text: argument, start: PREFIX.len(), folder },
+            problems,
+        ));
+    }
+    refuse_conflicts(&tables, problems);
+    (tables.len() == arguments.len()).then_some(tables)
+}
+
+fn read_override(argument: &Text, problems: &mut Vec<Problem>) -> Option<Table> {
+    let Some(equals) = position_of_equals(argument.text) else {
+        let problem =
+            Problem::new("an override without a value").at(argument.place(0..argument.text.len()));
+        let help = "for example `--set stages.train.epochs=3`".to_owned();
+        problems.push(problem.label("expected KEY=VALUE").help(help));
+        return None;
+    };
+    let (key, value) = argument.text.split_at_checked(equals)?;
+    let mut table = read_key(&Text { text: key, ..*argument }, problems)?;
+    if let Some(extends) = table.get("extends") {
+        let problem =
+            Problem::new("`extends` belongs into the file").at(extends.key_origin.clone());
+        problems.push(problem.label("can't be set here"));
+        return None;
+    }
+    let value = value.get(1..).unwrap_or("");
+    let start = argument.start + equals + 1 + (value.len() - value.trim_start().len());
+    let value = Text { text: value.trim(), start, ..*argument };
+    let leaf = leaf_mut(&mut table)?;
+    leaf.origin = value.place(0..value.text.len());
+    leaf.value = read_value(&value, problems)?;
+    Some(table)
+}
+
+/// The first `=` outside quotes.
+fn position_of_equals(argument: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut escaped = false;
+    for (index, byte) in argument.bytes().enumerate() {
+        match (quote, byte) {
+            _ if escaped => escaped = false,
+            (Some(b'"'), b'\\') => escaped = true,
+            (Some(open), _) if open == byte => quote = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'=') => return Some(index),
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+/// The key as TOML reads it: tables around a single leaf.
+fn read_key(key: &Text, problems: &mut Vec<Problem>) -> Option<Table> {
+    let mut mistakes = Vec::new();
+    let document = format!("{}=0", key.text);
+    let table = Text { text: &document, ..*key }.table(&mut mistakes);
+    if let Some(mut table) = table
+        && leaf_mut(&mut table).is_some()
+    {
+        return Some(table);
+    }
+    let message = match key.text.trim() {
+        "" => "an override without a key".to_owned(),
+        text => format!("`{text}` isn't a key"),
+    };
+    let problem = Problem::new(message).at(key.place(0..key.text.len()));
+    problems.push(
+        problem
+            .label("expected names joined by dots")
+            .help("for example `stages.train.epochs`".to_owned()),
+    );
+    None
+}
+
+/// The single leaf of a table that a dotted key made.
+fn leaf_mut(table: &mut Table) -> Option<&mut Node> {
+    if table.len() != 1 {
+        return None;
+    }
+    let node = table.nodes_mut().next()?;
+    if !matches!(node.value, Value::Table(_)) {
+        return Some(node);
+    }
+    let Value::Table(inner) = &mut node.value else { return None };
+    leaf_mut(inner)
+}
+
+/// A TOML value, or, where it is none and doesn't begin like one, the text itself: nobody wants to quote for a shell.
+fn read_value(value: &Text, problems: &mut Vec<Problem>) -> Option<Value> {
+    let mut mistakes = Vec::new();
+    match value.value(&mut mistakes) {
+        Some(read) if mistakes.is_empty() => Some(read),
+        _ if value.text.starts_with(['[', '{', '"', '\'']) => {
+            problems.append(&mut mistakes);
+            None
+        }
+        _ => Some(Value::Text(value.text.to_owned())),
+    }
+}
+
+/// Two overrides that say something about one key: which of them was meant can't be known.
+fn refuse_conflicts(tables: &[Table], problems: &mut Vec<Problem>) {
+    let mut known: Vec<Vec<&str>> = Vec::new();
+    for table in tables {
+        let mut leaves = Vec::new();
+        collect_leaves(table, &mut Vec::new(), &mut leaves);
+        let clash =
+            leaves.iter().find(|(path, _)| known.iter().any(|other| begins_alike(path, other)));
+        if let Some((path, origin)) = clash {
+            let problem =
+                Problem::new(format!("`{}` is set twice", path.join("."))).at((*origin).clone());
+            problems.push(problem.label("the second time"));
+        }
+        known.extend(leaves.into_iter().map(|(path, _)| path));
+    }
+}
+
+fn collect_leaves<'a>(
+    table: &'a Table,
+    path: &mut Vec<&'a str>,
+    leaves: &mut Vec<(Vec<&'a str>, &'a Origin)>,
+) {
+    for (key, node) in table.iter() {
+        path.push(key);
+        match &node.value {
+            Value::Table(inner) if !inner.is_empty() => collect_leaves(inner, path, leaves),
+            _ => leaves.push((path.clone(), &node.key_origin)),
+        }
+        path.pop();
+    }
+}
+
+fn begins_alike(one: &[&str], other: &[&str]) -> bool {
+    one.iter().zip(other).all(|(a, b)| a == b)
+}

@@ -1,0 +1,95 @@
+//! How a parameter is declared, once, for everything that is made from the declaration.
+
+/// Checked parameters, defaults filled in. Numbers declared [`Type::Number`] are floats, paths are absolute.
+pub type Values = serde_json::Map<String, serde_json::Value>;
+
+/// A declared parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its key.
+    pub name: &'static str,
+    /// What it may be.
+    pub of: Type,
+    /// What it is when it isn't given.
+    pub default: Default,
+    /// What a change of it changes.
+    pub affects: Affects,
+    /// What it does, in a sentence or two, for the reference and for editors. Markdown, one line.
+    pub doc: &'static str,
+}
+
+impl Parameter {
+    /// A parameter that affects the output.
+    pub const fn new(
+        name: &'static str,
+        of: Type,
+        default: Default,
+        doc: &'static str,
+    ) -> Parameter {
+        Parameter { name, of, default, affects: Affects::Output, doc }
+    }
+
+    /// The same, but changing how it is executed and no byte of what comes out.
+    pub const fn execution(mut self) -> Parameter {
+        self.affects = Affects::Execution;
+        self
+    }
+}
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Type {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number, bounds included; `i64::MIN` and `i64::MAX` stand for no bound.
+    Integer {
+        /// The least.
+        min: i64,
+        /// The greatest.
+        max: i64,
+    },
+    /// A finite number, bounds included; infinite bounds stand for none, and `f64::MIN_POSITIVE` as `min` for "above 0".
+    /// Integers are taken as numbers.
+    Number {
+        /// The least.
+        min: f64,
+        /// The greatest.
+        max: f64,
+    },
+    /// Any string.
+    Text,
+    /// A path, made absolute: relative to the file it is written in, or to the current folder in `--set`.
+    Path,
+    /// A string `SCHEME:REST`; with `path:REST`, REST is made absolute as in [`Type::Path`].
+    Source,
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+    /// A list of values of one type.
+    List(&'static Type),
+    /// A table with keys of the user's choice and values of one type.
+    Map(&'static Type),
+    /// A table with declared keys.
+    Table(&'static [Parameter]),
+    /// The first of these types that fits.
+    Either(&'static [Type]),
+}
+
+/// What a parameter is when it isn't given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// It has to be given.
+    Required,
+    /// It isn't there: [`Values`] lack the key.
+    Absent,
+    /// This value, as JSON: `"20"`, `"\"adamw\""`. For a table, `"{}"`: the defaults of its own keys fill it.
+    Json(&'static str),
+}
+
+/// What a change of a parameter changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affects {
+    /// What comes out: it is part of the fingerprint.
+    Output,
+    /// Only how it is made.
+    Execution,
+}

@@ -1,0 +1,249 @@
+//! What a pipeline file says, typed: its name, seed, data set and stages.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::describe::{found, path_of};
+use super::extends::{folder_of, read_chain};
+use super::needs::check_needs;
+use super::overrides::read_overrides;
+use super::vars::{is_name, resolve};
+use super::{
+    Default, Node, Origin, Parameter, Problem, Problems, Sources, Table, Type, Value, check,
+};
+use crate::common::nearest;
+use crate::common::words::and_list;
+
+/// Role -> (stage, where it was written).
+pub type Needs = BTreeMap<String, (String, Origin)>;
+
+/// A pipeline as it was written, overrides on top, variables resolved. Parameters aren't checked yet.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// `pipeline.name`, else the file's name without its extension.
+    pub name: String,
+    /// `pipeline.seed`, else 42.
+    pub seed: u64,
+    /// The file, as the user gave it.
+    pub file: PathBuf,
+    /// The absolute folder of the file.
+    pub folder: PathBuf,
+    /// `[dataset]`; empty where there is none.
+    pub dataset: Table,
+    /// `[stages.*]`, in the order of the file.
+    pub stages: Vec<StageSpec>,
+    /// Mistakes of structure that didn't keep the rest from being read. Whoever checks parameters reports these together
+    /// with what is found then. If there are any, stages may be missing, `needs` may name unknown stages or go in
+    /// circles, and nothing is to be run.
+    pub problems: Vec<Problem>,
+    /// The texts that all origins are in.
+    pub sources: Sources,
+}
+
+/// A stage as it was written.
+#[derive(Clone, Debug)]
+pub struct StageSpec {
+    /// Its name.
+    pub name: String,
+    /// Where its name was written.
+    pub name_origin: Origin,
+    /// Its kind, by default its name.
+    pub kind: String,
+    /// Where the kind was written, by default the name's place.
+    pub kind_origin: Origin,
+    /// Role -> (stage, where it was written).
+    pub needs: Needs,
+    /// Where the roles of `needs` were written.
+    pub role_origins: BTreeMap<String, Origin>,
+    /// Everything but `kind` and `needs`.
+    pub parameters: Table,
+}
+
+/// The keys of `[pipeline]`.
+pub(super) const PIPELINE: &[Parameter] = &[
+    Parameter::new(
+        "name",
+        Type::Text,
+        Default::Absent,
+        "What runs of it are listed as; the file's name without it.",
+    ),
+    Parameter::new(
+        "seed",
+        Type::Integer { min: 0, max: i64::MAX },
+        Default::Json("42"),
+        "The root of all randomness.",
+    ),
+];
+
+/// What a file may have at its top.
+const TOP: [&str; 6] = ["extends", "pipeline", "vars", "dataset", "stages", "matrix"];
+
+/// Reads `file` and what it extends, lays `overrides` ("a.b=c") on top and resolves variables.
+///
+/// # Errors
+/// Where a text can't be read or isn't TOML, or an override isn't one. All other mistakes are in [`Pipeline::problems`].
+pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Problems> {
+    let mut sources = Sources::default();
+    let mut problems = Vec::new();
+    let here = folder_of(Path::new("here"));
+    let chain = read_chain(file, &mut sources, &mut problems);
+    let overrides = read_overrides(overrides, &here, &mut sources, &mut problems);
+    let (Some(chain), Some(overrides)) = (chain, overrides) else {
+        return Err(Problems::new(sources, problems));
+    };
+    let mut document = Table::default();
+    for table in chain.into_iter().rev().chain(overrides) {
+        document.lay(table);
+    }
+    document.settle_origins();
+    let vars = document.remove("vars");
+    resolve(&mut document, vars, &sources, &mut problems);
+    let mut reader = Reader { document, problems };
+    let pipeline = reader.table("pipeline");
+    let general = check("pipeline", &pipeline, PIPELINE, &mut reader.problems);
+    let dataset = reader.table("dataset");
+    let stages = reader.stages();
+    reader.refuse_the_rest();
+    Ok(Pipeline {
+        name: general
+            .get("name")
+            .and_then(|name| name.as_str())
+            .map_or_else(|| stem(file), str::to_owned),
+        seed: general.get("seed").and_then(|seed| seed.as_u64()).unwrap_or_default(),
+        file: file.to_owned(),
+        folder: folder_of(file).to_path_buf(),
+        dataset,
+        stages,
+        problems: reader.problems,
+        sources,
+    })
+}
+
+fn stem(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Takes the document apart.
+struct Reader {
+    document: Table,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    /// The table at a key of the top; empty where there is none.
+    fn table(&mut self, key: &str) -> Table {
+        match self.document.remove(key) {
+            Some(node) => self.as_table(key, node).unwrap_or_default(),
+            None => Table::default(),
+        }
+    }
+
+    fn as_table(&mut self, path: &str, node: Node) -> Option<Table> {
+        match node.value {
+            Value::Table(table) => Some(table),
+            Value::Broken => None,
+            other => {
+                let problem =
+                    Problem::new(format!("`{path}` can't be {}", found(&other))).at(node.origin);
+                self.problems
+                    .push(problem.label(format!("expected a table, found {}", found(&other))));
+                None
+            }
+        }
+    }
+
+    fn stages(&mut self) -> Vec<StageSpec> {
+        let given = self.document.get("stages").is_some();
+        let table = self.table("stages");
+        if table.is_empty() && (!given || table.origin().is_some()) {
+            let problem = Problem::new("a pipeline without stages").at(table.origin().cloned());
+            self.problems.push(problem.help("give it one: `[stages.fetch]`".to_owned()));
+        }
+        let mut all_needs = BTreeMap::new();
+        let mut stages = Vec::new();
+        for (name, node) in table.into_entries() {
+            let stage = self.stage(name.clone(), node);
+            all_needs
+                .insert(name, stage.as_ref().map(|stage| stage.needs.clone()).unwrap_or_default());
+            // What kind a stage is whose kind is a mistake can't be known: nobody else is to see it.
+            stages.extend(stage.filter(|stage| !stage.kind.is_empty()));
+        }
+        check_needs(&all_needs, &mut self.problems);
+        stages
+    }
+
+    /// One stage, with an empty kind where that is a mistake; None where it isn't a table.
+    fn stage(&mut self, name: String, node: Node) -> Option<StageSpec> {
+        let name_origin = node.key_origin.clone();
+        if !is_name(&name) {
+            let problem = Problem::new(format!("`{name}` can't be the name of a stage"))
+                .at(name_origin.clone());
+            self.problems.push(problem.label("expected letters, digits, `_` and `-`"));
+        }
+        let path = path_of("stages", &name);
+        let mut parameters = self.as_table(&path, node)?;
+        let (kind, kind_origin) = match parameters.remove("kind") {
+            Some(kind) => (
+                self.name_of("kind", &format!("{path}.kind"), &kind).unwrap_or_default(),
+                kind.origin,
+            ),
+            None => (name.clone(), name_origin.clone()),
+        };
+        let (needs, role_origins) =
+            self.needs(&format!("{path}.needs"), parameters.remove("needs"));
+        Some(StageSpec { name, name_origin, kind, kind_origin, needs, role_origins, parameters })
+    }
+
+    fn needs(&mut self, path: &str, node: Option<Node>) -> (Needs, BTreeMap<String, Origin>) {
+        let (mut needs, mut origins) = (Needs::new(), BTreeMap::new());
+        let Some(node) = node else { return (needs, origins) };
+        let help = matches!(node.value, Value::Text(_) | Value::List(_));
+        let table = self.as_table(path, node);
+        if let (true, Some(problem)) = (help, self.problems.last_mut()) {
+            problem.help = Some("name the role: `needs = { data = \"preprocess\" }`".to_owned());
+        }
+        for (role, node) in table.into_iter().flat_map(Table::into_entries) {
+            if let Some(stage) = self.name_of("stage", &path_of(path, &role), &node) {
+                origins.insert(role.clone(), node.key_origin);
+                needs.insert(role, (stage, node.origin));
+            }
+        }
+        (needs, origins)
+    }
+
+    /// The name of a stage or a kind; None where it is a mistake.
+    fn name_of(&mut self, what: &str, path: &str, node: &Node) -> Option<String> {
+        match &node.value {
+            Value::Text(text) if !text.is_empty() => Some(text.clone()),
+            Value::Broken => None,
+            other => {
+                let found = if matches!(other, Value::Text(_)) { "empty" } else { found(other) };
+                let problem =
+                    Problem::new(format!("`{path}` can't be {found}")).at(node.origin.clone());
+                self.problems
+                    .push(problem.label(format!("expected the name of a {what}, as text")));
+                None
+            }
+        }
+    }
+
+    /// What nobody took.
+    fn refuse_the_rest(&mut self) {
+        for (key, node) in self.document.iter() {
+            let problem = if key == "matrix" {
+                let help = "run the file once for each combination, with `--set vars.NAME=VALUE`"
+                    .to_owned();
+                Problem::new("sweeps (`[matrix]`) are not built yet").help(help)
+            } else {
+                let help = match nearest(key, TOP) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("a pipeline file has {}", and_list(TOP)),
+                };
+                Problem::new(format!("unknown key `{key}` at the top"))
+                    .label("not known here")
+                    .help(help)
+            };
+            self.problems.push(problem.at(node.key_origin.clone()));
+        }
+    }
+}

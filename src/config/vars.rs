@@ -1,0 +1,290 @@
+//! `${name}` in strings, replaced by what `[vars]` says. Doesn't know what the strings are for.
+//!
+//! A string that is one variable and nothing else takes the variable's value as it is, a number as a number. A variable
+//! may use others. `$${` stands for `${`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::describe::found;
+use super::{Node, Origin, Problem, Sources, Table, Value};
+use crate::common::nearest;
+use crate::common::words::and_list;
+
+/// Variables that use variables: what is deeper than this is refused rather than followed.
+const DEEPEST: usize = 32;
+
+/// A text that grows beyond this by what is put into it is a mistake (or `a = "${b}${b}"`, `b = "${c}${c}"`, …).
+const LONGEST: usize = 1 << 16;
+
+/// Resolves every string of `document` in place; `vars` is what was at its key of that name.
+pub(super) fn resolve(
+    document: &mut Table,
+    vars: Option<Node>,
+    sources: &Sources,
+    problems: &mut Vec<Problem>,
+) {
+    let mut variables = Variables::new(vars, sources, problems);
+    let names: Vec<String> = variables.table.keys().map(str::to_owned).collect();
+    for name in &names {
+        variables.value(name, &mut Vec::new());
+    }
+    variables.resolve_table(document);
+    variables.report_unused_overrides();
+}
+
+struct Variables<'a> {
+    /// As they were written.
+    table: Table,
+    /// Those that are resolved already.
+    resolved: BTreeMap<String, Node>,
+    /// Those that something uses.
+    used: BTreeSet<String>,
+    sources: &'a Sources,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Variables<'a> {
+    fn new(
+        vars: Option<Node>,
+        sources: &'a Sources,
+        problems: &'a mut Vec<Problem>,
+    ) -> Variables<'a> {
+        let table = match vars {
+            Some(Node { value: Value::Table(table), .. }) => table,
+            Some(Node { value, origin, .. }) => {
+                let problem = Problem::new(format!("`vars` can't be {}", found(&value))).at(origin);
+                problems.push(problem.label(format!("expected a table, found {}", found(&value))));
+                Table::default()
+            }
+            None => Table::default(),
+        };
+        Variables { table, resolved: BTreeMap::new(), used: BTreeSet::new(), sources, problems }
+    }
+}
+
+/// What a string is made of.
+#[derive(Debug, PartialEq)]
+enum Piece<'t> {
+    Plain(&'t str),
+    Variable(&'t str),
+}
+
+/// A mistake in a string: what is wrong, and the text to point at.
+type Mistake<'t> = (String, &'t str);
+
+fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Mistake<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, from) = rest.split_at(at);
+        if !before.is_empty() {
+            pieces.push(Piece::Plain(before));
+        }
+        rest = if let Some(after) = from.strip_prefix("$${") {
+            pieces.push(Piece::Plain("${"));
+            after
+        } else if let Some(after) = from.strip_prefix("${") {
+            let Some((name, after)) = after.split_once('}') else {
+                return Err(("`${` without a `}` after it".to_owned(), from));
+            };
+            if !is_name(name) {
+                return Err((format!("`${{{name}}}` can't name a variable"), name));
+            }
+            pieces.push(Piece::Variable(name));
+            after
+        } else {
+            pieces.push(Piece::Plain("$"));
+            from.strip_prefix('$').unwrap_or("")
+        };
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Plain(rest));
+    }
+    Ok(pieces)
+}
+
+/// Letters, digits, `_` and `-`, at least one.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+impl Variables<'_> {
+    fn resolve_table(&mut self, table: &mut Table) {
+        for node in table.nodes_mut() {
+            self.resolve_node(node);
+        }
+    }
+
+    fn resolve_node(&mut self, node: &mut Node) {
+        match &mut node.value {
+            Value::Text(_) => self.resolve_text(node, &mut Vec::new()),
+            Value::List(items) => items.iter_mut().for_each(|item| self.resolve_node(item)),
+            Value::Table(table) => self.resolve_table(table),
+            _ => {}
+        }
+    }
+
+    /// Puts variables into a text; `above` are the variables whose values are being resolved, outermost first.
+    fn resolve_text(&mut self, node: &mut Node, above: &mut Vec<String>) {
+        let Value::Text(text) = &node.value else { return };
+        if !text.contains("${") {
+            return;
+        }
+        let text = text.clone();
+        node.value = Value::Broken;
+        match pieces(&text) {
+            Ok(pieces) => {
+                if let Some((value, folder)) = self.join(&pieces, node, above) {
+                    node.value = value;
+                    node.folder = folder;
+                }
+            }
+            Err((message, culprit)) => {
+                let help = "write `$${` where you mean `${` itself".to_owned();
+                self.problems
+                    .push(Problem::new(message).at(self.within(&node.origin, culprit)).help(help));
+            }
+        }
+    }
+
+    /// The pieces as one value. A path that begins with a variable starts where the variable's value does.
+    fn join(
+        &mut self,
+        pieces: &[Piece],
+        node: &Node,
+        above: &mut Vec<String>,
+    ) -> Option<(Value, Arc<Path>)> {
+        let mut folder = node.folder.clone();
+        let mut whole = String::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            let name = match piece {
+                Piece::Plain(text) => {
+                    whole.push_str(text);
+                    continue;
+                }
+                Piece::Variable(name) => name,
+            };
+            let variable = self.variable(name, &node.origin, above)?;
+            if pieces.len() == 1 {
+                return Some((variable.value, variable.folder));
+            }
+            if index == 0 || (index == 1 && whole.ends_with(':')) {
+                folder = variable.folder;
+            }
+            whole.push_str(&as_text(&variable.value)?);
+            if whole.len() > LONGEST {
+                let problem = Problem::new("a text that grows beyond 64 KiB by its variables");
+                self.problems.push(problem.at(node.origin.clone()));
+                return None;
+            }
+        }
+        Some((Value::Text(whole), folder))
+    }
+
+    /// The value of the variable that the text at `origin` uses. None where that is a mistake, reported now or before.
+    fn variable(&mut self, name: &str, origin: &Origin, above: &mut Vec<String>) -> Option<Node> {
+        if self.table.get(name).is_none() {
+            let problem =
+                Problem::new(format!("unknown variable `{name}`")).at(self.within(origin, name));
+            self.problems.push(problem.label("not in [vars]").help(self.help_for(name)));
+            return None;
+        }
+        self.used.insert(name.to_owned());
+        if let Some(first) = above.iter().position(|other| other == name) {
+            let circle =
+                above.iter().skip(first).map(String::as_str).chain([name]).collect::<Vec<_>>();
+            let message = format!("a variable uses itself: `{}`", circle.join("` uses `"));
+            self.problems.push(
+                Problem::new(message).at(self.within(origin, name)).label("the circle closes here"),
+            );
+            return None;
+        }
+        if above.len() == DEEPEST {
+            let problem = Problem::new("variables that use variables, too deep to follow");
+            self.problems.push(problem.at(self.within(origin, name)));
+            return None;
+        }
+        let node = self.value(name, above)?;
+        (node.value != Value::Broken).then_some(node)
+    }
+
+    /// The resolved value of a variable.
+    fn value(&mut self, name: &str, above: &mut Vec<String>) -> Option<Node> {
+        if let Some(node) = self.resolved.get(name) {
+            return Some(node.clone());
+        }
+        let mut node = self.table.get(name)?.clone();
+        above.push(name.to_owned());
+        if !is_name(name) {
+            let problem = Problem::new(format!("`{name}` can't be the name of a variable"))
+                .at(node.key_origin.clone());
+            self.problems.push(problem.label("expected letters, digits, `_` and `-`"));
+        }
+        match node.value {
+            Value::Text(_) => self.resolve_text(&mut node, above),
+            Value::List(_) | Value::Table(_) => {
+                let problem =
+                    Problem::new(format!("the variable `{name}` holds {}", found(&node.value)));
+                self.problems.push(
+                    problem.at(node.origin.clone()).label("expected text, a number, true or false"),
+                );
+                node.value = Value::Broken;
+            }
+            _ => {}
+        }
+        above.pop();
+        self.resolved.insert(name.to_owned(), node.clone());
+        Some(node)
+    }
+
+    fn help_for(&self, name: &str) -> String {
+        match nearest(name, self.table.keys()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if self.table.is_empty() => {
+                "there are no variables: `[vars]` is missing or empty".to_owned()
+            }
+            None => format!("the variables are {}", and_list(self.table.keys())),
+        }
+    }
+
+    /// A variable that is set on the command line and used nowhere is a slip of the pen that would go unseen.
+    fn report_unused_overrides(&mut self) {
+        for (name, node) in self.table.iter() {
+            if self.sources.is_argument(node.key_origin.file) && !self.used.contains(name) {
+                let problem = Problem::new(format!("nothing uses the variable `{name}`"))
+                    .at(node.key_origin.clone());
+                let near = nearest(name, self.table.keys().filter(|other| *other != name));
+                self.problems.push(
+                    problem
+                        .label("set here")
+                        .help(near.map(|near| format!("did you mean `{near}`?"))),
+                );
+            }
+        }
+    }
+
+    /// The place of `part` within the text at `origin`, or all of it where escapes hide the part.
+    fn within(&self, origin: &Origin, part: &str) -> Origin {
+        let text = self.sources.slice(origin);
+        let unescaped = |at: usize| !text.get(..at).is_some_and(|before| before.ends_with('$'));
+        for wanted in [format!("${{{part}}}"), part.to_owned()] {
+            if let Some((at, _)) = text.match_indices(&wanted).find(|(at, _)| unescaped(*at)) {
+                let start = origin.span.start + at;
+                return Origin { file: origin.file, span: start..start + wanted.len() };
+            }
+        }
+        origin.clone()
+    }
+}
+
+fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Number(number) => Some(format!("{number:?}")),
+        Value::Bool(value) => Some(value.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,166 @@
+//! What training decided, in sentences for its log and for `training.json`.
+
+use super::options::{BatchNormMode, Freeze, Options, Unfreeze};
+use crate::common::number::thousands;
+use crate::data::Augment;
+use crate::nn::{Backend, Network, Number};
+
+/// What can be said of a training before it is known what it learns from: how pictures are varied, and whether features
+/// are kept.
+pub fn foreseen(options: &Options) -> Vec<String> {
+    let sentences =
+        thawing(&options.unfreeze).into_iter().chain([augmentation(options.augment.as_ref())]);
+    sentences.chain(backbone(options)).collect()
+}
+
+/// How training pictures are varied.
+pub fn augmentation(augment: Option<&Augment>) -> String {
+    let Some(augment) = augment.filter(|augment| !augment.is_none()) else {
+        return "training pictures are the centres of the stored squares, not varied".to_owned();
+    };
+    let mut parts = Vec::new();
+    if let Some(crop) = &augment.random_crop {
+        let [low, high] = crop.scale.map(|share| (share * 100.0).round());
+        parts.push(format!("random crops of {low} to {high} % of the stored squares"));
+    }
+    if augment.flip {
+        parts.push("flips".to_owned());
+    }
+    let amounts = [
+        ("shifts", augment.shift),
+        ("turns", augment.rotate),
+        ("zoom", augment.zoom),
+        ("brightness", augment.brightness),
+        ("contrast", augment.contrast),
+        ("saturation", augment.saturation),
+        ("erased patches", augment.erase),
+    ];
+    parts.extend(
+        amounts.iter().filter(|(_, amount)| *amount > 0.0).map(|(name, _)| (*name).to_owned()),
+    );
+    let ways = match augment.copies {
+        Some(1) => ", each in one way",
+        Some(copies) => &format!(", each in {copies} ways that take turns"),
+        None => "",
+    };
+    format!("training pictures are varied by {}{ways}", parts.join(", "))
+}
+
+/// How much the classes count.
+pub fn class_weights(weights: &[f64], names: &[String]) -> String {
+    let mut sorted: Vec<(&String, f64)> = names.iter().zip(weights.iter().copied()).collect();
+    sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
+    match (sorted.first(), sorted.last()) {
+        (Some((most, high)), Some((least, low))) if high > low => {
+            format!(
+                "classes are weighted: from {least} (pictures count {low:.2} times) to {most} ({high:.2} times)"
+            )
+        }
+        _ => "classes are weighted, and all weights are the same".to_owned(),
+    }
+}
+
+/// How an epoch's pictures are drawn from classes of these sizes.
+pub fn sampling(counts: &[usize]) -> String {
+    let present: Vec<usize> = counts.iter().copied().filter(|&count| count > 0).collect();
+    let all: usize = present.iter().sum();
+    let (low, high) = (present.iter().min().unwrap_or(&0), present.iter().max().unwrap_or(&0));
+    format!(
+        "each epoch shows about {} pictures of every class, of which there are {} to {}",
+        thousands((all / present.len().max(1)) as u64),
+        thousands(*low as u64),
+        thousands(*high as u64)
+    )
+}
+
+/// What thaws, and when.
+pub fn thawing(unfreeze: &[Unfreeze]) -> Vec<String> {
+    let sentence =
+        |entry: &Unfreeze| format!("from epoch {} on, {}", entry.epoch, parts(&entry.freeze));
+    unfreeze.iter().map(sentence).collect()
+}
+
+/// What learns from an epoch on.
+pub fn learning(options: &Options, epoch: u64) -> String {
+    format!("from now on, {}", parts(options.freeze_at(epoch)))
+}
+
+fn parts(freeze: &Freeze) -> String {
+    match freeze {
+        Freeze::None => "the whole network learns".to_owned(),
+        Freeze::All => "the head alone learns".to_owned(),
+        Freeze::Below(stage) => format!("the backbone from `{stage}` on learns too"),
+    }
+}
+
+/// Which way the pictures go through a frozen backbone, and why.
+pub fn backbone(options: &Options) -> Option<String> {
+    if !options.backbone_frozen(1) {
+        return None;
+    }
+    let until = options
+        .unfreeze
+        .first()
+        .map_or(String::new(), |entry| format!(" up to epoch {}", entry.epoch - 1));
+    Some(match options.augment.as_ref().map(|augment| augment.copies) {
+        None => format!(
+            "the backbone is frozen{until} and pictures aren't varied: it runs once a picture, and its features are kept"
+        ),
+        Some(Some(copies)) => format!(
+            "the backbone is frozen{until} and each picture is varied in {copies} ways: it runs once for each, and its features are kept"
+        ),
+        Some(None) => {
+            // What is shown once can't be shown again.
+            let is_once =
+                options.unfreeze.first().map_or(options.epochs, |entry| entry.epoch - 1) == 1;
+            let hint =
+                if is_once { "" } else { "; `augment.copies = 4` would have its features kept" };
+            format!(
+                "the backbone is frozen{until}, but runs in every epoch, since pictures are varied anew each time{hint}"
+            )
+        }
+    })
+}
+
+/// What learns.
+pub fn trainable<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Options) -> String {
+    let count = |learning: bool| -> u64 {
+        let list = network.parameters().iter().filter(|parameter| parameter.trainable || !learning);
+        list.map(|parameter| parameter.info.shape.iter().product::<usize>() as u64).sum()
+    };
+    let what = match (&options.freeze, options.batch_norm) {
+        (Freeze::All, _) => "the head alone".to_owned(),
+        (Freeze::Below(stage), _) => format!("the backbone from `{stage}` on, and the head"),
+        (Freeze::None, BatchNormMode::Train) => "the whole network".to_owned(),
+        (Freeze::None, BatchNormMode::Affine) => {
+            "the whole network but running statistics".to_owned()
+        }
+        (Freeze::None, BatchNormMode::Frozen) => {
+            "the whole network but the backbone's norms".to_owned()
+        }
+    };
+    format!("{} of {} parameters learn: {what}", thousands(count(true)), thousands(count(false)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::RandomCrop;
+
+    #[test]
+    fn what_is_varied_is_named() {
+        let none = "training pictures are the centres of the stored squares, not varied";
+        assert_eq!(augmentation(None), none);
+        assert_eq!(augmentation(Some(&Augment::default())), none);
+        let augment = Augment {
+            random_crop: Some(RandomCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
+            flip: true,
+            rotate: 10.0,
+            ..Augment::default()
+        };
+        assert_eq!(
+            augmentation(Some(&augment)),
+            "training pictures are varied by random crops of 60 to 100 % of the stored squares, flips, turns"
+        );
+    }
+}

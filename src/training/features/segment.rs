@@ -1,0 +1,137 @@
+//! The file format of kept features: some records' digests, and for each a row of numbers. A file is finished when it is
+//! read, and whole or refused: its digest is known to whoever asks for it. Knows nothing of networks or of the memo.
+//!
+//! Little endian: magic (8 bytes), the digest of what made it (32), values a row (u32), rows (u32), the records' digests
+//! (32 each), the rows (`f32`).
+
+use crate::store::{Digest, digest_file};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Begins every file; its last byte is the version of the format.
+const MAGIC: &[u8; 8] = b"pipefea\x01";
+/// Bytes before the digests of records.
+const HEADER: usize = 8 + 32 + 4 + 4;
+
+/// Writes a file of the rows of `records`, each `width` values, one after the other.
+pub fn write(
+    path: &Path,
+    made_by: &Digest,
+    width: usize,
+    records: &[Digest],
+    rows: &[f32],
+) -> io::Result<Digest> {
+    let sizes = (u32::try_from(width), u32::try_from(records.len()));
+    let (Ok(width), Ok(count)) = sizes else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let mut file = BufWriter::new(File::create(path)?);
+    file.write_all(MAGIC)?;
+    file.write_all(made_by.as_bytes())?;
+    file.write_all(&width.to_le_bytes())?;
+    file.write_all(&count.to_le_bytes())?;
+    records.iter().try_for_each(|record| file.write_all(record.as_bytes()))?;
+    rows.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    digest_file(path)
+}
+
+/// An open file.
+pub struct Segment {
+    file: File,
+    width: usize,
+    records: Vec<Digest>,
+}
+
+impl Segment {
+    /// Opens the file whose digest is `digest`, of rows that `made_by` made. None where it isn't that file, as a whole.
+    pub fn open(path: &Path, digest: &Digest, made_by: &Digest, width: usize) -> Option<Segment> {
+        if digest_file(path).ok()? != *digest {
+            return None;
+        }
+        let mut file = File::open(path).ok()?;
+        let mut header = [0; HEADER];
+        file.read_exact(&mut header).ok()?;
+        let word =
+            |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?) as usize);
+        let count = word(44)?;
+        if header[..8] != MAGIC[..] || header[8..40] != made_by.as_bytes()[..] || word(40)? != width
+        {
+            return None;
+        }
+        let length = HEADER + count.checked_mul(32 + 4 * width)?;
+        if file.metadata().ok()?.len() != length as u64 {
+            return None;
+        }
+        let mut digests = vec![0; count * 32];
+        file.read_exact(&mut digests).ok()?;
+        let records =
+            digests.as_chunks::<32>().0.iter().map(|&bytes| Digest::from_bytes(bytes)).collect();
+        Some(Segment { file, width, records })
+    }
+
+    /// The records that it has rows of, in their order.
+    pub fn records(&self) -> &[Digest] {
+        &self.records
+    }
+
+    /// Reads a row into `out`, which is as long as a row.
+    pub fn read(&self, row: usize, out: &mut [f32]) -> io::Result<()> {
+        let mut bytes = vec![0; 4 * self.width];
+        let start = HEADER + self.records.len() * 32 + row * bytes.len();
+        self.file.read_exact_at(&mut bytes, start as u64)?;
+        for (value, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+            *value = f32::from_le_bytes(*bytes);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written() -> (tempfile::TempDir, std::path::PathBuf, Digest, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segment");
+        let records = [Digest::of(b"a"), Digest::of(b"b"), Digest::of(b"c")];
+        let rows: Vec<f32> = (0..6).map(|value| value as f32 / 3.0).collect();
+        let digest = write(&path, &Digest::of(b"network"), 2, &records, &rows).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        (folder, path, digest, bytes)
+    }
+
+    #[test]
+    fn rows_are_found_by_record() {
+        let (_folder, path, digest, _) = written();
+        let segment = Segment::open(&path, &digest, &Digest::of(b"network"), 2).unwrap();
+        assert_eq!(segment.records()[1], Digest::of(b"b"));
+        let mut row = [0.0; 2];
+        segment.read(1, &mut row).unwrap();
+        assert_eq!(row, [2.0 / 3.0, 1.0]);
+        assert!(segment.read(3, &mut row).is_err());
+        assert!(Segment::open(&path, &digest, &Digest::of(b"another network"), 2).is_none());
+        assert!(Segment::open(&path, &digest, &Digest::of(b"network"), 3).is_none());
+    }
+
+    #[test]
+    fn one_cut_short_or_changed_anywhere_is_refused() {
+        let (_folder, path, digest, bytes) = written();
+        for length in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            // Even where the cut file's digest is the one that is known.
+            for digest in [digest, digest_file(&path).unwrap()] {
+                assert!(
+                    Segment::open(&path, &digest, &Digest::of(b"network"), 2).is_none(),
+                    "{length}"
+                );
+            }
+        }
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 4;
+            std::fs::write(&path, &changed).unwrap();
+            assert!(Segment::open(&path, &digest, &Digest::of(b"network"), 2).is_none(), "{at}");
+        }
+    }
+}

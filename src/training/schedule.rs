@@ -1,0 +1,96 @@
+//! The learning rate of every step, as a function of its number alone, so that resuming needs no state.
+
+use super::options::{Schedule, ScheduleKind};
+
+/// A schedule laid over the steps of a training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rates {
+    kind: ScheduleKind,
+    floor: f64,
+    warm_up: u64,
+    total: u64,
+}
+
+impl Rates {
+    /// Lays `schedule` over `epochs` of `steps` each.
+    pub fn new(schedule: &Schedule, epochs: u64, steps: u64) -> Rates {
+        let total = epochs.saturating_mul(steps);
+        let warm_up = ((schedule.warm_up * steps as f64).round() as u64).min(total);
+        Rates { kind: schedule.kind, floor: schedule.floor, warm_up, total }
+    }
+
+    /// The share of the highest rate that step `step` (from 0) takes. In a warm-up of w steps, step i takes (i + 1)/w; in
+    /// the n steps after it, step i of the cosine takes floor + (1 - floor)(1 + cos(pi i/n))/2.
+    pub fn factor(&self, step: u64) -> f64 {
+        if step < self.warm_up {
+            return (step + 1) as f64 / self.warm_up as f64;
+        }
+        match self.kind {
+            ScheduleKind::Constant => 1.0,
+            ScheduleKind::Cosine => {
+                let length = (self.total - self.warm_up).max(1);
+                let progress = (step - self.warm_up).min(length) as f64 / length as f64;
+                self.floor
+                    + (1.0 - self.floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn schedule(kind: ScheduleKind, warm_up: f64, floor: f64) -> Schedule {
+        Schedule { kind, warm_up, floor }
+    }
+
+    fn factors(rates: &Rates, steps: u64) -> Vec<f64> {
+        (0..steps).map(|step| (rates.factor(step) * 1e6).round() / 1e6).collect()
+    }
+
+    /// After the warm-up, the rates are those of PyTorch 2.15:
+    ///
+    /// ```python
+    /// import torch
+    /// optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    /// scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=8, eta_min=0.1)
+    /// for _ in range(8):
+    ///     print(round(scheduler.get_last_lr()[0], 6))
+    ///     optimizer.step(); scheduler.step()
+    /// ```
+    #[test]
+    fn a_warm_up_and_half_a_cosine() {
+        let rates = Rates::new(&schedule(ScheduleKind::Cosine, 1.0, 0.1), 3, 4);
+        let expected = [
+            0.25, 0.5, 0.75, 1.0, 1.0, 0.965746, 0.868198, 0.722208, 0.55, 0.377792, 0.231802,
+            0.134254,
+        ];
+        assert_eq!(factors(&rates, 12), expected);
+    }
+
+    #[test]
+    fn a_constant_rate_warms_up_too() {
+        let rates = Rates::new(&schedule(ScheduleKind::Constant, 0.5, 0.0), 2, 4);
+        assert_eq!(factors(&rates, 8), [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_warm_up_longer_than_the_training_fills_it() {
+        let rates = Rates::new(&schedule(ScheduleKind::Cosine, 9.0, 0.0), 1, 4);
+        assert_eq!(factors(&rates, 4), [0.25, 0.5, 0.75, 1.0]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_step_has_a_rate_above_zero(warm_up in 0.0..5.0f64, floor in 0.0..=1.0f64, epochs in 1u64..9, steps in 1u64..9) {
+            let rates = Rates::new(&schedule(ScheduleKind::Cosine, warm_up, floor), epochs, steps);
+            for step in 0..epochs * steps {
+                let factor = rates.factor(step);
+                prop_assert!(factor > 0.0 && factor <= 1.0, "{factor}");
+            }
+            prop_assert!(rates.factor(u64::MAX).is_finite());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A tiny tensor cache and a tiny network, for the tests of this room and of the stages that use it.
+
+use crate::data::pictures::{self, LISTING, Picture};
+use crate::data::tensor_cache::{RECORDS, Writer, write_table};
+use crate::data::{Fit, InputInfo, Interpolation, Preprocessing, Sample, Split, TensorCache};
+use crate::events::{Cancel, Teller};
+use crate::nn::{Builder, Cpu, Head, Network, Op, Window};
+use crate::random::Stream;
+use crate::store::digest_bytes;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Classes of [`cache`].
+pub const CLASSES: [&str; 3] = ["red", "green", "blue"];
+
+/// How many pictures of [`cache`] are in each split.
+#[derive(Clone, Copy)]
+pub struct Counts {
+    pub train: usize,
+    pub validation: usize,
+    pub test: usize,
+    pub unlabelled: usize,
+}
+
+/// Enough of everything.
+pub const COUNTS: Counts = Counts { train: 26, validation: 8, test: 6, unlabelled: 2 };
+
+/// Noise in which one channel is a little brighter, by class; classes take turns. Written to `folder` as `preprocess`
+/// writes it.
+pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) {
+    let work = tempfile::tempdir().unwrap();
+    std::fs::create_dir(work.path().join("pictures")).unwrap();
+    let splits = [
+        (Split::Train, counts.train),
+        (Split::Validation, counts.validation),
+        (Split::Test, counts.test),
+        (Split::Unlabelled, counts.unlabelled),
+    ];
+    let all: Vec<Split> =
+        splits.iter().flat_map(|&(split, count)| std::iter::repeat_n(split, count)).collect();
+    let mut list = Vec::new();
+    for index in 0..all.len() {
+        let path = format!("{index:03}.png");
+        let mut stream = Stream::new(1, "picture", &[index as u64]);
+        let picture = image::RgbImage::from_fn(12, 12, |_, _| {
+            image::Rgb(std::array::from_fn(|channel| {
+                let base = if channel == index % CLASSES.len() { 110 } else { 70 };
+                base + stream.below(100) as u8
+            }))
+        });
+        let file = work.path().join("pictures").join(&path);
+        picture.save(&file).unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        list.push(Picture { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) });
+    }
+    std::fs::write(work.path().join(LISTING), pictures::listing(list)).unwrap();
+    let pictures = pictures::open(work.path(), None).unwrap();
+    let task = Teller::silent().task("decode", None, "pictures");
+    let writer = Writer {
+        pictures: &pictures,
+        geometry: &preprocessing.geometry(),
+        earlier: None,
+        task: &task,
+        cancel: &Cancel::new(),
+    };
+    let made = writer.write(&folder.join(RECORDS)).unwrap();
+    let samples: Vec<Sample> = pictures
+        .list()
+        .iter()
+        .zip(all)
+        .enumerate()
+        .map(|(index, (picture, split))| Sample {
+            path: picture.path.clone(),
+            source: picture.digest,
+            record: made.entries.iter().position(|entry| entry.source == picture.digest).unwrap()
+                as u32,
+            class: (split != Split::Unlabelled).then_some((index % CLASSES.len()) as u32),
+            split,
+            note: String::new(),
+        })
+        .collect();
+    let info = InputInfo { preprocessing, classes: CLASSES.map(str::to_owned).to_vec() };
+    write_table(folder, &info, &samples).unwrap();
+}
+
+/// Squares of 10 pixels, of which a network sees 8.
+pub fn small() -> Preprocessing {
+    Preprocessing {
+        resize: 10,
+        crop: 8,
+        fit: Fit::Crop,
+        interpolation: Interpolation::Bilinear,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+    }
+}
+
+/// [`write_cache`] with [`small`] squares, opened.
+pub fn cache(counts: Counts) -> Arc<TensorCache> {
+    let folder = tempfile::tempdir().unwrap();
+    write_cache(folder.path(), counts, small());
+    Arc::new(TensorCache::open(folder.path()).unwrap())
+}
+
+/// Two convolutions with batch norms, a pooling, dropout, a linear layer: for [`cache`]'s pictures.
+pub fn network() -> Network<Cpu> {
+    let head = Head::Dense { hidden: Vec::new(), dropout: 0.2, classes: CLASSES.len() };
+    let (mut builder, mut x) = Builder::new(8, 8, 3);
+    for (stage, channels) in [("first", 8), ("second", 16)] {
+        builder.stage(stage);
+        x = builder
+            .convolution(&format!("{stage}.conv"), x, channels, Window::square(3, 2, 1))
+            .unwrap();
+        x = builder.batch_norm(&format!("{stage}.bn"), x).unwrap();
+        x = builder.relu(x).unwrap();
+    }
+    x = builder.add("pool", Op::AdaptivePool { height: 1, width: 1 }, &[x]).unwrap();
+    builder.features(x);
+    builder.dense_head("fc", x, &head).unwrap();
+    Network::from_graph(builder.finish().unwrap(), &head, 42, Cpu::default()).unwrap()
+}
