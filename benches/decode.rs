@@ -1,7 +1,7 @@
-//! How fast photographs become records: JPEG files in memory to 224 x 224 squares, on one thread, in pictures a second of
+//! How fast photographs become records: JPEG files in memory to 224 x 224 squares, on one thread, in images a second of
 //! CPU time, held against Pillow and torchvision where Python has them.
 //!
-//! `cargo bench --bench decode [-- FOLDER]`: FOLDER holds JPEG files; without one, photo-like pictures of about 700 x 850
+//! `cargo bench --bench decode [-- FOLDER]`: FOLDER holds JPEG files; without one, photo-like images of about 700 x 850
 //! pixels are drawn.
 
 mod photos;
@@ -12,7 +12,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The goal: pictures a second and core.
+/// The goal: images a second and core.
 const GOAL: f64 = 450.0;
 const DRAWN: u64 = 60;
 
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Preprocessing { resize: 224, crop: 224, fit, interpolation, mean: [0.5; 3], std: [0.5; 3] };
     let ours = rate(&files, |file| decode::load(file, &preprocessing).map(drop))?;
     println!(
-        "{:24} {ours:8.0} pictures/s of CPU time, {:.2} of the goal of {GOAL}",
+        "{:24} {ours:8.0} images/s of CPU time, {:.2} of the goal of {GOAL}",
         "pipe, decode and resize",
         ours / GOAL
     );
@@ -91,7 +91,7 @@ fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     }
 }
 
-/// Pictures a second of CPU time: other work on the machine doesn't count.
+/// Images a second of CPU time: other work on the machine doesn't count.
 fn rate<E: Error + 'static>(
     files: &[Vec<u8>],
     work: impl Fn(&[u8]) -> Result<(), E>,

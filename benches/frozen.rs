@@ -5,7 +5,7 @@
 //! command line. Linux alone, for `/proc`.
 //!
 //! `PIPE_PEER_PYTHON=PYTHON cargo bench --bench frozen [-- FOLDER]`: PYTHON has Keras and TensorFlow; FOLDER holds JPEG
-//! files named `index_class.jpg`; without one, photo-like pictures are drawn.
+//! files named `index_class.jpg`; without one, photo-like images are drawn.
 
 mod photos;
 
@@ -28,8 +28,8 @@ files = sorted(glob.glob(folder + "/*.jpg"))
 labels = np.array([int(os.path.splitext(f)[0].rsplit("_", 1)[1]) for f in files])
 classes = int(labels.max()) + 1
 def load(path, label):
-    picture = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
-    return tf.image.resize(picture, [224, 224]), tf.one_hot(label, classes)
+    image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
+    return tf.image.resize(image, [224, 224]), tf.one_hot(label, classes)
 data = tf.data.Dataset.from_tensor_slices((files, labels)).map(load, num_parallel_calls=2).batch(32).prefetch(2)
 backbone = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg")
 backbone.trainable = False
@@ -57,7 +57,7 @@ struct Cost {
     megabytes: f64,
 }
 
-fn pipeline(work: &Path, pictures: &Path) -> Result<PathBuf, Box<dyn Error>> {
+fn pipeline(work: &Path, images: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let file = work.join("frozen.toml");
     let text = format!(
         r#"
@@ -82,7 +82,7 @@ batch_size = 32
 [stages.evaluate]
 needs = {{ data = "preprocess", model = "train" }}
 "#,
-        pictures.display()
+        images.display()
     );
     std::fs::write(&file, text)?;
     Ok(file)
@@ -128,10 +128,10 @@ fn resident(parent: u32) -> u64 {
 }
 
 /// Runs Keras, and gives its version as well.
-fn keras(python: &str, pictures: &Path, way: &str) -> Result<(Cost, String), Box<dyn Error>> {
+fn keras(python: &str, images: &Path, way: &str) -> Result<(Cost, String), Box<dyn Error>> {
     let output = Command::new(python)
         .args(["-c", PEER])
-        .arg(pictures)
+        .arg(images)
         .args([&EPOCHS.to_string(), way])
         .output()?;
     let text = String::from_utf8(output.stdout)?;
@@ -159,14 +159,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let given =
         std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from);
     let (drawn, work) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let pictures = match given {
+    let images = match given {
         Some(folder) => folder.canonicalize()?,
         None => {
             photos::draw(drawn.path(), DRAWN)?;
             drawn.path().to_owned()
         }
     };
-    let file = pipeline(work.path(), &pictures)?;
+    let file = pipeline(work.path(), &images)?;
     let python = std::env::var("PIPE_PEER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let (mut whole, mut again, mut features, mut peer) =
         (Vec::new(), Vec::new(), Vec::new(), Ok(String::new()));
@@ -175,14 +175,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         whole.push(ours(&file, &store, &[])?);
         again.push(ours(&file, &store, &["--set", "stages.train.head.hidden=[64]"])?);
         if peer.is_ok() {
-            peer = keras(&python, &pictures, "features").map(|(cost, version)| {
+            peer = keras(&python, &images, "features").map(|(cost, version)| {
                 features.push(cost);
                 version
             });
         }
     }
     let (whole, again) = (median(&whole), median(&again));
-    let count = std::fs::read_dir(&pictures)?.count();
+    let count = std::fs::read_dir(&images)?.count();
     println!(
         "{count} photographs, frozen ResNet-50 at 224 x 224, dense head, {EPOCHS} epochs; medians of {TURNS} turns"
     );
@@ -195,7 +195,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Err(reason) => println!("nothing to compare with: {reason}"),
         Ok(version) => {
             let features = median(&features);
-            let (stream, _) = keras(&python, &pictures, "stream")?;
+            let (stream, _) = keras(&python, &images, "stream")?;
             let held = |name: &str, cost: Cost| {
                 line(&format!("Keras {version}, {name}"), cost);
                 let (times, share) =

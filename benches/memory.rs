@@ -45,7 +45,7 @@ checkpoint = { every = 2 }
     file
 }
 
-/// Runs the pipeline over `count` pictures up to `until` and returns the peak of every child by its stage's name.
+/// Runs the pipeline over `count` images up to `until` and returns the peak of every child by its stage's name.
 fn run(folder: &Path, count: usize, epochs: usize, until: &str) -> BTreeMap<String, Peak> {
     let mut child = Command::new(PIPE)
         .args([
@@ -115,7 +115,7 @@ fn main() {
         let peaks = run(folder.path(), count, epochs, "train");
         for (stage, peak) in &peaks {
             println!(
-                "{count:6} pictures, {stage:10} peak RssAnon {:7.1} MB, RssFile {:7.1} MB",
+                "{count:6} images, {stage:10} peak RssAnon {:7.1} MB, RssFile {:7.1} MB",
                 peak.anonymous as f64 / 1e3,
                 peak.file as f64 / 1e3
             );

@@ -1,4 +1,4 @@
-//! Pictures per second of ResNet-50 at 224x224 (batch 16) and ResNet-18 at 64x64 (batch 32), forward and as a training
+//! Images per second of ResNet-50 at 224x224 (batch 16) and ResNet-18 at 64x64 (batch 32), forward and as a training
 //! step, medians of several runs. Where `PIPE_PEER_PYTHON` names a Python that has torch and torchvision, PyTorch runs the
 //! same (channels last, the faster of its layouts) in the same go and the ratio is printed.
 //! `cargo bench --bench network [-- resnet18]`; as many threads as there are cores.
@@ -45,7 +45,7 @@ net.train()
 print(a, rate(step))
 "#;
 
-/// Pictures per second: the median of `runs`, after one that isn't counted.
+/// Images per second: the median of `runs`, after one that isn't counted.
 fn rate(case: &Case, mut work: impl FnMut()) -> f64 {
     work();
     let mut seconds: Vec<f64> = (0..case.runs)
@@ -80,13 +80,13 @@ fn ours(case: &Case) -> [f64; 4] {
     let network =
         Network::new(case.model, &Head::Original, (case.size, case.size), 1, Cpu::default())
             .expect("a network");
-    let pictures: Vec<f32> = (0..case.batch * case.size * case.size * 3)
+    let images: Vec<f32> = (0..case.batch * case.size * case.size * 3)
         .map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0)
         .collect();
     let targets = soft_targets(&(0..case.batch).map(|i| i * 31).collect::<Vec<_>>(), 1000, 0.0);
     let total = ((case.runs + 1) * case.batch) as f64;
     let begin = processor_seconds();
-    let forward = rate(case, || drop(network.logits(&pictures, case.batch).expect("logits")));
+    let forward = rate(case, || drop(network.logits(&images, case.batch).expect("logits")));
     let mut used = vec![processor_seconds() - begin];
     let mut timed = |work: &dyn Fn() -> f64| {
         let begin = processor_seconds();
@@ -95,11 +95,11 @@ fn ours(case: &Case) -> [f64; 4] {
         rate
     };
     let [single, mixed] = [false, true]
-        .map(|mixed| timed(&|| steps::<f32>(&network, case, &pictures, &targets, mixed)));
-    let double = timed(&|| steps::<f64>(&network, case, &pictures, &targets, false));
+        .map(|mixed| timed(&|| steps::<f32>(&network, case, &images, &targets, mixed)));
+    let double = timed(&|| steps::<f64>(&network, case, &images, &targets, false));
     let milliseconds: Vec<String> =
         used.iter().map(|seconds| format!("{:.1}", 1e3 * seconds / total)).collect();
-    println!("    processor time a picture, forward and steps: {} ms", milliseconds.join(", "));
+    println!("    processor time a image, forward and steps: {} ms", milliseconds.join(", "));
     [forward, single, mixed, double]
 }
 
@@ -107,7 +107,7 @@ fn ours(case: &Case) -> [f64; 4] {
 fn steps<N: Number>(
     network: &Network<Cpu>,
     case: &Case,
-    pictures: &[f32],
+    images: &[f32],
     targets: &[f32],
     mixed: bool,
 ) -> f64
@@ -119,7 +119,7 @@ where
     rate(case, || {
         step += 1;
         let options = StepOptions { seed: 1, step, batch_norm: BatchNorm::Batch, mixed };
-        drop(network.step(pictures, case.batch, targets, &options).expect("a step"));
+        drop(network.step(images, case.batch, targets, &options).expect("a step"));
     })
 }
 
@@ -152,7 +152,7 @@ fn main() {
             let ratio = torch.map_or(String::new(), |torch| {
                 format!(", PyTorch {torch:.1}, ratio {:.2}", ours / torch)
             });
-            println!("    {what}: {ours:.1} pictures/s{ratio}");
+            println!("    {what}: {ours:.1} images/s{ratio}");
         }
     }
 }

@@ -31,7 +31,7 @@ fn pipe(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// The quickstart's five stages and pictures, trained little enough to be made in seconds: what a no-op costs depends on
+/// The quickstart's five stages and images, trained little enough to be made in seconds: what a no-op costs depends on
 /// the number of stages and files, not on what was computed.
 fn pipeline(source: &str) -> String {
     format!(

@@ -15,10 +15,10 @@
 //! | [`store`] | artifacts by content: digests, slots, memo, manifests, locks, gc. No ML, no TOML | - |
 //! | [`download`] | bytes from the web into the memo: gone on with, checked, given up in time | events, store |
 //! | [`engine`] | kinds, jobs, fingerprints, plan, executor. Knows no kind by name | config, events, store |
-//! | [`data`] | pictures, labels, split, decode, resize, augment, loader, the memory-mapped tensor cache | events, store |
+//! | [`data`] | images, labels, split, decode, resize, augment, loader, the memory-mapped tensor cache | events, store |
 //! | [`nn`] | networks as graphs, the interpreter on dfdx's tape, ops, backbones (one file a family), weights | - |
 //! | [`metrics`] | types and formulas: accuracy, F1, confusion, intervals, paired tests | - |
-//! | [`training`] | fit, loss, optimiser, schedule, checkpoint | nn, data, metrics, events, store |
+//! | [`training`] | fit, loss, optimizer, schedule, checkpoint | nn, data, metrics, events, store |
 //! | [`model`] | a trained model as a file: open, predict | nn, data, metrics |
 //! | [`stages`] | one file a kind: fetch, explore, preprocess, train, evaluate | engine, config, events, store, download, data, nn, training, model, metrics |
 //! | [`draw`] | SVG plots, HTML escaping | - |
@@ -44,19 +44,19 @@
 //! 4. [`engine`] makes each stage's fingerprint, and its digest, the cache key, and asks the [`store`].
 //! 5. The plan says of each stage: fresh, dirty (with the first fields that differ from the nearest earlier key), or
 //!    pending (below a dirty one: it may yet turn out fresh, since keys are made of content); and of those that will run
-//!    what was chosen for them where nothing was said, such as how pictures are varied ([`engine::Kind::choices`]).
+//!    what was chosen for them where nothing was said, such as how images are varied ([`engine::Kind::choices`]).
 //! 6. The executor runs what is ready, in parallel where the graph allows it. A hit replays its log. A miss becomes a
 //!    *job*, a self-contained file, run by a child process `pipe stage JOB` in a process group of its own, whose
 //!    events come back as JSON lines: a stage can be timed out, killed and logged by itself, and a cluster can run it
 //!    later without a change.
-//! 7. A stage sees an [`engine::Context`] and nothing else: resolved values, inputs, a slot, the memo, a teller, a
+//! 7. A stage sees an [`engine::Context`] and nothing else: resolved values, inputs, a slot, the memo, a events, a
 //!    cancel flag, its seed, its thread budget, its device.
 //! 8. A commit digests the slot's files, writes the manifest last, syncs and renames. A failure or a kill leaves no
 //!    artifact.
 //! 9. Preprocess decodes and resizes in parallel, copying every record that an earlier tensor cache with the same
 //!    geometry already has. Train maps the cache and streams from it: order from (seed, epoch), augmentation from
-//!    (seed, view, record), batches ahead of the optimiser. Memory does not grow with the data set. While the whole
-//!    backbone is frozen and pictures come in a few views at most, it runs once for each: rows of features are kept in the
+//!    (seed, view, record), batches ahead of the optimizer. Memory does not grow with the data set. While the whole
+//!    backbone is frozen and images come in a few views at most, it runs once for each: rows of features are kept in the
 //!    memo by record, weights and view, where other heads, later trainings and `evaluate` find them. A record's augmentation
 //!    follows from what it is and not from its place in the table, so that rows outlive a data set that grows.
 //! 10. Evaluate writes metrics and predictions. The recorder closes the run; pages are drawn by [`report`], outside
@@ -74,11 +74,11 @@
 //!
 //! # Numbers
 //!
-//! One seed. Same file, same pictures, same machine kind: the same bytes, whatever the number of threads: how a sum is
+//! One seed. Same file, same images, same machine kind: the same bytes, whatever the number of threads: how a sum is
 //! split up depends on shapes alone, rayon's float `sum`/`reduce` aren't used, dropout masks and initial parameters
-//! come from [`random`], and a picture's logits are the same bytes in any batch. These promises hold on the CPU.
+//! come from [`random`], and a image's logits are the same bytes in any batch. These promises hold on the CPU.
 //! Which precision a network is computed in is a type parameter (`nn::Number`): parameters, gradients, activations and the
-//! optimiser's moments are `f32`, or `f64` with `precision = "double"`. On the CPU a step in `f32` computes its forward pass
+//! optimizer's moments are `f32`, or `f64` with `precision = "double"`. On the CPU a step in `f32` computes its forward pass
 //! in `f64` unless `precision = "single"`: in `f32` the rounding of early layers decides which values ReLU lets through
 //! further up, and each that it gets wrong moves gradients; a ResNet-50's are then 3e-2 from exact ones, PyTorch's as ours,
 //! and 2e-6 in mixed precision, in four thirds of the time. Three steps later a deep network's logits may
@@ -95,8 +95,8 @@
 //! of them) · artifact (a stage's committed output directory) · slot (the same, not yet committed) · manifest (its
 //! files, lengths, digests) · memo (a keyed side store for pure, repeatable work: it may change how long something
 //! takes, never a byte of what comes out) · store · run (one execution in which something ran) · event (one recorded
-//! fact) · dataset · sample (a picture and its label) · class · split (named, disjoint) · tensor cache · record (one
-//! picture in it) · augment · order · batch · step · epoch · backbone (pictures -> features) · head (features ->
+//! fact) · dataset · sample (a image and its label) · class · split (named, disjoint) · tensor cache · record (one
+//! image in it) · augment · order · batch · step · epoch · backbone (images -> features) · head (features ->
 //! logits) · logits · loss · metric · weights (named parameters and buffers) · checkpoint · seed (the one root of
 //! randomness).
 

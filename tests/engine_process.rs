@@ -3,7 +3,7 @@
 
 use pipe::config::{Default, Parameter, Type, load};
 use pipe::engine::*;
-use pipe::events::{Cancel, Event, RunOutcome, StageOutcome};
+use pipe::events::{CancellationToken, Event, RunOutcome, StageOutcome};
 use pipe::store::Store;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -37,7 +37,7 @@ impl Kind for Act {
         if let Some(path) = value("pid") {
             std::fs::write(path, &pid).or_fail("writing the number of the process")?;
         }
-        context.teller.info(format!("{} threads", rayon::current_num_threads()));
+        context.events.info(format!("{} threads", rayon::current_num_threads()));
         match value("what") {
             Some("wait") => loop {
                 StageError::check(&context.cancel)?;
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["stage", job] => return run_job(Path::new(job), KINDS),
         ["run", folder, what] => {
-            run(Path::new(folder), what, &Cancel::new());
+            run(Path::new(folder), what, &CancellationToken::new());
             return ExitCode::SUCCESS;
         }
         _ => {}
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(folder: &Path, what: &str, cancel: &Cancel) -> (Report, Vec<Event>) {
+fn run(folder: &Path, what: &str, cancel: &CancellationToken) -> (Report, Vec<Event>) {
     let file = folder.join("p.toml");
     std::fs::write(&file, format!("[stages.act]\nwhat = \"{what}\"\npid = \"pid\"")).unwrap();
     let graph = graph(&load(&file, &[]).unwrap(), KINDS).unwrap();
@@ -133,7 +133,7 @@ fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
 }
 
 fn a_child_runs_and_a_hit_needs_none(folder: &Path) {
-    let (report, events) = run(folder, "print", &Cancel::new());
+    let (report, events) = run(folder, "print", &CancellationToken::new());
     assert_eq!(report.outcome, RunOutcome::Ok);
     let told = |wanted: &str| {
         events.iter().any(|event| matches!(event, Event::Message { text, .. } if text == wanted))
@@ -141,25 +141,25 @@ fn a_child_runs_and_a_hit_needs_none(folder: &Path) {
     assert!(told("3 threads") && told("a library prints"), "{events:?}");
     assert_ne!(pid(folder).unwrap(), std::process::id().to_string());
     std::fs::remove_file(folder.join("pid")).unwrap();
-    let (report, _) = run(folder, "print", &Cancel::new());
+    let (report, _) = run(folder, "print", &CancellationToken::new());
     assert_eq!(report.stages[0].outcome, StageOutcome::Fresh);
     assert_eq!(pid(folder), None);
 }
 
 fn a_dead_child_is_explained(folder: &Path) {
-    let (report, _) = run(folder, "die", &Cancel::new());
+    let (report, _) = run(folder, "die", &CancellationToken::new());
     assert_eq!(report.outcome, RunOutcome::Failed);
     assert!(
         error(&report).contains("SIGKILL") && error(&report).contains("memory"),
         "{}",
         error(&report)
     );
-    let (report, _) = run(folder, "write", &Cancel::new());
+    let (report, _) = run(folder, "write", &CancellationToken::new());
     assert_eq!(report.outcome, RunOutcome::Ok);
 }
 
 fn a_panic_is_a_failure_with_its_place(folder: &Path) {
-    let (report, _) = run(folder, "panic", &Cancel::new());
+    let (report, _) = run(folder, "panic", &CancellationToken::new());
     let error = error(&report);
     assert!(
         error.contains("internal error: at the disco") && error.contains("engine_process.rs:"),
@@ -168,7 +168,7 @@ fn a_panic_is_a_failure_with_its_place(folder: &Path) {
 }
 
 fn a_wish_to_stop_reaches_the_child(folder: &Path) {
-    let cancel = Cancel::new();
+    let cancel = CancellationToken::new();
     let asking = {
         let (cancel, folder) = (cancel.clone(), PathBuf::from(folder));
         std::thread::spawn(move || {
@@ -195,7 +195,7 @@ fn a_child_ends_with_its_parent(folder: &Path) {
     let start = Instant::now();
     wait_for(|| (!lives(&child)).then_some(()));
     assert!(start.elapsed() < Duration::from_secs(5), "it heard that its parent was gone");
-    let (report, _) = run(folder, "write", &Cancel::new());
+    let (report, _) = run(folder, "write", &CancellationToken::new());
     assert_eq!(report.outcome, RunOutcome::Ok, "nothing has to be unlocked");
 }
 

@@ -316,7 +316,7 @@ fn of_data(body: &str) -> Vec<String> {
 #[test]
 fn allowed_paths_pass() {
     for body in [
-        "use crate::events::Teller;",
+        "use crate::events::EventSink;",
         "use crate::{events, store::{Digest, Store}, random};",
         "use super::decode; use super::super::store::Memo;",
         "// crate::nn is not named here",

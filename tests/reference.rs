@@ -52,21 +52,21 @@ impl Reference {
         (view.shape().to_vec(), values)
     }
 
-    /// The pictures as NHWC, their number and size.
-    fn pictures(&self) -> (Vec<f32>, usize, (usize, usize)) {
+    /// The images as NHWC, their number and size.
+    fn images(&self) -> (Vec<f32>, usize, (usize, usize)) {
         let (shape, values) = self.tensor("input");
         let [batch, channels, height, width] = shape[..] else { panic!("input is {shape:?}") };
-        let mut pictures = vec![0.0; values.len()];
+        let mut images = vec![0.0; values.len()];
         for (index, value) in values.iter().enumerate() {
             let (pixel, plane) = (index % (height * width), index / (height * width));
-            let (picture, channel) = (plane / channels, plane % channels);
-            pictures[(picture * height * width + pixel) * channels + channel] = *value as f32;
+            let (image, channel) = (plane / channels, plane % channels);
+            images[(image * height * width + pixel) * channels + channel] = *value as f32;
         }
-        (pictures, batch, (height, width))
+        (images, batch, (height, width))
     }
 
     fn network(&self) -> Network<Cpu> {
-        let size = self.pictures().2;
+        let size = self.images().2;
         let backbone = backbone(&self.model).expect("a backbone");
         let weights: Weights =
             read_safetensors(&self.folder.join("weights.safetensors")).expect("weights");
@@ -106,9 +106,9 @@ const OPTIONS: StepOptions =
 #[test]
 fn reference_logits() {
     let Some(reference) = Reference::open() else { return };
-    let (pictures, batch, _) = reference.pictures();
+    let (images, batch, _) = reference.images();
     let error = distance(
-        &reference.network().logits(&pictures, batch).unwrap(),
+        &reference.network().logits(&images, batch).unwrap(),
         &reference.tensor("logits").1,
     );
     println!("logits: {error:.1e} from float64, PyTorch's {:.1e}", reference.torch_error("logits"));
@@ -118,9 +118,9 @@ fn reference_logits() {
 #[test]
 fn reference_running_statistics_and_first_loss() {
     let Some(reference) = Reference::open() else { return };
-    let (pictures, batch, _) = reference.pictures();
+    let (images, batch, _) = reference.images();
     let mut network = reference.network();
-    let step = network.step(&pictures, batch, &reference.targets(), &OPTIONS).unwrap();
+    let step = network.step(&images, batch, &reference.targets(), &OPTIONS).unwrap();
     let losses = reference.tensor("step_losses").1;
     assert!((step.loss / losses[0] - 1.0).abs() < 1e-4, "{} {losses:?}", step.loss);
     let mut worst = 0.0f64;
@@ -139,7 +139,7 @@ fn steps<N: Number>(reference: &Reference, mixed: bool) -> [f64; 3]
 where
     Cpu: Backend<N>,
 {
-    let (pictures, batch, _) = reference.pictures();
+    let (images, batch, _) = reference.images();
     let (mut network, targets) =
         (reference.network().converted::<N>().unwrap(), reference.targets());
     let zeros = |parameter: &Parameter<Cpu, N>| {
@@ -150,7 +150,7 @@ where
     let (mut gradients, mut losses) = (0.0, Vec::new());
     for step in 0..3 {
         let mut made =
-            network.step(&pictures, batch, &targets, &StepOptions { mixed, ..OPTIONS }).unwrap();
+            network.step(&images, batch, &targets, &StepOptions { mixed, ..OPTIONS }).unwrap();
         losses.push(made.loss);
         if step == 0 {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -172,7 +172,7 @@ where
         }
     }
     let after =
-        distance(&network.logits(&pictures, batch).unwrap(), &reference.tensor("logits_after").1);
+        distance(&network.logits(&images, batch).unwrap(), &reference.tensor("logits_after").1);
     [gradients, distance(&losses, &reference.tensor("step_losses").1), after]
 }
 

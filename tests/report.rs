@@ -1,9 +1,9 @@
 //! Pages of made-up runs: whole, cut short, hostile, enormous. Through the library, since no pipeline makes such runs.
 
-use pipe::data::pictures::{self, Picture};
+use pipe::data::images::{self, Image};
 use pipe::data::tensor_cache::{self, Sample, Split, Writer};
 use pipe::data::{InputInfo, Preprocessing};
-use pipe::events::{Cancel, Event, RunOutcome, StageOutcome, Teller};
+use pipe::events::{CancellationToken, Event, EventSink, RunOutcome, StageOutcome};
 use pipe::metrics::{EpochRow, Evaluation, PredictionWriter, Scorer, write_history};
 use pipe::report::page;
 use pipe::runs::{Record, Recorder, Results, RunFacts, Source, StageFacts, Status, find};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// What a made-up run is made of.
 struct Case {
     classes: Vec<String>,
-    pictures: usize,
+    images: usize,
     epochs: u64,
     explored: Value,
     error: Option<&'static str>,
@@ -26,33 +26,31 @@ impl Default for Case {
     fn default() -> Case {
         let classes = ["shirt", "dress"].map(str::to_owned).to_vec();
         let explored = json!({
-            "pictures": 9, "classes": [{ "class": "shirt", "count": 5 }, { "class": "dress", "count": 4 }],
+            "images": 9, "classes": [{ "class": "shirt", "count": 5 }, { "class": "dress", "count": 4 }],
             "shorter_side": [{ "low": 0, "high": 64, "count": 9 }], "formats": [{ "format": "jpeg", "count": 9 }],
             "rejected": { "count": 3, "examples": [{ "path": "a.jpg", "reason": "cut short" }] }, "mean": [0.5, 0.5, 0.5],
         });
-        Case { classes, pictures: 6, epochs: 3, explored, error: None }
+        Case { classes, images: 6, epochs: 3, explored, error: None }
     }
 }
 
-fn path_of(picture: usize) -> String {
-    format!("{picture}.png")
+fn path_of(image: usize) -> String {
+    format!("{image}.png")
 }
 
 impl Case {
-    /// Every third picture is wrong.
+    /// Every third image is wrong.
     fn write_results(&self, folder: &Path) {
         let mut scorer = Scorer::new(&self.classes);
         let file = fs::File::create(folder.join("predictions.csv")).unwrap();
         let mut predictions = PredictionWriter::new(file, &self.classes).unwrap();
         let count = self.classes.len();
-        for picture in 0..self.pictures {
-            let truth = picture % count;
+        for image in 0..self.images {
+            let truth = image % count;
             let mut probabilities = vec![0.0f32; count];
-            probabilities[if picture % 3 == 2 { (truth + 1) % count } else { truth }] = 0.75;
+            probabilities[if image % 3 == 2 { (truth + 1) % count } else { truth }] = 0.75;
             scorer.push(truth as u32, &probabilities).unwrap();
-            predictions
-                .write(&path_of(picture), "test", Some(truth as u32), &probabilities)
-                .unwrap();
+            predictions.write(&path_of(image), "test", Some(truth as u32), &probabilities).unwrap();
         }
         predictions.finish().unwrap();
         let splits = scorer.finish().map(|split| ("test".to_owned(), split)).into_iter().collect();
@@ -143,11 +141,11 @@ fn a_page_has_everything_that_the_run_has() {
     check(&html);
     let parts = [
         "66.7\u{202f}%",
-        "4 of 6 test pictures",
+        "4 of 6 test images",
         "kept, epoch 3",
         "taken for",
         "Recall with its",
-        "Pictures of each class",
+        "Images of each class",
         "And 2 more.",
         "epochs: 8 -&gt; 3",
         "head.dropout",
@@ -222,13 +220,13 @@ fn names_can_break_out_of_nothing() {
 }
 
 #[test]
-fn twenty_thousand_pictures_of_a_thousand_classes_make_no_heavy_page() {
+fn twenty_thousand_images_of_a_thousand_classes_make_no_heavy_page() {
     let classes: Vec<String> = (0..1000).map(|class| format!("class number {class}")).collect();
     let counts: Vec<Value> =
         classes.iter().map(|class| json!({ "class": class, "count": 20 })).collect();
     let (_runs, record) = run(&Case {
         classes,
-        pictures: 20_000,
+        images: 20_000,
         epochs: 5_000,
         explored: json!({ "classes": counts }),
         error: None,
@@ -285,7 +283,7 @@ fn several_runs_are_held_against_the_first() {
 }
 
 #[test]
-fn the_surest_mistakes_are_shown_as_pictures() {
+fn the_surest_mistakes_are_shown_as_images() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let case = Case::default();
@@ -303,42 +301,38 @@ fn the_surest_mistakes_are_shown_as_pictures() {
     let record = case.run(&store.runs_folder(), facts);
     let html = page(&[Results::of(&record).with_store(&store)]);
     check(&html);
-    // Pictures 2 and 5 of six are wrong.
+    // Images 2 and 5 of six are wrong.
     assert_eq!(html.matches("data:image/jpeg;base64,").count(), 2);
     assert!(html.contains(r#"title="2.png""#) && html.contains(r#"title="5.png""#));
     assert!(!page(&[Results::of(&record)]).contains("base64"));
 }
 
-/// A tensor cache of the case's pictures, each of one colour.
+/// A tensor cache of the case's images, each of one color.
 fn write_cache(case: &Case, folder: &Path) {
     let source = tempfile::tempdir().unwrap();
-    let list: Vec<Picture> = (0..case.pictures)
-        .map(|picture| {
-            let path: PathBuf = source.path().join(path_of(picture));
-            image::RgbImage::from_pixel(12, 10, image::Rgb([40 * picture as u8, 90, 30]))
+    let list: Vec<Image> = (0..case.images)
+        .map(|image| {
+            let path: PathBuf = source.path().join(path_of(image));
+            image::RgbImage::from_pixel(12, 10, image::Rgb([40 * image as u8, 90, 30]))
                 .save(&path)
                 .unwrap();
             let bytes = fs::read(&path).unwrap();
-            Picture {
-                path: path_of(picture),
-                length: bytes.len() as u64,
-                digest: digest_bytes(&bytes),
-            }
+            Image { path: path_of(image), length: bytes.len() as u64, digest: digest_bytes(&bytes) }
         })
         .collect();
-    fs::write(source.path().join(pictures::LISTING), pictures::listing(list.clone())).unwrap();
-    let pictures = pictures::open(source.path(), Some(source.path())).unwrap();
+    fs::write(source.path().join(images::LISTING), images::listing(list.clone())).unwrap();
+    let images = images::open(source.path(), Some(source.path())).unwrap();
     let preprocessing: Preprocessing = serde_json::from_value(json!({
         "resize": 8, "crop": 8, "fit": "crop", "interpolation": "bilinear", "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]
     }))
     .unwrap();
     let (geometry, task, cancel) = (
         preprocessing.geometry(),
-        Teller::silent().task("decode", None, "pictures"),
-        Cancel::new(),
+        EventSink::silent().task("decode", None, "images"),
+        CancellationToken::new(),
     );
     let writer = Writer {
-        pictures: &pictures,
+        images: &images,
         geometry: &geometry,
         earlier: None,
         task: &task,
@@ -351,11 +345,11 @@ fn write_cache(case: &Case, folder: &Path) {
     let samples: Vec<Sample> = list
         .iter()
         .enumerate()
-        .map(|(picture, one)| Sample {
+        .map(|(image, one)| Sample {
             path: one.path.clone(),
             source: one.digest,
             record: record(&one.digest),
-            class: Some((picture % case.classes.len()) as u32),
+            class: Some((image % case.classes.len()) as u32),
             split: Split::Test,
             note: String::new(),
         })

@@ -5,7 +5,7 @@ use pipe::random::Stream;
 use std::error::Error;
 use std::path::Path;
 
-/// Draws `count` pictures into a folder, named `index_class.jpg`, of 8 classes.
+/// Draws `count` images into a folder, named `index_class.jpg`, of 8 classes.
 pub fn draw(folder: &Path, count: u64) -> Result<(), Box<dyn Error>> {
     for index in 0..count {
         let mut stream = Stream::new(7, "photo", &[index]);
@@ -16,7 +16,7 @@ pub fn draw(folder: &Path, count: u64) -> Result<(), Box<dyn Error>> {
                 (512.0 / (1 << octave) as f32, values)
             })
             .collect();
-        let picture = image::RgbImage::from_fn(width, height, |x, y| {
+        let image = image::RgbImage::from_fn(width, height, |x, y| {
             let grain = (stream.bits() & 31) as f32 - 16.0;
             image::Rgb(
                 [0, 1, 2]
@@ -24,7 +24,7 @@ pub fn draw(folder: &Path, count: u64) -> Result<(), Box<dyn Error>> {
             )
         });
         let file = std::fs::File::create(folder.join(format!("{index}_{}.jpg", index % 8)))?;
-        JpegEncoder::new_with_quality(std::io::BufWriter::new(file), 88).encode_image(&picture)?;
+        JpegEncoder::new_with_quality(std::io::BufWriter::new(file), 88).encode_image(&image)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::failure::{Failure, STORE};
 use super::shared::{StoreArguments, shown};
 use super::signals;
 use crate::common::number;
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use crate::runs;
 use crate::store::{Digest, Keep, Share, Store};
 use crate::ui::{self, Side, Style, Table};
@@ -97,7 +97,7 @@ fn du(store: &Store, as_json: bool) -> Result<(), Failure> {
 }
 
 fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
-    let cancel = Cancel::new();
+    let cancel = CancellationToken::new();
     signals::raise(&cancel)?;
     let verified = store.verify(&mut |_| !cancel.is_cancelled())?;
     if as_json {

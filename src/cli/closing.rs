@@ -41,20 +41,20 @@ pub(super) fn print(
     Ok(())
 }
 
-/// The headline of each of a run's evaluations: `accuracy 93.1 % on 400 test pictures (95 % interval 90.2 % to 95.2 %)`,
+/// The headline of each of a run's evaluations: `accuracy 93.1 % on 400 test images (95 % interval 90.2 % to 95.2 %)`,
 /// and where there are several, the stage's name.
 pub(super) fn headlines(record: &Record) -> Vec<String> {
     let evaluations = Results::of(record).evaluations();
     let named = evaluations.len() > 1;
     let line = |(stage, evaluation): (&StageFacts, Evaluation)| {
         let [low, high] = evaluation.accuracy_interval?;
-        let pictures =
-            evaluation.splits.get("test").map(|split| number::counted(split.count, "test picture"));
-        let pictures = pictures.map(|pictures| format!(" on {pictures}")).unwrap_or_default();
+        let images =
+            evaluation.splits.get("test").map(|split| number::counted(split.count, "test image"));
+        let images = images.map(|images| format!(" on {images}")).unwrap_or_default();
         let (low, high) = (number::percent(low), number::percent(high));
         let stage = if named { format!("  {}", stage.stage) } else { String::new() };
         let accuracy = number::percent(evaluation.accuracy?);
-        Some(format!("accuracy {accuracy}{pictures} (95 % interval {low} to {high}){stage}"))
+        Some(format!("accuracy {accuracy}{images} (95 % interval {low} to {high}){stage}"))
     };
     evaluations.into_iter().filter_map(line).collect()
 }
@@ -131,7 +131,7 @@ fn models(report: &Report) -> impl Iterator<Item = (&str, std::path::PathBuf)> {
 fn next(style: Style, store: &Store, report: &Report, file: &Path) -> String {
     let mut hints = Vec::new();
     if models(report).next().is_some() {
-        hints.push(("pipe predict @0 PICTURE…".to_owned(), "classify pictures of your own"));
+        hints.push(("pipe predict @0 IMAGE…".to_owned(), "classify images of your own"));
     }
     if runs::list(&store.runs_folder()).len() > 1 {
         hints.push((

@@ -17,7 +17,7 @@ const RARE: f64 = 0.05;
 
 /// Compare two runs: parameters, outputs of stages, metrics, classes
 ///
-/// Where both runs were tried on the same pictures, McNemar's exact test says how likely so uneven a result would be, were
+/// Where both runs were tried on the same images, McNemar's exact test says how likely so uneven a result would be, were
 /// both models equally good.
 #[derive(Args)]
 #[command(
@@ -180,7 +180,7 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
         interval(split.second.accuracy_interval),
     ]);
     table.row([
-        "pictures".to_owned(),
+        "images".to_owned(),
         number::thousands(split.first.count),
         number::thousands(split.second.count),
     ]);
@@ -195,7 +195,7 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
 /// Whether the second is better by more than chance, in a sentence.
 fn judgement(style: Style, split: &SplitDiff) -> String {
     match &split.paired {
-        Some(PairedDiff { common, only_first, only_second, p_value, same_pictures }) => {
+        Some(PairedDiff { common, only_first, only_second, p_value, same_images }) => {
             let better = if only_second > only_first {
                 "the second is better"
             } else {
@@ -205,10 +205,10 @@ fn judgement(style: Style, split: &SplitDiff) -> String {
                 true => style.bold(better),
                 false => style.bold("no difference that chance wouldn't make"),
             };
-            let which = if *same_pictures { "the same" } else { "the common" };
+            let which = if *same_images { "the same" } else { "the common" };
             format!(
                 "{verdict}: of {which} {}, {} only by the first and {} only by the second (McNemar's exact p = {})",
-                number::counted(*common, "picture"),
+                number::counted(*common, "image"),
                 format_args!("{only_first} were classified rightly"),
                 only_second,
                 number::measured(*p_value)

@@ -1,7 +1,7 @@
 //! Why a command ends without having done what was asked, and the exit code that says so. The one place where that is
 //! decided and printed.
 
-use crate::config::Problems;
+use crate::config::Diagnostics;
 use crate::engine::{EngineError, StageError};
 use crate::model::ModelError;
 use crate::runs::RunsError;
@@ -23,7 +23,7 @@ pub(super) const INTERRUPTED: u8 = 130;
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Mistakes in a pipeline file.
-    Problems(Box<Problems>),
+    Diagnostics(Box<Diagnostics>),
     /// Anything else, with its exit code.
     Said { code: u8, message: String, help: Option<String> },
 }
@@ -50,8 +50,8 @@ impl Failure {
     /// Prints it; returns its exit code.
     pub(super) fn tell(&self) -> ExitCode {
         match self {
-            Failure::Problems(problems) => {
-                ui::problems(problems);
+            Failure::Diagnostics(diagnostics) => {
+                ui::diagnostics(diagnostics);
                 ExitCode::from(WRONG)
             }
             Failure::Said { code, message, help } => {
@@ -69,9 +69,9 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(if error.use_stderr() { WRONG } else { 0 })
 }
 
-impl From<Problems> for Failure {
-    fn from(problems: Problems) -> Failure {
-        Failure::Problems(Box::new(problems))
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Failure {
+        Failure::Diagnostics(Box::new(diagnostics))
     }
 }
 

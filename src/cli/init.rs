@@ -1,5 +1,5 @@
-//! `pipe init FOLDER`: looks at how the pictures of a folder are named and writes a pipeline file for them. Knows names,
-//! never opens a picture.
+//! `pipe init FOLDER`: looks at how the images of a folder are named and writes a pipeline file for them. Knows names,
+//! never opens a image.
 
 mod naming;
 
@@ -14,15 +14,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Write a pipeline file for a folder of pictures, after a look at how they are named
+/// Write a pipeline file for a folder of images, after a look at how they are named
 #[derive(Args)]
 #[command(after_help = "Examples:
-  pipe init photos                     writes photos.toml, which reads the pictures where they are
+  pipe init photos                     writes photos.toml, which reads the images where they are
   pipe init photos --output -          prints it instead
 
 Classes are looked for in the names of folders (cats/1.jpg, dogs/2.jpg) and of files (17_cat.jpg, cat-17.jpg).")]
 pub(super) struct Arguments {
-    /// The folder of pictures
+    /// The folder of images
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
     /// Where to write the pipeline file; `-` prints it [default: the folder's name, ending in .toml, where you stand]
@@ -40,10 +40,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let absolute = folder.canonicalize().map_err(here)?;
     let name =
-        absolute.file_name().map_or("pictures".into(), |name| name.to_string_lossy().into_owned());
+        absolute.file_name().map_or("images".into(), |name| name.to_string_lossy().into_owned());
     let seen = Seen::of(&absolute).map_err(Failure::failed)?;
     if seen.paths.is_empty() {
-        return Err(Failure::failed(format!("there are no pictures in {}", folder.display()))
+        return Err(Failure::failed(format!("there are no images in {}", folder.display()))
             .help("files ending in .jpg, .png, .webp, .gif, .bmp or .tiff are looked for"));
     }
     let naming = seen.naming();
@@ -57,12 +57,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     } else {
         write(&output, &text)?;
         let found = match &naming {
-            Some(naming) => format!(
-                "{} of {}",
-                number::counted(naming.classes as u64, "class"),
-                seen.pictures()
-            ),
-            None => format!("{}, and no class in their names: fill in `labels`", seen.pictures()),
+            Some(naming) => {
+                format!("{} of {}", number::counted(naming.classes as u64, "class"), seen.images())
+            }
+            None => format!("{}, and no class in their names: fill in `labels`", seen.images()),
         };
         let output = shown(&output);
         ui::out(&format!("wrote {output}: {found}\nnext    pipe run {output}\n"))?;
@@ -108,7 +106,7 @@ fn file(
         None => (
             "{ from = \"file_name\", pattern = '^(?<index>\\d+)_(?<class>\\w+)$' }".to_owned(),
             format!(
-                "# No class was found in the names of these pictures. A pattern has a group named `class` and is matched with\n\
+                "# No class was found in the names of these images. A pattern has a group named `class` and is matched with\n\
                  # a file's name without its extension; the first names are:\n{}",
                 seen.paths
                     .iter()
@@ -123,28 +121,28 @@ fn file(
             let folders =
                 folders.iter().map(|folder| quoted(folder)).collect::<Vec<_>>().join(", ");
             format!(
-                "unlabelled = [{folders}]        # pictures without a class: predicted, never scored\n"
+                "unlabelled = [{folders}]        # images without a class: predicted, never scored\n"
             )
         }
         _ => String::new(),
     };
     let (name, source) = (quoted(name), quoted(&format!("path:{source}")));
-    let pictures = seen.pictures();
+    let images = seen.images();
     let epochs = epochs(seen.paths.len());
     Ok(format!(
-        "# Trains and evaluates a classifier on {pictures}. Made by `pipe init`; change what you like.
+        "# Trains and evaluates a classifier on {images}. Made by `pipe init`; change what you like.
 # Every key has a default: the README's reference and `pipe schema` list them.
 
 [pipeline]
 name = {name}
-seed = 42                      # the one root of all randomness: same seed, same pictures, same bytes
+seed = 42                      # the one root of all randomness: same seed, same images, same bytes
 
 [dataset]
 {what}labels = {labels}
 {unlabelled}# What is learned from, what is looked at while learning, and what is scored once, at the end.
 split = {{ method = \"exact\", train = 0.7, validation = 0.15, test = 0.15 }}
 
-# The pictures are read where they are; what follows notices when one of them changes.
+# The images are read where they are; what follows notices when one of them changes.
 [stages.fetch]
 source = {source}
 
@@ -152,7 +150,7 @@ source = {source}
 [stages.explore]
 needs = {{ images = \"fetch\" }}
 
-# Every picture brought to one size. Larger ones show more and take longer: 224 is what most networks are used with.
+# Every image brought to one size. Larger ones show more and take longer: 224 is what most networks are used with.
 [stages.preprocess]
 needs = {{ images = \"fetch\" }}
 size = 128
@@ -164,14 +162,14 @@ epochs = {epochs}
 batch_size = 32
 optimizer = {{ kind = \"adamw\", learning_rate = 1e-3, weight_decay = 1e-2 }}
 
-# Accuracy, F1, confusions, and a prediction for every picture.
+# Accuracy, F1, confusions, and a prediction for every image.
 [stages.evaluate]
 needs = {{ data = \"preprocess\", model = \"train\" }}
 "
     ))
 }
 
-/// About 20,000 looks at a picture are enough for a start; few pictures are looked at more often.
-fn epochs(pictures: usize) -> usize {
-    (20_000 / pictures.max(1)).clamp(8, 40)
+/// About 20,000 looks at a image are enough for a start; few images are looked at more often.
+fn epochs(images: usize) -> usize {
+    (20_000 / images.max(1)).clamp(8, 40)
 }

@@ -39,11 +39,11 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  pipe run pipelines/quickstart.toml                  train on pictures that pipe draws itself
+  pipe run pipelines/quickstart.toml                  train on images that pipe draws itself
   pipe init photos                                    write a pipeline file for a folder
   pipe run photos.toml --set stages.train.epochs=3    change a key for this run alone
   pipe status photos.toml                             what would run, and why
-  pipe predict @0 holiday/                            classify pictures with the latest model
+  pipe predict @0 holiday/                            classify images with the latest model
   pipe diff @1 @0                                     what changed, and what it did
 
 A RUN is an id, a unique beginning of one, @0 (the latest run) or @1 (the one before it).

@@ -1,4 +1,4 @@
-//! `pipe predict RUN PICTURE…`: finds the pictures, asks the run's model in portions that fit in memory, and prints the
+//! `pipe predict RUN IMAGE…`: finds the images, asks the run's model in portions that fit in memory, and prints the
 //! answers. Knows folders and formats of output; knows nothing of networks.
 
 use super::failure::Failure;
@@ -12,12 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Pictures read and asked about at once: enough to keep every core busy, few enough for any memory.
+/// Images read and asked about at once: enough to keep every core busy, few enough for any memory.
 const PORTION: usize = 64;
 
-/// Classify pictures with the model of a run
+/// Classify images with the model of a run
 ///
-/// Pictures that can't be read are listed on standard error and left out; the exit code is 0 unless none could be read.
+/// Images that can't be read are listed on standard error and left out; the exit code is 0 unless none could be read.
 #[derive(Args)]
 #[command(after_help = "Examples:
   pipe predict @0 shirt.jpg                  with the latest run's model
@@ -27,10 +27,10 @@ pub(super) struct Arguments {
     /// The run whose model is asked: an id, the beginning of one, @0, @1, …
     #[arg(value_name = "RUN")]
     run: String,
-    /// Pictures, and folders of pictures (searched with their subfolders)
-    #[arg(value_name = "PICTURE|FOLDER", required = true)]
-    pictures: Vec<PathBuf>,
-    /// How many of the likeliest classes to show for each picture
+    /// Images, and folders of images (searched with their subfolders)
+    #[arg(value_name = "IMAGE|FOLDER", required = true)]
+    images: Vec<PathBuf>,
+    /// How many of the likeliest classes to show for each image
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
     /// How to print the answers
@@ -52,7 +52,7 @@ enum Format {
     Table,
     /// Comma-separated values with a heading line
     Csv,
-    /// One JSON document: rows and unreadable pictures
+    /// One JSON document: rows and unreadable images
     Json,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
     let record = crate::runs::find(&store.runs_folder(), &arguments.run)?;
     let file = super::show::model_of(&store, &record, arguments.stage.as_deref())?;
-    let paths = pictures(&arguments.pictures)?;
+    let paths = images(&arguments.images)?;
     let model = Model::open(&file)?;
     let predictions = classify(&model, &paths, usize::from(arguments.top))?;
     let format = if arguments.json { Format::Json } else { arguments.format };
@@ -73,13 +73,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         ui::warning(&format!("{path} is left out: {reason}"));
     }
     if predictions.rows.is_empty() {
-        return Err(Failure::failed("none of the pictures could be read"));
+        return Err(Failure::failed("none of the images could be read"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The pictures meant by `named`, in its order, folders replaced by their pictures in the order of their paths.
-fn pictures(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+/// The images meant by `named`, in its order, folders replaced by their images in the order of their paths.
+fn images(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for path in named {
         if !path.is_dir() {
@@ -97,25 +97,25 @@ fn pictures(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             walkdir::WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(is_shown)
         {
             let entry = entry.map_err(|error| Failure::failed(error.to_string()))?;
-            if entry.file_type().is_file() && is_picture(entry.path()) {
+            if entry.file_type().is_file() && is_image(entry.path()) {
                 found.push(entry.into_path());
             }
         }
         if found.len() == before {
-            return Err(Failure::failed(format!("no pictures in {}", path.display()))
+            return Err(Failure::failed(format!("no images in {}", path.display()))
                 .help(format!("files ending in one of {} are looked for", EXTENSIONS.join(", "))));
         }
     }
     Ok(found)
 }
 
-/// Hidden files and folders hold thumbnails and notes, not pictures. The folder named by the user is always searched.
+/// Hidden files and folders hold thumbnails and notes, not images. The folder named by the user is always searched.
 fn is_shown(entry: &walkdir::DirEntry) -> bool {
     entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
 }
 
-/// Whether the name is a picture's.
-fn is_picture(path: &Path) -> bool {
+/// Whether the name is a image's.
+fn is_image(path: &Path) -> bool {
     let extension =
         path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
@@ -141,10 +141,10 @@ fn classify(model: &Model, paths: &[PathBuf], top: usize) -> Result<Predictions,
     Ok(all)
 }
 
-/// A line a picture: its likeliest class, and the next ones beside it.
+/// A line a image: its likeliest class, and the next ones beside it.
 fn table(rows: &[Row]) -> String {
     let columns = [
-        ("picture", Side::Left),
+        ("image", Side::Left),
         ("class", Side::Left),
         ("probability", Side::Right),
         ("next", Side::Left),
@@ -165,7 +165,7 @@ fn table(rows: &[Row]) -> String {
     table.render(Style::stdout())
 }
 
-/// A line a picture and rank.
+/// A line a image and rank.
 fn csv(rows: &[Row]) -> Result<String, Failure> {
     let wrong = |error: csv::Error| Failure::failed(error.to_string());
     let mut writer = csv::Writer::from_writer(Vec::new());
@@ -194,9 +194,9 @@ mod tests {
         let rows =
             [row("a.jpg", &[("shirt", 0.875), ("coat", 0.0625)]), row("b.jpg", &[("dress", 1.0)])];
         // The columns of what comes next are there only where more than one class was asked for.
-        assert_eq!(table(&rows[1..]), "picture  class  probability\nb.jpg    dress      100.0 %\n");
+        assert_eq!(table(&rows[1..]), "image  class  probability\nb.jpg    dress      100.0 %\n");
         assert!(table(&rows).starts_with(
-            "picture  class  probability  next\na.jpg    shirt       87.5 %  coat 6.2 %\n"
+            "image  class  probability  next\na.jpg    shirt       87.5 %  coat 6.2 %\n"
         ));
     }
 
@@ -218,11 +218,11 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, b"x").unwrap();
         }
-        let found = pictures(&[folder.path().to_owned()]).unwrap();
+        let found = images(&[folder.path().to_owned()]).unwrap();
         let names: Vec<_> =
             found.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_owned()).collect();
         assert_eq!(names, [Path::new("a.png"), Path::new("b.JPG"), Path::new("sub/c.webp")]);
-        assert!(pictures(&[folder.path().join("none")]).is_err());
-        assert!(pictures(&[folder.path().join(".thumbs/../sub")]).is_ok());
+        assert!(images(&[folder.path().join("none")]).is_err());
+        assert!(images(&[folder.path().join(".thumbs/../sub")]).is_ok());
     }
 }

@@ -9,7 +9,7 @@ use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
 use crate::config::Pipeline;
 use crate::engine::{self, Device, Force, Graph, Options, Plan, Report, State};
-use crate::events::{Cancel, Event, RunOutcome};
+use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
 use crate::runs::{self, Recorder, Results, RunFacts, RunId, Source, StageFacts};
 use crate::store::Store;
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 /// How many stages run at a time unless something else is said: they share the machine's cores.
 const JOBS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
-/// Run what isn't up to date of a pipeline, from pictures to metrics
+/// Run what isn't up to date of a pipeline, from images to metrics
 ///
 /// A stage runs only if something that affects its output changed: its parameters, the content of its inputs, its code.
 /// What was made before is taken from the store, whoever made it. A run in which nothing has to run says so at once.
@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open()?;
     let models = earlier_models::find(&mut graph, &store)?;
     let options = arguments.options();
-    let cancel = Cancel::new();
+    let cancel = CancellationToken::new();
     signals::raise(&cancel)?;
     let earlier = Earlier::of(&store);
     let plan = engine::plan(&graph, &store, &options, &earlier, &cancel)?;

@@ -170,7 +170,7 @@ fn add_values(name: &str, value: &Value, table: &mut Table) {
 fn splits(style: Style, evaluation: &Evaluation) -> String {
     let mut table = Table::new([
         ("split", Side::Left),
-        ("pictures", Side::Right),
+        ("images", Side::Right),
         ("accuracy", Side::Right),
         ("95 % interval", Side::Left),
         ("top 5", Side::Right),
@@ -200,7 +200,7 @@ fn classes(style: Style, evaluation: &Evaluation) -> String {
         return String::new();
     };
     let heading = format!("class ({name})");
-    let numbers = ["precision", "recall", "F1", "pictures"].map(|name| (name, Side::Right));
+    let numbers = ["precision", "recall", "F1", "images"].map(|name| (name, Side::Right));
     let mut table = Table::new([(heading.as_str(), Side::Left)].into_iter().chain(numbers));
     for class in &split.per_class {
         let shares = [class.precision, class.recall, class.f1].map(number::percent);

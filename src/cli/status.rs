@@ -6,7 +6,7 @@ use super::plan;
 use super::shared::{Earlier, PipelineArguments, StoreArguments};
 use super::signals;
 use crate::engine::{self, Device, Options};
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (_, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
     earlier_models::find(&mut graph, &store)?;
-    let cancel = Cancel::new();
+    let cancel = CancellationToken::new();
     signals::raise(&cancel)?;
     let plan =
         engine::plan(&graph, &store, &looking(arguments.device), &Earlier::of(&store), &cancel)?;

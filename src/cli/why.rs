@@ -7,7 +7,7 @@ use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
 use super::status::looking;
 use crate::engine::{self, Device, Fingerprint, Planned, State};
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use crate::ui::{self, Style};
 use clap::Args;
 use serde_json::json;
@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (_, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
     earlier_models::find(&mut graph, &store)?;
-    let cancel = Cancel::new();
+    let cancel = CancellationToken::new();
     signals::raise(&cancel)?;
     let mut options = looking(arguments.device);
     options.until = vec![arguments.stage.clone()];

@@ -6,30 +6,30 @@ use serde_json::Value as Json;
 
 use super::defaults::default_of;
 use super::describe::{expected, found, path_of, toml_text};
-use super::{Default, Node, Parameter, Problem, Table, Type, Value, Values};
+use super::{Default, Diagnostic, Node, Parameter, Table, Type, Value, Values};
 use crate::common::nearest;
 use crate::common::words::and_list;
 
 /// Checks `table` against `declared`: unknown keys (with the nearest name), types, ranges, what is missing. Defaults are
-/// filled in. `at` is the key path of the table for messages ("stages.train"). What is wrong goes to `problems` and is
-/// left out of the values: use these only if no problem came up.
+/// filled in. `at` is the key path of the table for messages ("stages.train"). What is wrong goes to `diagnostics` and is
+/// left out of the values: use these only if no diagnostic came up.
 pub fn check(
     at: &str,
     table: &Table,
     declared: &[Parameter],
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Values {
     for (key, node) in table.iter() {
         if !declared.iter().any(|parameter| parameter.name == key) {
-            problems.push(unknown_key(at, key, node, declared));
+            diagnostics.push(unknown_key(at, key, node, declared));
         }
     }
     let mut values = Values::new();
     for parameter in declared {
         let value = match table.get(parameter.name) {
-            Some(node) => fit(&path_of(at, parameter.name), node, &parameter.of, problems),
+            Some(node) => fit(&path_of(at, parameter.name), node, &parameter.of, diagnostics),
             None if parameter.default == Default::Required => {
-                problems.push(missing_key(at, table, parameter));
+                diagnostics.push(missing_key(at, table, parameter));
                 None
             }
             None => default_of(parameter),
@@ -41,7 +41,7 @@ pub fn check(
     values
 }
 
-fn unknown_key(at: &str, key: &str, node: &Node, declared: &[Parameter]) -> Problem {
+fn unknown_key(at: &str, key: &str, node: &Node, declared: &[Parameter]) -> Diagnostic {
     let names = || declared.iter().map(|parameter| parameter.name);
     let help = match inner_name(key, declared).or_else(|| nearest(key, names()).map(str::to_owned))
     {
@@ -49,9 +49,9 @@ fn unknown_key(at: &str, key: &str, node: &Node, declared: &[Parameter]) -> Prob
         None if declared.is_empty() => format!("`{at}` takes no keys"),
         None => format!("`{at}` takes {}", and_list(names())),
     };
-    let problem =
-        Problem::new(format!("unknown key `{key}` in `{at}`")).at(node.key_origin.clone());
-    problem.label("not known here").help(help)
+    let diagnostic =
+        Diagnostic::new(format!("unknown key `{key}` in `{at}`")).at(node.key_origin.clone());
+    diagnostic.label("not known here").help(help)
 }
 
 /// The dotted name of `key` if it is declared one table further in.
@@ -61,39 +61,40 @@ fn inner_name(key: &str, declared: &[Parameter]) -> Option<String> {
     Some(format!("{}.{key}", outer.name))
 }
 
-fn missing_key(at: &str, table: &Table, parameter: &Parameter) -> Problem {
-    let problem =
-        Problem::new(format!("`{at}` lacks `{}`", parameter.name)).at(table.origin().cloned());
+fn missing_key(at: &str, table: &Table, parameter: &Parameter) -> Diagnostic {
+    let diagnostic =
+        Diagnostic::new(format!("`{at}` lacks `{}`", parameter.name)).at(table.origin().cloned());
     let label = format!("expected a key `{}`: {}", parameter.name, expected(&parameter.of));
-    problem.label(label).help(format!("`{}`: {}", parameter.name, parameter.doc))
+    diagnostic.label(label).help(format!("`{}`: {}", parameter.name, parameter.doc))
 }
 
-/// The value as JSON, if it is of the type. If not, a problem says so, unless the value is known to be broken.
-fn fit(path: &str, node: &Node, of: &Type, problems: &mut Vec<Problem>) -> Option<Json> {
+/// The value as JSON, if it is of the type. If not, a diagnostic says so, unless the value is known to be broken.
+fn fit(path: &str, node: &Node, of: &Type, diagnostics: &mut Vec<Diagnostic>) -> Option<Json> {
     match (of, &node.value) {
         (_, Value::Broken) => None,
-        (Type::Either(types), _) => fit_either(path, node, types, problems),
+        (Type::Either(types), _) => fit_either(path, node, types, diagnostics),
         (Type::List(of), Value::List(items)) => {
             // All items are looked at before any is found missing, so that all mistakes are reported.
-            let items: Vec<_> = items.iter().map(|item| fit(path, item, of, problems)).collect();
+            let items: Vec<_> = items.iter().map(|item| fit(path, item, of, diagnostics)).collect();
             items.into_iter().collect::<Option<Vec<_>>>().map(Json::Array)
         }
         (Type::Map(of), Value::Table(table)) => {
-            let entries =
-                table.iter().map(|(key, node)| (key, fit(&path_of(path, key), node, of, problems)));
+            let entries = table
+                .iter()
+                .map(|(key, node)| (key, fit(&path_of(path, key), node, of, diagnostics)));
             let entries: Vec<_> = entries.collect();
             let entries = entries.into_iter().map(|(key, value)| Some((key.to_owned(), value?)));
             entries.collect::<Option<Values>>().map(Json::Object)
         }
         (Type::Table(declared), Value::Table(table)) => {
-            let before = problems.len();
-            let values = check(path, table, declared, problems);
-            (problems.len() == before).then_some(Json::Object(values))
+            let before = diagnostics.len();
+            let values = check(path, table, declared, diagnostics);
+            (diagnostics.len() == before).then_some(Json::Object(values))
         }
         _ => match fit_scalar(node, of) {
             Ok(value) => Some(value),
             Err(misfit) => {
-                problems.push(misfit.problem(path, node, of));
+                diagnostics.push(misfit.diagnostic(path, node, of));
                 None
             }
         },
@@ -106,7 +107,7 @@ fn fit_either(
     path: &str,
     node: &Node,
     types: &'static [Type],
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Json> {
     for of in types {
         let mut mistakes = Vec::new();
@@ -117,9 +118,9 @@ fn fit_either(
     }
     let mut alike = types.iter().filter(|of| is_alike(of, &node.value));
     match (alike.next(), alike.next()) {
-        (Some(of), None) => fit(path, node, of, problems),
+        (Some(of), None) => fit(path, node, of, diagnostics),
         _ => {
-            problems.push(Misfit::Type.problem(path, node, &Type::Either(types)));
+            diagnostics.push(Misfit::Type.diagnostic(path, node, &Type::Either(types)));
             None
         }
     }
@@ -196,7 +197,7 @@ fn absolute(node: &Node, text: &str) -> Result<String, Misfit> {
 }
 
 impl Misfit {
-    fn problem(self, path: &str, node: &Node, of: &Type) -> Problem {
+    fn diagnostic(self, path: &str, node: &Node, of: &Type) -> Diagnostic {
         let (found, expected) = (found(&node.value), format!("expected {}", expected(of)));
         let (message, label) = match self {
             Misfit::Type => {
@@ -211,7 +212,7 @@ impl Misfit {
                 "relative to it".to_owned(),
             ),
         };
-        Problem::new(message).at(node.origin.clone()).label(label).help(remedy(node, of))
+        Diagnostic::new(message).at(node.origin.clone()).label(label).help(remedy(node, of))
     }
 }
 

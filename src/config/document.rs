@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use toml_parser::lexer::TokenKind;
 
-use super::{Node, Origin, Problem, Table, Value};
+use super::{Diagnostic, Node, Origin, Table, Value};
 
 /// Tables of tables of tables: what is deeper than this in one dotted key is refused, since the parser, whose own limit
 /// covers brackets alone, would run out of stack.
@@ -27,20 +27,20 @@ pub(super) struct Text<'a> {
 }
 
 impl Text<'_> {
-    /// The piece as a document. None, and at least one problem, where it isn't one.
-    pub fn table(&self, problems: &mut Vec<Problem>) -> Option<Table> {
-        self.refuse_deep_keys(problems)?;
+    /// The piece as a document. None, and at least one diagnostic, where it isn't one.
+    pub fn table(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<Table> {
+        self.refuse_deep_keys(diagnostics)?;
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        self.report(errors, problems)?;
-        Some(self.read_table(table.get_ref(), None, problems))
+        self.report(errors, diagnostics)?;
+        Some(self.read_table(table.get_ref(), None, diagnostics))
     }
 
-    /// The piece as a single value. None, and at least one problem, where it isn't one.
-    pub fn value(&self, problems: &mut Vec<Problem>) -> Option<Value> {
-        self.refuse_deep_keys(problems)?;
+    /// The piece as a single value. None, and at least one diagnostic, where it isn't one.
+    pub fn value(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<Value> {
+        self.refuse_deep_keys(diagnostics)?;
         let (value, errors) = DeValue::parse_recoverable(self.text);
-        self.report(errors, problems)?;
-        Some(self.read_value(&value, problems))
+        self.report(errors, diagnostics)?;
+        Some(self.read_value(&value, diagnostics))
     }
 
     /// Bytes of the piece as a place in the source, widened to whole characters.
@@ -54,7 +54,7 @@ impl Text<'_> {
         self.text.get(origin.span.start - self.start..origin.span.end - self.start).unwrap_or("")
     }
 
-    fn refuse_deep_keys(&self, problems: &mut Vec<Problem>) -> Option<()> {
+    fn refuse_deep_keys(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<()> {
         let mut dots = 0;
         for token in toml_parser::Source::new(self.text).lex() {
             match token.kind() {
@@ -67,16 +67,21 @@ impl Text<'_> {
             }
             if dots > DEEPEST_KEY {
                 let place = self.place(token.span().start()..token.span().end());
-                problems
-                    .push(Problem::new("a key of too many parts").at(place).label("the 33rd dot"));
+                diagnostics.push(
+                    Diagnostic::new("a key of too many parts").at(place).label("the 33rd dot"),
+                );
                 return None;
             }
         }
         Some(())
     }
 
-    /// Turns the parser's errors into problems: the first of each line, since those after it are mostly its echo.
-    fn report(&self, errors: Vec<toml::de::Error>, problems: &mut Vec<Problem>) -> Option<()> {
+    /// Turns the parser's errors into diagnostics: the first of each line, since those after it are mostly its echo.
+    fn report(
+        &self,
+        errors: Vec<toml::de::Error>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<()> {
         let mut lines = Vec::new();
         for error in &errors {
             let origin = self.place(error.span().unwrap_or(0..0));
@@ -84,23 +89,23 @@ impl Text<'_> {
             let line = before.bytes().filter(|byte| *byte == b'\n').count();
             if !lines.contains(&line) {
                 lines.push(line);
-                problems.push(self.syntax_problem(error, origin));
+                diagnostics.push(self.syntax_diagnostic(error, origin));
             }
         }
         errors.is_empty().then_some(())
     }
 
-    fn syntax_problem(&self, error: &toml::de::Error, origin: Origin) -> Problem {
+    fn syntax_diagnostic(&self, error: &toml::de::Error, origin: Origin) -> Diagnostic {
         let text = self.slice(&origin);
         if error.message() == "duplicate key" {
-            return Problem::new(format!("`{text}` is given twice"))
+            return Diagnostic::new(format!("`{text}` is given twice"))
                 .at(origin)
                 .label("the second time");
         }
         if error.message().starts_with("string values must be quoted") {
             return match text.trim() {
-                "" => Problem::new("a value is missing").at(origin).label("expected a value"),
-                text => Problem::new("text must be in quotes")
+                "" => Diagnostic::new("a value is missing").at(origin).label("expected a value"),
+                text => Diagnostic::new("text must be in quotes")
                     .at(origin)
                     .help(format!("write `{text:?}`")),
             };
@@ -109,19 +114,19 @@ impl Text<'_> {
             Some((message, expected)) => (message, format!("expected {expected}")),
             None => (error.message(), String::new()),
         };
-        Problem::new(message).at(origin).label(expected)
+        Diagnostic::new(message).at(origin).label(expected)
     }
 
     fn read_table(
         &self,
         table: &DeTable,
         origin: Option<Origin>,
-        problems: &mut Vec<Problem>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Table {
         let mut keys: Vec<_> = table.iter().collect();
         keys.sort_by_key(|(key, _)| key.span().start);
         let entries = keys.into_iter().map(|(key, value)| {
-            let node = self.node(value, self.place(key.span()), problems);
+            let node = self.node(value, self.place(key.span()), diagnostics);
             (key.get_ref().clone().into_owned(), node)
         });
         Table::new(origin, entries.collect())
@@ -131,51 +136,51 @@ impl Text<'_> {
         &self,
         value: &Spanned<DeValue>,
         key_origin: Origin,
-        problems: &mut Vec<Problem>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Node {
         let origin = self.place(value.span());
         Node {
-            value: self.read_value(value, problems),
+            value: self.read_value(value, diagnostics),
             origin,
             key_origin,
             folder: self.folder.clone(),
         }
     }
 
-    fn read_value(&self, value: &Spanned<DeValue>, problems: &mut Vec<Problem>) -> Value {
+    fn read_value(&self, value: &Spanned<DeValue>, diagnostics: &mut Vec<Diagnostic>) -> Value {
         let origin = self.place(value.span());
         match value.get_ref() {
             DeValue::String(text) => Value::Text(text.clone().into_owned()),
             DeValue::Boolean(value) => Value::Bool(*value),
             DeValue::Table(table) => {
                 let written = self.slice(&origin).starts_with(['[', '{']);
-                Value::Table(self.read_table(table, written.then_some(origin), problems))
+                Value::Table(self.read_table(table, written.then_some(origin), diagnostics))
             }
             DeValue::Array(list) => {
                 let nodes =
-                    list.iter().map(|item| self.node(item, self.place(item.span()), problems));
+                    list.iter().map(|item| self.node(item, self.place(item.span()), diagnostics));
                 Value::List(nodes.collect())
             }
             DeValue::Integer(number) => {
                 match i64::from_str_radix(number.as_str(), number.radix()) {
                     Ok(value) => Value::Integer(value),
-                    Err(_) => broken(problems, "a whole number of more than 64 bits", origin),
+                    Err(_) => broken(diagnostics, "a whole number of more than 64 bits", origin),
                 }
             }
             DeValue::Float(number) => match number.as_str().parse() {
                 Ok(value) => Value::Number(value),
-                Err(_) => broken(problems, "not a number", origin),
+                Err(_) => broken(diagnostics, "not a number", origin),
             },
             DeValue::Datetime(_) => {
-                let problem = Problem::new("a date where no key takes one").at(origin);
-                problems.push(problem.help("put it in quotes to make it text".to_owned()));
+                let diagnostic = Diagnostic::new("a date where no key takes one").at(origin);
+                diagnostics.push(diagnostic.help("put it in quotes to make it text".to_owned()));
                 Value::Broken
             }
         }
     }
 }
 
-fn broken(problems: &mut Vec<Problem>, message: &str, origin: Origin) -> Value {
-    problems.push(Problem::new(message).at(origin));
+fn broken(diagnostics: &mut Vec<Diagnostic>, message: &str, origin: Origin) -> Value {
+    diagnostics.push(Diagnostic::new(message).at(origin));
     Value::Broken
 }

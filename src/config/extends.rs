@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::document::Text;
 use super::source::read_text;
-use super::{Node, Origin, Problem, Sources, Table, Value};
+use super::{Diagnostic, Node, Origin, Sources, Table, Value};
 
-/// The tables of `file` and of what it extends, the file's own first. None, and a problem, where one of them can't be
-/// read, isn't TOML or extends itself. Other problems are of single values.
+/// The tables of `file` and of what it extends, the file's own first. None, and a diagnostic, where one of them can't be
+/// read, isn't TOML or extends itself. Other diagnostics are of single values.
 pub(super) fn read_chain(
     file: &Path,
     sources: &mut Sources,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Vec<Table>> {
     let mut tables = Vec::new();
     let mut visited: Vec<(PathBuf, PathBuf)> = Vec::new();
@@ -23,13 +23,15 @@ pub(super) fn read_chain(
         if let Some(first) = visited.iter().position(|(known, _)| *known == identity) {
             let names =
                 visited.iter().skip(first).map(|(_, name)| name.as_path()).chain([path.as_path()]);
-            problems.push(circle(names).at(asked_at));
+            diagnostics.push(circle(names).at(asked_at));
             return None;
         }
-        let text = read_text(&path).map_err(|problem| problems.push(problem.at(asked_at))).ok()?;
-        let mut table = read_table(&path, text, sources, problems)?;
+        let text = read_text(&path)
+            .map_err(|diagnostic| diagnostics.push(diagnostic.at(asked_at)))
+            .ok()?;
+        let mut table = read_table(&path, text, sources, diagnostics)?;
         next = match table.remove("extends") {
-            Some(node) => Some(parent_of(&path, node, problems)?),
+            Some(node) => Some(parent_of(&path, node, diagnostics)?),
             None => None,
         };
         tables.push(table);
@@ -38,9 +40,9 @@ pub(super) fn read_chain(
     Some(tables)
 }
 
-fn circle<'a>(names: impl Iterator<Item = &'a Path>) -> Problem {
+fn circle<'a>(names: impl Iterator<Item = &'a Path>) -> Diagnostic {
     let names: Vec<String> = names.map(|name| format!("`{}`", name.display())).collect();
-    Problem::new(format!("a file extends itself: {}", names.join(" extends ")))
+    Diagnostic::new(format!("a file extends itself: {}", names.join(" extends ")))
         .label("the circle closes here")
 }
 
@@ -48,25 +50,25 @@ fn read_table(
     path: &Path,
     text: String,
     sources: &mut Sources,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Table> {
     let folder = folder_of(path);
     let file = sources.add_file(path.display().to_string(), text);
-    Text { file, text: sources.text(file), start: 0, folder: &folder }.table(problems)
+    Text { file, text: sources.text(file), start: 0, folder: &folder }.table(diagnostics)
 }
 
 /// The file that `extends` names, and where it does.
 fn parent_of(
     path: &Path,
     extends: Node,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<(PathBuf, Option<Origin>)> {
     match extends.value {
         Value::Text(name) => Some((path.with_file_name("").join(name), Some(extends.origin))),
         Value::Broken => None,
         _ => {
-            problems.push(
-                Problem::new("`extends` must name a file")
+            diagnostics.push(
+                Diagnostic::new("`extends` must name a file")
                     .at(extends.origin)
                     .label("expected text"),
             );

@@ -6,13 +6,13 @@
 mod check;
 mod defaults;
 mod describe;
+mod diagnostic;
 mod document;
 mod extends;
 mod needs;
 mod overrides;
 mod parameter;
 mod pipeline;
-mod problem;
 mod reference;
 mod render;
 mod schema;
@@ -23,9 +23,9 @@ mod vars;
 
 pub use check::check;
 pub use defaults::audit;
+pub use diagnostic::{Diagnostic, Diagnostics};
 pub use parameter::{Affects, Default, Parameter, Type, Values};
 pub use pipeline::{Needs, Pipeline, StageSpec, load};
-pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use schema::{KindSchema, RoleSchema, schema};
 pub use significant::significant;

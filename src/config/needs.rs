@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pipeline::Needs;
-use super::{Origin, Problem};
+use super::{Diagnostic, Origin};
 use crate::common::nearest;
 use crate::common::words::and_list;
 
@@ -11,7 +11,7 @@ use crate::common::words::and_list;
 type Edges<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a Origin)>>;
 
 /// Reports needed stages that aren't among those of `all`, and circles of stages, each once.
-pub(super) fn check_needs(all: &BTreeMap<String, Needs>, problems: &mut Vec<Problem>) {
+pub(super) fn check_needs(all: &BTreeMap<String, Needs>, diagnostics: &mut Vec<Diagnostic>) {
     let mut edges = Edges::new();
     for (stage, needs) in all {
         let known = edges.entry(stage).or_default();
@@ -19,12 +19,12 @@ pub(super) fn check_needs(all: &BTreeMap<String, Needs>, problems: &mut Vec<Prob
             if all.contains_key(needed) {
                 known.push((needed, origin));
             } else {
-                problems.push(unknown_stage(needed, origin, stage, all));
+                diagnostics.push(unknown_stage(needed, origin, stage, all));
             }
         }
     }
     while let Some(circle) = find_circle(&edges) {
-        problems.push(describe_circle(&circle));
+        diagnostics.push(describe_circle(&circle));
         for (stage, _) in circle {
             edges.remove(stage);
         }
@@ -36,15 +36,15 @@ fn unknown_stage(
     origin: &Origin,
     stage: &str,
     all: &BTreeMap<String, Needs>,
-) -> Problem {
+) -> Diagnostic {
     let others = || all.keys().map(String::as_str).filter(|name| *name != stage);
     let help = match nearest(needed, others()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if all.len() == 1 => "it is the only stage".to_owned(),
         None => format!("the other stages are {}", and_list(others())),
     };
-    let problem = Problem::new(format!("stage `{stage}` needs an unknown stage `{needed}`"));
-    problem.at(origin.clone()).label("no stage of this name").help(help)
+    let diagnostic = Diagnostic::new(format!("stage `{stage}` needs an unknown stage `{needed}`"));
+    diagnostic.at(origin.clone()).label("no stage of this name").help(help)
 }
 
 /// Stages that need each other in a ring, each with the place where it names the next.
@@ -81,10 +81,12 @@ fn blocked_stages<'a>(edges: &Edges<'a>) -> BTreeSet<&'a str> {
     }
 }
 
-fn describe_circle(circle: &[(&str, &Origin)]) -> Problem {
+fn describe_circle(circle: &[(&str, &Origin)]) -> Diagnostic {
     let names: Vec<String> =
         circle.iter().chain(circle.first()).map(|(stage, _)| format!("`{stage}`")).collect();
-    let problem =
-        Problem::new(format!("stages need each other in a circle: {}", names.join(" needs ")));
-    problem.at(circle.last().map(|(_, origin)| (*origin).clone())).label("the circle closes here")
+    let diagnostic =
+        Diagnostic::new(format!("stages need each other in a circle: {}", names.join(" needs ")));
+    diagnostic
+        .at(circle.last().map(|(_, origin)| (*origin).clone()))
+        .label("the circle closes here")
 }

@@ -4,44 +4,44 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::document::Text;
-use super::{Node, Origin, Problem, Sources, Table, Value};
+use super::{Diagnostic, Node, Origin, Sources, Table, Value};
 
 /// What a source of this kind begins with; places count from there.
 const PREFIX: &str = "--set ";
 
-/// Reads the arguments, each as a source of its own. None, and at least one problem, where one of them isn't an override.
+/// Reads the arguments, each as a source of its own. None, and at least one diagnostic, where one of them isn't an override.
 pub(super) fn read_overrides(
     arguments: &[String],
     folder: &Arc<Path>,
     sources: &mut Sources,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Vec<Table>> {
     let mut tables = Vec::new();
     for argument in arguments {
         let file = sources.add_argument(format!("{PREFIX}{argument}"));
         tables.extend(read_override(
             &Text { file, text: argument, start: PREFIX.len(), folder },
-            problems,
+            diagnostics,
         ));
     }
-    refuse_conflicts(&tables, problems);
+    refuse_conflicts(&tables, diagnostics);
     (tables.len() == arguments.len()).then_some(tables)
 }
 
-fn read_override(argument: &Text, problems: &mut Vec<Problem>) -> Option<Table> {
+fn read_override(argument: &Text, diagnostics: &mut Vec<Diagnostic>) -> Option<Table> {
     let Some(equals) = position_of_equals(argument.text) else {
-        let problem =
-            Problem::new("an override without a value").at(argument.place(0..argument.text.len()));
+        let diagnostic = Diagnostic::new("an override without a value")
+            .at(argument.place(0..argument.text.len()));
         let help = "for example `--set stages.train.epochs=3`".to_owned();
-        problems.push(problem.label("expected KEY=VALUE").help(help));
+        diagnostics.push(diagnostic.label("expected KEY=VALUE").help(help));
         return None;
     };
     let (key, value) = argument.text.split_at_checked(equals)?;
-    let mut table = read_key(&Text { text: key, ..*argument }, problems)?;
+    let mut table = read_key(&Text { text: key, ..*argument }, diagnostics)?;
     if let Some(extends) = table.get("extends") {
-        let problem =
-            Problem::new("`extends` belongs into the file").at(extends.key_origin.clone());
-        problems.push(problem.label("can't be set here"));
+        let diagnostic =
+            Diagnostic::new("`extends` belongs into the file").at(extends.key_origin.clone());
+        diagnostics.push(diagnostic.label("can't be set here"));
         return None;
     }
     let value = value.get(1..).unwrap_or("");
@@ -49,7 +49,7 @@ fn read_override(argument: &Text, problems: &mut Vec<Problem>) -> Option<Table> 
     let value = Text { text: value.trim(), start, ..*argument };
     let leaf = leaf_mut(&mut table)?;
     leaf.origin = value.place(0..value.text.len());
-    leaf.value = read_value(&value, problems)?;
+    leaf.value = read_value(&value, diagnostics)?;
     Some(table)
 }
 
@@ -72,7 +72,7 @@ fn position_of_equals(argument: &str) -> Option<usize> {
 }
 
 /// The key as TOML reads it: tables around a single leaf.
-fn read_key(key: &Text, problems: &mut Vec<Problem>) -> Option<Table> {
+fn read_key(key: &Text, diagnostics: &mut Vec<Diagnostic>) -> Option<Table> {
     let mut mistakes = Vec::new();
     let document = format!("{}=0", key.text);
     let table = Text { text: &document, ..*key }.table(&mut mistakes);
@@ -85,9 +85,9 @@ fn read_key(key: &Text, problems: &mut Vec<Problem>) -> Option<Table> {
         "" => "an override without a key".to_owned(),
         text => format!("`{text}` isn't a key"),
     };
-    let problem = Problem::new(message).at(key.place(0..key.text.len()));
-    problems.push(
-        problem
+    let diagnostic = Diagnostic::new(message).at(key.place(0..key.text.len()));
+    diagnostics.push(
+        diagnostic
             .label("expected names joined by dots")
             .help("for example `stages.train.epochs`".to_owned()),
     );
@@ -108,12 +108,12 @@ fn leaf_mut(table: &mut Table) -> Option<&mut Node> {
 }
 
 /// A TOML value, or, where it is none and doesn't begin like one, the text itself: nobody wants to quote for a shell.
-fn read_value(value: &Text, problems: &mut Vec<Problem>) -> Option<Value> {
+fn read_value(value: &Text, diagnostics: &mut Vec<Diagnostic>) -> Option<Value> {
     let mut mistakes = Vec::new();
     match value.value(&mut mistakes) {
         Some(read) if mistakes.is_empty() => Some(read),
         _ if value.text.starts_with(['[', '{', '"', '\'']) => {
-            problems.append(&mut mistakes);
+            diagnostics.append(&mut mistakes);
             None
         }
         _ => Some(Value::Text(value.text.to_owned())),
@@ -121,7 +121,7 @@ fn read_value(value: &Text, problems: &mut Vec<Problem>) -> Option<Value> {
 }
 
 /// Two overrides that say something about one key: which of them was meant can't be known.
-fn refuse_conflicts(tables: &[Table], problems: &mut Vec<Problem>) {
+fn refuse_conflicts(tables: &[Table], diagnostics: &mut Vec<Diagnostic>) {
     let mut known: Vec<Vec<&str>> = Vec::new();
     for table in tables {
         let mut leaves = Vec::new();
@@ -129,9 +129,9 @@ fn refuse_conflicts(tables: &[Table], problems: &mut Vec<Problem>) {
         let clash =
             leaves.iter().find(|(path, _)| known.iter().any(|other| begins_alike(path, other)));
         if let Some((path, origin)) = clash {
-            let problem =
-                Problem::new(format!("`{}` is set twice", path.join("."))).at((*origin).clone());
-            problems.push(problem.label("the second time"));
+            let diagnostic =
+                Diagnostic::new(format!("`{}` is set twice", path.join("."))).at((*origin).clone());
+            diagnostics.push(diagnostic.label("the second time"));
         }
         known.extend(leaves.into_iter().map(|(path, _)| path));
     }

@@ -9,7 +9,7 @@ use super::needs::check_needs;
 use super::overrides::read_overrides;
 use super::vars::{is_name, resolve};
 use super::{
-    Default, Node, Origin, Parameter, Problem, Problems, Sources, Table, Type, Value, check,
+    Default, Diagnostic, Diagnostics, Node, Origin, Parameter, Sources, Table, Type, Value, check,
 };
 use crate::common::nearest;
 use crate::common::words::and_list;
@@ -35,7 +35,7 @@ pub struct Pipeline {
     /// Mistakes of structure that didn't keep the rest from being read. Whoever checks parameters reports these together
     /// with what is found then. If there are any, stages may be missing, `needs` may name unknown stages or go in
     /// circles, and nothing is to be run.
-    pub problems: Vec<Problem>,
+    pub diagnostics: Vec<Diagnostic>,
     /// The texts that all origins are in.
     pub sources: Sources,
 }
@@ -81,15 +81,15 @@ const TOP: [&str; 6] = ["extends", "pipeline", "vars", "dataset", "stages", "mat
 /// Reads `file` and what it extends, lays `overrides` ("a.b=c") on top and resolves variables.
 ///
 /// # Errors
-/// Where a text can't be read or isn't TOML, or an override isn't one. All other mistakes are in [`Pipeline::problems`].
-pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Problems> {
+/// Where a text can't be read or isn't TOML, or an override isn't one. All other mistakes are in [`Pipeline::diagnostics`].
+pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Diagnostics> {
     let mut sources = Sources::default();
-    let mut problems = Vec::new();
+    let mut diagnostics = Vec::new();
     let here = folder_of(Path::new("here"));
-    let chain = read_chain(file, &mut sources, &mut problems);
-    let overrides = read_overrides(overrides, &here, &mut sources, &mut problems);
+    let chain = read_chain(file, &mut sources, &mut diagnostics);
+    let overrides = read_overrides(overrides, &here, &mut sources, &mut diagnostics);
     let (Some(chain), Some(overrides)) = (chain, overrides) else {
-        return Err(Problems::new(sources, problems));
+        return Err(Diagnostics::new(sources, diagnostics));
     };
     let mut document = Table::default();
     for table in chain.into_iter().rev().chain(overrides) {
@@ -97,10 +97,10 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Problems> {
     }
     document.settle_origins();
     let vars = document.remove("vars");
-    resolve(&mut document, vars, &sources, &mut problems);
-    let mut reader = Reader { document, problems };
+    resolve(&mut document, vars, &sources, &mut diagnostics);
+    let mut reader = Reader { document, diagnostics };
     let pipeline = reader.table("pipeline");
-    let general = check("pipeline", &pipeline, PIPELINE, &mut reader.problems);
+    let general = check("pipeline", &pipeline, PIPELINE, &mut reader.diagnostics);
     let dataset = reader.table("dataset");
     let stages = reader.stages();
     reader.refuse_the_rest();
@@ -114,7 +114,7 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Problems> {
         folder: folder_of(file).to_path_buf(),
         dataset,
         stages,
-        problems: reader.problems,
+        diagnostics: reader.diagnostics,
         sources,
     })
 }
@@ -126,7 +126,7 @@ fn stem(file: &Path) -> String {
 /// Takes the document apart.
 struct Reader {
     document: Table,
-    problems: Vec<Problem>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl Reader {
@@ -143,10 +143,10 @@ impl Reader {
             Value::Table(table) => Some(table),
             Value::Broken => None,
             other => {
-                let problem =
-                    Problem::new(format!("`{path}` can't be {}", found(&other))).at(node.origin);
-                self.problems
-                    .push(problem.label(format!("expected a table, found {}", found(&other))));
+                let diagnostic =
+                    Diagnostic::new(format!("`{path}` can't be {}", found(&other))).at(node.origin);
+                self.diagnostics
+                    .push(diagnostic.label(format!("expected a table, found {}", found(&other))));
                 None
             }
         }
@@ -156,8 +156,9 @@ impl Reader {
         let given = self.document.get("stages").is_some();
         let table = self.table("stages");
         if table.is_empty() && (!given || table.origin().is_some()) {
-            let problem = Problem::new("a pipeline without stages").at(table.origin().cloned());
-            self.problems.push(problem.help("give it one: `[stages.fetch]`".to_owned()));
+            let diagnostic =
+                Diagnostic::new("a pipeline without stages").at(table.origin().cloned());
+            self.diagnostics.push(diagnostic.help("give it one: `[stages.fetch]`".to_owned()));
         }
         let mut all_needs = BTreeMap::new();
         let mut stages = Vec::new();
@@ -168,7 +169,7 @@ impl Reader {
             // What kind a stage is whose kind is a mistake can't be known: nobody else is to see it.
             stages.extend(stage.filter(|stage| !stage.kind.is_empty()));
         }
-        check_needs(&all_needs, &mut self.problems);
+        check_needs(&all_needs, &mut self.diagnostics);
         stages
     }
 
@@ -176,9 +177,9 @@ impl Reader {
     fn stage(&mut self, name: String, node: Node) -> Option<StageSpec> {
         let name_origin = node.key_origin.clone();
         if !is_name(&name) {
-            let problem = Problem::new(format!("`{name}` can't be the name of a stage"))
+            let diagnostic = Diagnostic::new(format!("`{name}` can't be the name of a stage"))
                 .at(name_origin.clone());
-            self.problems.push(problem.label("expected letters, digits, `_` and `-`"));
+            self.diagnostics.push(diagnostic.label("expected letters, digits, `_` and `-`"));
         }
         let path = path_of("stages", &name);
         let mut parameters = self.as_table(&path, node)?;
@@ -199,8 +200,8 @@ impl Reader {
         let Some(node) = node else { return (needs, origins) };
         let help = matches!(node.value, Value::Text(_) | Value::List(_));
         let table = self.as_table(path, node);
-        if let (true, Some(problem)) = (help, self.problems.last_mut()) {
-            problem.help = Some("name the role: `needs = { data = \"preprocess\" }`".to_owned());
+        if let (true, Some(diagnostic)) = (help, self.diagnostics.last_mut()) {
+            diagnostic.help = Some("name the role: `needs = { data = \"preprocess\" }`".to_owned());
         }
         for (role, node) in table.into_iter().flat_map(Table::into_entries) {
             if let Some(stage) = self.name_of("stage", &path_of(path, &role), &node) {
@@ -218,10 +219,10 @@ impl Reader {
             Value::Broken => None,
             other => {
                 let found = if matches!(other, Value::Text(_)) { "empty" } else { found(other) };
-                let problem =
-                    Problem::new(format!("`{path}` can't be {found}")).at(node.origin.clone());
-                self.problems
-                    .push(problem.label(format!("expected the name of a {what}, as text")));
+                let diagnostic =
+                    Diagnostic::new(format!("`{path}` can't be {found}")).at(node.origin.clone());
+                self.diagnostics
+                    .push(diagnostic.label(format!("expected the name of a {what}, as text")));
                 None
             }
         }
@@ -230,20 +231,20 @@ impl Reader {
     /// What nobody took.
     fn refuse_the_rest(&mut self) {
         for (key, node) in self.document.iter() {
-            let problem = if key == "matrix" {
+            let diagnostic = if key == "matrix" {
                 let help = "run the file once for each combination, with `--set vars.NAME=VALUE`"
                     .to_owned();
-                Problem::new("sweeps (`[matrix]`) are not built yet").help(help)
+                Diagnostic::new("sweeps (`[matrix]`) are not built yet").help(help)
             } else {
                 let help = match nearest(key, TOP) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("a pipeline file has {}", and_list(TOP)),
                 };
-                Problem::new(format!("unknown key `{key}` at the top"))
+                Diagnostic::new(format!("unknown key `{key}` at the top"))
                     .label("not known here")
                     .help(help)
             };
-            self.problems.push(problem.at(node.key_origin.clone()));
+            self.diagnostics.push(diagnostic.at(node.key_origin.clone()));
         }
     }
 }

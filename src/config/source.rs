@@ -5,7 +5,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
-use super::Problem;
+use super::Diagnostic;
 use crate::common::nearest;
 
 /// A file longer than this isn't a pipeline file.
@@ -79,16 +79,17 @@ impl Sources {
     }
 }
 
-/// The text of a file; a problem without a place where it can't be had.
-pub(super) fn read_text(path: &Path) -> Result<String, Problem> {
+/// The text of a file; a diagnostic without a place where it can't be had.
+pub(super) fn read_text(path: &Path) -> Result<String, Diagnostic> {
     let unreadable = |error: std::io::Error| {
-        let problem = Problem::new(format!("cannot read `{}`: {}", path.display(), reason(&error)));
-        problem.help(neighbour(path).map(|name| format!("did you mean `{name}`?")))
+        let diagnostic =
+            Diagnostic::new(format!("cannot read `{}`: {}", path.display(), reason(&error)));
+        diagnostic.help(neighbor(path).map(|name| format!("did you mean `{name}`?")))
     };
     if path.is_dir() {
-        let problem =
-            Problem::new(format!("`{}` is a folder, not a pipeline file", path.display()));
-        return Err(problem.help(only_file(path).map(|name| format!("did you mean `{name}`?"))));
+        let diagnostic =
+            Diagnostic::new(format!("`{}` is a folder, not a pipeline file", path.display()));
+        return Err(diagnostic.help(only_file(path).map(|name| format!("did you mean `{name}`?"))));
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -96,7 +97,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, Problem> {
     if bytes.len() as u64 > LONGEST {
         let message =
             format!("`{}` is longer than a pipeline file can be (256 KiB)", path.display());
-        return Err(Problem::new(message));
+        return Err(Diagnostic::new(message));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
@@ -105,7 +106,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, Problem> {
             "`{}` isn't UTF-8: line {line} has a byte that no character begins with",
             path.display()
         );
-        Problem::new(message).help("save it as UTF-8 in your editor".to_owned())
+        Diagnostic::new(message).help("save it as UTF-8 in your editor".to_owned())
     })
 }
 
@@ -119,7 +120,7 @@ fn reason(error: &std::io::Error) -> String {
 }
 
 /// The pipeline file beside `path` whose name is nearest.
-fn neighbour(path: &Path) -> Option<String> {
+fn neighbor(path: &Path) -> Option<String> {
     let names = pipeline_files(path.parent()?);
     let wanted = path.file_name()?.to_str()?;
     let name = nearest(wanted, names.iter().map(String::as_str))?;

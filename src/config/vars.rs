@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::describe::found;
-use super::{Node, Origin, Problem, Sources, Table, Value};
+use super::{Diagnostic, Node, Origin, Sources, Table, Value};
 use crate::common::nearest;
 use crate::common::words::and_list;
 
@@ -23,9 +23,9 @@ pub(super) fn resolve(
     document: &mut Table,
     vars: Option<Node>,
     sources: &Sources,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let mut variables = Variables::new(vars, sources, problems);
+    let mut variables = Variables::new(vars, sources, diagnostics);
     let names: Vec<String> = variables.table.keys().map(str::to_owned).collect();
     for name in &names {
         variables.value(name, &mut Vec::new());
@@ -42,25 +42,27 @@ struct Variables<'a> {
     /// Those that something uses.
     used: BTreeSet<String>,
     sources: &'a Sources,
-    problems: &'a mut Vec<Problem>,
+    diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 impl<'a> Variables<'a> {
     fn new(
         vars: Option<Node>,
         sources: &'a Sources,
-        problems: &'a mut Vec<Problem>,
+        diagnostics: &'a mut Vec<Diagnostic>,
     ) -> Variables<'a> {
         let table = match vars {
             Some(Node { value: Value::Table(table), .. }) => table,
             Some(Node { value, origin, .. }) => {
-                let problem = Problem::new(format!("`vars` can't be {}", found(&value))).at(origin);
-                problems.push(problem.label(format!("expected a table, found {}", found(&value))));
+                let diagnostic =
+                    Diagnostic::new(format!("`vars` can't be {}", found(&value))).at(origin);
+                diagnostics
+                    .push(diagnostic.label(format!("expected a table, found {}", found(&value))));
                 Table::default()
             }
             None => Table::default(),
         };
-        Variables { table, resolved: BTreeMap::new(), used: BTreeSet::new(), sources, problems }
+        Variables { table, resolved: BTreeMap::new(), used: BTreeSet::new(), sources, diagnostics }
     }
 }
 
@@ -143,8 +145,9 @@ impl Variables<'_> {
             }
             Err((message, culprit)) => {
                 let help = "write `$${` where you mean `${` itself".to_owned();
-                self.problems
-                    .push(Problem::new(message).at(self.within(&node.origin, culprit)).help(help));
+                self.diagnostics.push(
+                    Diagnostic::new(message).at(self.within(&node.origin, culprit)).help(help),
+                );
             }
         }
     }
@@ -175,8 +178,9 @@ impl Variables<'_> {
             }
             whole.push_str(&as_text(&variable.value)?);
             if whole.len() > LONGEST {
-                let problem = Problem::new("a text that grows beyond 64 KiB by its variables");
-                self.problems.push(problem.at(node.origin.clone()));
+                let diagnostic =
+                    Diagnostic::new("a text that grows beyond 64 KiB by its variables");
+                self.diagnostics.push(diagnostic.at(node.origin.clone()));
                 return None;
             }
         }
@@ -186,9 +190,9 @@ impl Variables<'_> {
     /// The value of the variable that the text at `origin` uses. None where that is a mistake, reported now or before.
     fn variable(&mut self, name: &str, origin: &Origin, above: &mut Vec<String>) -> Option<Node> {
         if self.table.get(name).is_none() {
-            let problem =
-                Problem::new(format!("unknown variable `{name}`")).at(self.within(origin, name));
-            self.problems.push(problem.label("not in [vars]").help(self.help_for(name)));
+            let diagnostic =
+                Diagnostic::new(format!("unknown variable `{name}`")).at(self.within(origin, name));
+            self.diagnostics.push(diagnostic.label("not in [vars]").help(self.help_for(name)));
             return None;
         }
         self.used.insert(name.to_owned());
@@ -196,14 +200,16 @@ impl Variables<'_> {
             let circle =
                 above.iter().skip(first).map(String::as_str).chain([name]).collect::<Vec<_>>();
             let message = format!("a variable uses itself: `{}`", circle.join("` uses `"));
-            self.problems.push(
-                Problem::new(message).at(self.within(origin, name)).label("the circle closes here"),
+            self.diagnostics.push(
+                Diagnostic::new(message)
+                    .at(self.within(origin, name))
+                    .label("the circle closes here"),
             );
             return None;
         }
         if above.len() == DEEPEST {
-            let problem = Problem::new("variables that use variables, too deep to follow");
-            self.problems.push(problem.at(self.within(origin, name)));
+            let diagnostic = Diagnostic::new("variables that use variables, too deep to follow");
+            self.diagnostics.push(diagnostic.at(self.within(origin, name)));
             return None;
         }
         let node = self.value(name, above)?;
@@ -218,17 +224,19 @@ impl Variables<'_> {
         let mut node = self.table.get(name)?.clone();
         above.push(name.to_owned());
         if !is_name(name) {
-            let problem = Problem::new(format!("`{name}` can't be the name of a variable"))
+            let diagnostic = Diagnostic::new(format!("`{name}` can't be the name of a variable"))
                 .at(node.key_origin.clone());
-            self.problems.push(problem.label("expected letters, digits, `_` and `-`"));
+            self.diagnostics.push(diagnostic.label("expected letters, digits, `_` and `-`"));
         }
         match node.value {
             Value::Text(_) => self.resolve_text(&mut node, above),
             Value::List(_) | Value::Table(_) => {
-                let problem =
-                    Problem::new(format!("the variable `{name}` holds {}", found(&node.value)));
-                self.problems.push(
-                    problem.at(node.origin.clone()).label("expected text, a number, true or false"),
+                let diagnostic =
+                    Diagnostic::new(format!("the variable `{name}` holds {}", found(&node.value)));
+                self.diagnostics.push(
+                    diagnostic
+                        .at(node.origin.clone())
+                        .label("expected text, a number, true or false"),
                 );
                 node.value = Value::Broken;
             }
@@ -253,11 +261,11 @@ impl Variables<'_> {
     fn report_unused_overrides(&mut self) {
         for (name, node) in self.table.iter() {
             if self.sources.is_argument(node.key_origin.file) && !self.used.contains(name) {
-                let problem = Problem::new(format!("nothing uses the variable `{name}`"))
+                let diagnostic = Diagnostic::new(format!("nothing uses the variable `{name}`"))
                     .at(node.key_origin.clone());
                 let near = nearest(name, self.table.keys().filter(|other| *other != name));
-                self.problems.push(
-                    problem
+                self.diagnostics.push(
+                    diagnostic
                         .label("set here")
                         .help(near.map(|near| format!("did you mean `{near}`?"))),
                 );

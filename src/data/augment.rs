@@ -5,11 +5,11 @@
 use crate::random::Stream;
 use serde::{Deserialize, Serialize};
 
-/// How pictures are varied in training. Everything is off by default.
+/// How images are varied in training. Everything is off by default.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
-    /// A random part of the stored square instead of its centre.
+    /// A random part of the stored square instead of its center.
     pub random_crop: Option<RandomCrop>,
     /// Mirrors left and right, half of the time. Wrong where orientation tells classes apart.
     pub flip: bool,
@@ -21,13 +21,13 @@ pub struct Augment {
     pub zoom: f32,
     /// Largest change of brightness, as a factor either way.
     pub brightness: f32,
-    /// Largest change of contrast around the picture's mean, as a factor either way.
+    /// Largest change of contrast around the image's mean, as a factor either way.
     pub contrast: f32,
     /// Largest change of saturation, as a factor either way.
     pub saturation: f32,
-    /// Probability that a rectangle of the input (2 to 20 % of it) is replaced by its mean colour.
+    /// Probability that a rectangle of the input (2 to 20 % of it) is replaced by its mean color.
     pub erase: f32,
-    /// In how many ways each picture is varied: epoch e shows the way e modulo this. Anew in every epoch where there is none.
+    /// In how many ways each image is varied: epoch e shows the way e modulo this. Anew in every epoch where there is none.
     pub copies: Option<u64>,
 }
 
@@ -51,10 +51,10 @@ fn default_ratio() -> [f32; 2] {
     [3.0 / 4.0, 4.0 / 3.0]
 }
 
-/// What was drawn for one picture in one epoch.
+/// What was drawn for one image in one epoch.
 struct Draw {
-    /// Centre of the part that is shown, in pixels of the square.
-    centre: [f64; 2],
+    /// Center of the part that is shown, in pixels of the square.
+    center: [f64; 2],
     /// Pixels of the square an output pixel step is wide: along the output's x and y, each with its two parts.
     step: [[f64; 2]; 2],
     brightness: f32,
@@ -100,18 +100,18 @@ impl Augment {
         let mirrored = stream.chance(0.5) && self.flip;
         let erased = erased(crop, f64::from(self.erase), stream);
         let side = crop as f64;
-        let (mut centre, mut extent) = ([offset as f64 + side / 2.0; 2], [side; 2]);
+        let (mut center, mut extent) = ([offset as f64 + side / 2.0; 2], [side; 2]);
         if let Some(random) = &self.random_crop {
-            (centre, extent) = random.draw(size as f64, stream);
+            (center, extent) = random.draw(size as f64, stream);
         }
         let scale = [extent[0] / side / zoom, extent[1] / side / zoom];
-        centre[0] += shift_x * extent[0];
-        centre[1] += shift_y * extent[1];
+        center[0] += shift_x * extent[0];
+        center[1] += shift_y * extent[1];
         let (sine, cosine) = angle.sin_cos();
         let across = if mirrored { -scale[0] } else { scale[0] };
         let step = [[cosine * across, sine * across], [-sine * scale[1], cosine * scale[1]]];
         Draw {
-            centre,
+            center,
             step,
             brightness: light[0],
             contrast: light[1],
@@ -127,14 +127,14 @@ fn factor(position: f64, amount: f32) -> f64 {
 }
 
 impl RandomCrop {
-    /// Centre and extent of a crop inside a square of the given side.
+    /// Center and extent of a crop inside a square of the given side.
     fn draw(&self, side: f64, stream: &mut Stream) -> ([f64; 2], [f64; 2]) {
         let area = stream.between(f64::from(self.scale[0]), f64::from(self.scale[1])) * side * side;
         let ratio =
             stream.between(f64::from(self.ratio[0]).ln(), f64::from(self.ratio[1]).ln()).exp();
         let extent = [(area * ratio).sqrt().min(side), (area / ratio).sqrt().min(side)];
-        let centre = extent.map(|length| length / 2.0 + stream.uniform() * (side - length));
-        (centre, extent)
+        let center = extent.map(|length| length / 2.0 + stream.uniform() * (side - length));
+        (center, extent)
     }
 }
 
@@ -158,7 +158,7 @@ fn sample(square: &[u8], size: usize, crop: usize, draw: &Draw, out: &mut [f32])
         for (column, pixel) in line.chunks_exact_mut(3).enumerate() {
             let along = column as f64 + 0.5 - half;
             let [x, y] = [0, 1].map(|axis| {
-                let at = draw.centre[axis] + along * draw.step[0][axis] + down * draw.step[1][axis]
+                let at = draw.center[axis] + along * draw.step[0][axis] + down * draw.step[1][axis]
                     - 0.5;
                 at.clamp(0.0, last)
             });
@@ -177,7 +177,7 @@ fn sample(square: &[u8], size: usize, crop: usize, draw: &Draw, out: &mut [f32])
     }
 }
 
-/// ITU-R 601 luma, as PIL and torchvision weigh grey.
+/// ITU-R 601 luma, as PIL and torchvision weigh gray.
 fn luma(pixel: &[f32]) -> f32 {
     0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
 }
@@ -190,10 +190,10 @@ fn light(draw: &Draw, out: &mut [f32]) {
     let mean =
         out.chunks_exact(3).fold(0.0, |sum, pixel| sum + luma(pixel)) / pixels * draw.brightness;
     for pixel in out.chunks_exact_mut(3) {
-        let grey = luma(pixel);
+        let gray = luma(pixel);
         for value in pixel.iter_mut() {
-            let coloured = grey + (*value - grey) * draw.saturation;
-            *value = (mean + (coloured * draw.brightness - mean) * draw.contrast).clamp(0.0, 255.0);
+            let colored = gray + (*value - gray) * draw.saturation;
+            *value = (mean + (colored * draw.brightness - mean) * draw.contrast).clamp(0.0, 255.0);
         }
     }
 }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_for_is_the_centre() {
+    fn nothing_asked_for_is_the_center() {
         let (size, crop) = (12, 8);
         let expected: Vec<f32> = (2..10)
             .flat_map(|row| square(size)[(row * size + 2) * 3..(row * size + 10) * 3].to_vec())
@@ -238,16 +238,16 @@ mod tests {
     }
 
     #[test]
-    fn a_flip_mirrors_half_of_the_pictures() {
+    fn a_flip_mirrors_half_of_the_images() {
         let flip = Augment { flip: true, ..Augment::default() };
         let plain = applied(&Augment::default(), 8, 8, 0);
         let mirrored: Vec<f32> = plain
             .chunks_exact(24)
             .flat_map(|row| row.chunks_exact(3).rev().flatten().copied().collect::<Vec<f32>>())
             .collect();
-        let pictures: Vec<Vec<f32>> = (0..100).map(|sample| applied(&flip, 8, 8, sample)).collect();
-        assert!(pictures.iter().all(|picture| *picture == plain || *picture == mirrored));
-        let count = pictures.iter().filter(|picture| **picture == mirrored).count();
+        let images: Vec<Vec<f32>> = (0..100).map(|sample| applied(&flip, 8, 8, sample)).collect();
+        assert!(images.iter().all(|image| *image == plain || *image == mirrored));
+        let count = images.iter().filter(|image| **image == mirrored).count();
         assert!((30..70).contains(&count), "{count}");
     }
 

@@ -1,4 +1,4 @@
-//! Bytes of a picture file, of whatever kind and quality, to pixels. The format is found by looking, never by name;
+//! Bytes of a image file, of whatever kind and quality, to pixels. The format is found by looking, never by name;
 //! sizes are checked before anything is decoded; what decodes only leniently, or needed turning, is noted. Knows
 //! nothing of where the bytes came from.
 
@@ -23,20 +23,20 @@ pub const LONGEST_SIDE: u32 = 50_000;
 /// What a decoder may allocate beside the pixels.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Something that was done to a picture beyond decoding it: a bit each in [`Notes`].
+/// Something that was done to a image beyond decoding it: a bit each in [`Notes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// The file breaks its format's rules (it may be cut short); what could be decoded was.
     Lenient,
     /// Turned or mirrored as its EXIF data says.
     Oriented,
-    /// Was grey.
-    Grey,
+    /// Was gray.
+    Gray,
     /// Was transparent; laid on white.
     Alpha,
     /// Had more than 8 bits a channel.
     Deep,
-    /// Was in CMYK colours.
+    /// Was in CMYK colors.
     Cmyk,
 }
 
@@ -44,7 +44,7 @@ pub enum Note {
 pub const NOTES: [(Note, &str); 6] = [
     (Note::Lenient, "lenient"),
     (Note::Oriented, "oriented"),
-    (Note::Grey, "grey"),
+    (Note::Gray, "gray"),
     (Note::Alpha, "alpha"),
     (Note::Deep, "deep"),
     (Note::Cmyk, "cmyk"),
@@ -72,11 +72,11 @@ impl Notes {
     }
 }
 
-/// A picture as it will be stored, and what it was.
+/// A image as it will be stored, and what it was.
 pub struct Decoded {
     /// `resize * resize * 3` bytes, red, green, blue, row by row.
     pub pixels: Vec<u8>,
-    /// Width of the picture, as it is looked at (turned upright).
+    /// Width of the image, as it is looked at (turned upright).
     pub width: u32,
     /// Its height.
     pub height: u32,
@@ -86,7 +86,7 @@ pub struct Decoded {
     pub notes: Notes,
 }
 
-/// A picture in full size.
+/// A image in full size.
 pub struct Full {
     /// Its pixels, turned upright.
     pub pixels: Pixels,
@@ -96,10 +96,10 @@ pub struct Full {
     pub notes: Notes,
 }
 
-/// One picture of the outside to the square that is stored of it. Preprocess and prediction both come through here.
+/// One image of the outside to the square that is stored of it. Preprocess and prediction both come through here.
 ///
 /// # Errors
-/// [`DataError::Picture`] with the reason, where the bytes aren't a picture that can be read.
+/// [`DataError::Image`] with the reason, where the bytes aren't a image that can be read.
 pub fn load(bytes: &[u8], preprocessing: &Preprocessing) -> Result<Decoded, DataError> {
     to_square(bytes, &preprocessing.geometry())
 }
@@ -111,23 +111,22 @@ pub fn to_square(bytes: &[u8], geometry: &Geometry) -> Result<Decoded, DataError
     Ok(Decoded { pixels: square, width: pixels.width, height: pixels.height, format, notes })
 }
 
-/// Decodes a picture in full size.
+/// Decodes a image in full size.
 pub fn decode(bytes: &[u8]) -> Result<Full, DataError> {
-    // Decoders are others' code, fed with anything: a panic in one is a picture that can't be read.
+    // Decoders are others' code, fed with anything: a panic in one is a image that can't be read.
     std::panic::catch_unwind(|| decode_inside(bytes))
-        .unwrap_or_else(|_| Err(DataError::Picture("the decoder gave up on it".into())))
+        .unwrap_or_else(|_| Err(DataError::Image("the decoder gave up on it".into())))
 }
 
 fn decode_inside(bytes: &[u8]) -> Result<Full, DataError> {
     if bytes.is_empty() {
-        return Err(DataError::Picture("the file is empty".into()));
+        return Err(DataError::Image("the file is empty".into()));
     }
     if bytes.iter().all(|&byte| byte == 0) {
-        return Err(DataError::Picture("the file holds nothing but zeros".into()));
+        return Err(DataError::Image("the file holds nothing but zeros".into()));
     }
-    let format = image::guess_format(bytes).map_err(|_| {
-        DataError::Picture("it isn't a picture of a format that is known here".into())
-    })?;
+    let format = image::guess_format(bytes)
+        .map_err(|_| DataError::Image("it isn't a image of a format that is known here".into()))?;
     let full = match format {
         ImageFormat::Jpeg => jpeg(bytes)?,
         other => by_image(bytes, other)?,
@@ -151,11 +150,11 @@ fn check_size(width: u32, height: u32) -> Result<(), DataError> {
         }
         _ => return Ok(()),
     };
-    Err(DataError::Picture(reason))
+    Err(DataError::Image(reason))
 }
 
 /// JPEG, strictly first. `image` would read it through the same decoder, but only leniently: a file cut in half would
-/// pass for a picture.
+/// pass for a image.
 fn jpeg(bytes: &[u8]) -> Result<Full, DataError> {
     jpeg_once(bytes, true).or_else(|strict| {
         let mut full = jpeg_once(bytes, false).map_err(|_| strict)?;
@@ -165,7 +164,7 @@ fn jpeg(bytes: &[u8]) -> Result<Full, DataError> {
 }
 
 fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
-    let failed = |error: &dyn std::fmt::Debug| DataError::Picture(one_line(&format!("{error:?}")));
+    let failed = |error: &dyn std::fmt::Debug| DataError::Image(one_line(&format!("{error:?}")));
     let options = DecoderOptions::default()
         .set_strict_mode(strict)
         .set_max_width(LONGEST_SIDE as usize)
@@ -173,7 +172,7 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| failed(&error))?;
     let (width, height) =
-        decoder.dimensions().ok_or_else(|| DataError::Picture("it has no size".into()))?;
+        decoder.dimensions().ok_or_else(|| DataError::Image("it has no size".into()))?;
     let (width, height) = (width as u32, height as u32);
     check_size(width, height)?;
     let mut notes = Notes::default();
@@ -182,7 +181,7 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
         _ => (ColorSpace::RGB, 3),
     };
     if channels == 1 {
-        notes.add(Note::Grey);
+        notes.add(Note::Gray);
     }
     if matches!(decoder.input_colorspace(), Some(ColorSpace::CMYK | ColorSpace::YCCK)) {
         notes.add(Note::Cmyk);
@@ -191,7 +190,7 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let decoded = decoder.decode().map_err(|error| failed(&error))?;
     if decoded.len() != width as usize * height as usize * channels {
-        return Err(DataError::Picture("it decodes to another size than it says".into()));
+        return Err(DataError::Image("it decodes to another size than it says".into()));
     }
     let pixels = Pixels { bytes: decoded, width, height, channels };
     let pixels = match orientation {
@@ -206,20 +205,20 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
 
 fn oriented(pixels: Pixels, orientation: Orientation) -> Result<Pixels, DataError> {
     let Pixels { bytes, width, height, channels } = pixels;
-    let mut picture = if channels == 1 {
+    let mut image = if channels == 1 {
         image::GrayImage::from_raw(width, height, bytes).map(DynamicImage::ImageLuma8)
     } else {
         image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::ImageRgb8)
     }
-    .ok_or_else(|| DataError::Picture("it decodes to another size than it says".into()))?;
-    picture.apply_orientation(orientation);
-    let (width, height) = (picture.width(), picture.height());
-    Ok(Pixels { bytes: picture.into_bytes(), width, height, channels })
+    .ok_or_else(|| DataError::Image("it decodes to another size than it says".into()))?;
+    image.apply_orientation(orientation);
+    let (width, height) = (image.width(), image.height());
+    Ok(Pixels { bytes: image.into_bytes(), width, height, channels })
 }
 
 /// Everything but JPEG, through `image`.
 fn by_image(bytes: &[u8], format: ImageFormat) -> Result<Full, DataError> {
-    let failed = |error: image::ImageError| DataError::Picture(one_line(&error.to_string()));
+    let failed = |error: image::ImageError| DataError::Image(one_line(&error.to_string()));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.no_limits();
     let mut decoder = reader.into_decoder().map_err(failed)?;
@@ -231,38 +230,38 @@ fn by_image(bytes: &[u8], format: ImageFormat) -> Result<Full, DataError> {
     limits.max_alloc = Some(MOST_BYTES);
     decoder.set_limits(limits).map_err(failed)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     let mut notes = Notes::default();
     if orientation != Orientation::NoTransforms {
-        picture.apply_orientation(orientation);
+        image.apply_orientation(orientation);
         notes.add(Note::Oriented);
     }
     let name = format.extensions_str().first().copied().unwrap_or("unknown");
-    Ok(Full { pixels: flat(picture, &mut notes), format: name, notes })
+    Ok(Full { pixels: flat(image, &mut notes), format: name, notes })
 }
 
-/// To 8 bits, grey or colour, without transparency.
-fn flat(picture: DynamicImage, notes: &mut Notes) -> Pixels {
-    let colour = picture.color();
-    if colour.bytes_per_pixel() > colour.channel_count() {
+/// To 8 bits, gray or color, without transparency.
+fn flat(image: DynamicImage, notes: &mut Notes) -> Pixels {
+    let color = image.color();
+    if color.bytes_per_pixel() > color.channel_count() {
         notes.add(Note::Deep);
     }
-    if !colour.has_color() {
-        notes.add(Note::Grey);
+    if !color.has_color() {
+        notes.add(Note::Gray);
     }
-    let (width, height) = (picture.width(), picture.height());
-    if colour.has_alpha() {
-        let picture = picture.into_rgba8();
-        if picture.pixels().any(|pixel| pixel.0[3] != 255) {
+    let (width, height) = (image.width(), image.height());
+    if color.has_alpha() {
+        let image = image.into_rgba8();
+        if image.pixels().any(|pixel| pixel.0[3] != 255) {
             notes.add(Note::Alpha);
         }
-        let bytes = picture.pixels().flat_map(|pixel| on_white(pixel.0)).collect();
+        let bytes = image.pixels().flat_map(|pixel| on_white(pixel.0)).collect();
         return Pixels { bytes, width, height, channels: 3 };
     }
-    if colour.has_color() {
-        Pixels { bytes: picture.into_rgb8().into_raw(), width, height, channels: 3 }
+    if color.has_color() {
+        Pixels { bytes: image.into_rgb8().into_raw(), width, height, channels: 3 }
     } else {
-        Pixels { bytes: picture.into_luma8().into_raw(), width, height, channels: 1 }
+        Pixels { bytes: image.into_luma8().into_raw(), width, height, channels: 1 }
     }
 }
 

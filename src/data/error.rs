@@ -1,11 +1,11 @@
-//! What can go wrong with pictures and with the files made of them, as sentences that say what to do. Knows nothing of
+//! What can go wrong with images and with the files made of them, as sentences that say what to do. Knows nothing of
 //! who shows them.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why something could not be done with pictures.
+/// Why something could not be done with images.
 #[derive(Debug)]
 pub enum DataError {
     /// Somebody asked to stop.
@@ -24,9 +24,9 @@ pub enum DataError {
         /// What was expected and found.
         what: String,
     },
-    /// A picture can't be read.
-    Picture(String),
-    /// The pictures, or what is asked of them, don't allow it.
+    /// A image can't be read.
+    Image(String),
+    /// The images, or what is asked of them, don't allow it.
     Unfit {
         /// What is wrong.
         message: String,
@@ -36,7 +36,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// Something asked for that these pictures don't allow, and what to do.
+    /// Something asked for that these images don't allow, and what to do.
     pub fn unfit(message: impl Into<String>, help: impl Into<String>) -> DataError {
         DataError::Unfit { message: message.into(), help: Some(help.into()) }
     }
@@ -71,7 +71,7 @@ impl fmt::Display for DataError {
             DataError::Damaged { file, what } => {
                 write!(out, "{} is damaged: {what}", file.display())
             }
-            DataError::Picture(reason) => write!(out, "{reason}"),
+            DataError::Image(reason) => write!(out, "{reason}"),
             DataError::Unfit { message, .. } => write!(out, "{message}"),
         }
     }

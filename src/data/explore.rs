@@ -1,13 +1,13 @@
-//! What a set of pictures is like: classes, sizes, formats, what can't be read, what is there twice, mean colours. Looked
-//! at in parallel, summed up in the order of the paths, so that the same pictures give the same bytes. Knows nothing of
+//! What a set of images is like: classes, sizes, formats, what can't be read, what is there twice, mean colors. Looked
+//! at in parallel, summed up in the order of the paths, so that the same images give the same bytes. Knows nothing of
 //! splits, plots or files.
 
 use super::DataError;
 use super::decode::{self, NOTES, Notes};
+use super::images::{Image, Images};
 use super::labels::Labels;
-use super::pictures::{Picture, Pictures};
 use super::resize::Pixels;
-use crate::events::{Cancel, Task};
+use crate::events::{CancellationToken, Task};
 use crate::store::Digest;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -18,18 +18,18 @@ const EXAMPLES: usize = 100;
 /// About how many bins a histogram has.
 const BINS: f64 = 20.0;
 
-/// What a set of pictures is like: `explore.json`.
+/// What a set of images is like: `explore.json`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Exploration {
-    /// Pictures in all, those that can't be read included.
-    pub pictures: u64,
+    /// Images in all, those that can't be read included.
+    pub images: u64,
     /// Their lengths together.
     pub bytes: u64,
     /// The classes, in order.
     pub classes: Vec<ClassCount>,
-    /// Pictures without a label.
+    /// Images without a label.
     pub unlabelled: u64,
-    /// Pictures of the largest class over those of the smallest; absent where there are no labels.
+    /// Images of the largest class over those of the smallest; absent where there are no labels.
     pub imbalance: Option<f64>,
     /// Shorter sides, in pixels.
     pub shorter_side: Vec<Bin>,
@@ -37,33 +37,33 @@ pub struct Exploration {
     pub aspect_ratio: Vec<Bin>,
     /// Real formats, whatever files are called, most frequent first.
     pub formats: Vec<FormatCount>,
-    /// What was remarkable in decoding: "grey", "oriented", "lenient" (damaged), ….
+    /// What was remarkable in decoding: "gray", "oriented", "lenient" (damaged), ….
     pub notes: BTreeMap<String, u64>,
     /// What can't be read.
     pub rejected: Rejected,
     /// What is there more than once.
     pub duplicates: Duplicates,
-    /// Mean of red, green, blue in 0..1, each picture counting the same.
+    /// Mean of red, green, blue in 0..1, each image counting the same.
     pub mean: [f64; 3],
-    /// Their standard deviation over all pixels, each picture counting the same.
+    /// Their standard deviation over all pixels, each image counting the same.
     pub std: [f64; 3],
 }
 
-/// Pictures of a class.
+/// Images of a class.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ClassCount {
     /// Its name.
     pub class: String,
-    /// Its pictures.
+    /// Its images.
     pub count: u64,
 }
 
-/// Pictures of a format.
+/// Images of a format.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct FormatCount {
     /// Its name: "jpeg".
     pub format: String,
-    /// Its pictures.
+    /// Its images.
     pub count: u64,
 }
 
@@ -81,13 +81,13 @@ pub struct Bin {
 /// What can't be read.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 pub struct Rejected {
-    /// How many pictures.
+    /// How many images.
     pub count: u64,
     /// The first of them.
     pub examples: Vec<RejectedExample>,
 }
 
-/// A picture that can't be read.
+/// A image that can't be read.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RejectedExample {
     /// Its path.
@@ -99,15 +99,15 @@ pub struct RejectedExample {
 /// What is there more than once.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 pub struct Duplicates {
-    /// Pictures that equal an earlier one, byte by byte.
+    /// Images that equal an earlier one, byte by byte.
     pub count: u64,
     /// Those of them whose label is another.
     pub contradictory: u64,
-    /// The first groups of equal pictures.
+    /// The first groups of equal images.
     pub examples: Vec<Vec<String>>,
 }
 
-/// What one picture is like.
+/// What one image is like.
 struct Fact {
     width: u32,
     height: u32,
@@ -117,28 +117,28 @@ struct Fact {
     square: [f64; 3],
 }
 
-/// Looks at every picture.
+/// Looks at every image.
 ///
 /// # Errors
-/// Where a picture can't be opened or isn't the one that was listed; one that can't be decoded is counted.
+/// Where a image can't be opened or isn't the one that was listed; one that can't be decoded is counted.
 pub fn explore(
-    pictures: &Pictures,
+    images: &Images,
     labels: &Labels,
     task: &Task,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
 ) -> Result<Exploration, DataError> {
-    let groups = groups(pictures.list());
-    let first: Vec<(&Digest, &Picture)> = groups
+    let groups = groups(images.list());
+    let first: Vec<(&Digest, &Image)> = groups
         .iter()
-        .filter_map(|(digest, members)| Some((digest, pictures.list().get(*members.first()?)?)))
+        .filter_map(|(digest, members)| Some((digest, images.list().get(*members.first()?)?)))
         .collect();
-    let look = |(digest, picture): &(&Digest, &Picture)| {
+    let look = |(digest, image): &(&Digest, &Image)| {
         if cancel.is_cancelled() {
             return Err(DataError::Cancelled);
         }
-        let fact = match decode::decode(&pictures.read(picture)?) {
+        let fact = match decode::decode(&images.read(image)?) {
             Ok(full) => Ok(fact(&full)),
-            Err(DataError::Picture(reason)) => Err(reason),
+            Err(DataError::Image(reason)) => Err(reason),
             Err(other) => return Err(other),
         };
         task.advance(1);
@@ -146,17 +146,17 @@ pub fn explore(
     };
     let looked: Result<BTreeMap<Digest, Result<Fact, String>>, DataError> =
         first.par_iter().map(look).collect();
-    let mut exploration = sum_up(pictures.list(), &looked?);
+    let mut exploration = sum_up(images.list(), &looked?);
     count_classes(&mut exploration, labels);
-    exploration.duplicates = duplicates(pictures.list(), labels, &groups);
+    exploration.duplicates = duplicates(images.list(), labels, &groups);
     Ok(exploration)
 }
 
-/// Indices of equal pictures, by their digest.
-fn groups(list: &[Picture]) -> BTreeMap<Digest, Vec<usize>> {
+/// Indices of equal images, by their digest.
+fn groups(list: &[Image]) -> BTreeMap<Digest, Vec<usize>> {
     let mut groups: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
-    for (index, picture) in list.iter().enumerate() {
-        groups.entry(picture.digest).or_default().push(index);
+    for (index, image) in list.iter().enumerate() {
+        groups.entry(image.digest).or_default().push(index);
     }
     groups
 }
@@ -183,13 +183,13 @@ fn fact(full: &decode::Full) -> Fact {
 }
 
 /// Sums facts up in the order of the paths.
-fn sum_up(list: &[Picture], looked: &BTreeMap<Digest, Result<Fact, String>>) -> Exploration {
+fn sum_up(list: &[Image], looked: &BTreeMap<Digest, Result<Fact, String>>) -> Exploration {
     let mut rejected = Rejected::default();
     let (mut formats, mut notes) = (BTreeMap::<&str, u64>::new(), BTreeMap::new());
     let (mut sides, mut ratios) = (Vec::new(), Vec::new());
     let (mut mean, mut square) = ([0.0; 3], [0.0; 3]);
-    for picture in list {
-        match looked.get(&picture.digest) {
+    for image in list {
+        match looked.get(&image.digest) {
             Some(Ok(fact)) => {
                 *formats.entry(fact.format).or_default() += 1;
                 for (_, word) in NOTES.iter().filter(|(note, _)| fact.notes.has(*note)) {
@@ -205,10 +205,9 @@ fn sum_up(list: &[Picture], looked: &BTreeMap<Digest, Result<Fact, String>>) -> 
             Some(Err(reason)) => {
                 rejected.count += 1;
                 if rejected.examples.len() < EXAMPLES {
-                    rejected.examples.push(RejectedExample {
-                        path: picture.path.clone(),
-                        reason: reason.clone(),
-                    });
+                    rejected
+                        .examples
+                        .push(RejectedExample { path: image.path.clone(), reason: reason.clone() });
                 }
             }
             None => {}
@@ -225,8 +224,8 @@ fn sum_up(list: &[Picture], looked: &BTreeMap<Digest, Result<Fact, String>>) -> 
         .collect();
     formats.sort_by_key(|one| std::cmp::Reverse(one.count));
     Exploration {
-        pictures: list.len() as u64,
-        bytes: list.iter().map(|picture| picture.length).sum(),
+        images: list.len() as u64,
+        bytes: list.iter().map(|image| image.length).sum(),
         classes: Vec::new(),
         unlabelled: 0,
         imbalance: None,
@@ -257,7 +256,7 @@ fn count_classes(exploration: &mut Exploration, labels: &Labels) {
 }
 
 fn duplicates(
-    list: &[Picture],
+    list: &[Image],
     labels: &Labels,
     groups: &BTreeMap<Digest, Vec<usize>>,
 ) -> Duplicates {
@@ -282,7 +281,7 @@ fn duplicates(
 }
 
 /// A histogram in steps of 1, 2 or 5 times a power of ten, no finer than `least`. The longest hundredth at either end is
-/// gathered in the outermost bins, so that one odd picture doesn't flatten the rest.
+/// gathered in the outermost bins, so that one odd image doesn't flatten the rest.
 fn bins(values: &[f64], least: f64) -> Vec<Bin> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -316,8 +315,8 @@ fn bins(values: &[f64], least: f64) -> Vec<Bin> {
 mod tests {
     use super::*;
     use crate::data::decode::samples;
-    use crate::data::pictures::{FOLDER, LISTING, listing, open};
-    use crate::events::Teller;
+    use crate::data::images::{FOLDER, LISTING, listing, open};
+    use crate::events::EventSink;
     use crate::store::digest_bytes;
     use proptest::prelude::*;
 
@@ -328,7 +327,7 @@ mod tests {
         for (path, bytes, _) in files {
             std::fs::write(folder.path().join(FOLDER).join(path), bytes).unwrap();
             let (length, digest) = (bytes.len() as u64, digest_bytes(bytes));
-            list.push(Picture { path: (*path).into(), length, digest });
+            list.push(Image { path: (*path).into(), length, digest });
         }
         std::fs::write(folder.path().join(LISTING), listing(list)).unwrap();
         let labels = Labels {
@@ -336,24 +335,25 @@ mod tests {
             of: files.iter().map(|(_, _, class)| *class).collect(),
             unused_names: Vec::new(),
         };
-        let task = Teller::silent().task("look", None, "pictures");
-        explore(&open(folder.path(), None).unwrap(), &labels, &task, &Cancel::new()).unwrap()
+        let task = EventSink::silent().task("look", None, "images");
+        explore(&open(folder.path(), None).unwrap(), &labels, &task, &CancellationToken::new())
+            .unwrap()
     }
 
     #[test]
-    fn counts_are_those_of_the_pictures() {
+    fn counts_are_those_of_the_images() {
         let red = samples::png(40, 20, [255, 0, 0]);
         let found = explored(
             &[
                 ("a.png", red.clone(), Some(0)),
                 ("b.jpg", red.clone(), Some(1)),
                 ("c.png", samples::png(30, 60, [0, 255, 0]), Some(1)),
-                ("d.png", b"not a picture".to_vec(), Some(1)),
+                ("d.png", b"not a image".to_vec(), Some(1)),
                 ("e.jpg", samples::jpeg(20, 20), None),
             ],
             &["hat", "shoe"],
         );
-        assert_eq!((found.pictures, found.unlabelled, found.imbalance), (5, 1, Some(3.0)));
+        assert_eq!((found.images, found.unlabelled, found.imbalance), (5, 1, Some(3.0)));
         assert_eq!(found.classes[1], ClassCount { class: "shoe".into(), count: 3 });
         assert_eq!(found.formats[0], FormatCount { format: "png".into(), count: 3 });
         assert_eq!(found.rejected.examples[0].path, "d.png");

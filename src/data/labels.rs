@@ -1,15 +1,15 @@
-//! From a picture's path to its class: by a pattern on the file's name or by the folder it lies in. Knows nothing of
-//! what pictures show or how they are split.
+//! From a image's path to its class: by a pattern on the file's name or by the folder it lies in. Knows nothing of
+//! what images show or how they are split.
 
 use super::DataError;
-use super::pictures::Picture;
+use super::images::Image;
 use regex::Regex;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Name of the group in a pattern that holds the class.
 pub const GROUP: &str = "class";
-/// A pattern that fits less than this part of the pictures isn't the right one.
+/// A pattern that fits less than this part of the images isn't the right one.
 const LEAST_FIT: f64 = 0.5;
 
 /// Where labels come from.
@@ -32,33 +32,33 @@ pub enum Place {
     Folder,
 }
 
-/// Each picture's class.
+/// Each image's class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
     /// What the classes are called, in order.
     pub classes: Vec<String>,
-    /// Index of the class of each picture, in the order given; none for an unlabelled one.
+    /// Index of the class of each image, in the order given; none for an unlabelled one.
     pub of: Vec<Option<u32>>,
-    /// Keys of `class_names` that no picture has.
+    /// Keys of `class_names` that no image has.
     pub unused_names: Vec<String>,
 }
 
-/// Labels `pictures`. Those below one of the `unlabelled` folders have no class, and those whose name doesn't fit.
+/// Labels `images`. Those below one of the `unlabelled` folders have no class, and those whose name doesn't fit.
 /// `names` maps a class as it is written in the path to what it is called. Classes are in numeric order where all are
 /// integers, else in that of their text.
 ///
 /// # Errors
-/// Where there are no pictures, the pattern is none, fits less than half of the pictures that should have labels, or
+/// Where there are no images, the pattern is none, fits less than half of the images that should have labels, or
 /// leaves fewer than two classes.
 pub fn label(
-    pictures: &[Picture],
+    images: &[Image],
     rule: &Rule,
     unlabelled: &[String],
     names: &BTreeMap<String, String>,
 ) -> Result<Labels, DataError> {
-    if pictures.is_empty() {
+    if images.is_empty() {
         return Err(DataError::unfit(
-            "there are no pictures",
+            "there are no images",
             "look at the source: files ending in .jpg, .png, .webp, .gif, .bmp or .tiff are taken, hidden ones are not",
         ));
     }
@@ -71,14 +71,14 @@ pub fn label(
             return Err(DataError::unfit("labels from file names need a pattern", PATTERN_HELP));
         }
     };
-    let written: Vec<Option<&str>> = pictures
+    let written: Vec<Option<&str>> = images
         .iter()
-        .map(|picture| match is_below(&picture.path, unlabelled) {
+        .map(|image| match is_below(&image.path, unlabelled) {
             true => None,
-            false => written_class(&picture.path, pattern.as_ref()),
+            false => written_class(&image.path, pattern.as_ref()),
         })
         .collect();
-    check_fit(pictures, &written, rule, unlabelled)?;
+    check_fit(images, &written, rule, unlabelled)?;
     let (order, classes) = classes(&written, names);
     if let [only] = classes.as_slice() {
         return Err(DataError::unfit(
@@ -130,13 +130,13 @@ fn written_class<'a>(path: &'a str, pattern: Option<&Regex>) -> Option<&'a str> 
 }
 
 fn check_fit(
-    pictures: &[Picture],
+    images: &[Image],
     written: &[Option<&str>],
     rule: &Rule,
     unlabelled: &[String],
 ) -> Result<(), DataError> {
     let expected =
-        || pictures.iter().zip(written).filter(|(picture, _)| !is_below(&picture.path, unlabelled));
+        || images.iter().zip(written).filter(|(image, _)| !is_below(&image.path, unlabelled));
     let (count, fitting) =
         (expected().count(), expected().filter(|(_, class)| class.is_some()).count());
     if count > 0 && fitting as f64 >= LEAST_FIT * count as f64 {
@@ -144,7 +144,7 @@ fn check_fit(
     }
     if count == 0 {
         return Err(DataError::unfit(
-            "every picture lies in a folder that is listed as unlabelled",
+            "every image lies in a folder that is listed as unlabelled",
             "look at [dataset] unlabelled",
         ));
     }
@@ -152,11 +152,11 @@ fn check_fit(
         (Place::FileName, Some(pattern)) => {
             format!("the pattern `{pattern}` fits {fitting} of {count} names")
         }
-        _ => format!("{fitting} of {count} pictures lie in a folder that could name their class"),
+        _ => format!("{fitting} of {count} images lie in a folder that could name their class"),
     };
     let examples: Vec<&str> = expected()
         .filter(|(_, class)| class.is_none())
-        .map(|(picture, _)| picture.path.as_str())
+        .map(|(image, _)| image.path.as_str())
         .take(5)
         .collect();
     Err(DataError::unfit(
@@ -196,8 +196,8 @@ mod tests {
     use super::*;
     use crate::store::Digest;
 
-    fn pictures(paths: &[&str]) -> Vec<Picture> {
-        let one = |path: &&str| Picture {
+    fn images(paths: &[&str]) -> Vec<Image> {
+        let one = |path: &&str| Image {
             path: (*path).into(),
             length: 1,
             digest: Digest::of(path.as_bytes()),
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn numbers_are_in_numeric_order_and_named() {
         let names = BTreeMap::from([("2".into(), "skirt".into()), ("77".into(), "hat".into())]);
-        let set = pictures(&["test/9.jpg", "train/0_10.jpg", "train/1_2.jpg", "train/2_10.jpg"]);
+        let set = images(&["test/9.jpg", "train/0_10.jpg", "train/1_2.jpg", "train/2_10.jpg"]);
         let labels = label(&set, &by_name(PATTERN), &["test".into()], &names).unwrap();
         assert_eq!(labels.classes, ["skirt", "10"]);
         assert_eq!(labels.of, [None, Some(1), Some(0), Some(1)]);
@@ -225,7 +225,7 @@ mod tests {
     fn folders_name_classes() {
         let rule = Rule { from: Place::Folder, pattern: None };
         let set =
-            pictures(&["a/b/coat/1.jpg", "hat/2.jpg", "loose.jpg", "new/x/3.jpg", "newer/4.jpg"]);
+            images(&["a/b/coat/1.jpg", "hat/2.jpg", "loose.jpg", "new/x/3.jpg", "newer/4.jpg"]);
         let labels = label(&set, &rule, &["new/".into()], &BTreeMap::new()).unwrap();
         assert_eq!(labels.classes, ["coat", "hat", "newer"]);
         assert_eq!(labels.of, [Some(0), Some(1), None, None, Some(2)]);
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn two_classes_of_one_name_are_one() {
         let names = BTreeMap::from([("1".into(), "shirt".into()), ("3".into(), "shirt".into())]);
-        let set = pictures(&["0_1.jpg", "1_2.jpg", "2_3.jpg"]);
+        let set = images(&["0_1.jpg", "1_2.jpg", "2_3.jpg"]);
         let labels = label(&set, &by_name(PATTERN), &[], &names).unwrap();
         assert_eq!(labels.classes, ["shirt", "2"]);
         assert_eq!(labels.of, [Some(0), Some(1), Some(0)]);
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_pattern_that_fits_nothing_shows_five_names() {
         let paths: Vec<String> = (0..8).map(|index| format!("train/shirt-{index}.jpg")).collect();
-        let set = pictures(&paths.iter().map(String::as_str).collect::<Vec<_>>());
+        let set = images(&paths.iter().map(String::as_str).collect::<Vec<_>>());
         let error = label(&set, &by_name(PATTERN), &[], &BTreeMap::new()).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("fits 0 of 8 names"), "{text}");
@@ -252,15 +252,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_labelled_is_said() {
-        let set = pictures(&["0_1.jpg", "1_1.jpg"]);
-        let said = |set: &[Picture], rule: &Rule, unlabelled: &[String]| {
+        let set = images(&["0_1.jpg", "1_1.jpg"]);
+        let said = |set: &[Image], rule: &Rule, unlabelled: &[String]| {
             label(set, rule, unlabelled, &BTreeMap::new()).unwrap_err().to_string()
         };
-        assert_eq!(said(&[], &by_name(PATTERN), &[]), "there are no pictures");
+        assert_eq!(said(&[], &by_name(PATTERN), &[]), "there are no images");
         assert_eq!(said(&set, &by_name(PATTERN), &[]), "there is only one class, `1`");
         assert!(said(&set, &by_name("(?<klass>x)"), &[]).contains("no group named `class`"));
         assert!(said(&set, &by_name("(?<class>x"), &[]).contains("isn't a regular expression"));
-        let below = pictures(&["new/0_1.jpg"]);
+        let below = images(&["new/0_1.jpg"]);
         assert!(said(&below, &by_name(PATTERN), &["new".into()]).contains("listed as unlabelled"));
     }
 }

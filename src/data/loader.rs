@@ -1,5 +1,5 @@
 //! Batches for training and evaluation, prepared ahead by threads of its own. Order is a function of (seed, epoch),
-//! augmentation of (seed, view, record): no state to save, any step can be the first, and pictures that come or go leave
+//! augmentation of (seed, view, record): no state to save, any step can be the first, and images that come or go leave
 //! the others as they are. Memory is that of the batches under way, whatever the number of records. Knows nothing of
 //! networks.
 
@@ -14,20 +14,20 @@ use std::thread::JoinHandle;
 /// More threads than this never prepare batches: one feeds a card, two are to spare.
 const MOST_WORKERS: usize = 4;
 
-/// Some pictures, ready for a network.
+/// Some images, ready for a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Normalised pixels, (count, side, side, 3), row by row.
-    pub pictures: Vec<f32>,
+    /// Normalized pixels, (count, side, side, 3), row by row.
+    pub images: Vec<f32>,
     /// Class of each; none for an unlabelled one.
     pub labels: Vec<Option<u32>>,
     /// Index of each in [`TensorCache::samples`].
     pub samples: Vec<usize>,
-    /// Side of the pictures, in pixels.
+    /// Side of the images, in pixels.
     pub size: usize,
 }
 
-/// How the pictures of one pass are varied.
+/// How the images of one pass are varied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vary {
     /// What is done.
@@ -86,9 +86,9 @@ pub fn turns(order: &[usize]) -> Vec<u32> {
 /// What a [`Loader`] does.
 #[derive(Debug, Clone)]
 pub struct LoaderOptions {
-    /// Pictures in a batch; at least 1.
+    /// Images in a batch; at least 1.
     pub batch_size: usize,
-    /// How pictures are varied.
+    /// How images are varied.
     pub vary: Option<Vary>,
     /// Leaves out a last batch that isn't full.
     pub drop_last: bool,
@@ -123,7 +123,7 @@ struct Plan {
     cache: Arc<TensorCache>,
     order: Vec<usize>,
     options: LoaderOptions,
-    normalise: Normalise,
+    normalize: Normalize,
     /// For each place of the order, how often its sample came before; empty where nothing is varied.
     turns: Vec<u32>,
 }
@@ -134,9 +134,9 @@ impl Loader {
         let vary = options.vary.filter(|vary| !vary.augment.is_none());
         let turns = if vary.is_some() { turns(&order) } else { Vec::new() };
         let options = LoaderOptions { batch_size: options.batch_size.max(1), vary, ..options };
-        let normalise = Normalise::new(&cache.info().preprocessing);
+        let normalize = Normalize::new(&cache.info().preprocessing);
         let next = options.first_step;
-        let plan = Arc::new(Plan { cache, order, options, normalise, turns });
+        let plan = Arc::new(Plan { cache, order, options, normalize, turns });
         let workers = start(&plan);
         Loader { plan, next, workers, turn: 0 }
     }
@@ -216,18 +216,18 @@ impl Plan {
         let end = start.saturating_add(self.options.batch_size).min(self.order.len());
         let samples = self.order[start..end].to_vec();
         let side = self.cache.info().preprocessing.crop as usize;
-        let mut pictures = vec![0.0; samples.len() * side * side * 3];
+        let mut images = vec![0.0; samples.len() * side * side * 3];
         let mut labels = Vec::with_capacity(samples.len());
         for ((place, &index), out) in
-            (start..).zip(&samples).zip(pictures.chunks_exact_mut(side * side * 3))
+            (start..).zip(&samples).zip(images.chunks_exact_mut(side * side * 3))
         {
             let turn = self.turns.get(place).copied().unwrap_or(0);
             labels.push(self.input(index, turn, out)?);
         }
-        Ok(Batch { pictures, labels, samples, size: side })
+        Ok(Batch { images, labels, samples, size: side })
     }
 
-    /// One picture into its place in the batch; returns its class.
+    /// One image into its place in the batch; returns its class.
     fn input(&self, index: usize, turn: u32, out: &mut [f32]) -> Result<Option<u32>, DataError> {
         let sample = self.cache.samples().get(index).ok_or_else(|| DataError::Unfit {
             message: format!("there is no sample {index}"),
@@ -236,12 +236,12 @@ impl Plan {
         let record = self.cache.record(sample.record)?;
         let digest = self.cache.record_digest(sample.record);
         match self.options.vary.as_ref().zip(digest) {
-            None => self.normalise.centre(&record, out),
+            None => self.normalize.center(&record, out),
             Some((vary, digest)) => {
                 let stream = vary.stream(vary.view(turn), digest);
-                let Normalise { size, crop, offset, .. } = self.normalise;
+                let Normalize { size, crop, offset, .. } = self.normalize;
                 vary.augment.apply(&record, size, crop, offset, stream, out);
-                self.normalise.varied(out);
+                self.normalize.varied(out);
             }
         }
         Ok(sample.class)
@@ -249,7 +249,7 @@ impl Plan {
 }
 
 /// Pixels of a stored square to the numbers a network takes.
-struct Normalise {
+struct Normalize {
     size: usize,
     crop: usize,
     offset: usize,
@@ -259,12 +259,12 @@ struct Normalise {
     shift: [f32; 3],
 }
 
-impl Normalise {
-    fn new(preprocessing: &Preprocessing) -> Normalise {
+impl Normalize {
+    fn new(preprocessing: &Preprocessing) -> Normalize {
         let (mean, std) = (preprocessing.mean, preprocessing.std);
         let one =
             |value: usize, channel: usize| (value as f32 / 255.0 - mean[channel]) / std[channel];
-        Normalise {
+        Normalize {
             size: preprocessing.resize as usize,
             crop: preprocessing.crop as usize,
             offset: preprocessing.crop_offset() as usize,
@@ -276,8 +276,8 @@ impl Normalise {
         }
     }
 
-    /// The centre of a stored square.
-    fn centre(&self, record: &[u8], out: &mut [f32]) {
+    /// The center of a stored square.
+    fn center(&self, record: &[u8], out: &mut [f32]) {
         let rows = record.chunks_exact(self.size * 3).skip(self.offset);
         for (row, out) in rows.zip(out.chunks_exact_mut(self.crop * 3)) {
             let pixels = row.chunks_exact(3).skip(self.offset);
@@ -299,10 +299,10 @@ impl Normalise {
     }
 }
 
-/// A stored square (`resize * resize * 3` bytes) to a network's input: its centre, normalised, (crop, crop, 3).
+/// A stored square (`resize * resize * 3` bytes) to a network's input: its center, normalized, (crop, crop, 3).
 pub fn network_input(record: &[u8], preprocessing: &Preprocessing) -> Vec<f32> {
-    let normalise = Normalise::new(preprocessing);
-    let mut out = vec![0.0; normalise.crop * normalise.crop * 3];
-    normalise.centre(record, &mut out);
+    let normalize = Normalize::new(preprocessing);
+    let mut out = vec![0.0; normalize.crop * normalize.crop * 3];
+    normalize.center(record, &mut out);
     out
 }

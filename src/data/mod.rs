@@ -1,4 +1,4 @@
-//! Pictures: where they come from, what they are called, which split they belong to, how they are decoded, stored and
+//! Images: where they come from, what they are called, which split they belong to, how they are decoded, stored and
 //! streamed to training. Knows artifacts by their folders and files by their digests; knows nothing of pipeline files,
 //! stages or networks.
 
@@ -6,9 +6,9 @@ pub mod augment;
 pub mod decode;
 mod error;
 pub mod explore;
+pub mod images;
 pub mod labels;
 pub mod loader;
-pub mod pictures;
 mod preprocessing;
 mod resize;
 pub mod source;

@@ -1,23 +1,23 @@
-//! What is done to a picture before a network sees it, as numbers, and the arithmetic of sizes and offsets that
+//! What is done to a image before a network sees it, as numbers, and the arithmetic of sizes and offsets that
 //! follows: torchvision's `Resize` and `CenterCrop`, taken apart into what is stored and what is cropped at load.
 //! Knows no pixels.
 
 use serde::{Deserialize, Serialize};
 
-/// How a picture that isn't square becomes one.
+/// How a image that isn't square becomes one.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
     /// The shorter side is brought to size, the middle kept.
     #[default]
     Crop,
-    /// The longer side is brought to size, the rest filled with the mean colour.
+    /// The longer side is brought to size, the rest filled with the mean color.
     Pad,
     /// Both sides are brought to size.
     Stretch,
 }
 
-/// The filter of a resize. Both widen with the scale when a picture shrinks, as PIL's do.
+/// The filter of a resize. Both widen with the scale when a image shrinks, as PIL's do.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interpolation {
@@ -28,14 +28,14 @@ pub enum Interpolation {
     Bicubic,
 }
 
-/// From a decoded picture to a network's input.
+/// From a decoded image to a network's input.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Preprocessing {
     /// Side of the stored square, in pixels.
     pub resize: u32,
     /// Side of the network's input, in pixels; at most `resize`.
     pub crop: u32,
-    /// How a picture that isn't square becomes one.
+    /// How a image that isn't square becomes one.
     pub fit: Fit,
     /// The filter of the resize.
     pub interpolation: Interpolation,
@@ -59,9 +59,9 @@ pub struct InputInfo {
 pub struct Geometry {
     /// Side of the stored square.
     pub size: u32,
-    /// Side of the centre that the stored square must contain at torchvision's place.
+    /// Side of the center that the stored square must contain at torchvision's place.
     pub crop: u32,
-    /// How a picture that isn't square becomes one.
+    /// How a image that isn't square becomes one.
     pub fit: Fit,
     /// The filter.
     pub interpolation: Interpolation,
@@ -69,7 +69,7 @@ pub struct Geometry {
     pub padding: [u8; 3],
 }
 
-/// Where a picture of some size goes: the part of the source (in source pixels, may be fractional) and where in the
+/// Where a image of some size goes: the part of the source (in source pixels, may be fractional) and where in the
 /// stored square it lands.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Placement {
@@ -80,9 +80,9 @@ pub struct Placement {
 }
 
 impl Preprocessing {
-    /// Offset of the centre crop in the stored square: torchvision's, rounded half to even.
+    /// Offset of the center crop in the stored square: torchvision's, rounded half to even.
     pub fn crop_offset(&self) -> u32 {
-        centre_offset(self.resize, self.crop)
+        center_offset(self.resize, self.crop)
     }
 
     /// What stored bytes depend on.
@@ -102,7 +102,7 @@ impl Preprocessing {
 }
 
 /// `round((side - crop) / 2)`, half to even, as Python rounds; 0 where the crop is no smaller.
-pub fn centre_offset(side: u32, crop: u32) -> u32 {
+pub fn center_offset(side: u32, crop: u32) -> u32 {
     (f64::from(side.saturating_sub(crop)) / 2.0).round_ties_even() as u32
 }
 
@@ -114,12 +114,12 @@ fn scaled(other: u32, from: u32, to: u32) -> u32 {
 }
 
 impl Geometry {
-    /// Where a picture of `width` x `height` pixels (both at least 1) goes.
+    /// Where a image of `width` x `height` pixels (both at least 1) goes.
     ///
     /// For [`Fit::Crop`] the shorter side becomes `size`, the longer one L = `int(size * long / short)`, and the stored
     /// square begins at `round((L - crop) / 2) - round((size - crop) / 2)` of L, so that a crop at
-    /// [`Preprocessing::crop_offset`] lands where torchvision's `CenterCrop` of the whole resized picture does. Both are
-    /// one resize from a fractional box of the source, since output pixel i of L is centred on `(i + 0.5) * long / L`.
+    /// [`Preprocessing::crop_offset`] lands where torchvision's `CenterCrop` of the whole resized image does. Both are
+    /// one resize from a fractional box of the source, since output pixel i of L is centerd on `(i + 0.5) * long / L`.
     pub fn place(&self, width: u32, height: u32) -> Placement {
         let whole = [0.0, 0.0, f64::from(width), f64::from(height)];
         let square = [0, 0, self.size, self.size];
@@ -128,7 +128,7 @@ impl Geometry {
             Fit::Pad => {
                 let long = width.max(height);
                 let inner = [width, height].map(|side| scaled(side, long, self.size));
-                let [x, y] = inner.map(|side| centre_offset(self.size, side));
+                let [x, y] = inner.map(|side| center_offset(self.size, side));
                 Placement { source: whole, target: [x, y, inner[0], inner[1]] }
             }
             Fit::Crop => {
@@ -142,7 +142,7 @@ impl Geometry {
 
     /// The stretch `[from, length]` of a source side that the stored square shows, when the side was brought to `scaled`.
     fn kept(&self, side: u32, scaled: u32) -> [f64; 2] {
-        let offset = centre_offset(scaled, self.crop) - centre_offset(self.size, self.crop);
+        let offset = center_offset(scaled, self.crop) - center_offset(self.size, self.crop);
         let pixel = f64::from(side) / f64::from(scaled);
         let from = f64::from(offset) * pixel;
         [from, (f64::from(self.size) * pixel).min(f64::from(side) - from)]
@@ -179,7 +179,7 @@ mod tests {
         ) {
             let crop = size.saturating_sub(smaller).max(1);
             let placement = geometry(size, crop, Fit::Crop).place(width, height);
-            let load = i64::from(centre_offset(size, crop));
+            let load = i64::from(center_offset(size, crop));
             for (axis, side) in [width, height].into_iter().enumerate() {
                 let (resized, offset) = torchvision(side, width.min(height), size, crop);
                 let pixel = f64::from(side) / f64::from(resized);
@@ -193,7 +193,7 @@ mod tests {
         }
 
         #[test]
-        fn padding_keeps_the_whole_picture_inside(width in 1u32..5000, height in 1u32..5000, size in 1u32..400) {
+        fn padding_keeps_the_whole_image_inside(width in 1u32..5000, height in 1u32..5000, size in 1u32..400) {
             let [x, y, w, h] = geometry(size, size, Fit::Pad).place(width, height).target;
             prop_assert!(w >= 1 && h >= 1 && x + w <= size && y + h <= size);
             prop_assert_eq!(w.max(h), size);
@@ -203,8 +203,8 @@ mod tests {
     #[test]
     fn inception_crops_where_torchvision_does() {
         // CenterCrop(299) of a 342-pixel side begins at round(21.5) = 22, half to even.
-        assert_eq!(centre_offset(342, 299), 22);
-        assert_eq!(centre_offset(256, 224), 16);
-        assert_eq!(centre_offset(232, 224), 4);
+        assert_eq!(center_offset(342, 299), 22);
+        assert_eq!(center_offset(256, 224), 16);
+        assert_eq!(center_offset(232, 224), 4);
     }
 }

@@ -9,11 +9,11 @@ use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resize
 use std::cell::RefCell;
 
 thread_local! {
-    /// Keeps its scratch buffers between pictures.
+    /// Keeps its scratch buffers between images.
     static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
 }
 
-/// Pixels of 8 bits, row by row, with one channel (grey) or three (red, green, blue).
+/// Pixels of 8 bits, row by row, with one channel (gray) or three (red, green, blue).
 pub struct Pixels {
     /// `width * height * channels` bytes.
     pub bytes: Vec<u8>,
@@ -25,24 +25,24 @@ pub struct Pixels {
     pub channels: usize,
 }
 
-/// The stored square of a picture: `size * size * 3` bytes.
+/// The stored square of a image: `size * size * 3` bytes.
 pub fn to_square(pixels: &Pixels, geometry: &Geometry) -> Result<Vec<u8>, DataError> {
     let placement = geometry.place(pixels.width, pixels.height);
     let [x, y, width, height] = placement.target;
     let resized = resized(pixels, placement.source, width, height, geometry.interpolation)?;
-    let colour = if pixels.channels == 1 {
+    let color = if pixels.channels == 1 {
         resized.iter().flat_map(|&v| [v, v, v]).collect()
     } else {
         resized
     };
     if geometry.fit != Fit::Pad {
-        return Ok(colour);
+        return Ok(color);
     }
     let size = geometry.size as usize;
     let mut square: Vec<u8> =
         geometry.padding.iter().copied().cycle().take(size * size * 3).collect();
     let row = width as usize * 3;
-    for (index, line) in colour.chunks_exact(row).enumerate() {
+    for (index, line) in color.chunks_exact(row).enumerate() {
         let start = ((y as usize + index) * size + x as usize) * 3;
         square[start..start + row].copy_from_slice(line);
     }
@@ -72,7 +72,7 @@ fn resized_as<P: PixelTrait>(
     interpolation: Interpolation,
 ) -> Result<Vec<u8>, DataError> {
     let unfit =
-        |error: &dyn std::fmt::Display| DataError::Picture(format!("can't be resized: {error}"));
+        |error: &dyn std::fmt::Display| DataError::Image(format!("can't be resized: {error}"));
     let source = TypedImageRef::<P>::from_buffer(pixels.width, pixels.height, &pixels.bytes)
         .map_err(|e| unfit(&e))?;
     let mut bytes = vec![0; width as usize * height as usize * P::size()];

@@ -1,4 +1,4 @@
-//! Where pictures (and weights) come from: what `source = "SCHEME:REST"` says. Knows the schemes that are built and those
+//! Where images (and weights) come from: what `source = "SCHEME:REST"` says. Knows the schemes that are built and those
 //! that are planned; fetches nothing, and knows no names of weights and no runs.
 
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// A source that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// `synthetic:garments`: pictures that the program draws itself.
+    /// `synthetic:garments`: images that the program draws itself.
     Garments,
     /// `path:FOLDER` or `path:FILE`: what lies there, read in place.
     Path(PathBuf),

@@ -1,5 +1,5 @@
-//! Which pictures are learned from, looked at and scored. A picture's split follows from its content, so it keeps it when
-//! pictures are added, renamed or relabelled, and equal pictures are never on both sides. Knows nothing of pixels.
+//! Which images are learned from, looked at and scored. A image's split follows from its content, so it keeps it when
+//! images are added, renamed or relabelled, and equal images are never on both sides. Knows nothing of pixels.
 
 use super::{DataError, Split};
 use crate::common::words::shortened_list;
@@ -7,7 +7,7 @@ use crate::store::Digest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// How pictures are split.
+/// How images are split.
 #[derive(Deserialize, Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Part to learn from.
@@ -26,13 +26,13 @@ pub struct Rule {
 #[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// Each picture by itself: stable, parts as near as chance has it.
+    /// Each image by itself: stable, parts as near as chance has it.
     Hash,
-    /// Each class by exact counts: new pictures may move others.
+    /// Each class by exact counts: new images may move others.
     Exact,
 }
 
-/// A labelled picture as a split sees it.
+/// A labelled image as a split sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Labelled {
     /// Digest of its content.
@@ -54,36 +54,36 @@ pub fn check(rule: &Rule) -> Result<(), String> {
     if rule.train == 0.0 { Err("nothing is left to train on".into()) } else { Ok(()) }
 }
 
-/// The split of each picture.
+/// The split of each image.
 ///
 /// # Errors
-/// Where a split that was asked for, or a class's part of the training pictures, would be empty.
+/// Where a split that was asked for, or a class's part of the training images, would be empty.
 pub fn split(
-    pictures: &[Labelled],
+    images: &[Labelled],
     classes: &[String],
     rule: &Rule,
 ) -> Result<Vec<Split>, DataError> {
     check(rule).map_err(|what| DataError::unfit(what, HELP))?;
-    let different = different(pictures);
+    let different = different(images);
     check_classes(&different, classes)?;
     let by_source = match rule.method {
         Method::Hash => different.keys().map(|source| (*source, by_hash(source, rule))).collect(),
         Method::Exact => exactly(&different, classes.len(), rule),
     };
-    let splits: Vec<Split> = pictures
+    let splits: Vec<Split> = images
         .iter()
         .map(|one| by_source.get(&one.source).copied().unwrap_or(Split::Train))
         .collect();
-    check_empty(pictures, &splits, classes, rule)?;
+    check_empty(images, &splits, classes, rule)?;
     Ok(splits)
 }
 
 const HELP: &str = "write [dataset] split = { train = 0.8, validation = 0.1, test = 0.1 }";
 
-/// Each different picture with its class; equal ones under different labels count for the first.
-fn different(pictures: &[Labelled]) -> BTreeMap<Digest, u32> {
+/// Each different image with its class; equal ones under different labels count for the first.
+fn different(images: &[Labelled]) -> BTreeMap<Digest, u32> {
     let mut different = BTreeMap::new();
-    for one in pictures {
+    for one in images {
         different.entry(one.source).or_insert(one.class);
     }
     different
@@ -107,7 +107,7 @@ fn by_hash(source: &Digest, rule: &Rule) -> Split {
     }
 }
 
-/// Each class in the order of its pictures' positions, cut by the largest remainders.
+/// Each class in the order of its images' positions, cut by the largest remainders.
 fn exactly(
     different: &BTreeMap<Digest, u32>,
     classes: usize,
@@ -161,13 +161,13 @@ fn check_classes(different: &BTreeMap<Digest, u32>, classes: &[String]) -> Resul
         return Ok(());
     }
     Err(DataError::unfit(
-        format!("of {} there is only one picture", shortened_list(few.iter().copied(), 5)),
-        "add pictures of it, take it away, or give it the name of another class in [dataset] class_names",
+        format!("of {} there is only one image", shortened_list(few.iter().copied(), 5)),
+        "add images of it, take it away, or give it the name of another class in [dataset] class_names",
     ))
 }
 
 fn check_empty(
-    pictures: &[Labelled],
+    images: &[Labelled],
     splits: &[Split],
     classes: &[String],
     rule: &Rule,
@@ -181,15 +181,15 @@ fn check_empty(
         if part > 0.0 && !splits.contains(&split) {
             return Err(DataError::unfit(
                 format!(
-                    "no picture falls into the split `{split}`, which should hold {} %",
+                    "no image falls into the split `{split}`, which should hold {} %",
                     part * 100.0
                 ),
-                "add pictures, or make that part of [dataset] split larger, or 0",
+                "add images, or make that part of [dataset] split larger, or 0",
             ));
         }
     }
     let mut learned = vec![false; classes.len()];
-    for (one, _) in pictures.iter().zip(splits).filter(|(_, split)| **split == Split::Train) {
+    for (one, _) in images.iter().zip(splits).filter(|(_, split)| **split == Split::Train) {
         if let Some(class) = learned.get_mut(one.class as usize) {
             *class = true;
         }
@@ -205,10 +205,10 @@ fn check_empty(
     }
     Err(DataError::unfit(
         format!(
-            "no picture of {} falls into the split `train`",
+            "no image of {} falls into the split `train`",
             shortened_list(missing.iter().copied(), 5)
         ),
-        "write `method = \"exact\"` in [dataset] split, or add pictures",
+        "write `method = \"exact\"` in [dataset] split, or add images",
     ))
 }
 
@@ -236,11 +236,11 @@ mod tests {
 
     #[test]
     fn exact_counts_hold_in_each_class() {
-        let pictures = set(300, 3);
-        let splits = split(&pictures, &names(3), &rule(0.7, 0.1, 0.2, Method::Exact)).unwrap();
+        let images = set(300, 3);
+        let splits = split(&images, &names(3), &rule(0.7, 0.1, 0.2, Method::Exact)).unwrap();
         for class in 0..3 {
             let count = |wanted| {
-                pictures
+                images
                     .iter()
                     .zip(&splits)
                     .filter(|(one, split)| one.class == class && **split == wanted)
@@ -264,11 +264,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equal_pictures_never_straddle(exact in any::<bool>(), copies in 1usize..5) {
+        fn equal_images_never_straddle(exact in any::<bool>(), copies in 1usize..5) {
             let one = set(200, 2);
-            let pictures: Vec<Labelled> = (0..copies).flat_map(|_| one.clone()).collect();
+            let images: Vec<Labelled> = (0..copies).flat_map(|_| one.clone()).collect();
             let method = if exact { Method::Exact } else { Method::Hash };
-            let splits = split(&pictures, &names(2), &rule(0.5, 0.2, 0.3, method)).unwrap();
+            let splits = split(&images, &names(2), &rule(0.5, 0.2, 0.3, method)).unwrap();
             for (index, split) in splits.iter().enumerate() {
                 prop_assert_eq!(*split, splits[index % 200]);
             }
@@ -288,8 +288,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_split_is_said() {
-        let said = |pictures: &[Labelled], classes, rule: Rule| {
-            split(pictures, &names(classes), &rule).unwrap_err().to_string()
+        let said = |images: &[Labelled], classes, rule: Rule| {
+            split(images, &names(classes), &rule).unwrap_err().to_string()
         };
         let hash = Method::Hash;
         assert_eq!(
@@ -299,11 +299,11 @@ mod tests {
         assert_eq!(said(&set(10, 2), 2, rule(0.0, 0.5, 0.5, hash)), "nothing is left to train on");
         assert_eq!(
             said(&set(3, 2), 2, rule(0.8, 0.1, 0.1, hash)),
-            "of `1` there is only one picture"
+            "of `1` there is only one image"
         );
         let mut equal = set(10, 2);
         equal.iter_mut().for_each(|one| one.source = Digest::of(&one.class.to_le_bytes()));
-        assert!(said(&equal, 2, rule(0.8, 0.1, 0.1, hash)).contains("only one picture"));
+        assert!(said(&equal, 2, rule(0.8, 0.1, 0.1, hash)).contains("only one image"));
         assert!(said(&set(4, 2), 2, rule(0.98, 0.01, 0.01, hash)).contains("split `validation`"));
         assert!(
             said(&set(40, 20), 20, rule(0.2, 0.4, 0.4, hash))

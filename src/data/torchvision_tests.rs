@@ -1,5 +1,5 @@
-//! Pictures against torchvision's `Resize` and `CenterCrop`: decoded, stored as a square, cropped at load. The expected
-//! crops in `tests/golden/preprocessing` were written by `make.py` beside them, which draws the same pictures.
+//! Images against torchvision's `Resize` and `CenterCrop`: decoded, stored as a square, cropped at load. The expected
+//! crops in `tests/golden/preprocessing` were written by `make.py` beside them, which draws the same images.
 
 use super::decode::{self, samples};
 use super::loader::network_input;
@@ -7,8 +7,8 @@ use super::preprocessing::{Fit, Interpolation, Preprocessing};
 use image::{ImageFormat, Rgb, RgbImage};
 use std::path::Path;
 
-/// `picture` of `make.py`.
-fn picture(width: u32, height: u32) -> RgbImage {
+/// `image` of `make.py`.
+fn image(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         Rgb([0, 1, 2].map(|channel: u64| {
             let block = u64::from(x / 11) * 73 + u64::from(y / 7) * 151 + channel * 59;
@@ -39,7 +39,7 @@ fn differences(
         mean: [0.0; 3],
         std: [1.0; 3],
     };
-    let file = samples::file(&picture(size.0, size.1).into(), ImageFormat::Png);
+    let file = samples::file(&image(size.0, size.1).into(), ImageFormat::Png);
     let stored = decode::load(&file, &preprocessing).unwrap();
     assert_eq!(
         (stored.width, stored.height, stored.pixels.len()),
@@ -57,7 +57,7 @@ fn differences(
 
 /// Of 2,846,295 values 31,160 are a level off, 1.1 of 100; none is two.
 #[test]
-fn two_crops_are_torchvisions_resize_and_centre_crop() {
+fn two_crops_are_torchvisions_resize_and_center_crop() {
     let mut total = [0; 4];
     for size in [(500, 333), (333, 501), (301, 301), (131, 97), (83, 222)] {
         for (resize, crop) in [(256, 224), (232, 224), (342, 299)] {

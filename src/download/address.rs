@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_neighbours() {
+    fn names_and_neighbors() {
         let address = Address::parse("https://a.b/c/model.safetensors?download=true").unwrap();
         assert_eq!(address.file_name(), "model.safetensors");
         assert_eq!(

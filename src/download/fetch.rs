@@ -3,7 +3,7 @@
 
 use super::request::{Answer, Failure, Patience, Version, get, is_passing};
 use super::{Address, DownloadError};
-use crate::events::{Cancel, Task, Teller};
+use crate::events::{CancellationToken, EventSink, Task};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -17,8 +17,8 @@ pub(super) struct Fetch<'a> {
     /// Whether what came will be held against a known digest: then it may be gone on with whatever the server says.
     pub is_checked: bool,
     pub patience: &'a Patience,
-    pub teller: &'a Teller,
-    pub cancel: &'a Cancel,
+    pub events: &'a EventSink,
+    pub cancel: &'a CancellationToken,
 }
 
 /// What has come so far, and its digest.
@@ -52,7 +52,7 @@ impl Fetch<'_> {
             if failures >= self.patience.attempts {
                 return Err(DownloadError::Unreachable { url: self.url(), reason });
             }
-            self.teller.info(format!("trying again: {reason}"));
+            self.events.info(format!("trying again: {reason}"));
             self.patience.pause(failures, self.cancel)?;
         }
         partial.file.sync_all().map_err(DownloadError::io(path))?;
@@ -120,7 +120,7 @@ impl Fetch<'_> {
             }
         }
         partial.task.get_or_insert_with(|| {
-            let task = self.teller.task("download", answer.version.length, "bytes");
+            let task = self.events.task("download", answer.version.length, "bytes");
             task.advance(partial.length);
             task
         });
@@ -138,7 +138,7 @@ impl Fetch<'_> {
 
 impl Partial<'_> {
     /// What lies at `path`, digested.
-    fn open<'a>(path: &'a Path, cancel: &Cancel) -> Result<Partial<'a>, DownloadError> {
+    fn open<'a>(path: &'a Path, cancel: &CancellationToken) -> Result<Partial<'a>, DownloadError> {
         let open =
             || File::options().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open().map_err(DownloadError::io(path))?;
@@ -173,14 +173,18 @@ impl Partial<'_> {
 }
 
 /// The SHA-256 of a file in hexadecimal digits, as `sha256sum` prints it.
-pub(super) fn digest_of(path: &Path, cancel: &Cancel) -> io::Result<String> {
+pub(super) fn digest_of(path: &Path, cancel: &CancellationToken) -> io::Result<String> {
     let mut digest = Sha256::new();
     digest_rest(&mut File::open(path)?, &mut digest, cancel)?;
     Ok(hex(&digest.finalize()))
 }
 
 /// Digests what is left of a file, or until somebody asks to stop. Returns its length.
-fn digest_rest(file: &mut File, digest: &mut Sha256, cancel: &Cancel) -> io::Result<u64> {
+fn digest_rest(
+    file: &mut File,
+    digest: &mut Sha256,
+    cancel: &CancellationToken,
+) -> io::Result<u64> {
     let mut piece = vec![0; 1 << 20];
     let mut length = 0;
     while !cancel.is_cancelled() {

@@ -3,7 +3,7 @@
 
 use super::fetch::{Fetch, digest_of};
 use super::{Address, DownloadError, Patience, Version};
-use crate::events::{Cancel, Teller};
+use crate::events::{CancellationToken, EventSink};
 use crate::store::Memo;
 use std::path::{Path, PathBuf};
 
@@ -31,8 +31,8 @@ pub fn keep(
     wanted: &Wanted,
     memo: &Memo,
     patience: &Patience,
-    teller: &Teller,
-    cancel: &Cancel,
+    events: &EventSink,
+    cancel: &CancellationToken,
 ) -> Result<PathBuf, DownloadError> {
     let Wanted { address, key, version, .. } = *wanted;
     let partial = memo.partial(BUCKET, key).map_err(DownloadError::io(Path::new("the memo")))?;
@@ -49,7 +49,7 @@ pub fn keep(
         memo.remove(BUCKET, key).map_err(at_partial())?;
     }
     let is_checked = wanted.sha256.is_some();
-    let fetch = Fetch { address, version, is_checked, patience, teller, cancel };
+    let fetch = Fetch { address, version, is_checked, patience, events, cancel };
     let digest = wanted.brought(&fetch, &partial, memo)?;
     memo.put(BUCKET, key, digest.as_bytes()).map_err(at_partial())?;
     memo.link(BUCKET, key, &partial).map_err(at_partial())?;

@@ -1,5 +1,5 @@
 //! Bytes from the web: what lies at an address and which version of it, brought into the memo whole, gone on with after an
-//! interruption, checked while it comes. Knows no weights, no pictures and no pipelines.
+//! interruption, checked while it comes. Knows no weights, no images and no pipelines.
 //!
 //! Requests run on threads of their own, so that a wish to stop is heard at once, whatever the network does. Proxies are
 //! those of the environment (`HTTPS_PROXY`, `NO_PROXY`). Certificates are held against Mozilla's

@@ -3,7 +3,7 @@
 
 use super::trust::roots;
 use super::{Address, DownloadError};
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -41,7 +41,11 @@ impl Default for Patience {
 
 impl Patience {
     /// Sleeps after the failure number `failures`.
-    pub(super) fn pause(&self, failures: u32, cancel: &Cancel) -> Result<(), DownloadError> {
+    pub(super) fn pause(
+        &self,
+        failures: u32,
+        cancel: &CancellationToken,
+    ) -> Result<(), DownloadError> {
         let until =
             Instant::now() + self.pause.saturating_mul(1 << failures.saturating_sub(1).min(5));
         while Instant::now() < until {
@@ -130,7 +134,7 @@ pub(super) fn get(
     from: u64,
     same_bytes: Option<&str>,
     patience: &Patience,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
 ) -> Result<Answer, Failure> {
     let (sender, pieces) = sync_channel(WAITING);
     let mut request = agent(address, patience).map_err(Failure::Lasting)?.get(address.as_str());
@@ -153,7 +157,7 @@ pub(super) fn get(
 
 impl Answer {
     /// The next bytes; None at the end of the answer.
-    pub fn next(&self, cancel: &Cancel) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn next(&self, cancel: &CancellationToken) -> Result<Option<Vec<u8>>, Failure> {
         match next(&self.pieces, cancel) {
             Piece::Bytes(bytes) => Ok(Some(bytes)),
             Piece::Head { .. } | Piece::End => Ok(None),
@@ -162,7 +166,7 @@ impl Answer {
     }
 }
 
-fn next(pieces: &Receiver<Piece>, cancel: &Cancel) -> Piece {
+fn next(pieces: &Receiver<Piece>, cancel: &CancellationToken) -> Piece {
     loop {
         if cancel.is_cancelled() {
             return Piece::Failed(Failure::Cancelled);
@@ -270,7 +274,7 @@ pub(super) fn is_passing(status: u16) -> bool {
 pub fn look(
     address: &Address,
     patience: &Patience,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
 ) -> Result<Option<Version>, DownloadError> {
     let url = address.as_str().to_owned();
     let mut failures = 0;

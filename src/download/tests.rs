@@ -1,7 +1,7 @@
 //! Downloads from a server of a few lines on this machine: what comes, what is gone on with, what is refused.
 
 use super::*;
-use crate::events::{Cancel, Teller, Told};
+use crate::events::{CancellationToken, EventSink, Told};
 use crate::store::Memo;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -100,7 +100,7 @@ fn bring(
     sha256: Option<&str>,
 ) -> Result<Vec<u8>, DownloadError> {
     let wanted = Wanted { address, key: "key", version, sha256 };
-    let path = keep(&wanted, memo, &patience(), &Teller::silent(), &Cancel::new())?;
+    let path = keep(&wanted, memo, &patience(), &EventSink::silent(), &CancellationToken::new())?;
     Ok(std::fs::read(path).unwrap())
 }
 
@@ -109,7 +109,7 @@ fn what_was_brought_once_is_not_asked_for_again() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
     let memo = Memo::temporary().unwrap();
     let address = server.at("/file.pth");
-    let version = look(&address, &patience(), &Cancel::new()).unwrap().unwrap();
+    let version = look(&address, &patience(), &CancellationToken::new()).unwrap().unwrap();
     assert_eq!(
         version,
         Version { etag: Some("\"a\"".into()), modified: None, length: Some(300_000) }
@@ -130,13 +130,13 @@ fn what_was_brought_once_is_not_asked_for_again() {
 fn progress_is_told_in_bytes() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
     let told: Arc<Mutex<Vec<Told>>> = Arc::default();
-    let teller = {
+    let events = {
         let told = Arc::clone(&told);
-        Teller::new(move |one| told.lock().unwrap().push(one))
+        EventSink::new(move |one| told.lock().unwrap().push(one))
     };
     let (memo, address, version) = (Memo::temporary().unwrap(), server.at("/"), Version::default());
     let wanted = Wanted { address: &address, key: "key", version: &version, sha256: None };
-    keep(&wanted, &memo, &patience(), &teller, &Cancel::new()).unwrap();
+    keep(&wanted, &memo, &patience(), &events, &CancellationToken::new()).unwrap();
     let last = told.lock().unwrap().pop();
     let expected = Told::Progress {
         task: "download".into(),
@@ -226,7 +226,7 @@ fn what_is_not_there_is_said_and_not_asked_for_twice() {
         .unwrap_err();
     assert_eq!(error.to_string(), format!("there is nothing at {}/x", server.address));
     assert_eq!(server.asked().len(), 1);
-    assert_eq!(look(&server.at("/x"), &patience(), &Cancel::new()).unwrap(), None);
+    assert_eq!(look(&server.at("/x"), &patience(), &CancellationToken::new()).unwrap(), None);
 }
 
 #[test]
@@ -275,8 +275,13 @@ fn a_stall_is_a_failure_in_time() {
     let short = Patience { attempts: 1, ..patience() };
     let (address, version) = (server.at("/"), Version::default());
     let wanted = Wanted { address: &address, key: "key", version: &version, sha256: Some(SHA256) };
-    let stalled =
-        keep(&wanted, &Memo::temporary().unwrap(), &short, &Teller::silent(), &Cancel::new());
+    let stalled = keep(
+        &wanted,
+        &Memo::temporary().unwrap(),
+        &short,
+        &EventSink::silent(),
+        &CancellationToken::new(),
+    );
     assert!(stalled.unwrap_err().to_string().ends_with("nothing came for too long"));
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
 }
@@ -287,7 +292,7 @@ fn a_wish_to_stop_is_heard_while_nothing_comes() {
         serve(stream, head, &BODY, "a", 10);
         std::thread::sleep(Duration::from_secs(20));
     });
-    let cancel = Cancel::new();
+    let cancel = CancellationToken::new();
     let asks = cancel.clone();
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
@@ -297,7 +302,7 @@ fn a_wish_to_stop_is_heard_while_nothing_comes() {
     let (address, version) = (server.at("/"), Version::default());
     let wanted = Wanted { address: &address, key: "key", version: &version, sha256: None };
     let memo = Memo::temporary().unwrap();
-    let stopped = keep(&wanted, &memo, &Patience::default(), &Teller::silent(), &cancel);
+    let stopped = keep(&wanted, &memo, &Patience::default(), &EventSink::silent(), &cancel);
     assert!(matches!(stopped, Err(DownloadError::Cancelled)));
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
 }
@@ -307,7 +312,7 @@ fn nobody_at_the_other_end_is_said() {
     // Bound and let go: nothing listens there.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let address = Address::parse(&format!("http://{free}/x")).unwrap();
-    let error = look(&address, &patience(), &Cancel::new()).unwrap_err();
+    let error = look(&address, &patience(), &CancellationToken::new()).unwrap_err();
     assert!(error.to_string().starts_with(&format!("http://{free}/x can't be had: ")), "{error}");
     assert!(error.help().unwrap().contains("HTTPS_PROXY"));
 }

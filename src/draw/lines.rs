@@ -1,7 +1,7 @@
 //! Lines over a common x, such as losses by epoch.
 
 use super::scale::drawable;
-use super::{COLOURS, Scale, Unit, escape};
+use super::{COLORS, Scale, Unit, escape};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -37,8 +37,8 @@ pub struct Lines {
 pub struct Series {
     /// Its name in the legend.
     pub name: String,
-    /// Its colour in the palette.
-    pub colour: usize,
+    /// Its color in the palette.
+    pub color: usize,
     /// Whether it is drawn with dashes.
     pub dashed: bool,
     /// (x, y), x ascending.
@@ -87,7 +87,7 @@ impl Lines {
             let _ = write!(
                 svg,
                 r#"<path class="line {}{}" d="{}"/>"#,
-                colour(series.colour),
+                color(series.color),
                 dash(series),
                 path(points, &x, &y)
             );
@@ -104,7 +104,7 @@ impl Lines {
             let _ = write!(
                 legend,
                 r#"<span><svg class="key" width="22" height="10" aria-hidden="true"><line class="line {}{}" x1="1" x2="21" y1="5" y2="5"/></svg>{}</span>"#,
-                colour(series.colour),
+                color(series.color),
                 dash(series),
                 escape(&series.name)
             );
@@ -200,7 +200,7 @@ impl Lines {
             let _ = write!(
                 svg,
                 r#"<circle class="mark {}" cx="{across:.2}%" cy="{down:.1}" r="4.5"><title>{}: {}</title></circle>"#,
-                colour(series.colour),
+                color(series.color),
                 escape(&mark.label),
                 escape(&self.value(value))
             );
@@ -254,8 +254,8 @@ fn short(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }
 
-fn colour(index: usize) -> String {
-    format!("c{}", index % COLOURS + 1)
+fn color(index: usize) -> String {
+    format!("c{}", index % COLORS + 1)
 }
 
 fn dash(series: &Series) -> &'static str {
@@ -268,7 +268,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn chart(points: Vec<(f64, f64)>) -> Lines {
-        let series = vec![Series { name: "a<b".to_owned(), colour: 7, dashed: true, points }];
+        let series = vec![Series { name: "a<b".to_owned(), color: 7, dashed: true, points }];
         let marks = vec![
             Mark { series: 0, x: 2.0, label: "best".to_owned() },
             Mark { series: 9, x: 0.0, label: String::new() },

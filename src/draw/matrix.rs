@@ -1,5 +1,5 @@
 //! A confusion matrix as a heat map: counts, shaded by their share of the row. What lies on the diagonal is right and
-//! has another colour than what is wrong.
+//! has another color than what is wrong.
 
 use super::{escape, percent, shorten};
 use crate::common::number::thousands;
@@ -14,7 +14,7 @@ pub struct Matrix {
     pub classes: Vec<String>,
     /// Row by row. Rows may be short or missing; what is beyond the classes is left out.
     pub counts: Vec<Vec<u64>>,
-    /// Pictures of each row's class, where columns were left out and the row doesn't add up to them.
+    /// Images of each row's class, where columns were left out and the row doesn't add up to them.
     pub totals: Option<Vec<u64>>,
 }
 
@@ -181,7 +181,7 @@ impl Matrix {
         self.counts.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0)
     }
 
-    /// Pictures of the row's class; never below what the row shows.
+    /// Images of the row's class; never below what the row shows.
     fn total(&self, row: usize) -> u64 {
         let shown = (0..self.classes.len())
             .map(|column| self.count(row, column))

@@ -2,9 +2,9 @@
 //! mean.
 //!
 //! Charts are fluid: widths are percentages and letters keep their size, so that one chart serves a phone and a wide
-//! screen without a script. What can be hovered has a `<title>`. Colours are CSS variables ([`STYLE`]) for light and
-//! dark; the palette can be told apart by colour-blind readers, and what must not be confused differs in more than
-//! colour. Output is stable: fixed decimals, no ids, no hash order. Numbers that aren't finite are left out.
+//! screen without a script. What can be hovered has a `<title>`. Colors are CSS variables ([`STYLE`]) for light and
+//! dark; the palette can be told apart by color-blind readers, and what must not be confused differs in more than
+//! color. Output is stable: fixed decimals, no ids, no hash order. Numbers that aren't finite are left out.
 
 mod bars;
 mod histogram;
@@ -25,5 +25,5 @@ pub use text::{escape, percent, shorten};
 /// The style sheet that charts need: variables for light and dark, and the classes that charts use.
 pub const STYLE: &str = include_str!("style.css");
 
-/// How many colours of the palette there are; a series' colour is taken modulo this.
-pub const COLOURS: usize = 6;
+/// How many colors of the palette there are; a series' color is taken modulo this.
+pub const COLORS: usize = 6;

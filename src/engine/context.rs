@@ -3,7 +3,7 @@
 
 use super::StageError;
 use crate::config::Values;
-use crate::events::{Cancel, Teller};
+use crate::events::{CancellationToken, EventSink};
 use crate::store::{Digest, Memo};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -95,9 +95,9 @@ pub struct Context {
     /// The keyed side store for pure, repeatable work.
     pub memo: Memo,
     /// Takes what the stage has to tell.
-    pub teller: Teller,
+    pub events: EventSink,
     /// Raised when the stage should stop. To be looked at between steps.
-    pub cancel: Cancel,
+    pub cancel: CancellationToken,
     /// The root of random numbers; 0 for a kind that doesn't declare that it draws any.
     pub seed: u64,
     /// How many threads it may keep busy. Rayon's current pool has that many.

@@ -1,7 +1,7 @@
 //! How a stage fails, and how planning or running as a whole does. Messages are made where the facts are; this file only
 //! carries them.
 
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use crate::store::{StoreError, is_full};
 use std::fmt;
 use std::io;
@@ -39,7 +39,7 @@ impl StageError {
     }
 
     /// `Err(Cancelled)` once somebody asked to stop: for long work to call between steps.
-    pub fn check(cancel: &Cancel) -> Result<(), StageError> {
+    pub fn check(cancel: &CancellationToken) -> Result<(), StageError> {
         if cancel.is_cancelled() { Err(StageError::Cancelled) } else { Ok(()) }
     }
 }
@@ -152,10 +152,10 @@ mod tests {
         assert!(message.starts_with("writing model: "), "{message}");
         assert_eq!(help.as_deref(), Some(FULL));
         let failed: Result<(), StageError> =
-            Err(StageError::failed("no pictures").with_help("look at the folder"));
+            Err(StageError::failed("no images").with_help("look at the folder"));
         assert_eq!(
             failed.or_fail("a").unwrap_err().to_string(),
-            "a: no pictures\nlook at the folder"
+            "a: no images\nlook at the folder"
         );
         assert_eq!(
             Err::<(), _>(StoreError::Stopped).or_fail("x").unwrap_err(),

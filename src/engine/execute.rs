@@ -11,7 +11,7 @@ use super::process::Processes;
 use super::run_job::GRACE;
 use super::{EngineError, OrFail, StageError};
 use crate::config::Values;
-use crate::events::{Cancel, Event, Level, RunOutcome, StageOutcome, Told};
+use crate::events::{CancellationToken, Event, Level, RunOutcome, StageOutcome, Told};
 use crate::store::{Artifact, Digest, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub fn execute(
     plan: Plan,
     store: &Store,
     options: &Options,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
     listener: &mut dyn FnMut(&Event),
 ) -> Result<Report, EngineError> {
     execute_with(&LazyProcesses, graph, plan, store, options, cancel, listener)
@@ -85,7 +85,7 @@ pub fn execute_with(
     plan: Plan,
     store: &Store,
     options: &Options,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
     listener: &mut dyn FnMut(&Event),
 ) -> Result<Report, EngineError> {
     let start = Instant::now();
@@ -176,7 +176,7 @@ struct Executor<'a> {
     graph: &'a Graph,
     store: &'a Store,
     options: &'a Options,
-    cancel: &'a Cancel,
+    cancel: &'a CancellationToken,
     listener: &'a mut dyn FnMut(&Event),
     places: Vec<Place<'a>>,
     sender: Sender<(usize, Told)>,

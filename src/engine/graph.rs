@@ -5,7 +5,7 @@ use super::kind::{Complaints, Feed, Kind, Kinds};
 use super::{COMMON, Input};
 use crate::common::nearest;
 use crate::config::{
-    Default, Parameter, Pipeline, Problem, Problems, StageSpec, Values, check, significant,
+    Default, Diagnostic, Diagnostics, Parameter, Pipeline, StageSpec, Values, check, significant,
 };
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,25 +78,25 @@ impl Stage {
 ///
 /// # Errors
 /// All mistakes, those of the file's structure included.
-pub fn graph(pipeline: &Pipeline, kinds: &'static Kinds) -> Result<Graph, Problems> {
-    let mut problems = pipeline.problems.clone();
-    let dataset = check_dataset(pipeline, kinds, &mut problems);
+pub fn graph(pipeline: &Pipeline, kinds: &'static Kinds) -> Result<Graph, Diagnostics> {
+    let mut diagnostics = pipeline.diagnostics.clone();
+    let dataset = check_dataset(pipeline, kinds, &mut diagnostics);
     let mut stages = Vec::new();
     for spec in &pipeline.stages {
         let Some(kind) = find(kinds, &spec.kind) else {
-            problems.push(unknown_kind(spec, kinds));
+            diagnostics.push(unknown_kind(spec, kinds));
             continue;
         };
-        let before = problems.len();
-        check_needs(spec, kind, pipeline, &mut problems);
-        let values = check_values(spec, kind, &dataset, &mut problems);
-        stages.push(Draft { spec, kind, values, is_right: problems.len() == before });
+        let before = diagnostics.len();
+        check_needs(spec, kind, pipeline, &mut diagnostics);
+        let values = check_values(spec, kind, &dataset, &mut diagnostics);
+        stages.push(Draft { spec, kind, values, is_right: diagnostics.len() == before });
     }
     // Mistakes in the structure may mean circles: then what depends on the order can't be checked.
-    let drafts = if pipeline.problems.is_empty() { sorted(stages) } else { Vec::new() };
-    let drafts = resolve(drafts, pipeline, &mut problems);
-    if !problems.is_empty() {
-        return Err(Problems::new(pipeline.sources.clone(), problems));
+    let drafts = if pipeline.diagnostics.is_empty() { sorted(stages) } else { Vec::new() };
+    let drafts = resolve(drafts, pipeline, &mut diagnostics);
+    if !diagnostics.is_empty() {
+        return Err(Diagnostics::new(pipeline.sources.clone(), diagnostics));
     }
     let stages = drafts.into_iter().map(Draft::finish).collect();
     Ok(Graph { name: pipeline.name.clone(), seed: pipeline.seed, stages })
@@ -131,7 +131,7 @@ fn names(kinds: &'static Kinds) -> impl Iterator<Item = &'static str> {
     kinds.iter().map(|kind| kind.name())
 }
 
-fn unknown_kind(spec: &StageSpec, kinds: &'static Kinds) -> Problem {
+fn unknown_kind(spec: &StageSpec, kinds: &'static Kinds) -> Diagnostic {
     let help = did_you_mean(&spec.kind, names(kinds))
         .unwrap_or_else(|| one_of("the kinds are", names(kinds)));
     let label = if spec.kind == spec.name {
@@ -139,7 +139,7 @@ fn unknown_kind(spec: &StageSpec, kinds: &'static Kinds) -> Problem {
     } else {
         ""
     };
-    Problem::new(format!("there is no kind of stage named `{}`", spec.kind))
+    Diagnostic::new(format!("there is no kind of stage named `{}`", spec.kind))
         .at(spec.kind_origin.clone())
         .label(label)
         .help(help)
@@ -158,7 +158,7 @@ fn one_of<'a>(words: &str, names: impl Iterator<Item = &'a str>) -> String {
 fn check_dataset(
     pipeline: &Pipeline,
     kinds: &'static Kinds,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Values {
     let used: BTreeSet<&str> = pipeline.stages.iter().map(|stage| stage.kind.as_str()).collect();
     let mut declared: Vec<Parameter> = Vec::new();
@@ -175,7 +175,7 @@ fn check_dataset(
             }
         }
     }
-    check("dataset", &pipeline.dataset, &declared, problems)
+    check("dataset", &pipeline.dataset, &declared, diagnostics)
 }
 
 /// A stage's own parameters, with what its kind reads of `[dataset]`.
@@ -183,10 +183,11 @@ fn check_values(
     spec: &StageSpec,
     kind: &dyn Kind,
     dataset: &Values,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Values {
     let declared: Vec<Parameter> = kind.parameters().iter().chain(COMMON).copied().collect();
-    let mut values = check(&format!("stages.{}", spec.name), &spec.parameters, &declared, problems);
+    let mut values =
+        check(&format!("stages.{}", spec.name), &spec.parameters, &declared, diagnostics);
     if !kind.dataset().is_empty() {
         let read = |name: &str| kind.dataset().iter().any(|parameter| parameter.name == name);
         let part = dataset
@@ -202,12 +203,12 @@ fn check_needs(
     spec: &StageSpec,
     kind: &dyn Kind,
     pipeline: &Pipeline,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
     let inputs = kind.inputs();
     for (role, (feeder, origin)) in &spec.needs {
         let Some(input) = inputs.iter().find(|input| input.role == role) else {
-            problems.push(unknown_role(spec, role, inputs));
+            diagnostics.push(unknown_role(spec, role, inputs));
             continue;
         };
         // A stage that isn't there is told by the spec already.
@@ -222,13 +223,13 @@ fn check_needs(
                 spec.name
             );
             let label = format!("expected a stage of kind {}", either(input.kinds));
-            problems.push(Problem::new(message).at(origin.clone()).label(label));
+            diagnostics.push(Diagnostic::new(message).at(origin.clone()).label(label));
         }
     }
     for input in
         inputs.iter().filter(|input| input.required && !spec.needs.contains_key(input.role))
     {
-        problems.push(missing_input(spec, input, pipeline));
+        diagnostics.push(missing_input(spec, input, pipeline));
     }
 }
 
@@ -236,25 +237,25 @@ fn either(kinds: &[&str]) -> String {
     kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ")
 }
 
-fn unknown_role(spec: &StageSpec, role: &str, inputs: &[Input]) -> Problem {
+fn unknown_role(spec: &StageSpec, role: &str, inputs: &[Input]) -> Diagnostic {
     let roles = || inputs.iter().map(|input| input.role);
     let help = match inputs {
         [] => "it takes no inputs".to_owned(),
         _ => did_you_mean(role, roles()).unwrap_or_else(|| one_of("its inputs are", roles())),
     };
-    let problem =
-        Problem::new(format!("a `{}` stage has no input named `{role}`", spec.kind)).help(help);
-    problem.at(spec.role_origins.get(role).cloned().unwrap_or_else(|| spec.name_origin.clone()))
+    let diagnostic =
+        Diagnostic::new(format!("a `{}` stage has no input named `{role}`", spec.kind)).help(help);
+    diagnostic.at(spec.role_origins.get(role).cloned().unwrap_or_else(|| spec.name_origin.clone()))
 }
 
-fn missing_input(spec: &StageSpec, input: &Input, pipeline: &Pipeline) -> Problem {
+fn missing_input(spec: &StageSpec, input: &Input, pipeline: &Pipeline) -> Diagnostic {
     let fits =
         |stage: &&StageSpec| input.kinds.contains(&stage.kind.as_str()) && stage.name != spec.name;
     let help = match pipeline.stages.iter().find(fits) {
         Some(stage) => format!("add `needs = {{ {} = \"{}\" }}`", input.role, stage.name),
         None => format!("add a stage of kind {} and name it in `needs`", either(input.kinds)),
     };
-    Problem::new(format!("`{}` needs `{}`: {}", spec.name, input.role, input.doc))
+    Diagnostic::new(format!("`{}` needs `{}`: {}", spec.name, input.role, input.doc))
         .at(spec.name_origin.clone())
         .label(format!("no stage feeds `{}`", input.role))
         .help(help)
@@ -270,7 +271,7 @@ fn sorted(mut waiting: Vec<Draft>) -> Vec<Draft> {
             .position(|draft| !draft.spec.needs.values().any(|(stage, _)| is_open(stage)));
         match next {
             Some(next) => placed.push(waiting.remove(next)),
-            // Nothing waits any more, or (never, in a pipeline without problems) a circle.
+            // Nothing waits any more, or (never, in a pipeline without diagnostics) a circle.
             None => return placed,
         }
     }
@@ -280,7 +281,7 @@ fn sorted(mut waiting: Vec<Draft>) -> Vec<Draft> {
 fn resolve<'a>(
     drafts: Vec<Draft<'a>>,
     pipeline: &Pipeline,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Draft<'a>> {
     let mut done: Vec<Draft> = Vec::with_capacity(drafts.len());
     for mut draft in drafts {
@@ -303,7 +304,7 @@ fn resolve<'a>(
             };
             draft.kind.resolve(&mut draft.values, &mut complaints);
             draft.is_right = complaints.list.is_empty();
-            problems.append(&mut complaints.list);
+            diagnostics.append(&mut complaints.list);
         }
         done.push(draft);
     }

@@ -1,8 +1,8 @@
 //! What the implementation of a stage has to say about itself. The engine knows kinds by this trait alone, none by name.
 
 use super::{Context, StageError};
-use crate::config::{Origin, Parameter, Pipeline, Problem, StageSpec, Values};
-use crate::events::Cancel;
+use crate::config::{Diagnostic, Origin, Parameter, Pipeline, StageSpec, Values};
+use crate::events::CancellationToken;
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -71,7 +71,7 @@ pub trait Kind: Send + Sync {
     }
 
     /// Turns presets into values and checks rules across parameters. Called where each parameter by itself is right.
-    fn resolve(&self, _values: &mut Values, _problems: &mut Complaints) {}
+    fn resolve(&self, _values: &mut Values, _diagnostics: &mut Complaints) {}
 
     /// What was chosen for a stage with these values, where the user may want to know it before it runs: sentences that a
     /// plan shows.
@@ -81,7 +81,12 @@ pub trait Kind: Send + Sync {
 
     /// Looks at the world outside, at the time of planning and once more when the stage has run: if the facts are others
     /// by then, the result isn't stored.
-    fn pin(&self, _values: &Values, _store: &Store, _cancel: &Cancel) -> Result<Pin, StageError> {
+    fn pin(
+        &self,
+        _values: &Values,
+        _store: &Store,
+        _cancel: &CancellationToken,
+    ) -> Result<Pin, StageError> {
         Ok(Pin::default())
     }
 
@@ -91,7 +96,7 @@ pub trait Kind: Send + Sync {
         &self,
         _values: &Values,
         _store: &Store,
-        _cancel: &Cancel,
+        _cancel: &CancellationToken,
     ) -> Result<(), StageError> {
         Ok(())
     }
@@ -105,7 +110,7 @@ pub struct Complaints<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) stage: &'a StageSpec,
     pub(super) feeding: BTreeMap<&'a str, Feed<'a>>,
-    pub(super) list: Vec<Problem>,
+    pub(super) list: Vec<Diagnostic>,
 }
 
 /// The stage that feeds a role.
@@ -130,7 +135,7 @@ impl<'a> Complaints<'a> {
         label: impl Into<String>,
         help: Option<String>,
     ) {
-        self.list.push(Problem::new(message).at(self.origin(key)).label(label).help(help));
+        self.list.push(Diagnostic::new(message).at(self.origin(key)).label(label).help(help));
     }
 
     /// What feeds `role`. None where nothing does, and where what does has mistakes of its own, which are told already:

@@ -4,7 +4,7 @@
 use super::Kinds;
 use super::job::{Ending, Job};
 use super::perform::{Say, perform};
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use std::io;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -35,13 +35,13 @@ pub trait Running {
 pub struct InProcess(pub &'static Kinds);
 
 struct Thread {
-    cancel: Cancel,
+    cancel: CancellationToken,
     handle: Option<JoinHandle<Ending>>,
 }
 
 impl Launcher for InProcess {
     fn launch(&self, job: &Path, say: Say) -> io::Result<Box<dyn Running>> {
-        let (kinds, cancel) = (self.0, Cancel::new());
+        let (kinds, cancel) = (self.0, CancellationToken::new());
         let job = Job::read(job).map_err(|error| io::Error::other(error.to_string()))?;
         let work = {
             let cancel = cancel.clone();

@@ -3,7 +3,7 @@
 
 use super::job::{Ending, Job};
 use super::{Context, InputArtifact, Kind, Kinds, OrFail, StageError};
-use crate::events::{Cancel, Level, Teller, Told};
+use crate::events::{CancellationToken, EventSink, Level, Told};
 use crate::store::{Entry, Slot, Store};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,12 @@ pub(super) type Say = Arc<dyn Fn(Told) + Send + Sync>;
 type Log = Arc<Mutex<Vec<u8>>>;
 
 /// Runs `job`. `say` hears what it tells; how it ended is returned. Never panics.
-pub(super) fn perform(job: &Job, kinds: &'static Kinds, cancel: &Cancel, say: Say) -> Ending {
+pub(super) fn perform(
+    job: &Job,
+    kinds: &'static Kinds,
+    cancel: &CancellationToken,
+    say: Say,
+) -> Ending {
     let ending = match catch_unwind(AssertUnwindSafe(|| try_to(job, kinds, cancel, &say))) {
         Ok(Ok(ending)) => ending,
         Ok(Err(error)) => error.into(),
@@ -32,7 +37,7 @@ pub(super) fn perform(job: &Job, kinds: &'static Kinds, cancel: &Cancel, say: Sa
 fn try_to(
     job: &Job,
     kinds: &'static Kinds,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
     say: &Say,
 ) -> Result<Ending, StageError> {
     let kind = kind_of(job, kinds)?;
@@ -103,8 +108,8 @@ fn context(
     store: &Store,
     slot: &Slot,
     inputs: BTreeMap<String, InputArtifact>,
-    cancel: &Cancel,
-    teller: Teller,
+    cancel: &CancellationToken,
+    events: EventSink,
 ) -> Context {
     Context {
         values: job.values.clone(),
@@ -112,7 +117,7 @@ fn context(
         facts: job.fingerprint.facts.clone(),
         slot: slot.path().to_owned(),
         memo: store.memo().clone(),
-        teller,
+        events,
         cancel: cancel.clone(),
         seed: if kind.draws() { job.fingerprint.seed.unwrap_or_default() } else { 0 },
         threads: job.threads.max(1),
@@ -121,10 +126,10 @@ fn context(
     }
 }
 
-/// A teller that passes everything on and keeps in the log what a later hit replays: all but progress.
-fn recording(say: &Say, log: &Log) -> Teller {
+/// A events that passes everything on and keeps in the log what a later hit replays: all but progress.
+fn recording(say: &Say, log: &Log) -> EventSink {
     let (say, log) = (Arc::clone(say), Arc::clone(log));
-    Teller::new(move |told| {
+    EventSink::new(move |told| {
         if !matches!(told, Told::Progress { .. })
             && let Ok(line) = serde_json::to_string(&told)
         {
@@ -141,7 +146,7 @@ fn still_the_same(
     job: &Job,
     kind: &dyn Kind,
     store: &Store,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
 ) -> Result<(), StageError> {
     let pin =
         kind.pin(&job.values, store, cancel).or_fail("looking again at what it was made from")?;

@@ -5,7 +5,7 @@ use super::fingerprint::{FORMAT, Fingerprint, Words};
 use super::graph::{Graph, Stage};
 use super::{Device, EngineError, Pin, StageError};
 use crate::common::nearest;
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use crate::store::{Artifact, Digest, Store};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -141,7 +141,7 @@ pub fn plan(
     store: &Store,
     options: &Options,
     history: &dyn History,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
 ) -> Result<Plan, EngineError> {
     let wanted = wanted(graph, options)?;
     let forced = forced(graph, options)?;
@@ -237,7 +237,7 @@ impl Planned {
         };
         let Some(now) = &self.fingerprint else { return Vec::new() };
         // A stage of another name explains nothing where it was made from something else outside, as fetched weights and
-        // fetched pictures are.
+        // fetched images are.
         let is_alike = |(name, earlier): &&(String, Fingerprint)| {
             *name == stage.name || earlier.facts.keys().eq(now.facts.keys())
         };

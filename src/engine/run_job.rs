@@ -4,7 +4,7 @@
 use super::Kinds;
 use super::job::{Ending, Job, Line};
 use super::perform::{Say, perform};
-use crate::events::{Cancel, Told};
+use crate::events::{CancellationToken, Told};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -22,7 +22,7 @@ const INTERRUPTED: u8 = 130;
 
 /// Runs the job in the file `job`. The last line on stdout says how it ended; so does the exit code: 0, 1, or 130.
 pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
-    let cancel = Cancel::new();
+    let cancel = CancellationToken::new();
     listen(&cancel);
     std::panic::set_hook(Box::new(tell_panic));
     let ending = match Job::read(job) {
@@ -54,7 +54,7 @@ fn write(line: &Line) {
 /// Raises `cancel` on SIGTERM and SIGINT, and when the pipe that holds stdin open is closed: by the death of whoever
 /// started this. Then nobody is left to kill a stage that doesn't hear, so this process ends by itself, at once if it
 /// had been asked to stop before.
-fn listen(cancel: &Cancel) {
+fn listen(cancel: &CancellationToken) {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         // Without the handler the signal kills at once, which loses nothing that was committed.
         let _ = signal_hook::flag::register(signal, cancel.flag());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Type, Values, load};
-use crate::events::{Cancel, Event, RunOutcome, StageOutcome};
+use crate::events::{CancellationToken, Event, RunOutcome, StageOutcome};
 use crate::store::Store;
 use serde_json::json;
 use std::path::PathBuf;
@@ -47,22 +47,27 @@ impl Kind for Write {
     fn inputs(&self) -> &'static [Input] {
         WRITE_INPUTS
     }
-    fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
+    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
         if values["text"] == "forbidden" {
-            problems.complain(
+            diagnostics.complain(
                 "text",
                 "that text is forbidden",
                 "expected another",
                 Some("write `plain`".into()),
             );
         }
-        if let Some(feed) = problems.input("above")
+        if let Some(feed) = diagnostics.input("above")
             && feed.values.get("text") == values.get("text")
         {
-            problems.complain("", format!("it repeats `{}`", feed.stage), "", None);
+            diagnostics.complain("", format!("it repeats `{}`", feed.stage), "", None);
         }
     }
-    fn pin(&self, values: &Values, store: &Store, _cancel: &Cancel) -> Result<Pin, StageError> {
+    fn pin(
+        &self,
+        values: &Values,
+        store: &Store,
+        _cancel: &CancellationToken,
+    ) -> Result<Pin, StageError> {
         let Some(folder) = values.get("folder").and_then(|folder| folder.as_str()) else {
             return Ok(Pin::default());
         };
@@ -83,12 +88,12 @@ impl Kind for Write {
             }
         }
         text += value("text");
-        context.teller.info(format!("wrote {text}"));
+        context.events.info(format!("wrote {text}"));
         match value("act") {
             "fail" => return Err(StageError::failed("it failed").with_help("do better")),
             "panic" => panic!("at the disco"),
             "wait" => {
-                let task = context.teller.task("wait", None, "moments");
+                let task = context.events.task("wait", None, "moments");
                 loop {
                     StageError::check(&context.cancel)?;
                     task.advance(1);
@@ -180,21 +185,22 @@ impl Home {
         Store::open(&self.path("cache")).unwrap()
     }
 
-    fn graph(&self, text: &str) -> Result<Graph, crate::config::Problems> {
+    fn graph(&self, text: &str) -> Result<Graph, crate::config::Diagnostics> {
         let file = self.path("p.toml");
         std::fs::write(&file, text).unwrap();
         graph(&load(&file, &[])?, KINDS)
     }
 
     fn plan(&self, text: &str, options: &Options) -> Plan {
-        plan(&self.graph(text).unwrap(), &self.store(), options, self, &Cancel::new()).unwrap()
+        plan(&self.graph(text).unwrap(), &self.store(), options, self, &CancellationToken::new())
+            .unwrap()
     }
 
     fn run(&self, text: &str) -> Run {
-        self.run_with(text, &Options::default(), &Cancel::new())
+        self.run_with(text, &Options::default(), &CancellationToken::new())
     }
 
-    fn run_with(&self, text: &str, options: &Options, cancel: &Cancel) -> Run {
+    fn run_with(&self, text: &str, options: &Options, cancel: &CancellationToken) -> Run {
         let (graph, store) = (self.graph(text).unwrap(), self.store());
         let plan = plan(&graph, &store, options, self, cancel).unwrap();
         let mut events = Vec::new();
@@ -324,7 +330,7 @@ fn a_stage_below_turns_out_fresh_where_what_it_reads_stays_the_same() {
     assert_eq!(run.outcomes(), "a ran, b fresh, c fresh");
     assert_eq!(run.reasons("a"), ["aside: default -> x"]);
     let forced = Options { force: Force::Stages(vec!["a".into()]), ..Options::default() };
-    let run = home.run_with(CHAIN, &forced, &Cancel::new());
+    let run = home.run_with(CHAIN, &forced, &CancellationToken::new());
     assert_eq!(run.outcomes(), "a ran, b fresh, c fresh");
     assert_eq!(run.reasons("a"), ["forced"]);
 }
@@ -332,7 +338,7 @@ fn a_stage_below_turns_out_fresh_where_what_it_reads_stays_the_same() {
 #[test]
 fn a_fingerprint_is_what_affects_the_output_and_nothing_else() {
     let home = Home::new();
-    std::fs::create_dir(home.path("pictures")).unwrap();
+    std::fs::create_dir(home.path("images")).unwrap();
     let text = r#"
         [pipeline]
         seed = 7
@@ -341,7 +347,7 @@ fn a_fingerprint_is_what_affects_the_output_and_nothing_else() {
         [stages.a]
         kind = "write"
         text = "plain"
-        folder = "pictures"
+        folder = "images"
         every = 9
         timeout = 100
         [stages.d]
@@ -353,12 +359,12 @@ fn a_fingerprint_is_what_affects_the_output_and_nothing_else() {
     "#;
     let fingerprints = |threads, jobs| -> Vec<Fingerprint> {
         let options = Options { threads, jobs, ..Options::default() };
-        let report = home.run_with(text, &options, &Cancel::new()).report;
+        let report = home.run_with(text, &options, &CancellationToken::new()).report;
         report.stages.into_iter().map(|stage| stage.fingerprint.unwrap()).collect()
     };
     let made = fingerprints(1, 1);
     assert_eq!(made, fingerprints(3, 2));
-    let listing = home.store().folder_listing(&home.path("pictures")).unwrap().digest;
+    let listing = home.store().folder_listing(&home.path("images")).unwrap().digest;
     assert_eq!(
         json!(made[0]),
         json!({"format": 1, "kind": "write", "version": 1, "parameters": {}, "inputs": {}, "facts": {"listing": listing}})
@@ -383,11 +389,11 @@ fn a_folder_may_move_but_not_change() {
         format!("[stages.a]\nkind = \"write\"\nfolder = \"{folder}\"\n{more}")
     };
     std::fs::create_dir(home.path("one")).unwrap();
-    std::fs::write(home.path("one/picture"), "1").unwrap();
+    std::fs::write(home.path("one/image"), "1").unwrap();
     assert_eq!(home.run(&text("one", "")).outcomes(), "a ran");
     std::fs::rename(home.path("one"), home.path("two")).unwrap();
     assert_eq!(home.run(&text("two", "")).outcomes(), "a fresh");
-    std::fs::write(home.path("two/picture"), "2").unwrap();
+    std::fs::write(home.path("two/image"), "2").unwrap();
     let run = home.run(&text("two", ""));
     assert!(run.reasons("a")[0].starts_with("listing: "), "{:?}", run.reasons("a"));
     let run = home.run(&text("two", "aside = \"x\"\nact = \"spoil\""));
@@ -400,7 +406,8 @@ fn a_folder_may_move_but_not_change() {
     assert_eq!(home.leftovers(), 0);
     let graph = home.graph(&text("none", "")).unwrap();
     let error =
-        plan(&graph, &home.store(), &Options::default(), &NoHistory, &Cancel::new()).unwrap_err();
+        plan(&graph, &home.store(), &Options::default(), &NoHistory, &CancellationToken::new())
+            .unwrap_err();
     assert!(matches!(&error, EngineError::Stage { stage, .. } if stage == "a"), "{error}");
 }
 
@@ -431,7 +438,7 @@ fn a_failure_is_told_and_stops_what_it_has_to() {
     assert_eq!(run.error("b"), "it failed\ndo better");
     assert_eq!((run.error("c"), run.error("d")), ("`b` failed".into(), "`b` failed".into()));
     let options = Options { keep_going: true, ..Options::default() };
-    let run = home.run_with(&FORK.replace("ACT", "fail"), &options, &Cancel::new());
+    let run = home.run_with(&FORK.replace("ACT", "fail"), &options, &CancellationToken::new());
     assert_eq!(run.outcomes(), "a fresh, b failed, c skipped, d ran");
     let run = home.run(&FORK.replace("ACT", "panic"));
     assert!(run.error("b").starts_with("internal error: at the disco"), "{}", run.error("b"));
@@ -450,7 +457,7 @@ fn a_timeout_fails_the_stage() {
 #[test]
 fn a_wish_to_stop_is_answered_and_loses_nothing() {
     let home = Home::new();
-    let cancel = Cancel::new();
+    let cancel = CancellationToken::new();
     let text = FORK.replace("ACT", "wait");
     let asked = {
         let (cancel, made) = (cancel.clone(), home.path("cache/v1/keys"));
@@ -476,7 +483,8 @@ fn a_wish_to_stop_is_answered_and_loses_nothing() {
 fn stages_run_side_by_side_within_the_number_of_jobs() {
     let most_at_once = |jobs| {
         let options = Options { jobs, ..Options::default() };
-        let run = Home::new().run_with(&FORK.replace("ACT", "slow"), &options, &Cancel::new());
+        let run =
+            Home::new().run_with(&FORK.replace("ACT", "slow"), &options, &CancellationToken::new());
         assert_eq!(run.outcomes(), "a ran, b ran, c ran, d ran");
         let (mut now, mut most) = (0, 0);
         for event in &run.events {
@@ -496,7 +504,7 @@ fn stages_run_side_by_side_within_the_number_of_jobs() {
 fn two_stages_with_one_key_make_it_once() {
     let text = "[stages.a]\nkind = \"write\"\nact = \"slow\"\n[stages.b]\nkind = \"write\"\nact = \"slow\"";
     let options = Options { jobs: 2, ..Options::default() };
-    let outcomes = Home::new().run_with(text, &options, &Cancel::new()).outcomes();
+    let outcomes = Home::new().run_with(text, &options, &CancellationToken::new()).outcomes();
     assert!(outcomes == "a ran, b fresh" || outcomes == "a fresh, b ran", "{outcomes}");
 }
 
@@ -504,15 +512,22 @@ fn two_stages_with_one_key_make_it_once() {
 fn options_name_stages() {
     let home = Home::new();
     let until = Options { until: vec!["b".into()], ..Options::default() };
-    assert_eq!(home.run_with(CHAIN, &until, &Cancel::new()).outcomes(), "a ran, b ran");
+    assert_eq!(home.run_with(CHAIN, &until, &CancellationToken::new()).outcomes(), "a ran, b ran");
     home.run(CHAIN);
     let from = Options { from: Some("b".into()), ..Options::default() };
-    assert_eq!(home.run_with(CHAIN, &from, &Cancel::new()).outcomes(), "a fresh, b ran, c ran");
+    assert_eq!(
+        home.run_with(CHAIN, &from, &CancellationToken::new()).outcomes(),
+        "a fresh, b ran, c ran"
+    );
     let all = Options { force: Force::All, ..Options::default() };
-    assert_eq!(home.run_with(CHAIN, &all, &Cancel::new()).outcomes(), "a ran, b ran, c ran");
+    assert_eq!(
+        home.run_with(CHAIN, &all, &CancellationToken::new()).outcomes(),
+        "a ran, b ran, c ran"
+    );
     let wrong = Options { until: vec!["zzz".into()], ..Options::default() };
     let graph = home.graph(CHAIN).unwrap();
-    let error = plan(&graph, &home.store(), &wrong, &NoHistory, &Cancel::new()).unwrap_err();
+    let error =
+        plan(&graph, &home.store(), &wrong, &NoHistory, &CancellationToken::new()).unwrap_err();
     assert_eq!(error.to_string(), "there is no stage `zzz`; the stages are `a`, `b`, `c`");
 }
 
@@ -554,9 +569,9 @@ kind = "write"
 text = "x"
 needs = { above = "e" }
 "#;
-    let problems = home.graph(text).unwrap_err();
+    let diagnostics = home.graph(text).unwrap_err();
     let said = |words: &str| {
-        problems.list.iter().filter(|problem| problem.message.contains(words)).count()
+        diagnostics.list.iter().filter(|diagnostic| diagnostic.message.contains(words)).count()
     };
     for words in [
         "forbidden",
@@ -567,9 +582,9 @@ needs = { above = "e" }
         "`lables`",
         "it repeats `e`",
     ] {
-        assert_eq!(said(words), 1, "{words}: {problems}");
+        assert_eq!(said(words), 1, "{words}: {diagnostics}");
     }
-    let rendered = problems.to_string();
+    let rendered = diagnostics.to_string();
     for help in [
         "did you mean `write`?",
         "did you mean `above`?",

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A flag shared by whoever may ask to stop and whoever should.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct CancellationToken(Arc<AtomicBool>);
 
-impl Cancel {
+impl CancellationToken {
     /// A flag that nobody has raised.
-    pub fn new() -> Cancel {
-        Cancel::default()
+    pub fn new() -> CancellationToken {
+        CancellationToken::default()
     }
 
     /// Asks to stop. Safe in a signal handler.

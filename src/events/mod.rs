@@ -1,12 +1,12 @@
-//! What is told while things run, as plain serialisable facts, and the one thing told the other way: a wish to stop.
+//! What is told while things run, as plain serializable facts, and the one thing told the other way: a wish to stop.
 //! The terminal, `--json`, the logs that a cache hit replays and the record of a run all read this one stream. A leaf:
 //! knows neither who tells nor who listens.
 
 mod cancel;
-mod teller;
+mod sink;
 
-pub use cancel::Cancel;
-pub use teller::{Task, Teller};
+pub use cancel::CancellationToken;
+pub use sink::{EventSink, Task};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ pub enum Told {
         done: u64,
         /// Units in all, where known.
         total: Option<u64>,
-        /// The unit, plural: "pictures", "steps".
+        /// The unit, plural: "images", "steps".
         unit: String,
     },
     /// One measured number. Finite.

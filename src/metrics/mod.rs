@@ -1,6 +1,6 @@
 //! How good a classifier is: formulas over (true class, probabilities) pairs, and the files that carry what they say
 //! (`metrics.json`, `predictions.csv`, `history.csv`), read by whoever draws or compares them. A leaf: knows no
-//! network, no picture and no stage. Formulas equal scikit-learn's with `zero_division=0`; the tests hold them to
+//! network, no image and no stage. Formulas equal scikit-learn's with `zero_division=0`; the tests hold them to
 //! numbers that scikit-learn made.
 
 mod evaluation;

@@ -1,4 +1,4 @@
-//! `predictions.csv`: a row a picture, its split, label, prediction and the probability of each class.
+//! `predictions.csv`: a row a image, its split, label, prediction and the probability of each class.
 
 use super::{MetricsError, argmax};
 use serde::Deserialize;
@@ -8,10 +8,10 @@ use std::path::Path;
 /// What leads a class's column, so that a class named "path" takes no other column's name.
 const CLASS_PREFIX: &str = "p:";
 
-/// One picture's prediction, without the columns of the single classes.
+/// One image's prediction, without the columns of the single classes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Prediction {
-    /// The picture's path in its source.
+    /// The image's path in its source.
     pub path: String,
     /// "validation", "test" or "unlabelled".
     pub split: String,
@@ -40,7 +40,7 @@ impl<W: Write> PredictionWriter<W> {
         Ok(PredictionWriter { csv, classes: classes.to_vec() })
     }
 
-    /// Writes one picture's row; `probabilities` in the order of the classes. Numbers are written as the shortest text
+    /// Writes one image's row; `probabilities` in the order of the classes. Numbers are written as the shortest text
     /// that reads back as the same f32.
     pub fn write(
         &mut self,

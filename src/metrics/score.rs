@@ -17,12 +17,12 @@ pub fn wilson(hits: u64, count: u64) -> [f64; 2] {
     }
     let (n, p) = (count as f64, hits as f64 / count as f64);
     let z2 = Z_95 * Z_95;
-    let centre = p + z2 / (2.0 * n);
+    let center = p + z2 / (2.0 * n);
     let reach = Z_95 * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z2 / n;
     // The ends are exact where rounding would leave 1e-17.
-    let low = if hits == 0 { 0.0 } else { ((centre - reach) / scale).max(0.0) };
-    let high = if hits == count { 1.0 } else { ((centre + reach) / scale).min(1.0) };
+    let low = if hits == 0 { 0.0 } else { ((center - reach) / scale).max(0.0) };
+    let high = if hits == count { 1.0 } else { ((center + reach) / scale).min(1.0) };
     [low, high]
 }
 

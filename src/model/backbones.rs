@@ -12,11 +12,11 @@ pub struct BackboneRow {
     pub name: String,
     /// Numbers that it learns, without those of an auxiliary head, which a trained model doesn't keep.
     pub parameters: u64,
-    /// Multiplications (each with an addition) for one picture.
+    /// Multiplications (each with an addition) for one image.
     pub multiply_adds: u64,
     /// Side of its usual input, in pixels.
     pub input_size: usize,
-    /// Stages that `freeze` can name, from the pictures on.
+    /// Stages that `freeze` can name, from the images on.
     pub stages: Vec<String>,
     /// Published weights by name, each with its accuracy on ImageNet in percent, the default first.
     pub weights: Vec<(String, f32)>,

@@ -13,7 +13,7 @@ pub const FORMAT: u32 = 1;
 /// enough that a damaged number fails here and not by asking for all memory.
 const MOST: usize = 1 << 16;
 
-/// Everything but weights that is needed to ask a model about a picture.
+/// Everything but weights that is needed to ask a model about a image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Card {
     /// The backbone's name in the list of backbones.
@@ -22,7 +22,7 @@ pub struct Card {
     pub head: Classifier,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// From a decoded picture to the network's input.
+    /// From a decoded image to the network's input.
     pub preprocessing: Preprocessing,
 }
 

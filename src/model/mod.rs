@@ -1,5 +1,5 @@
 //! A trained model as one file: weights under torchvision's names, and beside them everything needed to ask it about a
-//! picture (classes, preprocessing, backbone, head). Commands and stages share it. Knows no pipeline, no stage and no store.
+//! image (classes, preprocessing, backbone, head). Commands and stages share it. Knows no pipeline, no stage and no store.
 
 mod backbones;
 mod card;
@@ -131,18 +131,18 @@ impl Model {
         &self.card.classes
     }
 
-    /// From a decoded picture to the network's input.
+    /// From a decoded image to the network's input.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.card.preprocessing
     }
 
-    /// The probabilities (count, classes) of `count` pictures, given normalised as (count, side, side, 3). A picture's are
+    /// The probabilities (count, classes) of `count` images, given normalized as (count, side, side, 3). A image's are
     /// the same in any company.
     ///
     /// # Errors
-    /// When the numbers aren't those of `count` pictures, or memory is short.
-    pub fn probabilities(&self, pictures: &[f32], count: usize) -> Result<Vec<f32>, ModelError> {
-        self.softmax(self.network.logits(pictures, count))
+    /// When the numbers aren't those of `count` images, or memory is short.
+    pub fn probabilities(&self, images: &[f32], count: usize) -> Result<Vec<f32>, ModelError> {
+        self.softmax(self.network.logits(images, count))
     }
 
     /// As [`probabilities`](Self::probabilities), from the backbone's features (count, features): the same numbers.

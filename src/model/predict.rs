@@ -1,4 +1,4 @@
-//! From the bytes of picture files to answers.
+//! From the bytes of image files to answers.
 
 use super::{Model, ModelError};
 use crate::data::decode;
@@ -7,13 +7,13 @@ use crate::metrics::top_k;
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// Pictures decoded and classified together.
+/// Images decoded and classified together.
 const BATCH: usize = 32;
 
-/// The answer for one picture.
+/// The answer for one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// The picture's name, as given.
+    /// The image's name, as given.
     pub path: String,
     /// The likeliest class.
     pub class: String,
@@ -23,37 +23,37 @@ pub struct Row {
     pub top: Vec<(String, f32)>,
 }
 
-/// A picture that could not be read.
+/// A image that could not be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Unreadable {
-    /// The picture's name, as given.
+    /// The image's name, as given.
     pub path: String,
     /// Why.
     pub reason: String,
 }
 
-/// The answers for some pictures, in the order given.
+/// The answers for some images, in the order given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Predictions {
-    /// An answer for each picture that could be read.
+    /// An answer for each image that could be read.
     pub rows: Vec<Row>,
     /// The others.
     pub unreadable: Vec<Unreadable>,
 }
 
 impl Model {
-    /// Classifies pictures given as (name, bytes of the file). The answer for a picture is the same in any company, so a
+    /// Classifies images given as (name, bytes of the file). The answer for a image is the same in any company, so a
     /// caller may hand over a long list in portions that fit in memory.
     ///
     /// # Errors
-    /// When the network can't be run; pictures that can't be read are no error but listed.
+    /// When the network can't be run; images that can't be read are no error but listed.
     pub fn predict(
         &self,
-        pictures: &[(String, Vec<u8>)],
+        images: &[(String, Vec<u8>)],
         top: usize,
     ) -> Result<Predictions, ModelError> {
         let mut predictions = Predictions::default();
-        for portion in pictures.chunks(BATCH) {
+        for portion in images.chunks(BATCH) {
             let inputs: Vec<Result<Vec<f32>, String>> =
                 portion.par_iter().map(|(_, bytes)| self.input(bytes)).collect();
             let mut readable = Vec::with_capacity(portion.len());

@@ -21,7 +21,7 @@ pub enum NnError {
     Graph(String),
     /// Numbers handed in have the wrong length or range.
     Input(String),
-    /// A batch norm would take the statistics of a single value a channel: one picture, one pixel.
+    /// A batch norm would take the statistics of a single value a channel: one image, one pixel.
     SingleValue {
         /// The norm.
         norm: String,
@@ -79,7 +79,7 @@ impl fmt::Display for NnError {
             NnError::SingleValue { norm } => {
                 write!(
                     f,
-                    "{norm} would normalise over a single value a channel: batches of one picture are too small here"
+                    "{norm} would normalize over a single value a channel: batches of one image are too small here"
                 )
             }
             NnError::Mismatch(list) => {

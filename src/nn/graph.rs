@@ -8,7 +8,7 @@ use super::NnError;
 /// `freeze` can't name it: where there is one, it is a second head.
 pub const AUXILIARY: &str = "AuxLogits";
 
-/// The shape of one picture's activation: a map of `height` x `width` pixels with `channels` each, stored in that
+/// The shape of one image's activation: a map of `height` x `width` pixels with `channels` each, stored in that
 /// order (HWC). A vector is a map of one pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -36,7 +36,7 @@ impl Shape {
         self.height * self.width
     }
 
-    /// Values of one picture.
+    /// Values of one image.
     pub fn len(&self) -> usize {
         self.pixels() * self.channels
     }
@@ -81,7 +81,7 @@ impl Window {
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
-    /// The pictures.
+    /// The images.
     Input,
     /// 2-D convolution; parameters `weight` (and `bias`).
     Convolution {
@@ -92,7 +92,7 @@ pub enum Op {
         /// Whether it adds a bias.
         bias: bool,
     },
-    /// Batch normalisation over N, H, W; parameters `weight`, `bias`, buffers `running_mean`, `running_var`.
+    /// Batch normalization over N, H, W; parameters `weight`, `bias`, buffers `running_mean`, `running_var`.
     BatchNorm {
         /// Added to the variance.
         epsilon: f64,
@@ -164,7 +164,7 @@ pub struct Node {
     pub op: Op,
     /// The nodes it reads, all earlier ones.
     pub inputs: Vec<usize>,
-    /// What it makes for one picture.
+    /// What it makes for one image.
     pub shape: Shape,
 }
 
@@ -210,7 +210,7 @@ impl Graph {
         &self.nodes
     }
 
-    /// The shape of one picture.
+    /// The shape of one image.
     pub fn input(&self) -> Shape {
         self.nodes[0].shape
     }
@@ -235,17 +235,17 @@ impl Graph {
         &self.nodes[..=self.logits]
     }
 
-    /// Features a picture.
+    /// Features a image.
     pub fn feature_count(&self) -> usize {
         self.nodes[self.features].shape.len()
     }
 
-    /// Logits a picture.
+    /// Logits a image.
     pub fn classes(&self) -> usize {
         self.nodes[self.logits].shape.len()
     }
 
-    /// Names of the stages from the pictures to the logits, the last one being `head`: what `freeze` can name.
+    /// Names of the stages from the images to the logits, the last one being `head`: what `freeze` can name.
     pub fn stages(&self) -> &[String] {
         &self.stages
     }
@@ -265,7 +265,7 @@ impl Graph {
         self
     }
 
-    /// Multiply-adds of convolutions and linear layers for one picture in evaluation, where the auxiliary head doesn't run.
+    /// Multiply-adds of convolutions and linear layers for one image in evaluation, where the auxiliary head doesn't run.
     pub fn multiply_adds(&self) -> u64 {
         self.proper().iter().map(|node| self.node_multiply_adds(node)).sum()
     }
@@ -307,7 +307,7 @@ pub struct Builder {
 pub struct Value(usize);
 
 impl Builder {
-    /// A graph whose pictures are `height` x `width` with `channels` each.
+    /// A graph whose images are `height` x `width` with `channels` each.
     pub fn new(height: usize, width: usize, channels: usize) -> (Builder, Value) {
         let input = Node {
             name: "input".into(),
@@ -360,15 +360,18 @@ impl Builder {
         let name = format!("{}{name}", self.prefix);
         let shapes: Vec<Shape> = inputs.iter().map(|&value| self.shape(value)).collect();
         let twice = op == Op::Add && inputs.first() == inputs.get(1);
-        let shape = infer(op, &shapes).filter(|shape| !shape.is_empty() && !twice).ok_or_else(|| {
-            let shapes: Vec<String> =
-                shapes.iter().map(|s| format!("{}x{}x{}", s.height, s.width, s.channels)).collect();
-            NnError::Graph(format!(
-                "{name}: {} doesn't fit {} (height x width x channels); larger pictures may help",
-                op.described(),
-                shapes.join(", ")
-            ))
-        })?;
+        let shape =
+            infer(op, &shapes).filter(|shape| !shape.is_empty() && !twice).ok_or_else(|| {
+                let shapes: Vec<String> = shapes
+                    .iter()
+                    .map(|s| format!("{}x{}x{}", s.height, s.width, s.channels))
+                    .collect();
+                NnError::Graph(format!(
+                    "{name}: {} doesn't fit {} (height x width x channels); larger images may help",
+                    op.described(),
+                    shapes.join(", ")
+                ))
+            })?;
         let stage = self.stages.len().saturating_sub(usize::from(self.logits.is_none()));
         self.nodes.push(Node {
             name,
@@ -391,7 +394,7 @@ impl Builder {
         self.add(name, Op::Convolution { channels, window, bias: false }, &[x])
     }
 
-    /// Batch normalisation with torch's default epsilon.
+    /// Batch normalization with torch's default epsilon.
     pub fn batch_norm(&mut self, name: &str, x: Value) -> Result<Value, NnError> {
         self.add(name, Op::BatchNorm { epsilon: 1e-5 }, &[x])
     }

@@ -7,7 +7,7 @@ use super::network::{BatchNorm, StepOptions};
 use super::number::{Number, doubles};
 use super::ops::{
     Activation, Backend, DropoutPosition, Geometry, Gradient, Moments, NormStatistics,
-    Normalisation, Pooling, Recorder, Taking,
+    Normalization, Pooling, Recorder, Taking,
 };
 use super::parameters::{Parameter, Statistics};
 use super::program::{Instruction, Program};
@@ -280,7 +280,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         } else {
             NormStatistics::Running { mean, variance }
         };
-        let norm_options = Normalisation { statistics, epsilon, relu: made.relu };
+        let norm_options = Normalization { statistics, epsilon, relu: made.relu };
         let affine = [&own[0].tensor, &own[1].tensor];
         let (out, moments) =
             D::batch_norm(x, affine, residual, &norm_options, gradients, &mut self.tape)

@@ -24,7 +24,7 @@ use std::sync::OnceLock;
 /// has it.
 pub const AUXILIARY_WEIGHT: f64 = 0.4;
 
-/// With which statistics batch norms normalise in a training step.
+/// With which statistics batch norms normalize in a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchNorm {
     /// With the batch's, and the running ones are updated. Norms below everything trainable use the running ones.
@@ -69,7 +69,7 @@ impl<D: Backend<N>, N: Number> Step<D, N> {
     }
 }
 
-/// A network on a device, its parameters in single or double precision; running statistics and what it makes of pictures in
+/// A network on a device, its parameters in single or double precision; running statistics and what it makes of images in
 /// evaluation are in single. It is made and loaded in single precision, and [`converted`](Self::converted).
 pub struct Network<D: Backend<N>, N: Number = f32> {
     graph: Graph,
@@ -91,11 +91,11 @@ struct Plans {
     head: OnceLock<Plan>,
 }
 
-/// Pictures that run at once in evaluation on devices without plans.
+/// Images that run at once in evaluation on devices without plans.
 const EVALUATED: usize = 32;
 
 impl<D: Backend> Network<D> {
-    /// A backbone with a head for pictures of `input` (height, width), initialised from `seed` as torchvision does.
+    /// A backbone with a head for images of `input` (height, width), initialized from `seed` as torchvision does.
     ///
     /// # Errors
     /// For an unknown backbone, a head or an input size that doesn't fit, or want of memory.
@@ -124,7 +124,7 @@ impl<D: Backend> Network<D> {
     }
 
     /// The network that [`from_graph`](Self::from_graph) and then [`load`](Self::load) make, without drawing numbers that
-    /// the weights would replace: only what they lack is initialised from `seed`.
+    /// the weights would replace: only what they lack is initialized from `seed`.
     ///
     /// # Errors
     /// As those of both.
@@ -238,12 +238,12 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     /// When the lengths don't fit, when batch statistics would be over a single value, or for want of memory.
     pub fn step(
         &mut self,
-        pictures: &[f32],
+        images: &[f32],
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
     ) -> Result<Step<D, N>, NnError> {
-        self.train(0..self.program.instructions.len(), pictures, batch, targets, options)
+        self.train(0..self.program.instructions.len(), images, batch, targets, options)
     }
 
     /// As [`step`](Self::step), of the head alone, from features (batch, feature count). An auxiliary head, which reads no
@@ -272,12 +272,12 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     ) -> Result<Step<D, N>, NnError> {
         self.check_input(range.start, input, batch)?;
         if batch == 0 {
-            return Err(NnError::Input("a training step needs a picture at least".into()));
+            return Err(NnError::Input("a training step needs a image at least".into()));
         }
         if targets.len() != batch * self.graph.classes() {
             let (found, classes) = (targets.len(), self.graph.classes());
             return Err(NnError::Input(format!(
-                "{found} targets for {batch} pictures of {classes} classes"
+                "{found} targets for {batch} images of {classes} classes"
             )));
         }
         if options.mixed && !D::MIXES {
@@ -313,21 +313,21 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         })
     }
 
-    /// Logits (batch, classes) in evaluation mode. On the CPU a picture's are the same bytes in any batch and with any
+    /// Logits (batch, classes) in evaluation mode. On the CPU a image's are the same bytes in any batch and with any
     /// number of threads.
     ///
     /// # Errors
     /// When the length doesn't fit, or for want of memory.
-    pub fn logits(&self, pictures: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
-        self.evaluate(0..self.program.auxiliary, pictures, batch)
+    pub fn logits(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
+        self.evaluate(0..self.program.auxiliary, images, batch)
     }
 
     /// Features (batch, feature count) in evaluation mode, before the head; with [`logits`](Self::logits)'s promises.
     ///
     /// # Errors
     /// As those of [`logits`](Self::logits).
-    pub fn features(&self, pictures: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
-        self.evaluate(0..self.program.head, pictures, batch)
+    pub fn features(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
+        self.evaluate(0..self.program.head, images, batch)
     }
 
     /// Logits in evaluation mode from features: what the head makes of them.
@@ -361,7 +361,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         }
     }
 
-    /// Evaluation op by op, a few pictures at a time.
+    /// Evaluation op by op, a few images at a time.
     fn interpret(
         &self,
         range: Range<usize>,
@@ -370,10 +370,10 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     ) -> Result<Vec<f32>, NnError> {
         let wanted =
             if range.end > self.program.head { self.graph.logits() } else { self.graph.features() };
-        let per_picture = input.len() / batch.max(1);
+        let per_image = input.len() / batch.max(1);
         let mut out = Vec::new();
-        for part in input.chunks(EVALUATED * per_picture.max(1)) {
-            let count = part.len() / per_picture;
+        for part in input.chunks(EVALUATED * per_image.max(1)) {
+            let count = part.len() / per_image;
             let part = tensor(&self.device, converted(part))?.into();
             let made =
                 self.interpreter(count, Pass::Evaluation).run(range.clone(), part, &[wanted])?;
@@ -411,10 +411,10 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     #[cfg(test)]
     pub(super) fn interpreted_logits(
         &self,
-        pictures: &[f32],
+        images: &[f32],
         batch: usize,
     ) -> Result<Vec<f32>, NnError> {
-        self.interpret(0..self.program.auxiliary, pictures, batch)
+        self.interpret(0..self.program.auxiliary, images, batch)
     }
 
     fn interpreter(&self, batch: usize, pass: Pass) -> Interpreter<'_, D, N> {

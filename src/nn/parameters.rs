@@ -12,7 +12,7 @@ use super::ops::{Flat, Moments};
 use crate::random::Stream;
 use rayon::prelude::*;
 
-/// What a parameter does, which decides how it is initialised and whether weight decay applies.
+/// What a parameter does, which decides how it is initialized and whether weight decay applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A convolution's kernel.
@@ -39,7 +39,7 @@ pub struct ParameterInfo {
     /// The stage of the graph it belongs to, `head` for what follows the features, [`AUXILIARY`](super::AUXILIARY) in an
     /// auxiliary head.
     pub stage: String,
-    /// The stage's place: 0 is nearest to the pictures; an auxiliary head's is that of the head.
+    /// The stage's place: 0 is nearest to the images; an auxiliary head's is that of the head.
     pub depth: usize,
     /// The map that a flattened input came from, which decides the order of a linear layer's inputs.
     pub(crate) source: Shape,
@@ -159,7 +159,7 @@ pub(crate) fn initial(parameters: &[ParameterInfo], seed: u64) -> Vec<Vec<f32>> 
 }
 
 /// Initial values in our layout of one parameter of a list, from the stream of its name, so that networks which share a
-/// layer's name and shape start alike. As torchvision's residual networks and AlexNet do: He's normal initialisation by
+/// layer's name and shape start alike. As torchvision's residual networks and AlexNet do: He's normal initialization by
 /// fan-out for convolutions without a bias (which norms follow), torch's default uniform(-1/sqrt(fan in), 1/sqrt(fan in))
 /// for layers with one, 1 and 0 for norms. Inception starts so too; torchvision's own start of it, a deviation of 0.1
 /// whatever the fan, is one that it warns of.

@@ -1,9 +1,9 @@
 //! Inference on the CPU: norms folded into convolutions, additions and ReLU in the pass that makes the values, buffers
 //! planned and reused. Knows no tape and no device.
 //!
-//! Pictures go through the whole network in groups, so that what a layer makes is still in the cache when the next reads
+//! Images go through the whole network in groups, so that what a layer makes is still in the cache when the next reads
 //! it. Products are made in blocks of rows whose shape depends on the network alone; the last block is padded. So a
-//! picture's values are the same bytes alone, in any batch and with any number of threads.
+//! image's values are the same bytes alone, in any batch and with any number of threads.
 
 use super::buffers::{Matrix, MatrixMut, multiply};
 use super::graph::{Graph, Op};
@@ -21,11 +21,11 @@ use std::sync::Mutex;
 /// A network ready for inference.
 pub(crate) struct Plan {
     stages: Vec<Stage>,
-    /// For each value, the buffer that holds it and its values a picture.
+    /// For each value, the buffer that holds it and its values a image.
     places: Vec<Place>,
-    /// Values a picture of each buffer.
+    /// Values a image of each buffer.
     buffers: Vec<usize>,
-    /// Pictures that go through together.
+    /// Images that go through together.
     group: usize,
     /// Buffers that no run is using.
     arenas: Mutex<Vec<Vec<Vec<f32>>>>,
@@ -165,7 +165,7 @@ impl Plan {
         })
     }
 
-    /// Runs one stage on `count` pictures; the value `source` is `input`, the others are in the arena.
+    /// Runs one stage on `count` images; the value `source` is `input`, the others are in the arena.
     fn stage(
         &self,
         stage: &Stage,
@@ -262,7 +262,7 @@ impl Product {
     }
 }
 
-/// How many pictures go through together: enough that the smallest maps make blocks of a hundred rows, no more than a
+/// How many images go through together: enough that the smallest maps make blocks of a hundred rows, no more than a
 /// cache holds of the largest.
 fn group_size(graph: &Graph) -> usize {
     let products = graph.proper().iter().filter(|node| matches!(node.op, Op::Convolution { .. }));
@@ -382,7 +382,7 @@ impl Source<'_> {
             _ => super::Window::square(1, 1, 0),
         };
         let patches = Geometry { batch: 1, input, output, window }.patches();
-        let total = self.group * patches.rows_per_picture();
+        let total = self.group * patches.rows_per_image();
         let blocks = total.div_ceil(block_rows(patches.depth()).max(112)).max(1);
         let rows = total.div_ceil(blocks).next_multiple_of(8);
         Kind::Product(Product { patches, weight, columns: output.channels, rows, finish })

@@ -25,7 +25,7 @@ pub(crate) struct Program {
     pub instructions: Vec<Instruction>,
     /// The instructions from here on make the head: they need no value from before but the features.
     pub head: usize,
-    /// The instructions from here on make the auxiliary head, which only training from pictures runs.
+    /// The instructions from here on make the auxiliary head, which only training from images runs.
     pub auxiliary: usize,
 }
 

@@ -14,8 +14,8 @@ fn dense(hidden: &[usize], dropout: f32) -> super::Head {
     super::Head::Dense { hidden: hidden.to_vec(), dropout, classes: 5 }
 }
 
-fn pictures(count: usize, size: usize) -> Vec<f32> {
-    let mut stream = Stream::new(3, "pictures", &[]);
+fn images(count: usize, size: usize) -> Vec<f32> {
+    let mut stream = Stream::new(3, "images", &[]);
     (0..count * size * size * 3).map(|_| stream.normal() as f32).collect()
 }
 
@@ -62,13 +62,13 @@ fn menagerie() -> Network<Cpu> {
 
 #[test]
 fn every_parameter_gets_a_gradient_with_either_statistics() {
-    let small = (menagerie(), pictures(3, 13)[..3 * 13 * 11 * 3].to_vec());
-    for (mut network, pictures) in
-        [(network("resnet18", &dense(&[8], 0.1), 40), pictures(3, 40)), small]
+    let small = (menagerie(), images(3, 13)[..3 * 13 * 11 * 3].to_vec());
+    for (mut network, images) in
+        [(network("resnet18", &dense(&[8], 0.1), 40), images(3, 40)), small]
     {
         for batch_norm in [BatchNorm::Batch, BatchNorm::Running] {
             let step = network
-                .step(&pictures, 3, &targets(3), &StepOptions { batch_norm, ..OPTIONS })
+                .step(&images, 3, &targets(3), &StepOptions { batch_norm, ..OPTIONS })
                 .unwrap();
             assert!(step.loss.is_finite() && step.logits.len() == 15);
             for parameter in network.parameters() {
@@ -90,7 +90,7 @@ fn a_step_is_the_same_bytes_with_any_number_of_threads() {
     {
         let mut network = network.converted::<N>().unwrap();
         let options = StepOptions { mixed, ..OPTIONS };
-        let step = network.step(&pictures(9, 40), 9, &targets(9), &options).unwrap();
+        let step = network.step(&images(9, 40), 9, &targets(9), &options).unwrap();
         let gradient = |parameter: &Parameter<Cpu, N>| {
             doubles(&step.gradients.get(&parameter.tensor).as_vec())
         };
@@ -142,8 +142,8 @@ fn a_network_goes_into_double_precision_and_back_unchanged() {
             .all(|parameter| parameter.trainable == (parameter.info.stage == "head"))
     );
     assert!(double.converted::<f32>().unwrap().save() == network.save());
-    let pictures = &pictures(2, 13)[..2 * 13 * 11 * 3];
-    assert_eq!(double.logits(pictures, 2).unwrap(), network.logits(pictures, 2).unwrap());
+    let images = &images(2, 13)[..2 * 13 * 11 * 3];
+    assert_eq!(double.logits(images, 2).unwrap(), network.logits(images, 2).unwrap());
 }
 
 #[test]
@@ -151,40 +151,40 @@ fn what_is_in_double_precision_is_not_mixed() {
     let mut network = menagerie().converted::<f64>().unwrap();
     let options = StepOptions { mixed: true, ..OPTIONS };
     let error =
-        network.step(&pictures(3, 13)[..3 * 13 * 11 * 3], 3, &targets(3), &options).err().unwrap();
+        network.step(&images(3, 13)[..3 * 13 * 11 * 3], 3, &targets(3), &options).err().unwrap();
     assert!(error.to_string().contains("mixed precision"), "{error}");
 }
 
 #[test]
 fn what_lies_below_all_that_learns_runs_in_single_precision() {
     let mut network = menagerie();
-    let pictures = &pictures(3, 13)[..3 * 13 * 11 * 3];
+    let images = &images(3, 13)[..3 * 13 * 11 * 3];
     network.set_trainable(|info| info.stage == "head");
-    let features = network.features(pictures, 3).unwrap();
+    let features = network.features(images, 3).unwrap();
     let options = StepOptions { mixed: true, ..OPTIONS };
-    let whole = network.step(pictures, 3, &targets(3), &options).unwrap();
+    let whole = network.step(images, 3, &targets(3), &options).unwrap();
     let head = network.step_from_features(&features, 3, &targets(3), &options).unwrap();
     assert!(whole.logits.iter().zip(&head.logits).all(|(whole, head)| (whole - head).abs() < 1e-5));
 }
 
 #[test]
-fn a_pictures_logits_are_the_same_bytes_alone_in_any_batch_and_with_any_threads() {
+fn a_images_logits_are_the_same_bytes_alone_in_any_batch_and_with_any_threads() {
     for (backbone, size, count) in
         [("resnet18", 64, 37), ("resnet50", 32, 5), ("inception_v3", 80, 5)]
     {
         let network = network(backbone, &dense(&[], 0.0), size);
-        let pictures = pictures(count, size);
-        let together = with_threads(2, || network.logits(&pictures, count).unwrap());
-        assert!(together == with_threads(1, || network.logits(&pictures, count).unwrap()));
-        assert!(together == with_threads(7, || network.logits(&pictures, count).unwrap()));
+        let images = images(count, size);
+        let together = with_threads(2, || network.logits(&images, count).unwrap());
+        assert!(together == with_threads(1, || network.logits(&images, count).unwrap()));
+        assert!(together == with_threads(7, || network.logits(&images, count).unwrap()));
         for index in [0, 3, count - 1] {
-            let alone = &pictures[index * size * size * 3..][..size * size * 3];
+            let alone = &images[index * size * size * 3..][..size * size * 3];
             assert!(
                 network.logits(alone, 1).unwrap() == together[index * 5..index * 5 + 5],
                 "{backbone} {index}"
             );
         }
-        let features = network.features(&pictures, count).unwrap();
+        let features = network.features(&images, count).unwrap();
         assert_eq!(network.logits_from_features(&features, count).unwrap(), together);
     }
 }
@@ -195,12 +195,12 @@ fn plans_compute_what_the_interpreter_does() {
     for mut network in [network("resnet18", &dense(&[8], 0.5), 64), menagerie(), inception] {
         let shape = network.graph().input();
         let count = 6;
-        let mut stream = Stream::new(8, "pictures", &[]);
-        let pictures: Vec<f32> = (0..count * shape.len()).map(|_| stream.normal() as f32).collect();
+        let mut stream = Stream::new(8, "images", &[]);
+        let images: Vec<f32> = (0..count * shape.len()).map(|_| stream.normal() as f32).collect();
         // Running statistics other than those at the start.
-        network.step(&pictures, count, &targets(count), &OPTIONS).unwrap();
-        let planned = network.logits(&pictures, count).unwrap();
-        let interpreted = network.interpreted_logits(&pictures, count).unwrap();
+        network.step(&images, count, &targets(count), &OPTIONS).unwrap();
+        let planned = network.logits(&images, count).unwrap();
+        let interpreted = network.interpreted_logits(&images, count).unwrap();
         let largest = interpreted.iter().fold(0.0f32, |largest, v| largest.max(v.abs()));
         for (a, b) in planned.iter().zip(&interpreted) {
             assert!((a - b).abs() < 1e-4 * largest, "{a} {b}");
@@ -211,10 +211,10 @@ fn plans_compute_what_the_interpreter_does() {
 #[test]
 fn changed_parameters_change_the_plan() {
     let mut network = network("resnet18", &dense(&[], 0.0), 32);
-    let pictures = pictures(2, 32);
-    let before = network.logits(&pictures, 2).unwrap();
+    let images = images(2, 32);
+    let before = network.logits(&images, 2).unwrap();
     network.parameters_mut().last_mut().unwrap().tensor[[0]] += 1.0;
-    let after = network.logits(&pictures, 2).unwrap();
+    let after = network.logits(&images, 2).unwrap();
     assert!((after[0] - before[0] - 1.0).abs() < 1e-5 && after[1] == before[1]);
 }
 
@@ -223,7 +223,7 @@ fn what_lies_below_everything_trainable_stays_as_it_is() {
     let mut network = network("resnet18", &dense(&[], 0.0), 64);
     network.set_trainable(|info| info.stage == "layer4" || info.stage == "head");
     let before = network.save();
-    let step = network.step(&pictures(4, 64), 4, &targets(4), &OPTIONS).unwrap();
+    let step = network.step(&images(4, 64), 4, &targets(4), &OPTIONS).unwrap();
     assert!(step.loss.is_finite());
     let changed: Vec<String> = network
         .save()
@@ -237,14 +237,14 @@ fn what_lies_below_everything_trainable_stays_as_it_is() {
             && changed.iter().all(|name| name.starts_with("layer4") && name.contains("running"))
     );
 
-    // A frozen backbone's head learns from features as it does from pictures.
+    // A frozen backbone's head learns from features as it does from images.
     network.set_trainable(|info| info.stage == "head");
-    let whole = network.step(&pictures(4, 64), 4, &targets(4), &OPTIONS).unwrap();
-    let features = network.features(&pictures(4, 64), 4).unwrap();
+    let whole = network.step(&images(4, 64), 4, &targets(4), &OPTIONS).unwrap();
+    let features = network.features(&images(4, 64), 4).unwrap();
     let head = network.step_from_features(&features, 4, &targets(4), &OPTIONS).unwrap();
     assert!((whole.loss - head.loss).abs() < 1e-4 * whole.loss, "{} {}", whole.loss, head.loss);
     network.set_trainable(|_| false);
-    assert!(network.step(&pictures(4, 64), 4, &targets(4), &OPTIONS).unwrap().loss.is_finite());
+    assert!(network.step(&images(4, 64), 4, &targets(4), &OPTIONS).unwrap().loss.is_finite());
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn weights_go_out_and_come_back() {
 #[test]
 fn numbers_that_do_not_fit_are_refused() {
     let mut network = network("resnet18", &dense(&[], 0.0), 32);
-    let two = pictures(2, 32);
+    let two = images(2, 32);
     assert!(
         network
             .logits(&two, 3)
@@ -297,7 +297,7 @@ fn numbers_that_do_not_fit_are_refused() {
     assert!(network.step_from_features(&two, 2, &targets(2), &OPTIONS).is_err());
     let alone = network.step(&two[..two.len() / 2], 1, &targets(1), &OPTIONS);
     let error = alone.err().unwrap().to_string();
-    assert!(error.contains("layer4.0.bn1 would normalise over a single value"), "{error}");
+    assert!(error.contains("layer4.0.bn1 would normalize over a single value"), "{error}");
     let running = StepOptions { batch_norm: BatchNorm::Running, ..OPTIONS };
     assert!(network.step(&two[..two.len() / 2], 1, &targets(1), &running).is_ok());
 }
@@ -307,9 +307,9 @@ fn numbers_that_do_not_fit_are_refused() {
 fn a_networks_gradients_are_the_slopes_of_its_loss() {
     let mut network = menagerie();
     let input = network.graph().input().len();
-    let pictures: Vec<f32> = pictures(6, 13)[..4 * input].to_vec();
+    let images: Vec<f32> = images(6, 13)[..4 * input].to_vec();
     let options = StepOptions { batch_norm: BatchNorm::Running, ..OPTIONS };
-    let step = network.step(&pictures, 4, &targets(4), &options).unwrap();
+    let step = network.step(&images, 4, &targets(4), &options).unwrap();
     let gradients: Vec<Vec<f32>> = network
         .parameters()
         .iter()
@@ -322,7 +322,7 @@ fn a_networks_gradients_are_the_slopes_of_its_loss() {
             for (place, slope) in gradient.iter().enumerate() {
                 network.parameters_mut()[which].tensor[[place]] += distance * slope / norm;
             }
-            let loss = network.step(&pictures, 4, &targets(4), &options).unwrap().loss;
+            let loss = network.step(&images, 4, &targets(4), &options).unwrap().loss;
             for (place, slope) in gradient.iter().enumerate() {
                 network.parameters_mut()[which].tensor[[place]] -= distance * slope / norm;
             }

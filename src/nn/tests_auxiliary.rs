@@ -53,8 +53,8 @@ fn network(classes: usize, auxiliary: bool, seed: u64) -> Network<Cpu> {
     Network::from_graph(graph, &head, seed, Cpu::default()).unwrap()
 }
 
-fn pictures(count: usize) -> Vec<f32> {
-    let mut stream = Stream::new(3, "pictures", &[]);
+fn images(count: usize) -> Vec<f32> {
+    let mut stream = Stream::new(3, "images", &[]);
     (0..count * 9 * 9 * 3).map(|_| stream.normal() as f32).collect()
 }
 
@@ -85,14 +85,14 @@ fn squares(step: &mut Step<Cpu>, network: &Network<Cpu>) -> f64 {
 #[test]
 fn evaluation_and_the_head_alone_do_not_see_it() {
     let (plain, whole) = (network(5, false, 1), network(5, true, 1));
-    let pictures = pictures(4);
-    assert_eq!(plain.logits(&pictures, 4).unwrap(), whole.logits(&pictures, 4).unwrap());
+    let images = images(4);
+    assert_eq!(plain.logits(&images, 4).unwrap(), whole.logits(&images, 4).unwrap());
     assert_eq!(
-        plain.interpreted_logits(&pictures, 4).unwrap(),
-        whole.interpreted_logits(&pictures, 4).unwrap()
+        plain.interpreted_logits(&images, 4).unwrap(),
+        whole.interpreted_logits(&images, 4).unwrap()
     );
-    let features = plain.features(&pictures, 4).unwrap();
-    assert_eq!(features, whole.features(&pictures, 4).unwrap());
+    let features = plain.features(&images, 4).unwrap();
+    assert_eq!(features, whole.features(&images, 4).unwrap());
     let (mut plain, mut whole) = (plain, whole);
     let mut one = plain.step_from_features(&features, 4, &targets(4), &OPTIONS).unwrap();
     let mut other = whole.step_from_features(&features, 4, &targets(4), &OPTIONS).unwrap();
@@ -107,10 +107,10 @@ fn evaluation_and_the_head_alone_do_not_see_it() {
 /// The loss is the sum, and so are the gradients: 1 of the network's and 0.4 of the auxiliary head's.
 #[test]
 fn a_step_adds_four_tenths_of_its_cross_entropy() {
-    let pictures = pictures(4);
+    let images = images(4);
     let (mut plain, mut whole) = (network(5, false, 1), network(5, true, 1));
-    let mut alone = plain.step(&pictures, 4, &targets(4), &OPTIONS).unwrap();
-    let mut both = whole.step(&pictures, 4, &targets(4), &OPTIONS).unwrap();
+    let mut alone = plain.step(&images, 4, &targets(4), &OPTIONS).unwrap();
+    let mut both = whole.step(&images, 4, &targets(4), &OPTIONS).unwrap();
     assert_eq!(alone.logits, both.logits);
     assert!(both.loss > alone.loss);
     // The auxiliary head as a network of its own, ending where the branch ends.
@@ -122,7 +122,7 @@ fn a_step_adds_four_tenths_of_its_cross_entropy() {
             parameter.tensor = Cpu::default().zeros_like(&parameter.tensor);
         }
     }
-    let mut auxiliary = alike.step(&pictures, 4, &targets(4), &OPTIONS).unwrap();
+    let mut auxiliary = alike.step(&images, 4, &targets(4), &OPTIONS).unwrap();
     let even = 5f64.ln();
     assert!((both.loss - alone.loss - (auxiliary.loss - even)).abs() < 1e-5);
     let (alone, auxiliary) = (gradients(&mut alone, &plain), gradients(&mut auxiliary, &alike));
@@ -145,7 +145,7 @@ fn frozen_below_it_learns_alone_and_nothing_trainable_is_no_error() {
     let mut network = network(5, true, 1);
     for trained in [vec!["head", AUXILIARY], vec!["head"], vec![AUXILIARY], vec![]] {
         network.set_trainable(|info| trained.contains(&info.stage.as_str()));
-        let mut step = network.step(&pictures(4), 4, &targets(4), &OPTIONS).unwrap();
+        let mut step = network.step(&images(4), 4, &targets(4), &OPTIONS).unwrap();
         assert!(step.loss.is_finite());
         assert_eq!(squares(&mut step, &network) > 0.0, !trained.is_empty());
     }

@@ -42,7 +42,7 @@ fn longer(stage: &StageFacts, training: &TrainingSide, _: &Evaluation) -> Option
     })
 }
 
-/// Much better on what it was trained on, and by more than so few validation pictures explain.
+/// Much better on what it was trained on, and by more than so few validation images explain.
 fn overfitting(
     stage: &StageFacts,
     training: &TrainingSide,
@@ -56,7 +56,7 @@ fn overfitting(
     };
     (gap > 0.08 && training.train_accuracy > high).then(|| {
         format!(
-            "It is {:.0} points better on what it was trained on than on validation: more pictures, {augment} or a smaller \
+            "It is {:.0} points better on what it was trained on than on validation: more images, {augment} or a smaller \
              network.",
             gap * 100.0
         )
@@ -73,7 +73,7 @@ fn weakest(evaluation: &Evaluation, split: &SplitMetrics) -> Option<String> {
     let pairs = confused(&evaluation.classes, split);
     let taken = pairs.iter().find(|pair| pair.truth == weakest.class)?;
     Some(format!(
-        "“{}” is found least often ({:.0}\u{202f}% of {}), mostly taken for “{}” ({}): look at those pictures and their labels.",
+        "“{}” is found least often ({:.0}\u{202f}% of {}), mostly taken for “{}” ({}): look at those images and their labels.",
         weakest.class,
         weakest.recall * 100.0,
         weakest.support,
@@ -95,12 +95,12 @@ fn unfreeze(stage: &StageFacts, training: &TrainingSide, _: &Evaluation) -> Opti
     })
 }
 
-/// So few pictures that two models can hardly be told apart.
+/// So few images that two models can hardly be told apart.
 fn wide(name: &str, split: &SplitMetrics) -> Option<String> {
     let [low, high] = split.accuracy_interval;
     (high - low > 0.12).then(|| {
         format!(
-            "{} {name} pictures tell the accuracy to within {:.0} points only: with a larger {name} split, comparisons \
+            "{} {name} images tell the accuracy to within {:.0} points only: with a larger {name} split, comparisons \
              mean more.",
             split.count,
             (high - low) * 50.0

@@ -6,7 +6,7 @@ use super::headline::chosen;
 use super::html::{self, Column, Table, duration, section, side_by_side};
 use super::training::points;
 use crate::common::number::thousands;
-use crate::draw::{Bar, Bars, COLOURS, Lines, Series, Unit, escape, percent};
+use crate::draw::{Bar, Bars, COLORS, Lines, Series, Unit, escape, percent};
 use crate::metrics::{EpochRow, Evaluation};
 use crate::runs::diff::{SplitDiff, diff};
 use crate::runs::{Results, StageFacts, TrainingSide};
@@ -78,7 +78,7 @@ fn accuracies(sides: &[Side]) -> String {
             interval: Some(split.accuracy_interval),
             text: percent(split.accuracy),
             hover: format!(
-                "{}: {} on {} {name} pictures",
+                "{}: {} on {} {name} images",
                 side.id(),
                 percent(split.accuracy),
                 thousands(split.count)
@@ -99,7 +99,7 @@ fn table(sides: &[Side]) -> String {
         ("Outcome", Column::Text),
         ("Accuracy", Column::Number),
         ("95\u{202f}% interval", Column::Number),
-        ("Pictures", Column::Number),
+        ("Images", Column::Number),
         ("Macro F1", Column::Number),
         ("Cross-entropy", Column::Number),
         ("Epoch kept", Column::Number),
@@ -167,7 +167,7 @@ fn tests(sides: &[Side]) -> String {
     if html.is_empty() {
         return html;
     }
-    let meaning = "Held against the first run, on the same pictures where both have predictions. p is how likely so uneven \
+    let meaning = "Held against the first run, on the same images where both have predictions. p is how likely so uneven \
                    a split of the disagreements would be if both were equally good; of twenty comparisons of equals, one \
                    falls below 0.05.";
     format!("{}{html}", html::note(meaning))
@@ -240,12 +240,12 @@ fn curves(sides: &[Side]) -> String {
     let histories: Vec<(&str, &[EpochRow])> = sides
         .iter()
         .filter_map(|side| Some((side.id(), side.history.as_ref()?.1.as_slice())))
-        .take(COLOURS)
+        .take(COLORS)
         .collect();
     let chart = |title: &str, unit: Unit, value: fn(&EpochRow) -> Option<f64>| {
-        let series = histories.iter().enumerate().map(|(colour, (id, rows))| Series {
+        let series = histories.iter().enumerate().map(|(color, (id, rows))| Series {
             name: (*id).to_owned(),
-            colour,
+            color,
             dashed: false,
             points: points(rows, value),
         });
@@ -260,8 +260,8 @@ fn curves(sides: &[Side]) -> String {
         .draw()
     };
     let of_all = sides.iter().filter(|side| side.history.is_some()).count();
-    let cut = if of_all > COLOURS {
-        html::note(&format!("The curves of the first {COLOURS} runs."))
+    let cut = if of_all > COLORS {
+        html::note(&format!("The curves of the first {COLORS} runs."))
     } else {
         String::new()
     };

@@ -48,12 +48,12 @@ pub(super) fn mistakes(evaluation: &Evaluation) -> String {
     let classes = &evaluation.classes;
     let pairs = confused(classes, split);
     if pairs.is_empty() {
-        return html::note(&format!("None on the {} {name} pictures.", thousands(split.count)));
+        return html::note(&format!("None on the {} {name} images.", thousands(split.count)));
     }
     let mut table = Table::new(&[
         ("True class", Column::Text),
         ("Taken for", Column::Text),
-        ("Pictures", Column::Number),
+        ("Images", Column::Number),
         ("Of its class", Column::Number),
     ]);
     for pair in pairs.iter().take(MOST_PAIRS) {
@@ -75,7 +75,7 @@ pub(super) fn mistakes(evaluation: &Evaluation) -> String {
 
 fn matrix(classes: &[String], split: &SplitMetrics) -> String {
     if classes.len() <= MOST_CLASSES {
-        let title = "Pictures by true and predicted class".to_owned();
+        let title = "Images by true and predicted class".to_owned();
         return Matrix {
             title,
             classes: classes.to_vec(),
@@ -130,7 +130,7 @@ pub(super) fn classes(evaluation: &Evaluation) -> String {
     };
     let few = rows.iter().take(MOST_BARS).any(|class| class.support < FEW);
     let few = if few {
-        html::note(&format!("Paler: recall of fewer than {FEW} pictures."))
+        html::note(&format!("Paler: recall of fewer than {FEW} images."))
     } else {
         String::new()
     };
@@ -172,18 +172,18 @@ fn recall_bar(class: &ClassMetrics) -> Bar {
 }
 
 fn table(split: &SplitMetrics) -> String {
-    let names = ["Precision", "Recall", "F1", "Pictures"].map(|name| (name, Column::Number));
+    let names = ["Precision", "Recall", "F1", "Images"].map(|name| (name, Column::Number));
     let mut table = Table::new(&[&[("Class", Column::Text)], &names[..]].concat());
-    let row = |name: &str, numbers: [f64; 3], pictures: u64| -> Vec<String> {
+    let row = |name: &str, numbers: [f64; 3], images: u64| -> Vec<String> {
         let numbers = numbers.map(|number| format!("{number:.3}"));
-        std::iter::once(name.to_owned()).chain(numbers).chain([thousands(pictures)]).collect()
+        std::iter::once(name.to_owned()).chain(numbers).chain([thousands(images)]).collect()
     };
     for class in split.per_class.iter().take(MOST_ROWS) {
         let numbers = [class.precision, class.recall, class.f1];
         table.row(&row(&class.class, numbers, class.support));
     }
     for (name, average) in
-        [("Mean of classes", split.macro_average), ("Mean by pictures", split.weighted_average)]
+        [("Mean of classes", split.macro_average), ("Mean by images", split.weighted_average)]
     {
         let numbers = [average.precision, average.recall, average.f1];
         table.row(&row(name, numbers, split.count));

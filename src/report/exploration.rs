@@ -1,4 +1,4 @@
-//! What the pictures are like: classes and how unequal, sizes, formats, what could not be read. Reads `explore.json` as
+//! What the images are like: classes and how unequal, sizes, formats, what could not be read. Reads `explore.json` as
 //! far as it understands it: a part that is missing or of another form is left out.
 
 use super::html::{self, Column, Table, details, side_by_side, tiles};
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::cmp::Reverse;
 
-/// Classes in the chart, rejected pictures in the table.
+/// Classes in the chart, rejected images in the table.
 const MOST_CLASSES: usize = 40;
 const MOST_REJECTED: usize = 50;
 
@@ -36,11 +36,11 @@ struct Format {
 struct Rejected {
     count: u64,
     #[serde(default)]
-    examples: Vec<RejectedPicture>,
+    examples: Vec<RejectedImage>,
 }
 
 #[derive(Deserialize)]
-struct RejectedPicture {
+struct RejectedImage {
     path: String,
     reason: String,
 }
@@ -70,8 +70,8 @@ fn facts(
 ) -> Vec<(&'static str, String)> {
     let number = |key: &str| found.get(key).and_then(Value::as_u64);
     let mut facts = Vec::new();
-    if let Some(pictures) = number("pictures") {
-        facts.push(("Pictures", thousands(pictures)));
+    if let Some(images) = number("images") {
+        facts.push(("Images", thousands(images)));
     }
     if let Some(unlabelled) = number("unlabelled").filter(|count| *count > 0) {
         facts.push(("Without a label", thousands(unlabelled)));
@@ -107,7 +107,7 @@ fn class_bars(mut classes: Vec<Class>) -> String {
     }
     let bar = |class: Class| Bar {
         hover: format!(
-            "{}: {} pictures, {}",
+            "{}: {} images, {}",
             class.class,
             thousands(class.count),
             percent(class.count as f64 / total.max(1) as f64)
@@ -119,13 +119,13 @@ fn class_bars(mut classes: Vec<Class>) -> String {
     };
     let title = match count > MOST_CLASSES {
         true => format!(
-            "Pictures of each class, the {0} largest and {0} smallest of {count}",
+            "Images of each class, the {0} largest and {0} smallest of {count}",
             MOST_CLASSES / 2
         ),
-        false => "Pictures of each class".to_owned(),
+        false => "Images of each class".to_owned(),
     };
     let bars = classes.into_iter().map(bar).collect();
-    Bars { title, about: "Pictures of each class".to_owned(), bars, full: None }.draw()
+    Bars { title, about: "Images of each class".to_owned(), bars, full: None }.draw()
 }
 
 fn histogram(found: &Value, key: &str, title: &str, x: &str) -> String {
@@ -150,7 +150,7 @@ fn formats(found: &Value) -> String {
     let bars = formats.into_iter().take(12).map(bar).collect();
     Bars {
         title: "Formats".to_owned(),
-        about: "Pictures of each format".to_owned(),
+        about: "Images of each format".to_owned(),
         bars,
         full: None,
     }
@@ -158,9 +158,9 @@ fn formats(found: &Value) -> String {
 }
 
 fn rejected_table(rejected: &Rejected) -> String {
-    let mut table = Table::new(&[("Picture", Column::Text), ("Why it was left out", Column::Text)]);
-    for picture in rejected.examples.iter().take(MOST_REJECTED) {
-        table.row(&[picture.path.clone(), picture.reason.clone()]);
+    let mut table = Table::new(&[("Image", Column::Text), ("Why it was left out", Column::Text)]);
+    for image in rejected.examples.iter().take(MOST_REJECTED) {
+        table.row(&[image.path.clone(), image.reason.clone()]);
     }
     let more = rejected.count.saturating_sub(rejected.examples.len().min(MOST_REJECTED) as u64);
     let more = if more > 0 {
@@ -172,6 +172,6 @@ fn rejected_table(rejected: &Rejected) -> String {
     if table.is_empty() {
         table
     } else {
-        details("Pictures that could not be read", &format!("<div>{table}{more}</div>"))
+        details("Images that could not be read", &format!("<div>{table}{more}</div>"))
     }
 }

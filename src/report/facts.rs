@@ -158,7 +158,7 @@ fn machine(record: &Record) -> String {
         format!(" ({})", machine.simd.join(", "))
     };
     let text = format!(
-        "With the same pictures, pipe {}, seed {} and this kind of machine it gives the same bytes: {}{simd}, on {}. It had {} {}.",
+        "With the same images, pipe {}, seed {} and this kind of machine it gives the same bytes: {}{simd}, on {}. It had {} {}.",
         record.version,
         record.seed,
         machine.target,
@@ -242,10 +242,10 @@ mod tests {
     fn a_command_can_be_pasted() {
         let overrides =
             vec!["stages.train.epochs=3".to_owned(), "pipeline.name=it's mine".to_owned()];
-        let record = Record { file: "my pictures.toml".to_owned(), overrides, ..Record::default() };
+        let record = Record { file: "my images.toml".to_owned(), overrides, ..Record::default() };
         assert_eq!(
             command(&record),
-            "pipe run 'my pictures.toml' \\\n    --set stages.train.epochs=3 \\\n    --set 'pipeline.name=it'\\''s mine'"
+            "pipe run 'my images.toml' \\\n    --set stages.train.epochs=3 \\\n    --set 'pipeline.name=it'\\''s mine'"
         );
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn headline(results: &Results, stage: &StageFacts, evaluation: &Evalu
         format!(" Always answering “{class}” would get {} (the dashed mark).", percent(share))
     });
     let meaning = format!(
-        "{} of {} {name} pictures are classified rightly. On new pictures of the same kind, expect between {} and {} \
+        "{} of {} {name} images are classified rightly. On new images of the same kind, expect between {} and {} \
          (95\u{202f}% Wilson interval).{against}",
         thousands(hits),
         thousands(split.count),

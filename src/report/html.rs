@@ -4,7 +4,7 @@
 use crate::draw::{self, escape};
 use std::fmt::Write;
 
-/// Nothing is fetched and nothing runs; styles are inline, pictures come as `data:`.
+/// Nothing is fetched and nothing runs; styles are inline, images come as `data:`.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /// A whole page.
@@ -47,7 +47,7 @@ pub(super) fn details(summary: &str, html: &str) -> String {
     format!("<details><summary>{}</summary>{html}</details>", escape(summary))
 }
 
-/// A paragraph in the quieter colour.
+/// A paragraph in the quieter color.
 pub(super) fn note(text: &str) -> String {
     format!("<p class=\"soft\">{}</p>", escape(text))
 }

@@ -1,7 +1,7 @@
 //! Pages drawn from runs: one self-contained HTML file that has no script, fetches nothing and says so to the browser.
 //! What a run doesn't have (it failed, it has no test split, its artifacts were collected) is left out of its page.
-//! Outside all digests. Its size is bounded, however many pictures there are: tables are cut with a sentence, charts
-//! thinned, at most two dozen pictures shown. Knows nothing of how results were made.
+//! Outside all digests. Its size is bounded, however many images there are: tables are cut with a sentence, charts
+//! thinned, at most two dozen images shown. Knows nothing of how results were made.
 
 mod advice;
 mod base64;

@@ -28,13 +28,13 @@ pub(super) fn page(results: &Results) -> String {
         body.push_str(&section(&format!("Classes{suffix}"), &evaluation::classes(evaluation)));
         body.push_str(&section(
             &format!("Most confidently wrong{suffix}"),
-            &wrong::pictures(results, stage),
+            &wrong::images(results, stage),
         ));
     }
     for (stage, found) in results.explorations() {
         let several = results.explorations().len() > 1;
         let suffix = if several { format!(" of {}", stage.stage) } else { String::new() };
-        body.push_str(&section(&format!("Pictures{suffix}"), &exploration::plots(&found)));
+        body.push_str(&section(&format!("Images{suffix}"), &exploration::plots(&found)));
     }
     body.push_str(&section("Stages", &facts::stages(record)));
     body.push_str(&section("How to repeat it", &facts::repeat(results)));

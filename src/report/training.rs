@@ -71,9 +71,9 @@ fn chart(
     train: Value,
     validation: Value,
 ) -> Lines {
-    let line = |name: &str, colour, dashed, value: Value| Series {
+    let line = |name: &str, color, dashed, value: Value| Series {
         name: name.to_owned(),
-        colour,
+        color,
         dashed,
         points: points(rows, value),
     };

@@ -1,5 +1,5 @@
-//! The pictures that a model got wrong while being surest: where labels are wrong or the pictures are hard, it shows
-//! here first. The pictures come from the tensor cache, while that is in the store.
+//! The images that a model got wrong while being surest: where labels are wrong or the images are hard, it shows
+//! here first. The images come from the tensor cache, while that is in the store.
 
 use super::base64;
 use crate::data::{Split, TensorCache};
@@ -18,8 +18,8 @@ const MOST: usize = 24;
 const SIDE: u32 = 160;
 const QUALITY: u8 = 82;
 
-/// The pictures as figures. Empty where there are no predictions, no mistakes or no pictures any more.
-pub(super) fn pictures(results: &Results, stage: &StageFacts) -> String {
+/// The images as figures. Empty where there are no predictions, no mistakes or no images any more.
+pub(super) fn images(results: &Results, stage: &StageFacts) -> String {
     let wrong = most_wrong(results.predictions(&stage.stage).unwrap_or_default());
     if wrong.is_empty() {
         return String::new();
@@ -46,14 +46,14 @@ pub(super) fn pictures(results: &Results, stage: &StageFacts) -> String {
         let _ = write!(
             html,
             "<figure><img src=\"{uri}\" alt=\"{}\" title=\"{}\"><figcaption><b>{}</b> {}<span class=\"soft\">is {}</span></figcaption></figure>",
-            escape(&format!("a picture of {label} taken for {}", row.prediction)),
+            escape(&format!("a image of {label} taken for {}", row.prediction)),
             escape(&row.path),
             escape(&shorten(&row.prediction, 40)),
             percent(f64::from(row.probability)),
             escape(&shorten(label, 40)),
         );
     }
-    if html.is_empty() { html } else { format!("<div class=\"pictures\">{html}</div>") }
+    if html.is_empty() { html } else { format!("<div class=\"images\">{html}</div>") }
 }
 
 /// The wrong predictions of the test split, surest first.
@@ -72,19 +72,19 @@ fn caches(results: &Results, stage: &StageFacts) -> Vec<PathBuf> {
     stage.needs.values().filter_map(|need| results.artifact(need)).collect()
 }
 
-/// A record as a small JPEG picture in a `data:` URI.
+/// A record as a small JPEG image in a `data:` URI.
 fn thumbnail(cache: &TensorCache, record: u32) -> Option<String> {
     let side = u32::try_from(cache.size()).ok()?;
-    let picture = RgbImage::from_raw(side, side, cache.record(record).ok()?.into_owned())?;
-    // A picture of few pixels is enlarged by the browser, one with many would only make the page heavy.
-    let picture = if side > SIDE {
-        imageops::resize(&picture, SIDE, SIDE, FilterType::Triangle)
+    let image = RgbImage::from_raw(side, side, cache.record(record).ok()?.into_owned())?;
+    // A image of few pixels is enlarged by the browser, one with many would only make the page heavy.
+    let image = if side > SIDE {
+        imageops::resize(&image, SIDE, SIDE, FilterType::Triangle)
     } else {
-        picture
+        image
     };
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-        .encode(&picture, picture.width(), picture.height(), ExtendedColorType::Rgb8)
+        .encode(&image, image.width(), image.height(), ExtendedColorType::Rgb8)
         .ok()?;
     Some(format!("data:image/jpeg;base64,{}", base64::encode(&jpeg)))
 }

@@ -19,7 +19,7 @@ pub struct Events {
 
 /// An event as a line.
 pub(super) fn line(event: &Event) -> Vec<u8> {
-    // Serialising an event can't fail: its keys are text. Were it to, the line would be left out.
+    // Serializing an event can't fail: its keys are text. Were it to, the line would be left out.
     let mut line = serde_json::to_vec(event).unwrap_or_default();
     if !line.is_empty() {
         line.push(b'\n');

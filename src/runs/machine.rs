@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A kind of machine. Two runs on the same kind, with one pipeline file and one set of pictures, give the same bytes.
+/// A kind of machine. Two runs on the same kind, with one pipeline file and one set of images, give the same bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {

@@ -70,7 +70,7 @@ fn run(runs: &Path, stage: StageFacts) -> Record {
     find(runs, id.as_str()).unwrap()
 }
 
-/// An artifact of an evaluation, one row a picture: (true class, predicted class).
+/// An artifact of an evaluation, one row a image: (true class, predicted class).
 fn evaluation(rows: &[(u32, usize)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let classes = CLASSES.map(str::to_owned);
@@ -343,7 +343,7 @@ fn a_difference_says_what_was_asked_what_came_out_and_how_sure_it_is() {
     assert!(low < 0.25 && 0.25 < high && low > -1.0 && high < 1.0, "{low} {high}");
     let paired = split.paired.unwrap();
     assert_eq!(
-        (paired.common, paired.only_first, paired.only_second, paired.same_pictures),
+        (paired.common, paired.only_first, paired.only_second, paired.same_images),
         (4, 1, 2, true)
     );
     assert_eq!(paired.p_value, 1.0);

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The last moment of the year 9999, in milliseconds: what four digits of a year can say.
 const LAST: u64 = 253_402_300_799_999;
 
-/// Milliseconds since 1970, UTC. Serialised as `2026-07-30T09:05:02.345Z` (RFC 3339).
+/// Milliseconds since 1970, UTC. Serialized as `2026-07-30T09:05:02.345Z` (RFC 3339).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 

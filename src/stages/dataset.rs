@@ -13,7 +13,7 @@ const LABELS: &[Parameter] = &[
         "from",
         Type::Choice(&["folder", "file_name"]),
         Default::Json("\"folder\""),
-        "Where a picture's class is written: the folder it lies in, or its file name.",
+        "Where a image's class is written: the folder it lies in, or its file name.",
     ),
     Parameter::new(
         "pattern",
@@ -48,13 +48,13 @@ const SPLIT: &[Parameter] = &[
         "method",
         Type::Choice(&["hash", "exact"]),
         Default::Json("\"hash\""),
-        "`hash`: each picture by its content, so that it stays where it is when others come; `exact`: exact parts of each class.",
+        "`hash`: each image by its content, so that it stays where it is when others come; `exact`: exact parts of each class.",
     ),
     Parameter::new(
         "seed",
         Type::Integer { min: 0, max: i64::MAX },
         Default::Json("0"),
-        "Another seed makes another split. It isn't the pipeline's, so that runs with different seeds are scored on the same pictures.",
+        "Another seed makes another split. It isn't the pipeline's, so that runs with different seeds are scored on the same images.",
     ),
 ];
 
@@ -70,11 +70,11 @@ const LABELLING: [Parameter; 3] = [
         "unlabelled",
         Type::List(&Type::Text),
         Default::Json("[]"),
-        "Folders whose pictures have no labels: they are predicted, never learned from or scored.",
+        "Folders whose images have no labels: they are predicted, never learned from or scored.",
     ),
 ];
 
-/// The keys that say what pictures are called.
+/// The keys that say what images are called.
 pub static NAMING: [Parameter; 3] = LABELLING;
 
 /// All keys of `[dataset]`.
@@ -86,7 +86,7 @@ pub static ALL: [Parameter; 4] = [
         "split",
         Type::Table(SPLIT),
         Default::Json("{}"),
-        "Which part of the labelled pictures is used for what. The parts sum to 1.",
+        "Which part of the labelled images is used for what. The parts sum to 1.",
     ),
 ];
 
@@ -104,7 +104,7 @@ pub struct Naming {
 /// `[dataset]` as [`ALL`] declares it, resolved.
 #[derive(Deserialize)]
 pub struct Dataset {
-    /// What pictures are called.
+    /// What images are called.
     #[serde(flatten)]
     pub naming: Naming,
     /// Which part they play.
@@ -112,19 +112,19 @@ pub struct Dataset {
 }
 
 /// Checks what [`NAMING`] declares across keys.
-pub fn check_naming(values: &Values, problems: &mut Complaints) {
+pub fn check_naming(values: &Values, diagnostics: &mut Complaints) {
     let Some(labels) = values.get("dataset").and_then(|dataset| dataset.get("labels")) else {
         return;
     };
     let pattern = labels.get("pattern").and_then(Value::as_str);
     match (labels.get("from").and_then(Value::as_str), pattern) {
-        (Some("file_name"), None) => problems.complain(
+        (Some("file_name"), None) => diagnostics.complain(
             "dataset.labels",
             "labels from file names need a pattern",
             "`pattern` is missing",
             Some("such as pattern = '^(?<index>\\d+)_(?<class>\\d+)$'".into()),
         ),
-        (Some("folder"), Some(_)) => problems.complain(
+        (Some("folder"), Some(_)) => diagnostics.complain(
             "dataset.labels.pattern",
             "a pattern is for labels from file names",
             "labels come from folders here",
@@ -133,7 +133,7 @@ pub fn check_naming(values: &Values, problems: &mut Complaints) {
         (_, Some(pattern)) => {
             if let Err(what) = labels::compile(pattern) {
                 let help = "such as '^(?<index>\\d+)_(?<class>\\d+)$'; in single quotes, backslashes stay as they are";
-                problems.complain(
+                diagnostics.complain(
                     "dataset.labels.pattern",
                     what,
                     "expected a pattern with (?<class>…)",
@@ -146,7 +146,7 @@ pub fn check_naming(values: &Values, problems: &mut Complaints) {
 }
 
 /// Fills in the parts of the split and checks them.
-pub fn resolve_split(values: &mut Values, problems: &mut Complaints) {
+pub fn resolve_split(values: &mut Values, diagnostics: &mut Complaints) {
     let Some(parts) = values.get_mut("dataset").and_then(|dataset| dataset.get_mut("split")) else {
         return;
     };
@@ -161,6 +161,11 @@ pub fn resolve_split(values: &mut Values, problems: &mut Complaints) {
         split::Rule::deserialize(Value::Object(parts.clone())).map_err(|error| error.to_string());
     if let Err(what) = rule.and_then(|rule| split::check(&rule)) {
         let help = "such as split = { train = 0.8, validation = 0.1, test = 0.1 }; a part that isn't given is 0";
-        problems.complain("dataset.split", what, "expected parts that sum to 1", Some(help.into()));
+        diagnostics.complain(
+            "dataset.split",
+            what,
+            "expected parts that sum to 1",
+            Some(help.into()),
+        );
     }
 }

@@ -6,7 +6,7 @@ use crate::engine::StageError;
 use crate::metrics::MetricsError;
 use crate::model::ModelError;
 use crate::nn::NnError;
-use crate::training::LearnError;
+use crate::training::TrainingError;
 
 impl From<DataError> for StageError {
     fn from(error: DataError) -> StageError {
@@ -40,11 +40,11 @@ impl From<DownloadError> for StageError {
     }
 }
 
-impl From<LearnError> for StageError {
-    fn from(error: LearnError) -> StageError {
+impl From<TrainingError> for StageError {
+    fn from(error: TrainingError) -> StageError {
         match error {
-            LearnError::Cancelled => StageError::Cancelled,
-            LearnError::Data(error) => error.into(),
+            TrainingError::Cancelled => StageError::Cancelled,
+            TrainingError::Data(error) => error.into(),
             other => {
                 let failed = StageError::failed(other.to_string());
                 match other.help() {

@@ -1,5 +1,5 @@
-//! The kind `evaluate`: a trained model asked about the pictures it didn't learn from. Validation and test are scored
-//! apart, the test split once; pictures without a label are predicted and never scored.
+//! The kind `evaluate`: a trained model asked about the images it didn't learn from. Validation and test are scored
+//! apart, the test split once; images without a label are predicted and never scored.
 
 use crate::config::{Default, Parameter, Type};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
@@ -26,7 +26,7 @@ static PARAMETERS: [Parameter; 1] = [Parameter::new(
     "batch_size",
     Type::Integer { min: 1, max: 65_536 },
     Default::Json("32"),
-    "Pictures classified together. A picture's result is the same in any batch.",
+    "Images classified together. A image's result is the same in any batch.",
 )
 .execution()];
 
@@ -36,7 +36,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["preprocess"],
         required: true,
         reads: &[RECORDS, SAMPLES, INPUT],
-        doc: "The pictures, of which those for validation and test are scored, and those without a label predicted.",
+        doc: "The images, of which those for validation and test are scored, and those without a label predicted.",
     },
     Input {
         role: "model",
@@ -58,7 +58,7 @@ impl Kind for Evaluate {
     }
 
     fn about(&self) -> &'static str {
-        "Scores a trained model on the validation and test pictures, and predicts those without a label."
+        "Scores a trained model on the validation and test images, and predicts those without a label."
     }
 
     fn version(&self) -> u32 {
@@ -89,7 +89,7 @@ impl Kind for Evaluate {
     }
 }
 
-/// Whether the model can be asked about these pictures: the model's class for each of theirs.
+/// Whether the model can be asked about these images: the model's class for each of theirs.
 fn check(cache: &TensorCache, card: &Card) -> Result<Vec<u32>, StageError> {
     let info = cache.info();
     let place = |name: &String| {
@@ -103,7 +103,7 @@ fn check(cache: &TensorCache, card: &Card) -> Result<Vec<u32>, StageError> {
             Classifier::Dense(_) => "give evaluate the same `data` that the model was trained on",
         };
         return Err(StageError::failed(format!(
-            "the model knows the classes {}, and the pictures are of {}",
+            "the model knows the classes {}, and the images are of {}",
             listed(&card.classes),
             listed(&info.classes)
         ))
@@ -111,7 +111,7 @@ fn check(cache: &TensorCache, card: &Card) -> Result<Vec<u32>, StageError> {
     };
     if info.preprocessing != card.preprocessing {
         return Err(StageError::failed(
-            "the pictures were prepared in another way than those the model was trained on",
+            "the images were prepared in another way than those the model was trained on",
         )
         .with_help("give evaluate the same `data` that the model was trained on"));
     }
@@ -152,7 +152,7 @@ fn predict(
     let mut writer = PredictionWriter::new(BufWriter::new(file), model.classes())
         .or_fail("writing predictions.csv")?;
     let mut scorers: BTreeMap<&str, Scorer> = BTreeMap::new();
-    let task = context.teller.task("predict", Some(samples.len() as u64), "pictures");
+    let task = context.events.task("predict", Some(samples.len() as u64), "images");
     for answered in answers(context, cache, model, samples, batch_size)? {
         StageError::check(&context.cancel)?;
         let (samples, probabilities) = answered?;
@@ -181,7 +181,7 @@ fn predict(
 type Answered = Result<(Vec<usize>, Vec<f32>), StageError>;
 
 /// Asks the model about samples. Where a training left features of this very backbone in the memo, they are gone on from,
-/// and what is missing is added: a picture's answer is the same either way.
+/// and what is missing is added: a image's answer is the same either way.
 fn answers<'a>(
     context: &Context,
     cache: &'a Arc<TensorCache>,
@@ -195,12 +195,12 @@ fn answers<'a>(
         let options = LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
         return Ok(Box::new(Loader::new(Arc::clone(cache), samples, options).map(|batch| {
             let batch = batch?;
-            let probabilities = model.probabilities(&batch.pictures, batch.samples.len())?;
+            let probabilities = model.probabilities(&batch.images, batch.samples.len())?;
             Ok((batch.samples, probabilities))
         })));
     }
     let table =
-        features.of(model.network(), cache, &samples, None, (&context.teller, &context.cancel))?;
+        features.of(model.network(), cache, &samples, None, (&context.events, &context.cancel))?;
     let batches: Vec<Vec<usize>> = samples.chunks(batch_size).map(<[usize]>::to_vec).collect();
     Ok(Box::new(batches.into_iter().map(move |batch| {
         let mut rows = vec![0.0; batch.len() * table.width()];
@@ -214,12 +214,12 @@ fn answers<'a>(
 
 /// Says what came out, the headline last.
 fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
-    let teller = &context.teller;
+    let events = &context.events;
     let headline = |split: &str| {
         evaluation.splits.get(split).map(|metrics| {
             let [low, high] = metrics.accuracy_interval.map(|share| share * 100.0);
             let (percent, count) = (metrics.accuracy * 100.0, metrics.count);
-            format!("{split} accuracy {percent:.1} % (95 % interval {low:.1} to {high:.1}) on {count} pictures")
+            format!("{split} accuracy {percent:.1} % (95 % interval {low:.1} to {high:.1}) on {count} images")
         })
     };
     if let Some(test) = evaluation.splits.get("test") {
@@ -234,23 +234,22 @@ fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
             .filter(|name| cache.info().classes.iter().any(|class| class == name))
             .collect();
         if !missing.is_empty() {
-            teller.warn(format!(
-                "no test pictures of {}: nothing is known about them",
+            events.warn(format!(
+                "no test images of {}: nothing is known about them",
                 missing.join(", ")
             ));
         }
     } else {
-        teller.warn("there is no test split: only the validation split is scored, on which the model was chosen");
+        events.warn("there is no test split: only the validation split is scored, on which the model was chosen");
     }
     let unlabelled = cache.of_split(Split::Unlabelled).len();
     if unlabelled > 0 {
-        teller.info(format!(
-            "{unlabelled} pictures without a label are predicted in predictions.csv"
-        ));
+        events
+            .info(format!("{unlabelled} images without a label are predicted in predictions.csv"));
     }
     for split in ["validation", "test"] {
         if let Some(sentence) = headline(split) {
-            teller.info(sentence);
+            events.info(sentence);
         }
     }
 }

@@ -1,14 +1,14 @@
-//! The kind `explore`: what a set of pictures is like, before anything is done with it. The work is in `data`.
+//! The kind `explore`: what a set of images is like, before anything is done with it. The work is in `data`.
 
 use super::dataset::{self, Naming};
 use super::fetch::{self, Goods};
 use crate::common::number::{counted, thousands};
 use crate::config::{Parameter, Values};
-use crate::data::{explore, labels, pictures};
+use crate::data::{explore, images, labels};
 use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
 use serde::Deserialize;
 
-/// Looks at pictures.
+/// Looks at images.
 pub struct Explore;
 
 /// File of the findings.
@@ -20,8 +20,8 @@ static INPUTS: [Input; 1] = [Input {
     role: "images",
     kinds: &["fetch"],
     required: true,
-    reads: &[pictures::LISTING, "pictures/"],
-    doc: "The pictures.",
+    reads: &[images::LISTING, "images/"],
+    doc: "The images.",
 }];
 
 #[derive(Deserialize)]
@@ -35,7 +35,7 @@ impl Kind for Explore {
     }
 
     fn about(&self) -> &'static str {
-        "Looks at pictures: classes and how unequal they are, sizes, formats, what can't be read, what is there twice, mean colours."
+        "Looks at images: classes and how unequal they are, sizes, formats, what can't be read, what is there twice, mean colors."
     }
 
     fn version(&self) -> u32 {
@@ -54,23 +54,19 @@ impl Kind for Explore {
         &INPUTS
     }
 
-    fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
-        fetch::check_brings(Goods::Pictures, "images", problems);
-        dataset::check_naming(values, problems);
+    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
+        fetch::check_brings(Goods::Images, "images", diagnostics);
+        dataset::check_naming(values, diagnostics);
     }
 
     fn run(&self, context: &Context) -> Result<(), StageError> {
         let Parameters { dataset: naming } = context.parameters()?;
         let images = context.input("images")?;
-        let pictures = pictures::open(&images.path, images.folder.as_deref())?;
-        let labels = labels::label(
-            pictures.list(),
-            &naming.labels,
-            &naming.unlabelled,
-            &naming.class_names,
-        )?;
-        let task = context.teller.task("look", Some(pictures.list().len() as u64), "pictures");
-        let found = explore::explore(&pictures, &labels, &task, &context.cancel)?;
+        let images = images::open(&images.path, images.folder.as_deref())?;
+        let labels =
+            labels::label(images.list(), &naming.labels, &naming.unlabelled, &naming.class_names)?;
+        let task = context.events.task("look", Some(images.list().len() as u64), "images");
+        let found = explore::explore(&images, &labels, &task, &context.cancel)?;
         drop(task);
         let mut text = serde_json::to_vec_pretty(&found)
             .map_err(std::io::Error::other)
@@ -85,8 +81,8 @@ impl Kind for Explore {
 /// What is worth knowing, in sentences.
 fn tell(context: &Context, found: &explore::Exploration) {
     if let Some(imbalance) = found.imbalance.filter(|imbalance| *imbalance >= UNEQUAL) {
-        context.teller.warn(format!(
-            "the largest class has {imbalance:.1} times as many pictures as the smallest: look at each class's recall, not at accuracy alone"
+        context.events.warn(format!(
+            "the largest class has {imbalance:.1} times as many images as the smallest: look at each class's recall, not at accuracy alone"
         ));
     }
     if found.duplicates.count > 0 {
@@ -94,9 +90,9 @@ fn tell(context: &Context, found: &explore::Exploration) {
             0 => String::new(),
             count => format!(", {} of them under another label", thousands(count)),
         };
-        context.teller.info(format!(
+        context.events.info(format!(
             "{} equal another one{contradictory}",
-            counted(found.duplicates.count, "picture")
+            counted(found.duplicates.count, "image")
         ));
     }
     let rejected = match found.rejected.count {
@@ -104,5 +100,5 @@ fn tell(context: &Context, found: &explore::Exploration) {
         count => format!(", {} can't be read", thousands(count)),
     };
     let classes = counted(found.classes.len() as u64, "class");
-    context.teller.info(format!("{} of {classes}{rejected}", counted(found.pictures, "picture")));
+    context.events.info(format!("{} of {classes}{rejected}", counted(found.images, "image")));
 }

@@ -1,4 +1,4 @@
-//! The kind `fetch`: brings pictures or weights into the pipeline. What the program draws becomes an artifact; a folder is
+//! The kind `fetch`: brings images or weights into the pipeline. What the program draws becomes an artifact; a folder is
 //! listed, and read in place from then on; weights are copied into a file that is always written the same way. Knows
 //! nothing of labels.
 
@@ -10,11 +10,11 @@ use crate::common::image_files;
 use crate::common::nearest;
 use crate::common::number::{counted, thousands};
 use crate::config::{Default, Parameter, Type, Values};
-use crate::data::pictures::{self, FOLDER, LISTING, Names, Picture};
+use crate::data::images::{self, FOLDER, Image, LISTING, Names};
 use crate::data::source::{self, Source};
 use crate::data::synthetic::{self, Garments};
 use crate::engine::{Complaints, Context, Kind, OrFail, Pin, StageError};
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use crate::store::{Digest, Memo, Store, digest_file};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Brings pictures or weights into the pipeline.
+/// Brings images or weights into the pipeline.
 pub struct Fetch;
 
 /// Bucket of the memo that holds listings by their digest, from planning to running.
@@ -33,13 +33,13 @@ const SYNTHETIC: &[Parameter] = &[
         "count",
         Type::Integer { min: 1, max: 1_000_000 },
         Default::Json("2000"),
-        "Labelled pictures.",
+        "Labelled images.",
     ),
     Parameter::new(
         "unlabelled",
         Type::Integer { min: 0, max: 1_000_000 },
         Default::Json("200"),
-        "Pictures without labels.",
+        "Images without labels.",
     ),
     Parameter::new(
         "kinds",
@@ -51,7 +51,7 @@ const SYNTHETIC: &[Parameter] = &[
         "seed",
         Type::Integer { min: 0, max: i64::MAX },
         Default::Json("1"),
-        "Another seed draws other pictures.",
+        "Another seed draws other images.",
     ),
 ];
 
@@ -60,7 +60,7 @@ static PARAMETERS: [Parameter; 2] = [
         "source",
         Type::Source,
         Default::Required,
-        "`path:FOLDER`: pictures of your own, read in place; `synthetic:garments`: pictures that the program draws. \
+        "`path:FOLDER`: images of your own, read in place; `synthetic:garments`: images that the program draws. \
          Weights: `torchvision:resnet50` or `torchvision:resnet50/V2`, published ones; `path:FILE` (.pth or .safetensors); \
          `path:FOLDER` with timm's `model.safetensors` and `config.json`; `https://…`, such a file on the web; \
          `run:ID/train`, a model of your own from an earlier run.",
@@ -76,15 +76,17 @@ static PARAMETERS: [Parameter; 2] = [
 /// What a fetch stage brings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Goods {
-    /// A set of pictures.
-    Pictures,
+    /// A set of images.
+    Images,
     /// A network's weights.
     Weights,
 }
 
 /// Complains where the fetch stage that feeds `role` brings something else, as far as its source and what lies there tell.
-pub fn check_brings(wanted: Goods, role: &str, problems: &mut Complaints) {
-    let Some(feed) = problems.input(role).filter(|feed| feed.kind == Fetch.name()) else { return };
+pub fn check_brings(wanted: Goods, role: &str, diagnostics: &mut Complaints) {
+    let Some(feed) = diagnostics.input(role).filter(|feed| feed.kind == Fetch.name()) else {
+        return;
+    };
     let text = feed.values.get("source").and_then(Value::as_str).unwrap_or_default();
     if source::parse(text)
         .ok()
@@ -94,13 +96,13 @@ pub fn check_brings(wanted: Goods, role: &str, problems: &mut Complaints) {
         return;
     }
     let (brings, label, help) = match wanted {
-        Goods::Pictures => (
-            "weights, not pictures",
-            "expected a stage that fetches pictures",
-            "pictures are `path:FOLDER` and `synthetic:garments`",
+        Goods::Images => (
+            "weights, not images",
+            "expected a stage that fetches images",
+            "images are `path:FOLDER` and `synthetic:garments`",
         ),
         Goods::Weights => (
-            "pictures, not weights",
+            "images, not weights",
             "expected a stage that fetches weights",
             "weights are `torchvision:NAME`, `path:FILE` (.pth or .safetensors), `path:FOLDER` with timm's \
              `model.safetensors` and `config.json`, `https://…` and `run:ID/train`",
@@ -109,18 +111,18 @@ pub fn check_brings(wanted: Goods, role: &str, problems: &mut Complaints) {
     let message = format!(
         "`{}` can't feed `{role}` of `{}`: it brings {brings}",
         feed.stage,
-        problems.stage()
+        diagnostics.stage()
     );
-    problems.complain(&format!("needs.{role}"), message, label, Some(help.to_owned()));
+    diagnostics.complain(&format!("needs.{role}"), message, label, Some(help.to_owned()));
 }
 
 /// What a source brings. `None` where nothing is there yet to tell.
 fn goods(source: &Source) -> Option<Goods> {
     match source {
-        Source::Garments => Some(Goods::Pictures),
+        Source::Garments => Some(Goods::Images),
         Source::Torchvision(_) | Source::Web(_) | Source::Run { .. } => Some(Goods::Weights),
         Source::Path(path) if weights::is_weights(path) => Some(Goods::Weights),
-        Source::Path(path) if path.is_dir() => Some(Goods::Pictures),
+        Source::Path(path) if path.is_dir() => Some(Goods::Images),
         Source::Path(_) | Source::NotBuilt { .. } => None,
     }
 }
@@ -137,7 +139,7 @@ impl Kind for Fetch {
     }
 
     fn about(&self) -> &'static str {
-        "Brings pictures or weights into the pipeline: a folder, read in place, pictures that the program draws, or \
+        "Brings images or weights into the pipeline: a folder, read in place, images that the program draws, or \
          pretrained weights from a file or the web."
     }
 
@@ -149,12 +151,12 @@ impl Kind for Fetch {
         &PARAMETERS
     }
 
-    fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
+    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
         let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
         match source::parse(text) {
             Ok(source) => {
                 if let Err(weights::Wrong { message, help }) = weights::check(&source) {
-                    problems.complain("source", message, "can't be fetched", Some(help));
+                    diagnostics.complain("source", message, "can't be fetched", Some(help));
                 }
             }
             Err(unknown) => {
@@ -163,7 +165,7 @@ impl Kind for Fetch {
                     None if unknown.names.is_empty() => "write `path:FOLDER`".to_owned(),
                     None => format!("there are {}", unknown.names.join(", ")),
                 };
-                problems.complain("source", unknown.message, "expected a source", Some(help));
+                diagnostics.complain("source", unknown.message, "expected a source", Some(help));
             }
         }
         if values
@@ -171,7 +173,7 @@ impl Kind for Fetch {
             .and_then(|table| table.get("kinds"))
             .is_some_and(|kinds| kinds == &serde_json::json!([]))
         {
-            problems.complain(
+            diagnostics.complain(
                 "synthetic.kinds",
                 "no kind is left to draw",
                 "expected at least one",
@@ -180,14 +182,19 @@ impl Kind for Fetch {
         }
     }
 
-    fn pin(&self, values: &Values, store: &Store, cancel: &Cancel) -> Result<Pin, StageError> {
+    fn pin(
+        &self,
+        values: &Values,
+        store: &Store,
+        cancel: &CancellationToken,
+    ) -> Result<Pin, StageError> {
         let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
         let Ok(source) = source::parse(text) else { return Ok(Pin::default()) };
         let replaces = vec!["source"];
         if let Source::Path(path) = &source {
             std::fs::metadata(path).or_fail(path.display()).map_err(|error| {
                 error.with_help(
-                    "`path:` takes a folder of pictures or a file of weights, relative to the pipeline file, or to the current folder in `--set`",
+                    "`path:` takes a folder of images or a file of weights, relative to the pipeline file, or to the current folder in `--set`",
                 )
             })?;
         }
@@ -198,16 +205,21 @@ impl Kind for Fetch {
         let found = store.folder_listing_watched(&path, &|_, _| !cancel.is_cancelled())?;
         let list = found.files.into_iter().filter(|file| image_files::is_image(&file.path));
         let list =
-            list.map(|file| Picture { path: file.path, length: file.len, digest: file.digest });
-        let bytes = pictures::listing(list.collect());
+            list.map(|file| Image { path: file.path, length: file.len, digest: file.digest });
+        let bytes = images::listing(list.collect());
         let digest = Digest::of(&bytes).to_string();
-        // The run needs the listing too, and would have to digest every picture again. It does where this is lost.
+        // The run needs the listing too, and would have to digest every image again. It does where this is lost.
         let _ = store.memo().put(BUCKET, &digest, &bytes);
         let facts = BTreeMap::from([("listing".to_owned(), Value::from(digest))]);
         Ok(Pin { facts, replaces, folder: Some(path) })
     }
 
-    fn refresh(&self, values: &Values, store: &Store, cancel: &Cancel) -> Result<(), StageError> {
+    fn refresh(
+        &self,
+        values: &Values,
+        store: &Store,
+        cancel: &CancellationToken,
+    ) -> Result<(), StageError> {
         let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
         source::parse(text).map_or(Ok(()), |source| weights::refresh(&source, store.memo(), cancel))
     }
@@ -232,15 +244,15 @@ impl Kind for Fetch {
     }
 }
 
-/// Draws pictures into the slot.
+/// Draws images into the slot.
 fn draw(context: &Context, garments: &Garments) -> Result<(), StageError> {
     let folder = context.slot.join(FOLDER);
-    let task = context.teller.task("draw", Some(garments.total()), "pictures");
+    let task = context.events.task("draw", Some(garments.total()), "images");
     let listed = garments.write(&folder, &task, &context.cancel)?;
-    std::fs::write(context.slot.join(LISTING), pictures::listing(listed))
+    std::fs::write(context.slot.join(LISTING), images::listing(listed))
         .or_fail("writing the listing")?;
     let kinds = counted(garments.kinds.len() as u64, "kind");
-    context.teller.info(format!("{} drawn, of {kinds}", counted(garments.total(), "picture")));
+    context.events.info(format!("{} drawn, of {kinds}", counted(garments.total(), "image")));
     Ok(())
 }
 
@@ -260,9 +272,9 @@ fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
         .with_help("run the pipeline again when nothing writes to that folder any more"));
     }
     std::fs::write(context.slot.join(LISTING), bytes).or_fail("writing the listing")?;
-    let listed = pictures::open(&context.slot, Some(folder))?;
+    let listed = images::open(&context.slot, Some(folder))?;
     if listed.list().is_empty() {
-        return Err(StageError::failed(format!("there are no pictures in {}", folder.display())).with_help(
+        return Err(StageError::failed(format!("there are no images in {}", folder.display())).with_help(
             "files ending in .jpg, .png, .webp, .gif, .bmp or .tiff are taken; hidden ones and other files are not",
         ));
     }
@@ -271,16 +283,16 @@ fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
 }
 
 /// What was listed, and what wasn't.
-fn tell(context: &Context, names: &Names, listed: &[Picture]) {
+fn tell(context: &Context, names: &Names, listed: &[Image]) {
     let is_listed = |path: &String| listed.binary_search_by(|one| one.path.cmp(path)).is_ok();
-    let unread: Vec<&String> = names.pictures.iter().filter(|path| !is_listed(path)).collect();
+    let unread: Vec<&String> = names.images.iter().filter(|path| !is_listed(path)).collect();
     if let [first, ..] = unread.as_slice() {
-        let count = counted(unread.len() as u64, "picture");
-        context.teller.warn(format!("{count} can't be opened and left out, such as {first}"));
+        let count = counted(unread.len() as u64, "image");
+        context.events.warn(format!("{count} can't be opened and left out, such as {first}"));
     }
     if names.unnamed > 0 {
         let count = counted(names.unnamed, "file");
-        context.teller.warn(format!("{count} left out: names that aren't UTF-8"));
+        context.events.warn(format!("{count} left out: names that aren't UTF-8"));
     }
     let left_out = match (names.hidden, names.others) {
         (0, 0) => String::new(),
@@ -292,26 +304,26 @@ fn tell(context: &Context, names: &Names, listed: &[Picture]) {
             )
         }
     };
-    context.teller.info(format!("{} listed{left_out}", counted(listed.len() as u64, "picture")));
+    context.events.info(format!("{} listed{left_out}", counted(listed.len() as u64, "image")));
 }
 
 fn remembered(memo: &Memo, digest: &str) -> Option<Vec<u8>> {
     memo.get(BUCKET, digest).filter(|bytes| Digest::of(bytes).to_string() == digest)
 }
 
-/// The listing, from the pictures themselves. As in the store's own listing, what can't be opened isn't in it.
+/// The listing, from the images themselves. As in the store's own listing, what can't be opened isn't in it.
 fn digested(context: &Context, folder: &Path, names: &Names) -> Result<Vec<u8>, StageError> {
-    let task = context.teller.task("list", Some(names.pictures.len() as u64), "pictures");
+    let task = context.events.task("list", Some(names.images.len() as u64), "images");
     let one = |path: &String| {
         let whole = folder.join(path);
         let digest = digest_file(&whole).ok().filter(|_| !context.cancel.is_cancelled())?;
         let length = std::fs::metadata(&whole).ok()?.len();
         task.advance(1);
-        Some(Picture { path: path.clone(), length, digest })
+        Some(Image { path: path.clone(), length, digest })
     };
-    let listed: Vec<Picture> = names.pictures.par_iter().filter_map(one).collect();
+    let listed: Vec<Image> = names.images.par_iter().filter_map(one).collect();
     StageError::check(&context.cancel)?;
-    Ok(pictures::listing(listed))
+    Ok(images::listing(listed))
 }
 
 /// What lies below a folder, by name. Links are followed, as in the store's own listing.
@@ -331,7 +343,7 @@ fn walk(folder: &Path) -> Names {
             _ => {}
         }
     }
-    names.pictures.sort_unstable();
+    names.images.sort_unstable();
     names
 }
 

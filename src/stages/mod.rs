@@ -25,7 +25,7 @@ pub static KINDS: &Kinds = &[
     &evaluate::Evaluate,
 ];
 
-/// Whether stages of this kind make models to ask about pictures: what `fetch` brings are only weights to start from.
+/// Whether stages of this kind make models to ask about images: what `fetch` brings are only weights to start from.
 pub fn makes_models(kind: &str) -> bool {
     kind == train::Train.name()
 }

@@ -3,10 +3,10 @@
 
 use super::KINDS;
 use crate::data::decode::samples;
-use crate::data::pictures::{self, LISTING};
+use crate::data::images::{self, LISTING};
 use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Device, InputArtifact, Kind, StageError};
-use crate::events::{Cancel, Teller, Told};
+use crate::events::{CancellationToken, EventSink, Told};
 use crate::store::{Digest, Memo};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ impl Bench {
         let slot = self.path(name);
         std::fs::create_dir_all(&slot).unwrap();
         let said = Arc::clone(&self.said);
-        let teller = Teller::new(move |told| {
+        let events = EventSink::new(move |told| {
             if let Told::Message { text, .. } = told {
                 said.lock().unwrap().push(text);
             }
@@ -57,8 +57,8 @@ impl Bench {
             facts: BTreeMap::new(),
             slot,
             memo: self.memo.clone(),
-            teller,
-            cancel: Cancel::new(),
+            events,
+            cancel: CancellationToken::new(),
             seed: 0,
             threads: 1,
             device: Device::Cpu,
@@ -96,8 +96,8 @@ fn preprocessing(dataset: Value) -> Value {
     })
 }
 
-/// A folder of `count` pictures of two classes, and one without a label.
-fn pictures_folder(count: u8) -> tempfile::TempDir {
+/// A folder of `count` images of two classes, and one without a label.
+fn images_folder(count: u8) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["train", "new", ".hidden"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -123,12 +123,12 @@ fn digest(path: PathBuf) -> String {
 
 #[test]
 fn a_folder_is_listed_and_read_in_place() {
-    let (bench, folder) = (Bench::new(), pictures_folder(24));
+    let (bench, folder) = (Bench::new(), images_folder(24));
     bench
         .run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None)
         .unwrap();
     assert_eq!(std::fs::read_dir(bench.path("fetched")).unwrap().count(), 1);
-    assert_eq!(bench.said(), "25 pictures listed; left out: 2 hidden, 1 of other kinds");
+    assert_eq!(bench.said(), "25 images listed; left out: 2 hidden, 1 of other kinds");
     let images = Some(("fetched", Some(folder.path())));
     bench.run("explore", "explored", json!({ "dataset": dataset("exact") }), images).unwrap();
     bench.run("preprocess", "made", preprocessing(dataset("exact")), images).unwrap();
@@ -153,18 +153,18 @@ fn a_folder_is_listed_and_read_in_place() {
 }
 
 #[test]
-fn drawn_pictures_are_the_same_bytes_everywhere() {
+fn drawn_images_are_the_same_bytes_everywhere() {
     let bench = Bench::new();
     bench.run("fetch", "fetched", fetching("synthetic:garments"), None).unwrap();
-    assert_eq!(bench.said(), "4 pictures drawn, of 3 kinds");
-    assert_eq!(pictures::open(&bench.path("fetched"), None).unwrap().list().len(), 4);
+    assert_eq!(bench.said(), "4 images drawn, of 3 kinds");
+    assert_eq!(images::open(&bench.path("fetched"), None).unwrap().list().len(), 4);
     assert_eq!(digest(bench.path("fetched").join(LISTING)), "5c7241cb4d25");
 }
 
 #[test]
 fn another_split_or_label_links_the_records() {
     use std::os::unix::fs::MetadataExt;
-    let (bench, folder) = (Bench::new(), pictures_folder(24));
+    let (bench, folder) = (Bench::new(), images_folder(24));
     bench
         .run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None)
         .unwrap();
@@ -175,7 +175,7 @@ fn another_split_or_label_links_the_records() {
     bench.run("preprocess", "two", preprocessing(other.clone()), images).unwrap();
     let inode = |name: &str| std::fs::metadata(bench.path(name).join("records.bin")).unwrap().ino();
     assert_eq!(inode("one"), inode("two"));
-    assert!(bench.said().contains("25 of 25 pictures decoded before"), "{}", bench.said());
+    assert!(bench.said().contains("25 of 25 images decoded before"), "{}", bench.said());
     assert_ne!(
         digest(bench.path("one").join("samples.tsv")),
         digest(bench.path("two").join("samples.tsv"))
@@ -196,8 +196,8 @@ fn another_split_or_label_links_the_records() {
 }
 
 #[test]
-fn too_many_unreadable_pictures_fail_and_few_are_listed() {
-    let (bench, folder) = (Bench::new(), pictures_folder(40));
+fn too_many_unreadable_images_fail_and_few_are_listed() {
+    let (bench, folder) = (Bench::new(), images_folder(40));
     std::fs::write(folder.path().join("train/7_1.png"), b"").unwrap();
     let source = fetching(&format!("path:{}", folder.path().display()));
     bench.run("fetch", "one", source.clone(), None).unwrap();
@@ -210,7 +210,7 @@ fn too_many_unreadable_pictures_fail_and_few_are_listed() {
         )
         .unwrap();
     assert!(bench.said().contains(
-        "1 of 41 pictures can't be read and left out, such as train/7_1.png: the file is empty"
+        "1 of 41 images can't be read and left out, such as train/7_1.png: the file is empty"
     ));
     assert_eq!(TensorCache::open(&bench.path("few")).unwrap().samples().len(), 40);
     for index in 8..12 {
@@ -227,7 +227,7 @@ fn too_many_unreadable_pictures_fail_and_few_are_listed() {
     let text = refused.unwrap_err().to_string();
     assert!(
         text.starts_with(
-            "5 of 41 pictures can't be read, for example:\n  train/10_0.png: it isn't a picture"
+            "5 of 41 images can't be read, for example:\n  train/10_0.png: it isn't a image"
         ),
         "{text}"
     );
@@ -235,8 +235,8 @@ fn too_many_unreadable_pictures_fail_and_few_are_listed() {
 }
 
 #[test]
-fn a_picture_that_changed_after_it_was_listed_stops_the_stage() {
-    let (bench, folder) = (Bench::new(), pictures_folder(24));
+fn a_image_that_changed_after_it_was_listed_stops_the_stage() {
+    let (bench, folder) = (Bench::new(), images_folder(24));
     bench
         .run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None)
         .unwrap();
@@ -259,7 +259,7 @@ fn sources_that_cannot_be_had_say_what_to_do() {
             .starts_with("fetching from Kaggle isn't built yet\ndownload and unpack it")
     );
     assert!(
-        said(&format!("path:{}", bench.path("x").display())).contains("there are no pictures in")
+        said(&format!("path:{}", bench.path("x").display())).contains("there are no images in")
     );
     std::fs::write(bench.path("a.zip"), b"PK").unwrap();
     assert!(

@@ -1,4 +1,4 @@
-//! The kind `preprocess`: pictures to a tensor cache, labels to classes, classes to splits. Knows where presets come from;
+//! The kind `preprocess`: images to a tensor cache, labels to classes, classes to splits. Knows where presets come from;
 //! the work is in `data`.
 
 use super::dataset::{self, Dataset};
@@ -8,7 +8,7 @@ use crate::common::nearest;
 use crate::common::number::{counted, thousands};
 use crate::config::{Default, Parameter, Type, Values};
 use crate::data::decode::{Note, Notes};
-use crate::data::pictures::{self, Picture, Pictures};
+use crate::data::images::{self, Image, Images};
 use crate::data::tensor_cache::{self, Made, RECORDS, Records, Writer, fingerprint};
 use crate::data::{DataError, InputInfo, Preprocessing, Sample, Split, labels, split};
 use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
@@ -19,14 +19,14 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Turns pictures into a tensor cache.
+/// Turns images into a tensor cache.
 pub struct Preprocess;
 
 /// Bucket of the memo that holds the latest records of each geometry.
 const BUCKET: &str = "records";
-/// File of the pictures that couldn't be read, with reasons.
+/// File of the images that couldn't be read, with reasons.
 const REJECTED: &str = "rejected.tsv";
-/// How many unreadable pictures a failure shows.
+/// How many unreadable images a failure shows.
 const SHOWN: usize = 5;
 
 const SIDE: Type = Type::Integer { min: 8, max: 4096 };
@@ -56,19 +56,19 @@ static PARAMETERS: [Parameter; 9] = [
         "crop",
         SIDE,
         Default::Absent,
-        "Side of the network's input in pixels: the centre of the stored square, or a random part of it in training.",
+        "Side of the network's input in pixels: the center of the stored square, or a random part of it in training.",
     ),
     Parameter::new(
         "fit",
         Type::Choice(&["crop", "pad", "stretch"]),
         Default::Json("\"crop\""),
-        "What happens to a picture that isn't square: its middle is kept, it is filled up with the mean colour, or it is stretched.",
+        "What happens to a image that isn't square: its middle is kept, it is filled up with the mean color, or it is stretched.",
     ),
     Parameter::new(
         "interpolation",
         Type::Choice(&["bilinear", "bicubic"]),
         Default::Absent,
-        "The filter that pictures are resized with (antialiased, as PIL's). `bilinear` where no `input` says otherwise.",
+        "The filter that images are resized with (antialiased, as PIL's). `bilinear` where no `input` says otherwise.",
     ),
     Parameter::new(
         "mean",
@@ -86,7 +86,7 @@ static PARAMETERS: [Parameter; 9] = [
         "max_rejected",
         UNIT,
         Default::Json("0.05"),
-        "The stage fails when more than this part of the pictures can't be read.",
+        "The stage fails when more than this part of the images can't be read.",
     )
     .execution(),
 ];
@@ -96,8 +96,8 @@ static INPUTS: [Input; 2] = [
         role: "images",
         kinds: &["fetch"],
         required: true,
-        reads: &[pictures::LISTING, "pictures/"],
-        doc: "The pictures.",
+        reads: &[images::LISTING, "images/"],
+        doc: "The images.",
     },
     Input {
         role: "weights",
@@ -122,7 +122,7 @@ impl Kind for Preprocess {
     }
 
     fn about(&self) -> &'static str {
-        "Decodes and resizes pictures into a file that training streams from, and gives each its class and split."
+        "Decodes and resizes images into a file that training streams from, and gives each its class and split."
     }
 
     fn version(&self) -> u32 {
@@ -141,30 +141,26 @@ impl Kind for Preprocess {
         &INPUTS
     }
 
-    fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
-        fetch::check_brings(Goods::Pictures, "images", problems);
-        fetch::check_brings(Goods::Weights, "weights", problems);
-        resolve_input(values, problems);
-        dataset::check_naming(values, problems);
-        dataset::resolve_split(values, problems);
+    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
+        fetch::check_brings(Goods::Images, "images", diagnostics);
+        fetch::check_brings(Goods::Weights, "weights", diagnostics);
+        resolve_input(values, diagnostics);
+        dataset::check_naming(values, diagnostics);
+        dataset::resolve_split(values, diagnostics);
     }
 
     fn run(&self, context: &Context) -> Result<(), StageError> {
         let parameters = parameters(context)?;
         let images = context.input("images")?;
-        let pictures = pictures::open(&images.path, images.folder.as_deref())?;
+        let images = images::open(&images.path, images.folder.as_deref())?;
         let naming = &parameters.dataset.naming;
-        let labels = labels::label(
-            pictures.list(),
-            &naming.labels,
-            &naming.unlabelled,
-            &naming.class_names,
-        )?;
-        // Once before the long work, on all pictures, and again on those that could be read.
-        splits(pictures.list(), &labels, &parameters.dataset.split)?;
-        let made = records(context, &pictures, &parameters.preprocessing)?;
-        let rejected = reject(context, &pictures, &made, parameters.max_rejected)?;
-        let (kept, labels) = readable(pictures.list(), &labels, &rejected);
+        let labels =
+            labels::label(images.list(), &naming.labels, &naming.unlabelled, &naming.class_names)?;
+        // Once before the long work, on all images, and again on those that could be read.
+        splits(images.list(), &labels, &parameters.dataset.split)?;
+        let made = records(context, &images, &parameters.preprocessing)?;
+        let rejected = reject(context, &images, &made, parameters.max_rejected)?;
+        let (kept, labels) = readable(images.list(), &labels, &rejected);
         let splits = splits(&kept, &labels, &parameters.dataset.split)?;
         let samples = samples(&kept, &labels, &splits, &made)?;
         let info =
@@ -182,7 +178,7 @@ fn parameters(context: &Context) -> Result<Parameters, StageError> {
         if let Some(known) = Pretrained::read(&weights.path)? {
             take_from(&known, &mut values)?;
         } else if !values.contains_key("crop") {
-            let message = "the weights don't say how pictures were prepared when they were made";
+            let message = "the weights don't say how images were prepared when they were made";
             return Err(StageError::failed(message).with_help(
                 "write `input = \"resnet50\"`, or `size`, `mean` and `std`, in this stage",
             ));
@@ -223,13 +219,13 @@ fn usual(values: &mut Values) {
 }
 
 /// Presets and shorthands become values. What weights will say stays open until they are there.
-fn resolve_input(values: &mut Values, problems: &mut Complaints) {
+fn resolve_input(values: &mut Values, diagnostics: &mut Complaints) {
     if let Some(name) = values.remove("input").as_ref().and_then(Value::as_str) {
         match registry::preset(name) {
             Ok(preset) => {
                 if values.remove("size").is_some() {
                     let help = Some("leave one of them out".to_owned());
-                    problems.complain(
+                    diagnostics.complain(
                         "size",
                         "`input` says the size already",
                         "beside `input`",
@@ -246,7 +242,7 @@ fn resolve_input(values: &mut Values, problems: &mut Complaints) {
                 let names =
                     registry::presets().iter().flat_map(|preset| [preset.name, preset.backbone]);
                 let help = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
-                return problems.complain(
+                return diagnostics.complain(
                     "input",
                     error.to_string(),
                     "expected a pretrained model",
@@ -258,7 +254,7 @@ fn resolve_input(values: &mut Values, problems: &mut Complaints) {
     if let Some(size) = values.remove("size") {
         for key in ["resize", "crop"] {
             if values.insert(key.to_owned(), size.clone()).is_some_and(|given| given != size) {
-                problems.complain(
+                diagnostics.complain(
                     key,
                     format!("`size` says `{key}` already"),
                     "beside `size`",
@@ -272,14 +268,14 @@ fn resolve_input(values: &mut Values, problems: &mut Complaints) {
             values.entry(key).or_insert(side);
         }
     }
-    let has_weights = problems.is_fed("weights");
-    check_sides(values, has_weights, problems);
+    let has_weights = diagnostics.is_fed("weights");
+    check_sides(values, has_weights, diagnostics);
     if !has_weights {
         usual(values);
     }
     for key in ["mean", "std"] {
         if values.get(key).and_then(Value::as_array).is_some_and(|list| list.len() != 3) {
-            problems.complain(
+            diagnostics.complain(
                 key,
                 format!("`{key}` has three numbers"),
                 "expected red, green, blue",
@@ -289,18 +285,18 @@ fn resolve_input(values: &mut Values, problems: &mut Complaints) {
     }
 }
 
-fn check_sides(values: &Values, has_weights: bool, problems: &mut Complaints) {
+fn check_sides(values: &Values, has_weights: bool, diagnostics: &mut Complaints) {
     let side = |key| values.get(key).and_then(Value::as_u64);
     match (side("resize"), side("crop")) {
-        (Some(resize), Some(crop)) if crop > resize => problems.complain(
+        (Some(resize), Some(crop)) if crop > resize => diagnostics.complain(
             "crop",
-            format!("a crop of {crop} pixels doesn't fit into pictures of {resize}"),
+            format!("a crop of {crop} pixels doesn't fit into images of {resize}"),
             "larger than `resize`",
             Some(format!("at most {resize}")),
         ),
         (Some(_), Some(_)) => {}
         _ if has_weights => {}
-        _ => problems.complain(
+        _ => diagnostics.complain(
             "",
             "the size of the network's input is missing",
             "neither `input` nor `size`",
@@ -317,7 +313,7 @@ fn decimal(value: f32) -> f64 {
 /// Makes `records.bin`, or links it where an earlier one holds exactly the same.
 fn records(
     context: &Context,
-    pictures: &Pictures,
+    images: &Images,
     preprocessing: &Preprocessing,
 ) -> Result<Made, StageError> {
     let geometry = preprocessing.geometry();
@@ -326,10 +322,10 @@ fn records(
     let remembered = context.memo.file(BUCKET, &key);
     let earlier = remembered.as_deref().and_then(|path| Records::open(path).ok());
     let earlier = earlier.filter(|records| records.fingerprint() == fingerprint);
-    let different: BTreeSet<Digest> = pictures.list().iter().map(|one| one.digest).collect();
-    let task = context.teller.task("decode", Some(different.len() as u64), "pictures");
+    let different: BTreeSet<Digest> = images.list().iter().map(|one| one.digest).collect();
+    let task = context.events.task("decode", Some(different.len() as u64), "images");
     let (geometry, cancel) = (&geometry, &context.cancel);
-    let made = Writer { pictures, geometry, earlier: earlier.as_ref(), task: &task, cancel }
+    let made = Writer { images, geometry, earlier: earlier.as_ref(), task: &task, cancel }
         .write(&target)?;
     match remembered.filter(|_| made.same) {
         Some(path) => link(&path, &target)?,
@@ -350,23 +346,23 @@ fn link(from: &Path, to: &Path) -> Result<(), StageError> {
         .or_fail(format_args!("writing {}", to.display()))
 }
 
-/// Lists the pictures that can't be read, and fails where they are too many.
+/// Lists the images that can't be read, and fails where they are too many.
 fn reject(
     context: &Context,
-    pictures: &Pictures,
+    images: &Images,
     made: &Made,
     most: f64,
 ) -> Result<BTreeMap<Digest, String>, StageError> {
     let reasons: BTreeMap<Digest, String> = made.rejected.iter().cloned().collect();
     let with_reason =
-        |one: &Picture| reasons.get(&one.digest).map(|reason| [one.path.clone(), reason.clone()]);
-    let rows: Vec<[String; 2]> = pictures.list().iter().filter_map(with_reason).collect();
-    let all = pictures.list().len();
+        |one: &Image| reasons.get(&one.digest).map(|reason| [one.path.clone(), reason.clone()]);
+    let rows: Vec<[String; 2]> = images.list().iter().filter_map(with_reason).collect();
+    let all = images.list().len();
     if rows.len() as f64 > most * all as f64 {
         let shown: Vec<String> =
             rows.iter().take(SHOWN).map(|[path, reason]| format!("  {path}: {reason}")).collect();
         let message = format!(
-            "{} of {all} pictures can't be read, for example:\n{}",
+            "{} of {all} images can't be read, for example:\n{}",
             rows.len(),
             shown.join("\n")
         );
@@ -375,29 +371,29 @@ fn reject(
         return Err(StageError::failed(message).with_help(help));
     }
     if let [[path, reason], ..] = rows.as_slice() {
-        let (count, all) = (thousands(rows.len() as u64), counted(all as u64, "picture"));
+        let (count, all) = (thousands(rows.len() as u64), counted(all as u64, "image"));
         context
-            .teller
+            .events
             .warn(format!("{count} of {all} can't be read and left out, such as {path}: {reason}"));
     }
     tensor_cache::write_rejected(&context.slot.join(REJECTED), rows)?;
     Ok(reasons)
 }
 
-/// The pictures that could be read, and their labels. Classes stay as they are.
+/// The images that could be read, and their labels. Classes stay as they are.
 fn readable(
-    list: &[Picture],
+    list: &[Image],
     labels: &labels::Labels,
     rejected: &BTreeMap<Digest, String>,
-) -> (Vec<Picture>, labels::Labels) {
+) -> (Vec<Image>, labels::Labels) {
     let kept = list.iter().zip(&labels.of).filter(|(one, _)| !rejected.contains_key(&one.digest));
-    let (pictures, of) = kept.map(|(one, class)| (one.clone(), *class)).unzip();
-    (pictures, labels::Labels { of, ..labels.clone() })
+    let (images, of) = kept.map(|(one, class)| (one.clone(), *class)).unzip();
+    (images, labels::Labels { of, ..labels.clone() })
 }
 
-/// The split of each picture.
+/// The split of each image.
 fn splits(
-    list: &[Picture],
+    list: &[Image],
     labels: &labels::Labels,
     rule: &split::Rule,
 ) -> Result<Vec<Split>, DataError> {
@@ -412,7 +408,7 @@ fn splits(
 }
 
 fn samples(
-    list: &[Picture],
+    list: &[Image],
     labels: &labels::Labels,
     splits: &[Split],
     made: &Made,
@@ -433,8 +429,8 @@ fn samples(
 /// What came of it, in sentences.
 fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &Made) {
     if !labels.unused_names.is_empty() {
-        context.teller.warn(format!(
-            "no picture is of a class written {}, named in class_names",
+        context.events.warn(format!(
+            "no image is of a class written {}, named in class_names",
             labels.unused_names.join(", ")
         ));
     }
@@ -444,21 +440,21 @@ fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &M
     });
     match contradictory.count() {
         0 => {}
-        count => context.teller.warn(format!(
+        count => context.events.warn(format!(
             "{} equal to others under a different label",
-            counted(count as u64, "picture")
+            counted(count as u64, "image")
         )),
     }
     match made.entries.iter().filter(|entry| Notes(entry.notes).has(Note::Lenient)).count() {
         0 => {}
-        count => context.teller.warn(format!(
+        count => context.events.warn(format!(
             "{} damaged; what could be decoded is used",
-            counted(count as u64, "picture")
+            counted(count as u64, "image")
         )),
     }
     if made.reused > 0 {
-        let all = counted(made.entries.len() as u64, "picture");
-        context.teller.info(format!(
+        let all = counted(made.entries.len() as u64, "image");
+        context.events.info(format!(
             "{} of {all} decoded before, and taken from there",
             thousands(made.reused)
         ));
@@ -468,6 +464,6 @@ fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &M
         [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].map(count);
     let rest = if unlabelled == "0" { String::new() } else { format!(", {unlabelled} unlabelled") };
     context
-        .teller
+        .events
         .info(format!("{train} to train, {validation} to validate, {test} to test{rest}"));
 }

@@ -1,4 +1,4 @@
-//! What is known of weights beside their numbers: which network they are for and how pictures have to be prepared for them.
+//! What is known of weights beside their numbers: which network they are for and how images have to be prepared for them.
 //! A file beside fetched weights, which `preprocess` takes its numbers from and `train` compares with. Knows neither where
 //! weights come from nor what is in them.
 
@@ -19,7 +19,7 @@ pub struct Pretrained {
     pub weights: String,
     /// The network they are for, by the name that their publisher gives it.
     pub architecture: String,
-    /// How pictures were prepared when they were made.
+    /// How images were prepared when they were made.
     pub preprocessing: Preprocessing,
 }
 
@@ -81,22 +81,22 @@ impl fmt::Display for InWords<'_> {
     }
 }
 
-/// A sentence where pictures were prepared otherwise than the weights were made with, naming both and what to write.
+/// A sentence where images were prepared otherwise than the weights were made with, naming both and what to write.
 pub fn mismatch(
     weights: &str,
     made_with: &Preprocessing,
-    pictures: &Preprocessing,
+    images: &Preprocessing,
 ) -> Option<String> {
-    if made_with == pictures {
+    if made_with == images {
         return None;
     }
     let Preprocessing { resize, crop, interpolation, mean, std, .. } = made_with;
     let filter = serde_json::to_string(interpolation).unwrap_or_default();
     Some(format!(
-        "{weights} were made with pictures of {}; these are {}, for which the features are worth less. To prepare \
-         pictures alike, write in the preprocess stage: resize = {resize}, crop = {crop}, interpolation = {filter}, mean = {mean:?}, std = {std:?}",
+        "{weights} were made with images of {}; these are {}, for which the features are worth less. To prepare \
+         images alike, write in the preprocess stage: resize = {resize}, crop = {crop}, interpolation = {filter}, mean = {mean:?}, std = {std:?}",
         InWords(made_with),
-        InWords(pictures),
+        InWords(images),
     ))
 }
 
@@ -126,7 +126,7 @@ mod tests {
         let sentence =
             mismatch("torchvision's resnet50/V2", &of("resnet50/V2"), &of("resnet50")).unwrap();
         assert!(sentence.starts_with(
-            "torchvision's resnet50/V2 were made with pictures of 224 from 232 pixels, bilinear, mean 0.485 0.456 0.406, \
+            "torchvision's resnet50/V2 were made with images of 224 from 232 pixels, bilinear, mean 0.485 0.456 0.406, \
              std 0.229 0.224 0.225; these are 224 from 256 pixels, bilinear,"
         ), "{sentence}");
         assert!(sentence.ends_with("resize = 232, crop = 224, interpolation = \"bilinear\", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]"), "{sentence}");

@@ -4,7 +4,7 @@ use super::KINDS;
 use crate::config::{self, Values};
 use crate::data::Preprocessing;
 use crate::engine::{Context, Device, InputArtifact, StageError, graph};
-use crate::events::{Cancel, Teller, Told};
+use crate::events::{CancellationToken, EventSink, Told};
 use crate::metrics::{Evaluation, read_history, read_predictions, softmax};
 use crate::model::Model;
 use crate::nn::{Cpu, Head, Network, write_safetensors};
@@ -29,8 +29,8 @@ fn resolved_beside(stages: &str, lines: &str) -> Result<Values, String> {
          {stages}\n[stages.train]\n{lines}\n[stages.evaluate]\nneeds = {{ data = \"preprocess\", model = \"train\" }}\n"
     );
     std::fs::write(&file, text).unwrap();
-    let pipeline = config::load(&file, &[]).map_err(|problems| problems.to_string())?;
-    let graph = graph(&pipeline, KINDS).map_err(|problems| problems.to_string())?;
+    let pipeline = config::load(&file, &[]).map_err(|diagnostics| diagnostics.to_string())?;
+    let graph = graph(&pipeline, KINDS).map_err(|diagnostics| diagnostics.to_string())?;
     Ok(graph.stage("train").unwrap().values.clone())
 }
 
@@ -138,12 +138,12 @@ fn what_does_not_go_together_is_said() {
     ];
     for (stages, lines, expected) in cases {
         let needs = if lines.contains("needs") { "" } else { NEEDS };
-        let problems = resolved_beside(stages, &format!("{needs}\n{lines}")).unwrap_err();
-        assert!(problems.contains(expected), "{lines}: {problems}");
+        let diagnostics = resolved_beside(stages, &format!("{needs}\n{lines}")).unwrap_err();
+        assert!(diagnostics.contains(expected), "{lines}: {diagnostics}");
     }
 }
 
-/// A folder of pictures, and stages over it.
+/// A folder of images, and stages over it.
 struct Place {
     folder: tempfile::TempDir,
     memo: Memo,
@@ -183,8 +183,8 @@ impl Place {
             facts: BTreeMap::new(),
             slot: self.path(slot),
             memo: self.memo.clone(),
-            teller: Teller::new(move |told| sink.lock().unwrap().push(told)),
-            cancel: Cancel::new(),
+            events: EventSink::new(move |told| sink.lock().unwrap().push(told)),
+            cancel: CancellationToken::new(),
             seed: 42,
             threads: 1,
             device: Device::Cpu,
@@ -357,12 +357,12 @@ fn the_original_classifier_is_kept() {
     assert_eq!(place.sentences().last().unwrap(), crate::stages::train::ORIGINAL);
     let model = Model::open(&place.path("model").join("model.safetensors")).unwrap();
     assert_eq!((model.classes().len(), model.classes()[1].as_str()), (1000, "goldfish"));
-    let pictures: Vec<f32> = (0..8 * 8 * 3).map(|value| value as f32 / 96.0 - 1.0).collect();
-    let expected = softmax(&network.logits(&pictures, 1).unwrap());
-    assert_eq!(model.probabilities(&pictures, 1).unwrap(), expected);
+    let images: Vec<f32> = (0..8 * 8 * 3).map(|value| value as f32 / 96.0 - 1.0).collect();
+    let expected = softmax(&network.logits(&images, 1).unwrap());
+    assert_eq!(model.probabilities(&images, 1).unwrap(), expected);
 
     let error = place.evaluate("data", "model", "a").unwrap_err().to_string();
-    assert!(error.contains("and 980 more, and the pictures are of red, green, blue"), "{error}");
+    assert!(error.contains("and 980 more, and the images are of red, green, blue"), "{error}");
     let input = place.path("data").join("input.json");
     let text = std::fs::read_to_string(&input).unwrap();
     let named = text
@@ -400,31 +400,30 @@ fn an_auxiliary_head_learns_and_is_not_in_the_model() {
 }
 
 #[test]
-fn a_model_file_answers_for_pictures_and_lists_what_is_none() {
+fn a_model_file_answers_for_images_and_lists_what_is_none() {
     let model = Model::open(&trained().path("model").join("model.safetensors")).unwrap();
     assert_eq!(model.classes(), ["red", "green", "blue"]);
     let mut png = Vec::new();
-    let picture =
-        image::RgbImage::from_fn(30, 20, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 99]));
-    picture.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
-    let pictures: Vec<(String, Vec<u8>)> = (0..40)
+    let image = image::RgbImage::from_fn(30, 20, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 99]));
+    image.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
+    let images: Vec<(String, Vec<u8>)> = (0..40)
         .map(|index| {
-            (format!("{index}.png"), if index == 7 { b"no picture".to_vec() } else { png.clone() })
+            (format!("{index}.png"), if index == 7 { b"no image".to_vec() } else { png.clone() })
         })
         .collect();
-    let predictions = model.predict(&pictures, 2).unwrap();
+    let predictions = model.predict(&images, 2).unwrap();
     assert_eq!((predictions.rows.len(), predictions.unreadable.len()), (39, 1));
     assert_eq!(predictions.unreadable[0].path, "7.png");
     let row = &predictions.rows[0];
     assert_eq!((row.top.len(), &row.top[0].0, row.top[0].1), (2, &row.class, row.probability));
     // Alone and in any company.
-    assert_eq!(model.predict(&pictures[39..], 2).unwrap().rows, predictions.rows[38..]);
+    assert_eq!(model.predict(&images[39..], 2).unwrap().rows, predictions.rows[38..]);
     assert_eq!(model.predict(&[], 2).unwrap().rows, []);
-    assert_eq!(model.predict(&pictures[..1], 0).unwrap().rows[0].top.len(), 1);
+    assert_eq!(model.predict(&images[..1], 0).unwrap().rows[0].top.len(), 1);
 }
 
 #[test]
-fn evaluate_refuses_pictures_that_the_model_was_not_made_for() {
+fn evaluate_refuses_images_that_the_model_was_not_made_for() {
     let model = trained().path("model");
     let model = model.to_str().unwrap();
     let place = Place::new(Counts { validation: 0, test: 0, ..COUNTS });

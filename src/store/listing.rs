@@ -286,7 +286,7 @@ mod tests {
     impl Place {
         fn new() -> Place {
             let temporary = tempfile::tempdir().unwrap();
-            let (folder, memo) = (temporary.path().join("pictures"), temporary.path().join("memo"));
+            let (folder, memo) = (temporary.path().join("images"), temporary.path().join("memo"));
             let store = folder.join("cache");
             std::fs::create_dir_all(&store).unwrap();
             Place { folder, memo, store, _temporary: temporary }

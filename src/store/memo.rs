@@ -1,4 +1,4 @@
-//! A keyed side store for pure, repeatable work: downloads, facts of pictures, features, checkpoints. It may change how
+//! A keyed side store for pure, repeatable work: downloads, facts of images, features, checkpoints. It may change how
 //! long something takes, never a byte of what comes out, so anything in it may vanish at any time. It survives kills; a
 //! value that was cut short or changed reads as absent.
 

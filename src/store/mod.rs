@@ -1,6 +1,6 @@
 //! Artifacts by content. A stage's output is a folder of read-only files named by the digest of its manifest; a cache key
 //! names the artifact that was made for it and the log of how. Beside them the memo, what is known of folders outside,
-//! and a place for the records of runs. Knows nothing of pictures, pipelines or what any file means.
+//! and a place for the records of runs. Knows nothing of images, pipelines or what any file means.
 //!
 //! ```text
 //! cache/v1/                  a versioned bucket: another format lives beside it, and is never misread

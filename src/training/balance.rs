@@ -1,11 +1,11 @@
-//! Classes of unequal size: how much a picture of each counts in the loss, and orders in which each comes equally often.
+//! Classes of unequal size: how much a image of each counts in the loss, and orders in which each comes equally often.
 //! Counts the train split alone. Knows nothing of networks.
 
-use super::LearnError;
+use super::TrainingError;
 use super::options::ClassWeights;
 use crate::random::Stream;
 
-/// The weight of each class, whose names and numbers of training pictures are given. None where all count the same.
+/// The weight of each class, whose names and numbers of training images are given. None where all count the same.
 ///
 /// # Errors
 /// When weights are given for a class that isn't there.
@@ -13,13 +13,13 @@ pub fn weights(
     wanted: &ClassWeights,
     names: &[String],
     counts: &[usize],
-) -> Result<Option<Vec<f64>>, LearnError> {
+) -> Result<Option<Vec<f64>>, TrainingError> {
     match wanted {
         ClassWeights::None => Ok(None),
         ClassWeights::Balanced => Ok(Some(balanced(counts))),
         ClassWeights::Given(given) => {
             if let Some(unknown) = given.keys().find(|name| !names.contains(name)) {
-                return Err(LearnError::Unfit {
+                return Err(TrainingError::Unfit {
                     message: format!(
                         "`class_weights` names `{unknown}`, and no class is called that"
                     ),
@@ -31,7 +31,7 @@ pub fn weights(
     }
 }
 
-/// n / (classes * n of the class), over classes that have pictures (scikit-learn's "balanced"); 1 for the others.
+/// n / (classes * n of the class), over classes that have images (scikit-learn's "balanced"); 1 for the others.
 fn balanced(counts: &[usize]) -> Vec<f64> {
     let all: usize = counts.iter().sum();
     let classes = counts.iter().filter(|&&count| count > 0).count();
@@ -41,7 +41,7 @@ fn balanced(counts: &[usize]) -> Vec<f64> {
 }
 
 /// The factor of each row of a batch's targets, so that the mean over this batch's rows, added up over the batches of a
-/// step, is the weighted mean over all the step's pictures. `labels` are this batch's, `total` is the sum of the step's
+/// step, is the weighted mean over all the step's images. `labels` are this batch's, `total` is the sum of the step's
 /// weights.
 pub fn row_factors(weights: Option<&[f64]>, labels: &[usize], total: f64) -> Vec<f32> {
     let count = labels.len() as f64;
@@ -50,7 +50,7 @@ pub fn row_factors(weights: Option<&[f64]>, labels: &[usize], total: f64) -> Vec
     labels.iter().map(|label| (weight(label) * count / total) as f32).collect()
 }
 
-/// The sum of the weights of some pictures.
+/// The sum of the weights of some images.
 pub fn total(weights: Option<&[f64]>, labels: impl Iterator<Item = usize>) -> f64 {
     labels.map(|label| weights.and_then(|weights| weights.get(label)).copied().unwrap_or(1.0)).sum()
 }

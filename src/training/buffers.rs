@@ -1,7 +1,7 @@
 //! Device buffers as numbers of this process and back, with nothing but dfdx's public calls. On the CPU buffers are
 //! slices; elsewhere copies travel through the SGD kernel, which is the one public way between a buffer and a tensor.
 
-use super::LearnError;
+use super::TrainingError;
 use crate::nn::{Backend, Buffer, Cpu, Number};
 use dfdx::tensor::{Storage, Tensor};
 use dfdx::tensor_ops::{Momentum, SgdConfig, WeightDecay};
@@ -14,8 +14,8 @@ const LANES: usize = 16;
 pub fn zeros<D: Backend<N>, N: Number>(
     device: &D,
     count: usize,
-) -> Result<Buffer<D, N>, LearnError> {
-    Storage::<N>::try_alloc_len(device, count).map_err(LearnError::device)
+) -> Result<Buffer<D, N>, TrainingError> {
+    Storage::<N>::try_alloc_len(device, count).map_err(TrainingError::device)
 }
 
 /// How many numbers a buffer has.
@@ -38,7 +38,7 @@ fn host_mut<D: Backend<N>, N: Number>(buffer: &mut Buffer<D, N>) -> Option<&mut 
 pub fn read<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &Buffer<D, N>,
-) -> Result<Vec<N>, LearnError> {
+) -> Result<Vec<N>, TrainingError> {
     match host::<D, N>(buffer) {
         Some(numbers) => Ok(numbers.to_vec()),
         None => Ok(scaled::<D, N>(device, buffer, 1.0)?.as_vec()),
@@ -49,13 +49,14 @@ pub fn read<D: Backend<N>, N: Number>(
 pub fn write<D: Backend<N>, N: Number>(
     device: &D,
     numbers: Vec<N>,
-) -> Result<Buffer<D, N>, LearnError> {
+) -> Result<Buffer<D, N>, TrainingError> {
     let mut buffer = zeros::<D, N>(device, numbers.len())?;
     match host_mut::<D, N>(&mut buffer) {
         Some(place) => place.copy_from_slice(&numbers),
         None => {
             let shape = (numbers.len(),);
-            let tensor = device.try_tensor_from_vec(numbers, shape).map_err(LearnError::device)?;
+            let tensor =
+                device.try_tensor_from_vec(numbers, shape).map_err(TrainingError::device)?;
             copy::<D, N>(device, tensor, &mut buffer)?;
         }
     }
@@ -67,7 +68,7 @@ pub fn scale<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &mut Buffer<D, N>,
     factor: f64,
-) -> Result<(), LearnError> {
+) -> Result<(), TrainingError> {
     match host_mut::<D, N>(buffer) {
         Some(numbers) => numbers.iter_mut().for_each(|number| *number *= N::of(factor)),
         None => {
@@ -83,7 +84,7 @@ pub fn add<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &mut Buffer<D, N>,
     other: &Buffer<D, N>,
-) -> Result<(), LearnError> {
+) -> Result<(), TrainingError> {
     match (host_mut::<D, N>(buffer), host::<D, N>(other)) {
         (Some(numbers), Some(others)) => {
             numbers.iter_mut().zip(others).for_each(|(number, other)| *number += *other);
@@ -92,7 +93,7 @@ pub fn add<D: Backend<N>, N: Number>(
             let mut sum = scaled::<D, N>(device, buffer, 1.0)?;
             let zeros = &mut zeros::<D, N>(device, length::<D, N>(device, buffer))?;
             let step = SgdConfig { lr: -1.0, momentum: None, weight_decay: None };
-            step.try_update(&mut sum, zeros, other).map_err(LearnError::device)?;
+            step.try_update(&mut sum, zeros, other).map_err(TrainingError::device)?;
             copy::<D, N>(device, sum, buffer)?;
         }
     }
@@ -103,7 +104,7 @@ pub fn add<D: Backend<N>, N: Number>(
 pub fn square_sum<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &Buffer<D, N>,
-) -> Result<f64, LearnError> {
+) -> Result<f64, TrainingError> {
     match host::<D, N>(buffer) {
         Some(numbers) => Ok(sum_squares(numbers)),
         None => Ok(sum_squares(&read::<D, N>(device, buffer)?)),
@@ -129,12 +130,12 @@ fn scaled<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &Buffer<D, N>,
     factor: f64,
-) -> Result<Tensor<(usize,), N, D>, LearnError> {
+) -> Result<Tensor<(usize,), N, D>, TrainingError> {
     let count = length::<D, N>(device, buffer);
-    let mut tensor = device.try_zeros_like(&(count,)).map_err(LearnError::device)?;
+    let mut tensor = device.try_zeros_like(&(count,)).map_err(TrainingError::device)?;
     let step = SgdConfig { lr: -factor, momentum: None, weight_decay: None };
     step.try_update(&mut tensor, &mut zeros::<D, N>(device, count)?, buffer)
-        .map_err(LearnError::device)?;
+        .map_err(TrainingError::device)?;
     Ok(tensor)
 }
 
@@ -143,14 +144,15 @@ fn copy<D: Backend<N>, N: Number>(
     device: &D,
     mut tensor: Tensor<(usize,), N, D>,
     into: &mut Buffer<D, N>,
-) -> Result<(), LearnError> {
+) -> Result<(), TrainingError> {
     let count = length::<D, N>(device, into);
     let step = SgdConfig {
         lr: 0.0,
         momentum: Some(Momentum::Classic(0.0)),
         weight_decay: Some(WeightDecay::L2(1.0)),
     };
-    step.try_update(&mut tensor, into, &zeros::<D, N>(device, count)?).map_err(LearnError::device)
+    step.try_update(&mut tensor, into, &zeros::<D, N>(device, count)?)
+        .map_err(TrainingError::device)
 }
 
 #[cfg(test)]

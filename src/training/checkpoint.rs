@@ -39,8 +39,8 @@ pub struct State {
     pub epoch: u64,
     /// Steps of it that are done.
     pub step: u64,
-    /// Training pictures seen in it.
-    pub pictures: u64,
+    /// Training images seen in it.
+    pub images: u64,
     /// Those of them that were classified rightly.
     pub hits: u64,
     /// The sum of their losses.
@@ -62,7 +62,7 @@ pub struct Snapshot<N = f32> {
     pub current: Tensors<N>,
     /// The same after the best epoch so far, where there was one.
     pub best: Option<Tensors<N>>,
-    /// What the optimiser remembers.
+    /// What the optimizer remembers.
     pub moments: Tensors<N>,
 }
 
@@ -84,7 +84,7 @@ impl Default for State {
         State {
             epoch: 1,
             step: 0,
-            pictures: 0,
+            images: 0,
             hits: 0,
             loss: 0.0,
             history: Vec::new(),
@@ -184,7 +184,7 @@ mod tests {
             Tensors::from([(name.to_owned(), WeightTensor { shape: vec![2, 3], data })])
         };
         Snapshot {
-            state: State { epoch: 3, step: 7, loss: 0.1 + 0.2, pictures: 224, ..State::default() },
+            state: State { epoch: 3, step: 7, loss: 0.1 + 0.2, images: 224, ..State::default() },
             current: tensors("fc.weight", 0.0),
             best: Some(tensors("fc.weight", 1.0)),
             moments: tensors("first/fc.weight", 2.0),

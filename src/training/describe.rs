@@ -5,7 +5,7 @@ use crate::common::number::thousands;
 use crate::data::Augment;
 use crate::nn::{Backend, Network, Number};
 
-/// What can be said of a training before it is known what it learns from: how pictures are varied, and whether features
+/// What can be said of a training before it is known what it learns from: how images are varied, and whether features
 /// are kept.
 pub fn foreseen(options: &Options) -> Vec<String> {
     let sentences =
@@ -13,10 +13,10 @@ pub fn foreseen(options: &Options) -> Vec<String> {
     sentences.chain(backbone(options)).collect()
 }
 
-/// How training pictures are varied.
+/// How training images are varied.
 pub fn augmentation(augment: Option<&Augment>) -> String {
     let Some(augment) = augment.filter(|augment| !augment.is_none()) else {
-        return "training pictures are the centres of the stored squares, not varied".to_owned();
+        return "training images are the centers of the stored squares, not varied".to_owned();
     };
     let mut parts = Vec::new();
     if let Some(crop) = &augment.random_crop {
@@ -43,7 +43,7 @@ pub fn augmentation(augment: Option<&Augment>) -> String {
         Some(copies) => &format!(", each in {copies} ways that take turns"),
         None => "",
     };
-    format!("training pictures are varied by {}{ways}", parts.join(", "))
+    format!("training images are varied by {}{ways}", parts.join(", "))
 }
 
 /// How much the classes count.
@@ -53,20 +53,20 @@ pub fn class_weights(weights: &[f64], names: &[String]) -> String {
     match (sorted.first(), sorted.last()) {
         (Some((most, high)), Some((least, low))) if high > low => {
             format!(
-                "classes are weighted: from {least} (pictures count {low:.2} times) to {most} ({high:.2} times)"
+                "classes are weighted: from {least} (images count {low:.2} times) to {most} ({high:.2} times)"
             )
         }
         _ => "classes are weighted, and all weights are the same".to_owned(),
     }
 }
 
-/// How an epoch's pictures are drawn from classes of these sizes.
+/// How an epoch's images are drawn from classes of these sizes.
 pub fn sampling(counts: &[usize]) -> String {
     let present: Vec<usize> = counts.iter().copied().filter(|&count| count > 0).collect();
     let all: usize = present.iter().sum();
     let (low, high) = (present.iter().min().unwrap_or(&0), present.iter().max().unwrap_or(&0));
     format!(
-        "each epoch shows about {} pictures of every class, of which there are {} to {}",
+        "each epoch shows about {} images of every class, of which there are {} to {}",
         thousands((all / present.len().max(1)) as u64),
         thousands(*low as u64),
         thousands(*high as u64)
@@ -93,7 +93,7 @@ fn parts(freeze: &Freeze) -> String {
     }
 }
 
-/// Which way the pictures go through a frozen backbone, and why.
+/// Which way the images go through a frozen backbone, and why.
 pub fn backbone(options: &Options) -> Option<String> {
     if !options.backbone_frozen(1) {
         return None;
@@ -104,10 +104,10 @@ pub fn backbone(options: &Options) -> Option<String> {
         .map_or(String::new(), |entry| format!(" up to epoch {}", entry.epoch - 1));
     Some(match options.augment.as_ref().map(|augment| augment.copies) {
         None => format!(
-            "the backbone is frozen{until} and pictures aren't varied: it runs once a picture, and its features are kept"
+            "the backbone is frozen{until} and images aren't varied: it runs once a image, and its features are kept"
         ),
         Some(Some(copies)) => format!(
-            "the backbone is frozen{until} and each picture is varied in {copies} ways: it runs once for each, and its features are kept"
+            "the backbone is frozen{until} and each image is varied in {copies} ways: it runs once for each, and its features are kept"
         ),
         Some(None) => {
             // What is shown once can't be shown again.
@@ -116,7 +116,7 @@ pub fn backbone(options: &Options) -> Option<String> {
             let hint =
                 if is_once { "" } else { "; `augment.copies = 4` would have its features kept" };
             format!(
-                "the backbone is frozen{until}, but runs in every epoch, since pictures are varied anew each time{hint}"
+                "the backbone is frozen{until}, but runs in every epoch, since images are varied anew each time{hint}"
             )
         }
     })
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_varied_is_named() {
-        let none = "training pictures are the centres of the stored squares, not varied";
+        let none = "training images are the centers of the stored squares, not varied";
         assert_eq!(augmentation(None), none);
         assert_eq!(augmentation(Some(&Augment::default())), none);
         let augment = Augment {
@@ -160,7 +160,7 @@ mod tests {
         };
         assert_eq!(
             augmentation(Some(&augment)),
-            "training pictures are varied by random crops of 60 to 100 % of the stored squares, flips, turns"
+            "training images are varied by random crops of 60 to 100 % of the stored squares, flips, turns"
         );
     }
 }

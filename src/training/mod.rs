@@ -1,10 +1,10 @@
 //! Training: epochs over batches, update rules by parameter group, learning rates by step, which epoch to keep and when
-//! to stop, checkpoints. Knows networks, samples and numbers; knows no pipeline file, no stage and no picture format.
+//! to stop, checkpoints. Knows networks, samples and numbers; knows no pipeline file, no stage and no image format.
 //!
-//! [`fit`] is the whole of it. Its state is small and explicit (parameters, the optimiser's moments, a position, what was
+//! [`fit`] is the whole of it. Its state is small and explicit (parameters, the optimizer's moments, a position, what was
 //! seen so far), since order, augmentation, dropout and learning rates are functions of (seed, epoch, step): a training
 //! that was interrupted at any step goes on to the same bytes. While the whole backbone is frozen, [`features`] runs it once
-//! a picture, and the loop goes over what it made.
+//! a image, and the loop goes over what it made.
 
 mod balance;
 mod buffers;
@@ -12,7 +12,7 @@ mod checkpoint;
 mod describe;
 pub mod features;
 mod fit;
-mod optimiser;
+mod optimizer;
 mod options;
 mod schedule;
 mod stopping;
@@ -22,9 +22,9 @@ pub(crate) mod testing;
 pub use checkpoint::Checkpoints;
 pub use describe::foreseen;
 pub use fit::{Fitted, Session, fit};
-pub use optimiser::Optimiser;
+pub use optimizer::Optimizer;
 pub use options::{
-    BatchNormMode, ClassWeights, EarlyStopping, Freeze, HEAD, Keep, Mode, Monitor, Optimizer,
+    BatchNormMode, ClassWeights, EarlyStopping, Freeze, HEAD, Keep, Mode, Monitor, OptimizerConfig,
     OptimizerKind, Options, Precision, Sampling, Schedule, ScheduleKind, Unfreeze,
 };
 pub use schedule::Rates;
@@ -37,7 +37,7 @@ use std::fmt;
 
 /// Why training ended without a model. Displays as one sentence.
 #[derive(Debug)]
-pub enum LearnError {
+pub enum TrainingError {
     /// The user asked to stop.
     Cancelled,
     /// The data and the options don't fit together.
@@ -66,59 +66,59 @@ pub enum LearnError {
     Device(String),
 }
 
-impl LearnError {
-    fn device(error: impl fmt::Display) -> LearnError {
-        LearnError::Device(error.to_string())
+impl TrainingError {
+    fn device(error: impl fmt::Display) -> TrainingError {
+        TrainingError::Device(error.to_string())
     }
 
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<&str> {
         match self {
-            LearnError::Unfit { help, .. } | LearnError::Diverged { help, .. } => Some(help),
-            LearnError::Data(error) => error.help(),
-            LearnError::Network(NnError::SingleValue { .. }) => Some(
-                "raise `batch_size` or prepare larger pictures; where `weights` are given, `batch_norm = \"affine\"` takes the statistics that they came with",
+            TrainingError::Unfit { help, .. } | TrainingError::Diverged { help, .. } => Some(help),
+            TrainingError::Data(error) => error.help(),
+            TrainingError::Network(NnError::SingleValue { .. }) => Some(
+                "raise `batch_size` or prepare larger images; where `weights` are given, `batch_norm = \"affine\"` takes the statistics that they came with",
             ),
             _ => None,
         }
     }
 }
 
-impl fmt::Display for LearnError {
+impl fmt::Display for TrainingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LearnError::Cancelled => f.write_str("cancelled"),
-            LearnError::Unfit { message, .. } | LearnError::Diverged { message, .. } => {
+            TrainingError::Cancelled => f.write_str("cancelled"),
+            TrainingError::Unfit { message, .. } | TrainingError::Diverged { message, .. } => {
                 f.write_str(message)
             }
-            LearnError::Data(error) => error.fmt(f),
-            LearnError::Network(error) => error.fmt(f),
-            LearnError::Metrics(error) => error.fmt(f),
-            LearnError::Features(sentence) => f.write_str(sentence),
-            LearnError::Device(reason) => write!(f, "the device failed: {reason}"),
+            TrainingError::Data(error) => error.fmt(f),
+            TrainingError::Network(error) => error.fmt(f),
+            TrainingError::Metrics(error) => error.fmt(f),
+            TrainingError::Features(sentence) => f.write_str(sentence),
+            TrainingError::Device(reason) => write!(f, "the device failed: {reason}"),
         }
     }
 }
 
-impl std::error::Error for LearnError {}
+impl std::error::Error for TrainingError {}
 
-impl From<DataError> for LearnError {
-    fn from(error: DataError) -> LearnError {
+impl From<DataError> for TrainingError {
+    fn from(error: DataError) -> TrainingError {
         match error {
-            DataError::Cancelled => LearnError::Cancelled,
-            other => LearnError::Data(other),
+            DataError::Cancelled => TrainingError::Cancelled,
+            other => TrainingError::Data(other),
         }
     }
 }
 
-impl From<NnError> for LearnError {
-    fn from(error: NnError) -> LearnError {
-        LearnError::Network(error)
+impl From<NnError> for TrainingError {
+    fn from(error: NnError) -> TrainingError {
+        TrainingError::Network(error)
     }
 }
 
-impl From<MetricsError> for LearnError {
-    fn from(error: MetricsError) -> LearnError {
-        LearnError::Metrics(error)
+impl From<MetricsError> for TrainingError {
+    fn from(error: MetricsError) -> TrainingError {
+        TrainingError::Metrics(error)
     }
 }

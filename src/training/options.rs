@@ -19,27 +19,27 @@ pub fn is_head(stage: &str) -> bool {
 pub struct Options {
     /// Passes over the training split, from 1.
     pub epochs: u64,
-    /// Pictures a batch, from 1; no more than there are.
+    /// Images a batch, from 1; no more than there are.
     pub batch_size: usize,
     /// Batches whose gradients make one step, from 1.
     pub accumulate: usize,
     /// How gradients become steps.
-    pub optimizer: Optimizer,
+    pub optimizer: OptimizerConfig,
     /// How the learning rate changes.
     pub schedule: Schedule,
     /// Share of each target that is spread evenly over all classes, 0 to below 1 (Szegedy et al., 2016).
     pub label_smoothing: f64,
     /// The gradient's global norm is brought down to this where it is larger.
     pub clip_norm: Option<f64>,
-    /// How much a picture of each class counts.
+    /// How much a image of each class counts.
     pub class_weights: ClassWeights,
-    /// Which pictures an epoch shows.
+    /// Which images an epoch shows.
     pub sampling: Sampling,
     /// Which epoch counts as the best, and when to stop waiting for a better one.
     pub early_stopping: EarlyStopping,
     /// Which epoch's weights are the result.
     pub keep: Keep,
-    /// How training pictures are varied; not at all where there is none.
+    /// How training images are varied; not at all where there is none.
     pub augment: Option<Augment>,
     /// What of the backbone keeps its weights, at first.
     pub freeze: Freeze,
@@ -53,7 +53,7 @@ pub struct Options {
 
 /// How gradients become steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Optimizer {
+pub struct OptimizerConfig {
     /// The rule.
     pub kind: OptimizerKind,
     /// The head's learning rate at its highest.
@@ -125,7 +125,7 @@ pub struct EarlyStopping {
 pub enum Monitor {
     /// Mean cross-entropy.
     ValidationLoss,
-    /// Share of pictures classified rightly.
+    /// Share of images classified rightly.
     ValidationAccuracy,
 }
 
@@ -182,7 +182,7 @@ impl From<Freeze> for String {
 }
 
 impl Freeze {
-    /// Whether a stage of the network is frozen, given all of them from the pictures on. The head never is.
+    /// Whether a stage of the network is frozen, given all of them from the images on. The head never is.
     pub fn holds(&self, stage: &str, stages: &[String]) -> bool {
         let place = |wanted: &str| stages.iter().position(|name| name == wanted);
         match self {
@@ -203,26 +203,26 @@ pub struct Unfreeze {
     pub freeze: Freeze,
 }
 
-/// How much a picture of each class counts in the loss, against others.
+/// How much a image of each class counts in the loss, against others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassWeights {
     /// All the same.
     None,
-    /// Each class counts as much as any other, however many pictures it has: n / (classes * n of the class), over the train
+    /// Each class counts as much as any other, however many images it has: n / (classes * n of the class), over the train
     /// split.
     Balanced,
     /// By the classes' names; 1 for those that aren't named.
     Given(BTreeMap<String, f64>),
 }
 
-/// Which pictures an epoch shows.
+/// Which images an epoch shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
     /// Each once, in random order.
     Shuffled,
-    /// As many in all, but as many of each class: pictures of rare classes come several times, of frequent ones not in every
+    /// As many in all, but as many of each class: images of rare classes come several times, of frequent ones not in every
     /// epoch.
     Balanced,
 }
@@ -233,7 +233,7 @@ pub enum Sampling {
 pub enum Precision {
     /// All in `f32`.
     Single,
-    /// Parameters and gradients in `f32`, the way from pictures to the loss in `f64`.
+    /// Parameters and gradients in `f32`, the way from images to the loss in `f64`.
     Mixed,
     /// All in `f64`.
     Double,

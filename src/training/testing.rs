@@ -1,9 +1,9 @@
 //! A tiny tensor cache and a tiny network, for the tests of this room and of the stages that use it.
 
-use crate::data::pictures::{self, LISTING, Picture};
+use crate::data::images::{self, Image, LISTING};
 use crate::data::tensor_cache::{RECORDS, Writer, write_table};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing, Sample, Split, TensorCache};
-use crate::events::{Cancel, Teller};
+use crate::events::{CancellationToken, EventSink};
 use crate::nn::{Builder, Cpu, Head, Network, Op, Window};
 use crate::random::Stream;
 use crate::store::digest_bytes;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Classes of [`cache`].
 pub const CLASSES: [&str; 3] = ["red", "green", "blue"];
 
-/// How many pictures of [`cache`] are in each split.
+/// How many images of [`cache`] are in each split.
 #[derive(Clone, Copy)]
 pub struct Counts {
     pub train: usize,
@@ -29,7 +29,7 @@ pub const COUNTS: Counts = Counts { train: 26, validation: 8, test: 6, unlabelle
 /// writes it.
 pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) {
     let work = tempfile::tempdir().unwrap();
-    std::fs::create_dir(work.path().join("pictures")).unwrap();
+    std::fs::create_dir(work.path().join("images")).unwrap();
     let splits = [
         (Split::Train, counts.train),
         (Split::Validation, counts.validation),
@@ -41,38 +41,38 @@ pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) 
     let mut list = Vec::new();
     for index in 0..all.len() {
         let path = format!("{index:03}.png");
-        let mut stream = Stream::new(1, "picture", &[index as u64]);
-        let picture = image::RgbImage::from_fn(12, 12, |_, _| {
+        let mut stream = Stream::new(1, "image", &[index as u64]);
+        let image = image::RgbImage::from_fn(12, 12, |_, _| {
             image::Rgb(std::array::from_fn(|channel| {
                 let base = if channel == index % CLASSES.len() { 110 } else { 70 };
                 base + stream.below(100) as u8
             }))
         });
-        let file = work.path().join("pictures").join(&path);
-        picture.save(&file).unwrap();
+        let file = work.path().join("images").join(&path);
+        image.save(&file).unwrap();
         let bytes = std::fs::read(&file).unwrap();
-        list.push(Picture { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) });
+        list.push(Image { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) });
     }
-    std::fs::write(work.path().join(LISTING), pictures::listing(list)).unwrap();
-    let pictures = pictures::open(work.path(), None).unwrap();
-    let task = Teller::silent().task("decode", None, "pictures");
+    std::fs::write(work.path().join(LISTING), images::listing(list)).unwrap();
+    let images = images::open(work.path(), None).unwrap();
+    let task = EventSink::silent().task("decode", None, "images");
     let writer = Writer {
-        pictures: &pictures,
+        images: &images,
         geometry: &preprocessing.geometry(),
         earlier: None,
         task: &task,
-        cancel: &Cancel::new(),
+        cancel: &CancellationToken::new(),
     };
     let made = writer.write(&folder.join(RECORDS)).unwrap();
-    let samples: Vec<Sample> = pictures
+    let samples: Vec<Sample> = images
         .list()
         .iter()
         .zip(all)
         .enumerate()
-        .map(|(index, (picture, split))| Sample {
-            path: picture.path.clone(),
-            source: picture.digest,
-            record: made.entries.iter().position(|entry| entry.source == picture.digest).unwrap()
+        .map(|(index, (image, split))| Sample {
+            path: image.path.clone(),
+            source: image.digest,
+            record: made.entries.iter().position(|entry| entry.source == image.digest).unwrap()
                 as u32,
             class: (split != Split::Unlabelled).then_some((index % CLASSES.len()) as u32),
             split,
@@ -102,7 +102,7 @@ pub fn cache(counts: Counts) -> Arc<TensorCache> {
     Arc::new(TensorCache::open(folder.path()).unwrap())
 }
 
-/// Two convolutions with batch norms, a pooling, dropout, a linear layer: for [`cache`]'s pictures.
+/// Two convolutions with batch norms, a pooling, dropout, a linear layer: for [`cache`]'s images.
 pub fn network() -> Network<Cpu> {
     let head = Head::Dense { hidden: Vec::new(), dropout: 0.2, classes: CLASSES.len() };
     let (mut builder, mut x) = Builder::new(8, 8, 3);

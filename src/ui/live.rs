@@ -103,7 +103,7 @@ impl Live {
     }
 }
 
-/// How much is done: `120/2,000 pictures`, `3.4 MB of 102.5 MB`.
+/// How much is done: `120/2,000 images`, `3.4 MB of 102.5 MB`.
 fn amount(done: u64, total: Option<u64>, unit: &str) -> String {
     match (unit, total) {
         ("bytes", Some(total)) => format!("{} of {}", number::bytes(done), number::bytes(total)),
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn bars_survive_anything_that_is_told() {
         let mut live = Live::new();
-        live.advance("unknown", "decode", 1, None, "pictures", "");
+        live.advance("unknown", "decode", 1, None, "images", "");
         live.begin("train");
         live.advance("train", "epoch 2/2", u64::MAX, Some(u64::MAX), "steps", "loss 1");
         live.advance("train", "epoch 1/2", 5, Some(3), "steps", "");

@@ -11,7 +11,7 @@ pub use narrator::{Narrator, Telling};
 pub use style::Style;
 pub use table::{Side, Table};
 
-use crate::config::Problems;
+use crate::config::Diagnostics;
 use crate::events::Event;
 use std::io::{self, Write, stderr, stdout};
 
@@ -56,8 +56,8 @@ fn complaint(style: Style, message: &str, help: Option<&str>) -> String {
 }
 
 /// Shows the mistakes of a pipeline file, as a compiler shows them.
-pub fn problems(problems: &Problems) {
-    let mut text = problems.render(Style::stderr().colour);
+pub fn diagnostics(diagnostics: &Diagnostics) {
+    let mut text = diagnostics.render(Style::stderr().color);
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn a_complaint_keeps_its_lines_together() {
         assert_eq!(
-            complaint(Style::PLAIN, "no pictures in a\x1b[2J\nsecond line\n", Some("look\nthere")),
-            "error: no pictures in a\\u{1b}[2J\n  second line\n  help: look\n  there\n"
+            complaint(Style::PLAIN, "no images in a\x1b[2J\nsecond line\n", Some("look\nthere")),
+            "error: no images in a\\u{1b}[2J\n  second line\n  help: look\n  there\n"
         );
     }
 }

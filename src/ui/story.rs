@@ -269,7 +269,7 @@ mod tests {
     fn a_pipe_is_told_everything_in_order() {
         let mut story = Story::new(Style::PLAIN, true, false);
         let events = [
-            info("fetch", "48 pictures"),
+            info("fetch", "48 images"),
             finished("fetch", StageOutcome::Fresh, None),
             started("train", "epochs: 8 -> 2"),
             info("train", "resnet18 from random weights"),
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(
             told(&mut story, &events),
             [
-                "• fetch       fresh  48 pictures",
+                "• fetch       fresh  48 images",
                 "▸ train       starts: epochs: 8 -> 2",
                 "  train       resnet18 from random weights",
                 "  train       epoch 1: train loss 0.5, validation accuracy 75.0 %",
@@ -322,7 +322,7 @@ mod tests {
     fn nothing_to_do_is_told_in_silence_but_for_warnings() {
         let mut story = Story::new(Style::PLAIN, true, true);
         let events = [
-            info("fetch", "48 pictures"),
+            info("fetch", "48 images"),
             warning("fetch", "2 are unreadable"),
             scalar("x", 1, 1.0),
             finished("fetch", StageOutcome::Fresh, None),

@@ -1,4 +1,4 @@
-//! What a stream can show: colour or not, whether it is a terminal on which lines may be drawn again, and how wide that
+//! What a stream can show: color or not, whether it is a terminal on which lines may be drawn again, and how wide that
 //! is. Knows the conventions of the environment (NO_COLOR, CLICOLOR_FORCE, TERM) and nothing of what is printed.
 
 use std::env;
@@ -9,8 +9,8 @@ use terminal_size::{Width, terminal_size_of};
 /// How text is dressed for one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// Whether colours may be used.
-    pub colour: bool,
+    /// Whether colors may be used.
+    pub color: bool,
     /// Whether lines may be drawn again in place: a terminal that understands cursor movements.
     pub live: bool,
     /// Columns of the terminal; `None` where lines go anywhere else, and may be of any length.
@@ -18,8 +18,8 @@ pub struct Style {
 }
 
 impl Style {
-    /// No colour, nothing drawn twice.
-    pub const PLAIN: Style = Style { colour: false, live: false, width: None };
+    /// No color, nothing drawn twice.
+    pub const PLAIN: Style = Style { color: false, live: false, width: None };
 
     /// The style of standard output.
     pub fn stdout() -> Style {
@@ -48,11 +48,11 @@ impl Style {
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");
         let forced = set("CLICOLOR_FORCE") && variable("CLICOLOR_FORCE").as_deref() != Some("0");
         let live = terminal && !dumb;
-        Style { colour: !set("NO_COLOR") && (forced || live), live, width: None }
+        Style { color: !set("NO_COLOR") && (forced || live), live, width: None }
     }
 
     fn dressed(self, code: &str, text: &str) -> String {
-        if self.colour && !text.is_empty() {
+        if self.color && !text.is_empty() {
             format!("\x1b[{code}m{text}\x1b[0m")
         } else {
             text.to_owned()
@@ -97,20 +97,20 @@ mod tests {
 
     #[test]
     fn the_environment_decides() {
-        let colour = |colour, live| Style { colour, live, width: None };
-        assert_eq!(of(true, &[]), colour(true, true));
-        assert_eq!(of(false, &[]), colour(false, false));
-        assert_eq!(of(true, &[("NO_COLOR", "1")]), colour(false, true));
-        assert_eq!(of(true, &[("NO_COLOR", "")]), colour(true, true));
-        assert_eq!(of(true, &[("TERM", "dumb")]), colour(false, false));
-        assert_eq!(of(false, &[("CLICOLOR_FORCE", "1")]), colour(true, false));
-        assert_eq!(of(false, &[("CLICOLOR_FORCE", "0")]), colour(false, false));
-        assert_eq!(of(false, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]), colour(false, false));
+        let color = |color, live| Style { color, live, width: None };
+        assert_eq!(of(true, &[]), color(true, true));
+        assert_eq!(of(false, &[]), color(false, false));
+        assert_eq!(of(true, &[("NO_COLOR", "1")]), color(false, true));
+        assert_eq!(of(true, &[("NO_COLOR", "")]), color(true, true));
+        assert_eq!(of(true, &[("TERM", "dumb")]), color(false, false));
+        assert_eq!(of(false, &[("CLICOLOR_FORCE", "1")]), color(true, false));
+        assert_eq!(of(false, &[("CLICOLOR_FORCE", "0")]), color(false, false));
+        assert_eq!(of(false, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]), color(false, false));
     }
 
     #[test]
     fn plain_text_stays_as_it_is() {
         assert_eq!(Style::PLAIN.bad("no"), "no");
-        assert_eq!(Style { colour: true, ..Style::PLAIN }.bad("no"), "\x1b[1;31mno\x1b[0m");
+        assert_eq!(Style { color: true, ..Style::PLAIN }.bad("no"), "\x1b[1;31mno\x1b[0m");
     }
 }

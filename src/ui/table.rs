@@ -15,7 +15,7 @@ pub enum Side {
 /// A last column narrower than this is left to the terminal's own wrapping: a word a line helps nobody.
 const LEAST_ROOM: usize = 16;
 
-/// Rows under headings. Cells are single lines; colours go on whole rows so that widths stay right.
+/// Rows under headings. Cells are single lines; colors go on whole rows so that widths stay right.
 pub struct Table {
     columns: Vec<(String, Side)>,
     rows: Vec<Vec<String>>,

@@ -87,8 +87,8 @@ fn two_stores_give_the_same_bytes_whatever_the_threads() {
     let second = desk.events(&["tiny.toml", "--cache", "two", "--threads", "3", "--jobs", "1"]);
     assert_eq!(first.digests().len(), STAGES.len());
     assert_eq!(first.digests(), second.digests());
-    // Where the pictures lie and what the file is called doesn't matter either.
-    std::fs::rename(desk.path("pictures"), desk.path("elsewhere")).unwrap();
+    // Where the images lie and what the file is called doesn't matter either.
+    std::fs::rename(desk.path("images"), desk.path("elsewhere")).unwrap();
     let moved = desk.events(&[
         "tiny.toml",
         "--cache",
@@ -114,14 +114,14 @@ fn force_runs_what_is_fresh() {
 }
 
 #[test]
-fn a_new_picture_is_noticed_and_a_touched_one_is_not() {
+fn a_new_image_is_noticed_and_a_touched_one_is_not() {
     let desk = Desk::tiny();
     desk.events(&["tiny.toml", "--until", "preprocess"]);
-    let bytes = std::fs::read(desk.path("pictures/0_disc.png")).unwrap();
-    desk.write("pictures/0_disc.png", &bytes);
+    let bytes = std::fs::read(desk.path("images/0_disc.png")).unwrap();
+    desk.write("images/0_disc.png", &bytes);
     let touched = desk.events(&["tiny.toml", "--until", "preprocess"]);
     assert_eq!(touched.with_outcome("fresh"), ["fetch", "preprocess"]);
-    desk.pictures("pictures", &["disc", "bar", "frame"], 9);
+    desk.images("images", &["disc", "bar", "frame"], 9);
     let grown = desk.events(&["tiny.toml", "--until", "preprocess"]);
     assert_eq!(grown.with_outcome("ran"), ["fetch", "preprocess"]);
 }
@@ -140,7 +140,7 @@ preprocess  preprocess  pending  below fetch
 train       train       pending  below preprocess
 evaluate    evaluate    pending  below preprocess, train
 
-train: training pictures are varied by random crops of 60 to 100 % of the stored squares, flips
+train: training images are varied by random crops of 60 to 100 % of the stored squares, flips
 
 1 stage would run; 4 below may turn out fresh, where what comes out above is as it was
 "
@@ -159,7 +159,7 @@ preprocess  preprocess  fresh
 train       train       dirty    epochs: 1 -> 2
 evaluate    evaluate    pending  below train
 
-train: training pictures are varied by random crops of 60 to 100 % of the stored squares, flips
+train: training images are varied by random crops of 60 to 100 % of the stored squares, flips
 
 1 stage would run; 1 below may turn out fresh, where what comes out above is as it was
 "

@@ -16,7 +16,7 @@ fn fails(desk: &Desk, stage: &str) -> Ran {
 #[test]
 fn a_missing_folder() {
     let desk = Desk::tiny();
-    desk.edit("tiny.toml", "path:pictures", "path:nowhere");
+    desk.edit("tiny.toml", "path:images", "path:nowhere");
     let ran = desk.pipe(&["run", "tiny.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
     assert!(
@@ -26,30 +26,30 @@ fn a_missing_folder() {
 }
 
 #[test]
-fn a_folder_without_pictures() {
+fn a_folder_without_images() {
     let desk = Desk::tiny();
-    desk.write("empty/notes.txt", "no pictures here");
-    desk.edit("tiny.toml", "path:pictures", "path:empty");
+    desk.write("empty/notes.txt", "no images here");
+    desk.edit("tiny.toml", "path:images", "path:empty");
     let ran = desk.pipe(&["run", "tiny.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(ran.stderr.contains("no pictures"), "{ran}");
+    assert!(ran.stderr.contains("no images"), "{ran}");
 }
 
 #[test]
 fn one_class() {
     let desk = Desk::tiny();
-    std::fs::remove_dir_all(desk.path("pictures")).unwrap();
-    desk.pictures("pictures", &["disc"], 12);
+    std::fs::remove_dir_all(desk.path("images")).unwrap();
+    desk.images("images", &["disc"], 12);
     let ran = fails(&desk, "preprocess");
     assert!(ran.stderr.contains("only one class"), "{ran}");
 }
 
 #[test]
-fn a_class_with_one_picture() {
+fn a_class_with_one_image() {
     let desk = Desk::tiny();
-    std::fs::copy(desk.path("pictures/0_disc.png"), desk.path("pictures/99_other.png")).unwrap();
-    let bytes = std::fs::read(desk.path("pictures/1_bar.png")).unwrap();
-    desk.write("pictures/99_other.png", bytes);
+    std::fs::copy(desk.path("images/0_disc.png"), desk.path("images/99_other.png")).unwrap();
+    let bytes = std::fs::read(desk.path("images/1_bar.png")).unwrap();
+    desk.write("images/99_other.png", bytes);
     let ran = fails(&desk, "preprocess");
     assert!(ran.stderr.contains("other"), "{ran}");
 }
@@ -77,10 +77,10 @@ fn a_pattern_that_fits_almost_nothing_shows_names() {
 }
 
 #[test]
-fn unreadable_pictures_are_listed_and_left_out() {
+fn unreadable_images_are_listed_and_left_out() {
     let desk = Desk::tiny();
-    desk.pictures("pictures", &["disc", "bar", "frame"], 10);
-    desk.write("pictures/900_disc.png", "not a picture");
+    desk.images("images", &["disc", "bar", "frame"], 10);
+    desk.write("images/900_disc.png", "not a image");
     let ran = desk.ok(&["run", "tiny.toml", "--until", "preprocess"]);
     assert!(ran.stderr.contains("900_disc.png"), "{ran}");
     assert!(ran.stderr.contains("warning"), "{ran}");
@@ -88,7 +88,7 @@ fn unreadable_pictures_are_listed_and_left_out() {
     let again = desk.ok(&["run", "tiny.toml", "--until", "preprocess"]);
     assert!(again.stderr.contains("900_disc.png"), "{again}");
     for index in 901..906 {
-        desk.write(&format!("pictures/{index}_bar.png"), format!("no picture {index}"));
+        desk.write(&format!("images/{index}_bar.png"), format!("no image {index}"));
     }
     let ran = fails(&desk, "preprocess");
     assert!(ran.stderr.contains("max_rejected"), "{ran}");

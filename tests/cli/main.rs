@@ -8,7 +8,7 @@ mod interruption;
 mod looking;
 mod mistakes;
 mod output;
-mod own_pictures;
+mod own_images;
 mod predicting;
 mod records;
 mod support;

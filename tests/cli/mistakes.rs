@@ -11,14 +11,14 @@ fn all_mistakes_of_a_file_are_shown_together() {
     desk.edit(
         "tiny.toml",
         "needs = { images = \"fetch\" }\nsize",
-        "needs = { pictures = \"fetch\" }\nsize",
+        "needs = { images = \"fetch\" }\nsize",
     );
     let ran = desk.pipe(&["run", "tiny.toml"]);
     assert_eq!(ran.code, 2, "{ran}");
     assert_eq!(ran.stdout, "");
     assert_eq!(
         ran.stderr,
-        r#"error: `preprocess` needs `images`: The pictures.
+        r#"error: `preprocess` needs `images`: The images.
   --> tiny.toml:11:9
    |
 11 | [stages.preprocess]
@@ -26,10 +26,10 @@ fn all_mistakes_of_a_file_are_shown_together() {
    |
    = help: add `needs = { images = "fetch" }`
 
-error: a `preprocess` stage has no input named `pictures`
+error: a `preprocess` stage has no input named `images`
   --> tiny.toml:12:11
    |
-12 | needs = { pictures = "fetch" }
+12 | needs = { images = "fetch" }
    |           ^^^^^^^^
    |
    = help: its inputs are `images`, `weights`
@@ -150,9 +150,9 @@ fn what_is_not_built_yet_is_said_in_a_sentence() {
     assert!(ran.stderr.contains("yet"), "{ran}");
 }
 
-/// A folder of pictures fetched as weights, and the reverse: seen from the sources, before either is fetched.
+/// A folder of images fetched as weights, and the reverse: seen from the sources, before either is fetched.
 #[test]
-fn pictures_in_the_place_of_weights() {
+fn images_in_the_place_of_weights() {
     let desk = Desk::tiny();
     desk.edit(
         "tiny.toml",
@@ -173,15 +173,15 @@ fn pictures_in_the_place_of_weights() {
     assert_eq!(ran.code, 2, "{ran}");
     assert_eq!(
         ran.stderr,
-        r#"error: `weights` can't feed `images` of `preprocess`: it brings weights, not pictures
+        r#"error: `weights` can't feed `images` of `preprocess`: it brings weights, not images
   --> tiny.toml:16:20
    |
 16 | needs = { images = "weights" }
-   |                    ^^^^^^^^^ expected a stage that fetches pictures
+   |                    ^^^^^^^^^ expected a stage that fetches images
    |
-   = help: pictures are `path:FOLDER` and `synthetic:garments`
+   = help: images are `path:FOLDER` and `synthetic:garments`
 
-error: `fetch` can't feed `weights` of `train`: it brings pictures, not weights
+error: `fetch` can't feed `weights` of `train`: it brings images, not weights
   --> tiny.toml:20:42
    |
 20 | needs = { data = "preprocess", weights = "fetch" }

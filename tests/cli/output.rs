@@ -1,4 +1,4 @@
-//! The forms of output: JSON lines for programs, sentences for people, colour where it is wanted.
+//! The forms of output: JSON lines for programs, sentences for people, color where it is wanted.
 
 use crate::support::{Desk, STAGES, steady};
 
@@ -52,7 +52,7 @@ fn a_pipe_gets_plain_lines() {
 }
 
 #[test]
-fn colour_is_for_those_who_want_it() {
+fn color_is_for_those_who_want_it() {
     let desk = Desk::tiny();
     let run = |variables: &[(&str, &str)]| {
         let mut command = desk.command(&["status", "tiny.toml"]);

@@ -1,15 +1,15 @@
-//! `pipe predict`: a trained model on pictures that it hasn't seen.
+//! `pipe predict`: a trained model on images that it hasn't seen.
 
 use crate::support::Desk;
 
 fn trained() -> Desk {
     let desk = Desk::trained();
-    desk.pictures("new", &["x", "y"], 2);
+    desk.images("new", &["x", "y"], 2);
     desk
 }
 
 #[test]
-fn pictures_and_folders_in_every_format() {
+fn images_and_folders_in_every_format() {
     let desk = trained();
     let json = desk.ok(&["predict", "@0", "new", "--json"]).json();
     let rows = json["rows"].as_array().unwrap();
@@ -23,7 +23,7 @@ fn pictures_and_folders_in_every_format() {
     let lines: Vec<&str> = table.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
     assert!(
-        lines[0].starts_with("picture      class") && lines[0].ends_with("probability"),
+        lines[0].starts_with("image      class") && lines[0].ends_with("probability"),
         "{table}"
     );
     assert!(lines[1].starts_with("new/0_x.png  ") && lines[1].ends_with(" %"), "{table}");
@@ -41,10 +41,10 @@ fn pictures_and_folders_in_every_format() {
 #[test]
 fn a_prediction_is_that_of_evaluate_and_the_same_in_any_company() {
     let desk = trained();
-    let alone = desk.ok(&["predict", "@0", "pictures/0_disc.png", "--json"]).json();
-    let among = desk.ok(&["predict", "@0", "pictures", "--json"]).json();
+    let alone = desk.ok(&["predict", "@0", "images/0_disc.png", "--json"]).json();
+    let among = desk.ok(&["predict", "@0", "images", "--json"]).json();
     let rows = among["rows"].as_array().unwrap();
-    let row = rows.iter().find(|row| row["path"] == "pictures/0_disc.png").unwrap();
+    let row = rows.iter().find(|row| row["path"] == "images/0_disc.png").unwrap();
     assert_eq!(&alone["rows"][0], row);
     let folder = desk.ok(&["show", "@0", "--json"]).json()["folder"].as_str().unwrap().to_owned();
     let predictions =
@@ -60,9 +60,9 @@ fn a_prediction_is_that_of_evaluate_and_the_same_in_any_company() {
 }
 
 #[test]
-fn unreadable_pictures_are_listed_and_the_others_answered() {
+fn unreadable_images_are_listed_and_the_others_answered() {
     let desk = trained();
-    desk.write("new/broken.jpg", "no picture");
+    desk.write("new/broken.jpg", "no image");
     let ran = desk.ok(&["predict", "@0", "new"]);
     assert_eq!(ran.stdout.lines().count(), 5, "{ran}");
     assert!(ran.stderr.starts_with("warning: new/broken.jpg is left out: "), "{ran}");
@@ -78,8 +78,8 @@ fn unreadable_pictures_are_listed_and_the_others_answered() {
 #[test]
 fn a_model_outlives_nothing_it_needs() {
     let desk = trained();
-    // The pictures and the pipeline file may go: the model carries classes and preprocessing.
-    std::fs::remove_dir_all(desk.path("pictures")).unwrap();
+    // The images and the pipeline file may go: the model carries classes and preprocessing.
+    std::fs::remove_dir_all(desk.path("images")).unwrap();
     std::fs::remove_file(desk.path("tiny.toml")).unwrap();
     desk.ok(&["predict", "@0", "new"]);
     let ran = desk.pipe(&["predict", "zzzzzz", "new"]);

@@ -82,7 +82,7 @@ fn the_closing_lines_say_what_came_of_it() {
     assert_eq!(lines[0], "", "{ran}");
     assert!(
         lines[1].starts_with("accuracy ")
-            && lines[1].contains("% on 6 test pictures (95 % interval "),
+            && lines[1].contains("% on 6 test images (95 % interval "),
         "{ran}"
     );
     assert!(
@@ -101,7 +101,7 @@ fn the_closing_lines_say_what_came_of_it() {
     assert_eq!(
         lines[5..],
         [
-            "next    pipe predict @0 PICTURE…  classify pictures of your own",
+            "next    pipe predict @0 IMAGE…  classify images of your own",
             "        edit tiny.toml            and run it again: only what a change affects runs",
         ]
     );

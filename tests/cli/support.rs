@@ -1,4 +1,4 @@
-//! A user's desk for the tests: a temporary folder with pictures and pipeline files in it, and `pipe` run there. Knows
+//! A user's desk for the tests: a temporary folder with images and pipeline files in it, and `pipe` run there. Knows
 //! the command line as a user does, and nothing of the rooms behind it.
 
 use std::collections::BTreeMap;
@@ -8,13 +8,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A pipeline that runs in seconds: pictures in `pictures/`, three classes in their names.
+/// A pipeline that runs in seconds: images in `images/`, three classes in their names.
 pub const TINY: &str = r#"[dataset]
 labels = { from = "file_name", pattern = '^(?<index>\d+)_(?<class>\w+)$' }
 split = { method = "exact", train = 0.5, validation = 0.25, test = 0.25 }
 
 [stages.fetch]
-source = "path:pictures"
+source = "path:images"
 
 [stages.explore]
 needs = { images = "fetch" }
@@ -59,11 +59,11 @@ impl Desk {
         Desk { folder: folder.path().to_owned(), _kept: Some(folder) }
     }
 
-    /// [`TINY`] as `tiny.toml`, with 8 pictures of each of three classes in `pictures/`.
+    /// [`TINY`] as `tiny.toml`, with 8 images of each of three classes in `images/`.
     pub fn tiny() -> Desk {
         let desk = Desk::empty();
         desk.write("tiny.toml", TINY);
-        desk.pictures("pictures", &["disc", "bar", "frame"], 8);
+        desk.images("images", &["disc", "bar", "frame"], 8);
         desk
     }
 
@@ -77,7 +77,7 @@ impl Desk {
             }
             let desk = Desk { folder: folder.clone(), _kept: None };
             desk.write("tiny.toml", TINY);
-            desk.pictures("pictures", &["disc", "bar", "frame"], 8);
+            desk.images("images", &["disc", "bar", "frame"], 8);
             desk.ok(&["run", "tiny.toml"]);
             folder
         });
@@ -114,8 +114,8 @@ impl Desk {
         self.write(name, text.replace(from, to));
     }
 
-    /// Writes `each` pictures of every class as `FOLDER/index_class.png`.
-    pub fn pictures(&self, folder: &str, classes: &[&str], each: u32) {
+    /// Writes `each` images of every class as `FOLDER/index_class.png`.
+    pub fn images(&self, folder: &str, classes: &[&str], each: u32) {
         fs::create_dir_all(self.path(folder)).unwrap();
         for index in 0..each {
             for (class, name) in classes.iter().enumerate() {
@@ -255,8 +255,8 @@ impl Events {
     }
 }
 
-/// A picture of 40 x 36: a disc, a bar or a frame, bright on dark, somewhere near the middle. The number moves it and
-/// changes its colours, so that no two pictures are equal.
+/// A image of 40 x 36: a disc, a bar or a frame, bright on dark, somewhere near the middle. The number moves it and
+/// changes its colors, so that no two images are equal.
 fn draw(class: usize, number: u32) -> image::RgbImage {
     let noise = |salt: u32| {
         (number.wrapping_mul(2_654_435_761).wrapping_add(salt.wrapping_mul(40_503)) >> 16) % 7

@@ -16,16 +16,16 @@ fn frozen() -> Desk {
 fn a_plan_says_what_defaults_chose() {
     let desk = frozen();
     let plan = desk.ok(&["run", "tiny.toml", "--dry-run"]);
-    let expected = "train: training pictures are the centres of the stored squares, not varied\n\
-                    train: the backbone is frozen and pictures aren't varied: it runs once a picture, and its features are kept\n";
+    let expected = "train: training images are the centers of the stored squares, not varied\n\
+                    train: the backbone is frozen and images aren't varied: it runs once a image, and its features are kept\n";
     assert!(plan.stdout.contains(expected), "{plan}");
     let thawing =
         ["run", "tiny.toml", "--dry-run", "--json", "--set", "stages.train.unfreeze_at=3"];
     let choices = desk.ok(&thawing).json()["stages"][3]["choices"].clone();
     let expected = serde_json::json!([
         "from epoch 3 on, the whole network learns",
-        "training pictures are varied by random crops of 60 to 100 % of the stored squares, flips",
-        "the backbone is frozen up to epoch 2, but runs in every epoch, since pictures are varied anew each time; `augment.copies = 4` would have its features kept",
+        "training images are varied by random crops of 60 to 100 % of the stored squares, flips",
+        "the backbone is frozen up to epoch 2, but runs in every epoch, since images are varied anew each time; `augment.copies = 4` would have its features kept",
     ]);
     assert_eq!(choices, expected);
 }
@@ -96,7 +96,7 @@ fn keys_that_would_have_no_effect_are_refused_and_empty_ones_are_none() {
         ("optimizer.layer_decay=0.5", "`layer_decay` is for a backbone that learns"),
         ("schedule={kind=\"constant\",floor=0.5}", "a constant rate has no floor"),
         ("early_stopping.min_delta=0.5", "`min_delta` is for `patience`"),
-        ("augment={copies=2}", "nothing varies the pictures"),
+        ("augment={copies=2}", "nothing varies the images"),
     ] {
         let ran = set(pair);
         assert_eq!(ran.code, 2, "{pair}: {ran}");
@@ -115,7 +115,7 @@ fn keys_that_would_have_no_effect_are_refused_and_empty_ones_are_none() {
     let early = ["--set", split, "--set", "stages.train.early_stopping.patience=3"];
     let ran = desk.pipe(&[&["run", "tiny.toml"], &early[..]].concat());
     assert_eq!(ran.code, 2, "{ran}");
-    assert!(ran.stderr.contains("there are no validation pictures"), "{ran}");
+    assert!(ran.stderr.contains("there are no validation images"), "{ran}");
 }
 
 #[test]
@@ -136,15 +136,15 @@ fn a_training_that_stops_early_says_so() {
     assert!(ran.stderr.contains("stopped early after 2 epochs"), "{ran}");
 }
 
-/// Pictures of 32 pixels leave one in the last stage: a batch of one has nothing to take statistics of.
+/// Images of 32 pixels leave one in the last stage: a batch of one has nothing to take statistics of.
 #[test]
-fn a_batch_of_one_small_picture_says_what_to_change() {
+fn a_batch_of_one_small_image_says_what_to_change() {
     let desk = Desk::tiny();
     desk.edit("tiny.toml", "batch_size = 8", "batch_size = 1");
     let ran = desk.pipe(&["run", "tiny.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
     for said in [
-        "layer4.0.bn1 would normalise over a single value",
+        "layer4.0.bn1 would normalize over a single value",
         "raise `batch_size`",
         "`batch_norm = \"affine\"`",
     ] {

@@ -47,7 +47,7 @@ fn artifact(desk: &Desk, digests: &BTreeMap<String, String>, stage: &str, file: 
 }
 
 #[test]
-fn fetched_weights_are_a_start_and_others_are_recognised() {
+fn fetched_weights_are_a_start_and_others_are_recognized() {
     let desk = Desk::tiny();
     desk.write("start.toml", starting_from(&format!("path:{}", resnet18().display())));
     let ran = desk.ok(&["run", "start.toml"]);
@@ -61,9 +61,7 @@ fn fetched_weights_are_a_start_and_others_are_recognised() {
     assert!(desk.events(&["start.toml"]).with_outcome("ran").is_empty());
     // The weights are no second model of the run.
     assert_eq!(ran.stdout.matches("\nmodel ").count(), 1, "{ran}");
-    assert!(
-        desk.ok(&["predict", "@0", "pictures/0_disc.png"]).stdout.contains("pictures/0_disc.png")
-    );
+    assert!(desk.ok(&["predict", "@0", "images/0_disc.png"]).stdout.contains("images/0_disc.png"));
     let ran = desk.pipe(&["run", "start.toml", "--set", "stages.train.backbone=resnet34"]);
     assert_eq!(ran.code, 1, "{ran}");
     assert!(
@@ -155,7 +153,7 @@ fn preprocess_takes_from_timms_configuration_what_is_not_given() {
         (&serde_json::json!(32), &expected["mean"])
     );
     let log = desk.ok(&["log", "@0", "train"]);
-    let warning = "timm's resnet18.t_in1k were made with pictures of 32 from 35 pixels, bicubic, mean 0.1 0.2 0.3";
+    let warning = "timm's resnet18.t_in1k were made with images of 32 from 35 pixels, bicubic, mean 0.1 0.2 0.3";
     assert!(
         log.stdout.contains(warning)
             && log.stdout.contains("write in the preprocess stage: resize = 35"),
@@ -197,7 +195,7 @@ fn weights_that_are_none_are_refused_with_their_file() {
             golden("malicious_legacy.pth"),
             "torch.save(model.state_dict(), \"weights.pth\")",
         ),
-        ("pictures.zip", b"PK\x03\x04".to_vec(), "unpack archives first"),
+        ("images.zip", b"PK\x03\x04".to_vec(), "unpack archives first"),
     ] {
         let ran = refused(name, &content);
         assert!(ran.stderr.contains(said), "{name}: {ran}");
@@ -357,10 +355,7 @@ fn sources_that_cannot_be_meant_are_found_before_anything_runs() {
         &fetching("http://example.org/w.pth"),
         &["`http:` to example.org could be changed on the way"],
     );
-    wrong(
-        &fetching("https://example.org/pictures.zip"),
-        &["`pictures.zip` isn't a file of weights"],
-    );
+    wrong(&fetching("https://example.org/images.zip"), &["`images.zip` isn't a file of weights"]);
     wrong(&fetching("run:abc"), &["`run:k3x9qa/train`"]);
     wrong(&fetching("run:@0/train"), &["there is no run yet"]);
     let other = starting_from("torchvision:resnet50");
@@ -398,7 +393,7 @@ fn a_model_of_an_earlier_run_is_a_start() {
     );
     assert!(desk.events(&["again.toml", "--until", "train"]).with_outcome("ran").is_empty());
     let show = desk.ok(&["show", "@0"]).stdout;
-    // Pictures that were fetched earlier explain no weights.
+    // Images that were fetched earlier explain no weights.
     let why = show.lines().find(|line| line.starts_with("weights "));
     assert!(why.is_some_and(|line| line.ends_with("  never ran before")), "{show}");
     let source = show.lines().find(|line| line.starts_with("weights.source"));

@@ -1,4 +1,4 @@
-//! Finding the class in the names of pictures. Knows the ways in which people usually name them.
+//! Finding the class in the names of images. Knows the ways in which people usually name them.
 
 use crate::common::image_files::EXTENSIONS;
 use crate::common::number;
@@ -14,20 +14,20 @@ const PATTERNS: [&str; 4] = [
     r"^(?<class>[^_]+)_.+$",
     r"^(?<class>[^-]+)-.+$",
 ];
-/// A pattern has to fit this share of the pictures of the folders in which it fits any.
+/// A pattern has to fit this share of the images of the folders in which it fits any.
 const FITTING: f64 = 0.9;
-/// A class has this many pictures on average, or it is rather a name.
+/// A class has this many images on average, or it is rather a name.
 const LEAST_PER_CLASS: usize = 3;
 /// Folders that people split data into: their names are no classes.
 const SPLITS: [&str; 9] =
-    ["train", "training", "test", "testing", "val", "valid", "validation", "images", "pictures"];
+    ["train", "training", "test", "testing", "val", "valid", "validation", "images", "images"];
 
-/// The pictures of a folder: paths below it with `/`, sorted.
+/// The images of a folder: paths below it with `/`, sorted.
 pub(super) struct Seen {
     pub(super) paths: Vec<String>,
 }
 
-/// How pictures tell their class.
+/// How images tell their class.
 #[derive(Debug, PartialEq)]
 pub(super) struct Naming {
     /// The value of `labels`.
@@ -36,12 +36,12 @@ pub(super) struct Naming {
     pub(super) what: String,
     /// How many classes there are.
     pub(super) classes: usize,
-    /// Top folders in which no picture has a class.
+    /// Top folders in which no image has a class.
     pub(super) unlabelled: Vec<String>,
 }
 
 impl Seen {
-    /// Looks through `folder`; hidden files and folders hold no pictures.
+    /// Looks through `folder`; hidden files and folders hold no images.
     pub(super) fn of(folder: &Path) -> Result<Seen, String> {
         let hidden = |entry: &walkdir::DirEntry| {
             entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
@@ -64,12 +64,12 @@ impl Seen {
         Ok(Seen { paths })
     }
 
-    /// `1,200 pictures`.
-    pub(super) fn pictures(&self) -> String {
-        number::counted(self.paths.len() as u64, "picture")
+    /// `1,200 images`.
+    pub(super) fn images(&self) -> String {
+        number::counted(self.paths.len() as u64, "image")
     }
 
-    /// The way in which these pictures tell their class, if any does.
+    /// The way in which these images tell their class, if any does.
     pub(super) fn naming(&self) -> Option<Naming> {
         self.by_folder().or_else(|| PATTERNS.iter().find_map(|pattern| self.by_pattern(pattern)))
     }
@@ -85,7 +85,7 @@ impl Seen {
         (counts.len() > 1 && are_classes).then(|| Naming {
             labels: "{ from = \"folder\" }".to_owned(),
             what: format!(
-                "# The class is the folder that a picture lies in: {}.\n",
+                "# The class is the folder that a image lies in: {}.\n",
                 some(counts.keys())
             ),
             classes: counts.len(),
@@ -96,7 +96,7 @@ impl Seen {
     fn by_pattern(&self, pattern: &str) -> Option<Naming> {
         let regex = Regex::new(pattern).ok()?;
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        // Of each top folder: pictures that fit, and all of them.
+        // Of each top folder: images that fit, and all of them.
         let mut folders: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for path in &self.paths {
             let folder = path.split_once('/').map_or("", |(top, _)| top);
@@ -118,7 +118,7 @@ impl Seen {
         (fits && tells).then(|| Naming {
             labels: format!("{{ from = \"file_name\", pattern = '{pattern}' }}"),
             what: format!(
-                "# The class stands in a picture's name, where the pattern's group `class` is: {}.\n",
+                "# The class stands in a image's name, where the pattern's group `class` is: {}.\n",
                 some(counts.keys())
             ),
             classes: counts.len(),

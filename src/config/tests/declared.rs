@@ -3,7 +3,9 @@
 use serde_json::{Value as Json, json};
 
 use super::Folder;
-use crate::config::{Affects, Default, Parameter, Problem, Problems, Type, Values, audit, check};
+use crate::config::{
+    Affects, Default, Diagnostic, Diagnostics, Parameter, Type, Values, audit, check,
+};
 
 pub(super) const ABOVE_ZERO: Type = Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY };
 const SHARE: Type = Type::Number { min: 0.0, max: 1.0 };
@@ -44,7 +46,7 @@ pub(super) const TRAIN: &[Parameter] = &[
         "optimizer",
         Type::Choice(&["sgd", "adamw"]),
         Default::Json("\"adamw\""),
-        "The optimiser.",
+        "The optimizer.",
     ),
     Parameter::new(
         "head",
@@ -67,27 +69,27 @@ pub(super) const TRAIN: &[Parameter] = &[
 ];
 
 /// Checks the keys of `[stages.train]`.
-fn checked(keys: &str) -> (Values, Problems, Folder) {
+fn checked(keys: &str) -> (Values, Diagnostics, Folder) {
     let folder = Folder::new(&[("a.toml", &format!("[stages.train]\n{keys}"))]);
     let pipeline = folder.load("a.toml", &[]).unwrap();
-    let mut problems: Vec<Problem> = pipeline.problems.clone();
-    let values = check("stages.train", &pipeline.stages[0].parameters, TRAIN, &mut problems);
-    (values, Problems::new(pipeline.sources, problems), folder)
+    let mut diagnostics: Vec<Diagnostic> = pipeline.diagnostics.clone();
+    let values = check("stages.train", &pipeline.stages[0].parameters, TRAIN, &mut diagnostics);
+    (values, Diagnostics::new(pipeline.sources, diagnostics), folder)
 }
 
 #[track_caller]
 pub(super) fn values(keys: &str) -> Values {
-    let (values, problems, _) = checked(keys);
-    assert_eq!(problems.list, []);
+    let (values, diagnostics, _) = checked(keys);
+    assert_eq!(diagnostics.list, []);
     values
 }
 
 /// Asserts how the mistakes in `keys` are shown.
 #[track_caller]
 fn says(keys: &str, expected: &str) {
-    let (_, problems, folder) = checked(keys);
+    let (_, diagnostics, folder) = checked(keys);
     assert_eq!(
-        problems.to_string().replace(&format!("{}/", folder.path().display()), ""),
+        diagnostics.to_string().replace(&format!("{}/", folder.path().display()), ""),
         expected.trim_start_matches('\n')
     );
 }
@@ -144,12 +146,12 @@ fn values_as_they_are_given() {
 
 #[test]
 fn paths_become_absolute() {
-    let (values, problems, folder) =
-        checked("backbone = 'b'\nfolder = './a/../b'\nsource = 'path:pictures'");
-    assert_eq!(problems.list, []);
+    let (values, diagnostics, folder) =
+        checked("backbone = 'b'\nfolder = './a/../b'\nsource = 'path:images'");
+    assert_eq!(diagnostics.list, []);
     let here = folder.path().display();
     assert_eq!(values["folder"], json!(format!("{here}/a/../b")));
-    assert_eq!(values["source"], json!(format!("path:{here}/pictures")));
+    assert_eq!(values["source"], json!(format!("path:{here}/images")));
     let (values, ..) = checked("backbone = 'b'\nfolder = '/x'\nsource = 'kaggle:a/b'");
     assert_eq!((&values["folder"], &values["source"]), (&json!("/x"), &json!("kaggle:a/b")));
     let home = std::env::home_dir().unwrap();
@@ -217,7 +219,7 @@ head = { hidden = 256, dropout = "0.5" }
 crop = []
 weights = { "a b" = "1", c = [] }
 mean = "0.5"
-source = "pictures"
+source = "images"
 folder = ""
 workers = 2.0
 "#,
@@ -305,10 +307,10 @@ error: `stages.train.mean` can't be text
 error: `stages.train.source` lacks a scheme
   --> a.toml:11:10
    |
-11 | source = "pictures"
+11 | source = "images"
    |          ^^^^^^^^^^ expected a source, SCHEME:REST
    |
-   = help: for a folder, write `path:pictures`
+   = help: for a folder, write `path:images`
 
 error: `stages.train.folder` can't be empty
   --> a.toml:12:10

@@ -88,7 +88,7 @@ fn nearest_names() {
     assert_eq!(nearest("a", ["b"]), None);
     assert_eq!(nearest("ab", ["ac", "ad"]), Some("ac"));
     assert_eq!(nearest("resnet", ["resnet18", "resnet50"]), Some("resnet18"));
-    assert_eq!(nearest("preprocessing_of_pictures", ["preprocess", "fetch"]), Some("preprocess"));
+    assert_eq!(nearest("preprocessing_of_images", ["preprocess", "fetch"]), Some("preprocess"));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn the_reference() {
 | `epochs` | a whole number from 1 to 1000 | `20` | Passes over the data. |
 | `learning_rate` | a number above 0 | `0.001` | Step size. |
 | `nesterov` | true or false | `false` | Look ahead. |
-| `optimizer` | "sgd" or "adamw" | `"adamw"` | The optimiser. |
+| `optimizer` | "sgd" or "adamw" | `"adamw"` | The optimizer. |
 | `head` | "original" or a table | a table | The head. |
 | `head.hidden` | a list, each item a whole number from 1 to 4096 | `[]` | Hidden layers. |
 | `head.dropout` | a number from 0 to 1 | `0.0` | Share of features that are dropped. |

@@ -1,7 +1,7 @@
 //! What a user sees when something is wrong, to the letter.
 
 use super::Folder;
-use crate::config::{Problem, Problems};
+use crate::config::{Diagnostic, Diagnostics};
 
 /// Asserts what is said about a file `a.toml` of this text.
 #[track_caller]
@@ -131,12 +131,12 @@ error: text must be in quotes
 #[test]
 fn tables_that_are_none() {
     says(
-        "dataset = 'pictures'\nvars = 3\nstages = [1]\npipeline = true\n",
+        "dataset = 'images'\nvars = 3\nstages = [1]\npipeline = true\n",
         r#"
 error: `dataset` can't be text
  --> a.toml:1:11
   |
-1 | dataset = 'pictures'
+1 | dataset = 'images'
   |           ^^^^^^^^^^ expected a table, found text
 
 error: `vars` can't be a whole number
@@ -442,26 +442,31 @@ fn in_order_and_each_once() {
     let folder = Folder::new(&[("a.toml", "[stages.a]\nb = 1\n")]);
     let pipeline = folder.load("a.toml", &["stages.a.c=1"]).unwrap();
     let at = |message: &str, key: &str| {
-        Problem::new(message).at(pipeline.stages[0].parameters.place(key))
+        Diagnostic::new(message).at(pipeline.stages[0].parameters.place(key))
     };
-    let list =
-        vec![at("c", "c"), at("b", "b"), at("also b", "b"), Problem::new("nowhere"), at("b", "b")];
-    let problems = Problems::new(pipeline.sources.clone(), list);
+    let list = vec![
+        at("c", "c"),
+        at("b", "b"),
+        at("also b", "b"),
+        Diagnostic::new("nowhere"),
+        at("b", "b"),
+    ];
+    let diagnostics = Diagnostics::new(pipeline.sources.clone(), list);
     let messages: Vec<&str> =
-        problems.list.iter().map(|problem| problem.message.as_str()).collect();
+        diagnostics.list.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
     assert_eq!(messages, ["nowhere", "b", "also b", "c"]);
     let names: Vec<&str> =
-        problems.sources.iter().map(|(name, _)| name.rsplit('/').next().unwrap()).collect();
+        diagnostics.sources.iter().map(|(name, _)| name.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["a.toml", "command line"]);
 }
 
 #[test]
-fn in_colour() {
+fn in_color() {
     let folder = Folder::new(&[("a.toml", "sede = 3\n[stages.a]\n")]);
     let pipeline = folder.load("a.toml", &[]).unwrap();
-    let problems = Problems::new(pipeline.sources, pipeline.problems);
-    assert!(problems.render(true).contains("\u{1b}["));
-    assert!(!problems.render(false).contains('\u{1b}'));
+    let diagnostics = Diagnostics::new(pipeline.sources, pipeline.diagnostics);
+    assert!(diagnostics.render(true).contains("\u{1b}["));
+    assert!(!diagnostics.render(false).contains('\u{1b}'));
 }
 
 #[test]

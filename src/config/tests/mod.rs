@@ -9,7 +9,7 @@ mod sources;
 
 use std::path::Path;
 
-use super::{Pipeline, Problems, load};
+use super::{Diagnostics, Pipeline, load};
 
 /// A folder of pipeline files.
 struct Folder(tempfile::TempDir);
@@ -33,17 +33,17 @@ impl Folder {
         self.0.path()
     }
 
-    fn load(&self, name: &str, overrides: &[&str]) -> Result<Pipeline, Problems> {
+    fn load(&self, name: &str, overrides: &[&str]) -> Result<Pipeline, Diagnostics> {
         let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
         load(&self.path().join(name), &overrides)
     }
 
     /// Everything that is wrong, drawn, with the folder's own name left out.
     fn mistakes(&self, name: &str, overrides: &[&str]) -> String {
-        let problems = match self.load(name, overrides) {
-            Ok(pipeline) => Problems::new(pipeline.sources, pipeline.problems),
-            Err(problems) => problems,
+        let diagnostics = match self.load(name, overrides) {
+            Ok(pipeline) => Diagnostics::new(pipeline.sources, pipeline.diagnostics),
+            Err(diagnostics) => diagnostics,
         };
-        problems.to_string().replace(&format!("{}/", self.path().display()), "")
+        diagnostics.to_string().replace(&format!("{}/", self.path().display()), "")
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::Folder;
 use super::declared::TRAIN;
-use crate::config::{Origin, Pipeline, Problems, Sources, Table, Value, check, significant};
+use crate::config::{Diagnostics, Origin, Pipeline, Sources, Table, Value, check, significant};
 
 const SOUND: &str = r#"extends = "base.toml"
 [pipeline]
@@ -31,27 +31,27 @@ fn exercise(text: &str, overrides: &[&str]) {
     match folder.load("a.toml", overrides) {
         Ok(pipeline) => {
             look_at_pipeline(&pipeline);
-            let mut problems = pipeline.problems.clone();
+            let mut diagnostics = pipeline.diagnostics.clone();
             for stage in &pipeline.stages {
-                let values = check(&stage.name, &stage.parameters, TRAIN, &mut problems);
+                let values = check(&stage.name, &stage.parameters, TRAIN, &mut diagnostics);
                 significant(&values, TRAIN);
             }
-            look_at_problems(&Problems::new(pipeline.sources, problems));
+            look_at_diagnostics(&Diagnostics::new(pipeline.sources, diagnostics));
         }
-        Err(problems) => {
-            assert!(!problems.list.is_empty());
-            look_at_problems(&problems);
+        Err(diagnostics) => {
+            assert!(!diagnostics.list.is_empty());
+            look_at_diagnostics(&diagnostics);
         }
     }
 }
 
-fn look_at_problems(problems: &Problems) {
-    for problem in &problems.list {
-        assert!(!problem.message.is_empty());
-        problem.origin.iter().for_each(|origin| look_at(origin, &problems.sources));
+fn look_at_diagnostics(diagnostics: &Diagnostics) {
+    for diagnostic in &diagnostics.list {
+        assert!(!diagnostic.message.is_empty());
+        diagnostic.origin.iter().for_each(|origin| look_at(origin, &diagnostics.sources));
     }
-    assert!(problems.render(false).ends_with('\n'));
-    problems.render(true);
+    assert!(diagnostics.render(false).ends_with('\n'));
+    diagnostics.render(true);
 }
 
 fn look_at_pipeline(pipeline: &Pipeline) {

@@ -38,7 +38,7 @@ labels = { from = "file_name", pattern = '^(?<index>\d+)_(?<class>\d+)$' }
 class_names = { 0 = "shirt", 1 = "trousers" }
 
 [stages.fetch]
-source = "path:pictures"
+source = "path:images"
 
 [stages.weights]
 kind = "fetch"
@@ -55,7 +55,7 @@ epochs = "${epochs}"
 fn a_file_as_it_is_written() {
     let folder = Folder::new(&[("base.toml", BASE)]);
     let pipeline = folder.load("base.toml", &[]).unwrap();
-    assert_eq!(pipeline.problems, []);
+    assert_eq!(pipeline.diagnostics, []);
     assert_eq!((pipeline.name.as_str(), pipeline.seed), ("base", 7));
     assert_eq!(pipeline.file, folder.path().join("base.toml"));
     assert_eq!(pipeline.folder, folder.path());
@@ -67,7 +67,7 @@ fn a_file_as_it_is_written() {
     assert_eq!(
         stages,
         [
-            r#"fetch:fetch source="path:pictures""#,
+            r#"fetch:fetch source="path:images""#,
             r#"weights:fetch source="torchvision:resnet50""#,
             r#"train:train backbone="resnet50" head={hidden=[256] dropout=0.5} epochs=20"#,
         ]
@@ -88,7 +88,7 @@ fn a_file_as_it_is_written() {
 fn the_least_that_a_file_can_say() {
     let folder = Folder::new(&[("least.toml", "[stages.fetch]")]);
     let pipeline = folder.load("least.toml", &[]).unwrap();
-    assert_eq!(pipeline.problems, []);
+    assert_eq!(pipeline.diagnostics, []);
     assert_eq!((pipeline.name.as_str(), pipeline.seed), ("least", 42));
     assert!(pipeline.dataset.is_empty() && pipeline.dataset.origin().is_none());
 }
@@ -107,7 +107,7 @@ fn a_file_on_top_of_others() {
         ),
     ]);
     let pipeline = folder.load("top.toml", &[]).unwrap();
-    assert_eq!(pipeline.problems, []);
+    assert_eq!(pipeline.diagnostics, []);
     assert_eq!((pipeline.name.as_str(), pipeline.seed), ("top", 7));
     let train = &pipeline.stages[2];
     assert_eq!(
@@ -149,7 +149,7 @@ fn overrides_on_top() {
         "stages.fetch.rate=1e-3",
     ];
     let pipeline = folder.load("base.toml", &overrides).unwrap();
-    assert_eq!(pipeline.problems, []);
+    assert_eq!(pipeline.diagnostics, []);
     assert_eq!(pipeline.name, "2024-01-01");
     assert_eq!(
         shorthand(&pipeline.stages[2].parameters),
@@ -192,7 +192,7 @@ table = { inner = "${whole}" }
 "#;
     let folder = Folder::new(&[("vars.toml", text)]);
     let pipeline = folder.load("vars.toml", &[]).unwrap();
-    assert_eq!(pipeline.problems, []);
+    assert_eq!(pipeline.diagnostics, []);
     assert_eq!(pipeline.name, "p b-20");
     assert_eq!(pipeline.stages[1].kind, "b");
     assert_eq!(
@@ -206,7 +206,7 @@ fn a_path_starts_where_it_was_written() {
     let folder = Folder::new(&[
         (
             "shared/base.toml",
-            "[vars]\nplace = 'pictures'\n[stages.fetch]\nfile='file'\nwhole='${place}'\nsource='path:${place}/x'\ninside='a/${place}'",
+            "[vars]\nplace = 'images'\n[stages.fetch]\nfile='file'\nwhole='${place}'\nsource='path:${place}/x'\ninside='a/${place}'",
         ),
         ("top.toml", "extends = 'shared/base.toml'"),
     ]);

@@ -1,33 +1,33 @@
-//! Small picture files for tests, made here.
+//! Small image files for tests, made here.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use std::io::Cursor;
 
-/// A picture as a file of a format.
-pub fn file(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+/// A image as a file of a format.
+pub fn file(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).unwrap();
+    image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
-/// A PNG of one colour.
-pub fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
-    file(&RgbImage::from_pixel(width, height, Rgb(colour)).into(), ImageFormat::Png)
+/// A PNG of one color.
+pub fn png(width: u32, height: u32, color: [u8; 3]) -> Vec<u8> {
+    file(&RgbImage::from_pixel(width, height, Rgb(color)).into(), ImageFormat::Png)
 }
 
-/// A picture whose left half is dark and whose right half is bright, brighter towards the bottom.
+/// A image whose left half is dark and whose right half is bright, brighter towards the bottom.
 pub fn halves(width: u32, height: u32) -> GrayImage {
     GrayImage::from_fn(width, height, |x, y| {
         Luma([if x < width / 2 { 20 } else { 150 } + (y * 90 / height) as u8])
     })
 }
 
-/// [`halves`] as a colour JPEG.
+/// [`halves`] as a color JPEG.
 pub fn jpeg(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let picture = DynamicImage::from(halves(width, height)).into_rgb8();
-    JpegEncoder::new_with_quality(&mut bytes, 95).encode_image(&picture).unwrap();
+    let image = DynamicImage::from(halves(width, height)).into_rgb8();
+    JpegEncoder::new_with_quality(&mut bytes, 95).encode_image(&image).unwrap();
     bytes
 }
 

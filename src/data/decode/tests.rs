@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 fn reason(bytes: &[u8]) -> String {
     match decode(bytes) {
-        Err(DataError::Picture(reason)) => reason,
+        Err(DataError::Image(reason)) => reason,
         Err(other) => panic!("{other}"),
         Ok(full) => panic!("decoded to {} x {}", full.pixels.width, full.pixels.height),
     }
@@ -21,7 +21,7 @@ fn at(full: &Full, x: u32, y: u32) -> u8 {
 fn nothing_zeros_and_strangers_are_refused_with_a_reason() {
     assert_eq!(reason(b""), "the file is empty");
     assert_eq!(reason(&[0; 4096]), "the file holds nothing but zeros");
-    assert!(reason(b"<html>404</html>").contains("isn't a picture of a format"));
+    assert!(reason(b"<html>404</html>").contains("isn't a image of a format"));
     assert!(!reason(&samples::jpeg(16, 16)[..20]).is_empty());
 }
 
@@ -36,20 +36,20 @@ fn a_jpeg_cut_in_half_is_decoded_and_noted() {
 
 #[test]
 fn the_format_is_found_by_looking() {
-    let picture = image::DynamicImage::from(samples::halves(20, 10));
+    let image = image::DynamicImage::from(samples::halves(20, 10));
     for (format, name) in [
         (ImageFormat::Png, "png"),
         (ImageFormat::Gif, "gif"),
         (ImageFormat::Bmp, "bmp"),
         (ImageFormat::Tiff, "tiff"),
     ] {
-        let full = decode(&samples::file(&picture.to_rgb8().into(), format)).unwrap();
+        let full = decode(&samples::file(&image.to_rgb8().into(), format)).unwrap();
         assert_eq!((full.format, full.pixels.width, full.pixels.height), (name, 20, 10));
     }
 }
 
 #[test]
-fn exif_turns_a_picture_upright() {
+fn exif_turns_a_image_upright() {
     // Upright, the left half is dark. Turned by a quarter clockwise (6), the top is; by half (3), the right is.
     let dark = |orientation: u8, x: u32, y: u32| {
         let full = decode(&samples::turned_jpeg(40, 40, orientation)).unwrap();
@@ -74,9 +74,9 @@ fn transparent_pixels_lie_on_white() {
     let opaque = RgbaImage::from_pixel(4, 4, Rgba([9, 8, 7, 255]));
     let full = decode(&samples::file(&opaque.into(), ImageFormat::Png)).unwrap();
     assert_eq!((&full.pixels.bytes[..3], full.notes.words().as_str()), (&[9, 8, 7][..], ""));
-    let grey = GrayAlphaImage::from_pixel(4, 4, LumaA([0, 0]));
+    let gray = GrayAlphaImage::from_pixel(4, 4, LumaA([0, 0]));
     assert_eq!(
-        decode(&samples::file(&grey.into(), ImageFormat::Png)).unwrap().pixels.bytes[0],
+        decode(&samples::file(&gray.into(), ImageFormat::Png)).unwrap().pixels.bytes[0],
         255
     );
 }
@@ -85,10 +85,10 @@ fn transparent_pixels_lie_on_white() {
 fn sixteen_bits_become_eight() {
     let deep = ImageBuffer::from_pixel(4, 4, Luma([0x8000u16]));
     let full = decode(&samples::file(&deep.into(), ImageFormat::Png)).unwrap();
-    assert_eq!((full.pixels.bytes[0], full.notes.words().as_str()), (128, "grey deep"));
+    assert_eq!((full.pixels.bytes[0], full.notes.words().as_str()), (128, "gray deep"));
 }
 
-/// A 16 x 16 CMYK JPEG of one colour, (200, 40, 10, 30), and the red, green and blue that Pillow 12 makes of it:
+/// A 16 x 16 CMYK JPEG of one color, (200, 40, 10, 30), and the red, green and blue that Pillow 12 makes of it:
 /// `Image.new("CMYK", (16, 16), (200, 40, 10, 30)).save(f, quality=90)`; `Image.open(f).convert("RGB")`.
 #[test]
 fn cmyk_is_what_pillow_makes_of_it() {
@@ -146,12 +146,12 @@ fn every_fit_fills_the_square() {
 }
 
 #[test]
-fn grey_and_colour_are_resized_alike() {
-    let grey = image::DynamicImage::from(samples::halves(50, 33));
-    let one = load(&samples::file(&grey, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
-    let colour = grey.to_rgb8().into();
+fn grey_and_color_are_resized_alike() {
+    let gray = image::DynamicImage::from(samples::halves(50, 33));
+    let one = load(&samples::file(&gray, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
+    let color = gray.to_rgb8().into();
     let three =
-        load(&samples::file(&colour, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
+        load(&samples::file(&color, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
     assert_eq!(one.pixels, three.pixels);
 }
 
@@ -161,12 +161,12 @@ proptest! {
     fn spoilt_files_never_panic(
         which in 0usize..4, cut in any::<proptest::sample::Index>(), at in any::<proptest::sample::Index>(), byte in any::<u8>(),
     ) {
-        let picture = image::DynamicImage::from(samples::halves(24, 24));
+        let image = image::DynamicImage::from(samples::halves(24, 24));
         let mut bytes = match which {
             0 => samples::jpeg(24, 24),
-            1 => samples::file(&picture, ImageFormat::Png),
-            2 => samples::file(&picture, ImageFormat::Tiff),
-            _ => samples::file(&picture.to_rgb8().into(), ImageFormat::Gif),
+            1 => samples::file(&image, ImageFormat::Png),
+            2 => samples::file(&image, ImageFormat::Tiff),
+            _ => samples::file(&image.to_rgb8().into(), ImageFormat::Gif),
         };
         let place = at.index(bytes.len());
         bytes[place] = byte;

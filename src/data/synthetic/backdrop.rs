@@ -1,7 +1,7 @@
 //! What lies behind a garment: a wall, a floor, cloth, boards, tiles, and a few blurred things. Knows nothing of what is
 //! laid in front.
 
-use super::canvas::{Colour, mix, scaled};
+use super::canvas::{Color, mix, scaled};
 use super::sine::{sine, sine_cosine};
 use crate::random::Stream;
 
@@ -13,7 +13,7 @@ struct Lattice {
 }
 
 impl Lattice {
-    /// Cells of `cell` pixels over a picture whose longer side has `longest`.
+    /// Cells of `cell` pixels over a image whose longer side has `longest`.
     fn new(cell: f32, longest: f32, stream: &mut Stream) -> Lattice {
         let side = (longest / cell) as usize + 3;
         let values = (0..side * side).map(|_| stream.between(-1.0, 1.0) as f32).collect();
@@ -56,28 +56,28 @@ enum Surface {
 
 /// A background as a function of the place.
 pub struct Backdrop {
-    colours: [Colour; 2],
+    colors: [Color; 2],
     surface: Surface,
     slope: [f32; 2],
     coarse: Lattice,
     fine: Lattice,
     amount: f32,
     contrast: f32,
-    blobs: Vec<([f32; 2], f32, Colour)>,
+    blobs: Vec<([f32; 2], f32, Color)>,
     size: [f32; 2],
 }
 
 impl Backdrop {
-    /// A background around a colour for a picture of `size` pixels.
-    pub fn new(colour: Colour, size: [f32; 2], stream: &mut Stream) -> Backdrop {
+    /// A background around a color for a image of `size` pixels.
+    pub fn new(color: Color, size: [f32; 2], stream: &mut Stream) -> Backdrop {
         let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
         let longest = size[0].max(size[1]);
         let angle = of(0.0, std::f64::consts::TAU);
         let (sine, cosine) = sine_cosine(angle);
         let width = of(14.0, 44.0);
         let tint = [of(-0.06, 0.06), of(-0.06, 0.06), of(-0.06, 0.06)];
-        let second = mix(colour, [of(0.2, 0.9), of(0.2, 0.9), of(0.2, 0.9)], of(0.05, 0.2));
-        let second: Colour = std::array::from_fn(|channel| second[channel] + tint[channel]);
+        let second = mix(color, [of(0.2, 0.9), of(0.2, 0.9), of(0.2, 0.9)], of(0.05, 0.2));
+        let second: Color = std::array::from_fn(|channel| second[channel] + tint[channel]);
         let (horizon, slope) = (of(0.55, 0.85) * size[1], of(0.0, 0.18));
         let (amount, contrast) = (of(0.0, 0.09), of(0.03, 0.1));
         let surface = match stream.below(8) {
@@ -95,12 +95,12 @@ impl Backdrop {
                 (
                     place,
                     of(0.06, 0.2) * longest,
-                    mix(colour, [of(0.0, 1.0), of(0.0, 1.0), of(0.0, 1.0)], 0.25),
+                    mix(color, [of(0.0, 1.0), of(0.0, 1.0), of(0.0, 1.0)], 0.25),
                 )
             })
             .collect();
         Backdrop {
-            colours: [colour, second],
+            colors: [color, second],
             surface,
             slope: [slope * cosine, slope * sine],
             coarse: Lattice::new(longest / 3.0, longest, stream),
@@ -112,9 +112,9 @@ impl Backdrop {
         }
     }
 
-    /// The colour at a place, in pixels.
-    pub fn at(&self, x: f32, y: f32) -> Colour {
-        let [first, second] = self.colours;
+    /// The color at a place, in pixels.
+    pub fn at(&self, x: f32, y: f32) -> Color {
+        let [first, second] = self.colors;
         let joint = |distance: f32| (1.0 - distance.abs()).clamp(0.0, 1.0) * self.contrast * 2.0;
         let (base, dark) = match self.surface {
             Surface::Plain => (first, 0.0),
@@ -140,16 +140,16 @@ impl Backdrop {
                 (mix(first, second, 0.5 + 0.5 * sine(along * 3.0)), 0.0)
             }
         };
-        let mut colour = base;
+        let mut color = base;
         for ([bx, by], radius, tint) in &self.blobs {
             let near = 1.0 - ((x - bx) * (x - bx) + (y - by) * (y - by)) / (radius * radius);
             if near > 0.0 {
-                colour = mix(colour, *tint, (near * 1.5).min(1.0));
+                color = mix(color, *tint, (near * 1.5).min(1.0));
             }
         }
         let rough = self.coarse.at(x, y) * self.amount + self.fine.at(x, y) * self.amount * 0.5;
         let lit =
             self.slope[0] * (x / self.size[0] - 0.5) + self.slope[1] * (y / self.size[1] - 0.5);
-        scaled(colour, (1.0 + rough + lit) * (1.0 - dark))
+        scaled(color, (1.0 + rough + lit) * (1.0 - dark))
     }
 }

@@ -1,4 +1,4 @@
-//! A picture under way, its colours, and the few things done to all of it: blending, blurring, noise, encoding. Knows
+//! A image under way, its colors, and the few things done to all of it: blending, blurring, noise, encoding. Knows
 //! nothing of what is shown.
 
 use super::raster::Mask;
@@ -8,60 +8,60 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
 /// Red, green, blue, each 0 to 1.
-pub type Colour = [f32; 3];
+pub type Color = [f32; 3];
 
-/// A colour from hue (in turns), saturation and value.
-pub fn hsv(hue: f32, saturation: f32, value: f32) -> Colour {
+/// A color from hue (in turns), saturation and value.
+pub fn hsv(hue: f32, saturation: f32, value: f32) -> Color {
     [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift| {
         let along = ((hue + shift).rem_euclid(1.0) * 6.0 - 3.0).abs() - 1.0;
         value * (1.0 - saturation * (1.0 - along.clamp(0.0, 1.0)))
     })
 }
 
-/// How bright a colour looks.
-pub fn luma([red, green, blue]: Colour) -> f32 {
+/// How bright a color looks.
+pub fn luma([red, green, blue]: Color) -> f32 {
     0.299 * red + 0.587 * green + 0.114 * blue
 }
 
-/// Between two colours.
-pub fn mix(a: Colour, b: Colour, share: f32) -> Colour {
+/// Between two colors.
+pub fn mix(a: Color, b: Color, share: f32) -> Color {
     std::array::from_fn(|channel| a[channel] + (b[channel] - a[channel]) * share)
 }
 
 /// Brighter or darker.
-pub fn scaled(colour: Colour, factor: f32) -> Colour {
-    colour.map(|value| value * factor)
+pub fn scaled(color: Color, factor: f32) -> Color {
+    color.map(|value| value * factor)
 }
 
-/// A picture under way.
+/// A image under way.
 pub struct Canvas {
     /// Columns.
     pub width: usize,
     /// Rows.
     pub height: usize,
     /// Row by row; values may leave 0..1 until the end.
-    pub pixels: Vec<Colour>,
+    pub pixels: Vec<Color>,
 }
 
 impl Canvas {
-    /// A picture whose pixels are what `paint` says of their centres.
-    pub fn painted(width: usize, height: usize, paint: impl Fn(f32, f32) -> Colour) -> Canvas {
+    /// A image whose pixels are what `paint` says of their centers.
+    pub fn painted(width: usize, height: usize, paint: impl Fn(f32, f32) -> Color) -> Canvas {
         let row = |y: usize| (0..width).map(move |x| (x as f32 + 0.5, y as f32 + 0.5));
         let pixels = (0..height).flat_map(row).map(|(x, y)| paint(x, y)).collect();
         Canvas { width, height, pixels }
     }
 
-    /// Lays colour over the covered pixels; `paint` gives colour and opacity of a pixel by its centre.
-    pub fn lay(&mut self, mask: &Mask, paint: impl Fn(f32, f32) -> (Colour, f32)) {
+    /// Lays color over the covered pixels; `paint` gives color and opacity of a pixel by its center.
+    pub fn lay(&mut self, mask: &Mask, paint: impl Fn(f32, f32) -> (Color, f32)) {
         for (row, line) in mask.coverage.chunks_exact(mask.width.max(1)).enumerate() {
             let y = mask.top + row;
             for (column, &coverage) in
                 line.iter().enumerate().filter(|(_, coverage)| **coverage > 0.0)
             {
                 let x = mask.left + column;
-                let (colour, opacity) = paint(x as f32 + 0.5, y as f32 + 0.5);
+                let (color, opacity) = paint(x as f32 + 0.5, y as f32 + 0.5);
                 if let Some(pixel) = self.pixels.get_mut(y * self.width + x) {
-                    *pixel = mix(*pixel, colour, (coverage * opacity).min(1.0));
+                    *pixel = mix(*pixel, color, (coverage * opacity).min(1.0));
                 }
             }
         }
@@ -69,27 +69,27 @@ impl Canvas {
 
     /// Adds noise to every pixel: nearly normal, of standard deviation `amount`, a part of it common to all channels.
     pub fn add_noise(&mut self, amount: f32, stream: &mut Stream) {
-        // Two 8-bit uniforms each for grey, red, green, blue: a triangle is near enough, and a quarter of the cost.
+        // Two 8-bit uniforms each for gray, red, green, blue: a triangle is near enough, and a quarter of the cost.
         let scale = amount * 6f32.sqrt() / 255.0;
         for pixel in &mut self.pixels {
             let bytes = stream.bits().to_le_bytes();
             let triangle =
                 |at: usize| (f32::from(bytes[at]) + f32::from(bytes[at + 1]) - 255.0) * scale;
-            let grey = triangle(0);
+            let gray = triangle(0);
             for (channel, value) in pixel.iter_mut().enumerate() {
-                *value += 0.8 * grey + 0.6 * triangle(2 + 2 * channel);
+                *value += 0.8 * gray + 0.6 * triangle(2 + 2 * channel);
             }
         }
     }
 
-    /// The picture as a JPEG file.
+    /// The image as a JPEG file.
     pub fn encode(&self, quality: u8) -> Result<Vec<u8>, DataError> {
         let level = |value: &f32| (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
         let bytes: Vec<u8> = self.pixels.iter().flatten().map(level).collect();
         let mut file = Vec::new();
         JpegEncoder::new_with_quality(&mut file, quality)
             .encode(&bytes, self.width as u32, self.height as u32, ExtendedColorType::Rgb8)
-            .map_err(|error| DataError::Picture(format!("can't be drawn: {error}")))?;
+            .map_err(|error| DataError::Image(format!("can't be drawn: {error}")))?;
         Ok(file)
     }
 }

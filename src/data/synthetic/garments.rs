@@ -1,5 +1,5 @@
 //! The garments: each kind's outline and details, cut differently each time, in a square from -1 to 1, upright. Knows
-//! nothing of colours, places or pictures.
+//! nothing of colors, places or images.
 
 use super::raster::{Outline, Point, ellipse, rectangle, stroke};
 use super::sine::sine;
@@ -14,9 +14,9 @@ pub const KINDS: [&str; 10] =
 pub enum Ink {
     /// The garment's cloth, with its pattern.
     Cloth,
-    /// The second colour.
+    /// The second color.
     Accent,
-    /// The cloth's plain colour, darker or brighter by a factor.
+    /// The cloth's plain color, darker or brighter by a factor.
     Shade(f32),
     /// A seam: a thin dark line, half transparent.
     Seam,

@@ -1,6 +1,6 @@
-//! Pictures that the program draws itself, so that a first run needs neither downloads nor a folder: ten kinds of
-//! garment in every cut, colour, place and light. What a picture shows doesn't follow from any pixel of it: colour,
-//! background, size, place, turn and light are drawn without looking at the kind. Each picture is a function of the seed
+//! Images that the program draws itself, so that a first run needs neither downloads nor a folder: ten kinds of
+//! garment in every cut, color, place and light. What a image shows doesn't follow from any pixel of it: color,
+//! background, size, place, turn and light are drawn without looking at the kind. Each image is a function of the seed
 //! and its index alone. Knows nothing of who learns from them.
 
 mod backdrop;
@@ -13,42 +13,42 @@ mod sine;
 pub use garments::KINDS;
 
 use super::DataError;
-use super::pictures::Picture;
-use crate::events::{Cancel, Task};
+use super::images::Image;
+use crate::events::{CancellationToken, Task};
 use crate::random::Stream;
 use crate::store::digest_bytes;
 use rayon::prelude::*;
 use serde::Deserialize;
 use std::path::Path;
 
-/// A set of pictures to draw.
+/// A set of images to draw.
 #[derive(Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Garments {
-    /// Labelled pictures: `train/INDEX_KIND.jpg`.
+    /// Labelled images: `train/INDEX_KIND.jpg`.
     pub count: u64,
-    /// Pictures without labels, after them: `test/INDEX.jpg`.
+    /// Images without labels, after them: `test/INDEX.jpg`.
     pub unlabelled: u64,
     /// Which of [`KINDS`] are drawn, all equally often on average; at least one.
     pub kinds: Vec<usize>,
-    /// Another seed, other pictures.
+    /// Another seed, other images.
     pub seed: u64,
 }
 
 impl Garments {
-    /// Pictures in all.
+    /// Images in all.
     pub fn total(&self) -> u64 {
         self.count + self.unlabelled
     }
 
-    /// The kind that picture `index` shows: an index of [`KINDS`].
+    /// The kind that image `index` shows: an index of [`KINDS`].
     pub fn kind(&self, index: u64) -> usize {
         let choice =
             Stream::new(self.seed, "garment-kind", &[index]).below(self.kinds.len() as u64);
         self.kinds.get(choice as usize).copied().unwrap_or_default()
     }
 
-    /// Picture `index` as a JPEG file.
-    pub fn picture(&self, index: u64) -> Result<Vec<u8>, DataError> {
+    /// Image `index` as a JPEG file.
+    pub fn image(&self, index: u64) -> Result<Vec<u8>, DataError> {
         scene::draw(self.kind(index), &mut Stream::new(self.seed, "garment", &[index]))
     }
 
@@ -61,13 +61,13 @@ impl Garments {
         }
     }
 
-    /// Draws every picture into `folder`.
+    /// Draws every image into `folder`.
     pub fn write(
         &self,
         folder: &Path,
         task: &Task,
-        cancel: &Cancel,
-    ) -> Result<Vec<Picture>, DataError> {
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Image>, DataError> {
         for name in ["train", "test"] {
             let inner = folder.join(name);
             std::fs::create_dir_all(&inner)
@@ -77,12 +77,12 @@ impl Garments {
             if cancel.is_cancelled() {
                 return Err(DataError::Cancelled);
             }
-            let (bytes, path) = (self.picture(index)?, self.path(index));
+            let (bytes, path) = (self.image(index)?, self.path(index));
             let whole = folder.join(&path);
             std::fs::write(&whole, &bytes)
                 .map_err(|error| DataError::io("writing", &whole, error))?;
             task.advance(1);
-            Ok(Picture { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) })
+            Ok(Image { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) })
         };
         (0..self.total()).into_par_iter().map(one).collect()
     }
@@ -91,18 +91,18 @@ impl Garments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Teller;
+    use crate::events::EventSink;
 
     fn garments(count: u64) -> Garments {
         Garments { count, unlabelled: 2, kinds: (0..KINDS.len()).collect(), seed: 1 }
     }
 
     #[test]
-    fn a_picture_follows_from_seed_and_index() {
+    fn a_image_follows_from_seed_and_index() {
         let one = garments(5);
-        assert_eq!(one.picture(3).unwrap(), garments(50).picture(3).unwrap());
-        assert_ne!(one.picture(3).unwrap(), one.picture(4).unwrap());
-        assert_ne!(one.picture(3).unwrap(), Garments { seed: 2, ..one }.picture(3).unwrap());
+        assert_eq!(one.image(3).unwrap(), garments(50).image(3).unwrap());
+        assert_ne!(one.image(3).unwrap(), one.image(4).unwrap());
+        assert_ne!(one.image(3).unwrap(), Garments { seed: 2, ..one }.image(3).unwrap());
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
         for kind in 0..KINDS.len() {
             let set = Garments { kinds: vec![kind], ..garments(4) };
             for index in 0..4 {
-                let full = crate::data::decode::decode(&set.picture(index).unwrap()).unwrap();
+                let full = crate::data::decode::decode(&set.image(index).unwrap()).unwrap();
                 assert_eq!((full.format, full.notes.0), ("jpeg", 0));
                 assert!(
                     (160..=240).contains(&full.pixels.width)
@@ -123,13 +123,13 @@ mod tests {
     #[test]
     fn files_are_named_after_index_and_kind() {
         let (folder, set) = (tempfile::tempdir().unwrap(), garments(3));
-        let task = Teller::silent().task("draw", None, "pictures");
-        let listed = set.write(folder.path(), &task, &Cancel::new()).unwrap();
+        let task = EventSink::silent().task("draw", None, "images");
+        let listed = set.write(folder.path(), &task, &CancellationToken::new()).unwrap();
         assert_eq!(listed.len(), 5);
         assert_eq!(listed[0].path, format!("train/0_{}.jpg", set.kind(0)));
         assert_eq!(listed[4].path, "test/4.jpg");
         assert!(listed.iter().all(|one| folder.path().join(&one.path).is_file()));
-        let cancel = Cancel::new();
+        let cancel = CancellationToken::new();
         cancel.cancel();
         assert!(matches!(set.write(folder.path(), &task, &cancel), Err(DataError::Cancelled)));
     }

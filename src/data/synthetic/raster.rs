@@ -1,5 +1,5 @@
 //! Outlines to coverage: curves are flattened, areas are filled by the non-zero rule, exactly along x and with four
-//! samples a pixel along y. Knows nothing of colours or garments.
+//! samples a pixel along y. Knows nothing of colors or garments.
 
 use super::sine::sine_cosine;
 
@@ -83,7 +83,7 @@ pub fn stroke(points: &[Point], width: f32) -> Vec<Vec<Point>> {
     contours
 }
 
-/// How much of each pixel is covered, in a part of a picture.
+/// How much of each pixel is covered, in a part of a image.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
     /// First column.
@@ -99,7 +99,7 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Fills contours in a picture of `width` x `height` pixels; what lies outside is cut off.
+    /// Fills contours in a image of `width` x `height` pixels; what lies outside is cut off.
     pub fn fill(contours: &[Vec<Point>], width: usize, height: usize) -> Mask {
         let points = || contours.iter().flatten();
         let least = |axis: usize| points().fold(f32::MAX, |least, point| least.min(point[axis]));
@@ -136,7 +136,7 @@ impl Mask {
         mask
     }
 
-    /// The coverage of a pixel of the picture; 0 outside.
+    /// The coverage of a pixel of the image; 0 outside.
     pub fn at(&self, x: usize, y: usize) -> f32 {
         let (Some(column), Some(row)) = (x.checked_sub(self.left), y.checked_sub(self.top)) else {
             return 0.0;

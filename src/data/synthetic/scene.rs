@@ -1,8 +1,8 @@
-//! One picture: a garment in front of a background, in some light. Decides colours, place, size and light without looking
+//! One image: a garment in front of a background, in some light. Decides colors, place, size and light without looking
 //! at the kind. Knows no garment's shape.
 
 use super::backdrop::Backdrop;
-use super::canvas::{Canvas, Colour, blur, hsv, luma, mix, scaled};
+use super::canvas::{Canvas, Color, blur, hsv, luma, mix, scaled};
 use super::garments::{Ink, Part, garment};
 use super::raster::{Mask, Point};
 use super::sine::{sine, sine_cosine};
@@ -12,7 +12,7 @@ use crate::random::Stream;
 /// Draws a garment of a kind, as a JPEG file.
 pub fn draw(kind: usize, stream: &mut Stream) -> Result<Vec<u8>, DataError> {
     let (width, height) = (160 + stream.below(81) as usize, 160 + stream.below(81) as usize);
-    let (cloth, background) = colours(stream);
+    let (cloth, background) = colors(stream);
     let pattern = Pattern::new(cloth, stream);
     let backdrop = Backdrop::new(background, [width as f32, height as f32], stream);
     let mut canvas = Canvas::painted(width, height, |x, y| backdrop.at(x, y));
@@ -26,8 +26,8 @@ pub fn draw(kind: usize, stream: &mut Stream) -> Result<Vec<u8>, DataError> {
     canvas.encode(82 + stream.below(13) as u8)
 }
 
-/// A colour as things have them: mostly colourful, sometimes white, grey, black or beige.
-fn any_colour(stream: &mut Stream) -> Colour {
+/// A color as things have them: mostly colorful, sometimes white, gray, black or beige.
+fn any_color(stream: &mut Stream) -> Color {
     let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
     let (hue, pick) = (of(0.0, 1.0), of(0.0, 1.0));
     match pick {
@@ -37,21 +37,21 @@ fn any_colour(stream: &mut Stream) -> Colour {
     }
 }
 
-/// A garment's colour and a background's, far enough apart to tell where one ends.
-fn colours(stream: &mut Stream) -> (Colour, Colour) {
-    let cloth = any_colour(stream);
-    let distance = |other: Colour| {
+/// A garment's color and a background's, far enough apart to tell where one ends.
+fn colors(stream: &mut Stream) -> (Color, Color) {
+    let cloth = any_color(stream);
+    let distance = |other: Color| {
         let apart: f32 = (0..3)
             .map(|channel| (cloth[channel] - other[channel]) * (cloth[channel] - other[channel]))
             .sum();
         (luma(cloth) - luma(other)).abs() + 0.3 * apart.sqrt()
     };
-    let mut best = any_colour(stream);
+    let mut best = any_color(stream);
     for _ in 0..12 {
         if distance(best) > 0.42 {
             break;
         }
-        let other = mix(any_colour(stream), [0.6; 3], 0.25);
+        let other = mix(any_color(stream), [0.6; 3], 0.25);
         if distance(other) > distance(best) {
             best = other;
         }
@@ -70,22 +70,22 @@ enum Weave {
 
 /// The look of a garment's cloth, as a function of the place on it.
 struct Pattern {
-    cloth: Colour,
-    second: Colour,
-    accent: Colour,
+    cloth: Color,
+    second: Color,
+    accent: Color,
     weave: Weave,
     frequency: f32,
     folds: [[f32; 4]; 3],
 }
 
 impl Pattern {
-    fn new(cloth: Colour, stream: &mut Stream) -> Pattern {
+    fn new(cloth: Color, stream: &mut Stream) -> Pattern {
         let second = mix(
             cloth,
             if luma(cloth) > 0.5 { [0.05; 3] } else { [0.95; 3] },
             stream.between(0.12, 0.4) as f32,
         );
-        let accent = mix(any_colour(stream), cloth, 0.35);
+        let accent = mix(any_color(stream), cloth, 0.35);
         let weave = match stream.below(12) {
             0 => Weave::Stripes([1.0, 0.0]),
             1 => Weave::Stripes([0.0, 1.0]),
@@ -101,8 +101,8 @@ impl Pattern {
         Pattern { cloth, second, accent, weave, frequency: of(7.0, 20.0), folds }
     }
 
-    /// The cloth's colour at a place in the garment's own square.
-    fn at(&self, [u, v]: Point) -> Colour {
+    /// The cloth's color at a place in the garment's own square.
+    fn at(&self, [u, v]: Point) -> Color {
         let wave = |along: f32| (sine(along * self.frequency) * 4.0).clamp(-1.0, 1.0) * 0.5 + 0.5;
         let share = match self.weave {
             Weave::Plain => 0.0,
@@ -125,7 +125,7 @@ impl Pattern {
     }
 }
 
-/// From a garment's square to the picture and back: turned, scaled, moved.
+/// From a garment's square to the image and back: turned, scaled, moved.
 struct Placing {
     turn: [f32; 2],
     scale: [f32; 2],
@@ -133,7 +133,7 @@ struct Placing {
 }
 
 impl Placing {
-    /// A place in the middle square of the picture, where a crop leaves it whole.
+    /// A place in the middle square of the image, where a crop leaves it whole.
     fn of(parts: &[Part], [width, height]: Point, stream: &mut Stream) -> Placing {
         let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
         let (sine, cosine) = sine_cosine(of(-22.0, 22.0).to_radians());
@@ -270,7 +270,7 @@ fn clip(mask: &mut Mask, silhouette: &Mask) {
     }
 }
 
-/// The light of the whole picture: brighter to one side, warmer or cooler, darker corners, noise.
+/// The light of the whole image: brighter to one side, warmer or cooler, darker corners, noise.
 fn light(canvas: &mut Canvas, stream: &mut Stream) {
     let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
     let (exposure, warmth, corners) = (of(0.78, 1.14), of(-0.07, 0.07), of(0.0, 0.22));

@@ -7,8 +7,8 @@
 //! | index | count x 80 | source digest, record digest, width, height, notes, zero |
 //!
 //! Everything is little-endian. Records begin on a page and have one length, so any order is one multiplication away. The
-//! index comes last because which pictures can be read is known only when all were tried; it is in this file, not in a
-//! table, so that the file alone says which pictures need not be decoded again. The fingerprint is that of the geometry
+//! index comes last because which images can be read is known only when all were tried; it is in this file, not in a
+//! table, so that the file alone says which images need not be decoded again. The fingerprint is that of the geometry
 //! and the decoder's version. The file has exactly the length that its header says, so a cut anywhere is noticed.
 
 use crate::store::Digest;
@@ -39,11 +39,11 @@ pub struct Header {
 /// What the index says of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Digest of the picture file.
+    /// Digest of the image file.
     pub source: Digest,
     /// Digest of the record.
     pub digest: Digest,
-    /// Width of the picture, upright.
+    /// Width of the image, upright.
     pub width: u32,
     /// Its height.
     pub height: u32,

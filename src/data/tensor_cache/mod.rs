@@ -1,6 +1,6 @@
-//! The tensor cache: decoded, resized pictures of one size in a file that is mapped (`records.bin`), a table of samples
+//! The tensor cache: decoded, resized images of one size in a file that is mapped (`records.bin`), a table of samples
 //! that point into it (`samples.tsv`), and how both are to be read (`input.json`). A changed label or split rewrites the
-//! table alone. Knows nothing of how pictures are decoded or where they come from.
+//! table alone. Knows nothing of how images are decoded or where they come from.
 
 mod format;
 mod reader;
@@ -24,7 +24,7 @@ pub const SAMPLES: &str = "samples.tsv";
 /// File name of [`InputInfo`].
 pub const INPUT: &str = "input.json";
 
-/// A preprocessed set of pictures, opened for reading. Shared between threads.
+/// A preprocessed set of images, opened for reading. Shared between threads.
 pub struct TensorCache {
     info: InputInfo,
     samples: Vec<Sample>,
@@ -51,7 +51,7 @@ impl TensorCache {
             if entry.is_none_or(|entry| entry.source != sample.source) {
                 return Err(DataError::damaged(
                     &table,
-                    format!("{} points to a record of another picture", sample.path),
+                    format!("{} points to a record of another image", sample.path),
                 ));
             }
             if sample.class.is_some_and(|class| class as usize >= info.classes.len()) {
@@ -105,7 +105,7 @@ pub fn write_table(folder: &Path, info: &InputInfo, samples: &[Sample]) -> Resul
     std::fs::write(&path, text).map_err(|error| DataError::io("writing", &path, error))
 }
 
-/// Writes the table of pictures that couldn't be read: path, reason.
+/// Writes the table of images that couldn't be read: path, reason.
 pub fn write_rejected(path: &Path, rows: Vec<[String; 2]>) -> Result<(), DataError> {
     table::write_file(path, "rejected 1", rows)
 }

@@ -128,7 +128,7 @@ impl Records {
         entries.get(index as usize).map(Entry::read)
     }
 
-    /// The record of the picture with this digest.
+    /// The record of the image with this digest.
     pub fn find(&self, source: &Digest) -> Option<u32> {
         let (entries, _) = self.index().as_chunks::<ENTRY>();
         entries

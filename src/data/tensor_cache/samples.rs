@@ -1,4 +1,4 @@
-//! The table of samples: which picture, which record, which class, which split. Knows nothing of pixels.
+//! The table of samples: which image, which record, which class, which split. Knows nothing of pixels.
 
 use crate::data::{DataError, table};
 use crate::store::Digest;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 const KIND: &str = "samples 1";
 
-/// The part that a picture plays.
+/// The part that a image plays.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
@@ -23,7 +23,7 @@ pub enum Split {
 }
 
 impl Split {
-    /// The splits of labelled pictures, in order.
+    /// The splits of labelled images, in order.
     pub const LABELLED: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
 
     /// Its name: "train".
@@ -49,20 +49,20 @@ impl fmt::Display for Split {
     }
 }
 
-/// A picture and its label.
+/// A image and its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// Relative path in the set of pictures.
+    /// Relative path in the set of images.
     pub path: String,
-    /// Digest of the picture file.
+    /// Digest of the image file.
     pub source: Digest,
-    /// Its record. Equal pictures share one.
+    /// Its record. Equal images share one.
     pub record: u32,
     /// Index of its class; none where it has no label.
     pub class: Option<u32>,
     /// The part that it plays.
     pub split: Split,
-    /// What was done to it beyond decoding, in words: "oriented grey". Mostly empty.
+    /// What was done to it beyond decoding, in words: "oriented gray". Mostly empty.
     pub note: String,
 }
 

@@ -1,12 +1,12 @@
-//! The cache from pictures to batches, and every way of spoiling it.
+//! The cache from images to batches, and every way of spoiling it.
 
 use super::samples as table;
 use super::*;
 use crate::data::decode::samples;
+use crate::data::images::{self, FOLDER, Image, LISTING};
 use crate::data::loader::{Vary, shuffled};
-use crate::data::pictures::{self, FOLDER, LISTING, Picture};
 use crate::data::{Augment, Fit, Geometry, Interpolation, Loader, LoaderOptions, Preprocessing};
-use crate::events::{Cancel, Teller};
+use crate::events::{CancellationToken, EventSink};
 use crate::store::digest_bytes;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ fn preprocessing() -> Preprocessing {
     Preprocessing { resize: SIZE, crop: 6, fit, interpolation, mean: [0.5; 3], std: [0.25; 3] }
 }
 
-fn colour(index: usize) -> [u8; 3] {
+fn color(index: usize) -> [u8; 3] {
     [index as u8, (index * 7 % 256) as u8, 255 - index as u8]
 }
 
-/// A fetched artifact of pictures of one colour each; those of `broken` aren't pictures.
+/// A fetched artifact of images of one color each; those of `broken` aren't images.
 fn fetched(count: usize, broken: &[usize]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
@@ -32,30 +32,28 @@ fn fetched(count: usize, broken: &[usize]) -> tempfile::TempDir {
         let bytes = if broken {
             format!("broken {index}").into_bytes()
         } else {
-            samples::png(12, 10, colour(index))
+            samples::png(12, 10, color(index))
         };
         let path = format!("{index:04}.png");
         std::fs::write(folder.path().join(FOLDER).join(&path), &bytes).unwrap();
-        list.push(Picture { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) });
+        list.push(Image { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) });
     }
-    std::fs::write(folder.path().join(LISTING), pictures::listing(list)).unwrap();
+    std::fs::write(folder.path().join(LISTING), images::listing(list)).unwrap();
     folder
 }
 
 fn made(fetched: &Path, path: &Path, geometry: &Geometry, earlier: Option<&Records>) -> Made {
-    let pictures = pictures::open(fetched, None).unwrap();
-    let task = Teller::silent().task("decode", None, "pictures");
-    let cancel = Cancel::new();
-    Writer { pictures: &pictures, geometry, earlier, task: &task, cancel: &cancel }
-        .write(path)
-        .unwrap()
+    let images = images::open(fetched, None).unwrap();
+    let task = EventSink::silent().task("decode", None, "images");
+    let cancel = CancellationToken::new();
+    Writer { images: &images, geometry, earlier, task: &task, cancel: &cancel }.write(path).unwrap()
 }
 
-/// A cache of `count` pictures; all of them to train.
+/// A cache of `count` images; all of them to train.
 fn cache(count: usize) -> tempfile::TempDir {
     let (source, folder) = (fetched(count, &[]), tempfile::tempdir().unwrap());
     let made = made(source.path(), &folder.path().join(RECORDS), &preprocessing().geometry(), None);
-    let list = pictures::open(source.path(), None).unwrap();
+    let list = images::open(source.path(), None).unwrap();
     let samples: Vec<Sample> = list
         .list()
         .iter()
@@ -77,13 +75,13 @@ fn cache(count: usize) -> tempfile::TempDir {
 }
 
 #[test]
-fn records_are_the_pictures_and_both_ways_of_reading_agree() {
+fn records_are_the_images_and_both_ways_of_reading_agree() {
     let folder = cache(9);
     let cache = TensorCache::open(folder.path()).unwrap();
     let plain = Records::open_as(&folder.path().join(RECORDS), false).unwrap();
     for (index, sample) in cache.samples().iter().enumerate() {
         let record = cache.record(sample.record).unwrap();
-        assert_eq!(record.as_ref(), colour(index).repeat((SIZE * SIZE) as usize));
+        assert_eq!(record.as_ref(), color(index).repeat((SIZE * SIZE) as usize));
         assert_eq!(record, plain.record(sample.record).unwrap());
         assert_eq!(cache.record_digest(sample.record), Some(Digest::of(&record)));
         assert_eq!(plain.find(&sample.source), Some(sample.record));
@@ -93,7 +91,7 @@ fn records_are_the_pictures_and_both_ways_of_reading_agree() {
 }
 
 #[test]
-fn unreadable_pictures_are_listed_and_left_out() {
+fn unreadable_images_are_listed_and_left_out() {
     let (source, folder) = (fetched(5, &[1, 3]), tempfile::tempdir().unwrap());
     let made = made(source.path(), &folder.path().join("r"), &preprocessing().geometry(), None);
     assert_eq!((made.entries.len(), made.rejected.len(), made.same), (3, 2, false));
@@ -108,7 +106,7 @@ fn records_that_are_there_are_copied_to_the_same_bytes() {
     made(few.path(), &path("few"), &geometry, None);
     made(many.path(), &path("fresh"), &geometry, None);
     let earlier = Records::open(&path("few")).unwrap();
-    // The pictures that are known need not be there any more.
+    // The images that are known need not be there any more.
     for index in 0..20 {
         if index != 4 {
             std::fs::write(many.path().join(FOLDER).join(format!("{index:04}.png")), b"gone")
@@ -221,7 +219,7 @@ proptest! {
         let resumed = passes(&cache, order, &LoaderOptions { first_step: skipped, ahead: 0, ..options.clone() });
         prop_assert_eq!(&batches[skipped.min(steps)..], &resumed[..]);
         for batch in &batches {
-            prop_assert_eq!(batch.pictures.len(), batch.samples.len() * 6 * 6 * 3);
+            prop_assert_eq!(batch.images.len(), batch.samples.len() * 6 * 6 * 3);
             for (label, sample) in batch.labels.iter().zip(&batch.samples) {
                 prop_assert_eq!(*label, Some(*sample as u32 % 2));
             }
@@ -230,7 +228,7 @@ proptest! {
 }
 
 #[test]
-fn a_batch_is_normalised_as_a_single_picture_is() {
+fn a_batch_is_normalized_as_a_single_image_is() {
     let folder = cache(5);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
     let batches =
@@ -245,10 +243,7 @@ fn a_batch_is_normalised_as_a_single_picture_is() {
             )
         })
         .collect();
-    assert_eq!(
-        batches.iter().flat_map(|batch| batch.pictures.clone()).collect::<Vec<f32>>(),
-        single
-    );
+    assert_eq!(batches.iter().flat_map(|batch| batch.images.clone()).collect::<Vec<f32>>(), single);
     assert_eq!(single[0], (0.0 / 255.0 - 0.5) / 0.25);
 }
 
@@ -273,7 +268,7 @@ fn a_record_is_varied_by_what_it_is_and_how_often_it_came() {
         let vary = Some(Vary { augment: Augment { copies, ..augment.clone() }, seed: 3, epoch });
         let options = LoaderOptions { batch_size: 1, vary, ..LoaderOptions::default() };
         Loader::new(Arc::clone(&cache), order.to_vec(), options)
-            .map(|batch| batch.unwrap().pictures)
+            .map(|batch| batch.unwrap().images)
             .collect()
     };
     // Neither the place in the order nor other samples matter; the turn and the epoch do.

@@ -1,48 +1,48 @@
-//! Writing `records.bin`: decoding in parallel, in the order of the sources' digests, a bounded number of pictures at a
+//! Writing `records.bin`: decoding in parallel, in the order of the sources' digests, a bounded number of images at a
 //! time, and copying each record that an earlier file of the same fingerprint already has. Knows nothing of labels.
 
 use super::format::{Entry, HEADER, Header};
 use super::reader::Records;
 use crate::data::DataError;
 use crate::data::decode;
-use crate::data::pictures::{Picture, Pictures};
+use crate::data::images::{Image, Images};
 use crate::data::preprocessing::Geometry;
-use crate::events::{Cancel, Task};
+use crate::events::{CancellationToken, Task};
 use crate::store::Digest;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Pictures of [`chunk`], a thread: enough that threads seldom wait for each other, few enough that
+/// Images of [`chunk`], a thread: enough that threads seldom wait for each other, few enough that
 /// memory stays small.
 const CHUNK: usize = 32;
 
-/// Pictures decoded between two writes.
+/// Images decoded between two writes.
 fn chunk() -> usize {
     CHUNK * rayon::current_num_threads()
 }
 
 /// What a file of records is made of.
 pub struct Writer<'a> {
-    /// The set of pictures.
-    pub pictures: &'a Pictures,
+    /// The set of images.
+    pub images: &'a Images,
     /// What becomes of each.
     pub geometry: &'a Geometry,
     /// Records that were made before, by the same geometry.
     pub earlier: Option<&'a Records>,
-    /// Advanced by one for each different picture.
+    /// Advanced by one for each different image.
     pub task: &'a Task,
-    /// Looked at between pictures.
-    pub cancel: &'a Cancel,
+    /// Looked at between images.
+    pub cancel: &'a CancellationToken,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Made {
-    /// Record of each picture that could be read, in the order of the sources' digests.
+    /// Record of each image that could be read, in the order of the sources' digests.
     pub entries: Vec<Entry>,
-    /// Digests of the pictures that couldn't, each with the reason, in the same order.
+    /// Digests of the images that couldn't, each with the reason, in the same order.
     pub rejected: Vec<(Digest, String)>,
     /// Records that were copied from the earlier file.
     pub reused: u64,
@@ -50,28 +50,28 @@ pub struct Made {
     pub same: bool,
 }
 
-/// What became of one picture.
+/// What became of one image.
 enum Outcome {
     Record { entry: Entry, bytes: Vec<u8>, reused: bool },
     Rejected(String),
 }
 
-/// The fingerprint of records made by `geometry`: equal fingerprints, equal bytes for the same picture.
+/// The fingerprint of records made by `geometry`: equal fingerprints, equal bytes for the same image.
 pub fn fingerprint(geometry: &Geometry) -> Digest {
     let words = format!("records {} {geometry:?}", decode::VERSION);
     Digest::of(words.as_bytes())
 }
 
 impl Writer<'_> {
-    /// Makes the records of every different picture and writes them to `path`.
+    /// Makes the records of every different image and writes them to `path`.
     ///
     /// # Errors
-    /// Where a picture can't be read from disk at all or isn't the one that was listed; one that can't be decoded is
+    /// Where a image can't be read from disk at all or isn't the one that was listed; one that can't be decoded is
     /// rejected, not an error.
     pub fn write(&self, path: &Path) -> Result<Made, DataError> {
-        let mut sources: Vec<&Picture> = self.pictures.list().iter().collect();
-        sources.sort_by_key(|picture| (picture.digest, picture.path.as_str()));
-        sources.dedup_by_key(|picture| picture.digest);
+        let mut sources: Vec<&Image> = self.images.list().iter().collect();
+        sources.sort_by_key(|image| (image.digest, image.path.as_str()));
+        sources.dedup_by_key(|image| image.digest);
         if let Some(made) = self.unchanged(&sources)? {
             return Ok(made);
         }
@@ -79,11 +79,11 @@ impl Writer<'_> {
     }
 
     /// Whether the earlier file holds exactly the records of `sources`, none more, none damaged: then what it lacks are
-    /// pictures that can't be decoded, which must be few.
-    fn unchanged(&self, sources: &[&Picture]) -> Result<Option<Made>, DataError> {
+    /// images that can't be decoded, which must be few.
+    fn unchanged(&self, sources: &[&Image]) -> Result<Option<Made>, DataError> {
         let Some(earlier) = self.earlier else { return Ok(None) };
-        let (known, missing): (Vec<&Picture>, Vec<&Picture>) =
-            sources.iter().partition(|picture| earlier.find(&picture.digest).is_some());
+        let (known, missing): (Vec<&Image>, Vec<&Image>) =
+            sources.iter().partition(|image| earlier.find(&image.digest).is_some());
         if known.len() != earlier.count() as usize || missing.len() * 10 > sources.len() {
             return Ok(None);
         }
@@ -94,10 +94,10 @@ impl Writer<'_> {
         }
         let mut made = Made { same: true, reused: known.len() as u64, ..Made::default() };
         for chunk in missing.chunks(chunk()) {
-            for (picture, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
+            for (image, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
                 match outcome? {
                     Outcome::Record { .. } => return Ok(None),
-                    Outcome::Rejected(reason) => made.rejected.push((picture.digest, reason)),
+                    Outcome::Rejected(reason) => made.rejected.push((image.digest, reason)),
                 }
             }
         }
@@ -106,15 +106,15 @@ impl Writer<'_> {
         Ok(Some(made))
     }
 
-    fn write_all(&self, path: &Path, sources: &[&Picture]) -> Result<Made, DataError> {
+    fn write_all(&self, path: &Path, sources: &[&Image]) -> Result<Made, DataError> {
         let writing = |error| DataError::io("writing", path, error);
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(writing)?);
         file.write_all(&[0; HEADER]).map_err(writing)?;
         let mut made = Made::default();
         for chunk in sources.chunks(chunk()) {
-            for (picture, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
+            for (image, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
                 match outcome? {
-                    Outcome::Rejected(reason) => made.rejected.push((picture.digest, reason)),
+                    Outcome::Rejected(reason) => made.rejected.push((image.digest, reason)),
                     Outcome::Record { entry, bytes, reused } => {
                         file.write_all(&bytes).map_err(writing)?;
                         made.reused += u64::from(reused);
@@ -138,23 +138,23 @@ impl Writer<'_> {
         Ok(made)
     }
 
-    /// What becomes of each picture, in their order.
-    fn outcomes(&self, pictures: &[&Picture]) -> Vec<Result<Outcome, DataError>> {
-        pictures.par_iter().map(|picture| self.outcome(picture)).collect()
+    /// What becomes of each image, in their order.
+    fn outcomes(&self, images: &[&Image]) -> Vec<Result<Outcome, DataError>> {
+        images.par_iter().map(|image| self.outcome(image)).collect()
     }
 
-    fn outcome(&self, picture: &Picture) -> Result<Outcome, DataError> {
+    fn outcome(&self, image: &Image) -> Result<Outcome, DataError> {
         if self.cancel.is_cancelled() {
             return Err(DataError::Cancelled);
         }
-        if let Some(copied) = self.copied(picture) {
+        if let Some(copied) = self.copied(image) {
             return Ok(copied);
         }
-        let bytes = self.pictures.read(picture)?;
+        let bytes = self.images.read(image)?;
         match decode::to_square(&bytes, self.geometry) {
             Ok(decoded) => {
                 let entry = Entry {
-                    source: picture.digest,
+                    source: image.digest,
                     digest: Digest::of(&decoded.pixels),
                     width: decoded.width,
                     height: decoded.height,
@@ -162,15 +162,15 @@ impl Writer<'_> {
                 };
                 Ok(Outcome::Record { entry, bytes: decoded.pixels, reused: false })
             }
-            Err(DataError::Picture(reason)) => Ok(Outcome::Rejected(reason)),
+            Err(DataError::Image(reason)) => Ok(Outcome::Rejected(reason)),
             Err(other) => Err(other),
         }
     }
 
     /// The record as an earlier file has it; none where it has none, or a damaged one.
-    fn copied(&self, picture: &Picture) -> Option<Outcome> {
+    fn copied(&self, image: &Image) -> Option<Outcome> {
         let earlier = self.earlier?;
-        let index = earlier.find(&picture.digest)?;
+        let index = earlier.find(&image.digest)?;
         let bytes = earlier.record(index).ok()?.into_owned();
         Some(Outcome::Record { entry: earlier.entry(index)?, bytes, reused: true })
     }

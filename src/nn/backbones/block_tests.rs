@@ -1,6 +1,6 @@
 //! Every block of the backbones, by itself, against torchvision's in float64: loss, logits, running statistics, and the
 //! gradient of every parameter. The numbers in `tests/golden/blocks` were written by `make.py` beside them, which makes
-//! parameters and pictures by the same formula.
+//! parameters and images by the same formula.
 
 use super::{alexnet, inception, resnet};
 use crate::nn::graph::{Builder, Graph, Head, Op, Value, Window};
@@ -154,15 +154,15 @@ fn hold<N: Number>(
     Cpu: Backend<N>,
 {
     let mut network = network.converted::<N>().unwrap();
-    let pictures = numbers("pictures", BATCH * size.0 * size.1 * 3);
+    let images = numbers("images", BATCH * size.0 * size.1 * 3);
     let targets =
         soft_targets(&(0..BATCH).map(|label| label % CLASSES).collect::<Vec<_>>(), CLASSES, 0.0);
     let options = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch, mixed };
-    let step = network.step(&pictures, BATCH, &targets, &options).unwrap();
+    let step = network.step(&images, BATCH, &targets, &options).unwrap();
     let doubles = |values: &[f32]| -> Vec<f64> { values.iter().copied().map(f64::from).collect() };
     held("loss", &[step.loss]);
     held("logits", &doubles(&step.logits));
-    held("evaluated", &doubles(&network.logits(&pictures, BATCH).unwrap()));
+    held("evaluated", &doubles(&network.logits(&images, BATCH).unwrap()));
     for parameter in network.parameters() {
         let Parameter { info, .. } = parameter;
         let gradient = network.torch_layout(info, &step.gradients.get(&parameter.tensor).as_vec());

@@ -1,7 +1,7 @@
 //! Inception V3 (Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, 2015), as torchvision builds it, with the auxiliary head of
-//! the paper's section 4 where it is asked for. Pictures come normalised with mean and deviation 0.5. torchvision's
-//! `transform_input` isn't here, because it makes just that of pictures normalised with ImageNet's mean and deviation
-//! (a test holds the two together to 1e-12): doing both would normalise twice.
+//! the paper's section 4 where it is asked for. Images come normalized with mean and deviation 0.5. torchvision's
+//! `transform_input` isn't here, because it makes just that of images normalized with ImageNet's mean and deviation
+//! (a test holds the two together to 1e-12): doing both would normalize twice.
 
 use super::BackboneInfo;
 use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};
@@ -200,7 +200,7 @@ pub(super) fn auxiliary_head(b: &mut Builder, x: Value, classes: usize) -> Resul
     let map = b.shape(x);
     if map.height.min(map.width) < 17 {
         return Err(NnError::Graph(format!(
-            "the auxiliary head needs a map of 17 x 17 pixels, and has one of {} x {}: use pictures of 299 pixels at least, \
+            "the auxiliary head needs a map of 17 x 17 pixels, and has one of {} x {}: use images of 299 pixels at least, \
              or leave it out",
             map.height, map.width
         )));

@@ -12,18 +12,18 @@ mod tests;
 
 use super::{Graph, Head, NnError};
 
-/// Builds a graph for a head and pictures of (height, width).
+/// Builds a graph for a head and images of (height, width).
 type Build = fn(&Head, (usize, usize)) -> Result<Graph, NnError>;
 
 /// What a backbone is, without building it.
 pub struct BackboneInfo {
     /// Its name, torchvision's.
     pub name: &'static str,
-    /// The side of the square pictures that its published weights were made for.
+    /// The side of the square images that its published weights were made for.
     pub input_size: usize,
-    /// The stages that `freeze` can name, from the pictures on, `head` left out.
+    /// The stages that `freeze` can name, from the images on, `head` left out.
     pub stages: &'static [&'static str],
-    /// Features a picture at any input size.
+    /// Features a image at any input size.
     pub features: usize,
     build: Build,
     /// The same with an auxiliary head, where the published network has one.
@@ -31,10 +31,10 @@ pub struct BackboneInfo {
 }
 
 impl BackboneInfo {
-    /// The graph for pictures of `input` (height, width) with three channels, ending in `head`. It has no auxiliary head.
+    /// The graph for images of `input` (height, width) with three channels, ending in `head`. It has no auxiliary head.
     ///
     /// # Errors
-    /// When the pictures are too small, or the head is impossible.
+    /// When the images are too small, or the head is impossible.
     pub fn graph(&self, head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
         (self.build)(head, input)
     }

@@ -105,8 +105,8 @@ fn an_auxiliary_head_is_a_stage_of_its_own_that_freeze_cannot_name() {
 const OPTIONS: StepOptions =
     StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
 
-fn pictures(count: usize, size: usize) -> Vec<f32> {
-    let mut stream = Stream::new(3, "pictures", &[]);
+fn images(count: usize, size: usize) -> Vec<f32> {
+    let mut stream = Stream::new(3, "images", &[]);
     (0..count * size * size * 3).map(|_| stream.normal() as f32).collect()
 }
 
@@ -145,7 +145,7 @@ fn quick(graph: Graph, head: &Head) -> Network<Cpu> {
     Network::from_weights(graph, head, &weights, 0, Cpu::default()).unwrap().0
 }
 
-/// A step on two small pictures; Inception's on pictures of the size that its auxiliary head needs.
+/// A step on two small images; Inception's on images of the size that its auxiliary head needs.
 #[test]
 fn every_parameter_of_every_backbone_gets_a_gradient() {
     for info in backbones() {
@@ -159,7 +159,7 @@ fn every_parameter_of_every_backbone_gets_a_gradient() {
         let graph = build(info, &head, (size, size)).unwrap().without_dropout();
         let mut network = quick(graph, &head);
         let targets = soft_targets(&[1, 3], 5, 0.0);
-        let mut step = network.step(&pictures(2, size), 2, &targets, &OPTIONS).unwrap();
+        let mut step = network.step(&images(2, size), 2, &targets, &OPTIONS).unwrap();
         assert!(step.loss.is_finite() && step.logits.len() == 10, "{}", info.name);
         for parameter in network.parameters() {
             let (gradient, name) = (step.gradient(parameter).unwrap(), &parameter.info.name);
@@ -185,19 +185,19 @@ fn statistics_of_a_single_value_are_refused_wherever_they_would_arise() {
         [(smallest, 75, "Mixed_7a.branch3x3_2.bn"), (whole, 299, "AuxLogits.conv1.bn")]
     {
         let mut network = quick(graph, &head);
-        let (targets, pictures) = (soft_targets(&[1], 5, 0.0), pictures(1, size));
-        let error = network.step(&pictures, 1, &targets, &OPTIONS).err().unwrap().to_string();
+        let (targets, images) = (soft_targets(&[1], 5, 0.0), images(1, size));
+        let error = network.step(&images, 1, &targets, &OPTIONS).err().unwrap().to_string();
         assert!(
-            error.starts_with(&format!("{norm} would normalise over a single value a channel")),
+            error.starts_with(&format!("{norm} would normalize over a single value a channel")),
             "{error}"
         );
         let running = StepOptions { batch_norm: BatchNorm::Running, ..OPTIONS };
-        assert!(network.step(&pictures, 1, &targets, &running).unwrap().loss.is_finite());
+        assert!(network.step(&images, 1, &targets, &running).unwrap().loss.is_finite());
     }
 }
 
-/// torchvision's published Inception takes pictures normalised as ImageNet's are and undoes that first (`transform_input`).
-/// What the network then sees is what normalising with the preset's mean and deviation gives.
+/// torchvision's published Inception takes images normalized as ImageNet's are and undoes that first (`transform_input`).
+/// What the network then sees is what normalizing with the preset's mean and deviation gives.
 #[test]
 fn inceptions_preset_is_transform_input() {
     let preset = crate::nn::weights::preset("inception_v3").unwrap();

@@ -53,15 +53,15 @@ impl<N: Number> Activation<Cpu, N> {
     }
 }
 
-/// What a batch norm makes, and the moments of a batch that was normalised with its own.
-pub type Normalised<D, N = f32> = (Activation<D, N>, Option<Moments>);
+/// What a batch norm makes, and the moments of a batch that was normalized with its own.
+pub type Normalized<D, N = f32> = (Activation<D, N>, Option<Moments>);
 
 /// The tape, where there is one.
 pub type Recorder<D, N = f32> = Option<OwnedTape<N, D>>;
 
 type Failure<D> = <D as HasErr>::Err;
 
-/// What a batch norm normalises with.
+/// What a batch norm normalizes with.
 #[derive(Clone, Copy, Debug)]
 pub enum NormStatistics<'a> {
     /// Mean and variance of the batch.
@@ -75,9 +75,9 @@ pub enum NormStatistics<'a> {
     },
 }
 
-/// How a batch norm normalises and what follows it.
+/// How a batch norm normalizes and what follows it.
 #[derive(Clone, Copy, Debug)]
-pub struct Normalisation<'a> {
+pub struct Normalization<'a> {
     /// With which statistics.
     pub statistics: NormStatistics<'a>,
     /// Added to the variance.
@@ -107,7 +107,7 @@ pub trait Backend<N: Number = f32>: Device<N> {
     /// A tensor's values in this process's memory, as they lie there or as a copy.
     fn numbers(tensor: &Flat<Self, N>) -> Cow<'_, [N]>;
 
-    /// Does work on each of several tensors, such as an optimiser's: side by side on the host, where dfdx's kernels use one
+    /// Does work on each of several tensors, such as an optimizer's: side by side on the host, where dfdx's kernels use one
     /// thread each, and one after the other on devices that are parallel in themselves.
     ///
     /// # Errors
@@ -128,17 +128,17 @@ pub trait Backend<N: Number = f32>: Device<N> {
         tape: &mut Recorder<Self, N>,
     ) -> Result<Activation<Self, N>, Failure<Self>>;
 
-    /// Batch normalisation of `x` (rows, channels) over its rows with `affine` weight and bias (channels), plus `residual`
+    /// Batch normalization of `x` (rows, channels) over its rows with `affine` weight and bias (channels), plus `residual`
     /// (rows, channels) where there is one, then ReLU where wanted: one op, since each would walk the same memory again.
     /// `gradients` are those of x, weight, bias, residual. With the batch's statistics it also gives them.
     fn batch_norm(
         x: &Activation<Self, N>,
         affine: [&Flat<Self, N>; 2],
         residual: Option<&Activation<Self, N>>,
-        norm: &Normalisation,
+        norm: &Normalization,
         gradients: [Gradient; 4],
         tape: &mut Recorder<Self, N>,
-    ) -> Result<Normalised<Self, N>, Failure<Self>>;
+    ) -> Result<Normalized<Self, N>, Failure<Self>>;
 
     /// max(x, 0).
     fn relu(
@@ -257,10 +257,10 @@ macro_rules! backend {
                 x: &Activation<Self, $number>,
                 affine: [&Flat<Self, $number>; 2],
                 residual: Option<&Activation<Self, $number>>,
-                norm: &Normalisation,
+                norm: &Normalization,
                 gradients: [Gradient; 4],
                 tape: &mut Recorder<Self, $number>,
-            ) -> Result<Normalised<Self, $number>, Failure<Self>> {
+            ) -> Result<Normalized<Self, $number>, Failure<Self>> {
                 $module::batch_norm(x, affine, residual, norm, gradients, tape)
             }
 

@@ -1,8 +1,8 @@
-//! Batch normalisation (Ioffe and Szegedy, 2015) of (rows, channels) over the rows, with a residual and ReLU in the same
+//! Batch normalization (Ioffe and Szegedy, 2015) of (rows, channels) over the rows, with a residual and ReLU in the same
 //! pass: with the batch's statistics, or with kept ones, through which gradients flow as through any scale and shift.
 
 use super::chunks::{SHORT, add_to, chunk_rows, row_sums};
-use super::{Activation, Flat, Gradient, Moments, NormStatistics, Normalisation, Recorder};
+use super::{Activation, Flat, Gradient, Moments, NormStatistics, Normalization, Recorder};
 use crate::nn::number::{Number, doubles};
 
 /// y = relu((x - mean) * scale + shift + residual), and what the backward pass needs of how scale came about. The mean is
@@ -79,7 +79,7 @@ pub(crate) mod cpu {
         x: &Activation<Cpu, N>,
         [weight, bias]: [&Flat<Cpu, N>; 2],
         residual: Option<&Activation<Cpu, N>>,
-        norm: &Normalisation,
+        norm: &Normalization,
         gradients: [Gradient; 4],
         tape: &mut Recorder<Cpu, N>,
     ) -> Result<(Activation<Cpu, N>, Option<Moments>), CpuError> {
@@ -253,7 +253,7 @@ pub(crate) mod cpu {
         out
     }
 
-    /// Column sums of dy and of dy times the normalised x, behind the mask. With a mask by output, dy is masked in place.
+    /// Column sums of dy and of dy times the normalized x, behind the mask. With a mask by output, dy is masked in place.
     fn sums<N: Number>(
         x: &[N],
         dy: &mut [N],

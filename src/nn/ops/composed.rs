@@ -7,8 +7,8 @@
 use super::convolution::Geometry;
 use super::pooling::{Pooling, Taking};
 use super::{
-    Activation, DropoutPosition, Flat, Gradient, Moments, NormStatistics, Normalisation,
-    Normalised, Recorder,
+    Activation, DropoutPosition, Flat, Gradient, Moments, NormStatistics, Normalization,
+    Normalized, Recorder,
 };
 use crate::nn::number::{Number, converted};
 use dfdx::prelude::*;
@@ -121,23 +121,23 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
     x: &Activation<D, N>,
     [weight, bias]: [&Flat<D, N>; 2],
     residual: Option<&Activation<D, N>>,
-    norm: &Normalisation,
+    norm: &Normalization,
     _: [Gradient; 4],
     tape: &mut Recorder<D, N>,
-) -> Result<Normalised<D, N>, Failure<D>> {
+) -> Result<Normalized<D, N>, Failure<D>> {
     let channels = weight.shape().0;
     let shape = (x.kept.shape().0 / channels, channels);
     let mut moments = None;
     let out = recorded(&x.kept, tape, |x| {
         let x: Taped<Rows, D, N> = x.try_reshape_like(&shape)?;
-        let (centred, deviation) = match norm.statistics {
+        let (centerd, deviation) = match norm.statistics {
             NormStatistics::Batch => {
                 let (x, tape) = x.split_tape();
                 let (mean, tape) =
                     x.clone().put_tape(tape).try_mean::<(usize,), Axis<0>>()?.split_tape();
                 let wide = mean.clone().try_broadcast_like::<_, Axis<0>>(&shape)?;
-                let (centred, tape) = x.put_tape(tape).try_sub(wide)?.split_tape();
-                let squares = centred.clone().put_tape(tape).try_square()?;
+                let (centerd, tape) = x.put_tape(tape).try_sub(wide)?.split_tape();
+                let squares = centerd.clone().put_tape(tape).try_square()?;
                 let (variance, tape) = squares.try_mean::<(usize,), Axis<0>>()?.split_tape();
                 moments = Some(Moments {
                     mean: converted(&mean.as_vec()),
@@ -145,7 +145,7 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
                 });
                 let (deviation, tape) =
                     variance.put_tape(tape).try_add(N::of(norm.epsilon))?.try_sqrt()?.split_tape();
-                (centred.put_tape(tape), deviation)
+                (centerd.put_tape(tape), deviation)
             }
             NormStatistics::Running { mean, variance } => {
                 let device = x.device().clone();
@@ -156,7 +156,7 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
                 (x.try_sub(mean.try_broadcast_like::<_, Axis<0>>(&shape)?)?, deviation)
             }
         };
-        let normal = centred.try_div(deviation.try_broadcast_like::<_, Axis<0>>(&shape)?)?;
+        let normal = centerd.try_div(deviation.try_broadcast_like::<_, Axis<0>>(&shape)?)?;
         let scaled = normal.try_mul(weight.clone().try_broadcast_like::<_, Axis<0>>(&shape)?)?;
         let mut out = scaled.try_add(bias.clone().try_broadcast_like::<_, Axis<0>>(&shape)?)?;
         if let Some(residual) = residual {

@@ -56,7 +56,7 @@ pub(crate) mod cpu {
         Ok(loss)
     }
 
-    /// One picture's loss; its gradient by the logits, over the batch.
+    /// One image's loss; its gradient by the logits, over the batch.
     fn row<N: Number>(logits: &[f64], targets: &[f32], batch: usize, gradient: &mut [N]) -> f64 {
         let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let exponentials: Vec<f64> = logits.iter().map(|&logit| (logit - largest).exp()).collect();

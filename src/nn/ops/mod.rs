@@ -20,7 +20,7 @@ mod linear;
 mod pooling;
 
 pub use backend::{
-    Activation, Backend, Buffer, Flat, Moments, NormStatistics, Normalisation, Normalised, Recorder,
+    Activation, Backend, Buffer, Flat, Moments, NormStatistics, Normalization, Normalized, Recorder,
 };
 #[cfg(test)]
 mod tests;

@@ -22,11 +22,11 @@ pub enum Taking {
 /// A pooling op's shapes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pooling {
-    /// Pictures.
+    /// Images.
     pub batch: usize,
-    /// Of one picture.
+    /// Of one image.
     pub input: Shape,
-    /// Of what is made of one picture.
+    /// Of what is made of one image.
     pub output: Shape,
     /// What is taken of which windows.
     pub taking: Taking,
@@ -128,7 +128,7 @@ pub(crate) mod cpu {
         Ok(out)
     }
 
-    /// Pools every map, a picture a task.
+    /// Pools every map, a image a task.
     fn forward<N: Number>(x: &[N], pooling: &Pooling) -> Vec<N> {
         let mut out = vec![N::ZERO; pooling.batch * pooling.output.len()];
         let maps = x.par_chunks_exact(pooling.input.len());
@@ -204,10 +204,10 @@ pub(crate) mod cpu {
     ) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
         let size = (pooling.input.len(), pooling.output.len());
-        let pictures = x
+        let images = x
             .par_chunks_exact(size.0)
             .zip(out.par_chunks_exact(size.1).zip(dy.par_chunks_exact(size.1)));
-        dx.par_chunks_exact_mut(size.0).zip(pictures).for_each(|(dx, (x, (out, dy)))| {
+        dx.par_chunks_exact_mut(size.0).zip(images).for_each(|(dx, (x, (out, dy)))| {
             let mut left_over = vec![N::ZERO; channels];
             for (index, (out, dy)) in
                 out.chunks_exact(channels).zip(dy.chunks_exact(channels)).enumerate()
@@ -236,8 +236,8 @@ pub(crate) mod cpu {
 
     fn spread_mean<N: Number>(dy: &[N], pooling: &Pooling, dx: &mut [N]) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
-        let pictures = dy.par_chunks_exact(pooling.output.len());
-        dx.par_chunks_exact_mut(pooling.input.len()).zip(pictures).for_each(|(dx, dy)| {
+        let images = dy.par_chunks_exact(pooling.output.len());
+        dx.par_chunks_exact_mut(pooling.input.len()).zip(images).for_each(|(dx, dy)| {
             for (index, dy) in dy.chunks_exact(channels).enumerate() {
                 let (top, bottom, left, right, count) =
                     pooling.window(index / pooling.output.width, index % pooling.output.width);

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
-/// The keys under which training scripts keep the weights beside an optimiser's state and the like.
+/// The keys under which training scripts keep the weights beside an optimizer's state and the like.
 const WRAPPERS: [&str; 6] =
     ["state_dict", "model_state_dict", "model", "net", "model_ema", "state_dict_ema"];
 

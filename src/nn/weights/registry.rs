@@ -1,9 +1,9 @@
-//! The registry of published weights: which network they are for, where they lie, how their file is recognised, and
+//! The registry of published weights: which network they are for, where they lie, how their file is recognized, and
 //! the preprocessing they were made with. Knows no network's structure and fetches nothing.
 
 use crate::nn::NnError;
 
-/// How pictures are brought to the resize size.
+/// How images are brought to the resize size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
     /// Antialiased bilinear.
@@ -35,9 +35,9 @@ pub struct Preset {
     pub sha256_prefix: &'static str,
     /// The shorter side is brought to this many pixels.
     pub resize: u32,
-    /// The side of the square cut from the centre.
+    /// The side of the square cut from the center.
     pub crop: u32,
-    /// How pictures are resized.
+    /// How images are resized.
     pub interpolation: Interpolation,
     /// Subtracted from pixels in 0..1, by channel.
     pub mean: [f32; 3],

@@ -18,10 +18,10 @@ pub struct SplitDiff {
     pub second: SplitSide,
     /// Second accuracy - first accuracy.
     pub accuracy_difference: f64,
-    /// The 95 % interval of that difference, as for two separate sets of pictures (Newcombe, 1998, method 10, from the
-    /// two Wilson intervals). Wider than need be where the pictures are the same: [`SplitDiff::paired`] is sharper.
+    /// The 95 % interval of that difference, as for two separate sets of images (Newcombe, 1998, method 10, from the
+    /// two Wilson intervals). Wider than need be where the images are the same: [`SplitDiff::paired`] is sharper.
     pub accuracy_difference_interval: [f64; 2],
-    /// The test on the pictures that both were tried on; `None` where a run has no predictions or none is common.
+    /// The test on the images that both were tried on; `None` where a run has no predictions or none is common.
     pub paired: Option<PairedDiff>,
     /// Classes of either run, those whose F1 changed most first.
     pub classes: Vec<ClassDiff>,
@@ -30,7 +30,7 @@ pub struct SplitDiff {
 /// One run's metrics of a split.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SplitSide {
-    /// Pictures scored.
+    /// Images scored.
     pub count: u64,
     /// Share classified rightly, 0 to 1.
     pub accuracy: f64,
@@ -44,10 +44,10 @@ pub struct SplitSide {
     pub macro_f1: f64,
 }
 
-/// McNemar's test on the pictures that both runs were tried on.
+/// McNemar's test on the images that both runs were tried on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PairedDiff {
-    /// Pictures with the same path and label in both.
+    /// Images with the same path and label in both.
     pub common: u64,
     /// Of those, the ones that only the first got right.
     pub only_first: u64,
@@ -55,8 +55,8 @@ pub struct PairedDiff {
     pub only_second: u64,
     /// How likely so uneven a split of the disagreements would be, were both equally good (exact McNemar test).
     pub p_value: f64,
-    /// Whether both runs were scored on exactly those pictures.
-    pub same_pictures: bool,
+    /// Whether both runs were scored on exactly those images.
+    pub same_images: bool,
 }
 
 /// One class in both runs. A class that one of them doesn't know has no side there.
@@ -77,13 +77,13 @@ pub struct ClassDiff {
 /// One run's metrics of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClassSide {
-    /// Of the pictures given this class, the share that is of it.
+    /// Of the images given this class, the share that is of it.
     pub precision: f64,
-    /// Of the pictures of this class, the share given it.
+    /// Of the images of this class, the share given it.
     pub recall: f64,
     /// Their harmonic mean.
     pub f1: f64,
-    /// Pictures of this class.
+    /// Images of this class.
     pub support: u64,
 }
 
@@ -164,7 +164,7 @@ fn split_diff(
             only_first: paired.only_first,
             only_second: paired.only_second,
             p_value: paired.p_value,
-            same_pictures: paired.common == first.count && paired.common == second.count,
+            same_images: paired.common == first.count && paired.common == second.count,
         }),
         classes: classes(&first.per_class, &second.per_class),
         first: SplitSide::of(first),

@@ -1,5 +1,5 @@
 //! The difference between two runs: what was asked otherwise, what came out otherwise, and whether the one is better
-//! than the other by more than chance. Everything serialises, for `--json`. Knows the form of metrics, not how they
+//! than the other by more than chance. Everything serializes, for `--json`. Knows the form of metrics, not how they
 //! are made, and nothing of how a difference is shown.
 
 mod evaluation;

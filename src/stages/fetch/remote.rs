@@ -3,7 +3,7 @@
 
 use crate::download::{self, Address, DownloadError, Patience, Version, Wanted};
 use crate::engine::{Context, OrFail, StageError};
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use crate::nn::weights::{Preset, registry};
 use crate::store::Memo;
 use serde_json::Value;
@@ -19,7 +19,7 @@ const MIRROR: &str = "PIPE_TORCHVISION";
 pub fn pinned(
     address: &Address,
     memo: &Memo,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
 ) -> Result<Option<Version>, StageError> {
     match kept(address, memo) {
         Some(pin) => Ok(pin),
@@ -28,7 +28,11 @@ pub fn pinned(
 }
 
 /// As [`pinned`], of a file that has to be there.
-pub fn required(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Version, StageError> {
+pub fn required(
+    address: &Address,
+    memo: &Memo,
+    cancel: &CancellationToken,
+) -> Result<Version, StageError> {
     match kept(address, memo).flatten() {
         Some(version) => Ok(version),
         None => look_required(address, memo, cancel),
@@ -39,7 +43,7 @@ pub fn required(address: &Address, memo: &Memo, cancel: &Cancel) -> Result<Versi
 pub fn look(
     address: &Address,
     memo: &Memo,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
 ) -> Result<Option<Version>, StageError> {
     let found = seen(address, cancel)?;
     remember(address, &found, memo)?;
@@ -50,7 +54,7 @@ pub fn look(
 pub fn look_required(
     address: &Address,
     memo: &Memo,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
 ) -> Result<Version, StageError> {
     let refused = || DownloadError::Refused { url: address.as_str().to_owned(), status: 404 };
     let version = seen(address, cancel)?.ok_or_else(refused)?;
@@ -62,7 +66,7 @@ fn kept(address: &Address, memo: &Memo) -> Option<Option<Version>> {
     serde_json::from_slice(&memo.get(BUCKET, address.as_str())?).ok()
 }
 
-fn seen(address: &Address, cancel: &Cancel) -> Result<Option<Version>, StageError> {
+fn seen(address: &Address, cancel: &CancellationToken) -> Result<Option<Version>, StageError> {
     // Whoever plans waits: two tries, not many.
     let patience = Patience { attempts: 2, ..Patience::default() };
     Ok(download::look(address, &patience, cancel)?)
@@ -89,7 +93,7 @@ pub fn file(
     bring(&Wanted { address, key: &key, version, sha256: None }, context)
 }
 
-/// The file of published weights, recognised by its digest.
+/// The file of published weights, recognized by its digest.
 pub fn published(preset: &Preset, context: &Context) -> Result<PathBuf, StageError> {
     let mirror = std::env::var(MIRROR).ok().filter(|base| !base.is_empty());
     let url = preset.url(mirror.as_deref().unwrap_or(registry::BASE));
@@ -108,6 +112,6 @@ pub fn published(preset: &Preset, context: &Context) -> Result<PathBuf, StageErr
 }
 
 fn bring(wanted: &Wanted, context: &Context) -> Result<PathBuf, StageError> {
-    let Context { memo, teller, cancel, .. } = context;
-    Ok(download::keep(wanted, memo, &Patience::default(), teller, cancel)?)
+    let Context { memo, events, cancel, .. } = context;
+    Ok(download::keep(wanted, memo, &Patience::default(), events, cancel)?)
 }

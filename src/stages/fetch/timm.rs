@@ -1,4 +1,4 @@
-//! The `config.json` that timm's weights have beside them on the hub: which network they are for, and how pictures were
+//! The `config.json` that timm's weights have beside them on the hub: which network they are for, and how images were
 //! prepared. Knows that file alone.
 
 use super::super::pretrained::Pretrained;
@@ -19,7 +19,7 @@ struct Configuration {
     interpolation: String,
     #[serde(default = "usual_part")]
     crop_pct: f64,
-    #[serde(default = "centre")]
+    #[serde(default = "center")]
     crop_mode: String,
     mean: [f32; 3],
     std: [f32; 3],
@@ -33,7 +33,7 @@ fn usual_part() -> f64 {
     0.875
 }
 
-fn centre() -> String {
+fn center() -> String {
     "center".to_owned()
 }
 
@@ -68,7 +68,7 @@ impl Configuration {
             ));
         }
         if !(self.crop_pct > 0.0 && self.crop_pct <= 1.0) {
-            return Err(format!("`crop_pct` is {}, which is no part of a picture", self.crop_pct));
+            return Err(format!("`crop_pct` is {}, which is no part of a image", self.crop_pct));
         }
         let interpolation = match self.interpolation.as_str() {
             "bilinear" => Interpolation::Bilinear,

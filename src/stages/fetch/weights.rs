@@ -1,5 +1,5 @@
 //! Weights as an artifact: from a file, a folder of timm's, torchvision's published ones or the web, always written the
-//! same way, with what is known of how pictures are to be prepared for them. Knows no network's structure.
+//! same way, with what is known of how images are to be prepared for them. Knows no network's structure.
 
 use super::super::pretrained::{InWords, Pretrained};
 use super::{remote, timm};
@@ -8,7 +8,7 @@ use crate::common::number::counted;
 use crate::data::source::Source;
 use crate::download::{Address, Version};
 use crate::engine::{Context, OrFail, StageError};
-use crate::events::Cancel;
+use crate::events::CancellationToken;
 use crate::model;
 use crate::nn::NnError;
 use crate::nn::weights::{self, Weights, preset, presets};
@@ -52,7 +52,7 @@ pub fn check(source: &Source) -> Result<(), Wrong> {
         }),
         Source::Web(url) => {
             let help = || {
-                "download it yourself, then write `source = \"path:FILE\"`, or `path:FOLDER` for pictures".to_owned()
+                "download it yourself, then write `source = \"path:FILE\"`, or `path:FOLDER` for images".to_owned()
             };
             let address = Address::parse(url).map_err(|message| Wrong { message, help: help() })?;
             if is_named_like_weights(Path::new(address.file_name())) {
@@ -85,7 +85,7 @@ pub fn is_weights(path: &Path) -> bool {
 pub fn facts(
     source: &Source,
     memo: &Memo,
-    cancel: &Cancel,
+    cancel: &CancellationToken,
 ) -> Result<Option<BTreeMap<String, Value>>, StageError> {
     let facts: Vec<(&str, Value)> = match source {
         Source::Path(path) if is_weights(path) => {
@@ -129,7 +129,7 @@ pub fn facts(
 }
 
 /// Looks anew at what lies on the web.
-pub fn refresh(source: &Source, memo: &Memo, cancel: &Cancel) -> Result<(), StageError> {
+pub fn refresh(source: &Source, memo: &Memo, cancel: &CancellationToken) -> Result<(), StageError> {
     let Source::Web(url) = source else { return Ok(()) };
     let (file, configuration) = addresses(url)?;
     remote::look_required(&file, memo, cancel)?;
@@ -177,7 +177,7 @@ pub fn run(source: &Source, context: &Context) -> Result<(), StageError> {
             match written {
                 Err(StageError::Failed { message, help: None }) if !is_named_like_weights(&file) => {
                     Err(StageError::failed(message).with_help(
-                        "`path:` takes a folder of pictures or a file of weights (.pth, .safetensors); unpack archives first",
+                        "`path:` takes a folder of images or a file of weights (.pth, .safetensors); unpack archives first",
                     ))
                 }
                 other => other,
@@ -208,8 +208,8 @@ fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
 fn described(text: &[u8], named: &str, context: &Context) -> Option<Pretrained> {
     timm::read(text)
         .inspect_err(|reason| {
-            context.teller.warn(format!(
-                "{named} doesn't say how pictures are prepared: {reason}; write `size` (or `resize` and `crop`), `mean` and `std` in the preprocess stage"
+            context.events.warn(format!(
+                "{named} doesn't say how images are prepared: {reason}; write `size` (or `resize` and `crop`), `mean` and `std` in the preprocess stage"
             ));
         })
         .ok()
@@ -243,9 +243,9 @@ fn write(
     if let Some(known) = known {
         known.write(&context.slot).or_fail("writing what is known of the weights")?;
         text =
-            format!("{}: {text}; for pictures of {}", known.weights, InWords(&known.preprocessing));
+            format!("{}: {text}; for images of {}", known.weights, InWords(&known.preprocessing));
     }
-    context.teller.info(text);
+    context.events.info(text);
     Ok(())
 }
 
@@ -273,7 +273,7 @@ mod tests {
         {
             assert!(is_named_like_weights(Path::new(name)), "{name}");
         }
-        for name in ["pictures.zip", "pictures.tar", "pth", "w.pth.gz", ".tar", ""] {
+        for name in ["images.zip", "images.tar", "pth", "w.pth.gz", ".tar", ""] {
             assert!(!is_named_like_weights(Path::new(name)), "{name}");
         }
     }

@@ -14,7 +14,7 @@ use crate::metrics::write_history;
 use crate::model::{self, Card, Classifier, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
 use crate::stages::pretrained::PREPROCESSING;
-use crate::training::{self, Checkpoints, Fitted, Freeze, LearnError, Session, fit};
+use crate::training::{self, Checkpoints, Fitted, Freeze, Session, TrainingError, fit};
 use parameters::Parameters;
 use serde_json::json;
 use start::start_from;
@@ -38,7 +38,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["preprocess"],
         required: true,
         reads: &[RECORDS, SAMPLES, INPUT],
-        doc: "The pictures to learn from, and those to look at while learning.",
+        doc: "The images to learn from, and those to look at while learning.",
     },
     Input {
         role: "weights",
@@ -55,7 +55,7 @@ impl Kind for Train {
     }
 
     fn about(&self) -> &'static str {
-        "Fits a network to the training pictures and keeps the epoch that does best on the validation pictures."
+        "Fits a network to the training images and keeps the epoch that does best on the validation images."
     }
 
     fn version(&self) -> u32 {
@@ -78,8 +78,8 @@ impl Kind for Train {
         true
     }
 
-    fn resolve(&self, values: &mut Values, problems: &mut Complaints) {
-        resolve::resolve(values, problems);
+    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
+        resolve::resolve(values, diagnostics);
     }
 
     fn choices(&self, values: &Values) -> Vec<String> {
@@ -123,9 +123,9 @@ fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), 
     let mut network = network(&card, parameters.auxiliary, context.seed, device)?;
     let options = parameters.options();
     match context.optional_input("weights") {
-        Some(weights) => start_from(&mut network, &card, &weights.path, &context.teller)?,
+        Some(weights) => start_from(&mut network, &card, &weights.path, &context.events)?,
         None if options.freeze != Freeze::None => context
-            .teller
+            .events
             .warn("the frozen part of the backbone keeps random weights: feed `weights`, or set `freeze = \"none\"`"),
         None => (),
     }
@@ -137,7 +137,7 @@ fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), 
             stopped_early: false,
             decisions: vec![ORIGINAL.to_owned()],
         };
-        context.teller.info(ORIGINAL);
+        context.events.info(ORIGINAL);
         return write_records(&context.slot, &fitted);
     }
     let checkpoints = Checkpoints {
@@ -148,14 +148,14 @@ fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), 
     };
     let session = Session {
         seed: context.seed,
-        teller: &context.teller,
+        events: &context.events,
         cancel: &context.cancel,
         memo: &context.memo,
         scratch: &context.slot,
         checkpoints: Some(&checkpoints),
     };
     let fitted = fit(&mut network, &cache, &options, &session).inspect_err(|error| {
-        if matches!(error, LearnError::Diverged { .. }) {
+        if matches!(error, TrainingError::Diverged { .. }) {
             // It would lead to the same end again.
             let _ = checkpoints.clear();
         }
@@ -164,7 +164,7 @@ fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), 
     write_records(&context.slot, &fitted)?;
     // A checkpoint that can't be removed costs space, and is found again by the next collection.
     let _ = checkpoints.clear();
-    context.teller.info(conclusion(&fitted));
+    context.events.info(conclusion(&fitted));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use crate::config::{Default, Parameter, Type};
 use crate::data::Augment;
 use crate::model::Classifier;
 use crate::training::{
-    BatchNormMode, ClassWeights, EarlyStopping, Freeze, Keep, Optimizer, Options, Precision,
+    BatchNormMode, ClassWeights, EarlyStopping, Freeze, Keep, OptimizerConfig, Options, Precision,
     Sampling, Schedule, Unfreeze,
 };
 use serde::de::Error;
@@ -24,7 +24,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "backbone",
         Type::Text,
         Default::Json("\"resnet18\""),
-        "The network that makes features of pictures, such as `resnet18` or `resnet50` (`pipe backbones` lists them). A version of weights after it (`resnet50/V2`) is passed over.",
+        "The network that makes features of images, such as `resnet18` or `resnet50` (`pipe backbones` lists them). A version of weights after it (`resnet50/V2`) is passed over.",
     ),
     Parameter::new(
         "freeze",
@@ -54,7 +54,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "batch_norm",
         Type::Choice(&["train", "affine", "frozen"]),
         Default::Absent,
-        "In the parts that learn: `train` normalises with the batch's statistics; `affine` with those the weights came with, scale and shift learn; `frozen` leaves scale and shift as well. `frozen` where the whole backbone is frozen at first, else `train`.",
+        "In the parts that learn: `train` normalizes with the batch's statistics; `affine` with those the weights came with, scale and shift learn; `frozen` leaves scale and shift as well. `frozen` where the whole backbone is frozen at first, else `train`.",
     ),
     Parameter::new(
         "precision",
@@ -66,13 +66,13 @@ pub const PARAMETERS: &[Parameter] = &[
         "epochs",
         Type::Integer { min: 1, max: 100_000 },
         Default::Json("20"),
-        "Passes over the training pictures.",
+        "Passes over the training images.",
     ),
     Parameter::new(
         "batch_size",
         Type::Integer { min: 1, max: 65_536 },
         Default::Json("32"),
-        "Pictures a batch. Where there are fewer, each takes all.",
+        "Images a batch. Where there are fewer, each takes all.",
     ),
     Parameter::new(
         "accumulate",
@@ -102,13 +102,13 @@ pub const PARAMETERS: &[Parameter] = &[
         "class_weights",
         Type::Either(&[Type::Choice(&["none", "balanced"]), Type::Map(&ABOVE_ZERO)]),
         Default::Json("\"none\""),
-        "How much a picture counts in the loss, by its class: `balanced` counts every class as much as any other, however many pictures it has (in the train split); or a table of classes and weights, 1 for the others.",
+        "How much a image counts in the loss, by its class: `balanced` counts every class as much as any other, however many images it has (in the train split); or a table of classes and weights, 1 for the others.",
     ),
     Parameter::new(
         "sampling",
         Type::Choice(&["shuffled", "balanced"]),
         Default::Json("\"shuffled\""),
-        "Which training pictures an epoch shows: each once, or as many of every class, those of rare classes several times.",
+        "Which training images an epoch shows: each once, or as many of every class, those of rare classes several times.",
     ),
     Parameter::new(
         "clip_norm",
@@ -120,19 +120,19 @@ pub const PARAMETERS: &[Parameter] = &[
         "early_stopping",
         Type::Table(EARLY_STOPPING),
         Default::Json("{}"),
-        "Which epoch counts as the best, by the validation pictures, and when to stop waiting for a better one.",
+        "Which epoch counts as the best, by the validation images, and when to stop waiting for a better one.",
     ),
     Parameter::new(
         "keep",
         Type::Choice(&["best", "last"]),
         Default::Json("\"best\""),
-        "Which epoch's weights are kept. Without validation pictures the last one's.",
+        "Which epoch's weights are kept. Without validation images the last one's.",
     ),
     Parameter::new(
         "augment",
         Type::Either(&[Type::Choice(&["none"]), Type::Table(AUGMENT)]),
         Default::Absent,
-        "How training pictures are varied: `\"none\"` or a table. `none` where the whole backbone is frozen for good, else random crops (60 to 100 % of the area) and flips. Set `flip = false` where left and right tell classes apart.",
+        "How training images are varied: `\"none\"` or a table. `none` where the whole backbone is frozen for good, else random crops (60 to 100 % of the area) and flips. Set `flip = false` where left and right tell classes apart.",
     ),
     Parameter::new(
         "checkpoint",
@@ -181,7 +181,7 @@ const OPTIMIZER: &[Parameter] = &[
         "layer_decay",
         Type::Number { min: 1e-3, max: 1.0 },
         Default::Json("1"),
-        "Each stage of the backbone takes this share of the learning rate of the stage above it: what is nearer to the pictures is more general, and changes less. 0.75 is usual.",
+        "Each stage of the backbone takes this share of the learning rate of the stage above it: what is nearer to the images is more general, and changes less. 0.75 is usual.",
     ),
     Parameter::new(
         "weight_decay",
@@ -263,7 +263,7 @@ const AUGMENT: &[Parameter] = &[
         "random_crop",
         Type::Table(RANDOM_CROP),
         Default::Absent,
-        "A random part of the stored square in place of its centre.",
+        "A random part of the stored square in place of its center.",
     ),
     Parameter::new(
         "flip",
@@ -311,13 +311,13 @@ const AUGMENT: &[Parameter] = &[
         "erase",
         SHARE,
         Default::Json("0"),
-        "Probability that a patch of the picture is blanked.",
+        "Probability that a patch of the image is blanked.",
     ),
     Parameter::new(
         "copies",
         Type::Integer { min: 1, max: 1_000 },
         Default::Absent,
-        "In how many ways each picture is varied: epoch e shows the way e modulo this. With a frozen backbone its features are then computed once for each way. Anew in every epoch by default.",
+        "In how many ways each image is varied: epoch e shows the way e modulo this. With a frozen backbone its features are then computed once for each way. Anew in every epoch by default.",
     ),
 ];
 
@@ -366,7 +366,7 @@ pub struct Parameters {
     accumulate: usize,
     class_weights: Weighting,
     sampling: Sampling,
-    optimizer: Optimizer,
+    optimizer: OptimizerConfig,
     schedule: Schedule,
     label_smoothing: f64,
     clip_norm: Option<f64>,

@@ -13,23 +13,23 @@ use crate::training::Freeze;
 use serde_json::{Value, json};
 
 /// Fills in what depends on other values, and complains about what doesn't go together.
-pub fn resolve(values: &mut Values, problems: &mut Complaints) {
-    fetch::check_brings(Goods::Weights, "weights", problems);
-    let weights = problems.input("weights");
-    let Some(backbone) = backbone(values, problems) else { return };
+pub fn resolve(values: &mut Values, diagnostics: &mut Complaints) {
+    fetch::check_brings(Goods::Weights, "weights", diagnostics);
+    let weights = diagnostics.input("weights");
+    let Some(backbone) = backbone(values, diagnostics) else { return };
     if let Some(feed) = weights {
-        check_weights(backbone, feed, problems);
+        check_weights(backbone, feed, diagnostics);
     }
-    let frozen = freeze(values, backbone, weights.is_some(), problems);
-    let frozen = unfreeze(values, backbone, frozen, problems);
-    batch_norm(values, frozen, weights.is_some(), problems);
-    optimizer(values, frozen, weights.is_some(), problems);
-    schedule(values, problems);
-    classes(values, problems);
-    early_stopping(values, problems);
-    augment(values, frozen, problems);
-    head(values, frozen, weights, problems);
-    auxiliary(values, backbone, frozen, problems);
+    let frozen = freeze(values, backbone, weights.is_some(), diagnostics);
+    let frozen = unfreeze(values, backbone, frozen, diagnostics);
+    batch_norm(values, frozen, weights.is_some(), diagnostics);
+    optimizer(values, frozen, weights.is_some(), diagnostics);
+    schedule(values, diagnostics);
+    classes(values, diagnostics);
+    early_stopping(values, diagnostics);
+    augment(values, frozen, diagnostics);
+    head(values, frozen, weights, diagnostics);
+    auxiliary(values, backbone, frozen, diagnostics);
 }
 
 /// How much of the backbone is frozen.
@@ -52,7 +52,7 @@ fn table<'a>(values: &'a mut Values, key: &str) -> Option<&'a mut Values> {
 }
 
 /// The backbone by name; what names weights as well is reduced to the network that they are for.
-fn backbone(values: &mut Values, problems: &mut Complaints) -> Option<&'static BackboneInfo> {
+fn backbone(values: &mut Values, diagnostics: &mut Complaints) -> Option<&'static BackboneInfo> {
     let given = text(values, "backbone")?.to_owned();
     let name = given.split_once('/').map_or(given.as_str(), |(name, _)| name);
     let Some(info) = nn::backbone(name) else {
@@ -61,7 +61,7 @@ fn backbone(values: &mut Values, problems: &mut Complaints) -> Option<&'static B
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", names.join(", ")),
         };
-        problems.complain(
+        diagnostics.complain(
             "backbone",
             format!("no backbone has the name `{given}`"),
             "not known",
@@ -74,14 +74,14 @@ fn backbone(values: &mut Values, problems: &mut Complaints) -> Option<&'static B
         let help = format!(
             "write `{name}`: which weights it starts from is for the stage that feeds `weights` to say"
         );
-        problems.complain("backbone", message, "not known", Some(help));
+        diagnostics.complain("backbone", message, "not known", Some(help));
     }
     values.insert("backbone".to_owned(), json!(info.name));
     Some(info)
 }
 
 /// Another training's weights must be those of the same network.
-fn check_weights(backbone: &BackboneInfo, feed: Feed, problems: &mut Complaints) {
+fn check_weights(backbone: &BackboneInfo, feed: Feed, diagnostics: &mut Complaints) {
     if feed.kind == "train"
         && let Some(other) = text(feed.values, "backbone").filter(|&other| other != backbone.name)
     {
@@ -90,7 +90,7 @@ fn check_weights(backbone: &BackboneInfo, feed: Feed, problems: &mut Complaints)
             feed.stage, backbone.name
         );
         let help = format!("set `backbone = \"{other}\"`, or start from random weights");
-        problems.complain("backbone", message, format!("expected `{other}`"), Some(help));
+        diagnostics.complain("backbone", message, format!("expected `{other}`"), Some(help));
     }
     if let Some(other) = published_backbone(feed).filter(|&other| other != backbone.name) {
         let message = format!(
@@ -98,7 +98,7 @@ fn check_weights(backbone: &BackboneInfo, feed: Feed, problems: &mut Complaints)
             feed.stage, backbone.name
         );
         let help = format!("set `backbone = \"{other}\"`, or fetch weights of {}", backbone.name);
-        problems.complain("backbone", message, format!("expected `{other}`"), Some(help));
+        diagnostics.complain("backbone", message, format!("expected `{other}`"), Some(help));
     }
 }
 
@@ -106,7 +106,7 @@ fn freeze(
     values: &mut Values,
     backbone: &BackboneInfo,
     weights: bool,
-    problems: &mut Complaints,
+    diagnostics: &mut Complaints,
 ) -> Frozen {
     let default = if weights { "all" } else { "none" };
     let word = values.entry("freeze").or_insert(json!(default)).as_str().unwrap_or(default);
@@ -122,7 +122,7 @@ fn freeze(
             };
             let message = format!("`{}` has no stage `{other}` to freeze", backbone.name);
             let label = format!("expected one of {}", words().collect::<Vec<_>>().join(", "));
-            problems.complain("freeze", message, label, Some(help));
+            diagnostics.complain("freeze", message, label, Some(help));
             Frozen::Part
         }
     }
@@ -133,7 +133,7 @@ fn unfreeze(
     values: &mut Values,
     backbone: &BackboneInfo,
     frozen: Frozen,
-    problems: &mut Complaints,
+    diagnostics: &mut Complaints,
 ) -> Frozen {
     let Some(given) = values.get("unfreeze_at") else { return frozen };
     let Ok(list) = serde_json::from_value::<UnfreezeAt>(given.clone()).map(|given| given.list())
@@ -145,7 +145,7 @@ fn unfreeze(
         return frozen;
     }
     let mut complain = |message: String, label: &str, help: String| {
-        problems.complain("unfreeze_at", message, label, Some(help));
+        diagnostics.complain("unfreeze_at", message, label, Some(help));
     };
     if frozen == Frozen::Nothing {
         let help = "leave `unfreeze_at` out, or set `freeze = \"all\"`".to_owned();
@@ -168,7 +168,7 @@ fn unfreeze(
         };
         if at >= above && frozen != Frozen::Nothing {
             let message = format!("`{stage}` learns already when epoch {} begins", entry.epoch);
-            let help = "later epochs unfreeze stages nearer to the pictures, such as `{ layer4 = 3, layer3 = 6 }`";
+            let help = "later epochs unfreeze stages nearer to the images, such as `{ layer4 = 3, layer3 = 6 }`";
             complain(message, "has no effect", help.to_owned());
         }
         if entry.epoch > epochs {
@@ -180,7 +180,7 @@ fn unfreeze(
     if frozen == Frozen::All { Frozen::Thawing } else { frozen }
 }
 
-fn batch_norm(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut Complaints) {
+fn batch_norm(values: &mut Values, frozen: Frozen, weights: bool, diagnostics: &mut Complaints) {
     // Statistics of small batches would undo at once what the weights came with, when a backbone thaws late.
     let default = if matches!(frozen, Frozen::All | Frozen::Thawing) { "frozen" } else { "train" };
     let given = values.entry("batch_norm").or_insert(json!(default)).as_str().unwrap_or(default);
@@ -189,17 +189,17 @@ fn batch_norm(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut
             "`batch_norm = \"{given}\"` is for parts that learn, and the whole backbone is frozen"
         );
         let help = "leave `batch_norm` out, or freeze less of the backbone".to_owned();
-        problems.complain("batch_norm", message, "expected `frozen`", Some(help));
+        diagnostics.complain("batch_norm", message, "expected `frozen`", Some(help));
     } else if frozen == Frozen::Nothing && given != "train" && !weights {
         let message = format!(
             "`batch_norm = \"{given}\"` needs statistics that came with weights, and no weights are given"
         );
         let help = "leave `batch_norm` out, or feed `weights`".to_owned();
-        problems.complain("batch_norm", message, "expected `train`", Some(help));
+        diagnostics.complain("batch_norm", message, "expected `train`", Some(help));
     }
 }
 
-fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut Complaints) {
+fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, diagnostics: &mut Complaints) {
     let Some(table) = table(values, "optimizer") else { return };
     let sgd = text(table, "kind") == Some("sgd");
     let (rate, decay) = if sgd { (1e-2, 1e-4) } else { (1e-3, 1e-2) };
@@ -210,7 +210,7 @@ fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut 
             let message =
                 "`backbone_learning_rate` is for a backbone that learns, and all of it is frozen";
             let help = "leave it out, or freeze less of the backbone".to_owned();
-            problems.complain(
+            diagnostics.complain(
                 "optimizer.backbone_learning_rate",
                 message,
                 "has no effect",
@@ -225,7 +225,7 @@ fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut 
     if frozen == Frozen::All && table.get("layer_decay").and_then(Value::as_f64) != Some(1.0) {
         let message = "`layer_decay` is for a backbone that learns, and all of it is frozen";
         let help = "leave it out, or freeze less of the backbone".to_owned();
-        problems.complain("optimizer.layer_decay", message, "has no effect", Some(help));
+        diagnostics.complain("optimizer.layer_decay", message, "has no effect", Some(help));
     }
     let others: &[(&str, Value)] = if sgd {
         &[("betas", json!([0.9, 0.999])), ("epsilon", json!(1e-8))]
@@ -240,12 +240,12 @@ fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut 
             "`{key}` is `{other}`'s, and the optimizer is `{this}`; {default} changes nothing"
         );
         let help = format!("leave it out, or set `kind = \"{other}\"`");
-        problems.complain(&format!("optimizer.{key}"), message, "has no effect", Some(help));
+        diagnostics.complain(&format!("optimizer.{key}"), message, "has no effect", Some(help));
     }
     let still = table.get("momentum").and_then(Value::as_f64) == Some(0.0);
     if table.get("nesterov") == Some(&json!(true)) && (still || !sgd) {
         let message = "Nesterov's momentum is for `sgd` with a momentum above 0";
-        problems.complain(
+        diagnostics.complain(
             "optimizer.nesterov",
             message,
             "needs momentum",
@@ -253,7 +253,7 @@ fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut 
         );
     }
     if table.get("betas").and_then(Value::as_array).is_some_and(|betas| betas.len() != 2) {
-        problems.complain(
+        diagnostics.complain(
             "optimizer.betas",
             "AdamW has two betas",
             "expected two numbers",
@@ -263,14 +263,14 @@ fn optimizer(values: &mut Values, frozen: Frozen, weights: bool, problems: &mut 
 }
 
 /// An epoch of warm-up, and no more than a fifth of a short training.
-fn schedule(values: &mut Values, problems: &mut Complaints) {
+fn schedule(values: &mut Values, diagnostics: &mut Complaints) {
     let epochs = values.get("epochs").and_then(Value::as_f64).unwrap_or(1.0);
     let Some(table) = table(values, "schedule") else { return };
     table.entry("warm_up").or_insert(json!((epochs / 5.0).min(1.0)));
     let floor = table.get("floor").and_then(Value::as_f64).unwrap_or(0.0);
     if text(table, "kind") == Some("constant") && floor != 0.0 {
         let help = "leave it out, or set `kind = \"cosine\"`".to_owned();
-        problems.complain(
+        diagnostics.complain(
             "schedule.floor",
             "a constant rate has no floor",
             "has no effect",
@@ -279,8 +279,8 @@ fn schedule(values: &mut Values, problems: &mut Complaints) {
     }
 }
 
-/// Classes are evened out once: by what their pictures count, or by how often they are shown.
-fn classes(values: &mut Values, problems: &mut Complaints) {
+/// Classes are evened out once: by what their images count, or by how often they are shown.
+fn classes(values: &mut Values, diagnostics: &mut Complaints) {
     if values.get("class_weights") == Some(&json!({})) {
         values.insert("class_weights".to_owned(), json!("none"));
     }
@@ -289,12 +289,17 @@ fn classes(values: &mut Values, problems: &mut Complaints) {
     {
         let message = "`class_weights` and `sampling` would both even out the classes, and rare ones count twice over";
         let help = "leave one of them out".to_owned();
-        problems.complain("sampling", message, "beside `class_weights = \"balanced\"`", Some(help));
+        diagnostics.complain(
+            "sampling",
+            message,
+            "beside `class_weights = \"balanced\"`",
+            Some(help),
+        );
     }
 }
 
 /// The published classifier needs its weights, and keeps them.
-fn head(values: &Values, frozen: Frozen, weights: Option<Feed>, problems: &mut Complaints) {
+fn head(values: &Values, frozen: Frozen, weights: Option<Feed>, diagnostics: &mut Complaints) {
     if text(values, "head") != Some("original") {
         return;
     }
@@ -306,11 +311,11 @@ fn head(values: &Values, frozen: Frozen, weights: Option<Feed>, problems: &mut C
             feed.stage
         );
         let help = "leave `head` out, or feed published weights".to_owned();
-        problems.complain("head", message, "isn't there", Some(help));
+        diagnostics.complain("head", message, "isn't there", Some(help));
     }
     if weights.is_none() {
         let help = "feed `weights`, such as those of a fetch stage with `source = \"torchvision:resnet50\"`".to_owned();
-        problems.complain(
+        diagnostics.complain(
             "head",
             "the original classifier comes with weights, and none are given",
             "needs `weights`",
@@ -319,7 +324,7 @@ fn head(values: &Values, frozen: Frozen, weights: Option<Feed>, problems: &mut C
     } else if frozen != Frozen::All {
         let message =
             "with the original classifier nothing is trained, so all of the backbone is frozen";
-        problems.complain(
+        diagnostics.complain(
             "freeze",
             message,
             "expected `all`",
@@ -328,7 +333,12 @@ fn head(values: &Values, frozen: Frozen, weights: Option<Feed>, problems: &mut C
     }
 }
 
-fn auxiliary(values: &Values, backbone: &BackboneInfo, frozen: Frozen, problems: &mut Complaints) {
+fn auxiliary(
+    values: &Values,
+    backbone: &BackboneInfo,
+    frozen: Frozen,
+    diagnostics: &mut Complaints,
+) {
     if values.get("auxiliary") != Some(&json!(true)) {
         return;
     }
@@ -340,15 +350,15 @@ fn auxiliary(values: &Values, backbone: &BackboneInfo, frozen: Frozen, problems:
             .collect();
         let message = format!("`{}` has no auxiliary head", backbone.name);
         let help = format!("leave `auxiliary` out, or use {}", with.join(" or "));
-        problems.complain("auxiliary", message, "has no effect", Some(help));
+        diagnostics.complain("auxiliary", message, "has no effect", Some(help));
     } else if frozen == Frozen::All {
         let message = "an auxiliary head helps a backbone to learn, and all of it is frozen";
         let help = "leave `auxiliary` out, or freeze less of the backbone".to_owned();
-        problems.complain("auxiliary", message, "has no effect", Some(help));
+        diagnostics.complain("auxiliary", message, "has no effect", Some(help));
     }
 }
 
-fn early_stopping(values: &mut Values, problems: &mut Complaints) {
+fn early_stopping(values: &mut Values, diagnostics: &mut Complaints) {
     let Some(table) = table(values, "early_stopping") else { return };
     let (right, measure) = match text(table, "monitor") {
         Some("validation_accuracy") => ("max", "more accuracy"),
@@ -356,7 +366,7 @@ fn early_stopping(values: &mut Values, problems: &mut Complaints) {
     };
     if table.get("mode").is_some_and(|mode| mode != right) {
         let message = format!("{measure} is better, so the mode is `{right}`");
-        problems.complain(
+        diagnostics.complain(
             "early_stopping.mode",
             message,
             format!("expected `{right}`"),
@@ -368,7 +378,7 @@ fn early_stopping(values: &mut Values, problems: &mut Complaints) {
     let least = table.get("min_delta").and_then(Value::as_f64).unwrap_or(0.0);
     if least != 0.0 && table.get("patience").is_none_or(Value::is_null) {
         let help = "set `patience` as well, such as 5, or leave it out".to_owned();
-        problems.complain(
+        diagnostics.complain(
             "early_stopping.min_delta",
             "`min_delta` is for `patience`",
             "has no effect",
@@ -376,27 +386,27 @@ fn early_stopping(values: &mut Values, problems: &mut Complaints) {
         );
     }
     if table.get("patience").is_some_and(|patience| !patience.is_null())
-        && validates_nothing(problems)
+        && validates_nothing(diagnostics)
     {
         let help = "set `dataset.split.validation` above 0, or leave `patience` out".to_owned();
-        problems.complain(
+        diagnostics.complain(
             "early_stopping.patience",
-            "there are no validation pictures",
+            "there are no validation images",
             "waits for nothing",
             Some(help),
         );
     }
 }
 
-/// Whether the split of the stage that feeds `data` leaves no pictures for validation.
-fn validates_nothing(problems: &Complaints) -> bool {
-    let split = problems
+/// Whether the split of the stage that feeds `data` leaves no images for validation.
+fn validates_nothing(diagnostics: &Complaints) -> bool {
+    let split = diagnostics
         .input("data")
         .and_then(|feed| feed.values.get("dataset")?.get("split")?.get("validation"));
     split.and_then(Value::as_f64) == Some(0.0)
 }
 
-fn augment(values: &mut Values, frozen: Frozen, problems: &mut Complaints) {
+fn augment(values: &mut Values, frozen: Frozen, diagnostics: &mut Complaints) {
     if !values.contains_key("augment") {
         let mild = serde_json::from_str(DEFAULT_AUGMENT).unwrap_or_else(|_| json!("none"));
         values
@@ -408,9 +418,9 @@ fn augment(values: &mut Values, frozen: Frozen, problems: &mut Complaints) {
     if let Some(nothing) = parsed.filter(Augment::is_none) {
         if nothing.copies.is_some() {
             let help = "say how they are varied, such as `flip = true`, or leave it out".to_owned();
-            problems.complain(
+            diagnostics.complain(
                 "augment.copies",
-                "nothing varies the pictures",
+                "nothing varies the images",
                 "has no effect",
                 Some(help),
             );
@@ -431,7 +441,7 @@ fn augment(values: &mut Values, frozen: Frozen, problems: &mut Complaints) {
         if !fits {
             let at = format!("augment.random_crop.{key}");
             let message = format!("`{key}` is a range: two numbers above 0, the smaller one first");
-            problems.complain(
+            diagnostics.complain(
                 &at,
                 message,
                 "expected [from, to]",

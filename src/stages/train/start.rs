@@ -1,11 +1,11 @@
 //! Where a training starts from: fetched weights, whose classifier gives way to the new head, or another training's model.
-//! Says what was taken and what wasn't, and recognises weights of another network. Knows nothing of how training goes.
+//! Says what was taken and what wasn't, and recognizes weights of another network. Knows nothing of how training goes.
 
 use super::MODEL;
 use crate::common::number::counted;
 use crate::data::source::{self, Source};
 use crate::engine::{Feed, StageError};
-use crate::events::Teller;
+use crate::events::EventSink;
 use crate::model::{self, Card, Classifier};
 use crate::nn::weights::{self, Weights, registry};
 use crate::nn::{self, Backend, Loaded, Network, NnError};
@@ -33,7 +33,7 @@ pub(super) fn start_from<D: Backend>(
     network: &mut Network<D>,
     card: &Card,
     artifact: &Path,
-    teller: &Teller,
+    events: &EventSink,
 ) -> Result<(), StageError> {
     let path = artifact.join(MODEL);
     if !path.is_file() {
@@ -43,13 +43,13 @@ pub(super) fn start_from<D: Backend>(
     }
     let mut weights = weights::read(&path)?;
     match model::card(&weights)? {
-        Some(origin) => take_model(network, card, &origin, &mut weights, teller),
+        Some(origin) => take_model(network, card, &origin, &mut weights, events),
         None => take_published(
             network,
             card,
             Pretrained::read(artifact)?.as_ref(),
             &mut weights,
-            teller,
+            events,
         ),
     }
 }
@@ -60,7 +60,7 @@ fn take_model<D: Backend>(
     card: &Card,
     origin: &Card,
     weights: &mut Weights,
-    teller: &Teller,
+    events: &EventSink,
 ) -> Result<(), StageError> {
     if origin.classes != card.classes {
         if matches!(card.head, Classifier::Original(_)) {
@@ -81,10 +81,10 @@ fn take_model<D: Backend>(
     }
     let loaded = load(network, card, weights)?;
     let head = if loaded.kept.is_empty() { "head included" } else { "with a new head" };
-    teller.info(format!("starting from the weights of a trained {}, {head}", origin.backbone));
+    events.info(format!("starting from the weights of a trained {}, {head}", origin.backbone));
     let name = format!("a trained {}'s weights", origin.backbone);
     if let Some(sentence) = mismatch(&name, &origin.preprocessing, &card.preprocessing) {
-        teller.warn(sentence);
+        events.warn(sentence);
     }
     Ok(())
 }
@@ -96,7 +96,7 @@ fn take_published<D: Backend>(
     card: &Card,
     known: Option<&Pretrained>,
     weights: &mut Weights,
-    teller: &Teller,
+    events: &EventSink,
 ) -> Result<(), StageError> {
     check_network(card, weights)?;
     let named = known.map_or("fetched weights", |known| &known.weights);
@@ -110,10 +110,10 @@ fn take_published<D: Backend>(
         Classifier::Dense(_) => "with a new head",
     };
     let loaded = load(network, card, weights)?;
-    teller.info(format!("starting from {named}, {head}"));
+    events.info(format!("starting from {named}, {head}"));
     if let [first, ..] = loaded.unused.as_slice() {
         let count = counted(loaded.unused.len() as u64, "tensor");
-        teller.info(format!(
+        events.info(format!(
             "{count} of {named} without a place in {}, such as {first}",
             card.backbone
         ));
@@ -121,14 +121,14 @@ fn take_published<D: Backend>(
     if let Some(known) = known
         && let Some(sentence) = mismatch(named, &known.preprocessing, &card.preprocessing)
     {
-        teller.warn(sentence);
+        events.warn(sentence);
     }
     Ok(())
 }
 
 /// Whether weights are the backbone's and not another's that holds all that it has: a ResNet-18 would load from a ResNet-34.
 fn check_network(card: &Card, weights: &Weights) -> Result<(), StageError> {
-    match nn::recognise(weights).filter(|other| other.name != card.backbone) {
+    match nn::recognize(weights).filter(|other| other.name != card.backbone) {
         Some(other) => Err(of_another(other.name, card)),
         None => Ok(()),
     }

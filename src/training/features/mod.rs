@@ -1,13 +1,13 @@
-//! Features of pictures, each computed once. While the whole backbone is frozen, what it makes of a record never changes,
+//! Features of images, each computed once. While the whole backbone is frozen, what it makes of a record never changes,
 //! so rows are kept in the memo by (record, backbone, weights, view): epochs, heads and learning rates then cost next to
-//! nothing, other trainings share them, and new pictures cost only themselves. Losing them costs time, never a byte.
-//! Knows nothing of heads, losses and optimisers.
+//! nothing, other trainings share them, and new images cost only themselves. Losing them costs time, never a byte.
+//! Knows nothing of heads, losses and optimizers.
 
 mod segment;
 
-use super::LearnError;
+use super::TrainingError;
 use crate::data::{Augment, Loader, LoaderOptions, TensorCache, Vary};
-use crate::events::{Cancel, Teller};
+use crate::events::{CancellationToken, EventSink};
 use crate::nn::{Backend, Network, Number};
 use crate::store::{Digest, Hasher, Memo};
 use segment::Segment;
@@ -20,9 +20,9 @@ use std::sync::Arc;
 const BUCKET: &str = "features";
 /// The version of what rows mean: to be raised whenever the backbones' inference gives other numbers than before.
 const VERSION: u32 = 3;
-/// Pictures whose rows are kept together: what a kill can lose, and what is held in memory while it is made.
+/// Images whose rows are kept together: what a kill can lose, and what is held in memory while it is made.
 const SEGMENT: usize = 512;
-/// Pictures that run together: they are held in memory as `f32`, and so are those prepared ahead.
+/// Images that run together: they are held in memory as `f32`, and so are those prepared ahead.
 const BATCH: usize = 24;
 /// Batches prepared ahead of the network.
 const AHEAD: usize = 2;
@@ -46,7 +46,7 @@ pub struct Table {
 pub struct Features {
     memo: Memo,
     scratch: PathBuf,
-    /// What decides all rows: the backbone with its weights, how pictures are normalised, the kind of machine.
+    /// What decides all rows: the backbone with its weights, how images are normalized, the kind of machine.
     backbone: Digest,
     width: usize,
     tables: BTreeMap<Digest, Arc<Table>>,
@@ -58,8 +58,8 @@ struct Order<'a> {
     /// A sample of each record.
     samples: Vec<usize>,
     vary: Option<&'a Vary>,
-    teller: &'a Teller,
-    cancel: &'a Cancel,
+    events: &'a EventSink,
+    cancel: &'a CancellationToken,
 }
 
 impl Features {
@@ -95,8 +95,8 @@ impl Features {
         cache: &Arc<TensorCache>,
         samples: &[usize],
         vary: Option<&Vary>,
-        (teller, cancel): (&Teller, &Cancel),
-    ) -> Result<Arc<Table>, LearnError> {
+        (events, cancel): (&EventSink, &CancellationToken),
+    ) -> Result<Arc<Table>, TrainingError> {
         let key = self.key(vary);
         if let Some(table) = self.tables.get(&key)
             && table.missing(cache, samples).is_empty()
@@ -106,14 +106,14 @@ impl Features {
         let mut table = self.open(&key);
         let samples = table.missing(cache, samples);
         if !samples.is_empty() {
-            self.make(&mut table, &key, network, &Order { cache, samples, vary, teller, cancel })?;
+            self.make(&mut table, &key, network, &Order { cache, samples, vary, events, cancel })?;
         }
         let table = Arc::new(table);
         self.tables.insert(key, Arc::clone(&table));
         Ok(table)
     }
 
-    /// Whether rows of pictures that aren't varied are kept: a training left them.
+    /// Whether rows of images that aren't varied are kept: a training left them.
     pub fn known(&self) -> bool {
         !self.card(&self.key(None)).segments.is_empty()
     }
@@ -152,8 +152,8 @@ impl Features {
         key: &Digest,
         network: &Network<D, N>,
         order: &Order,
-    ) -> Result<(), LearnError> {
-        let task = order.teller.task("features", Some(order.samples.len() as u64), "pictures");
+    ) -> Result<(), TrainingError> {
+        let task = order.events.task("features", Some(order.samples.len() as u64), "images");
         for portion in order.samples.chunks(SEGMENT) {
             let (mut records, mut rows) = (Vec::with_capacity(portion.len()), Vec::new());
             let vary = order.vary.cloned();
@@ -164,16 +164,16 @@ impl Features {
                     break;
                 }
                 let batch = batch?;
-                rows.extend(network.features(&batch.pictures, batch.samples.len())?);
+                rows.extend(network.features(&batch.images, batch.samples.len())?);
                 records
                     .extend(batch.samples.iter().filter_map(|&sample| record(order.cache, sample)));
                 task.advance(batch.samples.len() as u64);
             }
             if !records.is_empty() {
-                table.take(self.keep(key, &records, &rows, order.teller)?);
+                table.take(self.keep(key, &records, &rows, order.events)?);
             }
             if order.cancel.is_cancelled() {
-                return Err(LearnError::Cancelled);
+                return Err(TrainingError::Cancelled);
             }
         }
         Ok(())
@@ -185,11 +185,11 @@ impl Features {
         key: &Digest,
         records: &[Digest],
         rows: &[f32],
-        teller: &Teller,
-    ) -> Result<Segment, LearnError> {
+        events: &EventSink,
+    ) -> Result<Segment, TrainingError> {
         let file = self.scratch.join("features");
         let unwritten = |error: &dyn std::fmt::Display| {
-            LearnError::Features(format!(
+            TrainingError::Features(format!(
                 "features can't be written to {}: {error}",
                 self.scratch.display()
             ))
@@ -197,7 +197,7 @@ impl Features {
         let digest = segment::write(&file, key, self.width, records, rows)
             .map_err(|error| unwritten(&error))?;
         if let Err(error) = self.link(key, &digest, &file) {
-            teller.warn(format!("features can't be kept for later trainings: {error}"));
+            events.warn(format!("features can't be kept for later trainings: {error}"));
         }
         let segment = Segment::open(&file, &digest, key, self.width);
         // An open file can be read after its name is gone.
@@ -242,15 +242,15 @@ impl Table {
         cache: &TensorCache,
         sample: usize,
         out: &mut [f32],
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), TrainingError> {
         let place = record(cache, sample).and_then(|record| self.places.get(&record));
         let row = place.and_then(|&(file, row)| Some((self.segments.get(file)?, row)));
         let Some((segment, row)) = row else {
-            return Err(LearnError::Features(format!("sample {sample} has no features")));
+            return Err(TrainingError::Features(format!("sample {sample} has no features")));
         };
         segment
             .read(row, out)
-            .map_err(|error| LearnError::Features(format!("features can't be read: {error}")))
+            .map_err(|error| TrainingError::Features(format!("features can't be read: {error}")))
     }
 
     /// Values of a row.

@@ -1,16 +1,16 @@
-//! What a step or a validation goes over: pictures from the loader, or rows of features that were computed before. Both
-//! come in the order given, and any step can be the first. Knows nothing of optimisers.
+//! What a step or a validation goes over: images from the loader, or rows of features that were computed before. Both
+//! come in the order given, and any step can be the first. Knows nothing of optimizers.
 
 use super::{Fit, Session};
 use crate::data::{Loader, LoaderOptions, TensorCache, Vary, loader};
 use crate::nn::{Backend, Network, Number, Step, StepOptions};
-use crate::training::LearnError;
+use crate::training::TrainingError;
 use crate::training::features::{Features, Table};
 use crate::training::options::Options;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Batches prepared ahead of the optimiser.
+/// Batches prepared ahead of the optimizer.
 const AHEAD: usize = 4;
 
 /// Some samples, ready for the network.
@@ -33,24 +33,24 @@ impl Ready {
         network: &mut Network<D, N>,
         targets: &[f32],
         options: &StepOptions,
-    ) -> Result<Step<D, N>, LearnError> {
+    ) -> Result<Step<D, N>, TrainingError> {
         let step = match self.features {
             true => network.step_from_features(&self.input, self.count(), targets, options),
             false => network.step(&self.input, self.count(), targets, options),
         };
-        step.map_err(LearnError::from)
+        step.map_err(TrainingError::from)
     }
 
     /// Logits in evaluation mode.
     pub fn logits<D: Backend<N>, N: Number>(
         &self,
         network: &Network<D, N>,
-    ) -> Result<Vec<f32>, LearnError> {
+    ) -> Result<Vec<f32>, TrainingError> {
         let logits = match self.features {
             true => network.logits_from_features(&self.input, self.count()),
             false => network.logits(&self.input, self.count()),
         };
-        logits.map_err(LearnError::from)
+        logits.map_err(TrainingError::from)
     }
 }
 
@@ -68,20 +68,20 @@ pub struct Rows {
 /// The batches of one pass.
 pub enum Batches {
     /// From the tensor cache.
-    Pictures(Loader),
+    Images(Loader),
     /// From computed features.
     Features(Rows),
 }
 
 impl Iterator for Batches {
-    type Item = Result<Ready, LearnError>;
+    type Item = Result<Ready, TrainingError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Batches::Pictures(loader) => loader.next().map(|batch| {
+            Batches::Images(loader) => loader.next().map(|batch| {
                 let batch = batch?;
                 let labels = batch.labels.iter().flatten().map(|&label| label as usize).collect();
-                Ok(Ready { input: batch.pictures, features: false, labels })
+                Ok(Ready { input: batch.images, features: false, labels })
             }),
             Batches::Features(rows) => rows.next(),
         }
@@ -89,7 +89,7 @@ impl Iterator for Batches {
 }
 
 impl Rows {
-    fn next(&mut self) -> Option<Result<Ready, LearnError>> {
+    fn next(&mut self) -> Option<Result<Ready, TrainingError>> {
         let end = self.done.saturating_add(self.batch_size).min(self.order.len());
         let part = self.order.get(self.done..end).filter(|part| !part.is_empty())?;
         if self.drop_last && part.len() < self.batch_size {
@@ -99,7 +99,7 @@ impl Rows {
         Some(self.ready(part))
     }
 
-    fn ready(&self, part: &[(usize, Arc<Table>)]) -> Result<Ready, LearnError> {
+    fn ready(&self, part: &[(usize, Arc<Table>)]) -> Result<Ready, TrainingError> {
         let width = part.first().map_or(0, |(_, table)| table.width());
         let mut input = vec![0.0; part.len() * width];
         for ((sample, table), row) in part.iter().zip(input.chunks_exact_mut(width.max(1))) {
@@ -116,14 +116,14 @@ impl Rows {
 }
 
 impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
-    /// Whether the epoch goes over features that were computed once: the backbone is frozen as a whole, and each picture
+    /// Whether the epoch goes over features that were computed once: the backbone is frozen as a whole, and each image
     /// is shown in a few ways at most.
     fn by_features(&self) -> bool {
         by_features(self.options) && self.options.backbone_frozen(self.state.epoch)
     }
 
     /// The epoch's batches that are left.
-    pub(super) fn batches(&mut self) -> Result<Batches, LearnError> {
+    pub(super) fn batches(&mut self) -> Result<Batches, TrainingError> {
         let epoch = self.state.epoch;
         let order = self.plan.order(self.session.seed, epoch);
         let first_step = self.state.step as usize * self.plan.accumulate;
@@ -132,7 +132,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         let (batch_size, drop_last) = (self.plan.batch_size, self.plan.drop_last);
         if !self.by_features() {
             let options = LoaderOptions { batch_size, vary, drop_last, first_step, ahead: AHEAD };
-            return Ok(Batches::Pictures(Loader::new(Arc::clone(self.cache), order, options)));
+            return Ok(Batches::Images(Loader::new(Arc::clone(self.cache), order, options)));
         }
         let order = self.rows(order, vary.as_ref())?;
         let (cache, done) = (Arc::clone(self.cache), first_step * batch_size);
@@ -140,12 +140,12 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     }
 
     /// The validation split's batches.
-    pub(super) fn validation_batches(&mut self) -> Result<Batches, LearnError> {
+    pub(super) fn validation_batches(&mut self) -> Result<Batches, TrainingError> {
         let (order, batch_size, cache) =
             (self.plan.validation.clone(), self.plan.batch_size, Arc::clone(self.cache));
         if !self.by_features() {
             let options = LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
-            return Ok(Batches::Pictures(Loader::new(cache, order, options)));
+            return Ok(Batches::Images(Loader::new(cache, order, options)));
         }
         let order = self.rows(order, None)?;
         Ok(Batches::Features(Rows { cache, order, batch_size, drop_last: false, done: 0 }))
@@ -156,7 +156,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         &mut self,
         order: Vec<usize>,
         vary: Option<&Vary>,
-    ) -> Result<Vec<(usize, Arc<Table>)>, LearnError> {
+    ) -> Result<Vec<(usize, Arc<Table>)>, TrainingError> {
         let views: Vec<u64> = match vary {
             Some(vary) => {
                 loader::turns(&order).into_iter().map(|turn| vary.view(turn).round).collect()
@@ -174,11 +174,15 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         Ok(order.into_iter().zip(views).filter_map(row).collect())
     }
 
-    fn table(&mut self, samples: &[usize], vary: Option<&Vary>) -> Result<Arc<Table>, LearnError> {
-        let Session { memo, scratch, teller, cancel, .. } = *self.session;
+    fn table(
+        &mut self,
+        samples: &[usize],
+        vary: Option<&Vary>,
+    ) -> Result<Arc<Table>, TrainingError> {
+        let Session { memo, scratch, events, cancel, .. } = *self.session;
         let new = || Features::new(self.network, self.cache, memo.clone(), scratch.to_owned());
         let features = self.features.get_or_insert_with(new);
-        features.of(self.network, self.cache, samples, vary, (teller, cancel))
+        features.of(self.network, self.cache, samples, vary, (events, cancel))
     }
 }
 

@@ -5,7 +5,7 @@ mod plan;
 mod resuming;
 
 use crate::data::TensorCache;
-use crate::events::{Cancel, Teller};
+use crate::events::{CancellationToken, EventSink};
 use crate::metrics::{EpochRow, MetricsError, Scorer, SplitMetrics, argmax, softmax};
 use crate::nn::{
     Backend, BatchNorm, Network, Number, ParameterInfo, Role, Step, StepOptions, soft_targets,
@@ -13,9 +13,9 @@ use crate::nn::{
 use crate::store::{Digest, Memo};
 use crate::training::checkpoint::{Checkpoints, State, Tensors};
 use crate::training::features::Features;
-use crate::training::optimiser::Optimiser;
+use crate::training::optimizer::Optimizer;
 use crate::training::options::{BatchNormMode, Keep, Monitor, Options, Precision};
-use crate::training::{LearnError, balance, buffers, describe};
+use crate::training::{TrainingError, balance, buffers, describe};
 use batches::Ready;
 use plan::Plan;
 use resuming::{changing, configuration, take};
@@ -29,9 +29,9 @@ pub struct Session<'a> {
     /// The root of random numbers.
     pub seed: u64,
     /// Takes progress, scalars and sentences.
-    pub teller: &'a Teller,
+    pub events: &'a EventSink,
     /// Looked at between steps.
-    pub cancel: &'a Cancel,
+    pub cancel: &'a CancellationToken,
     /// Where features are kept. It may be empty, or lose anything at any time.
     pub memo: &'a Memo,
     /// A folder for files in the making, best on the memo's disk; nothing is left there.
@@ -61,11 +61,11 @@ struct Fit<'a, D: Backend<N>, N: Number> {
     options: &'a Options,
     session: &'a Session<'a>,
     plan: Plan,
-    optimiser: Optimiser<D, N>,
+    optimizer: Optimizer<D, N>,
     configuration: Digest,
     /// Names of the tensors that training changes, sooner or later.
     changing: BTreeSet<String>,
-    /// What the frozen backbone made of pictures, where that is worth keeping.
+    /// What the frozen backbone made of images, where that is worth keeping.
     features: Option<Features>,
     state: State,
     best: Option<Tensors<N>>,
@@ -84,7 +84,7 @@ pub fn fit<D: Backend + Backend<f64>>(
     cache: &Arc<TensorCache>,
     options: &Options,
     session: &Session,
-) -> Result<Fitted, LearnError> {
+) -> Result<Fitted, TrainingError> {
     match options.precision {
         Some(Precision::Double) => {
             let mut double = network.converted::<f64>()?;
@@ -92,7 +92,7 @@ pub fn fit<D: Backend + Backend<f64>>(
             *network = double.converted()?;
             Ok(fitted)
         }
-        Some(Precision::Mixed) if !<D as Backend>::MIXES => Err(LearnError::Unfit {
+        Some(Precision::Mixed) if !<D as Backend>::MIXES => Err(TrainingError::Unfit {
             message: "`precision = \"mixed\"` is the processor's: this device computes in single or in double"
                 .to_owned(),
             help: "set `precision` to \"single\" or \"double\", or leave it out".to_owned(),
@@ -107,8 +107,8 @@ fn run<D: Backend<N>, N: Number>(
     cache: &Arc<TensorCache>,
     options: &Options,
     session: &Session,
-) -> Result<Fitted, LearnError> {
-    let plan = Plan::new(cache, options, normalises(network, options))?;
+) -> Result<Fitted, TrainingError> {
+    let plan = Plan::new(cache, options, normalizes(network, options))?;
     let mut fit = Fit::new(network, cache, options, session, plan)?;
     fit.resume()?;
     while fit.state.epoch <= options.epochs && !fit.state.stopped {
@@ -125,21 +125,21 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         options: &'a Options,
         session: &'a Session,
         plan: Plan,
-    ) -> Result<Fit<'a, D, N>, LearnError> {
+    ) -> Result<Fit<'a, D, N>, TrainingError> {
         let device = network.device().clone();
         let last = options.unfreeze.last().map_or(1, |entry| entry.epoch);
         set_trainable(network, options, last);
         let changing = changing(network);
         set_trainable(network, options, 1);
-        let optimiser =
-            Optimiser::new(&options.optimizer, options.clip_norm, network.parameters(), &device)?;
+        let optimizer =
+            Optimizer::new(&options.optimizer, options.clip_norm, network.parameters(), &device)?;
         let configuration = configuration(network, cache, options, session.seed);
         let mut plan = plan;
         plan.decisions.insert(0, describe::trainable(network, options));
         plan.decisions.splice(1..1, describe::thawing(&options.unfreeze));
         plan.decisions.extend(describe::backbone(options));
         for decision in &plan.decisions {
-            session.teller.info(decision.as_str());
+            session.events.info(decision.as_str());
         }
         Ok(Fit {
             network,
@@ -148,7 +148,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
             options,
             session,
             plan,
-            optimiser,
+            optimizer,
             configuration,
             changing,
             features: None,
@@ -159,27 +159,27 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
     }
 
     /// Lets learn what does from this epoch on.
-    fn thaw(&mut self) -> Result<(), LearnError> {
+    fn thaw(&mut self) -> Result<(), TrainingError> {
         let epoch = self.state.epoch;
         if !self.options.unfreeze.iter().any(|entry| entry.epoch == epoch) {
             return Ok(());
         }
         set_trainable(self.network, self.options, epoch);
-        self.optimiser.follow(
+        self.optimizer.follow(
             self.network.parameters(),
             (epoch - 1) * self.plan.steps,
             &self.device,
         )?;
         self.features = None;
         self.session
-            .teller
+            .events
             .info(format!("epoch {epoch}: {}", describe::learning(self.options, epoch)));
         Ok(())
     }
 
     /// What is left of the epoch under way, and what comes after it.
-    fn epoch(&mut self) -> Result<(), LearnError> {
-        let task = self.session.teller.task(
+    fn epoch(&mut self) -> Result<(), TrainingError> {
+        let task = self.session.events.task(
             format!("epoch {}/{}", self.state.epoch, self.options.epochs),
             Some(self.plan.steps),
             "steps",
@@ -203,7 +203,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
     }
 
     /// One step, over one batch or the gradients of several.
-    fn learn(&mut self, batches: &[Ready]) -> Result<(), LearnError> {
+    fn learn(&mut self, batches: &[Ready]) -> Result<(), TrainingError> {
         let weights = self.plan.class_weights.as_deref();
         let total =
             balance::total(weights, batches.iter().flat_map(|batch| batch.labels.iter().copied()));
@@ -223,7 +223,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
             });
         }
         let Some(made) = sum else { return Ok(()) };
-        let norm = self.optimiser.step(
+        let norm = self.optimizer.step(
             self.network.parameters_mut(),
             made.gradients,
             factor,
@@ -234,19 +234,19 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         }
         let count: usize = batches.iter().map(Ready::count).sum();
         self.state.loss += loss * count as f64;
-        self.state.pictures += count as u64;
+        self.state.images += count as u64;
         self.state.step += 1;
         Ok(())
     }
 
-    /// The gradients of one batch, whose share in the step is that of its pictures' weights in `total`. `position` is the
+    /// The gradients of one batch, whose share in the step is that of its images' weights in `total`. `position` is the
     /// batch's number since the start of training.
     fn gradients(
         &mut self,
         batch: &Ready,
         total: f64,
         position: u64,
-    ) -> Result<Step<D, N>, LearnError> {
+    ) -> Result<Step<D, N>, TrainingError> {
         let classes = self.cache.info().classes.len();
         let mut targets = soft_targets(&batch.labels, classes, self.options.label_smoothing as f32);
         let factors =
@@ -268,7 +268,11 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
     }
 
     /// The sum of two batches' gradients.
-    fn added(&self, mut sum: Step<D, N>, mut made: Step<D, N>) -> Result<Step<D, N>, LearnError> {
+    fn added(
+        &self,
+        mut sum: Step<D, N>,
+        mut made: Step<D, N>,
+    ) -> Result<Step<D, N>, TrainingError> {
         for parameter in self.network.parameters().iter().filter(|parameter| parameter.trainable) {
             let more = made.gradient(parameter)?;
             buffers::add::<D, N>(&self.device, sum.gradient(parameter)?, more)?;
@@ -277,13 +281,13 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
     }
 
     /// The validation split's metrics; none where it is empty.
-    fn validate(&mut self) -> Result<Option<SplitMetrics>, LearnError> {
+    fn validate(&mut self) -> Result<Option<SplitMetrics>, TrainingError> {
         let cache = Arc::clone(self.cache);
         let classes = &cache.info().classes;
         let mut scorer = Scorer::new(classes);
         let steps = self.plan.validation.len().div_ceil(self.plan.batch_size) as u64;
         let batches = self.validation_batches()?;
-        let task = self.session.teller.task("validation", Some(steps), "steps");
+        let task = self.session.events.task("validation", Some(steps), "steps");
         for batch in batches {
             self.pause()?;
             let batch = batch?;
@@ -293,7 +297,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
                     Ok(_) => (),
                     Err(MetricsError::NotAProbability { value, .. }) => {
                         return Err(self.diverged(
-                            "a validation picture's probability",
+                            "a validation image's probability",
                             value.into(),
                             self.last_factor(),
                         ));
@@ -308,12 +312,12 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
 
     /// Writes the epoch's row, tells it, and looks whether it is the best one so far and whether it is time to stop.
     fn close_epoch(&mut self, validation: Option<SplitMetrics>) {
-        let pictures = self.state.pictures.max(1) as f64;
+        let images = self.state.images.max(1) as f64;
         let row = EpochRow {
             epoch: self.state.epoch,
             learning_rate: self.options.optimizer.learning_rate * self.last_factor(),
-            train_loss: self.state.loss / pictures,
-            train_accuracy: self.state.hits as f64 / pictures,
+            train_loss: self.state.loss / images,
+            train_accuracy: self.state.hits as f64 / images,
             validation_loss: validation.as_ref().map(|metrics| metrics.loss),
             validation_accuracy: validation.as_ref().map(|metrics| metrics.accuracy),
         };
@@ -345,12 +349,12 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         ];
         for (name, value) in scalars {
             if let Some(value) = value {
-                self.session.teller.scalar(name, row.epoch, value);
+                self.session.events.scalar(name, row.epoch, value);
             }
         }
     }
 
-    fn finish(self) -> Result<Fitted, LearnError> {
+    fn finish(self) -> Result<Fitted, TrainingError> {
         let last = self.state.history.len() as u64;
         let epoch = match &self.best {
             Some(_) => self.state.watch.best_epoch().unwrap_or(last),
@@ -381,7 +385,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
                 "stopped after epoch {last} of {}: no better {watched} for {epochs}",
                 self.options.epochs
             ));
-            self.session.teller.info(decisions.last().map_or("", String::as_str));
+            self.session.events.info(decisions.last().map_or("", String::as_str));
         }
         Ok(Fitted { history: self.state.history, epoch, stopped_early, decisions })
     }
@@ -392,7 +396,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         self.plan.rates.factor(done.saturating_sub(1))
     }
 
-    fn diverged(&self, what: &str, value: f64, factor: f64) -> LearnError {
+    fn diverged(&self, what: &str, value: f64, factor: f64) -> TrainingError {
         let (rate, highest) =
             (self.options.optimizer.learning_rate * factor, self.options.optimizer.learning_rate);
         let (epoch, step) = (self.state.epoch, self.state.step + 1);
@@ -406,7 +410,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         if self.options.schedule.warm_up < 1.0 {
             tries.push("a warm-up (`schedule.warm_up = 1`)".to_owned());
         }
-        LearnError::Diverged {
+        TrainingError::Diverged {
             message: format!(
                 "{what} became {value} in epoch {epoch}, step {step}, at learning rate {}: training diverged",
                 short(rate)
@@ -417,7 +421,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
 }
 
 /// Whether a batch's statistics are ever taken: by a norm of the backbone that learns at the end, or by an auxiliary head's.
-fn normalises<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Options) -> bool {
+fn normalizes<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Options) -> bool {
     let stages = network.graph().stages();
     let last = options.unfreeze.last().map_or(1, |entry| entry.epoch);
     let takes = |info: &ParameterInfo| {

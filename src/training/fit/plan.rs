@@ -5,7 +5,7 @@ use crate::data::loader::shuffled;
 use crate::data::{Split, TensorCache};
 use crate::training::options::{Options, Sampling};
 use crate::training::schedule::Rates;
-use crate::training::{LearnError, balance, describe};
+use crate::training::{TrainingError, balance, describe};
 
 /// What follows from options and samples before the first step.
 pub struct Plan {
@@ -18,7 +18,7 @@ pub struct Plan {
     /// Steps an epoch.
     pub steps: u64,
     pub rates: Rates,
-    /// How much a picture of each class counts, where that differs.
+    /// How much a image of each class counts, where that differs.
     pub class_weights: Option<Vec<f64>>,
     pub decisions: Vec<String>,
     /// The train split by class, where epochs are drawn from it evenly.
@@ -26,18 +26,18 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `normalises` says whether a batch's statistics are taken anywhere.
+    /// `normalizes` says whether a batch's statistics are taken anywhere.
     pub fn new(
         cache: &TensorCache,
         options: &Options,
-        normalises: bool,
-    ) -> Result<Plan, LearnError> {
+        normalizes: bool,
+    ) -> Result<Plan, TrainingError> {
         let (train, validation) = (cache.of_split(Split::Train), cache.of_split(Split::Validation));
         let names = &cache.info().classes;
         let by_class = by_class(cache, &train);
         check_samples(names, &by_class)?;
         if validation.is_empty() && options.early_stopping.patience.is_some() {
-            return Err(LearnError::Unfit {
+            return Err(TrainingError::Unfit {
                 message: "early stopping looks at the validation split, and there is none"
                     .to_owned(),
                 help:
@@ -57,18 +57,15 @@ impl Plan {
         let batch_size = options.batch_size.clamp(1, train.len());
         if batch_size < options.batch_size {
             decisions.push(format!(
-                "batch_size is {}, but there are {batch_size} training pictures: each step takes all of them",
+                "batch_size is {}, but there are {batch_size} training images: each step takes all of them",
                 options.batch_size
             ));
         }
         let rest = train.len() % batch_size;
-        let drop_last = normalises && rest * 2 <= batch_size && rest > 0;
+        let drop_last = normalizes && rest * 2 <= batch_size && rest > 0;
         if drop_last {
-            let others = if rest == 1 {
-                "another picture".to_owned()
-            } else {
-                format!("{rest} other pictures")
-            };
+            let others =
+                if rest == 1 { "another image".to_owned() } else { format!("{rest} other images") };
             decisions.push(format!(
                 "each epoch leaves out {others}: the statistics of so small a last batch would mislead batch norm"
             ));
@@ -84,7 +81,7 @@ impl Plan {
             decisions.push(match accumulate {
                 1 => "`accumulate` is above 1, but an epoch has one batch: each step takes its gradients alone"
                     .to_owned(),
-                _ => format!("each step takes the gradients of {accumulate} batches of {batch_size} pictures"),
+                _ => format!("each step takes the gradients of {accumulate} batches of {batch_size} images"),
             });
         }
         let steps = batches.div_ceil(accumulate) as u64;
@@ -126,22 +123,22 @@ fn by_class(cache: &TensorCache, samples: &[usize]) -> Vec<Vec<usize>> {
 }
 
 /// Whether there is something to be learned.
-fn check_samples(names: &[String], by_class: &[Vec<usize>]) -> Result<(), LearnError> {
+fn check_samples(names: &[String], by_class: &[Vec<usize>]) -> Result<(), TrainingError> {
     let unfit =
-        |message: String, help: &str| Err(LearnError::Unfit { message, help: help.to_owned() });
+        |message: String, help: &str| Err(TrainingError::Unfit { message, help: help.to_owned() });
     let seen: Vec<(&String, &Vec<usize>)> =
         names.iter().zip(by_class).filter(|(_, samples)| !samples.is_empty()).collect();
     match seen[..] {
         [] => unfit(
             "the train split is empty".to_owned(),
-            "set `dataset.split.train` above 0, or add labelled pictures",
+            "set `dataset.split.train` above 0, or add labelled images",
         ),
         [(name, samples)] => unfit(
             format!(
-                "all {} training pictures are of one class, `{name}`: there is nothing to tell apart",
+                "all {} training images are of one class, `{name}`: there is nothing to tell apart",
                 samples.len()
             ),
-            "add pictures of other classes, or look at `dataset.labels`",
+            "add images of other classes, or look at `dataset.labels`",
         ),
         _ => Ok(()),
     }
@@ -152,5 +149,5 @@ fn unseen(names: &[String], by_class: &[Vec<usize>]) -> Option<String> {
     let missing = names.iter().zip(by_class).filter(|(_, samples)| samples.is_empty());
     let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
     (!missing.is_empty())
-        .then(|| format!("no training pictures of {}: that can't be learned", missing.join(", ")))
+        .then(|| format!("no training images of {}: that can't be learned", missing.join(", ")))
 }

@@ -5,22 +5,22 @@ use super::{Fit, set_trainable};
 use crate::data::TensorCache;
 use crate::nn::{Backend, Network, Number, Weights};
 use crate::store::Digest;
-use crate::training::LearnError;
+use crate::training::TrainingError;
 use crate::training::checkpoint::{Snapshot, Tensors};
-use crate::training::optimiser::Optimiser;
+use crate::training::optimizer::Optimizer;
 use crate::training::options::Options;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     /// Goes on from a checkpoint, where there is one that fits.
-    pub(super) fn resume(&mut self) -> Result<(), LearnError> {
+    pub(super) fn resume(&mut self) -> Result<(), TrainingError> {
         let Some(checkpoints) = self.session.checkpoints else { return Ok(()) };
         let snapshot = match checkpoints.read(self.configuration) {
             Ok(None) => return Ok(()),
             Ok(Some(snapshot)) => snapshot,
             Err(sentence) => {
-                self.session.teller.warn(sentence);
+                self.session.events.warn(sentence);
                 return Ok(());
             }
         };
@@ -32,17 +32,17 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
             .saturating_sub(1)
             .saturating_mul(self.plan.steps)
             .saturating_add(state.step);
-        let mut optimiser = self.optimiser_at(state.epoch)?;
+        let mut optimizer = self.optimizer_at(state.epoch)?;
         if !possible
-            || !optimiser.restore(self.network.parameters(), moments, done, &self.device)?
+            || !optimizer.restore(self.network.parameters(), moments, done, &self.device)?
         {
-            self.session.teller.warn("the checkpoint doesn't fit this training and is ignored");
-            self.optimiser = self.optimiser_at(1)?;
+            self.session.events.warn("the checkpoint doesn't fit this training and is ignored");
+            self.optimizer = self.optimizer_at(1)?;
             return Ok(());
         }
-        self.optimiser = optimiser;
+        self.optimizer = optimizer;
         take(self.network, &current)?;
-        self.session.teller.info(format!(
+        self.session.events.info(format!(
             "going on from a checkpoint: epoch {}, step {}",
             state.epoch,
             state.step + 1
@@ -51,11 +51,11 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         Ok(())
     }
 
-    /// An optimiser of what learns in an epoch, and the network set to it.
-    fn optimiser_at(&mut self, epoch: u64) -> Result<Optimiser<D, N>, LearnError> {
+    /// An optimizer of what learns in an epoch, and the network set to it.
+    fn optimizer_at(&mut self, epoch: u64) -> Result<Optimizer<D, N>, TrainingError> {
         set_trainable(self.network, self.options, 1);
         let parameters = self.network.parameters();
-        let mut optimiser = Optimiser::new(
+        let mut optimizer = Optimizer::new(
             &self.options.optimizer,
             self.options.clip_norm,
             parameters,
@@ -64,13 +64,13 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         for entry in self.options.unfreeze.iter().filter(|entry| entry.epoch <= epoch) {
             set_trainable(self.network, self.options, entry.epoch);
             let steps = (entry.epoch - 1).saturating_mul(self.plan.steps);
-            optimiser.follow(self.network.parameters(), steps, &self.device)?;
+            optimizer.follow(self.network.parameters(), steps, &self.device)?;
         }
-        Ok(optimiser)
+        Ok(optimizer)
     }
 
     /// Between two steps: keeps a checkpoint where one is due, and stops where that was asked for.
-    pub(super) fn pause(&mut self) -> Result<(), LearnError> {
+    pub(super) fn pause(&mut self) -> Result<(), TrainingError> {
         let cancelled = self.session.cancel.is_cancelled();
         if let Some(checkpoints) = self.session.checkpoints
             && (cancelled || self.kept_at.elapsed() >= checkpoints.every)
@@ -79,15 +79,15 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
                 state: self.state.clone(),
                 current: self.changed(),
                 best: self.best.clone(),
-                moments: self.optimiser.save(self.network.parameters(), &self.device)?,
+                moments: self.optimizer.save(self.network.parameters(), &self.device)?,
             };
             if let Err(error) = checkpoints.write(self.configuration, snapshot) {
                 let text = format!("no checkpoint could be kept: {error}");
-                self.session.teller.warn(text);
+                self.session.events.warn(text);
             }
             self.kept_at = Instant::now();
         }
-        if cancelled { Err(LearnError::Cancelled) } else { Ok(()) }
+        if cancelled { Err(TrainingError::Cancelled) } else { Ok(()) }
     }
 
     /// The tensors that training changes.
@@ -100,7 +100,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
 pub(super) fn take<D: Backend<N>, N: Number>(
     network: &mut Network<D, N>,
     tensors: &Tensors<N>,
-) -> Result<(), LearnError> {
+) -> Result<(), TrainingError> {
     network.restore(&Weights { tensors: tensors.clone(), ..Weights::default() })?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::nn::{Cpu, weights::to_bytes};
 use crate::store::Memo;
 use crate::training::testing::{COUNTS, Counts, cache, network};
 use crate::training::{
-    ClassWeights, EarlyStopping, Freeze, Optimizer, OptimizerKind, Sampling, Schedule,
+    ClassWeights, EarlyStopping, Freeze, OptimizerConfig, OptimizerKind, Sampling, Schedule,
     ScheduleKind, Unfreeze,
 };
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ pub(super) fn options() -> Options {
         epochs: 4,
         batch_size: 8,
         accumulate: 1,
-        optimizer: Optimizer {
+        optimizer: OptimizerConfig {
             kind: OptimizerKind::Adamw,
             learning_rate: 0.01,
             backbone_learning_rate: None,
@@ -53,26 +53,26 @@ pub(super) fn options() -> Options {
     }
 }
 
-/// The same with a frozen backbone and pictures that aren't varied.
+/// The same with a frozen backbone and images that aren't varied.
 pub(super) fn frozen() -> Options {
     Options { freeze: Freeze::All, batch_norm: BatchNormMode::Frozen, augment: None, ..options() }
 }
 
 /// A training from the start: its weights as a file's bytes, and what is known of it.
-pub(super) fn train(counts: Counts, options: &Options) -> Result<(Vec<u8>, Fitted), LearnError> {
-    with(&cache(counts), options, &Cancel::new(), &Teller::silent(), None)
+pub(super) fn train(counts: Counts, options: &Options) -> Result<(Vec<u8>, Fitted), TrainingError> {
+    with(&cache(counts), options, &CancellationToken::new(), &EventSink::silent(), None)
 }
 
 pub(super) fn with(
     cache: &Arc<TensorCache>,
     options: &Options,
-    cancel: &Cancel,
-    teller: &Teller,
+    cancel: &CancellationToken,
+    events: &EventSink,
     checkpoints: Option<&Checkpoints>,
-) -> Result<(Vec<u8>, Fitted), LearnError> {
+) -> Result<(Vec<u8>, Fitted), TrainingError> {
     let memo = Memo::temporary().unwrap();
     let memo = checkpoints.map_or(&memo, |checkpoints| &checkpoints.memo);
-    remembering(memo, cache, options, (teller, cancel), checkpoints)
+    remembering(memo, cache, options, (events, cancel), checkpoints)
 }
 
 /// The same with a memo that may know something from before.
@@ -80,11 +80,11 @@ pub(super) fn remembering(
     memo: &Memo,
     cache: &Arc<TensorCache>,
     options: &Options,
-    (teller, cancel): (&Teller, &Cancel),
+    (events, cancel): (&EventSink, &CancellationToken),
     checkpoints: Option<&Checkpoints>,
-) -> Result<(Vec<u8>, Fitted), LearnError> {
+) -> Result<(Vec<u8>, Fitted), TrainingError> {
     let (mut network, scratch) = (network(), tempfile::tempdir().unwrap());
-    let session = Session { seed: 7, teller, cancel, memo, scratch: scratch.path(), checkpoints };
+    let session = Session { seed: 7, events, cancel, memo, scratch: scratch.path(), checkpoints };
     let fitted = fit(&mut network, cache, options, &session)?;
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left behind");
     Ok((to_bytes(&network.save()).unwrap(), fitted))
@@ -97,10 +97,10 @@ pub(super) fn fit_alone(
     options: &Options,
 ) -> Fitted {
     let (memo, scratch) = (Memo::temporary().unwrap(), tempfile::tempdir().unwrap());
-    let (teller, cancel) = (Teller::silent(), Cancel::new());
+    let (events, cancel) = (EventSink::silent(), CancellationToken::new());
     let session = Session {
         seed: 7,
-        teller: &teller,
+        events: &events,
         cancel: &cancel,
         memo: &memo,
         scratch: scratch.path(),
@@ -122,12 +122,13 @@ fn checkpoints(folder: &std::path::Path, every: Duration) -> Checkpoints {
 fn it_learns_and_says_how() {
     let (told, listener) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let sink = Arc::clone(&told);
-    let teller = Teller::new(move |fact| match fact {
+    let events = EventSink::new(move |fact| match fact {
         Told::Scalar { name, step, value } => sink.lock().unwrap().push((name, step, value)),
         other => listener.lock().unwrap().push(other),
     });
     let options = Options { epochs: 12, ..options() };
-    let (_, fitted) = with(&cache(COUNTS), &options, &Cancel::new(), &teller, None).unwrap();
+    let (_, fitted) =
+        with(&cache(COUNTS), &options, &CancellationToken::new(), &events, None).unwrap();
     let (first, last) = (&fitted.history[0], &fitted.history[11]);
     assert!(
         last.train_loss < first.train_loss && last.validation_accuracy > Some(0.8),
@@ -177,19 +178,19 @@ fn the_history_is_the_known_one() {
         fitted.decisions,
         [
             "1,467 of 1,467 parameters learn: the whole network",
-            "training pictures are varied by random crops of 60 to 100 % of the stored squares",
-            "each epoch leaves out 2 other pictures: the statistics of so small a last batch would mislead batch norm",
+            "training images are varied by random crops of 60 to 100 % of the stored squares",
+            "each epoch leaves out 2 other images: the statistics of so small a last batch would mislead batch norm",
         ]
     );
 }
 
-/// A batch of one picture left over has no statistics of its own, nor would half a batch's be worth as much; a network
+/// A batch of one image left over has no statistics of its own, nor would half a batch's be worth as much; a network
 /// without norms takes none.
 #[test]
 fn small_last_batches_are_left_out_where_there_are_norms() {
-    let drops = |batch_size, normalises| {
+    let drops = |batch_size, normalizes| {
         let options = Options { batch_size, ..options() };
-        let plan = Plan::new(&cache(COUNTS), &options, normalises).unwrap();
+        let plan = Plan::new(&cache(COUNTS), &options, normalizes).unwrap();
         (plan.train.len() % batch_size, plan.drop_last)
     };
     let of_26 = [
@@ -204,8 +205,8 @@ fn small_last_batches_are_left_out_where_there_are_norms() {
         assert_eq!(drops(batch_size, true), expected, "{batch_size}");
         assert!(!drops(batch_size, false).1);
     }
-    let (network, norms) = (network(), |options: Options| normalises(&network(), &options));
-    assert!(normalises(&network, &options()) && !norms(frozen()));
+    let (network, norms) = (network(), |options: Options| normalizes(&network(), &options));
+    assert!(normalizes(&network, &options()) && !norms(frozen()));
     assert!(!norms(Options { batch_norm: BatchNormMode::Affine, ..options() }));
     let thawing = Options {
         unfreeze: vec![Unfreeze { epoch: 3, freeze: Freeze::None }],
@@ -214,7 +215,7 @@ fn small_last_batches_are_left_out_where_there_are_norms() {
     };
     assert!(norms(thawing));
     let alexnet = Network::new("alexnet", &head_of_three(), (64, 64), 1, Cpu::default()).unwrap();
-    assert!(!normalises(&alexnet, &options()));
+    assert!(!normalizes(&alexnet, &options()));
 }
 
 fn head_of_three() -> crate::nn::Head {
@@ -228,7 +229,10 @@ fn the_bytes_are_the_same_with_any_number_of_threads() {
         .into_iter()
         .map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let run = || with(&cache, &options(), &Cancel::new(), &Teller::silent(), None).unwrap();
+            let run = || {
+                with(&cache, &options(), &CancellationToken::new(), &EventSink::silent(), None)
+                    .unwrap()
+            };
             let (weights, fitted) = pool.install(run);
             (weights, write_history(&fitted.history).unwrap())
         })
@@ -267,17 +271,17 @@ fn interrupt_in<N: Number>(
 ) where
     Cpu: Backend<N>,
 {
-    let (cancel, teller) = (Cancel::new(), Teller::silent());
+    let (cancel, events) = (CancellationToken::new(), EventSink::silent());
     let (memo, scratch) = (&checkpoints.memo, checkpoints.scratch.as_path());
     let session = Session {
         seed: 7,
-        teller: &teller,
+        events: &events,
         cancel: &cancel,
         memo,
         scratch,
         checkpoints: Some(checkpoints),
     };
-    let plan = Plan::new(cache, options, normalises(&network, options)).unwrap();
+    let plan = Plan::new(cache, options, normalizes(&network, options)).unwrap();
     let mut fit = Fit::new(&mut network, cache, options, &session, plan).unwrap();
     fit.resume().unwrap();
     for _ in 0..epochs {
@@ -292,14 +296,14 @@ fn interrupt_in<N: Number>(
         fit.learn(&step).unwrap();
     }
     cancel.cancel();
-    assert!(matches!(fit.pause(), Err(LearnError::Cancelled)));
+    assert!(matches!(fit.pause(), Err(TrainingError::Cancelled)));
 }
 
 #[test]
 fn an_interrupted_training_ends_in_the_same_bytes() {
     let cache = cache(COUNTS);
     let sgd = Options {
-        optimizer: Optimizer { kind: OptimizerKind::Sgd, ..options().optimizer },
+        optimizer: OptimizerConfig { kind: OptimizerKind::Sgd, ..options().optimizer },
         ..options()
     };
     let accumulated = Options { accumulate: 2, batch_size: 3, ..options() };
@@ -308,7 +312,7 @@ fn an_interrupted_training_ends_in_the_same_bytes() {
     let double = Options { precision: Some(Precision::Double), ..options() };
     for options in [options(), sgd, accumulated, double, frozen(), thawing] {
         let (weights, fitted) =
-            with(&cache, &options, &Cancel::new(), &Teller::silent(), None).unwrap();
+            with(&cache, &options, &CancellationToken::new(), &EventSink::silent(), None).unwrap();
         // Between epochs, within one, before validation, and twice in a row.
         for places in [vec![(1, 0)], vec![(0, 2)], vec![(2, 3)], vec![(0, 1), (1, 2)]] {
             let folder = tempfile::tempdir().unwrap();
@@ -316,9 +320,14 @@ fn an_interrupted_training_ends_in_the_same_bytes() {
             for &(epochs, steps) in &places {
                 interrupt(&cache, &options, &checkpoints, epochs, steps);
             }
-            let again =
-                with(&cache, &options, &Cancel::new(), &Teller::silent(), Some(&checkpoints))
-                    .unwrap();
+            let again = with(
+                &cache,
+                &options,
+                &CancellationToken::new(),
+                &EventSink::silent(),
+                Some(&checkpoints),
+            )
+            .unwrap();
             assert!(
                 again.0 == weights
                     && again.1.history == fitted.history
@@ -338,28 +347,29 @@ fn checkpoints_change_nothing_and_those_of_other_options_are_ignored() {
     interrupt(&cache, &Options { batch_size: 4, ..options() }, &checkpoints, 1, 1);
     let warned = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&warned);
-    let teller = Teller::new(move |fact| {
+    let events = EventSink::new(move |fact| {
         if let Told::Message { text, .. } = fact {
             sink.lock().unwrap().push(text);
         }
     });
-    let kept = with(&cache, &options(), &Cancel::new(), &teller, Some(&checkpoints)).unwrap();
+    let kept =
+        with(&cache, &options(), &CancellationToken::new(), &events, Some(&checkpoints)).unwrap();
     assert!(plain == kept);
     assert!(warned.lock().unwrap().iter().any(|text| text.contains("another configuration")));
 }
 
 #[test]
 fn a_cancelled_training_stops_before_its_next_step() {
-    let cancel = Cancel::new();
+    let cancel = CancellationToken::new();
     cancel.cancel();
-    let result = with(&cache(COUNTS), &options(), &cancel, &Teller::silent(), None);
-    assert!(matches!(result, Err(LearnError::Cancelled)));
+    let result = with(&cache(COUNTS), &options(), &cancel, &EventSink::silent(), None);
+    assert!(matches!(result, Err(TrainingError::Cancelled)));
 }
 
 #[test]
 fn early_stopping_ends_it_and_the_best_epoch_is_kept() {
     // A rate this small changes nothing visible, so the first epoch stays the best by min_delta.
-    let small = Optimizer { learning_rate: 1e-9, ..options().optimizer };
+    let small = OptimizerConfig { learning_rate: 1e-9, ..options().optimizer };
     let early_stopping =
         EarlyStopping { patience: Some(2), min_delta: 0.5, ..options().early_stopping };
     let options = Options { epochs: 9, optimizer: small, early_stopping, ..options() };
@@ -375,7 +385,7 @@ fn early_stopping_ends_it_and_the_best_epoch_is_kept() {
 fn the_kept_epoch_s_weights_are_the_network_s() {
     // Training of one epoch fewer ends in the weights that a longer one with the same rates had then.
     let constant = Schedule { kind: ScheduleKind::Constant, warm_up: 0.0, floor: 0.0 };
-    let rate = Optimizer { learning_rate: 0.05, ..options().optimizer };
+    let rate = OptimizerConfig { learning_rate: 0.05, ..options().optimizer };
     let options = |epochs, keep| Options {
         epochs,
         keep,
@@ -421,10 +431,11 @@ fn batch_norm_learns_what_it_is_told_to() {
 
 #[test]
 fn a_loss_that_is_no_number_stops_it_with_what_to_try() {
-    let sgd = Optimizer { kind: OptimizerKind::Sgd, learning_rate: 1e30, ..options().optimizer };
+    let sgd =
+        OptimizerConfig { kind: OptimizerKind::Sgd, learning_rate: 1e30, ..options().optimizer };
     let options = Options { optimizer: sgd, clip_norm: None, ..options() };
     let error = train(COUNTS, &options).unwrap_err();
-    assert!(matches!(error, LearnError::Diverged { .. }), "{error}");
+    assert!(matches!(error, TrainingError::Diverged { .. }), "{error}");
     assert!(error.to_string().contains("training diverged"), "{error}");
     assert!(
         error.help().unwrap().contains("`optimizer.learning_rate` (such as 1e29)"),
@@ -446,22 +457,23 @@ fn what_does_not_fit_is_said_before_the_first_step() {
     assert_eq!(fails(Counts { train: 0, ..COUNTS }, options()), "the train split is empty");
     assert_eq!(
         fails(Counts { train: 1, ..COUNTS }, options()),
-        "all 1 training pictures are of one class, `red`: there is nothing to tell apart"
+        "all 1 training images are of one class, `red`: there is nothing to tell apart"
     );
 }
 
 #[test]
-fn a_class_without_training_pictures_is_named() {
+fn a_class_without_training_images_is_named() {
     let (_, fitted) =
         train(Counts { train: 2, ..COUNTS }, &Options { epochs: 1, ..options() }).unwrap();
-    let sentence = "no training pictures of blue: that can't be learned";
+    let sentence = "no training images of blue: that can't be learned";
     assert!(fitted.decisions.iter().any(|decision| decision == sentence), "{:?}", fitted.decisions);
 }
 
 #[test]
 fn weights_that_are_no_numbers_are_never_a_result() {
     // The one step's loss is a number; what it does to the weights is not, and there is no validation to notice.
-    let sgd = Optimizer { kind: OptimizerKind::Sgd, learning_rate: 1e300, ..options().optimizer };
+    let sgd =
+        OptimizerConfig { kind: OptimizerKind::Sgd, learning_rate: 1e300, ..options().optimizer };
     let options =
         Options { epochs: 1, batch_size: 26, optimizer: sgd, clip_norm: None, ..options() };
     let error = train(Counts { validation: 0, ..COUNTS }, &options).unwrap_err();
@@ -479,7 +491,7 @@ fn without_validation_the_last_epoch_is_kept() {
 fn a_batch_larger_than_the_split_takes_all_of_it() {
     let (_, fitted) = train(COUNTS, &Options { batch_size: 64, ..options() }).unwrap();
     let sentence =
-        "batch_size is 64, but there are 26 training pictures: each step takes all of them";
+        "batch_size is 64, but there are 26 training images: each step takes all of them";
     assert!(fitted.decisions.iter().any(|decision| decision == sentence), "{:?}", fitted.decisions);
 }
 

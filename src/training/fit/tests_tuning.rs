@@ -8,14 +8,14 @@ use crate::events::Told;
 use crate::nn::Cpu;
 use crate::training::testing::{COUNTS, Counts, cache, network};
 use crate::training::{
-    ClassWeights, EarlyStopping, Freeze, Optimizer, OptimizerKind, Sampling, Schedule,
+    ClassWeights, EarlyStopping, Freeze, OptimizerConfig, OptimizerKind, Sampling, Schedule,
     ScheduleKind, Unfreeze,
 };
 use std::sync::Mutex;
 
 /// Everything off that would make two ways of computing the same differ: plain gradient descent at one rate.
 fn plain() -> Options {
-    let optimizer = Optimizer {
+    let optimizer = OptimizerConfig {
         kind: OptimizerKind::Sgd,
         learning_rate: 0.1,
         momentum: 0.0,
@@ -88,8 +88,11 @@ fn what_thaws_learns_from_its_epoch_on_and_not_before() {
 fn the_best_epoch_is_restored_whole_though_more_learned_later() {
     // At this rate what thaws in epoch 3 is ruined at once, so an earlier epoch stays the best one.
     let cache = cache(COUNTS);
-    let optimizer =
-        Optimizer { learning_rate: 0.5, backbone_learning_rate: Some(30.0), ..plain().optimizer };
+    let optimizer = OptimizerConfig {
+        learning_rate: 0.5,
+        backbone_learning_rate: Some(30.0),
+        ..plain().optimizer
+    };
     let early_stopping =
         EarlyStopping { monitor: Monitor::ValidationAccuracy, ..options().early_stopping };
     let unfreeze = vec![Unfreeze { epoch: 3, freeze: Freeze::None }];
@@ -112,7 +115,7 @@ fn accumulated_batches_are_one_larger_batch() {
     let parts =
         trained(&Options { batch_size: 4, accumulate: 3, freeze: Freeze::None, ..plain() }, &cache);
     assert_close(&whole, &parts, 2e-6);
-    // Batches of unequal size and weight count by their pictures' weights.
+    // Batches of unequal size and weight count by their images' weights.
     let unequal = cache_of_23();
     let weights = || ClassWeights::Given([("red".to_owned(), 3.0)].into());
     let whole = Options { batch_size: 23, class_weights: weights(), ..plain() };
@@ -158,18 +161,18 @@ fn classes_are_told_how_they_count() {
     let said = |sentence: &str| {
         assert!(fitted.decisions.iter().any(|one| one == sentence), "{:?}", fitted.decisions)
     };
-    said("classes are weighted: from blue (pictures count 1.00 times) to red (3.00 times)");
-    said("each epoch shows about 8 pictures of every class, of which there are 8 to 9");
+    said("classes are weighted: from blue (images count 1.00 times) to red (3.00 times)");
+    said("each epoch shows about 8 images of every class, of which there are 8 to 9");
     let unknown = ClassWeights::Given([("rot".to_owned(), 3.0)].into());
     let error = train(COUNTS, &Options { class_weights: unknown, ..options }).unwrap_err();
     assert_eq!(error.help(), Some("the classes are red, green, blue"));
 }
 
-/// A training, and how many pictures the backbone ran for.
+/// A training, and how many images the backbone ran for.
 fn counted(memo: &Memo, cache: &Arc<TensorCache>, options: &Options) -> (Vec<u8>, u64) {
-    let pictures = Arc::new(Mutex::new(0));
-    let sink = Arc::clone(&pictures);
-    let teller = Teller::new(move |fact| {
+    let images = Arc::new(Mutex::new(0));
+    let sink = Arc::clone(&images);
+    let events = EventSink::new(move |fact| {
         if let Told::Progress { task, total: Some(total), .. } = fact
             && task == "features"
         {
@@ -177,36 +180,39 @@ fn counted(memo: &Memo, cache: &Arc<TensorCache>, options: &Options) -> (Vec<u8>
             *most = total.max(*most);
         }
     });
-    let (weights, _) = remembering(memo, cache, options, (&teller, &Cancel::new()), None).unwrap();
-    let count = *pictures.lock().unwrap();
+    let (weights, _) =
+        remembering(memo, cache, options, (&events, &CancellationToken::new()), None).unwrap();
+    let count = *images.lock().unwrap();
     (weights, count)
 }
 
 #[test]
-fn a_frozen_backbone_runs_once_a_picture() {
+fn a_frozen_backbone_runs_once_a_image() {
     let (memo, cache) = (Memo::temporary().unwrap(), cache(COUNTS));
-    let (first, pictures) = counted(&memo, &cache, &frozen());
-    assert_eq!(pictures, 26, "the train split; the validation split's 8 come after it");
+    let (first, images) = counted(&memo, &cache, &frozen());
+    assert_eq!(images, 26, "the train split; the validation split's 8 come after it");
     // Another head or rate shares them, and the same training gives the same bytes.
-    let other =
-        Options { optimizer: Optimizer { learning_rate: 0.03, ..options().optimizer }, ..frozen() };
+    let other = Options {
+        optimizer: OptimizerConfig { learning_rate: 0.03, ..options().optimizer },
+        ..frozen()
+    };
     assert_eq!(counted(&memo, &cache, &other).1, 0);
     assert!(counted(&memo, &cache, &frozen()) == (first, 0));
-    // New pictures cost only themselves.
+    // New images cost only themselves.
     let more = crate::training::testing::cache(Counts { train: 29, ..COUNTS });
-    let (bytes, pictures) = counted(&memo, &more, &frozen());
-    assert!(pictures > 0 && pictures <= 3, "{pictures}");
+    let (bytes, images) = counted(&memo, &more, &frozen());
+    assert!(images > 0 && images <= 3, "{images}");
     assert!(bytes == counted(&Memo::temporary().unwrap(), &more, &frozen()).0);
 }
 
 #[test]
-fn features_lead_where_pictures_would() {
-    // A turn too small to change anything still counts as variation, so pictures go through the backbone every time.
+fn features_lead_where_images_would() {
+    // A turn too small to change anything still counts as variation, so images go through the backbone every time.
     let cache = cache(COUNTS);
     let still = Augment { rotate: 1e-7, ..Augment::default() };
     let by_features = trained(&plain(), &cache);
-    let by_pictures = trained(&Options { augment: Some(still), ..plain() }, &cache);
-    assert_close(&by_features, &by_pictures, 1e-4);
+    let by_images = trained(&Options { augment: Some(still), ..plain() }, &cache);
+    assert_close(&by_features, &by_images, 1e-4);
     assert_ne!(by_features["fc.weight"], sure().save().tensors["fc.weight"]);
 }
 
@@ -215,8 +221,8 @@ fn with_copies_the_backbone_runs_once_for_each() {
     let (memo, cache) = (Memo::temporary().unwrap(), cache(COUNTS));
     let augment = |copies| Some(Augment { flip: true, shift: 0.2, copies, ..Augment::default() });
     let copied = Options { epochs: 6, augment: augment(Some(2)), ..frozen() };
-    let (bytes, pictures) = counted(&memo, &cache, &copied);
-    assert_eq!(pictures, 26);
+    let (bytes, images) = counted(&memo, &cache, &copied);
+    assert_eq!(images, 26);
     assert!(counted(&memo, &cache, &copied) == (bytes.clone(), 0));
     assert!(counted(&Memo::temporary().unwrap(), &cache, &copied).0 == bytes);
     // A view looks the same however many others there are.
@@ -231,7 +237,7 @@ fn with_copies_the_backbone_runs_once_for_each() {
         |options: &Options| train(COUNTS, options).unwrap().1.decisions.last().unwrap().clone();
     assert!(said(&copied).ends_with("in 2 ways: it runs once for each, and its features are kept"));
     assert!(said(&anew).contains("`augment.copies = 4` would have its features kept"));
-    // Balanced sampling repeats pictures within an epoch, each time in another way.
+    // Balanced sampling repeats images within an epoch, each time in another way.
     let balanced = Options { sampling: Sampling::Balanced, ..copied };
     assert!(
         counted(&memo, &cache, &balanced).0
@@ -269,17 +275,24 @@ fn features_are_the_same_bytes_with_any_number_of_threads() {
     let cache = cache(COUNTS);
     let results = [1, 2, 7].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| with(&cache, &frozen(), &Cancel::new(), &Teller::silent(), None).unwrap().0)
+        pool.install(|| {
+            with(&cache, &frozen(), &CancellationToken::new(), &EventSink::silent(), None)
+                .unwrap()
+                .0
+        })
     });
     assert!(results[0] == results[1] && results[1] == results[2]);
 }
 
 #[test]
 fn a_cancelled_pass_keeps_what_it_made() {
-    let (memo, cache, cancel) =
-        (Memo::temporary().unwrap(), cache(Counts { train: 70, ..COUNTS }), Cancel::new());
+    let (memo, cache, cancel) = (
+        Memo::temporary().unwrap(),
+        cache(Counts { train: 70, ..COUNTS }),
+        CancellationToken::new(),
+    );
     let stop = cancel.clone();
-    let teller = Teller::new(move |fact| {
+    let events = EventSink::new(move |fact| {
         if let Told::Progress { task, done, .. } = fact
             && task == "features"
             && done > 0
@@ -287,8 +300,8 @@ fn a_cancelled_pass_keeps_what_it_made() {
             stop.cancel();
         }
     });
-    let ended = remembering(&memo, &cache, &frozen(), (&teller, &cancel), None);
-    assert!(matches!(ended, Err(LearnError::Cancelled)));
-    let (_, pictures) = counted(&memo, &cache, &frozen());
-    assert!(pictures < 70, "{pictures} pictures ran again");
+    let ended = remembering(&memo, &cache, &frozen(), (&events, &cancel), None);
+    assert!(matches!(ended, Err(TrainingError::Cancelled)));
+    let (_, images) = counted(&memo, &cache, &frozen());
+    assert!(images < 70, "{images} images ran again");
 }

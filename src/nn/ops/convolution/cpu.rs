@@ -218,7 +218,7 @@ fn by_input<N: Number>(
                 patches.multiply(dy, &weight, input.channels, accumulate, out);
                 continue;
             }
-            let mut part = vec![N::ZERO; batch * patches.rows_per_picture() * input.channels];
+            let mut part = vec![N::ZERO; batch * patches.rows_per_image() * input.channels];
             patches.multiply(dy, &weight, input.channels, false, &mut part);
             scatter(&part, geometry, row, column, accumulate, out);
         }
@@ -265,8 +265,8 @@ fn scatter<N: Number>(
     out: &mut [N],
 ) {
     let (input, stride) = (geometry.input, geometry.window.stride);
-    let per_picture = row.count * column.count * input.channels;
-    out.par_chunks_exact_mut(input.len()).zip(part.par_chunks_exact(per_picture)).for_each(
+    let per_image = row.count * column.count * input.channels;
+    out.par_chunks_exact_mut(input.len()).zip(part.par_chunks_exact(per_image)).for_each(
         |(map, part)| {
             for (index, pixel) in part.chunks_exact(input.channels).enumerate() {
                 let y = row.first + stride.0 * (index / column.count);

@@ -9,11 +9,11 @@ use patches::Patches;
 /// The shapes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Geometry {
-    /// Pictures.
+    /// Images.
     pub batch: usize,
-    /// Of one picture.
+    /// Of one image.
     pub input: Shape,
-    /// Of what is made of one picture.
+    /// Of what is made of one image.
     pub output: Shape,
     /// Kernel, stride, padding.
     pub window: Window,

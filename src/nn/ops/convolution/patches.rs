@@ -6,14 +6,14 @@ use crate::nn::graph::Shape;
 use crate::nn::number::Number;
 use rayon::prelude::*;
 
-/// A grid of windows over the maps of a batch. Row r of the matrix is the window of grid pixel r (of all pictures, one
+/// A grid of windows over the maps of a batch. Row r of the matrix is the window of grid pixel r (of all images, one
 /// after the other): `taps.0` x `taps.1` pixels, zeros where the map ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Patches {
     pub map: Shape,
     /// Windows vertically and horizontally.
     pub grid: (usize, usize),
-    /// Distance of neighbouring windows.
+    /// Distance of neighboring windows.
     pub step: (usize, usize),
     /// The first window's first pixel.
     pub origin: (isize, isize),
@@ -22,8 +22,8 @@ pub(crate) struct Patches {
 }
 
 impl Patches {
-    /// Rows of the matrix for one picture.
-    pub fn rows_per_picture(&self) -> usize {
+    /// Rows of the matrix for one image.
+    pub fn rows_per_image(&self) -> usize {
         self.grid.0 * self.grid.1
     }
 
@@ -42,15 +42,15 @@ impl Patches {
 
     /// Writes rows from `first` on into `out`, as many as it holds.
     pub fn gather<N: Number>(&self, source: &[N], first: usize, out: &mut [N]) {
-        let (picture, segment) = (self.rows_per_picture(), self.taps.1 * self.map.channels);
+        let (image, segment) = (self.rows_per_image(), self.taps.1 * self.map.channels);
         let row_length = self.map.width * self.map.channels;
-        let mut place = (first / picture, first % picture / self.grid.1, first % self.grid.1);
+        let mut place = (first / image, first % image / self.grid.1, first % self.grid.1);
         for row in out.chunks_exact_mut(self.depth()) {
             let (image, y, x) = place;
             let map = &source[image * self.map.len()..][..self.map.len()];
             let top = (y * self.step.0) as isize + self.origin.0;
             let left = (x * self.step.1) as isize + self.origin.1;
-            // Taps of one kernel row are neighbours in memory: [from, to) of them lie within the map.
+            // Taps of one kernel row are neighbors in memory: [from, to) of them lie within the map.
             let from = (-left).clamp(0, self.taps.1 as isize) as usize;
             let to = (self.map.width as isize - left).clamp(from as isize, self.taps.1 as isize)
                 as usize;

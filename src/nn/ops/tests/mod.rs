@@ -206,7 +206,7 @@ fn check_batch_norm(
     } else {
         NormStatistics::Running { mean: &mean, variance: &variance }
     };
-    let norm = Normalisation { statistics, epsilon: 1e-3, relu };
+    let norm = Normalization { statistics, epsilon: 1e-3, relu };
     let naive = |inputs: &[Vec<f64>]| naive::batch_norm(&norm, channels, inputs);
     check!(
         inputs.clone(),
@@ -426,7 +426,7 @@ fn long_batch_norms() {
 fn moments_survive_a_large_mean() {
     let data: Vec<f32> = numbers(100_000, 3).iter().map(|v| 1000.0 + v).collect();
     let (weight, bias) = (tensor(vec![1.0]), tensor(vec![0.0]));
-    let norm = Normalisation { statistics: NormStatistics::Batch, epsilon: 0.0, relu: false };
+    let norm = Normalization { statistics: NormStatistics::Batch, epsilon: 0.0, relu: false };
     let moments = batch_norm::cpu::batch_norm(
         &tensor(data).into(),
         [&weight, &bias],

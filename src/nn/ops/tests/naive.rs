@@ -39,7 +39,7 @@ pub(super) fn convolution(geometry: &Geometry, inputs: &[Vec<f64>]) -> Vec<f64> 
     out
 }
 
-pub(super) fn batch_norm(norm: &Normalisation, channels: usize, inputs: &[Vec<f64>]) -> Vec<f64> {
+pub(super) fn batch_norm(norm: &Normalization, channels: usize, inputs: &[Vec<f64>]) -> Vec<f64> {
     let rows = inputs[0].len() / channels;
     let mut out = vec![0.0; inputs[0].len()];
     for channel in 0..channels {

@@ -11,7 +11,7 @@ const ALIKE: f64 = 0.9;
 
 /// The backbone whose parameters are most like these weights, where one is: at least nine in ten of the tensors that
 /// either has are in both, with the same shape. The classifier isn't looked at, nor are statistics.
-pub fn recognise(weights: &Weights) -> Option<&'static BackboneInfo> {
+pub fn recognize(weights: &Weights) -> Option<&'static BackboneInfo> {
     let scored = backbones().iter().filter_map(|info| Some((likeness(info, weights)?, info)));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, info)| info)
@@ -59,15 +59,15 @@ mod tests {
             let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 3 };
             let mut weights =
                 Network::new(name, &head, (64, 64), 0, Cpu::default()).unwrap().save();
-            assert_eq!(recognise(&weights).map(|info| info.name), Some(name));
+            assert_eq!(recognize(&weights).map(|info| info.name), Some(name));
             // Another classifier, and one tensor that is none of it, make no other network of it.
             weights
                 .tensors
                 .insert("extra".into(), WeightTensor { shape: vec![1], data: vec![0.0] });
             weights.tensors.remove("fc.weight");
-            assert_eq!(recognise(&weights).map(|info| info.name), Some(name));
+            assert_eq!(recognize(&weights).map(|info| info.name), Some(name));
         }
-        assert!(recognise(&Weights::default()).is_none());
+        assert!(recognize(&Weights::default()).is_none());
     }
 
     #[test]

@@ -11,17 +11,17 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A handle through which work tells what happens. Cheap to clone, usable from any thread.
 #[derive(Clone)]
-pub struct Teller(Arc<dyn Fn(Told) + Send + Sync>);
+pub struct EventSink(Arc<dyn Fn(Told) + Send + Sync>);
 
-impl Teller {
-    /// A teller that hands every fact to `listener`.
-    pub fn new(listener: impl Fn(Told) + Send + Sync + 'static) -> Teller {
-        Teller(Arc::new(listener))
+impl EventSink {
+    /// A events that hands every fact to `listener`.
+    pub fn new(listener: impl Fn(Told) + Send + Sync + 'static) -> EventSink {
+        EventSink(Arc::new(listener))
     }
 
-    /// A teller that nobody listens to.
-    pub fn silent() -> Teller {
-        Teller::new(|_| {})
+    /// A events that nobody listens to.
+    pub fn silent() -> EventSink {
+        EventSink::new(|_| {})
     }
 
     /// Tells a sentence worth knowing.
@@ -48,7 +48,7 @@ impl Teller {
     /// Begins a task of `total` units, none of them done yet.
     pub fn task(&self, task: impl Into<String>, total: Option<u64>, unit: &str) -> Task {
         let task = Task {
-            teller: self.clone(),
+            events: self.clone(),
             task: task.into(),
             total,
             unit: unit.to_owned(),
@@ -62,7 +62,7 @@ impl Teller {
 
 /// A task under way. Advanced from any thread; tells the end when dropped.
 pub struct Task {
-    teller: Teller,
+    events: EventSink,
     task: String,
     total: Option<u64>,
     unit: String,
@@ -83,7 +83,7 @@ impl Task {
 
     fn tell(&self, done: u64) {
         let (task, unit) = (self.task.clone(), self.unit.clone());
-        (self.teller.0)(Told::Progress { task, done, total: self.total, unit });
+        (self.events.0)(Told::Progress { task, done, total: self.total, unit });
     }
 }
 

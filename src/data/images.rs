@@ -1,6 +1,6 @@
-//! A fetched set of pictures: its listing (names, lengths, digests) and the checked reading of each. The pictures lie
+//! A fetched set of images: its listing (names, lengths, digests) and the checked reading of each. The images lie
 //! in the artifact or in a folder of the user's, read in place: either way, bytes that aren't those listed are refused.
-//! Knows nothing of what the pictures show.
+//! Knows nothing of what the images show.
 
 use super::{DataError, table};
 use crate::common::image_files::{is_hidden, is_image};
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 /// File name of the listing in a fetched artifact.
 pub const LISTING: &str = "listing.tsv";
-/// Folder of the pictures in a fetched artifact, unless they are read in place.
-pub const FOLDER: &str = "pictures";
+/// Folder of the images in a fetched artifact, unless they are read in place.
+pub const FOLDER: &str = "images";
 const KIND: &str = "listing 1";
 
-/// One picture of a set.
+/// One image of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct Image {
     /// Relative path, parts separated by `/`.
     pub path: String,
     /// Length in bytes.
@@ -24,43 +24,43 @@ pub struct Picture {
     pub digest: Digest,
 }
 
-/// A set of pictures, sorted by path.
+/// A set of images, sorted by path.
 #[derive(Clone, Debug)]
-pub struct Pictures {
+pub struct Images {
     folder: PathBuf,
-    list: Vec<Picture>,
+    list: Vec<Image>,
 }
 
-/// The listing of `pictures` as bytes: what [`LISTING`] holds. Sorted by path, whatever the order given.
-pub fn listing(mut pictures: Vec<Picture>) -> Vec<u8> {
-    pictures.sort_by(|a, b| a.path.cmp(&b.path));
+/// The listing of `images` as bytes: what [`LISTING`] holds. Sorted by path, whatever the order given.
+pub fn listing(mut images: Vec<Image>) -> Vec<u8> {
+    images.sort_by(|a, b| a.path.cmp(&b.path));
     table::write(
         KIND,
-        pictures.into_iter().map(|one| [one.path, one.length.to_string(), one.digest.to_string()]),
+        images.into_iter().map(|one| [one.path, one.length.to_string(), one.digest.to_string()]),
     )
 }
 
-/// Opens a fetched set: the listing in `artifact`, the pictures there too or in the `borrowed` folder.
-pub fn open(artifact: &Path, borrowed: Option<&Path>) -> Result<Pictures, DataError> {
+/// Opens a fetched set: the listing in `artifact`, the images there too or in the `borrowed` folder.
+pub fn open(artifact: &Path, borrowed: Option<&Path>) -> Result<Images, DataError> {
     let mut list = Vec::new();
     table::read_file(&artifact.join(LISTING), KIND, |[path, length, digest]| {
-        list.push(Picture { path, length: length.parse().ok()?, digest: digest.parse().ok()? });
+        list.push(Image { path, length: length.parse().ok()?, digest: digest.parse().ok()? });
         Some(())
     })?;
-    Ok(Pictures { folder: borrowed.map_or_else(|| artifact.join(FOLDER), Path::to_owned), list })
+    Ok(Images { folder: borrowed.map_or_else(|| artifact.join(FOLDER), Path::to_owned), list })
 }
 
-impl Pictures {
-    /// The pictures, sorted by path.
-    pub fn list(&self) -> &[Picture] {
+impl Images {
+    /// The images, sorted by path.
+    pub fn list(&self) -> &[Image] {
         &self.list
     }
 
-    /// The bytes of one picture, which are those listed or an error.
-    pub fn read(&self, picture: &Picture) -> Result<Vec<u8>, DataError> {
-        let path = self.folder.join(&picture.path);
+    /// The bytes of one image, which are those listed or an error.
+    pub fn read(&self, image: &Image) -> Result<Vec<u8>, DataError> {
+        let path = self.folder.join(&image.path);
         let bytes = std::fs::read(&path).map_err(|error| DataError::io("reading", &path, error))?;
-        if bytes.len() as u64 == picture.length && digest_bytes(&bytes) == picture.digest {
+        if bytes.len() as u64 == image.length && digest_bytes(&bytes) == image.digest {
             return Ok(bytes);
         }
         Err(DataError::unfit(
@@ -73,8 +73,8 @@ impl Pictures {
 /// The files below a folder, by name alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Those that look like pictures, sorted.
-    pub pictures: Vec<String>,
+    /// Those that look like images, sorted.
+    pub images: Vec<String>,
     /// How many hidden ones were left out.
     pub hidden: u64,
     /// How many others were.
@@ -89,7 +89,7 @@ impl Names {
         if is_hidden(path) {
             self.hidden += 1;
         } else if is_image(path) {
-            self.pictures.push(path.to_owned());
+            self.images.push(path.to_owned());
         } else {
             self.others += 1;
         }
@@ -113,24 +113,22 @@ mod tests {
         ];
         let mut names = Names::default();
         paths.into_iter().for_each(|path| names.take(path));
-        let pictures = vec!["b.JPG".into(), "a/x.png".into()];
-        assert_eq!(names, Names { pictures, hidden: 4, others: 1, unnamed: 0 });
+        let images = vec!["b.JPG".into(), "a/x.png".into()];
+        assert_eq!(names, Names { images, hidden: 4, others: 1, unnamed: 0 });
     }
 
     #[test]
-    fn a_changed_picture_is_refused() {
+    fn a_changed_image_is_refused() {
         let (artifact, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("a.jpg"), b"one").unwrap();
-        let one = Picture { path: "a.jpg".into(), length: 3, digest: Digest::of(b"one") };
+        let one = Image { path: "a.jpg".into(), length: 3, digest: Digest::of(b"one") };
         std::fs::write(artifact.path().join(LISTING), listing(vec![one.clone()])).unwrap();
-        let pictures = open(artifact.path(), Some(folder.path())).unwrap();
-        assert_eq!(pictures.list(), std::slice::from_ref(&one));
-        assert_eq!(pictures.read(&one).unwrap(), b"one");
+        let images = open(artifact.path(), Some(folder.path())).unwrap();
+        assert_eq!(images.list(), std::slice::from_ref(&one));
+        assert_eq!(images.read(&one).unwrap(), b"one");
         std::fs::write(folder.path().join("a.jpg"), b"two").unwrap();
-        assert!(
-            pictures.read(&one).unwrap_err().to_string().contains("changed since it was listed")
-        );
+        assert!(images.read(&one).unwrap_err().to_string().contains("changed since it was listed"));
         std::fs::remove_file(folder.path().join("a.jpg")).unwrap();
-        assert!(matches!(pictures.read(&one), Err(DataError::Io { .. })));
+        assert!(matches!(images.read(&one), Err(DataError::Io { .. })));
     }
 }

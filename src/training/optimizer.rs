@@ -1,15 +1,15 @@
 //! From gradients to new parameters: dfdx's update rules, one configuration a group of parameters, and the clipping of
 //! the gradient's global norm. Knows nothing of schedules or epochs.
 
-use super::LearnError;
+use super::TrainingError;
 use super::buffers;
-use super::options::{Optimizer, OptimizerKind, is_head};
+use super::options::{OptimizerConfig, OptimizerKind, is_head};
 use crate::nn::{Backend, Buffer, Number, Parameter, ParameterInfo, Role, WeightTensor};
 use dfdx::tensor::Gradients;
 use dfdx::tensor_ops::{AdamConfig, Momentum, SgdConfig, WeightDecay};
 use std::collections::BTreeMap;
 
-/// What an optimiser remembers of one parameter: SGD's velocity, or Adam's two moments.
+/// What an optimizer remembers of one parameter: SGD's velocity, or Adam's two moments.
 struct Moments<D: Backend<N>, N: Number> {
     first: Buffer<D, N>,
     second: Buffer<D, N>,
@@ -17,9 +17,9 @@ struct Moments<D: Backend<N>, N: Number> {
     before: u64,
 }
 
-/// An optimiser with what it remembers of each trainable parameter.
-pub struct Optimiser<D: Backend<N>, N: Number> {
-    options: Optimizer,
+/// An optimizer with what it remembers of each trainable parameter.
+pub struct Optimizer<D: Backend<N>, N: Number> {
+    options: OptimizerConfig,
     clip_norm: Option<f64>,
     /// Steps taken.
     steps: u64,
@@ -44,25 +44,25 @@ struct Update<'a, D: Backend<N>, N: Number> {
     gradient: Buffer<D, N>,
 }
 
-impl<D: Backend<N>, N: Number> Optimiser<D, N> {
-    /// An optimiser of the parameters that are trainable now, remembering nothing yet.
+impl<D: Backend<N>, N: Number> Optimizer<D, N> {
+    /// An optimizer of the parameters that are trainable now, remembering nothing yet.
     pub fn new(
-        options: &Optimizer,
+        options: &OptimizerConfig,
         clip_norm: Option<f64>,
         parameters: &[Parameter<D, N>],
         device: &D,
-    ) -> Result<Self, LearnError> {
+    ) -> Result<Self, TrainingError> {
         let infos: Vec<&ParameterInfo> =
             parameters.iter().map(|parameter| &parameter.info).collect();
-        let mut optimiser = Optimiser {
+        let mut optimizer = Optimizer {
             options: options.clone(),
             clip_norm,
             steps: 0,
             moments: parameters.iter().map(|_| None).collect(),
             rates: rates(options, &infos),
         };
-        optimiser.follow(parameters, 0, device)?;
-        Ok(optimiser)
+        optimizer.follow(parameters, 0, device)?;
+        Ok(optimizer)
     }
 
     /// Takes up parameters that have become trainable when `steps` steps were taken, remembering nothing of them yet.
@@ -71,7 +71,7 @@ impl<D: Backend<N>, N: Number> Optimiser<D, N> {
         parameters: &[Parameter<D, N>],
         steps: u64,
         device: &D,
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), TrainingError> {
         let second = matches!(self.options.kind, OptimizerKind::Adamw);
         for (parameter, moments) in parameters.iter().zip(&mut self.moments) {
             if parameter.trainable && moments.is_none() {
@@ -94,7 +94,7 @@ impl<D: Backend<N>, N: Number> Optimiser<D, N> {
         mut gradients: Gradients<N, D>,
         factor: f64,
         device: &D,
-    ) -> Result<Option<f64>, LearnError> {
+    ) -> Result<Option<f64>, TrainingError> {
         let (weights, biases) = (self.options.weight_decay, 0.0);
         self.steps += 1;
         let mut updates = Vec::with_capacity(self.moments.len());
@@ -103,7 +103,7 @@ impl<D: Backend<N>, N: Number> Optimiser<D, N> {
         {
             let Some(moments) = moments else { continue };
             let gradient =
-                gradients.get_or_alloc_mut(&parameter.tensor).map_err(LearnError::device)?;
+                gradients.get_or_alloc_mut(&parameter.tensor).map_err(TrainingError::device)?;
             let gradient = std::mem::replace(gradient, buffers::zeros::<D, N>(device, 0)?);
             let decays = matches!(parameter.info.role, Role::ConvWeight | Role::LinearWeight);
             let (decay, step) =
@@ -126,7 +126,7 @@ impl<D: Backend<N>, N: Number> Optimiser<D, N> {
         &self,
         parameters: &[Parameter<D, N>],
         device: &D,
-    ) -> Result<BTreeMap<String, WeightTensor<N>>, LearnError> {
+    ) -> Result<BTreeMap<String, WeightTensor<N>>, TrainingError> {
         let mut tensors = BTreeMap::new();
         for (parameter, moments) in parameters.iter().zip(&self.moments) {
             let Some(moments) = moments else { continue };
@@ -147,7 +147,7 @@ impl<D: Backend<N>, N: Number> Optimiser<D, N> {
         mut tensors: BTreeMap<String, WeightTensor<N>>,
         steps: u64,
         device: &D,
-    ) -> Result<bool, LearnError> {
+    ) -> Result<bool, TrainingError> {
         let mut restored = Vec::with_capacity(self.moments.len());
         for (parameter, moments) in parameters.iter().zip(&self.moments) {
             let Some(moments) = moments else {
@@ -175,7 +175,7 @@ impl<D: Backend<N>, N: Number> Optimiser<D, N> {
 }
 
 /// The learning rate of each parameter at its highest: by group, and within the backbone by depth.
-fn rates(options: &Optimizer, parameters: &[&ParameterInfo]) -> Vec<f64> {
+fn rates(options: &OptimizerConfig, parameters: &[&ParameterInfo]) -> Vec<f64> {
     let backbone = options.backbone_learning_rate.unwrap_or(options.learning_rate);
     let top = parameters
         .iter()
@@ -190,7 +190,7 @@ fn rates(options: &Optimizer, parameters: &[&ParameterInfo]) -> Vec<f64> {
     parameters.iter().map(rate).collect()
 }
 
-fn rule(options: &Optimizer, lr: f64, decay: f64, step: u64) -> Rule {
+fn rule(options: &OptimizerConfig, lr: f64, decay: f64, step: u64) -> Rule {
     match options.kind {
         OptimizerKind::Adamw => {
             let weight_decay = (decay > 0.0).then_some(WeightDecay::Decoupled(decay));
@@ -218,7 +218,7 @@ fn clip<D: Backend<N>, N: Number>(
     updates: &mut [Update<D, N>],
     limit: f64,
     device: &D,
-) -> Result<f64, LearnError> {
+) -> Result<f64, TrainingError> {
     let mut sum = 0.0;
     for update in updates.iter() {
         sum += buffers::square_sum::<D, N>(device, &update.gradient)?;
@@ -233,7 +233,7 @@ fn clip<D: Backend<N>, N: Number>(
 }
 
 /// Every element is updated by itself, so that order changes nothing.
-fn apply_all<D: Backend<N>, N: Number>(updates: Vec<Update<D, N>>) -> Result<(), LearnError> {
+fn apply_all<D: Backend<N>, N: Number>(updates: Vec<Update<D, N>>) -> Result<(), TrainingError> {
     let parts = |Update { rule, parameter, moments, gradient }| {
         (&mut parameter.tensor, (rule, moments, gradient))
     };
@@ -244,7 +244,7 @@ fn apply_all<D: Backend<N>, N: Number>(updates: Vec<Update<D, N>>) -> Result<(),
             }
             Rule::Sgd(config) => config.try_update(tensor, &mut moments.first, &gradient),
         }
-        .map_err(LearnError::device)
+        .map_err(TrainingError::device)
     })
 }
 
@@ -277,8 +277,8 @@ mod tests {
         Parameter { info, tensor, trainable: true }
     }
 
-    fn options(kind: OptimizerKind, rate: f64, decay: f64) -> Optimizer {
-        Optimizer {
+    fn options(kind: OptimizerKind, rate: f64, decay: f64) -> OptimizerConfig {
+        OptimizerConfig {
             kind,
             learning_rate: rate,
             backbone_learning_rate: None,
@@ -305,13 +305,13 @@ mod tests {
     }
 
     /// Three steps of one parameter.
-    fn run(options: &Optimizer, role: Role) -> Vec<f32> {
+    fn run(options: &OptimizerConfig, role: Role) -> Vec<f32> {
         let device = Cpu::default();
         let mut parameters = vec![parameter(&device, "x", role, HEAD, &START)];
-        let mut optimiser = Optimiser::new(options, None, &parameters, &device).unwrap();
+        let mut optimizer = Optimizer::new(options, None, &parameters, &device).unwrap();
         for values in &GRADIENTS {
             let gradients = gradients(&device, &parameters, values);
-            optimiser.step(&mut parameters, gradients, 1.0, &device).unwrap();
+            optimizer.step(&mut parameters, gradients, 1.0, &device).unwrap();
         }
         parameters[0].tensor.as_vec()
     }
@@ -347,9 +347,9 @@ mod tests {
         for role in [Role::Bias, Role::NormWeight, Role::NormBias] {
             close(&run(&adamw, role), &[0.48319313, -0.99058694, 1.9902287]);
         }
-        let sgd = Optimizer { momentum: 0.9, ..options(OptimizerKind::Sgd, 0.1, 0.01) };
+        let sgd = OptimizerConfig { momentum: 0.9, ..options(OptimizerKind::Sgd, 0.1, 0.01) };
         close(&run(&sgd, Role::LinearWeight), &[0.46417537, -1.0297657, 1.9315436]);
-        let nesterov = Optimizer { nesterov: true, ..sgd };
+        let nesterov = OptimizerConfig { nesterov: true, ..sgd };
         close(&run(&nesterov, Role::LinearWeight), &[0.48643976, -1.0889226, 1.872452]);
         let plain = options(OptimizerKind::Sgd, 0.1, 0.0);
         close(&run(&plain, Role::LinearWeight), &[0.52000004, -1.065, 1.9399999]);
@@ -364,10 +364,10 @@ mod tests {
             (OptimizerKind::Adamw, 2.0 - 0.1 * 0.01 * 2.0 - 0.1),
         ] {
             let mut parameters = vec![parameter(&device, "x", Role::LinearWeight, HEAD, &[2.0])];
-            let mut optimiser =
-                Optimiser::new(&options(kind, 0.1, 0.01), None, &parameters, &device).unwrap();
+            let mut optimizer =
+                Optimizer::new(&options(kind, 0.1, 0.01), None, &parameters, &device).unwrap();
             let gradients = gradients(&device, &parameters, &[0.5]);
-            optimiser.step(&mut parameters, gradients, 1.0, &device).unwrap();
+            optimizer.step(&mut parameters, gradients, 1.0, &device).unwrap();
             close(&parameters[0].tensor.as_vec(), &[expected]);
         }
     }
@@ -381,13 +381,13 @@ mod tests {
             parameter(&device, "c", Role::ConvWeight, "conv1", &[1.0]),
         ];
         parameters[2].trainable = false;
-        let options = Optimizer {
+        let options = OptimizerConfig {
             backbone_learning_rate: Some(0.01),
             ..options(OptimizerKind::Sgd, 0.1, 0.0)
         };
-        let mut optimiser = Optimiser::new(&options, None, &parameters, &device).unwrap();
+        let mut optimizer = Optimizer::new(&options, None, &parameters, &device).unwrap();
         let gradients = gradients(&device, &parameters, &[1.0]);
-        optimiser.step(&mut parameters, gradients, 0.5, &device).unwrap();
+        optimizer.step(&mut parameters, gradients, 0.5, &device).unwrap();
         let values: Vec<f32> =
             parameters.iter().flat_map(|parameter| parameter.tensor.as_vec()).collect();
         close(&values, &[0.995, 0.95, 1.0]);
@@ -405,14 +405,14 @@ mod tests {
                     parameter
                 })
                 .into();
-        let group = Optimizer {
+        let group = OptimizerConfig {
             backbone_learning_rate: Some(0.04),
             ..options(OptimizerKind::Sgd, 0.1, 0.0)
         };
-        let options = Optimizer { layer_decay: 0.5, ..group };
-        let mut optimiser = Optimiser::new(&options, None, &parameters, &device).unwrap();
+        let options = OptimizerConfig { layer_decay: 0.5, ..group };
+        let mut optimizer = Optimizer::new(&options, None, &parameters, &device).unwrap();
         let gradients = gradients(&device, &parameters, &[1.0]);
-        optimiser.step(&mut parameters, gradients, 1.0, &device).unwrap();
+        optimizer.step(&mut parameters, gradients, 1.0, &device).unwrap();
         let values: Vec<f32> =
             parameters.iter().flat_map(|parameter| parameter.tensor.as_vec()).collect();
         close(&values, &[0.99, 0.98, 0.96, 0.9]);
@@ -428,14 +428,14 @@ mod tests {
         ];
         parameters[0].trainable = false;
         let options = options(OptimizerKind::Adamw, 0.1, 0.0);
-        let mut optimiser = Optimiser::new(&options, None, &parameters, &device).unwrap();
+        let mut optimizer = Optimizer::new(&options, None, &parameters, &device).unwrap();
         for steps in 0..5 {
             if steps == 4 {
                 parameters[0].trainable = true;
-                optimiser.follow(&parameters, 4, &device).unwrap();
+                optimizer.follow(&parameters, 4, &device).unwrap();
             }
             let gradients = gradients(&device, &parameters, &[0.3]);
-            optimiser.step(&mut parameters, gradients, 1.0, &device).unwrap();
+            optimizer.step(&mut parameters, gradients, 1.0, &device).unwrap();
         }
         close(&parameters[0].tensor.as_vec(), &[-0.1]);
         assert!((parameters[1].tensor.as_vec()[0] + 0.5).abs() < 1e-5);
@@ -449,17 +449,17 @@ mod tests {
             parameter(&device, "b", Role::Bias, HEAD, &[0.0]),
         ];
         let options = options(OptimizerKind::Sgd, 1.0, 0.0);
-        let mut optimiser = Optimiser::new(&options, Some(1.0), &parameters, &device).unwrap();
+        let mut optimizer = Optimizer::new(&options, Some(1.0), &parameters, &device).unwrap();
         let mut large = gradients(&device, &parameters, &[3.0]);
         *large.get_or_alloc_mut(&parameters[1].tensor).unwrap() =
             buffers::write(&device, vec![4.0]).unwrap();
-        assert_eq!(optimiser.step(&mut parameters, large, 1.0, &device).unwrap(), Some(5.0));
+        assert_eq!(optimizer.step(&mut parameters, large, 1.0, &device).unwrap(), Some(5.0));
         close(&[parameters[0].tensor.as_vec()[0], parameters[1].tensor.as_vec()[0]], &[-0.6, -0.8]);
         let small = gradients(&device, &parameters, &[0.1]);
-        optimiser.step(&mut parameters, small, 1.0, &device).unwrap();
+        optimizer.step(&mut parameters, small, 1.0, &device).unwrap();
         close(&[parameters[0].tensor.as_vec()[0]], &[-0.7]);
         let infinite = gradients(&device, &parameters, &[f32::INFINITY]);
-        let norm = optimiser.step(&mut parameters, infinite, 1.0, &device).unwrap();
+        let norm = optimizer.step(&mut parameters, infinite, 1.0, &device).unwrap();
         assert!(norm.is_some_and(|norm| !norm.is_finite()));
         close(&[parameters[0].tensor.as_vec()[0]], &[-0.7]);
     }
@@ -468,9 +468,9 @@ mod tests {
     fn what_it_remembers_can_be_kept() {
         let device = Cpu::default();
         for kind in [OptimizerKind::Adamw, OptimizerKind::Sgd] {
-            let options = Optimizer { momentum: 0.9, ..options(kind, 0.1, 0.01) };
+            let options = OptimizerConfig { momentum: 0.9, ..options(kind, 0.1, 0.01) };
             let mut whole = vec![parameter(&device, "x", Role::LinearWeight, HEAD, &START)];
-            let mut optimiser = Optimiser::new(&options, None, &whole, &device).unwrap();
+            let mut optimizer = Optimizer::new(&options, None, &whole, &device).unwrap();
             let mut parts = Vec::new();
             for (index, values) in GRADIENTS.iter().enumerate() {
                 if index == 2 {
@@ -481,15 +481,15 @@ mod tests {
                         HEAD,
                         &whole[0].tensor.as_vec(),
                     )];
-                    let mut other = Optimiser::new(&options, None, &parts, &device).unwrap();
-                    let kept = optimiser.save(&whole, &device).unwrap();
+                    let mut other = Optimizer::new(&options, None, &parts, &device).unwrap();
+                    let kept = optimizer.save(&whole, &device).unwrap();
                     assert!(!other.restore(&parts, BTreeMap::new(), 2, &device).unwrap());
                     assert!(other.restore(&parts, kept, 2, &device).unwrap());
                     let gradients = gradients(&device, &parts, values);
                     other.step(&mut parts, gradients, 1.0, &device).unwrap();
                 }
                 let gradients = gradients(&device, &whole, values);
-                optimiser.step(&mut whole, gradients, 1.0, &device).unwrap();
+                optimizer.step(&mut whole, gradients, 1.0, &device).unwrap();
             }
             assert_eq!(parts[0].tensor.as_vec(), whole[0].tensor.as_vec());
         }

@@ -6,7 +6,7 @@ use super::{Origin, Sources};
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Problem {
+pub struct Diagnostic {
     /// What is wrong, in a sentence without a full stop.
     pub message: String,
     /// Where, if it is in a text.
@@ -17,57 +17,57 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
-impl Problem {
+impl Diagnostic {
     /// A mistake without a place.
-    pub fn new(message: impl Into<String>) -> Problem {
-        Problem { message: message.into(), origin: None, label: String::new(), help: None }
+    pub fn new(message: impl Into<String>) -> Diagnostic {
+        Diagnostic { message: message.into(), origin: None, label: String::new(), help: None }
     }
 
     /// The same, at a place.
-    pub fn at(mut self, origin: impl Into<Option<Origin>>) -> Problem {
+    pub fn at(mut self, origin: impl Into<Option<Origin>>) -> Diagnostic {
         self.origin = origin.into();
         self
     }
 
     /// The same, with words beside the caret.
-    pub fn label(mut self, label: impl Into<String>) -> Problem {
+    pub fn label(mut self, label: impl Into<String>) -> Diagnostic {
         self.label = label.into();
         self
     }
 
     /// The same, with something to do about it.
-    pub fn help(mut self, help: impl Into<Option<String>>) -> Problem {
+    pub fn help(mut self, help: impl Into<Option<String>>) -> Diagnostic {
         self.help = help.into();
         self
     }
 }
 
-/// Every mistake that was found, with the texts they are in. `Display` is [`Problems::render`] without colour.
+/// Every mistake that was found, with the texts they are in. `Display` is [`Diagnostics::render`] without color.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems {
+pub struct Diagnostics {
     /// The texts.
     pub sources: Sources,
     /// The mistakes.
-    pub list: Vec<Problem>,
+    pub list: Vec<Diagnostic>,
 }
 
-impl Problems {
+impl Diagnostics {
     /// The mistakes in the order of the texts, those without a place first, each once: a table that two stages read is
     /// checked twice.
-    pub fn new(sources: Sources, mut list: Vec<Problem>) -> Problems {
+    pub fn new(sources: Sources, mut list: Vec<Diagnostic>) -> Diagnostics {
         let mut seen = HashSet::new();
-        list.retain(|problem| seen.insert(problem.clone()));
-        list.sort_by_key(|problem| {
-            problem.origin.as_ref().map(|origin| (origin.file, origin.span.start))
+        list.retain(|diagnostic| seen.insert(diagnostic.clone()));
+        list.sort_by_key(|diagnostic| {
+            diagnostic.origin.as_ref().map(|origin| (origin.file, origin.span.start))
         });
-        Problems { sources, list }
+        Diagnostics { sources, list }
     }
 }
 
-impl std::fmt::Display for Problems {
+impl std::fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.render(false))
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for Diagnostics {}

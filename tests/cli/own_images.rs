@@ -1,9 +1,9 @@
-//! A user's own pictures: by `path:`, by `pipe init`, from anywhere.
+//! A user's own images: by `path:`, by `pipe init`, from anywhere.
 
 use crate::support::Desk;
 
 #[test]
-fn pictures_of_ones_own_by_one_override() {
+fn images_of_ones_own_by_one_override() {
     let desk = Desk::tiny();
     desk.write("far/away/tiny.toml", desk.read("tiny.toml"));
     // A path in `--set` starts where the user stands, a path in the file starts at the file.
@@ -14,16 +14,16 @@ fn pictures_of_ones_own_by_one_override() {
         "--until",
         "preprocess",
         "--set",
-        "stages.fetch.source=path:pictures",
+        "stages.fetch.source=path:images",
     ]);
     assert_eq!(events.with_outcome("ran"), ["fetch", "preprocess"]);
 }
 
 #[test]
-fn unlabelled_pictures_are_predicted_and_never_scored() {
+fn unlabelled_images_are_predicted_and_never_scored() {
     let desk = Desk::tiny();
-    desk.pictures("more/train", &["disc", "bar", "frame"], 8);
-    desk.pictures("more/test", &["a", "b"], 2);
+    desk.images("more/train", &["disc", "bar", "frame"], 8);
+    desk.images("more/test", &["a", "b"], 2);
     for (index, name) in ["0_a", "1_b", "2_a", "3_b"].iter().enumerate() {
         std::fs::rename(
             desk.path(&format!("more/test/{name}.png")),
@@ -31,7 +31,7 @@ fn unlabelled_pictures_are_predicted_and_never_scored() {
         )
         .unwrap();
     }
-    desk.edit("tiny.toml", "path:pictures", "path:more");
+    desk.edit("tiny.toml", "path:images", "path:more");
     desk.edit("tiny.toml", "[stages.fetch]", "unlabelled = [\"test\"]\n\n[stages.fetch]");
     desk.ok(&["run", "tiny.toml"]);
     let show = desk.ok(&["show", "@0", "--json"]).json();
@@ -56,11 +56,11 @@ fn folder_here(desk: &Desk, folder: &str) -> String {
 #[test]
 fn init_writes_a_file_that_runs() {
     let desk = Desk::empty();
-    desk.pictures("shapes", &["disc", "bar", "frame"], 8);
+    desk.images("shapes", &["disc", "bar", "frame"], 8);
     let wrote = desk.ok(&["init", "shapes"]);
     assert_eq!(
         wrote.stdout,
-        "wrote shapes.toml: 3 classes of 24 pictures\nnext    pipe run shapes.toml\n"
+        "wrote shapes.toml: 3 classes of 24 images\nnext    pipe run shapes.toml\n"
     );
     let text = desk.read("shapes.toml");
     assert!(text.contains(r"labels = { from = 'file_name'".replace('\'', "\"").as_str()), "{text}");
@@ -79,10 +79,10 @@ fn init_writes_a_file_that_runs() {
 fn init_sees_folders_of_classes() {
     let desk = Desk::empty();
     for class in ["cat", "dog"] {
-        desk.pictures(&format!("pets/{class}"), &["disc"], 8);
+        desk.images(&format!("pets/{class}"), &["disc"], 8);
     }
     let wrote = desk.ok(&["init", "pets", "--output", "made.toml"]);
-    assert!(wrote.stdout.starts_with("wrote made.toml: 2 classes of 16 pictures"), "{wrote}");
+    assert!(wrote.stdout.starts_with("wrote made.toml: 2 classes of 16 images"), "{wrote}");
     assert!(desk.read("made.toml").contains("labels = { from = \"folder\" }"));
     desk.ok(&["status", "made.toml"]);
 }
