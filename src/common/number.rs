@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_formatted_for_people() {
+    fn numbers_are_formatted() {
         assert_eq!(
             [thousands(0), thousands(999), thousands(1000), thousands(1_234_567)],
             ["0", "999", "1,000", "1,234,567"]
