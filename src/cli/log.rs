@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let lines = lines.map_err(|error| Failure::failed(error.to_string()))?;
         ui::out(&lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>())?;
     } else {
-        ui::out(&ui::retold(&told))?;
+        ui::out(&ui::render_events(&told))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
 use crate::runs::{self, Recorder, Results, RunFacts, RunId, Source, StageFacts};
 use crate::store::Store;
-use crate::ui::{self, Narrator, Telling};
+use crate::ui::{self, OutputMode, Reporter};
 use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -110,8 +110,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let quiet = plan.stages.iter().all(|stage| matches!(stage.state, State::Fresh { .. }))
         && options.force == Force::None
         && options.from.is_none();
-    let telling = if arguments.json { Telling::Json } else { Telling::Sentences { quiet } };
-    let mut narrator = Narrator::new(telling);
+    let mode = if arguments.json { OutputMode::Json } else { OutputMode::Text { quiet } };
+    let mut reporter = Reporter::new(mode);
     let mut facts = facts(arguments, &pipeline, &graph, &plan, &options);
     facts.stages.iter_mut().for_each(|stage| models.name_in(stage));
     let mut recorder = Recorder::start(&store.runs_folder(), facts);
@@ -119,12 +119,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         // How the run ended is told below, when it is recorded and its id is known.
         if !matches!(event, Event::RunFinished { .. }) {
             recorder.record(event);
-            narrator.hear(event);
+            reporter.handle(event);
         }
     })?;
     let mut stages: Vec<StageFacts> = report.stages.iter().map(stage_facts).collect();
     stages.iter_mut().for_each(|stage| models.name_in(stage));
-    let id = close(recorder, &mut narrator, &report, stages, &store)?;
+    let id = close(recorder, &mut reporter, &report, stages, &store)?;
     if !arguments.json {
         closing::print(&store, &report, id.as_ref(), &arguments.pipeline.file)?;
     }
@@ -168,7 +168,7 @@ fn facts(
 /// run that it equals.
 fn close(
     mut recorder: Recorder,
-    narrator: &mut Narrator,
+    reporter: &mut Reporter,
     report: &Report,
     stages: Vec<StageFacts>,
     store: &Store,
@@ -187,7 +187,7 @@ fn close(
             failure.tell();
         }
     }
-    narrator.hear(&finished);
+    reporter.handle(&finished);
     Ok(id)
 }
 

@@ -1,21 +1,26 @@
-//! The only code that prints: facts on standard output, the narration of a run and every complaint on standard error.
-//! Knows events and the mistakes of a pipeline file; knows no store, no stage and no command.
+//! The only room that prints: results on standard output; progress, warnings and errors on standard
+//! error. Depends on events and on the diagnostics of pipeline files; independent of store, stages and
+//! commands.
 
-mod live;
-mod narrator;
-mod story;
+mod progress;
+mod renderer;
+mod reporter;
 mod style;
 mod table;
+mod text;
 
-pub use narrator::{Narrator, Telling};
+pub use reporter::{OutputMode, Reporter};
 pub use style::Style;
 pub use table::{Side, Table};
+pub use text::{padded, width};
 
 use crate::config::Diagnostics;
 use crate::events::Event;
+use renderer::Renderer;
 use std::io::{self, Write, stderr, stdout};
+use text::{escaped, indented};
 
-/// Prints facts that were asked for. A reader who has seen enough and closed the pipe is no error.
+/// Prints the result of a command to standard output. A closed pipe (`pipe runs | head`) is not an error.
 pub fn out(text: &str) -> io::Result<()> {
     let mut stream = stdout().lock();
     match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
@@ -24,38 +29,38 @@ pub fn out(text: &str) -> io::Result<()> {
     }
 }
 
-/// Prints `value` as indented JSON.
+/// Prints `value` to standard output as indented JSON.
 pub fn json(value: &impl serde::Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
     text.push('\n');
     out(&text)
 }
 
-/// Says something beside the facts. Nothing can be done where even that fails.
+/// Prints to standard error. Failures are ignored: there is nowhere left to report them.
 pub fn note(text: &str) {
     let _ = stderr().lock().write_all(text.as_bytes());
 }
 
-/// Says what went wrong and, where known, what to do.
+/// Prints an error and, where known, what to do about it.
 pub fn error(message: &str, help: Option<&str>) {
-    note(&complaint(Style::stderr(), message, help));
+    note(&error_text(Style::stderr(), message, help));
 }
 
-/// Says what is probably not as the user thinks.
+/// Prints a warning.
 pub fn warning(message: &str) {
     let style = Style::stderr();
-    note(&format!("{}: {}\n", style.warn("warning"), tame(message)));
+    note(&format!("{}: {}\n", style.warn("warning"), indented(&escaped(message), 2)));
 }
 
-fn complaint(style: Style, message: &str, help: Option<&str>) -> String {
-    let mut text = format!("{}: {}\n", style.bad("error"), indented(&tame(message), "  "));
+fn error_text(style: Style, message: &str, help: Option<&str>) -> String {
+    let mut text = format!("{}: {}\n", style.bad("error"), indented(&escaped(message), 2));
     if let Some(help) = help {
-        text.push_str(&format!("  {} {}\n", style.good("help:"), indented(&tame(help), "  ")));
+        text.push_str(&format!("  {} {}\n", style.good("help:"), indented(&escaped(help), 2)));
     }
     text
 }
 
-/// Shows the mistakes of a pipeline file, as a compiler shows them.
+/// Prints the diagnostics of a pipeline file, each with its source line and a caret.
 pub fn diagnostics(diagnostics: &Diagnostics) {
     let mut text = diagnostics.render(Style::stderr().color);
     if !text.ends_with('\n') {
@@ -64,26 +69,10 @@ pub fn diagnostics(diagnostics: &Diagnostics) {
     note(&text);
 }
 
-/// The lines that events leave behind, as they are printed where nothing is drawn in place.
-pub fn retold(events: &[Event]) -> String {
-    let mut story = story::Story::new(Style::stdout(), true, false);
-    events.iter().flat_map(|event| story.hear(event)).map(|line| line + "\n").collect()
-}
-
-/// What comes from files (names, messages of libraries) must not steer the terminal: control characters are escaped.
-fn tame(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() || c == '\n';
-    if text.chars().all(harmless) {
-        return text.to_owned();
-    }
-    text.chars()
-        .map(|c| if harmless(c) { c.to_string() } else { c.escape_default().to_string() })
-        .collect()
-}
-
-/// Every line but the first moved in by `by`.
-fn indented(text: &str, by: &str) -> String {
-    text.trim_end().replace('\n', &format!("\n{by}"))
+/// Renders recorded events as the lines that `pipe run` prints where there are no progress bars.
+pub fn render_events(events: &[Event]) -> String {
+    let mut renderer = Renderer::new(Style::stdout(), true, false);
+    events.iter().flat_map(|event| renderer.render(event)).map(|line| line + "\n").collect()
 }
 
 #[cfg(test)]
@@ -91,9 +80,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_complaint_keeps_its_lines_together() {
+    fn an_error_is_escaped_and_indented() {
         assert_eq!(
-            complaint(Style::PLAIN, "no images in a\x1b[2J\nsecond line\n", Some("look\nthere")),
+            error_text(Style::PLAIN, "no images in a\x1b[2J\nsecond line\n", Some("look\nthere")),
             "error: no images in a\\u{1b}[2J\n  second line\n  help: look\n  there\n"
         );
     }

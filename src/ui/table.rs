@@ -1,21 +1,26 @@
-//! A small table with aligned columns, whose last one is wrapped where a terminal ends. Knows text and widths, nothing of
-//! what the cells mean.
+//! Tables of aligned columns without borders, laid out by comfy-table. On a terminal the last column is
+//! wrapped at its width. Independent of what the cells mean.
 
 use super::Style;
+use super::text::escaped_line;
+use comfy_table::{CellAlignment, ColumnConstraint, Width, presets};
 
-/// On which side a column's cells stand.
+/// How the cells of a column are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Words.
+    /// For words.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
-/// A last column narrower than this is left to the terminal's own wrapping: a word a line helps nobody.
-const LEAST_ROOM: usize = 16;
+/// Spaces between columns.
+const GAP: u16 = 2;
 
-/// Rows under headings. Cells are single lines; colors go on whole rows so that widths stay right.
+/// The last column isn't wrapped to fewer terminal columns than this.
+const MIN_WRAPPED_WIDTH: usize = 16;
+
+/// Rows of cells under headings. Cells carry no colors; control characters in them are escaped.
 pub struct Table {
     columns: Vec<(String, Side)>,
     rows: Vec<Vec<String>>,
@@ -24,110 +29,57 @@ pub struct Table {
 impl Table {
     /// An empty table with these columns.
     pub fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Side)>) -> Table {
-        let columns = columns.into_iter().map(|(name, side)| (name.to_owned(), side)).collect();
+        let columns = columns.into_iter().map(|(name, side)| (escaped_line(name), side)).collect();
         Table { columns, rows: Vec::new() }
     }
 
-    /// Adds a row; missing cells are empty, spare ones are dropped.
+    /// Adds a row; missing cells are empty, extra ones are dropped.
     pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        let mut row: Vec<String> = cells.into_iter().map(|cell| one_line(&cell.into())).collect();
+        let mut row: Vec<String> =
+            cells.into_iter().map(|cell| escaped_line(&cell.into())).collect();
         row.resize(self.columns.len(), String::new());
         self.rows.push(row);
     }
 
-    /// Whether no row was added.
+    /// Whether the table has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The table as lines, each ending in a newline: headings (dim), then the rows, two spaces between columns. Where the
-    /// stream has a width, words of the last column that don't fit beside the others stand below their like.
+    /// The table as lines without trailing spaces, each ending in a newline: the headings (dim), then the
+    /// rows.
     pub fn render(&self, style: Style) -> String {
-        let widths: Vec<usize> = (0..self.columns.len()).map(|at| self.width(at)).collect();
-        let headings: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
-        let mut text = style.dim(&self.line(&headings, &widths));
-        text.push('\n');
-        let room = style.width.and_then(|width| self.room_of_last(&widths, width));
-        for row in &self.rows {
-            for row in wrapped_last(row, room) {
-                text.push_str(&self.line(&row, &widths));
-                text.push('\n');
-            }
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(self.columns.iter().map(|(name, _)| name)).add_rows(&self.rows);
+        for (column, (_, side)) in table.column_iter_mut().zip(&self.columns) {
+            column.set_padding((0, GAP));
+            column.set_cell_alignment(match side {
+                Side::Left => CellAlignment::Left,
+                Side::Right => CellAlignment::Right,
+            });
         }
-        text
-    }
-
-    /// Columns that are left for the cells of the last column; `None` where it holds numbers or there is no use in wrapping.
-    fn room_of_last(&self, widths: &[usize], width: usize) -> Option<usize> {
-        let before: usize =
-            widths[..widths.len().checked_sub(1)?].iter().map(|width| width + 2).sum();
-        let room = width.checked_sub(before).filter(|&room| room >= LEAST_ROOM)?;
-        (self.columns.last()?.1 == Side::Left).then_some(room)
-    }
-
-    fn width(&self, at: usize) -> usize {
-        let cells = self.rows.iter().map(|row| row[at].chars().count());
-        cells.chain([self.columns[at].0.chars().count()]).max().unwrap_or(0)
-    }
-
-    fn line(&self, cells: &[String], widths: &[usize]) -> String {
-        let mut line = String::new();
-        for (at, (cell, &width)) in cells.iter().zip(widths).enumerate() {
-            if at > 0 {
-                line.push_str("  ");
-            }
-            match self.columns[at].1 {
-                Side::Left => line.push_str(&format!("{cell:<width$}")),
-                Side::Right => line.push_str(&format!("{cell:>width$}")),
-            }
+        if let Some(width) = style.width.and_then(|width| self.last_width(&table, width))
+            && let Some(last) = table.column_iter_mut().last()
+        {
+            last.set_padding((0, 0))
+                .set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(width)));
         }
-        line.truncate(line.trim_end().len());
-        line
+        let text = table.trim_fmt();
+        let (headings, rows) = text.split_once('\n').unwrap_or((&text, ""));
+        let rows = if rows.is_empty() { String::new() } else { format!("{rows}\n") };
+        format!("{}\n{rows}", style.dim(headings))
     }
-}
 
-/// The row, and below it one for each further line that its last cell takes.
-fn wrapped_last(row: &[String], room: Option<usize>) -> Vec<Vec<String>> {
-    let (Some(room), Some((last, before))) = (room, row.split_last()) else {
-        return vec![row.to_vec()];
-    };
-    let lines = wrapped(last, room).into_iter().enumerate();
-    lines
-        .map(|(at, line)| {
-            before
-                .iter()
-                .map(|cell| if at == 0 { cell.clone() } else { String::new() })
-                .chain([line])
-                .collect()
-        })
-        .collect()
-}
-
-/// Text in lines of at most `room` characters, broken between words; a longer word has a line of its own.
-fn wrapped(text: &str, room: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().expect("there is always a line");
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-            lines.push(word.to_owned());
-        } else {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines
-}
-
-/// A cell must not break the table, whatever a file's name holds: control characters are shown escaped.
-pub(super) fn one_line(text: &str) -> String {
-    if text.chars().any(char::is_control) {
-        text.chars()
-            .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-            .collect()
-    } else {
-        text.to_owned()
+    /// The columns of a terminal of `width` that are left for the last column; `None` if it holds
+    /// numbers or they are too few.
+    fn last_width(&self, table: &comfy_table::Table, width: usize) -> Option<u16> {
+        let (_, side) = self.columns.last()?;
+        let widths = table.column_max_content_widths();
+        let before =
+            widths.iter().rev().skip(1).map(|&width| usize::from(width) + usize::from(GAP));
+        let left = width.checked_sub(before.sum())?;
+        (*side == Side::Left && left >= MIN_WRAPPED_WIDTH).then(|| u16::try_from(left).ok())?
     }
 }
 
@@ -135,37 +87,85 @@ pub(super) fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const COLUMNS: [(&str, Side); 3] =
+        [("class", Side::Left), ("count", Side::Right), ("note", Side::Left)];
+
+    fn on_terminal(table: &Table, width: usize) -> String {
+        table.render(Style { width: Some(width), ..Style::PLAIN })
+    }
+
     #[test]
-    fn columns_are_aligned_and_lines_end_clean() {
-        let mut table =
-            Table::new([("class", Side::Left), ("count", Side::Right), ("note", Side::Left)]);
+    fn columns_are_aligned_without_trailing_spaces() {
+        let mut table = Table::new(COLUMNS);
         table.row(["shirt", "7", ""]);
-        table.row(["größer", "1,200", "a\nb"]);
+        table.row(["größer", "1,200", "a\nb\x1b[2J"]);
         assert_eq!(
             table.render(Style::PLAIN),
-            "class   count  note\nshirt       7\ngrößer  1,200  a\\nb\n"
+            "class   count  note\nshirt       7\ngrößer  1,200  a\\nb\\u{1b}[2J\n"
         );
     }
 
     #[test]
-    fn the_last_column_is_wrapped_where_the_terminal_ends() {
-        let mut table = Table::new([("name", Side::Left), ("stages", Side::Left)]);
-        table.row(["a", "one two  three four five"]);
-        table.row(["b", "a-word-that-is-longer-than-the-room ends"]);
-        let render = |width| table.render(Style { width: Some(width), ..Style::PLAIN });
+    fn wide_and_combining_characters_are_aligned_in_every_column() {
+        let mut table = Table::new(COLUMNS);
+        table.row(["衬衫", "7", "x"]);
+        table.row(["🙂👩‍👧", "一二三", "y"]);
+        table.row(["cafe\u{301}", "8", "z"]);
         assert_eq!(
-            render(24),
-            "name  stages\na     one two  three\n      four five\nb     a-word-that-is-longer-than-the-room\n      ends\n"
+            table.render(Style::PLAIN),
+            "class   count  note\n衬衫        7  x\n🙂👩‍👧   一二三  y\ncafe\u{301}        8  z\n"
         );
-        let whole = table.render(Style::PLAIN);
-        assert_eq!(render(200), whole);
-        assert_eq!(render(12), whole, "too narrow for any use");
     }
 
     #[test]
-    fn short_rows_are_filled() {
+    fn only_the_headings_are_dim() {
+        let mut table = Table::new(COLUMNS);
+        table.row(["shirt", "7", "x"]);
+        let text = table.render(Style { color: true, ..Style::PLAIN });
+        assert_eq!(text, "\x1b[2mclass  count  note\x1b[0m\nshirt      7  x\n");
+    }
+
+    #[test]
+    fn the_last_column_is_wrapped_at_the_width_of_the_terminal() {
+        let mut table = Table::new([("name", Side::Left), ("stages", Side::Left)]);
+        table.row(["a", "one two three four five"]);
+        table.row(["b", "a-word-that-is-longer-than-the-column ends"]);
+        table.row(["c", "衬衫 衬衫 衬衫 衬衫 衬衫"]);
+        assert_eq!(
+            on_terminal(&table, 24),
+            "name  stages\n\
+             a     one two three four\n      five\n\
+             b     a-word-that-is-lon\n      ger-than-the-colum\n      n ends\n\
+             c     衬衫 衬衫 衬衫\n      衬衫 衬衫\n"
+        );
+        let unwrapped = table.render(Style::PLAIN);
+        assert_eq!(on_terminal(&table, 200), unwrapped);
+        assert_eq!(on_terminal(&table, 12), unwrapped, "too few columns are left");
+    }
+
+    #[test]
+    fn numbers_are_not_wrapped() {
+        let mut table = Table::new([("name", Side::Left), ("a long heading here", Side::Right)]);
+        table.row(["a", "12345678901234567890123"]);
+        assert_eq!(on_terminal(&table, 24), table.render(Style::PLAIN));
+    }
+
+    #[test]
+    fn a_cell_of_any_length_is_printed_whole() {
+        let long = "x".repeat(70_000);
+        let mut table = Table::new(COLUMNS);
+        table.row([&long, "1", ""]);
+        table.row(["short", &long, &long]);
+        for text in [table.render(Style::PLAIN), on_terminal(&table, 80)] {
+            assert_eq!(text.matches('x').count(), 3 * 70_000);
+        }
+    }
+
+    #[test]
+    fn missing_cells_are_empty() {
         let mut table = Table::new([("a", Side::Left), ("b", Side::Left)]);
         assert!(table.is_empty());
+        assert_eq!(table.render(Style::PLAIN), "a  b\n");
         table.row(["x"]);
         assert_eq!(table.render(Style::PLAIN), "a  b\nx\n");
     }

@@ -1,0 +1,334 @@
+//! Renders the events of a run as lines of text: one line per finished stage, warnings as they occur,
+//! and (without progress bars) a line for each start, message and epoch. Independent of the terminal.
+
+use super::style::Style;
+use super::text::{escaped, indented, padded, width};
+use crate::common::number;
+use crate::events::{Event, Level, StageOutcome};
+use std::collections::BTreeMap;
+
+/// Minimum width of the column of stage names, so that the usual names line up.
+const NAME_WIDTH: usize = 10;
+
+/// The reason that isn't repeated beside a stage that ran: it explains nothing.
+const FIRST: &str = "never ran before";
+
+/// The state of a running stage.
+#[derive(Default)]
+struct Stage {
+    started: bool,
+    reasons: Vec<String>,
+    /// The task of the latest progress event.
+    task: String,
+    /// The latest message, not printed yet: the last one becomes the summary on the stage's final line.
+    message: Option<String>,
+    /// The epoch of `scalars`.
+    step: u64,
+    /// Names and values reported at `step`.
+    scalars: Vec<(String, f64)>,
+}
+
+/// Renders the events of one run.
+pub(super) struct Renderer {
+    style: Style,
+    /// Whether starts, messages and epochs become lines of their own, because no bar shows them.
+    verbose: bool,
+    /// Whether fresh stages are left out.
+    quiet: bool,
+    name_width: usize,
+    stages: BTreeMap<String, Stage>,
+}
+
+impl Renderer {
+    /// A renderer for one run. `verbose` adds lines for starts, messages and epochs; `quiet` leaves out
+    /// fresh stages.
+    pub(super) fn new(style: Style, verbose: bool, quiet: bool) -> Renderer {
+        Renderer { style, verbose, quiet, name_width: NAME_WIDTH, stages: BTreeMap::new() }
+    }
+
+    /// The lines that `event` adds, without line ends. One of them may contain newlines, indented to its
+    /// column of text.
+    pub(super) fn render(&mut self, event: &Event) -> Vec<String> {
+        match event {
+            Event::RunStarted { stages, .. } => {
+                let longest = stages.iter().map(|stage| width(stage)).max().unwrap_or(0);
+                self.name_width = longest.max(NAME_WIDTH);
+                Vec::new()
+            }
+            Event::StageStarted { stage, reasons, .. } => self.start(stage, reasons),
+            Event::Progress { stage, task, .. } => self.progress(stage, task),
+            Event::Scalar { stage, name, step, value } => self.scalar(stage, name, *step, *value),
+            Event::Message { stage, level, text } => self.message(stage.as_deref(), *level, text),
+            Event::StageFinished { stage, outcome, seconds, error, .. } => {
+                self.finish(stage, *outcome, *seconds, error.as_deref())
+            }
+            Event::RunFinished { .. } => Vec::new(),
+        }
+    }
+
+    /// The latest scalars of a stage, for its progress bar.
+    pub(super) fn latest(&self, stage: &str) -> String {
+        self.stages.get(stage).map(|stage| scalars(&stage.scalars)).unwrap_or_default()
+    }
+
+    fn start(&mut self, name: &str, reasons: &[String]) -> Vec<String> {
+        let reasons: Vec<String> = reasons.iter().map(|reason| escaped(reason)).collect();
+        let mut lines = Vec::new();
+        if self.verbose {
+            let text = match reasons.as_slice() {
+                [] => "starts".to_owned(),
+                reasons => format!("starts: {}", reasons.join("; ")),
+            };
+            lines.push(self.line(&self.style.bold("▸"), name, &text));
+        }
+        self.stages.insert(name.to_owned(), Stage { started: true, reasons, ..Stage::default() });
+        lines
+    }
+
+    /// A new task begins, so the pending message wasn't the last one. More progress of the same task
+    /// flushes nothing: its end may be reported after the message that sums it up.
+    fn progress(&mut self, name: &str, task: &str) -> Vec<String> {
+        match self.stages.get_mut(name) {
+            Some(stage) if stage.task != task => {
+                task.clone_into(&mut stage.task);
+                self.flush(name)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Renders the pending message and scalars of a running stage.
+    fn flush(&mut self, name: &str) -> Vec<String> {
+        let Some(stage) = self.stages.get_mut(name).filter(|stage| stage.started) else {
+            return Vec::new();
+        };
+        let message = stage.message.take();
+        let epoch = if self.verbose { stage.take_epoch() } else { None };
+        message.into_iter().chain(epoch).map(|text| self.line(" ", name, &text)).collect()
+    }
+
+    fn scalar(&mut self, name: &str, scalar: &str, step: u64, value: f64) -> Vec<String> {
+        let known = self.stages.entry(name.to_owned()).or_default();
+        let lines = if known.step == step { Vec::new() } else { self.flush(name) };
+        if let Some(stage) = self.stages.get_mut(name) {
+            if stage.step != step {
+                stage.scalars.clear();
+            }
+            stage.step = step;
+            stage.scalars.push((scalar.to_owned(), value));
+        }
+        lines
+    }
+
+    fn message(&mut self, name: Option<&str>, level: Level, text: &str) -> Vec<String> {
+        let text = escaped(text);
+        let label = match level {
+            Level::Info => None,
+            Level::Warning => Some(self.style.warn("warning:")),
+            Level::Error => Some(self.style.bad("error:")),
+        };
+        let labelled = |text: &str| label.as_ref().map(|label| format!("{label} {text}"));
+        let Some(name) = name else {
+            return vec![indented(&labelled(&text).unwrap_or(text), 2)];
+        };
+        let mut lines = self.flush(name);
+        match labelled(&text) {
+            Some(text) => lines.push(self.line(" ", name, &text)),
+            None => self.stages.entry(name.to_owned()).or_default().message = Some(text),
+        }
+        lines
+    }
+
+    fn finish(
+        &mut self,
+        name: &str,
+        outcome: StageOutcome,
+        seconds: f64,
+        error: Option<&str>,
+    ) -> Vec<String> {
+        let mut stage = self.stages.remove(name).unwrap_or_default();
+        let mut lines = Vec::new();
+        if self.verbose && stage.started {
+            lines.extend(stage.take_epoch().map(|text| self.line(" ", name, &text)));
+        }
+        if outcome == StageOutcome::Fresh && self.quiet {
+            return lines;
+        }
+        let style = self.style;
+        let error = error.map(|error| format!(": {}", escaped(error))).unwrap_or_default();
+        let took = number::seconds(seconds);
+        let (mark, text) = match outcome {
+            StageOutcome::Ran => (style.good("✓"), self.summary(stage, &took)),
+            StageOutcome::Fresh => {
+                let message = stage.message.map(|text| style.dim(&format!("  {text}")));
+                (style.dim("•"), format!("fresh{}", message.unwrap_or_default()))
+            }
+            StageOutcome::Failed => (style.bad("✗"), format!("failed after {took}{error}")),
+            StageOutcome::Skipped => (style.dim("-"), format!("skipped{error}")),
+        };
+        lines.push(self.line(&mark, name, &text));
+        lines
+    }
+
+    /// The last message of a stage that ran, its duration and, if its start wasn't printed, its first reason.
+    fn summary(&self, stage: Stage, took: &str) -> String {
+        let reason = match stage.reasons.first() {
+            Some(reason) if !self.verbose && reason != FIRST => {
+                self.style.dim(&format!("  ({reason})"))
+            }
+            _ => String::new(),
+        };
+        let message = stage.message.unwrap_or_else(|| "done".to_owned());
+        format!("{message}  {}{reason}", self.style.dim(took))
+    }
+
+    fn line(&self, mark: &str, stage: &str, text: &str) -> String {
+        let name = padded(stage, self.name_width);
+        format!("{mark} {name}  {}", indented(text, self.name_width + 4))
+    }
+}
+
+impl Stage {
+    /// `epoch 3: train loss 0.41, …`, once for each epoch.
+    fn take_epoch(&mut self) -> Option<String> {
+        let values = std::mem::take(&mut self.scalars);
+        (!values.is_empty()).then(|| format!("epoch {}: {}", self.step, scalars(&values)))
+    }
+}
+
+/// `train loss 0.41, train accuracy 84.0 %, learning rate 0.001`.
+fn scalars(values: &[(String, f64)]) -> String {
+    let parts = values.iter().map(|(name, value)| {
+        let name = escaped(name).replace(['/', '_'], " ");
+        let value = if name.ends_with("accuracy") {
+            number::percent(*value)
+        } else {
+            number::measured(*value)
+        };
+        format!("{name} {value}")
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(renderer: &mut Renderer, events: &[Event]) -> Vec<String> {
+        events.iter().flat_map(|event| renderer.render(event)).collect()
+    }
+
+    fn started(stage: &str, reason: &str) -> Event {
+        let reasons = vec![reason.to_owned()];
+        Event::StageStarted { stage: stage.into(), kind: stage.into(), key: "k".into(), reasons }
+    }
+
+    fn info(stage: &str, text: &str) -> Event {
+        Event::Message { stage: Some(stage.into()), level: Level::Info, text: text.into() }
+    }
+
+    fn warning(stage: &str, text: &str) -> Event {
+        Event::Message { stage: Some(stage.into()), level: Level::Warning, text: text.into() }
+    }
+
+    fn scalar(name: &str, step: u64, value: f64) -> Event {
+        Event::Scalar { stage: "train".into(), name: name.into(), step, value }
+    }
+
+    fn progress(stage: &str, epoch: u32) -> Event {
+        let (task, unit) = (format!("epoch {epoch}/2"), "steps".to_owned());
+        Event::Progress { stage: stage.into(), task, done: 1, total: Some(2), unit }
+    }
+
+    fn finished(stage: &str, outcome: StageOutcome, error: Option<&str>) -> Event {
+        let error = error.map(str::to_owned);
+        Event::StageFinished {
+            stage: stage.into(),
+            outcome,
+            key: None,
+            digest: None,
+            seconds: 1.25,
+            error,
+        }
+    }
+
+    #[test]
+    fn without_bars_every_event_becomes_a_line_in_order() {
+        let mut renderer = Renderer::new(Style::PLAIN, true, false);
+        let events = [
+            info("fetch", "48 images"),
+            finished("fetch", StageOutcome::Fresh, None),
+            started("train", "epochs: 8 -> 2"),
+            info("train", "resnet18 from random weights"),
+            progress("train", 1),
+            scalar("train/loss", 1, 0.5),
+            scalar("validation/accuracy", 1, 0.75),
+            progress("train", 2),
+            scalar("train/loss", 2, 0.25),
+            warning("train", "slow"),
+            info("train", "2 epochs"),
+            progress("train", 2),
+            finished("train", StageOutcome::Ran, None),
+            started("evaluate", "input `model` changed"),
+            finished("evaluate", StageOutcome::Failed, Some("no test split\ntry one")),
+            finished("extra", StageOutcome::Skipped, Some("`evaluate` failed")),
+        ];
+        assert_eq!(
+            rendered(&mut renderer, &events),
+            [
+                "• fetch       fresh  48 images",
+                "▸ train       starts: epochs: 8 -> 2",
+                "  train       resnet18 from random weights",
+                "  train       epoch 1: train loss 0.5, validation accuracy 75.0 %",
+                "  train       epoch 2: train loss 0.25",
+                "  train       warning: slow",
+                "✓ train       2 epochs  1.2 s",
+                "▸ evaluate    starts: input `model` changed",
+                "✗ evaluate    failed after 1.2 s: no test split\n              try one",
+                "- extra       skipped: `evaluate` failed",
+            ]
+        );
+    }
+
+    #[test]
+    fn with_bars_one_line_per_stage_remains() {
+        let mut renderer = Renderer::new(Style::PLAIN, false, false);
+        let events = [
+            started("train", "epochs: 8 -> 2"),
+            progress("train", 1),
+            scalar("train/loss", 1, 0.5),
+            progress("train", 2),
+            scalar("train/loss", 2, 0.25),
+            info("train", "2 epochs"),
+            finished("train", StageOutcome::Ran, None),
+        ];
+        assert_eq!(
+            rendered(&mut renderer, &events),
+            ["✓ train       2 epochs  1.2 s  (epochs: 8 -> 2)"]
+        );
+    }
+
+    #[test]
+    fn quiet_leaves_out_fresh_stages_but_not_warnings() {
+        let mut renderer = Renderer::new(Style::PLAIN, true, true);
+        let events = [
+            info("fetch", "48 images"),
+            warning("fetch", "2 are unreadable"),
+            scalar("x", 1, 1.0),
+            finished("fetch", StageOutcome::Fresh, None),
+        ];
+        assert_eq!(rendered(&mut renderer, &events), ["  fetch       warning: 2 are unreadable"]);
+    }
+
+    #[test]
+    fn the_latest_scalars_are_available_to_the_bar() {
+        let mut renderer = Renderer::new(Style::PLAIN, false, false);
+        rendered(
+            &mut renderer,
+            &[started("train", "x"), scalar("train/loss", 1, 0.5), progress("train", 1)],
+        );
+        assert_eq!(renderer.latest("train"), "train loss 0.5");
+        rendered(&mut renderer, &[scalar("train/loss", 2, 0.25)]);
+        assert_eq!(renderer.latest("train"), "train loss 0.25");
+    }
+}

@@ -1,0 +1,82 @@
+//! Reports the events of a run while it executes: as text with progress bars on a terminal, as plain
+//! text to a file or pipe, or as JSON lines. Depends on events alone.
+
+use super::progress::ProgressBars;
+use super::renderer::Renderer;
+use super::style::Style;
+use crate::events::Event;
+
+/// How the events of a run are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputMode {
+    /// Lines of text on standard error, with progress bars if that is a terminal.
+    Text {
+        /// Don't report stages that are fresh: set if no stage is going to run.
+        quiet: bool,
+    },
+    /// One JSON object per line on standard output.
+    Json,
+}
+
+/// Reports the events of one run as they arrive.
+pub struct Reporter(Mode);
+
+enum Mode {
+    Plain(Renderer),
+    Bars(Renderer, ProgressBars),
+    Json,
+}
+
+impl Reporter {
+    /// A reporter for one run. Draws nothing and starts no thread until a stage starts.
+    pub fn new(mode: OutputMode) -> Reporter {
+        let style = Style::stderr();
+        Reporter(match mode {
+            OutputMode::Json => Mode::Json,
+            OutputMode::Text { quiet } if style.live => {
+                Mode::Bars(Renderer::new(style, false, quiet), ProgressBars::new())
+            }
+            OutputMode::Text { quiet } => Mode::Plain(Renderer::new(style, true, quiet)),
+        })
+    }
+
+    /// Reports one event.
+    pub fn handle(&mut self, event: &Event) {
+        match &mut self.0 {
+            Mode::Json => print_json_line(event),
+            Mode::Plain(renderer) => {
+                let lines = renderer.render(event);
+                if !lines.is_empty() {
+                    super::note(&joined(&lines));
+                }
+            }
+            Mode::Bars(renderer, bars) => {
+                let lines = renderer.render(event);
+                match event {
+                    Event::StageStarted { stage, .. } => bars.add(stage),
+                    Event::Progress { stage, task, done, total, unit } => {
+                        bars.update(stage, task, *done, *total, unit, &renderer.latest(stage));
+                    }
+                    Event::StageFinished { stage, .. } => bars.remove(stage),
+                    Event::RunFinished { .. } => bars.clear(),
+                    _ => {}
+                }
+                if !lines.is_empty() {
+                    bars.print_above(&joined(&lines));
+                }
+            }
+        }
+    }
+}
+
+/// Writes the whole line at once. Errors are ignored: a reader that closed the pipe doesn't stop the run.
+fn print_json_line(event: &Event) {
+    if let Ok(mut line) = serde_json::to_string(event) {
+        line.push('\n');
+        let _ = super::out(&line);
+    }
+}
+
+fn joined(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+}
