@@ -1,7 +1,7 @@
 //! Jobs as processes: this program is its own child, as `pipe` is. It has no test harness, since a harness would take
 //! `stage JOB` for the names of tests.
 
-use pipe::config::{Default, Parameter, Type, load};
+use pipe::config::{DefaultValue, KeyDecl, Type, load};
 use pipe::engine::*;
 use pipe::events::{CancellationToken, Event, RunOutcome, StageOutcome};
 use pipe::store::Store;
@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 /// Does one thing, well or badly.
 struct Act;
 
-const PARAMETERS: &[Parameter] = &[
-    Parameter::new("what", Type::Text, Default::Json("\"write\""), ""),
-    Parameter::new("pid", Type::Path, Default::Absent, "A file for the number of the process.")
+const PARAMETERS: &[KeyDecl] = &[
+    KeyDecl::new("what", Type::Text, DefaultValue::Json("\"write\""), ""),
+    KeyDecl::new("pid", Type::Path, DefaultValue::Absent, "A file for the number of the process.")
         .execution(),
 ];
 
@@ -28,7 +28,7 @@ impl Kind for Act {
     fn version(&self) -> u32 {
         1
     }
-    fn parameters(&self) -> &'static [Parameter] {
+    fn parameters(&self) -> &'static [KeyDecl] {
         PARAMETERS
     }
     fn run(&self, context: &Context) -> Result<(), StageError> {

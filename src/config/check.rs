@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::defaults::default_of;
 use super::describe::{expected, found, path_of, toml_text};
-use super::{Default, Diagnostic, Node, Parameter, Table, Type, Value, Values};
+use super::{DefaultValue, Diagnostic, KeyDecl, Node, Table, Type, Value, Values};
 use crate::common::nearest;
 use crate::common::words::and_list;
 
@@ -16,7 +16,7 @@ use crate::common::words::and_list;
 pub fn check(
     at: &str,
     table: &Table,
-    declared: &[Parameter],
+    declared: &[KeyDecl],
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Values {
     for (key, node) in table.iter() {
@@ -28,7 +28,7 @@ pub fn check(
     for parameter in declared {
         let value = match table.get(parameter.name) {
             Some(node) => fit(&path_of(at, parameter.name), node, &parameter.of, diagnostics),
-            None if parameter.default == Default::Required => {
+            None if parameter.default == DefaultValue::Required => {
                 diagnostics.push(missing_key(at, table, parameter));
                 None
             }
@@ -41,7 +41,7 @@ pub fn check(
     values
 }
 
-fn unknown_key(at: &str, key: &str, node: &Node, declared: &[Parameter]) -> Diagnostic {
+fn unknown_key(at: &str, key: &str, node: &Node, declared: &[KeyDecl]) -> Diagnostic {
     let names = || declared.iter().map(|parameter| parameter.name);
     let help = match inner_name(key, declared).or_else(|| nearest(key, names()).map(str::to_owned))
     {
@@ -55,13 +55,13 @@ fn unknown_key(at: &str, key: &str, node: &Node, declared: &[Parameter]) -> Diag
 }
 
 /// The dotted name of `key` if it is declared one table further in.
-fn inner_name(key: &str, declared: &[Parameter]) -> Option<String> {
+fn inner_name(key: &str, declared: &[KeyDecl]) -> Option<String> {
     let has_key = |of: &Type| of.tables().into_iter().flatten().any(|inner| inner.name == key);
     let outer = declared.iter().find(|outer| has_key(&outer.of))?;
     Some(format!("{}.{key}", outer.name))
 }
 
-fn missing_key(at: &str, table: &Table, parameter: &Parameter) -> Diagnostic {
+fn missing_key(at: &str, table: &Table, parameter: &KeyDecl) -> Diagnostic {
     let diagnostic =
         Diagnostic::new(format!("`{at}` lacks `{}`", parameter.name)).at(table.origin().cloned());
     let label = format!("expected a key `{}`: {}", parameter.name, expected(&parameter.of));

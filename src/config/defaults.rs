@@ -2,13 +2,13 @@
 
 use serde_json::Value as Json;
 
-use super::{Default, Parameter, Type, Values};
+use super::{DefaultValue, KeyDecl, Type, Values};
 
 /// The value of a parameter that isn't given, in normal form.
-pub(super) fn default_of(parameter: &Parameter) -> Option<Json> {
+pub(super) fn default_of(parameter: &KeyDecl) -> Option<Json> {
     match parameter.default {
-        Default::Required | Default::Absent => None,
-        Default::Json(text) => normal(&serde_json::from_str(text).ok()?, &parameter.of),
+        DefaultValue::Required | DefaultValue::Absent => None,
+        DefaultValue::Json(text) => normal(&serde_json::from_str(text).ok()?, &parameter.of),
     }
 }
 
@@ -45,7 +45,7 @@ pub(super) fn normal(value: &Json, of: &Type) -> Option<Json> {
     }
 }
 
-pub(super) fn normal_table(entries: &Values, declared: &[Parameter]) -> Option<Values> {
+pub(super) fn normal_table(entries: &Values, declared: &[KeyDecl]) -> Option<Values> {
     if entries.keys().any(|key| !declared.iter().any(|parameter| parameter.name == key)) {
         return None;
     }
@@ -53,7 +53,7 @@ pub(super) fn normal_table(entries: &Values, declared: &[Parameter]) -> Option<V
     for parameter in declared {
         let value = match entries.get(parameter.name) {
             Some(value) => Some(normal(value, &parameter.of)?),
-            None if parameter.default == Default::Required => return None,
+            None if parameter.default == DefaultValue::Required => return None,
             None => default_of(parameter),
         };
         values.extend(value.map(|value| (parameter.name.to_owned(), value)));
@@ -63,7 +63,7 @@ pub(super) fn normal_table(entries: &Values, declared: &[Parameter]) -> Option<V
 
 impl Type {
     /// The parameters of the tables that a value of this type may be.
-    pub(super) fn tables(&self) -> Vec<&'static [Parameter]> {
+    pub(super) fn tables(&self) -> Vec<&'static [KeyDecl]> {
         match self {
             Type::Table(declared) => vec![*declared],
             Type::Either(types) => types.iter().flat_map(Type::tables).collect(),
@@ -74,7 +74,7 @@ impl Type {
 
 /// What is wrong with declarations, for tests of the rooms that declare: a name given twice, a default that isn't JSON
 /// or isn't of its type, a missing doc. Empty for sound ones.
-pub fn audit(declared: &[Parameter]) -> Vec<String> {
+pub fn audit(declared: &[KeyDecl]) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, parameter) in declared.iter().enumerate() {
         let name = parameter.name;
@@ -84,7 +84,7 @@ pub fn audit(declared: &[Parameter]) -> Vec<String> {
         if parameter.doc.is_empty() || parameter.doc.contains('\n') {
             faults.push(format!("`{name}` needs a doc of one line"));
         }
-        if matches!(parameter.default, Default::Json(_)) && default_of(parameter).is_none() {
+        if matches!(parameter.default, DefaultValue::Json(_)) && default_of(parameter).is_none() {
             faults.push(format!("the default of `{name}` isn't of its type"));
         }
         faults.extend(

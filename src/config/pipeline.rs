@@ -9,7 +9,8 @@ use super::needs::check_needs;
 use super::overrides::read_overrides;
 use super::vars::{is_name, resolve};
 use super::{
-    Default, Diagnostic, Diagnostics, Node, Origin, Parameter, Sources, Table, Type, Value, check,
+    DefaultValue, Diagnostic, Diagnostics, KeyDecl, Node, Origin, Sources, Table, Type, Value,
+    check,
 };
 use crate::common::nearest;
 use crate::common::words::and_list;
@@ -60,17 +61,17 @@ pub struct StageSpec {
 }
 
 /// The keys of `[pipeline]`.
-pub(super) const PIPELINE: &[Parameter] = &[
-    Parameter::new(
+pub(super) const PIPELINE: &[KeyDecl] = &[
+    KeyDecl::new(
         "name",
         Type::Text,
-        Default::Absent,
+        DefaultValue::Absent,
         "What runs of it are listed as; the file's name without it.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "seed",
         Type::Integer { min: 0, max: i64::MAX },
-        Default::Json("42"),
+        DefaultValue::Json("42"),
         "The root of all randomness.",
     ),
 ];

@@ -2,16 +2,16 @@
 
 use super::defaults::default_of;
 use super::describe::{expected, toml_text};
-use super::{Default, Parameter};
+use super::{DefaultValue, KeyDecl};
 
 /// A table with a row a parameter: name (dotted within tables), type, default, what it does.
-pub fn reference(parameters: &[Parameter]) -> String {
+pub fn reference(parameters: &[KeyDecl]) -> String {
     let mut text = String::from("| key | value | default | |\n| --- | --- | --- | --- |\n");
     add_rows("", parameters, &mut text);
     text
 }
 
-fn add_rows(prefix: &str, parameters: &[Parameter], text: &mut String) {
+fn add_rows(prefix: &str, parameters: &[KeyDecl], text: &mut String) {
     for parameter in parameters {
         let name = format!("{prefix}{}", parameter.name);
         let cells = [
@@ -28,13 +28,13 @@ fn add_rows(prefix: &str, parameters: &[Parameter], text: &mut String) {
     }
 }
 
-fn default_in_words(parameter: &Parameter) -> String {
+fn default_in_words(parameter: &KeyDecl) -> String {
     match parameter.default {
-        Default::Required => "required".to_owned(),
-        Default::Absent => "none".to_owned(),
+        DefaultValue::Required => "required".to_owned(),
+        DefaultValue::Absent => "none".to_owned(),
         // The rows below say what is in it.
-        Default::Json("{}") if !parameter.of.tables().is_empty() => "a table".to_owned(),
-        Default::Json(_) => default_of(parameter)
+        DefaultValue::Json("{}") if !parameter.of.tables().is_empty() => "a table".to_owned(),
+        DefaultValue::Json(_) => default_of(parameter)
             .map(|value| format!("`{}`", toml_text(&value)))
             .unwrap_or_default(),
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::defaults::default_of;
 use super::pipeline::PIPELINE;
-use super::{Parameter, Type};
+use super::{KeyDecl, Type};
 
 /// What the schema says about a kind of stage.
 #[derive(Clone, Debug)]
@@ -17,9 +17,9 @@ pub struct KindSchema<'a> {
     /// What it does, in a sentence.
     pub about: &'a str,
     /// Its parameters.
-    pub parameters: &'a [Parameter],
+    pub parameters: &'a [KeyDecl],
     /// The keys of `[dataset]` that it reads.
-    pub dataset: &'a [Parameter],
+    pub dataset: &'a [KeyDecl],
     /// The roles that its `needs` may have.
     pub roles: Vec<RoleSchema<'a>>,
 }
@@ -34,8 +34,8 @@ pub struct RoleSchema<'a> {
 }
 
 /// The schema of a pipeline file with stages of these `kinds`; `common` are the parameters that every stage has.
-pub fn schema(kinds: &[KindSchema], common: &[Parameter]) -> Json {
-    let mut dataset: Vec<Parameter> = Vec::new();
+pub fn schema(kinds: &[KindSchema], common: &[KeyDecl]) -> Json {
+    let mut dataset: Vec<KeyDecl> = Vec::new();
     for parameter in kinds.iter().flat_map(|kind| kind.dataset) {
         if !dataset.iter().any(|known| known.name == parameter.name) {
             dataset.push(*parameter);
@@ -81,7 +81,7 @@ fn stages_schema(kinds: &[KindSchema]) -> Json {
     })
 }
 
-fn definitions(kinds: &[KindSchema], common: &[Parameter]) -> Map<String, Json> {
+fn definitions(kinds: &[KindSchema], common: &[KeyDecl]) -> Map<String, Json> {
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
     let choices = kinds.iter().map(|kind| {
         json!({
@@ -107,7 +107,7 @@ fn reference_to(kind: &KindSchema) -> String {
     format!("#/definitions/stage-{}", kind.name)
 }
 
-fn stage_schema(kind: &KindSchema, common: &[Parameter]) -> Json {
+fn stage_schema(kind: &KindSchema, common: &[KeyDecl]) -> Json {
     let roles = kind
         .roles
         .iter()
@@ -133,18 +133,18 @@ fn stage_schema(kind: &KindSchema, common: &[Parameter]) -> Json {
     })
 }
 
-fn table_schema(declared: &[Parameter]) -> Json {
+fn table_schema(declared: &[KeyDecl]) -> Json {
     json!({ "type": "object", "properties": properties_of(declared), "additionalProperties": false })
 }
 
-fn properties_of(declared: &[Parameter]) -> Map<String, Json> {
+fn properties_of(declared: &[KeyDecl]) -> Map<String, Json> {
     declared
         .iter()
         .map(|parameter| (parameter.name.to_owned(), parameter_schema(parameter)))
         .collect()
 }
 
-fn parameter_schema(parameter: &Parameter) -> Json {
+fn parameter_schema(parameter: &KeyDecl) -> Json {
     let mut schema = json!({ "description": parameter.doc });
     if let Some(default) = default_of(parameter) {
         schema["default"] = default;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::defaults::{default_of, normal, normal_table};
-use super::{Affects, Parameter, Type, Values};
+use super::{Affects, KeyDecl, Type, Values};
 
 /// The values that affect outputs and differ from their defaults, by flattened name: "head.dropout" -> 0.5. Two sets of
 /// values that mean something different never come out the same: a table where the default is none or something else
 /// leaves `{}` at its own name, a key that lacks where the default has one leaves `null`, keys that nobody declared
 /// count. Inside lists and maps everything counts.
-pub fn significant(values: &Values, declared: &[Parameter]) -> BTreeMap<String, Json> {
+pub fn significant(values: &Values, declared: &[KeyDecl]) -> BTreeMap<String, Json> {
     let mut out = BTreeMap::new();
     compare_tables("", values, None, declared, &mut out);
     out
@@ -22,7 +22,7 @@ fn compare_tables(
     prefix: &str,
     values: &Values,
     default: Option<&Values>,
-    declared: &[Parameter],
+    declared: &[KeyDecl],
     out: &mut BTreeMap<String, Json>,
 ) {
     for parameter in declared.iter().filter(|parameter| parameter.affects == Affects::Output) {

@@ -10,7 +10,7 @@
 //! | the seed, where the kind draws random numbers | the seed of a kind that draws none |
 //! | the class of the device, where it changes numbers | threads, jobs, timeouts, times, log levels |
 
-use crate::config::{Default, Parameter, Type};
+use crate::config::{DefaultValue, KeyDecl, Type};
 use crate::store::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -49,9 +49,9 @@ pub(super) struct Words<'a> {
     /// Role -> stage that feeds it.
     pub needs: Option<&'a BTreeMap<String, String>>,
     /// Declared parameters, for their defaults.
-    pub declared: &'a [Parameter],
+    pub declared: &'a [KeyDecl],
     /// Those of `[dataset]`.
-    pub dataset: &'a [Parameter],
+    pub dataset: &'a [KeyDecl],
 }
 
 impl Words<'_> {
@@ -64,8 +64,8 @@ impl Words<'_> {
 
     /// Whether a parameter has no default: where it isn't in a fingerprint, a fact stands for it.
     fn is_required(&self, path: &str) -> bool {
-        let is_it = |parameter: &&Parameter| {
-            parameter.name == path && matches!(parameter.default, Default::Required)
+        let is_it = |parameter: &&KeyDecl| {
+            parameter.name == path && matches!(parameter.default, DefaultValue::Required)
         };
         self.declared.iter().any(|parameter| is_it(&parameter))
     }
@@ -167,11 +167,11 @@ fn shown(value: &Json) -> String {
 }
 
 /// The declared default of a parameter by dotted path.
-fn default_of(declared: &[Parameter], path: &str) -> Option<Json> {
+fn default_of(declared: &[KeyDecl], path: &str) -> Option<Json> {
     let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
     let parameter = declared.iter().find(|parameter| parameter.name == name)?;
     match (rest, parameter.of, parameter.default) {
-        (None, _, Default::Json(text)) => serde_json::from_str(text).ok(),
+        (None, _, DefaultValue::Json(text)) => serde_json::from_str(text).ok(),
         (Some(rest), Type::Table(inner), _) => default_of(inner, rest),
         _ => None,
     }
@@ -242,14 +242,14 @@ mod tests {
 
     #[test]
     fn differences_name_what_changed() {
-        const HEAD: &[Parameter] = &[Parameter::new(
+        const HEAD: &[KeyDecl] = &[KeyDecl::new(
             "dropout",
             Type::Number { min: 0.0, max: 1.0 },
-            Default::Json("0.5"),
+            DefaultValue::Json("0.5"),
             "",
         )];
-        const DECLARED: &[Parameter] =
-            &[Parameter::new("head", Type::Table(HEAD), Default::Json("{}"), "")];
+        const DECLARED: &[KeyDecl] =
+            &[KeyDecl::new("head", Type::Table(HEAD), DefaultValue::Json("{}"), "")];
         let earlier = example();
         let mut now = example();
         assert_eq!(now.differences(&earlier), Vec::<String>::new());

@@ -5,7 +5,7 @@ use super::kind::{Complaints, Feed, Kind, Kinds};
 use super::{COMMON, Input};
 use crate::common::nearest;
 use crate::config::{
-    Default, Diagnostic, Diagnostics, Parameter, Pipeline, StageSpec, Values, check, significant,
+    DefaultValue, Diagnostic, Diagnostics, KeyDecl, Pipeline, StageSpec, Values, check, significant,
 };
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,17 +161,17 @@ fn check_dataset(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Values {
     let used: BTreeSet<&str> = pipeline.stages.iter().map(|stage| stage.kind.as_str()).collect();
-    let mut declared: Vec<Parameter> = Vec::new();
+    let mut declared: Vec<KeyDecl> = Vec::new();
     for kind in kinds {
         for parameter in kind.dataset() {
             let is_used = used.contains(kind.name());
             match declared.iter_mut().find(|known| known.name == parameter.name) {
                 Some(known) if is_used => *known = *parameter,
                 Some(_) => {}
-                None if is_used || parameter.default != Default::Required => {
+                None if is_used || parameter.default != DefaultValue::Required => {
                     declared.push(*parameter)
                 }
-                None => declared.push(Parameter { default: Default::Absent, ..*parameter }),
+                None => declared.push(KeyDecl { default: DefaultValue::Absent, ..*parameter }),
             }
         }
     }
@@ -185,7 +185,7 @@ fn check_values(
     dataset: &Values,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Values {
-    let declared: Vec<Parameter> = kind.parameters().iter().chain(COMMON).copied().collect();
+    let declared: Vec<KeyDecl> = kind.parameters().iter().chain(COMMON).copied().collect();
     let mut values =
         check(&format!("stages.{}", spec.name), &spec.parameters, &declared, diagnostics);
     if !kind.dataset().is_empty() {

@@ -1,7 +1,7 @@
 //! What the implementation of a stage has to say about itself. The engine knows kinds by this trait alone, none by name.
 
 use super::{Context, StageError};
-use crate::config::{Diagnostic, Origin, Parameter, Pipeline, StageSpec, Values};
+use crate::config::{Diagnostic, KeyDecl, Origin, Pipeline, StageSpec, Values};
 use crate::events::CancellationToken;
 use crate::store::Store;
 use std::collections::BTreeMap;
@@ -48,10 +48,10 @@ pub trait Kind: Send + Sync {
     fn version(&self) -> u32;
 
     /// Its parameters. Not `kind`, `needs` and [`COMMON`](super::COMMON).
-    fn parameters(&self) -> &'static [Parameter];
+    fn parameters(&self) -> &'static [KeyDecl];
 
     /// The keys of `[dataset]` that it reads. It finds them in its values under "dataset".
-    fn dataset(&self) -> &'static [Parameter] {
+    fn dataset(&self) -> &'static [KeyDecl] {
         &[]
     }
 

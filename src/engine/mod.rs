@@ -39,13 +39,13 @@ pub use plan::{Force, History, NoHistory, Options, Plan, Planned, State, plan};
 pub use process::Processes;
 pub use run_job::run_job;
 
-use crate::config::{Default, Parameter, Type};
+use crate::config::{DefaultValue, KeyDecl, Type};
 
 /// Keys that every stage has, beside `kind` and `needs`. None of them affects an output.
-pub const COMMON: &[Parameter] = &[Parameter::new(
+pub const COMMON: &[KeyDecl] = &[KeyDecl::new(
     "timeout",
     Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY },
-    Default::Absent,
+    DefaultValue::Absent,
     "Seconds after which the stage is stopped and counts as failed. No limit by default.",
 )
 .execution()];

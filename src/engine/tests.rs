@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 /// Writes its `text`, after what its inputs say. With a `folder`, the digest of that folder's listing is pinned.
 struct Write;
 
-const WRITE: &[Parameter] = &[
-    Parameter::new("text", Type::Text, Default::Json("\"plain\""), ""),
-    Parameter::new("aside", Type::Text, Default::Absent, "Written to a file that nobody reads."),
-    Parameter::new("folder", Type::Path, Default::Absent, ""),
-    Parameter::new("every", Type::Integer { min: 0, max: 100 }, Default::Json("3"), "").execution(),
-    Parameter::new("act", Type::Text, Default::Absent, "Something bad.").execution(),
+const WRITE: &[KeyDecl] = &[
+    KeyDecl::new("text", Type::Text, DefaultValue::Json("\"plain\""), ""),
+    KeyDecl::new("aside", Type::Text, DefaultValue::Absent, "Written to a file that nobody reads."),
+    KeyDecl::new("folder", Type::Path, DefaultValue::Absent, ""),
+    KeyDecl::new("every", Type::Integer { min: 0, max: 100 }, DefaultValue::Json("3"), "")
+        .execution(),
+    KeyDecl::new("act", Type::Text, DefaultValue::Absent, "Something bad.").execution(),
 ];
 
 const WRITE_INPUTS: &[Input] = &[
@@ -41,7 +42,7 @@ impl Kind for Write {
     fn version(&self) -> u32 {
         1
     }
-    fn parameters(&self) -> &'static [Parameter] {
+    fn parameters(&self) -> &'static [KeyDecl] {
         WRITE
     }
     fn inputs(&self) -> &'static [Input] {
@@ -113,9 +114,9 @@ impl Kind for Write {
 /// Draws a number, and reads a key of `[dataset]`.
 struct Draw;
 
-const DATASET: &[Parameter] = &[
-    Parameter::new("salt", Type::Integer { min: 0, max: 9 }, Default::Json("1"), ""),
-    Parameter::new("labels", Type::Text, Default::Required, ""),
+const DATASET: &[KeyDecl] = &[
+    KeyDecl::new("salt", Type::Integer { min: 0, max: 9 }, DefaultValue::Json("1"), ""),
+    KeyDecl::new("labels", Type::Text, DefaultValue::Required, ""),
 ];
 
 impl Kind for Draw {
@@ -128,10 +129,10 @@ impl Kind for Draw {
     fn version(&self) -> u32 {
         2
     }
-    fn parameters(&self) -> &'static [Parameter] {
+    fn parameters(&self) -> &'static [KeyDecl] {
         &[]
     }
-    fn dataset(&self) -> &'static [Parameter] {
+    fn dataset(&self) -> &'static [KeyDecl] {
         DATASET
     }
     fn draws(&self) -> bool {

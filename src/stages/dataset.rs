@@ -1,91 +1,96 @@
 //! The keys of `[dataset]`, declared once for the kinds that read them, and their rules across keys. Knows what labels
 //! and splits are written as, not how they are made.
 
-use crate::config::{Default, Parameter, Type, Values};
+use crate::config::{DefaultValue, KeyDecl, Type, Values};
 use crate::data::{labels, split};
 use crate::engine::Complaints;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const LABELS: &[Parameter] = &[
-    Parameter::new(
+const LABELS: &[KeyDecl] = &[
+    KeyDecl::new(
         "from",
         Type::Choice(&["folder", "file_name"]),
-        Default::Json("\"folder\""),
+        DefaultValue::Json("\"folder\""),
         "Where a image's class is written: the folder it lies in, or its file name.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "pattern",
         Type::Text,
-        Default::Absent,
+        DefaultValue::Absent,
         "For `from = \"file_name\"`: a regular expression with a group `(?<class>…)`, matched with the name without its extension.",
     ),
 ];
 
 const PART: Type = Type::Number { min: 0.0, max: 1.0 };
 
-const SPLIT: &[Parameter] = &[
-    Parameter::new(
+const SPLIT: &[KeyDecl] = &[
+    KeyDecl::new(
         "train",
         PART,
-        Default::Absent,
+        DefaultValue::Absent,
         "Part to learn from. 0.8 where no part is given.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "validation",
         PART,
-        Default::Absent,
+        DefaultValue::Absent,
         "Part to look at while learning, to choose. 0.1 where no part is given, else 0.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "test",
         PART,
-        Default::Absent,
+        DefaultValue::Absent,
         "Part to score once, at the end. 0.1 where no part is given, else 0.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "method",
         Type::Choice(&["hash", "exact"]),
-        Default::Json("\"hash\""),
+        DefaultValue::Json("\"hash\""),
         "`hash`: each image by its content, so that it stays where it is when others come; `exact`: exact parts of each class.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "seed",
         Type::Integer { min: 0, max: i64::MAX },
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Another seed makes another split. It isn't the pipeline's, so that runs with different seeds are scored on the same images.",
     ),
 ];
 
-const LABELLING: [Parameter; 3] = [
-    Parameter::new("labels", Type::Table(LABELS), Default::Json("{}"), "Where labels come from."),
-    Parameter::new(
+const LABELLING: [KeyDecl; 3] = [
+    KeyDecl::new(
+        "labels",
+        Type::Table(LABELS),
+        DefaultValue::Json("{}"),
+        "Where labels come from.",
+    ),
+    KeyDecl::new(
         "class_names",
         Type::Map(&Type::Text),
-        Default::Json("{}"),
+        DefaultValue::Json("{}"),
         "What classes are called, where they are written as something else: `{ 0 = \"shirt\" }`. Two of one name become one class.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "unlabelled",
         Type::List(&Type::Text),
-        Default::Json("[]"),
+        DefaultValue::Json("[]"),
         "Folders whose images have no labels: they are predicted, never learned from or scored.",
     ),
 ];
 
 /// The keys that say what images are called.
-pub static NAMING: [Parameter; 3] = LABELLING;
+pub static NAMING: [KeyDecl; 3] = LABELLING;
 
 /// All keys of `[dataset]`.
-pub static ALL: [Parameter; 4] = [
+pub static ALL: [KeyDecl; 4] = [
     LABELLING[0],
     LABELLING[1],
     LABELLING[2],
-    Parameter::new(
+    KeyDecl::new(
         "split",
         Type::Table(SPLIT),
-        Default::Json("{}"),
+        DefaultValue::Json("{}"),
         "Which part of the labelled images is used for what. The parts sum to 1.",
     ),
 ];

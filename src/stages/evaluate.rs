@@ -1,7 +1,7 @@
 //! The kind `evaluate`: a trained model asked about the images it didn't learn from. Validation and test are scored
 //! apart, the test split once; images without a label are predicted and never scored.
 
-use crate::config::{Default, Parameter, Type};
+use crate::config::{DefaultValue, KeyDecl, Type};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Loader, LoaderOptions, Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, StageError};
@@ -22,10 +22,10 @@ const AHEAD: usize = 2;
 /// Names that are listed in a sentence.
 const SHOWN: usize = 20;
 
-static PARAMETERS: [Parameter; 1] = [Parameter::new(
+static PARAMETERS: [KeyDecl; 1] = [KeyDecl::new(
     "batch_size",
     Type::Integer { min: 1, max: 65_536 },
-    Default::Json("32"),
+    DefaultValue::Json("32"),
     "Images classified together. A image's result is the same in any batch.",
 )
 .execution()];
@@ -65,7 +65,7 @@ impl Kind for Evaluate {
         4
     }
 
-    fn parameters(&self) -> &'static [Parameter] {
+    fn parameters(&self) -> &'static [KeyDecl] {
         &PARAMETERS
     }
 

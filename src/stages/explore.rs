@@ -3,7 +3,7 @@
 use super::dataset::{self, Naming};
 use super::fetch::{self, Goods};
 use crate::common::number::{counted, thousands};
-use crate::config::{Parameter, Values};
+use crate::config::{KeyDecl, Values};
 use crate::data::{explore, images, labels};
 use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
 use serde::Deserialize;
@@ -42,11 +42,11 @@ impl Kind for Explore {
         1
     }
 
-    fn parameters(&self) -> &'static [Parameter] {
+    fn parameters(&self) -> &'static [KeyDecl] {
         &[]
     }
 
-    fn dataset(&self) -> &'static [Parameter] {
+    fn dataset(&self) -> &'static [KeyDecl] {
         &dataset::NAMING
     }
 

@@ -9,7 +9,7 @@ mod weights;
 use crate::common::image_files;
 use crate::common::nearest;
 use crate::common::number::{counted, thousands};
-use crate::config::{Default, Parameter, Type, Values};
+use crate::config::{DefaultValue, KeyDecl, Type, Values};
 use crate::data::images::{self, FOLDER, Image, LISTING, Names};
 use crate::data::source::{self, Source};
 use crate::data::synthetic::{self, Garments};
@@ -28,47 +28,47 @@ pub struct Fetch;
 /// Bucket of the memo that holds listings by their digest, from planning to running.
 const BUCKET: &str = "listings";
 
-const SYNTHETIC: &[Parameter] = &[
-    Parameter::new(
+const SYNTHETIC: &[KeyDecl] = &[
+    KeyDecl::new(
         "count",
         Type::Integer { min: 1, max: 1_000_000 },
-        Default::Json("2000"),
+        DefaultValue::Json("2000"),
         "Labelled images.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "unlabelled",
         Type::Integer { min: 0, max: 1_000_000 },
-        Default::Json("200"),
+        DefaultValue::Json("200"),
         "Images without labels.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "kinds",
         Type::List(&Type::Integer { min: 0, max: synthetic::KINDS.len() as i64 - 1 }),
-        Default::Json("[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"),
+        DefaultValue::Json("[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"),
         "Which kinds are drawn: 0 t-shirt, 1 trousers, 2 skirt, 3 dress, 4 coat, 5 shoe, 6 bag, 7 hat, 8 sock, 9 tie.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "seed",
         Type::Integer { min: 0, max: i64::MAX },
-        Default::Json("1"),
+        DefaultValue::Json("1"),
         "Another seed draws other images.",
     ),
 ];
 
-static PARAMETERS: [Parameter; 2] = [
-    Parameter::new(
+static PARAMETERS: [KeyDecl; 2] = [
+    KeyDecl::new(
         "source",
         Type::Source,
-        Default::Required,
+        DefaultValue::Required,
         "`path:FOLDER`: images of your own, read in place; `synthetic:garments`: images that the program draws. \
          Weights: `torchvision:resnet50` or `torchvision:resnet50/V2`, published ones; `path:FILE` (.pth or .safetensors); \
          `path:FOLDER` with timm's `model.safetensors` and `config.json`; `https://…`, such a file on the web; \
          `run:ID/train`, a model of your own from an earlier run.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "synthetic",
         Type::Table(SYNTHETIC),
-        Default::Json("{}"),
+        DefaultValue::Json("{}"),
         "What is drawn for `synthetic:garments`.",
     ),
 ];
@@ -147,7 +147,7 @@ impl Kind for Fetch {
         2
     }
 
-    fn parameters(&self) -> &'static [Parameter] {
+    fn parameters(&self) -> &'static [KeyDecl] {
         &PARAMETERS
     }
 

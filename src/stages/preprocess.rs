@@ -6,7 +6,7 @@ use super::fetch::{self, Goods};
 use super::pretrained::{PREPROCESSING, Pretrained};
 use crate::common::nearest;
 use crate::common::number::{counted, thousands};
-use crate::config::{Default, Parameter, Type, Values};
+use crate::config::{DefaultValue, KeyDecl, Type, Values};
 use crate::data::decode::{Note, Notes};
 use crate::data::images::{self, Image, Images};
 use crate::data::tensor_cache::{self, Made, RECORDS, Records, Writer, fingerprint};
@@ -33,59 +33,59 @@ const SIDE: Type = Type::Integer { min: 8, max: 4096 };
 const UNIT: Type = Type::Number { min: 0.0, max: 1.0 };
 const DIVISOR: Type = Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY };
 
-static PARAMETERS: [Parameter; 9] = [
-    Parameter::new(
+static PARAMETERS: [KeyDecl; 9] = [
+    KeyDecl::new(
         "input",
         Type::Text,
-        Default::Absent,
+        DefaultValue::Absent,
         "A pretrained model such as `resnet50` or `resnet50/V2`: resize, crop, interpolation, mean and std become those it was made with.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "size",
         SIDE,
-        Default::Absent,
+        DefaultValue::Absent,
         "Side of the network's input in pixels, where `resize` and `crop` are the same.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "resize",
         SIDE,
-        Default::Absent,
+        DefaultValue::Absent,
         "Side of the stored square in pixels. The same as `crop` where only that is given.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "crop",
         SIDE,
-        Default::Absent,
+        DefaultValue::Absent,
         "Side of the network's input in pixels: the center of the stored square, or a random part of it in training.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "fit",
         Type::Choice(&["crop", "pad", "stretch"]),
-        Default::Json("\"crop\""),
+        DefaultValue::Json("\"crop\""),
         "What happens to a image that isn't square: its middle is kept, it is filled up with the mean color, or it is stretched.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "interpolation",
         Type::Choice(&["bilinear", "bicubic"]),
-        Default::Absent,
+        DefaultValue::Absent,
         "The filter that images are resized with (antialiased, as PIL's). `bilinear` where no `input` says otherwise.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "mean",
         Type::List(&UNIT),
-        Default::Absent,
+        DefaultValue::Absent,
         "Subtracted from red, green and blue, in 0..1. ImageNet's where no `input` says otherwise.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "std",
         Type::List(&DIVISOR),
-        Default::Absent,
+        DefaultValue::Absent,
         "What red, green and blue are divided by afterwards. ImageNet's where no `input` says otherwise.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "max_rejected",
         UNIT,
-        Default::Json("0.05"),
+        DefaultValue::Json("0.05"),
         "The stage fails when more than this part of the images can't be read.",
     )
     .execution(),
@@ -129,11 +129,11 @@ impl Kind for Preprocess {
         1
     }
 
-    fn parameters(&self) -> &'static [Parameter] {
+    fn parameters(&self) -> &'static [KeyDecl] {
         &PARAMETERS
     }
 
-    fn dataset(&self) -> &'static [Parameter] {
+    fn dataset(&self) -> &'static [KeyDecl] {
         &dataset::ALL
     }
 

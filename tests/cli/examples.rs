@@ -1,7 +1,7 @@
 //! The pipeline files that come with the program, and the README's reference: both must be what the program takes.
 
 use crate::support::Desk;
-use pipe::config::{Parameter, reference};
+use pipe::config::{KeyDecl, reference};
 use pipe::engine::COMMON;
 use pipe::stages::KINDS;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ fn a_source_that_is_not_built_yet_says_so() {
 fn made() -> String {
     let mut text = BEGIN.to_owned();
     text.push_str("\n### `[dataset]`\n\nRead by the stages that need it.\n\n");
-    let mut dataset: Vec<Parameter> = Vec::new();
+    let mut dataset: Vec<KeyDecl> = Vec::new();
     for parameter in KINDS.iter().flat_map(|kind| kind.dataset()) {
         if !dataset.iter().any(|known| known.name == parameter.name) {
             dataset.push(*parameter);

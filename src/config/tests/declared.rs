@@ -4,67 +4,67 @@ use serde_json::{Value as Json, json};
 
 use super::Folder;
 use crate::config::{
-    Affects, Default, Diagnostic, Diagnostics, Parameter, Type, Values, audit, check,
+    Affects, DefaultValue, Diagnostic, Diagnostics, KeyDecl, Type, Values, audit, check,
 };
 
 pub(super) const ABOVE_ZERO: Type = Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY };
 const SHARE: Type = Type::Number { min: 0.0, max: 1.0 };
 
-pub(super) const HEAD: &[Parameter] = &[
-    Parameter::new(
+pub(super) const HEAD: &[KeyDecl] = &[
+    KeyDecl::new(
         "hidden",
         Type::List(&Type::Integer { min: 1, max: 4096 }),
-        Default::Json("[]"),
+        DefaultValue::Json("[]"),
         "Hidden layers.",
     ),
-    Parameter::new("dropout", SHARE, Default::Json("0"), "Share of features that are dropped."),
-    Parameter::new("note", Type::Text, Default::Absent, "A note."),
+    KeyDecl::new("dropout", SHARE, DefaultValue::Json("0"), "Share of features that are dropped."),
+    KeyDecl::new("note", Type::Text, DefaultValue::Absent, "A note."),
 ];
 
-pub(super) const CROP: &[Parameter] = &[
-    Parameter::new("scale", SHARE, Default::Json("0.5"), "The least area."),
-    Parameter::new(
+pub(super) const CROP: &[KeyDecl] = &[
+    KeyDecl::new("scale", SHARE, DefaultValue::Json("0.5"), "The least area."),
+    KeyDecl::new(
         "tries",
         Type::Integer { min: 1, max: i64::MAX },
-        Default::Json("10"),
+        DefaultValue::Json("10"),
         "How often.",
     )
     .execution(),
 ];
 
-pub(super) const TRAIN: &[Parameter] = &[
-    Parameter::new("backbone", Type::Text, Default::Required, "The network."),
-    Parameter::new(
+pub(super) const TRAIN: &[KeyDecl] = &[
+    KeyDecl::new("backbone", Type::Text, DefaultValue::Required, "The network."),
+    KeyDecl::new(
         "epochs",
         Type::Integer { min: 1, max: 1000 },
-        Default::Json("20"),
+        DefaultValue::Json("20"),
         "Passes over the data.",
     ),
-    Parameter::new("learning_rate", ABOVE_ZERO, Default::Json("1e-3"), "Step size."),
-    Parameter::new("nesterov", Type::Bool, Default::Json("false"), "Look ahead."),
-    Parameter::new(
+    KeyDecl::new("learning_rate", ABOVE_ZERO, DefaultValue::Json("1e-3"), "Step size."),
+    KeyDecl::new("nesterov", Type::Bool, DefaultValue::Json("false"), "Look ahead."),
+    KeyDecl::new(
         "optimizer",
         Type::Choice(&["sgd", "adamw"]),
-        Default::Json("\"adamw\""),
+        DefaultValue::Json("\"adamw\""),
         "The optimizer.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "head",
         Type::Either(&[Type::Choice(&["original"]), Type::Table(HEAD)]),
-        Default::Json("{}"),
+        DefaultValue::Json("{}"),
         "The head.",
     ),
-    Parameter::new("crop", Type::Table(CROP), Default::Absent, "Random crops."),
-    Parameter::new("weights", Type::Map(&SHARE), Default::Json("{}"), "Class weights."),
-    Parameter::new(
+    KeyDecl::new("crop", Type::Table(CROP), DefaultValue::Absent, "Random crops."),
+    KeyDecl::new("weights", Type::Map(&SHARE), DefaultValue::Json("{}"), "Class weights."),
+    KeyDecl::new(
         "mean",
         Type::Either(&[SHARE, Type::List(&SHARE)]),
-        Default::Absent,
+        DefaultValue::Absent,
         "One | or three.",
     ),
-    Parameter::new("folder", Type::Path, Default::Absent, "A folder."),
-    Parameter::new("source", Type::Source, Default::Absent, "Where from."),
-    Parameter::new("workers", Type::Integer { min: 0, max: 64 }, Default::Json("2"), "Threads.")
+    KeyDecl::new("folder", Type::Path, DefaultValue::Absent, "A folder."),
+    KeyDecl::new("source", Type::Source, DefaultValue::Absent, "Where from."),
+    KeyDecl::new("workers", Type::Integer { min: 0, max: 64 }, DefaultValue::Json("2"), "Threads.")
         .execution(),
 ];
 
@@ -102,11 +102,11 @@ fn the_declarations_are_sound() {
 
 #[test]
 fn unsound_declarations() {
-    const INNER: &[Parameter] = &[Parameter::new("a", SHARE, Default::Json("2"), "Doc.")];
-    const UNSOUND: &[Parameter] = &[
-        Parameter::new("a", Type::Text, Default::Json("oops"), "Doc."),
-        Parameter::new("a", Type::Text, Default::Absent, ""),
-        Parameter::new("b", Type::List(&Type::Table(INNER)), Default::Absent, "Doc."),
+    const INNER: &[KeyDecl] = &[KeyDecl::new("a", SHARE, DefaultValue::Json("2"), "Doc.")];
+    const UNSOUND: &[KeyDecl] = &[
+        KeyDecl::new("a", Type::Text, DefaultValue::Json("oops"), "Doc."),
+        KeyDecl::new("a", Type::Text, DefaultValue::Absent, ""),
+        KeyDecl::new("b", Type::List(&Type::Table(INNER)), DefaultValue::Absent, "Doc."),
     ];
     assert_eq!(
         audit(UNSOUND),

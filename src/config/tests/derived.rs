@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::declared::{ABOVE_ZERO, CROP, HEAD, TRAIN, values};
 use crate::common::nearest;
 use crate::config::{
-    Default, KindSchema, Parameter, RoleSchema, Table, Type, Values, check, reference, schema,
+    DefaultValue, KeyDecl, KindSchema, RoleSchema, Table, Type, Values, check, reference, schema,
     significant,
 };
 
@@ -52,10 +52,10 @@ fn values_that_a_kind_changed() {
 
 #[test]
 fn a_default_for_a_table_that_is_not_that_of_its_keys() {
-    const OUTER: &[Parameter] = &[Parameter::new(
+    const OUTER: &[KeyDecl] = &[KeyDecl::new(
         "head",
         Type::Table(HEAD),
-        Default::Json(r#"{"dropout": 0.5, "note": "x"}"#),
+        DefaultValue::Json(r#"{"dropout": 0.5, "note": "x"}"#),
         "The head.",
     )];
     let of = |head: Json| {
@@ -124,8 +124,8 @@ fn the_schema() {
         let roles = vec![RoleSchema { name: "data", doc: "The data." }];
         KindSchema { name, about: "What it does.", parameters, dataset, roles }
     };
-    const COMMON: &[Parameter] =
-        &[Parameter::new("timeout", ABOVE_ZERO, Default::Absent, "Seconds.").execution()];
+    const COMMON: &[KeyDecl] =
+        &[KeyDecl::new("timeout", ABOVE_ZERO, DefaultValue::Absent, "Seconds.").execution()];
     let schema = schema(&[kind("train", TRAIN, HEAD), kind("fetch", CROP, HEAD)], COMMON);
     let at = |pointer: &str| {
         schema.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {schema:#}"))

@@ -6,7 +6,7 @@ mod resolve;
 mod start;
 
 use crate::common::number::counted;
-use crate::config::{Parameter, Values};
+use crate::config::{KeyDecl, Values};
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::engine::{Complaints, Context, Device, Input, Kind, OrFail, StageError};
@@ -62,7 +62,7 @@ impl Kind for Train {
         4
     }
 
-    fn parameters(&self) -> &'static [Parameter] {
+    fn parameters(&self) -> &'static [KeyDecl] {
         parameters::PARAMETERS
     }
 

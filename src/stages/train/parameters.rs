@@ -1,6 +1,6 @@
 //! What can be chosen about training: declared for checking, the reference and editors, and the same as types.
 
-use crate::config::{Default, Parameter, Type};
+use crate::config::{DefaultValue, KeyDecl, Type};
 use crate::data::Augment;
 use crate::model::Classifier;
 use crate::training::{
@@ -19,327 +19,327 @@ const WIDTH: Type = Type::Integer { min: 1, max: 65_536 };
 const LATER: Type = Type::Integer { min: 2, max: 100_000 };
 
 /// Everything that a train stage takes.
-pub const PARAMETERS: &[Parameter] = &[
-    Parameter::new(
+pub const PARAMETERS: &[KeyDecl] = &[
+    KeyDecl::new(
         "backbone",
         Type::Text,
-        Default::Json("\"resnet18\""),
+        DefaultValue::Json("\"resnet18\""),
         "The network that makes features of images, such as `resnet18` or `resnet50` (`pipe backbones` lists them). A version of weights after it (`resnet50/V2`) is passed over.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "freeze",
         Type::Text,
-        Default::Absent,
+        DefaultValue::Absent,
         "What keeps the weights it starts with: `none`, `all` of the backbone, or what lies below a stage of it, such as `layer4`. `all` where `weights` are given, else `none`.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "unfreeze_at",
         Type::Either(&[LATER, Type::Map(&LATER)]),
-        Default::Absent,
+        DefaultValue::Absent,
         "The epoch from which on the whole backbone learns; or a table of stages and epochs: `{ layer4 = 3, layer3 = 6 }` lets the backbone learn from `layer4` on in epoch 3, from `layer3` on in epoch 6.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "head",
         Type::Either(&[Type::Choice(&["original"]), Type::Table(HEAD)]),
-        Default::Json("{}"),
+        DefaultValue::Json("{}"),
         "What turns features into classes: a table, or `\"original\"`: the classifier that the weights came with, for ImageNet's 1,000 classes. Nothing is trained then.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "auxiliary",
         Type::Bool,
-        Default::Json("false"),
+        DefaultValue::Json("false"),
         "For `inception_v3`: its auxiliary head learns beside the head, and its loss counts 0.4. The model that comes out doesn't hold it.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "batch_norm",
         Type::Choice(&["train", "affine", "frozen"]),
-        Default::Absent,
+        DefaultValue::Absent,
         "In the parts that learn: `train` normalizes with the batch's statistics; `affine` with those the weights came with, scale and shift learn; `frozen` leaves scale and shift as well. `frozen` where the whole backbone is frozen at first, else `train`.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "precision",
         Type::Choice(&["single", "mixed", "double"]),
-        Default::Absent,
+        DefaultValue::Absent,
         "In which precision steps are computed. `single`: gradients are as near to exact ones as those of other programs, which in a deep network is 1e-2. `mixed`, on the processor alone: values on their way to the loss are in double precision and gradients within 1e-5, in about four thirds of the time. `double`: everything, in twice `single`'s time and memory, for those who compare trainings digit by digit. `mixed` on the processor, `single` on a graphics card.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "epochs",
         Type::Integer { min: 1, max: 100_000 },
-        Default::Json("20"),
+        DefaultValue::Json("20"),
         "Passes over the training images.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "batch_size",
         Type::Integer { min: 1, max: 65_536 },
-        Default::Json("32"),
+        DefaultValue::Json("32"),
         "Images a batch. Where there are fewer, each takes all.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "accumulate",
         Type::Integer { min: 1, max: 65_536 },
-        Default::Json("1"),
+        DefaultValue::Json("1"),
         "Batches whose gradients make one step: as if a batch were so many times larger, in the memory of one. Batch norm still sees single batches.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "optimizer",
         Type::Table(OPTIMIZER),
-        Default::Json("{}"),
+        DefaultValue::Json("{}"),
         "How gradients become steps. Norms and biases don't decay.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "schedule",
         Type::Table(SCHEDULE),
-        Default::Json("{}"),
+        DefaultValue::Json("{}"),
         "How the learning rate changes from step to step.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "label_smoothing",
         BELOW_ONE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Share of each label that is spread evenly over all classes. 0.1 is usual against overconfidence.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "class_weights",
         Type::Either(&[Type::Choice(&["none", "balanced"]), Type::Map(&ABOVE_ZERO)]),
-        Default::Json("\"none\""),
+        DefaultValue::Json("\"none\""),
         "How much a image counts in the loss, by its class: `balanced` counts every class as much as any other, however many images it has (in the train split); or a table of classes and weights, 1 for the others.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "sampling",
         Type::Choice(&["shuffled", "balanced"]),
-        Default::Json("\"shuffled\""),
+        DefaultValue::Json("\"shuffled\""),
         "Which training images an epoch shows: each once, or as many of every class, those of rare classes several times.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "clip_norm",
         ABOVE_ZERO,
-        Default::Absent,
+        DefaultValue::Absent,
         "Brings the norm of the whole gradient down to this where it is larger. 1 is usual. Not clipped by default.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "early_stopping",
         Type::Table(EARLY_STOPPING),
-        Default::Json("{}"),
+        DefaultValue::Json("{}"),
         "Which epoch counts as the best, by the validation images, and when to stop waiting for a better one.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "keep",
         Type::Choice(&["best", "last"]),
-        Default::Json("\"best\""),
+        DefaultValue::Json("\"best\""),
         "Which epoch's weights are kept. Without validation images the last one's.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "augment",
         Type::Either(&[Type::Choice(&["none"]), Type::Table(AUGMENT)]),
-        Default::Absent,
+        DefaultValue::Absent,
         "How training images are varied: `\"none\"` or a table. `none` where the whole backbone is frozen for good, else random crops (60 to 100 % of the area) and flips. Set `flip = false` where left and right tell classes apart.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "checkpoint",
         Type::Table(CHECKPOINT),
-        Default::Json("{}"),
+        DefaultValue::Json("{}"),
         "What an interrupted training goes on from.",
     )
     .execution(),
 ];
 
-const HEAD: &[Parameter] = &[
-    Parameter::new(
+const HEAD: &[KeyDecl] = &[
+    KeyDecl::new(
         "hidden",
         Type::List(&WIDTH),
-        Default::Json("[]"),
+        DefaultValue::Json("[]"),
         "Widths of hidden layers between features and classes. None by default: a linear classifier.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "dropout",
         BELOW_ONE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Probability of dropout after each hidden layer, or on the features where there is none.",
     ),
 ];
 
-const OPTIMIZER: &[Parameter] = &[
-    Parameter::new(
+const OPTIMIZER: &[KeyDecl] = &[
+    KeyDecl::new(
         "kind",
         Type::Choice(&["adamw", "sgd"]),
-        Default::Json("\"adamw\""),
+        DefaultValue::Json("\"adamw\""),
         "`adamw` (decoupled decay) or `sgd` (with momentum).",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "learning_rate",
         ABOVE_ZERO,
-        Default::Absent,
+        DefaultValue::Absent,
         "The learning rate at its highest. 1e-3 for `adamw`, 1e-2 for `sgd`.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "backbone_learning_rate",
         ABOVE_ZERO,
-        Default::Absent,
+        DefaultValue::Absent,
         "The backbone's learning rate at its highest. A tenth of `learning_rate` where `weights` are given, else the same.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "layer_decay",
         Type::Number { min: 1e-3, max: 1.0 },
-        Default::Json("1"),
+        DefaultValue::Json("1"),
         "Each stage of the backbone takes this share of the learning rate of the stage above it: what is nearer to the images is more general, and changes less. 0.75 is usual.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "weight_decay",
         NOT_NEGATIVE,
-        Default::Absent,
+        DefaultValue::Absent,
         "Decay of weights. 1e-2 for `adamw`, 1e-4 for `sgd`.",
     ),
-    Parameter::new("momentum", BELOW_ONE, Default::Json("0.9"), "For `sgd`."),
-    Parameter::new(
+    KeyDecl::new("momentum", BELOW_ONE, DefaultValue::Json("0.9"), "For `sgd`."),
+    KeyDecl::new(
         "nesterov",
         Type::Bool,
-        Default::Json("false"),
+        DefaultValue::Json("false"),
         "For `sgd`: Nesterov's momentum.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "betas",
         Type::List(&BELOW_ONE),
-        Default::Json("[0.9, 0.999]"),
+        DefaultValue::Json("[0.9, 0.999]"),
         "For `adamw`: how fast both moments forget.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "epsilon",
         ABOVE_ZERO,
-        Default::Json("1e-8"),
+        DefaultValue::Json("1e-8"),
         "For `adamw`: keeps from dividing by zero.",
     ),
 ];
 
-const SCHEDULE: &[Parameter] = &[
-    Parameter::new(
+const SCHEDULE: &[KeyDecl] = &[
+    KeyDecl::new(
         "kind",
         Type::Choice(&["cosine", "constant"]),
-        Default::Json("\"cosine\""),
+        DefaultValue::Json("\"cosine\""),
         "The curve after the warm-up: down half a cosine wave, or level.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "warm_up",
         NOT_NEGATIVE,
-        Default::Absent,
+        DefaultValue::Absent,
         "Epochs, or parts of one, in which the rate grows evenly to its height. 1, and no more than a fifth of all.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "floor",
         SHARE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Where the cosine ends, as a share of the height.",
     ),
 ];
 
-const EARLY_STOPPING: &[Parameter] = &[
-    Parameter::new(
+const EARLY_STOPPING: &[KeyDecl] = &[
+    KeyDecl::new(
         "monitor",
         Type::Choice(&["validation_loss", "validation_accuracy"]),
-        Default::Json("\"validation_loss\""),
+        DefaultValue::Json("\"validation_loss\""),
         "The measure that is looked at after each epoch.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "mode",
         Type::Choice(&["min", "max"]),
-        Default::Absent,
+        DefaultValue::Absent,
         "Whether less or more of it is better. Follows from `monitor`.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "patience",
         Type::Integer { min: 1, max: 100_000 },
-        Default::Absent,
+        DefaultValue::Absent,
         "Epochs without improvement after which training stops. Never by default.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "min_delta",
         NOT_NEGATIVE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "For `patience`, only a change larger than this is an improvement.",
     ),
 ];
 
-const AUGMENT: &[Parameter] = &[
-    Parameter::new(
+const AUGMENT: &[KeyDecl] = &[
+    KeyDecl::new(
         "random_crop",
         Type::Table(RANDOM_CROP),
-        Default::Absent,
+        DefaultValue::Absent,
         "A random part of the stored square in place of its center.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "flip",
         Type::Bool,
-        Default::Json("false"),
+        DefaultValue::Json("false"),
         "Mirrors left and right, half of the time.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "rotate",
         Type::Number { min: 0.0, max: 180.0 },
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Largest turn to either side, in degrees.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "shift",
         SHARE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Largest shift along each side, as a share of it.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "zoom",
         SHARE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Largest change of size: 0.1 is a tenth either way.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "brightness",
         SHARE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Largest change of brightness, as a factor either way.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "contrast",
         SHARE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Largest change of contrast, as a factor either way.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "saturation",
         SHARE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Largest change of saturation, as a factor either way.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "erase",
         SHARE,
-        Default::Json("0"),
+        DefaultValue::Json("0"),
         "Probability that a patch of the image is blanked.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "copies",
         Type::Integer { min: 1, max: 1_000 },
-        Default::Absent,
+        DefaultValue::Absent,
         "In how many ways each image is varied: epoch e shows the way e modulo this. With a frozen backbone its features are then computed once for each way. Anew in every epoch by default.",
     ),
 ];
 
-const RANDOM_CROP: &[Parameter] = &[
-    Parameter::new(
+const RANDOM_CROP: &[KeyDecl] = &[
+    KeyDecl::new(
         "scale",
         Type::List(&SHARE),
-        Default::Json("[0.6, 1.0]"),
+        DefaultValue::Json("[0.6, 1.0]"),
         "Share of the stored square's area: from, to.",
     ),
-    Parameter::new(
+    KeyDecl::new(
         "ratio",
         Type::List(&ABOVE_ZERO),
-        Default::Json("[0.8, 1.25]"),
+        DefaultValue::Json("[0.8, 1.25]"),
         "Width over height: from, to.",
     ),
 ];
 
-const CHECKPOINT: &[Parameter] = &[Parameter::new(
+const CHECKPOINT: &[KeyDecl] = &[KeyDecl::new(
     "every",
     NOT_NEGATIVE,
-    Default::Json("30"),
+    DefaultValue::Json("30"),
     "Least seconds between two checkpoints. One is also kept when training is cancelled.",
 )
 .execution()];

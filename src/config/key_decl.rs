@@ -5,32 +5,32 @@ pub type Values = serde_json::Map<String, serde_json::Value>;
 
 /// A declared parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Parameter {
+pub struct KeyDecl {
     /// Its key.
     pub name: &'static str,
     /// What it may be.
     pub of: Type,
     /// What it is when it isn't given.
-    pub default: Default,
+    pub default: DefaultValue,
     /// What a change of it changes.
     pub affects: Affects,
     /// What it does, in a sentence or two, for the reference and for editors. Markdown, one line.
     pub doc: &'static str,
 }
 
-impl Parameter {
+impl KeyDecl {
     /// A parameter that affects the output.
     pub const fn new(
         name: &'static str,
         of: Type,
-        default: Default,
+        default: DefaultValue,
         doc: &'static str,
-    ) -> Parameter {
-        Parameter { name, of, default, affects: Affects::Output, doc }
+    ) -> KeyDecl {
+        KeyDecl { name, of, default, affects: Affects::Output, doc }
     }
 
     /// The same, but changing how it is executed and no byte of what comes out.
-    pub const fn execution(mut self) -> Parameter {
+    pub const fn execution(mut self) -> KeyDecl {
         self.affects = Affects::Execution;
         self
     }
@@ -69,14 +69,14 @@ pub enum Type {
     /// A table with keys of the user's choice and values of one type.
     Map(&'static Type),
     /// A table with declared keys.
-    Table(&'static [Parameter]),
+    Table(&'static [KeyDecl]),
     /// The first of these types that fits.
     Either(&'static [Type]),
 }
 
 /// What a parameter is when it isn't given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Default {
+pub enum DefaultValue {
     /// It has to be given.
     Required,
     /// It isn't there: [`Values`] lack the key.
