@@ -1,24 +1,25 @@
-//! Where every random number comes from: a stream named by the one root seed and a position (a purpose, an epoch, a
-//! step, a sample), so that no generator has state worth saving and none depends on how work is spread over threads.
-//! Knows nothing of what the numbers are for. Its values are part of what artifacts contain: changing them changes the
-//! bytes of every kind that draws, and is seen by the golden tests.
+//! Random numbers. Every stream is named by the run's one seed, a purpose and a position (such as
+//! an epoch, a step or a sample), so generators have no state worth saving and nothing depends on
+//! how work is spread over threads.
+//!
+//! The generator is `rand_xoshiro`'s. The distributions are written here, since `rand` may change
+//! the values of its own between releases: these values enter artifacts, and changing them changes
+//! the output of every kind that draws random numbers. Golden tests would fail.
 
-/// A stream of pseudo-random numbers: xoshiro256++ (Blackman and Vigna, 2019), seeded through SplitMix64 from a root
-/// seed and a position. Two streams with different positions are independent for every practical purpose.
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
+
+/// A stream of pseudo-random numbers (xoshiro256++). Streams with different names are independent
+/// for every practical purpose.
 #[derive(Clone, Debug)]
-pub struct Stream {
-    state: [u64; 4],
-}
+pub struct Stream(Xoshiro256PlusPlus);
 
-/// One step of SplitMix64 (Steele, Lea and Flood, 2014): a bijection of 64-bit words that mixes every bit.
+/// A bijection of 64-bit words that mixes every bit.
 fn mix(word: u64) -> u64 {
-    let z = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    SplitMix64::seed_from_u64(word).next_u64()
 }
 
-/// 64-bit FNV-1a of a purpose's name.
+/// 64-bit FNV-1a.
 fn name_hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -30,21 +31,15 @@ impl Stream {
     pub fn new(seed: u64, purpose: &str, position: &[u64]) -> Stream {
         let root = mix(mix(seed) ^ name_hash(purpose));
         let start = position.iter().fold(root, |hash, &part| mix(hash ^ mix(part)));
-        let mut word = start;
-        let state = std::array::from_fn(|_| {
-            word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            mix(word)
-        });
-        Stream { state }
+        let mut words = SplitMix64::seed_from_u64(start);
+        // The first word is `mix(start)`, the start of a stream at a longer position: not used.
+        words.next_u64();
+        Stream(Xoshiro256PlusPlus::from_rng(&mut words))
     }
 
     /// The next 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        let [a, b, c, d] = self.state;
-        let result = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
-        let (c2, d2) = (c ^ a, d ^ b);
-        self.state = [a ^ d2, b ^ c2, c2 ^ (b << 17), d2.rotate_left(45)];
-        result
+        self.0.next_u64()
     }
 
     /// Uniform in [0, 1), 53 bits.
@@ -96,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_names_one_stream() {
+    fn a_seed_a_purpose_and_a_position_name_one_stream() {
         let draw = |seed, purpose, position: &[u64]| Stream::new(seed, purpose, position).bits();
         assert_eq!(draw(42, "order", &[3]), draw(42, "order", &[3]));
         let others = [
@@ -109,7 +104,22 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_those_of_the_distributions() {
+    fn golden_numbers() {
+        // These enter artifacts: see the header of the file.
+        let mut stream = Stream::new(42, "order", &[3, 1]);
+        let found: [u64; 3] = std::array::from_fn(|_| stream.bits());
+        let expected =
+            [6_606_173_060_336_421_556, 2_285_269_039_655_568_687, 9_507_822_169_484_133_440];
+        assert_eq!(found, expected);
+        assert_eq!((stream.uniform(), stream.below(1000)), (0.712_380_839_107_020_8, 92));
+        assert!((stream.normal() - 1.213_930_121_489_197).abs() < 1e-14);
+        let mut items = [0, 1, 2, 3, 4, 5, 6, 7];
+        stream.shuffle(&mut items);
+        assert_eq!(items, [6, 5, 3, 1, 4, 7, 2, 0]);
+    }
+
+    #[test]
+    fn mean_and_variance_are_those_of_the_distributions() {
         let mut stream = Stream::new(1, "moments", &[]);
         let count = 100_000;
         let uniform: f64 = (0..count).map(|_| stream.uniform()).sum::<f64>() / f64::from(count);
