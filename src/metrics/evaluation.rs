@@ -1,74 +1,67 @@
-//! The content of `metrics.json`: what `evaluate` writes, and what runs, comparisons and pages read.
+//! The content of `metrics.json`, which the kind `evaluate` writes.
 
 use super::MetricsError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// How a model does on each split, as `metrics.json` has it.
+/// A model's metrics on each split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Share of the test split's samples that are classified rightly, 0 to 1; none where there is no test split.
+    /// Accuracy on the test split, 0 to 1; none if that split is empty.
     pub accuracy: Option<f64>,
-    /// The 95 % interval of that share ([`wilson`](super::wilson)).
+    /// Its 95 % confidence interval ([`wilson`](super::wilson)).
     pub accuracy_interval: Option<[f64; 2]>,
-    /// Everything, for each split that has labelled samples: "validation", "test".
+    /// All metrics of each split with labelled samples: "validation", "test".
     pub splits: BTreeMap<String, SplitMetrics>,
-    /// The classes' names, in the order of every list of classes here.
+    /// Class names; every list of classes here is in this order.
     pub classes: Vec<String>,
 }
 
-/// How a model does on one split.
+/// A model's metrics on one split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SplitMetrics {
-    /// Labelled samples scored.
+    /// Number of labelled samples.
     pub count: u64,
-    /// Share of them classified rightly, 0 to 1.
+    /// 0 to 1.
     pub accuracy: f64,
-    /// The 95 % interval of that share ([`wilson`](super::wilson)).
+    /// 95 % confidence interval of the accuracy ([`wilson`](super::wilson)).
     pub accuracy_interval: [f64; 2],
-    /// Share of samples whose class is among the five likeliest; 1 where there are no more than five classes.
+    /// Top-5 accuracy; 1 if there are no more than five classes.
     pub top5: f64,
-    /// Mean cross-entropy in nats, of probabilities kept at least 2^-52 away from 0.
+    /// Mean cross-entropy in nats; probabilities are clipped to at least 2^-52.
     pub loss: f64,
-    /// A row a class, in the order of [`Evaluation::classes`].
+    /// One row per class, in the order of [`Evaluation::classes`].
     pub per_class: Vec<ClassMetrics>,
-    /// Plain means over all classes, those without samples included.
+    /// Unweighted means over all classes, including those without samples.
     pub macro_average: Average,
     /// Means weighted by support.
     pub weighted_average: Average,
-    /// Samples by true class (row) and predicted class (column).
+    /// Number of samples by true class (row) and predicted class (column).
     pub confusion: Vec<Vec<u64>>,
 }
 
-/// How a model does on one class. A ratio without a denominator is 0.
+/// A model's metrics on one class. A ratio with a denominator of 0 is 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassMetrics {
-    /// The class's name.
     pub class: String,
-    /// Of the samples given this class, the share that is of it.
     pub precision: f64,
-    /// Of the samples of this class, the share given it.
     pub recall: f64,
-    /// Harmonic mean of precision and recall.
     pub f1: f64,
-    /// Samples of this class.
+    /// Number of samples of this class.
     pub support: u64,
 }
 
-/// A mean over classes.
+/// Means over classes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Average {
-    /// Mean precision.
     pub precision: f64,
-    /// Mean recall.
     pub recall: f64,
-    /// Mean F1.
     pub f1: f64,
 }
 
 impl Evaluation {
-    /// Puts the splits' numbers together; the headline is the test split's.
+    /// Combines the metrics of all splits; the headline accuracy is the test split's.
     pub fn new(classes: Vec<String>, splits: BTreeMap<String, SplitMetrics>) -> Evaluation {
         let test = splits.get("test");
         Evaluation {
@@ -81,16 +74,14 @@ impl Evaluation {
 
     /// Reads a `metrics.json`.
     pub fn read(path: &Path) -> Result<Evaluation, MetricsError> {
-        let fail = |reason: String| MetricsError::File { path: path.to_owned(), reason };
-        let text = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-        serde_json::from_slice(&text)
-            .map_err(|error| fail(format!("not the metrics of an evaluation: {error}")))
+        let text = std::fs::read(path).map_err(|error| MetricsError::file(path, error))?;
+        serde_json::from_slice(&text).map_err(|error| MetricsError::file(path, error))
     }
 
-    /// The text of `metrics.json`, indented, with a newline at its end.
+    /// Formats `metrics.json`: indented, with a final newline.
     pub fn to_json(&self) -> String {
-        // Every number in it is finite and every key a string, so there is nothing that can't be written.
-        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+        let text = serde_json::to_string_pretty(self);
+        text.expect("metrics are finite numbers and every key is a string") + "\n"
     }
 }
 
@@ -108,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_reads_back_as_it_was_written() {
+    fn a_written_file_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.json");
         std::fs::write(&path, sample().to_json()).unwrap();
@@ -116,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_headline_is_the_test_split_s() {
+    fn the_headline_is_the_accuracy_on_the_test_split() {
         assert_eq!(sample().accuracy, Some(1.0));
         let json: serde_json::Value = serde_json::from_str(&sample().to_json()).unwrap();
         assert_eq!(json["accuracy"], 1.0);
@@ -124,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_short_is_an_error_that_names_it() {
+    fn a_truncated_file_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.json");
         let text = sample().to_json();

@@ -1,27 +1,28 @@
-//! `history.csv`: a row an epoch. It holds no times, so that it is the same on every machine.
+//! `history.csv`: one row per epoch. It contains no times, so a reproduced training writes the same
+//! bytes.
 
-use super::MetricsError;
+use super::{MetricsError, read_rows};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// One epoch of training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
-    /// The epoch, from 1.
+    /// Counted from 1.
     pub epoch: u64,
-    /// The learning rate of its last step.
+    /// The head's learning rate in the last step of the epoch.
     pub learning_rate: f64,
-    /// Mean training loss over its samples, as they were trained on (smoothed labels and augmentation included).
+    /// Mean training loss, with label smoothing, class weights and augmentation.
     pub train_loss: f64,
-    /// Share of them classified rightly while training, 0 to 1.
+    /// Accuracy on the training images, measured while training, 0 to 1.
     pub train_accuracy: f64,
-    /// Mean cross-entropy on the validation split after it; none without such a split.
+    /// Mean cross-entropy on the validation split after the epoch; none if that split is empty.
     pub validation_loss: Option<f64>,
-    /// Share of the validation split classified rightly after it, 0 to 1; none without such a split.
+    /// Accuracy on the validation split after the epoch, 0 to 1; none if that split is empty.
     pub validation_accuracy: Option<f64>,
 }
 
-/// The text of `history.csv`.
+/// Formats `history.csv`.
 pub fn write_history(rows: &[EpochRow]) -> std::io::Result<Vec<u8>> {
     let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     csv.write_record([
@@ -40,13 +41,7 @@ pub fn write_history(rows: &[EpochRow]) -> std::io::Result<Vec<u8>> {
 
 /// Reads a `history.csv`.
 pub fn read_history(path: &Path) -> Result<Vec<EpochRow>, MetricsError> {
-    let fail =
-        |error: csv::Error| MetricsError::File { path: path.to_owned(), reason: error.to_string() };
-    csv::Reader::from_path(path)
-        .map_err(fail)?
-        .deserialize()
-        .collect::<Result<_, _>>()
-        .map_err(fail)
+    read_rows(path)
 }
 
 #[cfg(test)]
@@ -54,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_is_exact_and_reads_back() {
+    fn a_written_history_reads_back() {
         let row = |epoch, validation: Option<f64>| EpochRow {
             epoch,
             learning_rate: 1e-3,

@@ -1,7 +1,6 @@
-//! How good a classifier is: formulas over (true class, probabilities) pairs, and the files that carry what they say
-//! (`metrics.json`, `predictions.csv`, `history.csv`), read by whoever draws or compares them. A leaf: knows no
-//! network, no image and no stage. Formulas equal scikit-learn's with `zero_division=0`; the tests hold them to
-//! numbers that scikit-learn made.
+//! Classification metrics and the files that carry them (`metrics.json`, `predictions.csv`,
+//! `history.csv`). Formulas equal scikit-learn's with `zero_division=0`; tests compare them with
+//! numbers from scikit-learn and statsmodels. Depends on no network, image or stage.
 
 mod evaluation;
 mod history;
@@ -15,62 +14,38 @@ pub use paired::{Paired, mcnemar, paired};
 pub use predictions::{Prediction, PredictionWriter, read_predictions};
 pub use score::{Scorer, argmax, softmax, top_k, wilson};
 
-use std::fmt;
+use std::path::{Path, PathBuf};
 
-/// Why a number could not be computed or a file of metrics could not be read. Displays as one sentence.
-#[derive(Debug)]
+/// An error in computing metrics or in reading a file of them.
+#[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
     /// A probability that is NaN, infinite or negative.
-    NotAProbability {
-        /// The class (its index) whose probability it is.
-        class: usize,
-        /// The value.
-        value: f32,
-    },
-    /// Another number of probabilities than of classes.
-    WrongWidth {
-        /// Probabilities given.
-        found: usize,
-        /// Classes known.
-        expected: usize,
-    },
-    /// A true class that is none of the known ones.
-    UnknownClass {
-        /// Its index.
-        class: u32,
-        /// Classes known.
-        classes: usize,
-    },
-    /// A file that can't be read or isn't of the form it should have.
-    File {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(
+        "the probability of class {class} is {value}: the model's weights are damaged or overflow"
+    )]
+    NotAProbability { class: usize, value: f32 },
+    /// A row of probabilities that doesn't match the number of classes.
+    #[error("{found} probabilities for {expected} classes")]
+    WrongWidth { found: usize, expected: usize },
+    /// A label that is not below the number of classes.
+    #[error("the label is {class}, but labels of {classes} classes are 0 to {}", classes.saturating_sub(1))]
+    UnknownClass { class: u32, classes: usize },
+    /// A file that can't be read or parsed.
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
-impl fmt::Display for MetricsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MetricsError::NotAProbability { class, value } => {
-                write!(
-                    f,
-                    "the probability of class {class} is {value}, which is none: the model's weights are damaged"
-                )
-            }
-            MetricsError::WrongWidth { found, expected } => {
-                write!(f, "{found} probabilities for {expected} classes")
-            }
-            MetricsError::UnknownClass { class, classes } => {
-                write!(
-                    f,
-                    "a sample is of class {class}, but there are {classes} classes, counted from 0"
-                )
-            }
-            MetricsError::File { path, reason } => write!(f, "{}: {reason}", path.display()),
-        }
+impl MetricsError {
+    fn file(
+        path: &Path,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> MetricsError {
+        MetricsError::File { path: path.to_owned(), source: source.into() }
     }
 }
 
-impl std::error::Error for MetricsError {}
+/// The rows of a CSV file.
+fn read_rows<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>, MetricsError> {
+    let rows = || csv::Reader::from_path(path)?.deserialize().collect::<Result<_, csv::Error>>();
+    rows().map_err(|error| MetricsError::file(path, error))
+}

@@ -1,28 +1,29 @@
-//! Whether two models that were tried on the same samples differ by more than chance.
+//! Paired comparison of two models on the same samples: do they differ significantly?
 
 use super::Prediction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Two models' hits and misses on the samples that both were tried on, and McNemar's test of them.
+/// Disagreements of two models on the samples that both predicted, and McNemar's test of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
-    /// Samples that both were tried on.
+    /// Number of samples predicted by both models.
     pub common: u64,
-    /// Of those, the ones that only the first classified rightly.
+    /// Samples that only the first model classified correctly.
     pub only_first: u64,
-    /// The ones that only the second classified rightly.
+    /// Samples that only the second model classified correctly.
     pub only_second: u64,
-    /// See [`mcnemar`].
+    /// Of [`mcnemar`]'s test.
     pub p_value: f64,
 }
 
-/// The exact two-sided McNemar test (McNemar, 1947): how likely a split of the disagreements at least as uneven as
-/// `only_first` to `only_second` would be if both models were equally good. 1 where they never disagree.
+/// The p-value of the exact two-sided McNemar test (McNemar, 1947): the probability, if both models
+/// are equally good, that disagreements split at least as unevenly as `only_first` to `only_second`.
+/// 1 if the models never disagree.
 pub fn mcnemar(only_first: u64, only_second: u64) -> f64 {
     let total = only_first + only_second;
     let fewer = only_first.min(only_second);
-    // Binomial terms by their logarithms: 2^-total underflows from 1,075 disagreements on.
+    // Binomial terms as logarithms: 2^-total underflows from 1,075 disagreements on.
     let mut log_term = -(total as f64) * std::f64::consts::LN_2;
     let mut tail = log_term.exp();
     for drawn in 0..fewer {
@@ -32,8 +33,8 @@ pub fn mcnemar(only_first: u64, only_second: u64) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// Pairs the labelled predictions of one split ("test") by path; those with another label in the other model's list are
-/// left out, since the two were asked different questions.
+/// Pairs the labelled predictions of one split ("test") by path. Samples with different labels in
+/// the two lists are left out: the models were not scored against the same truth.
 pub fn paired(first: &[Prediction], second: &[Prediction], split: &str) -> Paired {
     let labelled = |rows: &'_ [Prediction]| -> BTreeMap<String, (String, bool)> {
         rows.iter()
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn only_samples_that_both_know_under_one_label_are_paired() {
+    fn only_samples_with_the_same_label_in_both_lists_are_paired() {
         let first = [
             row("1", Some("a"), "a"),
             row("2", Some("a"), "b"),

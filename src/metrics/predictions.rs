@@ -1,25 +1,25 @@
-//! `predictions.csv`: a row a image, its split, label, prediction and the probability of each class.
+//! `predictions.csv`: one row per image with its split, label, prediction and class probabilities.
 
-use super::{MetricsError, argmax};
+use super::{MetricsError, argmax, read_rows};
 use serde::Deserialize;
 use std::io::Write;
 use std::path::Path;
 
-/// What leads a class's column, so that a class named "path" takes no other column's name.
+/// Prefix of class columns, so that a class named "path" does not collide with another column.
 const CLASS_PREFIX: &str = "p:";
 
-/// One image's prediction, without the columns of the single classes.
+/// One row, without the class columns.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Prediction {
-    /// The image's path in its source.
+    /// Path of the image in its source.
     pub path: String,
     /// "validation", "test" or "unlabelled".
     pub split: String,
-    /// The true class, where it is known.
+    /// The true class; none if unlabelled.
     pub label: Option<String>,
-    /// The likeliest class.
+    /// The most probable class.
     pub prediction: String,
-    /// Its probability, 0 to 1.
+    /// Probability of `prediction`, 0 to 1.
     pub probability: f32,
 }
 
@@ -40,8 +40,8 @@ impl<W: Write> PredictionWriter<W> {
         Ok(PredictionWriter { csv, classes: classes.to_vec() })
     }
 
-    /// Writes one image's row; `probabilities` in the order of the classes. Numbers are written as the shortest text
-    /// that reads back as the same f32.
+    /// Writes one row; `probabilities` are in the order of the classes. Numbers are written as the
+    /// shortest text that parses to the same f32.
     pub fn write(
         &mut self,
         path: &str,
@@ -58,7 +58,7 @@ impl<W: Write> PredictionWriter<W> {
         Ok(())
     }
 
-    /// Writes what is left.
+    /// Flushes the writer. Dropping it without this call ignores write errors.
     pub fn finish(mut self) -> std::io::Result<()> {
         self.csv.flush()
     }
@@ -66,13 +66,7 @@ impl<W: Write> PredictionWriter<W> {
 
 /// Reads a `predictions.csv`.
 pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, MetricsError> {
-    let fail =
-        |error: csv::Error| MetricsError::File { path: path.to_owned(), reason: error.to_string() };
-    csv::Reader::from_path(path)
-        .map_err(fail)?
-        .deserialize()
-        .collect::<Result<_, _>>()
-        .map_err(fail)
+    read_rows(path)
 }
 
 #[cfg(test)]
@@ -102,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_is_an_error() {
+    fn a_missing_file_and_a_file_of_another_kind_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("predictions.csv");
         std::fs::write(&file, "a,b\n1,2\n").unwrap();

@@ -1,16 +1,17 @@
-//! From (true class, probabilities) pairs to numbers, one pair at a time, so that memory doesn't grow with the split.
+//! Computes metrics from pairs of a label and class probabilities. Pairs are added one at a time, so
+//! memory does not grow with the split.
 
 use super::{Average, ClassMetrics, MetricsError, SplitMetrics};
 use std::cmp::Ordering;
 
-/// The normal distribution's quantile for a two-sided 95 % interval.
+/// Quantile of the normal distribution for a two-sided 95 % interval.
 const Z_95: f64 = 1.959_963_984_540_054;
 
-/// How many of the likeliest classes count for [`SplitMetrics::top5`].
+/// The k of top-k accuracy ([`SplitMetrics::top5`]).
 const TOP: usize = 5;
 
-/// The 95 % interval of a share of which `hits` in `count` were seen (Wilson, 1927): unlike the plain normal interval
-/// it stays within 0 and 1 and says something at the ends. All of 0 to 1 where nothing was counted.
+/// The 95 % Wilson score interval of a proportion (Wilson, 1927). Unlike the normal approximation it
+/// stays within 0 and 1 and is meaningful at both ends. 0 to 1 for a count of 0.
 pub fn wilson(hits: u64, count: u64) -> [f64; 2] {
     if count == 0 {
         return [0.0, 1.0];
@@ -20,13 +21,14 @@ pub fn wilson(hits: u64, count: u64) -> [f64; 2] {
     let center = p + z2 / (2.0 * n);
     let reach = Z_95 * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z2 / n;
-    // The ends are exact where rounding would leave 1e-17.
+    // Exact at the ends, where rounding would leave 1e-17.
     let low = if hits == 0 { 0.0 } else { ((center - reach) / scale).max(0.0) };
     let high = if hits == count { 1.0 } else { ((center + reach) / scale).min(1.0) };
     [low, high]
 }
 
-/// Probabilities of one sample's logits, computed in f64. Any NaN or infinite logit makes NaNs, which a [`Scorer`] refuses.
+/// Softmax of one row of logits, computed in f64. A NaN or infinite logit yields NaNs, which
+/// [`Scorer::push`] rejects.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f64> =
@@ -35,7 +37,7 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
     powers.iter().map(|power| (power / sum) as f32).collect()
 }
 
-/// The index of the largest value, the first of equals (as NumPy's); 0 of an empty slice.
+/// Index of the largest value, the first of equals (as NumPy); 0 for an empty slice.
 pub fn argmax(values: &[f32]) -> usize {
     let mut best = 0;
     for (index, value) in values.iter().enumerate() {
@@ -46,7 +48,7 @@ pub fn argmax(values: &[f32]) -> usize {
     best
 }
 
-/// The `k` likeliest classes and their probabilities, likeliest first, the first of equals first.
+/// The `k` most probable classes with their probabilities, descending; ties keep class order.
 pub fn top_k(probabilities: &[f32], k: usize) -> Vec<(usize, f32)> {
     let mut order: Vec<(usize, f32)> = probabilities.iter().copied().enumerate().collect();
     order.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal));
@@ -54,7 +56,7 @@ pub fn top_k(probabilities: &[f32], k: usize) -> Vec<(usize, f32)> {
     order
 }
 
-/// Counts samples of one split as they come and makes its metrics at the end.
+/// Accumulates the metrics of one split.
 #[derive(Clone, Debug)]
 pub struct Scorer {
     classes: Vec<String>,
@@ -64,7 +66,6 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// Nothing counted yet.
     pub fn new(classes: &[String]) -> Scorer {
         let width = classes.len();
         Scorer {
@@ -75,7 +76,11 @@ impl Scorer {
         }
     }
 
-    /// Counts one sample of class `label` with the given probability of each class, and gives the class predicted.
+    /// Adds one sample and returns the predicted class.
+    ///
+    /// # Errors
+    /// If the probabilities are not one valid number per class, or there is no class `label`; the
+    /// sample is then not counted.
     pub fn push(&mut self, label: u32, probabilities: &[f32]) -> Result<usize, MetricsError> {
         let expected = self.classes.len();
         if probabilities.len() != expected {
@@ -92,24 +97,24 @@ impl Scorer {
         };
         let predicted = argmax(probabilities);
         self.confusion[truth][predicted] += 1;
-        // As scikit-learn's `top_k_accuracy_score` ranks: of equal probabilities the last class comes first.
+        // Ties as in scikit-learn's `top_k_accuracy_score`: the last of equal classes ranks first.
         let ahead = probabilities
             .iter()
             .enumerate()
             .filter(|&(class, &q)| q > p || (q == p && class > truth))
             .count();
         self.in_top += u64::from(ahead < TOP);
-        // As scikit-learn's `log_loss` clips probabilities that come as f64.
+        // Clipped as in scikit-learn's `log_loss` for f64.
         self.loss -= f64::from(p).clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln();
         Ok(predicted)
     }
 
-    /// Samples counted.
+    /// Number of samples added.
     pub fn count(&self) -> u64 {
         self.confusion.iter().flatten().sum()
     }
 
-    /// The metrics of what was counted; none where nothing was.
+    /// The metrics; none if no sample was added.
     pub fn finish(self) -> Option<SplitMetrics> {
         let count = self.count();
         if count == 0 {
@@ -204,8 +209,8 @@ mod tests {
     ///
     /// ```python
     /// import numpy as np
-    /// from sklearn.metrics import (accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support,
-    ///                              top_k_accuracy_score)
+    /// from sklearn.metrics import (accuracy_score, confusion_matrix, log_loss,
+    ///                              precision_recall_fscore_support, top_k_accuracy_score)
     /// state = 12345
     /// def draw():
     ///     global state
@@ -222,12 +227,14 @@ mod tests {
     /// p = np.array(rows, dtype=np.float64)
     /// pred, every = p.argmax(1), list(range(7))
     /// print(accuracy_score(labels, pred), top_k_accuracy_score(labels, p, k=5, labels=every))
-    /// print(log_loss(labels, p, labels=every), confusion_matrix(labels, pred, labels=every))
+    /// print(log_loss(labels, p, labels=every))
+    /// print(confusion_matrix(labels, pred, labels=every))
     /// for average in (None, "macro", "weighted"):
-    ///     print(precision_recall_fscore_support(labels, pred, labels=every, average=average, zero_division=0))
+    ///     print(precision_recall_fscore_support(labels, pred, labels=every, average=average,
+    ///                                           zero_division=0))
     /// ```
     #[test]
-    fn equals_scikit_learn() {
+    fn metrics_equal_scikit_learn() {
         let found = golden();
         assert_eq!(found.count, 40);
         close(found.accuracy, 0.6);
@@ -287,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counted_makes_no_metrics() {
+    fn no_samples_yield_no_metrics() {
         assert_eq!(Scorer::new(&names(3)).finish(), None);
     }
 
     #[test]
-    fn what_is_no_probability_is_refused_and_not_counted() {
+    fn invalid_probabilities_and_labels_are_refused_and_not_counted() {
         let mut scorer = Scorer::new(&names(2));
         for wrong in [f32::NAN, f32::INFINITY, -0.5] {
             let error = scorer.push(0, &[0.5, wrong]).unwrap_err();
@@ -310,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn softmax_bears_any_size_of_logit() {
+    fn softmax_neither_overflows_nor_hides_invalid_logits() {
         assert_eq!(softmax(&[0.0, 0.0]), [0.5, 0.5]);
         assert_eq!(softmax(&[1e30, 0.0]), [1.0, 0.0]);
         assert_eq!(softmax(&[-1e30, -1e30]), [0.5, 0.5]);
@@ -320,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn the_likeliest_come_first_and_ties_keep_their_order() {
+    fn top_k_is_in_descending_order_and_ties_keep_theirs() {
         assert_eq!(top_k(&[0.2, 0.4, 0.4], 2), [(1, 0.4), (2, 0.4)]);
         assert_eq!(top_k(&[0.2], 5), [(0, 0.2)]);
         assert_eq!(argmax(&[0.2, 0.4, 0.4]), 1);
@@ -329,14 +336,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn probabilities_sum_to_one_and_keep_the_order(logits in proptest::collection::vec(-50f32..50.0, 1..20)) {
+        fn probabilities_sum_to_one_and_keep_the_order_of_logits(logits in proptest::collection::vec(-50f32..50.0, 1..20)) {
             let probabilities = softmax(&logits);
             prop_assert!((probabilities.iter().map(|&p| f64::from(p)).sum::<f64>() - 1.0).abs() < 1e-6);
             prop_assert_eq!(probabilities[argmax(&logits)], probabilities[argmax(&probabilities)]);
         }
 
         #[test]
-        fn an_interval_holds_its_share(count in 1u64..5000, part in 0.0..=1.0f64) {
+        fn an_interval_contains_its_proportion(count in 1u64..5000, part in 0.0..=1.0f64) {
             let hits = (part * count as f64) as u64;
             let [low, high] = wilson(hits, count);
             let share = hits as f64 / count as f64;
