@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (fit, interpolation) = (Fit::Crop, Interpolation::Bilinear);
     let preprocessing =
         Preprocessing { resize: 224, crop: 224, fit, interpolation, mean: [0.5; 3], std: [0.5; 3] };
-    let ours = rate(&files, |file| decode::load(file, &preprocessing).map(drop))?;
+    let ours = rate(&files, |file| decode::preprocess(file, &preprocessing).map(drop))?;
     println!(
         "{:24} {ours:8.0} images/s of CPU time, {:.2} of the goal of {GOAL}",
         "pipe, decode and resize",

@@ -340,14 +340,14 @@ fn write_cache(case: &Case, folder: &Path) {
     };
     let made = writer.write(&folder.join(tensor_cache::RECORDS)).unwrap();
     let record = |digest: &Digest| {
-        made.entries.iter().position(|entry| entry.source == *digest).unwrap() as u32
+        made.entries.iter().position(|entry| entry.image_digest == *digest).unwrap() as u32
     };
     let samples: Vec<Sample> = list
         .iter()
         .enumerate()
         .map(|(image, one)| Sample {
             path: one.path.clone(),
-            source: one.digest,
+            image_digest: one.digest,
             record: record(&one.digest),
             class: Some((image % case.classes.len()) as u32),
             split: Split::Test,

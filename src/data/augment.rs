@@ -1,44 +1,82 @@
-//! Changes to a stored square that leave its class as it is: a random crop, a flip, a small shift, turn, zoom, a change
-//! of light. All geometry is one sampling of the square. A pure function of (seed, view, record); knows nothing of
-//! batches.
+//! Data augmentation: random changes to a stored square that keep its class (crop, flip, shift, rotation, zoom, color,
+//! erasing). The result is a pure function of (seed, view, record); all geometry is one bilinear sampling of the square.
 
 use crate::random::Stream;
+use crate::store::Digest;
 use serde::{Deserialize, Serialize};
 
-/// How images are varied in training. Everything is off by default.
+/// How training images are augmented. Everything is off by default.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(default, deny_unknown_fields)]
-pub struct Augment {
-    /// A random part of the stored square instead of its center.
-    pub random_crop: Option<RandomCrop>,
-    /// Mirrors left and right, half of the time. Wrong where orientation tells classes apart.
+pub struct AugmentationPolicy {
+    /// A random part of the stored square instead of its center crop.
+    pub random_crop: Option<RandomResizedCrop>,
+    /// Flips left and right with probability 0.5. Wrong where orientation distinguishes classes.
     pub flip: bool,
-    /// Largest turn to either side, in degrees.
+    /// Largest rotation in either direction, in degrees.
     pub rotate: f32,
-    /// Largest shift along each side, as a part of the input's side: 0.1 = a tenth.
+    /// Largest shift along each axis, as a fraction of the input's side.
     pub shift: f32,
-    /// Largest change of size, as a factor either way: 0.1 = between 1/1.1 and 1.1.
+    /// Largest change of scale: 0.1 means a factor between 1/1.1 and 1.1.
     pub zoom: f32,
-    /// Largest change of brightness, as a factor either way.
+    /// Largest change of brightness, as a factor like `zoom`.
     pub brightness: f32,
-    /// Largest change of contrast around the image's mean, as a factor either way.
+    /// Largest change of contrast around the image's mean, as a factor like `zoom`.
     pub contrast: f32,
-    /// Largest change of saturation, as a factor either way.
+    /// Largest change of saturation, as a factor like `zoom`.
     pub saturation: f32,
-    /// Probability that a rectangle of the input (2 to 20 % of it) is replaced by its mean color.
+    /// Probability that a rectangle (2 to 20 % of the input's area) is replaced by the input's mean color.
     pub erase: f32,
-    /// In how many ways each image is varied: epoch e shows the way e modulo this. Anew in every epoch where there is none.
+    /// Number of views of each image: epoch e uses view e modulo this. None for a new view in every epoch.
     pub copies: Option<u64>,
 }
 
-/// A random crop as torchvision's `RandomResizedCrop` draws it, from the stored square.
+/// The augmentation of one pass over the samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Augmentation {
+    pub policy: AugmentationPolicy,
+    /// The seed of the run.
+    pub seed: u64,
+    pub epoch: u64,
+}
+
+/// One augmented version of a record. Its fields are the position of its random stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct View {
+    /// The epoch, or its remainder if the number of views is limited.
+    pub index: u64,
+    /// How often the record occurred earlier in the same epoch.
+    pub repeat: u32,
+}
+
+impl Augmentation {
+    /// The view of a record that occurred `repeat` times earlier in this pass. With a limited number of views, a
+    /// repeat takes the next one.
+    pub fn view(&self, repeat: u32) -> View {
+        match self.policy.copies {
+            Some(views) => {
+                View { index: (self.epoch + u64::from(repeat)) % views.max(1), repeat: 0 }
+            }
+            None => View { index: self.epoch, repeat },
+        }
+    }
+
+    /// The random stream of a record's view.
+    pub(super) fn stream(&self, view: View, record: Digest) -> Stream {
+        let (start, _) = record.as_bytes().split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        let position = [view.index, u64::from(view.repeat), u64::from_le_bytes(*start)];
+        Stream::new(self.seed, "augment", &position)
+    }
+}
+
+/// torchvision's `RandomResizedCrop`, applied to the stored square.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct RandomCrop {
-    /// Area of the crop as a part of the square: from, to.
+pub struct RandomResizedCrop {
+    /// Lower and upper bound of the crop's area, as a fraction of the square's.
     #[serde(default = "default_scale")]
     pub scale: [f32; 2],
-    /// Width over height: from, to.
+    /// Lower and upper bound of width over height.
     #[serde(default = "default_ratio")]
     pub ratio: [f32; 2],
 }
@@ -51,27 +89,28 @@ fn default_ratio() -> [f32; 2] {
     [3.0 / 4.0, 4.0 / 3.0]
 }
 
-/// What was drawn for one image in one epoch.
-struct Draw {
-    /// Center of the part that is shown, in pixels of the square.
+/// The random values of one view.
+struct Transform {
+    /// Center of the visible part, in pixels of the square.
     center: [f64; 2],
-    /// Pixels of the square an output pixel step is wide: along the output's x and y, each with its two parts.
+    /// One output pixel to the right, and one down, as a vector in pixels of the square.
     step: [[f64; 2]; 2],
     brightness: f32,
     contrast: f32,
     saturation: f32,
-    /// Left, top, right, bottom of what is erased, in output pixels.
+    /// Left, top, right and bottom of the erased rectangle, in output pixels.
     erased: Option<[usize; 4]>,
 }
 
-impl Augment {
-    /// Whether nothing at all is varied.
+impl AugmentationPolicy {
+    /// Whether the policy changes nothing.
     pub fn is_none(&self) -> bool {
-        Augment { copies: None, ..self.clone() } == Augment::default()
+        AugmentationPolicy { copies: None, ..self.clone() } == AugmentationPolicy::default()
     }
 
-    /// The network's input of `crop * crop` pixels from a stored square of `size * size`, varied; values 0..=255,
-    /// written to `out` (`crop * crop * 3` of them).
+    /// Writes an augmented crop of a stored square to `out`.
+    ///
+    /// `square` has `size * size * 3` bytes, `out` has `crop * crop * 3` values, in 0..=255.
     pub fn apply(
         &self,
         square: &[u8],
@@ -81,24 +120,24 @@ impl Augment {
         mut stream: Stream,
         out: &mut [f32],
     ) {
-        let draw = self.draw(size, crop, offset, &mut stream);
-        sample(square, size, crop, &draw, out);
-        light(&draw, out);
-        if let Some(area) = draw.erased {
+        let transform = self.draw(size, crop, offset, &mut stream);
+        sample(square, size, crop, &transform, out);
+        adjust_color(&transform, out);
+        if let Some(area) = transform.erased {
             erase(area, crop, out);
         }
     }
 
-    /// Draws in a fixed order, whether or not each is asked for, so that turning one on leaves the others as they were.
-    fn draw(&self, size: usize, crop: usize, offset: usize, stream: &mut Stream) -> Draw {
-        let mut either = |amount: f32| stream.between(-1.0, 1.0) * f64::from(amount);
-        let (shift_x, shift_y) = (either(self.shift), either(self.shift));
-        let angle = either(self.rotate).to_radians();
-        let zoom = factor(either(1.0), self.zoom);
-        let light = [self.brightness, self.contrast, self.saturation]
-            .map(|amount| factor(either(1.0), amount) as f32);
-        let mirrored = stream.chance(0.5) && self.flip;
-        let erased = erased(crop, f64::from(self.erase), stream);
+    /// Draws every value in a fixed order, enabled or not, so that enabling one doesn't change the others.
+    fn draw(&self, size: usize, crop: usize, offset: usize, stream: &mut Stream) -> Transform {
+        let mut symmetric = |amount: f32| stream.between(-1.0, 1.0) * f64::from(amount);
+        let (shift_x, shift_y) = (symmetric(self.shift), symmetric(self.shift));
+        let angle = symmetric(self.rotate).to_radians();
+        let zoom = factor(symmetric(1.0), self.zoom);
+        let color = [self.brightness, self.contrast, self.saturation]
+            .map(|amount| factor(symmetric(1.0), amount) as f32);
+        let flipped = stream.chance(0.5) && self.flip;
+        let erased = draw_erased(crop, f64::from(self.erase), stream);
         let side = crop as f64;
         let (mut center, mut extent) = ([offset as f64 + side / 2.0; 2], [side; 2]);
         if let Some(random) = &self.random_crop {
@@ -108,26 +147,26 @@ impl Augment {
         center[0] += shift_x * extent[0];
         center[1] += shift_y * extent[1];
         let (sine, cosine) = angle.sin_cos();
-        let across = if mirrored { -scale[0] } else { scale[0] };
+        let across = if flipped { -scale[0] } else { scale[0] };
         let step = [[cosine * across, sine * across], [-sine * scale[1], cosine * scale[1]]];
-        Draw {
+        Transform {
             center,
             step,
-            brightness: light[0],
-            contrast: light[1],
-            saturation: light[2],
+            brightness: color[0],
+            contrast: color[1],
+            saturation: color[2],
             erased,
         }
     }
 }
 
-/// `1 + amount` to the power of `position` in -1..1: as often larger as smaller.
+/// `1 + amount` to the power of `position` in -1..1: larger and smaller with equal probability.
 fn factor(position: f64, amount: f32) -> f64 {
     (1.0 + f64::from(amount)).powf(position)
 }
 
-impl RandomCrop {
-    /// Center and extent of a crop inside a square of the given side.
+impl RandomResizedCrop {
+    /// Draws the center and extent of a crop inside a square of the given side.
     fn draw(&self, side: f64, stream: &mut Stream) -> ([f64; 2], [f64; 2]) {
         let area = stream.between(f64::from(self.scale[0]), f64::from(self.scale[1])) * side * side;
         let ratio =
@@ -138,19 +177,19 @@ impl RandomCrop {
     }
 }
 
-fn erased(crop: usize, probability: f64, stream: &mut Stream) -> Option<[usize; 4]> {
-    let (wanted, area) = (stream.chance(probability), stream.between(0.02, 0.2));
+fn draw_erased(crop: usize, probability: f64, stream: &mut Stream) -> Option<[usize; 4]> {
+    let (enabled, area) = (stream.chance(probability), stream.between(0.02, 0.2));
     let ratio = stream.between(-1.0, 1.0).exp();
     let side = crop as f64;
     let extent = [(area * ratio).sqrt().min(1.0) * side, (area / ratio).sqrt().min(1.0) * side];
     let corner = extent.map(|length| stream.uniform() * (side - length));
     let area = [corner[0], corner[1], corner[0] + extent[0], corner[1] + extent[1]]
         .map(|edge| (edge as usize).min(crop));
-    wanted.then_some(area)
+    enabled.then_some(area)
 }
 
-/// Bilinear sampling, the square's edge continued outward.
-fn sample(square: &[u8], size: usize, crop: usize, draw: &Draw, out: &mut [f32]) {
+/// Samples bilinearly; the square's edge pixels continue outward.
+fn sample(square: &[u8], size: usize, crop: usize, transform: &Transform, out: &mut [f32]) {
     let half = crop as f64 / 2.0;
     let last = size.saturating_sub(1) as f64;
     for (row, line) in out.chunks_exact_mut(crop * 3).enumerate() {
@@ -158,7 +197,9 @@ fn sample(square: &[u8], size: usize, crop: usize, draw: &Draw, out: &mut [f32])
         for (column, pixel) in line.chunks_exact_mut(3).enumerate() {
             let along = column as f64 + 0.5 - half;
             let [x, y] = [0, 1].map(|axis| {
-                let at = draw.center[axis] + along * draw.step[0][axis] + down * draw.step[1][axis]
+                let at = transform.center[axis]
+                    + along * transform.step[0][axis]
+                    + down * transform.step[1][axis]
                     - 0.5;
                 at.clamp(0.0, last)
             });
@@ -177,23 +218,24 @@ fn sample(square: &[u8], size: usize, crop: usize, draw: &Draw, out: &mut [f32])
     }
 }
 
-/// ITU-R 601 luma, as PIL and torchvision weigh gray.
+/// ITU-R 601 luma, with the weights of PIL and torchvision.
 fn luma(pixel: &[f32]) -> f32 {
     0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
 }
 
-fn light(draw: &Draw, out: &mut [f32]) {
-    if [draw.brightness, draw.contrast, draw.saturation] == [1.0; 3] {
+fn adjust_color(transform: &Transform, out: &mut [f32]) {
+    if [transform.brightness, transform.contrast, transform.saturation] == [1.0; 3] {
         return;
     }
     let pixels = (out.len() / 3).max(1) as f32;
-    let mean =
-        out.chunks_exact(3).fold(0.0, |sum, pixel| sum + luma(pixel)) / pixels * draw.brightness;
+    let mean = out.chunks_exact(3).fold(0.0, |sum, pixel| sum + luma(pixel)) / pixels
+        * transform.brightness;
     for pixel in out.chunks_exact_mut(3) {
         let gray = luma(pixel);
         for value in pixel.iter_mut() {
-            let colored = gray + (*value - gray) * draw.saturation;
-            *value = (mean + (colored * draw.brightness - mean) * draw.contrast).clamp(0.0, 255.0);
+            let colored = gray + (*value - gray) * transform.saturation;
+            *value = (mean + (colored * transform.brightness - mean) * transform.contrast)
+                .clamp(0.0, 255.0);
         }
     }
 }
@@ -220,7 +262,7 @@ mod tests {
         (0..size * size * 3).map(|_| stream.below(256) as u8).collect()
     }
 
-    fn applied(augment: &Augment, size: usize, crop: usize, sample: u64) -> Vec<f32> {
+    fn applied(augment: &AugmentationPolicy, size: usize, crop: usize, sample: u64) -> Vec<f32> {
         let mut out = vec![0.0; crop * crop * 3];
         let stream = Stream::new(7, "augment", &[0, sample]);
         augment.apply(&square(size), size, crop, (size - crop) / 2, stream, &mut out);
@@ -228,19 +270,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_for_is_the_center() {
+    fn an_empty_policy_gives_the_center_crop() {
         let (size, crop) = (12, 8);
         let expected: Vec<f32> = (2..10)
             .flat_map(|row| square(size)[(row * size + 2) * 3..(row * size + 10) * 3].to_vec())
             .map(f32::from)
             .collect();
-        assert_eq!(applied(&Augment::default(), size, crop, 0), expected);
+        assert_eq!(applied(&AugmentationPolicy::default(), size, crop, 0), expected);
     }
 
     #[test]
     fn a_flip_mirrors_half_of_the_images() {
-        let flip = Augment { flip: true, ..Augment::default() };
-        let plain = applied(&Augment::default(), 8, 8, 0);
+        let flip = AugmentationPolicy { flip: true, ..AugmentationPolicy::default() };
+        let plain = applied(&AugmentationPolicy::default(), 8, 8, 0);
         let mirrored: Vec<f32> = plain
             .chunks_exact(24)
             .flat_map(|row| row.chunks_exact(3).rev().flatten().copied().collect::<Vec<f32>>())
@@ -257,8 +299,8 @@ mod tests {
             rotate in 0f32..180.0, shift in 0f32..1.0, zoom in 0f32..2.0, light in 0f32..2.0, erase in 0f32..1.0,
             crops in any::<bool>(), sample in 0u64..1000, size in 1usize..20, smaller in 0usize..10,
         ) {
-            let augment = Augment {
-                random_crop: crops.then(|| RandomCrop { scale: default_scale(), ratio: default_ratio() }),
+            let augment = AugmentationPolicy {
+                random_crop: crops.then(|| RandomResizedCrop { scale: default_scale(), ratio: default_ratio() }),
                 flip: true, rotate, shift, zoom, brightness: light, contrast: light, saturation: light, erase,
                 copies: None,
             };

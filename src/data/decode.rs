@@ -73,7 +73,7 @@ impl Notes {
 }
 
 /// A image as it will be stored, and what it was.
-pub struct Decoded {
+pub struct SquareImage {
     /// `resize * resize * 3` bytes, red, green, blue, row by row.
     pub pixels: Vec<u8>,
     /// Width of the image, as it is looked at (turned upright).
@@ -87,7 +87,7 @@ pub struct Decoded {
 }
 
 /// A image in full size.
-pub struct Full {
+pub struct FullImage {
     /// Its pixels, turned upright.
     pub pixels: Pixels,
     /// Its real format: "jpeg".
@@ -99,34 +99,35 @@ pub struct Full {
 /// One image of the outside to the square that is stored of it. Preprocess and prediction both come through here.
 ///
 /// # Errors
-/// [`DataError::Image`] with the reason, where the bytes aren't a image that can be read.
-pub fn load(bytes: &[u8], preprocessing: &Preprocessing) -> Result<Decoded, DataError> {
+/// [`DataError::Unreadable`] with the reason, where the bytes aren't a image that can be read.
+pub fn preprocess(bytes: &[u8], preprocessing: &Preprocessing) -> Result<SquareImage, DataError> {
     to_square(bytes, &preprocessing.geometry())
 }
 
 /// As [`load`], by the geometry alone.
-pub fn to_square(bytes: &[u8], geometry: &Geometry) -> Result<Decoded, DataError> {
-    let Full { pixels, format, notes } = decode(bytes)?;
+pub fn to_square(bytes: &[u8], geometry: &Geometry) -> Result<SquareImage, DataError> {
+    let FullImage { pixels, format, notes } = decode(bytes)?;
     let square = resize::to_square(&pixels, geometry)?;
-    Ok(Decoded { pixels: square, width: pixels.width, height: pixels.height, format, notes })
+    Ok(SquareImage { pixels: square, width: pixels.width, height: pixels.height, format, notes })
 }
 
 /// Decodes a image in full size.
-pub fn decode(bytes: &[u8]) -> Result<Full, DataError> {
+pub fn decode(bytes: &[u8]) -> Result<FullImage, DataError> {
     // Decoders are others' code, fed with anything: a panic in one is a image that can't be read.
     std::panic::catch_unwind(|| decode_inside(bytes))
-        .unwrap_or_else(|_| Err(DataError::Image("the decoder gave up on it".into())))
+        .unwrap_or_else(|_| Err(DataError::Unreadable("the decoder gave up on it".into())))
 }
 
-fn decode_inside(bytes: &[u8]) -> Result<Full, DataError> {
+fn decode_inside(bytes: &[u8]) -> Result<FullImage, DataError> {
     if bytes.is_empty() {
-        return Err(DataError::Image("the file is empty".into()));
+        return Err(DataError::Unreadable("the file is empty".into()));
     }
     if bytes.iter().all(|&byte| byte == 0) {
-        return Err(DataError::Image("the file holds nothing but zeros".into()));
+        return Err(DataError::Unreadable("the file holds nothing but zeros".into()));
     }
-    let format = image::guess_format(bytes)
-        .map_err(|_| DataError::Image("it isn't a image of a format that is known here".into()))?;
+    let format = image::guess_format(bytes).map_err(|_| {
+        DataError::Unreadable("it isn't a image of a format that is known here".into())
+    })?;
     let full = match format {
         ImageFormat::Jpeg => jpeg(bytes)?,
         other => by_image(bytes, other)?,
@@ -150,12 +151,12 @@ fn check_size(width: u32, height: u32) -> Result<(), DataError> {
         }
         _ => return Ok(()),
     };
-    Err(DataError::Image(reason))
+    Err(DataError::Unreadable(reason))
 }
 
 /// JPEG, strictly first. `image` would read it through the same decoder, but only leniently: a file cut in half would
 /// pass for a image.
-fn jpeg(bytes: &[u8]) -> Result<Full, DataError> {
+fn jpeg(bytes: &[u8]) -> Result<FullImage, DataError> {
     jpeg_once(bytes, true).or_else(|strict| {
         let mut full = jpeg_once(bytes, false).map_err(|_| strict)?;
         full.notes.add(Note::Lenient);
@@ -163,8 +164,9 @@ fn jpeg(bytes: &[u8]) -> Result<Full, DataError> {
     })
 }
 
-fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
-    let failed = |error: &dyn std::fmt::Debug| DataError::Image(one_line(&format!("{error:?}")));
+fn jpeg_once(bytes: &[u8], strict: bool) -> Result<FullImage, DataError> {
+    let failed =
+        |error: &dyn std::fmt::Debug| DataError::Unreadable(one_line(&format!("{error:?}")));
     let options = DecoderOptions::default()
         .set_strict_mode(strict)
         .set_max_width(LONGEST_SIDE as usize)
@@ -172,7 +174,7 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| failed(&error))?;
     let (width, height) =
-        decoder.dimensions().ok_or_else(|| DataError::Image("it has no size".into()))?;
+        decoder.dimensions().ok_or_else(|| DataError::Unreadable("it has no size".into()))?;
     let (width, height) = (width as u32, height as u32);
     check_size(width, height)?;
     let mut notes = Notes::default();
@@ -190,7 +192,7 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let decoded = decoder.decode().map_err(|error| failed(&error))?;
     if decoded.len() != width as usize * height as usize * channels {
-        return Err(DataError::Image("it decodes to another size than it says".into()));
+        return Err(DataError::Unreadable("it decodes to another size than it says".into()));
     }
     let pixels = Pixels { bytes: decoded, width, height, channels };
     let pixels = match orientation {
@@ -200,7 +202,7 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<Full, DataError> {
             oriented(pixels, orientation)?
         }
     };
-    Ok(Full { pixels, format: "jpeg", notes })
+    Ok(FullImage { pixels, format: "jpeg", notes })
 }
 
 fn oriented(pixels: Pixels, orientation: Orientation) -> Result<Pixels, DataError> {
@@ -210,15 +212,15 @@ fn oriented(pixels: Pixels, orientation: Orientation) -> Result<Pixels, DataErro
     } else {
         image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::ImageRgb8)
     }
-    .ok_or_else(|| DataError::Image("it decodes to another size than it says".into()))?;
+    .ok_or_else(|| DataError::Unreadable("it decodes to another size than it says".into()))?;
     image.apply_orientation(orientation);
     let (width, height) = (image.width(), image.height());
     Ok(Pixels { bytes: image.into_bytes(), width, height, channels })
 }
 
 /// Everything but JPEG, through `image`.
-fn by_image(bytes: &[u8], format: ImageFormat) -> Result<Full, DataError> {
-    let failed = |error: image::ImageError| DataError::Image(one_line(&error.to_string()));
+fn by_image(bytes: &[u8], format: ImageFormat) -> Result<FullImage, DataError> {
+    let failed = |error: image::ImageError| DataError::Unreadable(one_line(&error.to_string()));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.no_limits();
     let mut decoder = reader.into_decoder().map_err(failed)?;
@@ -237,7 +239,7 @@ fn by_image(bytes: &[u8], format: ImageFormat) -> Result<Full, DataError> {
         notes.add(Note::Oriented);
     }
     let name = format.extensions_str().first().copied().unwrap_or("unknown");
-    Ok(Full { pixels: flat(image, &mut notes), format: name, notes })
+    Ok(FullImage { pixels: flat(image, &mut notes), format: name, notes })
 }
 
 /// To 8 bits, gray or color, without transparency.

@@ -25,9 +25,9 @@ pub enum DataError {
         what: String,
     },
     /// A image can't be read.
-    Image(String),
+    Unreadable(String),
     /// The images, or what is asked of them, don't allow it.
-    Unfit {
+    Invalid {
         /// What is wrong.
         message: String,
         /// What to do.
@@ -37,8 +37,8 @@ pub enum DataError {
 
 impl DataError {
     /// Something asked for that these images don't allow, and what to do.
-    pub fn unfit(message: impl Into<String>, help: impl Into<String>) -> DataError {
-        DataError::Unfit { message: message.into(), help: Some(help.into()) }
+    pub fn invalid(message: impl Into<String>, help: impl Into<String>) -> DataError {
+        DataError::Invalid { message: message.into(), help: Some(help.into()) }
     }
 
     /// A failed operation of the system on `path`; `doing` is a participle, such as "reading".
@@ -54,7 +54,7 @@ impl DataError {
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<&str> {
         match self {
-            DataError::Unfit { help, .. } => help.as_deref(),
+            DataError::Invalid { help, .. } => help.as_deref(),
             DataError::Damaged { .. } => {
                 Some("run `pipe cache verify`, then run the pipeline again")
             }
@@ -71,8 +71,8 @@ impl fmt::Display for DataError {
             DataError::Damaged { file, what } => {
                 write!(out, "{} is damaged: {what}", file.display())
             }
-            DataError::Image(reason) => write!(out, "{reason}"),
-            DataError::Unfit { message, .. } => write!(out, "{message}"),
+            DataError::Unreadable(reason) => write!(out, "{reason}"),
+            DataError::Invalid { message, .. } => write!(out, "{message}"),
         }
     }
 }

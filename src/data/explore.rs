@@ -4,7 +4,7 @@
 
 use super::DataError;
 use super::decode::{self, NOTES, Notes};
-use super::images::{Image, Images};
+use super::images::{Image, ImageSet};
 use super::labels::Labels;
 use super::resize::Pixels;
 use crate::events::{CancellationToken, Task};
@@ -122,7 +122,7 @@ struct Fact {
 /// # Errors
 /// Where a image can't be opened or isn't the one that was listed; one that can't be decoded is counted.
 pub fn explore(
-    images: &Images,
+    images: &ImageSet,
     labels: &Labels,
     task: &Task,
     cancel: &CancellationToken,
@@ -138,7 +138,7 @@ pub fn explore(
         }
         let fact = match decode::decode(&images.read(image)?) {
             Ok(full) => Ok(fact(&full)),
-            Err(DataError::Image(reason)) => Err(reason),
+            Err(DataError::Unreadable(reason)) => Err(reason),
             Err(other) => return Err(other),
         };
         task.advance(1);
@@ -161,7 +161,7 @@ fn groups(list: &[Image]) -> BTreeMap<Digest, Vec<usize>> {
     groups
 }
 
-fn fact(full: &decode::Full) -> Fact {
+fn fact(full: &decode::FullImage) -> Fact {
     let Pixels { bytes, width, height, channels } = &full.pixels;
     // Whole numbers: exact, in any order.
     let (mut sums, mut squares) = ([0u64; 3], [0u64; 3]);
@@ -242,7 +242,7 @@ fn sum_up(list: &[Image], looked: &BTreeMap<Digest, Result<Fact, String>>) -> Ex
 
 fn count_classes(exploration: &mut Exploration, labels: &Labels) {
     let mut counts = vec![0u64; labels.classes.len()];
-    for class in &labels.of {
+    for class in &labels.by_image {
         match class.and_then(|class| counts.get_mut(class as usize)) {
             Some(count) => *count += 1,
             None => exploration.unlabelled += 1,
@@ -263,7 +263,7 @@ fn duplicates(
     let mut duplicates = Duplicates::default();
     for members in groups.values().filter(|members| members.len() > 1) {
         duplicates.count += members.len() as u64 - 1;
-        let class = |index: &usize| labels.of.get(*index).copied().flatten();
+        let class = |index: &usize| labels.by_image.get(*index).copied().flatten();
         let first = members.iter().find_map(class);
         let others: BTreeSet<usize> = members
             .iter()
@@ -332,7 +332,7 @@ mod tests {
         std::fs::write(folder.path().join(LISTING), listing(list)).unwrap();
         let labels = Labels {
             classes: classes.iter().map(|class| (*class).to_owned()).collect(),
-            of: files.iter().map(|(_, _, class)| *class).collect(),
+            by_image: files.iter().map(|(_, _, class)| *class).collect(),
             unused_names: Vec::new(),
         };
         let task = EventSink::silent().task("look", None, "images");

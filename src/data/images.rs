@@ -26,7 +26,7 @@ pub struct Image {
 
 /// A set of images, sorted by path.
 #[derive(Clone, Debug)]
-pub struct Images {
+pub struct ImageSet {
     folder: PathBuf,
     list: Vec<Image>,
 }
@@ -41,16 +41,16 @@ pub fn listing(mut images: Vec<Image>) -> Vec<u8> {
 }
 
 /// Opens a fetched set: the listing in `artifact`, the images there too or in the `borrowed` folder.
-pub fn open(artifact: &Path, borrowed: Option<&Path>) -> Result<Images, DataError> {
+pub fn open(artifact: &Path, borrowed: Option<&Path>) -> Result<ImageSet, DataError> {
     let mut list = Vec::new();
     table::read_file(&artifact.join(LISTING), KIND, |[path, length, digest]| {
         list.push(Image { path, length: length.parse().ok()?, digest: digest.parse().ok()? });
         Some(())
     })?;
-    Ok(Images { folder: borrowed.map_or_else(|| artifact.join(FOLDER), Path::to_owned), list })
+    Ok(ImageSet { folder: borrowed.map_or_else(|| artifact.join(FOLDER), Path::to_owned), list })
 }
 
-impl Images {
+impl ImageSet {
     /// The images, sorted by path.
     pub fn list(&self) -> &[Image] {
         &self.list
@@ -63,7 +63,7 @@ impl Images {
         if bytes.len() as u64 == image.length && digest_bytes(&bytes) == image.digest {
             return Ok(bytes);
         }
-        Err(DataError::unfit(
+        Err(DataError::invalid(
             format!("{} changed since it was listed", path.display()),
             "run the pipeline again when nothing writes to that folder any more",
         ))
@@ -72,7 +72,7 @@ impl Images {
 
 /// The files below a folder, by name alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct FolderScan {
     /// Those that look like images, sorted.
     pub images: Vec<String>,
     /// How many hidden ones were left out.
@@ -83,9 +83,9 @@ pub struct Names {
     pub unnamed: u64,
 }
 
-impl Names {
+impl FolderScan {
     /// Sorts one relative path in.
-    pub fn take(&mut self, path: &str) {
+    pub fn add(&mut self, path: &str) {
         if is_hidden(path) {
             self.hidden += 1;
         } else if is_image(path) {
@@ -111,10 +111,10 @@ mod tests {
             ".jpg",
             "__MACOSX/z.jpg",
         ];
-        let mut names = Names::default();
-        paths.into_iter().for_each(|path| names.take(path));
+        let mut scan = FolderScan::default();
+        paths.into_iter().for_each(|path| scan.add(path));
         let images = vec!["b.JPG".into(), "a/x.png".into()];
-        assert_eq!(names, Names { images, hidden: 4, others: 1, unnamed: 0 });
+        assert_eq!(scan, FolderScan { images, hidden: 4, others: 1, unnamed: 0 });
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Labels {
     /// What the classes are called, in order.
     pub classes: Vec<String>,
     /// Index of the class of each image, in the order given; none for an unlabelled one.
-    pub of: Vec<Option<u32>>,
+    pub by_image: Vec<Option<u32>>,
     /// Keys of `class_names` that no image has.
     pub unused_names: Vec<String>,
 }
@@ -57,7 +57,7 @@ pub fn label(
     names: &BTreeMap<String, String>,
 ) -> Result<Labels, DataError> {
     if images.is_empty() {
-        return Err(DataError::unfit(
+        return Err(DataError::invalid(
             "there are no images",
             "look at the source: files ending in .jpg, .png, .webp, .gif, .bmp or .tiff are taken, hidden ones are not",
         ));
@@ -65,10 +65,10 @@ pub fn label(
     let pattern = match (rule.from, &rule.pattern) {
         (Place::Folder, _) => None,
         (Place::FileName, Some(pattern)) => {
-            Some(compile(pattern).map_err(|what| DataError::unfit(what, PATTERN_HELP))?)
+            Some(compile(pattern).map_err(|what| DataError::invalid(what, PATTERN_HELP))?)
         }
         (Place::FileName, None) => {
-            return Err(DataError::unfit("labels from file names need a pattern", PATTERN_HELP));
+            return Err(DataError::invalid("labels from file names need a pattern", PATTERN_HELP));
         }
     };
     let written: Vec<Option<&str>> = images
@@ -81,16 +81,16 @@ pub fn label(
     check_fit(images, &written, rule, unlabelled)?;
     let (order, classes) = classes(&written, names);
     if let [only] = classes.as_slice() {
-        return Err(DataError::unfit(
+        return Err(DataError::invalid(
             format!("there is only one class, `{only}`"),
             "a classifier needs at least two: look at [dataset] labels",
         ));
     }
-    let of =
+    let by_image =
         written.iter().map(|class| class.and_then(|class| order.get(class).copied())).collect();
     let unused_names =
         names.keys().filter(|key| !order.contains_key(key.as_str())).cloned().collect();
-    Ok(Labels { classes, of, unused_names })
+    Ok(Labels { classes, by_image, unused_names })
 }
 
 const PATTERN_HELP: &str = "write one such as '^(?<index>\\d+)_(?<class>\\d+)$'; it is matched with the file's name without its extension";
@@ -143,7 +143,7 @@ fn check_fit(
         return Ok(());
     }
     if count == 0 {
-        return Err(DataError::unfit(
+        return Err(DataError::invalid(
             "every image lies in a folder that is listed as unlabelled",
             "look at [dataset] unlabelled",
         ));
@@ -159,7 +159,7 @@ fn check_fit(
         .map(|(image, _)| image.path.as_str())
         .take(5)
         .collect();
-    Err(DataError::unfit(
+    Err(DataError::invalid(
         format!("{what}; it doesn't fit, for example:\n  {}", examples.join("\n  ")),
         "change [dataset] labels to fit them, or list folders without labels in [dataset] unlabelled",
     ))
@@ -217,7 +217,7 @@ mod tests {
         let set = images(&["test/9.jpg", "train/0_10.jpg", "train/1_2.jpg", "train/2_10.jpg"]);
         let labels = label(&set, &by_name(PATTERN), &["test".into()], &names).unwrap();
         assert_eq!(labels.classes, ["skirt", "10"]);
-        assert_eq!(labels.of, [None, Some(1), Some(0), Some(1)]);
+        assert_eq!(labels.by_image, [None, Some(1), Some(0), Some(1)]);
         assert_eq!(labels.unused_names, ["77"]);
     }
 
@@ -228,7 +228,7 @@ mod tests {
             images(&["a/b/coat/1.jpg", "hat/2.jpg", "loose.jpg", "new/x/3.jpg", "newer/4.jpg"]);
         let labels = label(&set, &rule, &["new/".into()], &BTreeMap::new()).unwrap();
         assert_eq!(labels.classes, ["coat", "hat", "newer"]);
-        assert_eq!(labels.of, [Some(0), Some(1), None, None, Some(2)]);
+        assert_eq!(labels.by_image, [Some(0), Some(1), None, None, Some(2)]);
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
         let set = images(&["0_1.jpg", "1_2.jpg", "2_3.jpg"]);
         let labels = label(&set, &by_name(PATTERN), &[], &names).unwrap();
         assert_eq!(labels.classes, ["shirt", "2"]);
-        assert_eq!(labels.of, [Some(0), Some(1), Some(0)]);
+        assert_eq!(labels.by_image, [Some(0), Some(1), Some(0)]);
     }
 
     #[test]

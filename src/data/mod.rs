@@ -1,6 +1,5 @@
-//! Images: where they come from, what they are called, which split they belong to, how they are decoded, stored and
-//! streamed to training. Knows artifacts by their folders and files by their digests; knows nothing of pipeline files,
-//! stages or networks.
+//! Image data: sources, labels, splits, decoding, resizing, augmentation, the tensor cache and the loader. Independent of
+//! pipeline files, stages and networks: artifacts are folders here, and images are identified by their digests.
 
 pub mod augment;
 pub mod decode;
@@ -9,6 +8,8 @@ pub mod explore;
 pub mod images;
 pub mod labels;
 pub mod loader;
+pub mod normalization;
+pub mod order;
 mod preprocessing;
 mod resize;
 pub mod source;
@@ -16,11 +17,9 @@ pub mod split;
 pub mod synthetic;
 mod table;
 pub mod tensor_cache;
-#[cfg(test)]
-mod torchvision_tests;
 
-pub use augment::{Augment, RandomCrop};
+pub use augment::{Augmentation, AugmentationPolicy, RandomResizedCrop};
 pub use error::DataError;
-pub use loader::{Batch, Loader, LoaderOptions, Vary};
+pub use loader::{Batch, Loader, LoaderOptions};
 pub use preprocessing::{Fit, Geometry, InputInfo, Interpolation, Preprocessing};
 pub use tensor_cache::{Sample, Split, TensorCache};

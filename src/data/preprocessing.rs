@@ -74,7 +74,7 @@ pub struct Geometry {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Placement {
     /// Left edge, top edge, width and height of what is taken from the source.
-    pub source: [f64; 4],
+    pub crop_box: [f64; 4],
     /// Left edge, top edge, width and height of where it goes; all of the square but for [`Fit::Pad`].
     pub target: [u32; 4],
 }
@@ -120,22 +120,22 @@ impl Geometry {
     /// square begins at `round((L - crop) / 2) - round((size - crop) / 2)` of L, so that a crop at
     /// [`Preprocessing::crop_offset`] lands where torchvision's `CenterCrop` of the whole resized image does. Both are
     /// one resize from a fractional box of the source, since output pixel i of L is centerd on `(i + 0.5) * long / L`.
-    pub fn place(&self, width: u32, height: u32) -> Placement {
+    pub fn placement(&self, width: u32, height: u32) -> Placement {
         let whole = [0.0, 0.0, f64::from(width), f64::from(height)];
         let square = [0, 0, self.size, self.size];
         match self.fit {
-            Fit::Stretch => Placement { source: whole, target: square },
+            Fit::Stretch => Placement { crop_box: whole, target: square },
             Fit::Pad => {
                 let long = width.max(height);
                 let inner = [width, height].map(|side| scaled(side, long, self.size));
                 let [x, y] = inner.map(|side| center_offset(self.size, side));
-                Placement { source: whole, target: [x, y, inner[0], inner[1]] }
+                Placement { crop_box: whole, target: [x, y, inner[0], inner[1]] }
             }
             Fit::Crop => {
                 let short = width.min(height);
                 let [x, w] = self.kept(width, scaled(width, short, self.size));
                 let [y, h] = self.kept(height, scaled(height, short, self.size));
-                Placement { source: [x, y, w, h], target: square }
+                Placement { crop_box: [x, y, w, h], target: square }
             }
         }
     }
@@ -178,23 +178,23 @@ mod tests {
             width in 1u32..3000, height in 1u32..3000, size in 1u32..400, smaller in 0u32..100,
         ) {
             let crop = size.saturating_sub(smaller).max(1);
-            let placement = geometry(size, crop, Fit::Crop).place(width, height);
+            let placement = geometry(size, crop, Fit::Crop).placement(width, height);
             let load = i64::from(center_offset(size, crop));
             for (axis, side) in [width, height].into_iter().enumerate() {
                 let (resized, offset) = torchvision(side, width.min(height), size, crop);
                 let pixel = f64::from(side) / f64::from(resized);
-                let stored = placement.source[axis] / pixel;
+                let stored = placement.crop_box[axis] / pixel;
                 prop_assert!((stored - stored.round()).abs() < 1e-6);
                 prop_assert_eq!(stored.round() as i64 + load, offset);
-                prop_assert!((placement.source[axis + 2] - f64::from(size) * pixel).abs() < 1e-6);
-                prop_assert!(placement.source[axis] >= 0.0);
-                prop_assert!(placement.source[axis] + placement.source[axis + 2] <= f64::from(side));
+                prop_assert!((placement.crop_box[axis + 2] - f64::from(size) * pixel).abs() < 1e-6);
+                prop_assert!(placement.crop_box[axis] >= 0.0);
+                prop_assert!(placement.crop_box[axis] + placement.crop_box[axis + 2] <= f64::from(side));
             }
         }
 
         #[test]
         fn padding_keeps_the_whole_image_inside(width in 1u32..5000, height in 1u32..5000, size in 1u32..400) {
-            let [x, y, w, h] = geometry(size, size, Fit::Pad).place(width, height).target;
+            let [x, y, w, h] = geometry(size, size, Fit::Pad).placement(width, height).target;
             prop_assert!(w >= 1 && h >= 1 && x + w <= size && y + h <= size);
             prop_assert_eq!(w.max(h), size);
         }

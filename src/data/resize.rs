@@ -27,9 +27,9 @@ pub struct Pixels {
 
 /// The stored square of a image: `size * size * 3` bytes.
 pub fn to_square(pixels: &Pixels, geometry: &Geometry) -> Result<Vec<u8>, DataError> {
-    let placement = geometry.place(pixels.width, pixels.height);
+    let placement = geometry.placement(pixels.width, pixels.height);
     let [x, y, width, height] = placement.target;
-    let resized = resized(pixels, placement.source, width, height, geometry.interpolation)?;
+    let resized = resized(pixels, placement.crop_box, width, height, geometry.interpolation)?;
     let color = if pixels.channels == 1 {
         resized.iter().flat_map(|&v| [v, v, v]).collect()
     } else {
@@ -72,7 +72,7 @@ fn resized_as<P: PixelTrait>(
     interpolation: Interpolation,
 ) -> Result<Vec<u8>, DataError> {
     let unfit =
-        |error: &dyn std::fmt::Display| DataError::Image(format!("can't be resized: {error}"));
+        |error: &dyn std::fmt::Display| DataError::Unreadable(format!("can't be resized: {error}"));
     let source = TypedImageRef::<P>::from_buffer(pixels.width, pixels.height, &pixels.bytes)
         .map_err(|e| unfit(&e))?;
     let mut bytes = vec![0; width as usize * height as usize * P::size()];
@@ -90,3 +90,6 @@ fn resized_as<P: PixelTrait>(
         .map_err(|error| unfit(&error))?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

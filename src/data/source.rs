@@ -22,39 +22,39 @@ pub enum Source {
         stage: String,
     },
     /// A scheme that is known and not built yet: what it is, and what to do instead.
-    NotBuilt {
+    Unsupported {
         /// What it is, for a sentence that begins "fetching from …".
-        what: &'static str,
+        name: &'static str,
         /// What to do instead.
-        instead: &'static str,
+        help: &'static str,
     },
 }
 
 /// A source that wasn't understood: a sentence, and all names that would have been right.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub struct UnknownSource {
     /// What is wrong.
     pub message: String,
     /// What was written where a name was expected.
-    pub written: String,
+    pub given: String,
     /// The names that there are.
-    pub names: Vec<&'static str>,
+    pub known: Vec<&'static str>,
 }
 
 /// Schemes that are known and not built yet.
-const NOT_BUILT: [(&str, &str, &str); 1] = [(
+const UNSUPPORTED: [(&str, &str, &str); 1] = [(
     "kaggle",
     "Kaggle",
     "download and unpack it yourself, then write `source = \"path:FOLDER\"`",
 )];
 
 /// Schemes that are built.
-const BUILT: [&str; 5] = ["synthetic", "path", "torchvision", "https", "run"];
+const SUPPORTED: [&str; 5] = ["synthetic", "path", "torchvision", "https", "run"];
 
 /// Understands a source.
-pub fn parse(text: &str) -> Result<Source, Unknown> {
-    let unknown = |message: String, written: &str, names: Vec<&'static str>| {
-        Err(Unknown { message, written: written.to_owned(), names })
+pub fn parse(text: &str) -> Result<Source, UnknownSource> {
+    let unknown = |message: String, given: &str, known: Vec<&'static str>| {
+        Err(UnknownSource { message, given: given.to_owned(), known })
     };
     let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
     match scheme {
@@ -79,10 +79,10 @@ pub fn parse(text: &str) -> Result<Source, Unknown> {
                 Vec::new(),
             ),
         },
-        _ => match NOT_BUILT.iter().find(|(name, ..)| *name == scheme) {
-            Some((_, what, instead)) => Ok(Source::NotBuilt { what, instead }),
+        _ => match UNSUPPORTED.iter().find(|(name, ..)| *name == scheme) {
+            Some((_, name, help)) => Ok(Source::Unsupported { name, help }),
             None => {
-                let known = BUILT.into_iter().chain(NOT_BUILT.iter().map(|(name, ..)| *name));
+                let known = SUPPORTED.into_iter().chain(UNSUPPORTED.iter().map(|(name, ..)| *name));
                 unknown(
                     format!("there is no source of the kind `{scheme}:`"),
                     scheme,
@@ -101,9 +101,9 @@ mod tests {
     fn sources_are_told_apart() {
         assert_eq!(parse("synthetic:garments"), Ok(Source::Garments));
         assert_eq!(parse("path:/data/a:b"), Ok(Source::Path("/data/a:b".into())));
-        assert!(matches!(parse("kaggle:a/b"), Ok(Source::NotBuilt { what: "Kaggle", .. })));
+        assert!(matches!(parse("kaggle:a/b"), Ok(Source::Unsupported { name: "Kaggle", .. })));
         assert!(parse("synthetic:shoes").unwrap_err().message.contains("`shoes`"));
-        assert!(parse("kagle:a/b").unwrap_err().names.contains(&"kaggle"));
+        assert!(parse("kagle:a/b").unwrap_err().known.contains(&"kaggle"));
         assert_eq!(parse("torchvision:resnet50/V2"), Ok(Source::Torchvision("resnet50/V2".into())));
         assert_eq!(parse("https://a.b/c.pth"), Ok(Source::Web("https://a.b/c.pth".into())));
         assert_eq!(

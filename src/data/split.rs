@@ -36,7 +36,7 @@ pub enum Method {
 #[derive(Clone, Copy, Debug)]
 pub struct Labelled {
     /// Digest of its content.
-    pub source: Digest,
+    pub digest: Digest,
     /// Index of its class.
     pub class: u32,
 }
@@ -63,7 +63,7 @@ pub fn split(
     classes: &[String],
     rule: &Rule,
 ) -> Result<Vec<Split>, DataError> {
-    check(rule).map_err(|what| DataError::unfit(what, HELP))?;
+    check(rule).map_err(|what| DataError::invalid(what, HELP))?;
     let different = different(images);
     check_classes(&different, classes)?;
     let by_source = match rule.method {
@@ -72,7 +72,7 @@ pub fn split(
     };
     let splits: Vec<Split> = images
         .iter()
-        .map(|one| by_source.get(&one.source).copied().unwrap_or(Split::Train))
+        .map(|one| by_source.get(&one.digest).copied().unwrap_or(Split::Train))
         .collect();
     check_empty(images, &splits, classes, rule)?;
     Ok(splits)
@@ -84,7 +84,7 @@ const HELP: &str = "write [dataset] split = { train = 0.8, validation = 0.1, tes
 fn different(images: &[Labelled]) -> BTreeMap<Digest, u32> {
     let mut different = BTreeMap::new();
     for one in images {
-        different.entry(one.source).or_insert(one.class);
+        different.entry(one.digest).or_insert(one.class);
     }
     different
 }
@@ -160,7 +160,7 @@ fn check_classes(different: &BTreeMap<Digest, u32>, classes: &[String]) -> Resul
     if few.is_empty() {
         return Ok(());
     }
-    Err(DataError::unfit(
+    Err(DataError::invalid(
         format!("of {} there is only one image", shortened_list(few.iter().copied(), 5)),
         "add images of it, take it away, or give it the name of another class in [dataset] class_names",
     ))
@@ -179,7 +179,7 @@ fn check_empty(
     ];
     for (split, part) in parts {
         if part > 0.0 && !splits.contains(&split) {
-            return Err(DataError::unfit(
+            return Err(DataError::invalid(
                 format!(
                     "no image falls into the split `{split}`, which should hold {} %",
                     part * 100.0
@@ -203,7 +203,7 @@ fn check_empty(
     if missing.is_empty() {
         return Ok(());
     }
-    Err(DataError::unfit(
+    Err(DataError::invalid(
         format!(
             "no image of {} falls into the split `train`",
             shortened_list(missing.iter().copied(), 5)
@@ -224,7 +224,7 @@ mod tests {
     fn set(count: usize, classes: u32) -> Vec<Labelled> {
         (0..count as u32)
             .map(|index| Labelled {
-                source: Digest::of(&index.to_le_bytes()),
+                digest: Digest::of(&index.to_le_bytes()),
                 class: index % classes,
             })
             .collect()
@@ -302,7 +302,7 @@ mod tests {
             "of `1` there is only one image"
         );
         let mut equal = set(10, 2);
-        equal.iter_mut().for_each(|one| one.source = Digest::of(&one.class.to_le_bytes()));
+        equal.iter_mut().for_each(|one| one.digest = Digest::of(&one.class.to_le_bytes()));
         assert!(said(&equal, 2, rule(0.8, 0.1, 0.1, hash)).contains("only one image"));
         assert!(said(&set(4, 2), 2, rule(0.98, 0.01, 0.01, hash)).contains("split `validation`"));
         assert!(

@@ -6,16 +6,16 @@
 //! list, or the file that `SSL_CERT_FILE` names.
 
 mod address;
-mod fetch;
-mod keep;
+mod cached;
+mod certificates;
 mod request;
 #[cfg(test)]
 mod tests;
-mod trust;
+mod transfer;
 
 pub use address::Address;
-pub use keep::{Wanted, keep};
-pub use request::{Patience, Version, look};
+pub use cached::{Download, cached};
+pub use request::{RetryPolicy, Version, current_version};
 
 use std::fmt;
 use std::io;

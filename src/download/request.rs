@@ -1,7 +1,7 @@
 //! One request, on a thread of its own: the head of the answer first, then its bytes a piece at a time. Knows nothing of
 //! files.
 
-use super::trust::roots;
+use super::certificates::roots;
 use super::{Address, DownloadError};
 use crate::events::CancellationToken;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ const WAITING: usize = 16;
 
 /// How long to wait for the network.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// For a connection.
     pub connect: Duration,
     /// For the head of an answer, and for each next piece of it.
@@ -32,14 +32,14 @@ pub struct Patience {
     pub pause: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Patience {
+impl Default for RetryPolicy {
+    fn default() -> RetryPolicy {
         let seconds = Duration::from_secs;
-        Patience { connect: seconds(15), stall: seconds(30), attempts: 5, pause: seconds(1) }
+        RetryPolicy { connect: seconds(15), stall: seconds(30), attempts: 5, pause: seconds(1) }
     }
 }
 
-impl Patience {
+impl RetryPolicy {
     /// Sleeps after the failure number `failures`.
     pub(super) fn pause(
         &self,
@@ -133,11 +133,11 @@ pub(super) fn get(
     address: &Address,
     from: u64,
     same_bytes: Option<&str>,
-    patience: &Patience,
+    retry: &RetryPolicy,
     cancel: &CancellationToken,
 ) -> Result<Answer, Failure> {
     let (sender, pieces) = sync_channel(WAITING);
-    let mut request = agent(address, patience).map_err(Failure::Lasting)?.get(address.as_str());
+    let mut request = agent(address, retry).map_err(Failure::Lasting)?.get(address.as_str());
     if from > 0 {
         request = request.header("range", format!("bytes={from}-"));
         if let Some(mark) = same_bytes {
@@ -181,16 +181,16 @@ fn next(pieces: &Receiver<Piece>, cancel: &CancellationToken) -> Piece {
     }
 }
 
-fn agent(address: &Address, patience: &Patience) -> Result<ureq::Agent, String> {
+fn agent(address: &Address, retry: &RetryPolicy) -> Result<ureq::Agent, String> {
     let trust = TlsConfig::builder().root_certs(roots()?).build();
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .https_only(!address.is_local())
         .user_agent(concat!("pipe/", env!("CARGO_PKG_VERSION")))
-        .timeout_resolve(Some(patience.connect))
-        .timeout_connect(Some(patience.connect))
-        .timeout_recv_response(Some(patience.stall))
-        .timeout_per_read(Some(patience.stall))
+        .timeout_resolve(Some(retry.connect))
+        .timeout_connect(Some(retry.connect))
+        .timeout_recv_response(Some(retry.stall))
+        .timeout_per_read(Some(retry.stall))
         .tls_config(trust)
         .max_idle_connections(0);
     let config = if address.is_local() { config.proxy(None) } else { config };
@@ -271,16 +271,16 @@ pub(super) fn is_passing(status: u16) -> bool {
 ///
 /// # Errors
 /// When the server can't be reached or refuses.
-pub fn look(
+pub fn current_version(
     address: &Address,
-    patience: &Patience,
+    retry: &RetryPolicy,
     cancel: &CancellationToken,
 ) -> Result<Option<Version>, DownloadError> {
     let url = address.as_str().to_owned();
     let mut failures = 0;
     loop {
         // The head alone is read of the answer: some servers answer HEAD requests otherwise, or not at all.
-        let reason = match get(address, 0, None, patience, cancel) {
+        let reason = match get(address, 0, None, retry, cancel) {
             Ok(Answer { status: 200, version, .. }) => return Ok(Some(version)),
             Ok(Answer { status: 404 | 410, .. }) => return Ok(None),
             Ok(Answer { status, .. }) if !is_passing(status) => {
@@ -294,9 +294,9 @@ pub fn look(
             Err(Failure::Passing(reason)) => reason,
         };
         failures += 1;
-        if failures >= patience.attempts {
+        if failures >= retry.attempts {
             return Err(DownloadError::Unreachable { url, reason });
         }
-        patience.pause(failures, cancel)?;
+        retry.pause(failures, cancel)?;
     }
 }

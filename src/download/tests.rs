@@ -87,9 +87,9 @@ static BODY: [u8; 300_000] = [7; 300_000];
 /// `head -c 300000 /dev/zero | tr '\0' '\7' | sha256sum`
 const SHA256: &str = "08f166476de183f7a1b2874d544d37912aaf8d19b92013e1aafe233ba231024a";
 
-fn patience() -> Patience {
+fn retry() -> RetryPolicy {
     let short = Duration::from_millis(300);
-    Patience { connect: short, stall: short, attempts: 3, pause: Duration::from_millis(1) }
+    RetryPolicy { connect: short, stall: short, attempts: 3, pause: Duration::from_millis(1) }
 }
 
 /// Brings what lies at an address and reads it.
@@ -99,8 +99,8 @@ fn bring(
     version: &Version,
     sha256: Option<&str>,
 ) -> Result<Vec<u8>, DownloadError> {
-    let wanted = Wanted { address, key: "key", version, sha256 };
-    let path = keep(&wanted, memo, &patience(), &EventSink::silent(), &CancellationToken::new())?;
+    let wanted = Download { address, key: "key", version, sha256 };
+    let path = cached(&wanted, memo, &retry(), &EventSink::silent(), &CancellationToken::new())?;
     Ok(std::fs::read(path).unwrap())
 }
 
@@ -109,7 +109,7 @@ fn what_was_brought_once_is_not_asked_for_again() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
     let memo = Memo::temporary().unwrap();
     let address = server.at("/file.pth");
-    let version = look(&address, &patience(), &CancellationToken::new()).unwrap().unwrap();
+    let version = current_version(&address, &retry(), &CancellationToken::new()).unwrap().unwrap();
     assert_eq!(
         version,
         Version { etag: Some("\"a\"".into()), modified: None, length: Some(300_000) }
@@ -135,8 +135,8 @@ fn progress_is_told_in_bytes() {
         EventSink::new(move |one| told.lock().unwrap().push(one))
     };
     let (memo, address, version) = (Memo::temporary().unwrap(), server.at("/"), Version::default());
-    let wanted = Wanted { address: &address, key: "key", version: &version, sha256: None };
-    keep(&wanted, &memo, &patience(), &events, &CancellationToken::new()).unwrap();
+    let wanted = Download { address: &address, key: "key", version: &version, sha256: None };
+    cached(&wanted, &memo, &retry(), &events, &CancellationToken::new()).unwrap();
     let last = told.lock().unwrap().pop();
     let expected = Told::Progress {
         task: "download".into(),
@@ -226,7 +226,10 @@ fn what_is_not_there_is_said_and_not_asked_for_twice() {
         .unwrap_err();
     assert_eq!(error.to_string(), format!("there is nothing at {}/x", server.address));
     assert_eq!(server.asked().len(), 1);
-    assert_eq!(look(&server.at("/x"), &patience(), &CancellationToken::new()).unwrap(), None);
+    assert_eq!(
+        current_version(&server.at("/x"), &retry(), &CancellationToken::new()).unwrap(),
+        None
+    );
 }
 
 #[test]
@@ -272,10 +275,11 @@ fn a_stall_is_a_failure_in_time() {
         std::thread::sleep(Duration::from_secs(20));
     });
     let since = Instant::now();
-    let short = Patience { attempts: 1, ..patience() };
+    let short = RetryPolicy { attempts: 1, ..retry() };
     let (address, version) = (server.at("/"), Version::default());
-    let wanted = Wanted { address: &address, key: "key", version: &version, sha256: Some(SHA256) };
-    let stalled = keep(
+    let wanted =
+        Download { address: &address, key: "key", version: &version, sha256: Some(SHA256) };
+    let stalled = cached(
         &wanted,
         &Memo::temporary().unwrap(),
         &short,
@@ -300,9 +304,9 @@ fn a_wish_to_stop_is_heard_while_nothing_comes() {
     });
     let since = Instant::now();
     let (address, version) = (server.at("/"), Version::default());
-    let wanted = Wanted { address: &address, key: "key", version: &version, sha256: None };
+    let wanted = Download { address: &address, key: "key", version: &version, sha256: None };
     let memo = Memo::temporary().unwrap();
-    let stopped = keep(&wanted, &memo, &Patience::default(), &EventSink::silent(), &cancel);
+    let stopped = cached(&wanted, &memo, &RetryPolicy::default(), &EventSink::silent(), &cancel);
     assert!(matches!(stopped, Err(DownloadError::Cancelled)));
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
 }
@@ -312,7 +316,7 @@ fn nobody_at_the_other_end_is_said() {
     // Bound and let go: nothing listens there.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let address = Address::parse(&format!("http://{free}/x")).unwrap();
-    let error = look(&address, &patience(), &CancellationToken::new()).unwrap_err();
+    let error = current_version(&address, &retry(), &CancellationToken::new()).unwrap_err();
     assert!(error.to_string().starts_with(&format!("http://{free}/x can't be had: ")), "{error}");
     assert!(error.help().unwrap().contains("HTTPS_PROXY"));
 }

@@ -2,7 +2,7 @@
 
 use super::{Model, ModelError};
 use crate::data::decode;
-use crate::data::loader::network_input;
+use crate::data::normalization::network_input;
 use crate::metrics::top_k;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -83,7 +83,7 @@ impl Model {
 
     fn input(&self, bytes: &[u8]) -> Result<Vec<f32>, String> {
         let decoded =
-            decode::load(bytes, self.preprocessing()).map_err(|error| error.to_string())?;
+            decode::preprocess(bytes, self.preprocessing()).map_err(|error| error.to_string())?;
         Ok(network_input(&decoded.pixels, self.preprocessing()))
     }
 

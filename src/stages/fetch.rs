@@ -10,7 +10,7 @@ use crate::common::image_files;
 use crate::common::nearest;
 use crate::common::number::{counted, thousands};
 use crate::config::{DefaultValue, KeyDecl, Type, Values};
-use crate::data::images::{self, FOLDER, Image, LISTING, Names};
+use crate::data::images::{self, FOLDER, FolderScan, Image, LISTING};
 use crate::data::source::{self, Source};
 use crate::data::synthetic::{self, Garments};
 use crate::engine::{Complaints, Context, Kind, OrFail, Pin, StageError};
@@ -123,7 +123,7 @@ fn goods(source: &Source) -> Option<Goods> {
         Source::Torchvision(_) | Source::Web(_) | Source::Run { .. } => Some(Goods::Weights),
         Source::Path(path) if weights::is_weights(path) => Some(Goods::Weights),
         Source::Path(path) if path.is_dir() => Some(Goods::Images),
-        Source::Path(_) | Source::NotBuilt { .. } => None,
+        Source::Path(_) | Source::Unsupported { .. } => None,
     }
 }
 
@@ -160,10 +160,10 @@ impl Kind for Fetch {
                 }
             }
             Err(unknown) => {
-                let help = match nearest(&unknown.written, unknown.names.iter().copied()) {
+                let help = match nearest(&unknown.given, unknown.known.iter().copied()) {
                     Some(name) => format!("did you mean `{name}`?"),
-                    None if unknown.names.is_empty() => "write `path:FOLDER`".to_owned(),
-                    None => format!("there are {}", unknown.names.join(", ")),
+                    None if unknown.known.is_empty() => "write `path:FOLDER`".to_owned(),
+                    None => format!("there are {}", unknown.known.join(", ")),
                 };
                 diagnostics.complain("source", unknown.message, "expected a source", Some(help));
             }
@@ -235,9 +235,9 @@ impl Kind for Fetch {
             Ok(Source::Run { run, stage }) => Err(StageError::failed(format!(
                 "nothing said what the stage `{stage}` of the run {run} made"
             ))),
-            Ok(Source::NotBuilt { what, instead }) => {
-                Err(StageError::failed(format!("fetching from {what} isn't built yet"))
-                    .with_help(instead))
+            Ok(Source::Unsupported { name, help }) => {
+                Err(StageError::failed(format!("fetching from {name} isn't built yet"))
+                    .with_help(help))
             }
             Err(unknown) => Err(StageError::failed(unknown.message)),
         }
@@ -283,7 +283,7 @@ fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
 }
 
 /// What was listed, and what wasn't.
-fn tell(context: &Context, names: &Names, listed: &[Image]) {
+fn tell(context: &Context, names: &FolderScan, listed: &[Image]) {
     let is_listed = |path: &String| listed.binary_search_by(|one| one.path.cmp(path)).is_ok();
     let unread: Vec<&String> = names.images.iter().filter(|path| !is_listed(path)).collect();
     if let [first, ..] = unread.as_slice() {
@@ -312,7 +312,7 @@ fn remembered(memo: &Memo, digest: &str) -> Option<Vec<u8>> {
 }
 
 /// The listing, from the images themselves. As in the store's own listing, what can't be opened isn't in it.
-fn digested(context: &Context, folder: &Path, names: &Names) -> Result<Vec<u8>, StageError> {
+fn digested(context: &Context, folder: &Path, names: &FolderScan) -> Result<Vec<u8>, StageError> {
     let task = context.events.task("list", Some(names.images.len() as u64), "images");
     let one = |path: &String| {
         let whole = folder.join(path);
@@ -327,8 +327,8 @@ fn digested(context: &Context, folder: &Path, names: &Names) -> Result<Vec<u8>, 
 }
 
 /// What lies below a folder, by name. Links are followed, as in the store's own listing.
-fn walk(folder: &Path) -> Names {
-    let mut names = Names::default();
+fn walk(folder: &Path) -> FolderScan {
+    let mut names = FolderScan::default();
     let mut walker = walkdir::WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
     while let Some(entry) = walker.next() {
         let Ok(entry) = entry else { continue };
@@ -338,7 +338,7 @@ fn walk(folder: &Path) -> Names {
                 names.hidden += 1;
                 walker.skip_current_dir();
             }
-            Some(path) if entry.file_type().is_file() => names.take(path),
+            Some(path) if entry.file_type().is_file() => names.add(path),
             None if entry.file_type().is_file() => names.unnamed += 1,
             _ => {}
         }

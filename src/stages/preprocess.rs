@@ -8,8 +8,8 @@ use crate::common::nearest;
 use crate::common::number::{counted, thousands};
 use crate::config::{DefaultValue, KeyDecl, Type, Values};
 use crate::data::decode::{Note, Notes};
-use crate::data::images::{self, Image, Images};
-use crate::data::tensor_cache::{self, Made, RECORDS, Records, Writer, fingerprint};
+use crate::data::images::{self, Image, ImageSet};
+use crate::data::tensor_cache::{self, RECORDS, Records, Writer, Written, fingerprint};
 use crate::data::{DataError, InputInfo, Preprocessing, Sample, Split, labels, split};
 use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
 use crate::nn::weights::registry;
@@ -313,9 +313,9 @@ fn decimal(value: f32) -> f64 {
 /// Makes `records.bin`, or links it where an earlier one holds exactly the same.
 fn records(
     context: &Context,
-    images: &Images,
+    images: &ImageSet,
     preprocessing: &Preprocessing,
-) -> Result<Made, StageError> {
+) -> Result<Written, StageError> {
     let geometry = preprocessing.geometry();
     let (fingerprint, target) = (fingerprint(&geometry), context.slot.join(RECORDS));
     let key = fingerprint.to_string();
@@ -327,7 +327,7 @@ fn records(
     let (geometry, cancel) = (&geometry, &context.cancel);
     let made = Writer { images, geometry, earlier: earlier.as_ref(), task: &task, cancel }
         .write(&target)?;
-    match remembered.filter(|_| made.same) {
+    match remembered.filter(|_| made.unchanged) {
         Some(path) => link(&path, &target)?,
         None => {
             // The latest takes the place of the one before. Where that fails, the next preprocess decodes again.
@@ -349,8 +349,8 @@ fn link(from: &Path, to: &Path) -> Result<(), StageError> {
 /// Lists the images that can't be read, and fails where they are too many.
 fn reject(
     context: &Context,
-    images: &Images,
-    made: &Made,
+    images: &ImageSet,
+    made: &Written,
     most: f64,
 ) -> Result<BTreeMap<Digest, String>, StageError> {
     let reasons: BTreeMap<Digest, String> = made.rejected.iter().cloned().collect();
@@ -386,9 +386,10 @@ fn readable(
     labels: &labels::Labels,
     rejected: &BTreeMap<Digest, String>,
 ) -> (Vec<Image>, labels::Labels) {
-    let kept = list.iter().zip(&labels.of).filter(|(one, _)| !rejected.contains_key(&one.digest));
-    let (images, of) = kept.map(|(one, class)| (one.clone(), *class)).unzip();
-    (images, labels::Labels { of, ..labels.clone() })
+    let kept =
+        list.iter().zip(&labels.by_image).filter(|(one, _)| !rejected.contains_key(&one.digest));
+    let (images, by_image) = kept.map(|(one, class)| (one.clone(), *class)).unzip();
+    (images, labels::Labels { by_image, ..labels.clone() })
 }
 
 /// The split of each image.
@@ -399,35 +400,35 @@ fn splits(
 ) -> Result<Vec<Split>, DataError> {
     let labelled: Vec<split::Labelled> = list
         .iter()
-        .zip(&labels.of)
-        .filter_map(|(one, class)| Some(split::Labelled { source: one.digest, class: (*class)? }))
+        .zip(&labels.by_image)
+        .filter_map(|(one, class)| Some(split::Labelled { digest: one.digest, class: (*class)? }))
         .collect();
     let mut splits = split::split(&labelled, &labels.classes, rule)?.into_iter();
     let one = |class: &Option<u32>| class.and_then(|_| splits.next()).unwrap_or(Split::Unlabelled);
-    Ok(labels.of.iter().map(one).collect())
+    Ok(labels.by_image.iter().map(one).collect())
 }
 
 fn samples(
     list: &[Image],
     labels: &labels::Labels,
     splits: &[Split],
-    made: &Made,
+    made: &Written,
 ) -> Result<Vec<Sample>, StageError> {
-    let rows = list.iter().zip(&labels.of).zip(splits);
+    let rows = list.iter().zip(&labels.by_image).zip(splits);
     rows.map(|((one, class), split)| {
-        let record = made.entries.binary_search_by(|entry| entry.source.cmp(&one.digest));
+        let record = made.entries.binary_search_by(|entry| entry.image_digest.cmp(&one.digest));
         let record =
             record.map_err(|_| StageError::failed(format!("{} has no record", one.path)))?;
         let note =
             made.entries.get(record).map(|entry| Notes(entry.notes).words()).unwrap_or_default();
-        let (path, source) = (one.path.clone(), one.digest);
-        Ok(Sample { path, source, record: record as u32, class: *class, split: *split, note })
+        let (path, image_digest) = (one.path.clone(), one.digest);
+        Ok(Sample { path, image_digest, record: record as u32, class: *class, split: *split, note })
     })
     .collect()
 }
 
 /// What came of it, in sentences.
-fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &Made) {
+fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &Written) {
     if !labels.unused_names.is_empty() {
         context.events.warn(format!(
             "no image is of a class written {}, named in class_names",
@@ -436,7 +437,7 @@ fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &M
     }
     let mut classes: BTreeMap<Digest, u32> = BTreeMap::new();
     let contradictory = samples.iter().filter(|one| {
-        one.class.is_some_and(|class| *classes.entry(one.source).or_insert(class) != class)
+        one.class.is_some_and(|class| *classes.entry(one.image_digest).or_insert(class) != class)
     });
     match contradictory.count() {
         0 => {}

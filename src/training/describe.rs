@@ -2,7 +2,7 @@
 
 use super::options::{BatchNormMode, Freeze, Options, Unfreeze};
 use crate::common::number::thousands;
-use crate::data::Augment;
+use crate::data::AugmentationPolicy;
 use crate::nn::{Backend, Network, Number};
 
 /// What can be said of a training before it is known what it learns from: how images are varied, and whether features
@@ -14,7 +14,7 @@ pub fn foreseen(options: &Options) -> Vec<String> {
 }
 
 /// How training images are varied.
-pub fn augmentation(augment: Option<&Augment>) -> String {
+pub fn augmentation(augment: Option<&AugmentationPolicy>) -> String {
     let Some(augment) = augment.filter(|augment| !augment.is_none()) else {
         return "training images are the centers of the stored squares, not varied".to_owned();
     };
@@ -145,18 +145,18 @@ pub fn trainable<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::RandomCrop;
+    use crate::data::RandomResizedCrop;
 
     #[test]
     fn what_is_varied_is_named() {
         let none = "training images are the centers of the stored squares, not varied";
         assert_eq!(augmentation(None), none);
-        assert_eq!(augmentation(Some(&Augment::default())), none);
-        let augment = Augment {
-            random_crop: Some(RandomCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
+        assert_eq!(augmentation(Some(&AugmentationPolicy::default())), none);
+        let augment = AugmentationPolicy {
+            random_crop: Some(RandomResizedCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
             flip: true,
             rotate: 10.0,
-            ..Augment::default()
+            ..AugmentationPolicy::default()
         };
         assert_eq!(
             augmentation(Some(&augment)),

@@ -1,7 +1,7 @@
 //! What can be chosen about training, as typed values. Their defaults, ranges and docs are declared by the stage `train`;
 //! here every value is there and within its range.
 
-use crate::data::Augment;
+use crate::data::AugmentationPolicy;
 use crate::nn::{AUXILIARY, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub struct Options {
     /// Which epoch's weights are the result.
     pub keep: Keep,
     /// How training images are varied; not at all where there is none.
-    pub augment: Option<Augment>,
+    pub augment: Option<AugmentationPolicy>,
     /// What of the backbone keeps its weights, at first.
     pub freeze: Freeze,
     /// What thaws later, by epoch: each entry freezes less than the one before.

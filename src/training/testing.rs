@@ -71,9 +71,12 @@ pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) 
         .enumerate()
         .map(|(index, (image, split))| Sample {
             path: image.path.clone(),
-            source: image.digest,
-            record: made.entries.iter().position(|entry| entry.source == image.digest).unwrap()
-                as u32,
+            image_digest: image.digest,
+            record: made
+                .entries
+                .iter()
+                .position(|entry| entry.image_digest == image.digest)
+                .unwrap() as u32,
             class: (split != Split::Unlabelled).then_some((index % CLASSES.len()) as u32),
             split,
             note: String::new(),

@@ -7,13 +7,13 @@ use proptest::prelude::*;
 
 fn reason(bytes: &[u8]) -> String {
     match decode(bytes) {
-        Err(DataError::Image(reason)) => reason,
+        Err(DataError::Unreadable(reason)) => reason,
         Err(other) => panic!("{other}"),
         Ok(full) => panic!("decoded to {} x {}", full.pixels.width, full.pixels.height),
     }
 }
 
-fn at(full: &Full, x: u32, y: u32) -> u8 {
+fn at(full: &FullImage, x: u32, y: u32) -> u8 {
     full.pixels.bytes[(y * full.pixels.width + x) as usize * full.pixels.channels]
 }
 
@@ -137,7 +137,7 @@ fn preprocessing(resize: u32, fit: Fit) -> Preprocessing {
 fn every_fit_fills_the_square() {
     let bytes = samples::png(60, 20, [200, 100, 50]);
     for fit in [Fit::Crop, Fit::Stretch, Fit::Pad] {
-        let decoded = load(&bytes, &preprocessing(30, fit)).unwrap();
+        let decoded = preprocess(&bytes, &preprocessing(30, fit)).unwrap();
         assert_eq!((decoded.pixels.len(), decoded.width, decoded.height), (30 * 30 * 3, 60, 20));
         let corner = if fit == Fit::Pad { [128, 64, 255] } else { [200, 100, 50] };
         assert_eq!(decoded.pixels[..3], corner);
@@ -148,10 +148,11 @@ fn every_fit_fills_the_square() {
 #[test]
 fn grey_and_color_are_resized_alike() {
     let gray = image::DynamicImage::from(samples::halves(50, 33));
-    let one = load(&samples::file(&gray, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
+    let one =
+        preprocess(&samples::file(&gray, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
     let color = gray.to_rgb8().into();
-    let three =
-        load(&samples::file(&color, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
+    let three = preprocess(&samples::file(&color, ImageFormat::Png), &preprocessing(16, Fit::Crop))
+        .unwrap();
     assert_eq!(one.pixels, three.pixels);
 }
 
@@ -171,6 +172,6 @@ proptest! {
         let place = at.index(bytes.len());
         bytes[place] = byte;
         bytes.truncate(cut.index(bytes.len()) + 1);
-        let _ = load(&bytes, &preprocessing(8, Fit::Crop));
+        let _ = preprocess(&bytes, &preprocessing(8, Fit::Crop));
     }
 }

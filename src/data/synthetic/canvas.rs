@@ -89,7 +89,7 @@ impl Canvas {
         let mut file = Vec::new();
         JpegEncoder::new_with_quality(&mut file, quality)
             .encode(&bytes, self.width as u32, self.height as u32, ExtendedColorType::Rgb8)
-            .map_err(|error| DataError::Image(format!("can't be drawn: {error}")))?;
+            .map_err(|error| DataError::Unreadable(format!("can't be drawn: {error}")))?;
         Ok(file)
     }
 }

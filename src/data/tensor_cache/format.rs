@@ -40,7 +40,7 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Digest of the image file.
-    pub source: Digest,
+    pub image_digest: Digest,
     /// Digest of the record.
     pub digest: Digest,
     /// Width of the image, upright.
@@ -116,7 +116,7 @@ impl Entry {
     /// The entry's bytes.
     pub fn write(&self) -> [u8; ENTRY] {
         let mut bytes = [0; ENTRY];
-        bytes[..32].copy_from_slice(self.source.as_bytes());
+        bytes[..32].copy_from_slice(self.image_digest.as_bytes());
         bytes[32..64].copy_from_slice(self.digest.as_bytes());
         bytes[64..68].copy_from_slice(&self.width.to_le_bytes());
         bytes[68..72].copy_from_slice(&self.height.to_le_bytes());
@@ -127,7 +127,7 @@ impl Entry {
     /// Reads an entry.
     pub fn read(bytes: &[u8; ENTRY]) -> Entry {
         Entry {
-            source: digest(bytes, 0),
+            image_digest: digest(bytes, 0),
             digest: digest(bytes, 32),
             width: word(bytes, 64),
             height: word(bytes, 68),

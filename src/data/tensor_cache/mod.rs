@@ -10,7 +10,7 @@ mod writer;
 pub use format::Entry;
 pub use reader::Records;
 pub use samples::{Sample, Split};
-pub use writer::{Made, Writer, fingerprint};
+pub use writer::{Writer, Written, fingerprint};
 
 use super::{DataError, InputInfo, table};
 use crate::store::Digest;
@@ -48,7 +48,7 @@ impl TensorCache {
         }
         for sample in &samples {
             let entry = records.entry(sample.record);
-            if entry.is_none_or(|entry| entry.source != sample.source) {
+            if entry.is_none_or(|entry| entry.image_digest != sample.image_digest) {
                 return Err(DataError::damaged(
                     &table,
                     format!("{} points to a record of another image", sample.path),

@@ -85,7 +85,7 @@ impl Records {
             return Err(DataError::damaged(&self.path, "its index isn't as it was written"));
         }
         let sorted = (1..self.count()).all(|at| match (self.entry(at - 1), self.entry(at)) {
-            (Some(one), Some(next)) => one.source < next.source,
+            (Some(one), Some(next)) => one.image_digest < next.image_digest,
             _ => false,
         });
         if sorted {

@@ -55,7 +55,7 @@ pub struct Sample {
     /// Relative path in the set of images.
     pub path: String,
     /// Digest of the image file.
-    pub source: Digest,
+    pub image_digest: Digest,
     /// Its record. Equal images share one.
     pub record: u32,
     /// Index of its class; none where it has no label.
@@ -71,7 +71,7 @@ pub fn write(path: &Path, samples: &[Sample]) -> Result<(), DataError> {
     let rows = samples.iter().map(|sample| {
         [
             sample.path.clone(),
-            sample.source.to_string(),
+            sample.image_digest.to_string(),
             sample.record.to_string(),
             sample.class.map_or_else(|| "-".to_owned(), |class| class.to_string()),
             sample.split.to_string(),
@@ -84,13 +84,13 @@ pub fn write(path: &Path, samples: &[Sample]) -> Result<(), DataError> {
 /// Reads the table.
 pub fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
     let mut samples = Vec::new();
-    table::read_file(path, KIND, |[path, source, record, class, split, note]| {
+    table::read_file(path, KIND, |[path, image_digest, record, class, split, note]| {
         let class = if class == "-" { None } else { Some(class.parse().ok()?) };
         let split = Split::named(&split)
             .filter(|&split| class.is_some() == (split != Split::Unlabelled))?;
         samples.push(Sample {
             path,
-            source: source.parse().ok()?,
+            image_digest: image_digest.parse().ok()?,
             record: record.parse().ok()?,
             class,
             split,

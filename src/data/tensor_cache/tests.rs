@@ -4,8 +4,11 @@ use super::samples as table;
 use super::*;
 use crate::data::decode::samples;
 use crate::data::images::{self, FOLDER, Image, LISTING};
-use crate::data::loader::{Vary, shuffled};
-use crate::data::{Augment, Fit, Geometry, Interpolation, Loader, LoaderOptions, Preprocessing};
+use crate::data::order::shuffled;
+use crate::data::{
+    Augmentation, AugmentationPolicy, Fit, Geometry, Interpolation, Loader, LoaderOptions,
+    Preprocessing,
+};
 use crate::events::{CancellationToken, EventSink};
 use crate::store::digest_bytes;
 use proptest::prelude::*;
@@ -42,7 +45,7 @@ fn fetched(count: usize, broken: &[usize]) -> tempfile::TempDir {
     folder
 }
 
-fn made(fetched: &Path, path: &Path, geometry: &Geometry, earlier: Option<&Records>) -> Made {
+fn made(fetched: &Path, path: &Path, geometry: &Geometry, earlier: Option<&Records>) -> Written {
     let images = images::open(fetched, None).unwrap();
     let task = EventSink::silent().task("decode", None, "images");
     let cancel = CancellationToken::new();
@@ -60,8 +63,8 @@ fn cache(count: usize) -> tempfile::TempDir {
         .enumerate()
         .map(|(index, one)| Sample {
             path: one.path.clone(),
-            source: one.digest,
-            record: made.entries.iter().position(|entry| entry.source == one.digest).unwrap()
+            image_digest: one.digest,
+            record: made.entries.iter().position(|entry| entry.image_digest == one.digest).unwrap()
                 as u32,
             class: Some(index as u32 % 2),
             split: Split::Train,
@@ -84,7 +87,7 @@ fn records_are_the_images_and_both_ways_of_reading_agree() {
         assert_eq!(record.as_ref(), color(index).repeat((SIZE * SIZE) as usize));
         assert_eq!(record, plain.record(sample.record).unwrap());
         assert_eq!(cache.record_digest(sample.record), Some(Digest::of(&record)));
-        assert_eq!(plain.find(&sample.source), Some(sample.record));
+        assert_eq!(plain.find(&sample.image_digest), Some(sample.record));
     }
     assert!(cache.record(9).is_err() && cache.record_digest(9).is_none());
     assert_eq!(cache.of_split(Split::Train).len(), 9);
@@ -94,7 +97,7 @@ fn records_are_the_images_and_both_ways_of_reading_agree() {
 fn unreadable_images_are_listed_and_left_out() {
     let (source, folder) = (fetched(5, &[1, 3]), tempfile::tempdir().unwrap());
     let made = made(source.path(), &folder.path().join("r"), &preprocessing().geometry(), None);
-    assert_eq!((made.entries.len(), made.rejected.len(), made.same), (3, 2, false));
+    assert_eq!((made.entries.len(), made.rejected.len(), made.unchanged), (3, 2, false));
 }
 
 #[test]
@@ -114,10 +117,10 @@ fn records_that_are_there_are_copied_to_the_same_bytes() {
         }
     }
     let reused = made(many.path(), &path("reused"), &geometry, Some(&earlier));
-    assert_eq!((reused.reused, reused.same), (19, false));
+    assert_eq!((reused.reused, reused.unchanged), (19, false));
     assert_eq!(std::fs::read(path("reused")).unwrap(), std::fs::read(path("fresh")).unwrap());
     let again = made(few.path(), &path("again"), &geometry, Some(&earlier));
-    assert!(again.same && !path("again").exists());
+    assert!(again.unchanged && !path("again").exists());
     assert_eq!((again.entries.len(), again.rejected.len()), (19, 1));
 }
 
@@ -134,7 +137,7 @@ fn a_damaged_earlier_file_is_not_copied_from() {
     let earlier = Records::open(&first).unwrap();
     assert!(earlier.record(2).unwrap_err().to_string().contains("record 2"));
     let again = made(source.path(), &second, &geometry, Some(&earlier));
-    assert_eq!((again.same, again.reused), (false, 5));
+    assert_eq!((again.unchanged, again.reused), (false, 5));
     assert_eq!(std::fs::read(&second).unwrap(), whole);
 }
 
@@ -174,7 +177,7 @@ fn tables_that_do_not_fit_the_records_are_refused() {
         TensorCache::open(folder.path()).is_err()
     };
     assert!(refused(&|row| row.record = 9));
-    assert!(refused(&|row| row.source = Digest::of(b"other")));
+    assert!(refused(&|row| row.image_digest = Digest::of(b"other")));
     assert!(refused(&|row| row.class = Some(2)));
     assert!(refused(&|row| row.class = None));
     assert!(!refused(&|row| (row.class, row.split) = (None, Split::Unlabelled)));
@@ -205,9 +208,9 @@ proptest! {
     ) {
         let folder = cache(count);
         let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
-        let augment = Augment { flip: true, shift: 0.1, brightness: 0.2, ..Augment::default() };
-        let vary = Some(Vary { augment, seed, epoch });
-        let options = LoaderOptions { batch_size, vary, drop_last, first_step: 0, ahead };
+        let policy = AugmentationPolicy { flip: true, shift: 0.1, brightness: 0.2, ..AugmentationPolicy::default() };
+        let augmentation = Some(Augmentation { policy, seed, epoch });
+        let options = LoaderOptions { batch_size, augmentation, drop_last, first_step: 0, ahead };
         let order = Some((seed, epoch));
         let batches = passes(&cache, order, &options);
         let steps = if drop_last { count / batch_size } else { count.div_ceil(batch_size) };
@@ -237,7 +240,7 @@ fn a_batch_is_normalized_as_a_single_image_is() {
         .samples()
         .iter()
         .flat_map(|sample| {
-            crate::data::loader::network_input(
+            crate::data::normalization::network_input(
                 &cache.record(sample.record).unwrap(),
                 &cache.info().preprocessing,
             )
@@ -263,10 +266,15 @@ fn epochs_differ_and_an_abandoned_loader_stops() {
 fn a_record_is_varied_by_what_it_is_and_how_often_it_came() {
     let folder = cache(6);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
-    let augment = Augment { shift: 0.2, brightness: 0.5, ..Augment::default() };
+    let policy =
+        AugmentationPolicy { shift: 0.2, brightness: 0.5, ..AugmentationPolicy::default() };
     let shown = |order: &[usize], epoch, copies| -> Vec<Vec<f32>> {
-        let vary = Some(Vary { augment: Augment { copies, ..augment.clone() }, seed: 3, epoch });
-        let options = LoaderOptions { batch_size: 1, vary, ..LoaderOptions::default() };
+        let augmentation = Some(Augmentation {
+            policy: AugmentationPolicy { copies, ..policy.clone() },
+            seed: 3,
+            epoch,
+        });
+        let options = LoaderOptions { batch_size: 1, augmentation, ..LoaderOptions::default() };
         Loader::new(Arc::clone(&cache), order.to_vec(), options)
             .map(|batch| batch.unwrap().images)
             .collect()

@@ -5,7 +5,7 @@ use super::format::{Entry, HEADER, Header};
 use super::reader::Records;
 use crate::data::DataError;
 use crate::data::decode;
-use crate::data::images::{Image, Images};
+use crate::data::images::{Image, ImageSet};
 use crate::data::preprocessing::Geometry;
 use crate::events::{CancellationToken, Task};
 use crate::store::Digest;
@@ -26,7 +26,7 @@ fn chunk() -> usize {
 /// What a file of records is made of.
 pub struct Writer<'a> {
     /// The set of images.
-    pub images: &'a Images,
+    pub images: &'a ImageSet,
     /// What becomes of each.
     pub geometry: &'a Geometry,
     /// Records that were made before, by the same geometry.
@@ -39,7 +39,7 @@ pub struct Writer<'a> {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Made {
+pub struct Written {
     /// Record of each image that could be read, in the order of the sources' digests.
     pub entries: Vec<Entry>,
     /// Digests of the images that couldn't, each with the reason, in the same order.
@@ -47,7 +47,7 @@ pub struct Made {
     /// Records that were copied from the earlier file.
     pub reused: u64,
     /// Whether the earlier file holds exactly these records: nothing was written, it can be linked.
-    pub same: bool,
+    pub unchanged: bool,
 }
 
 /// What became of one image.
@@ -68,7 +68,7 @@ impl Writer<'_> {
     /// # Errors
     /// Where a image can't be read from disk at all or isn't the one that was listed; one that can't be decoded is
     /// rejected, not an error.
-    pub fn write(&self, path: &Path) -> Result<Made, DataError> {
+    pub fn write(&self, path: &Path) -> Result<Written, DataError> {
         let mut sources: Vec<&Image> = self.images.list().iter().collect();
         sources.sort_by_key(|image| (image.digest, image.path.as_str()));
         sources.dedup_by_key(|image| image.digest);
@@ -80,7 +80,7 @@ impl Writer<'_> {
 
     /// Whether the earlier file holds exactly the records of `sources`, none more, none damaged: then what it lacks are
     /// images that can't be decoded, which must be few.
-    fn unchanged(&self, sources: &[&Image]) -> Result<Option<Made>, DataError> {
+    fn unchanged(&self, sources: &[&Image]) -> Result<Option<Written>, DataError> {
         let Some(earlier) = self.earlier else { return Ok(None) };
         let (known, missing): (Vec<&Image>, Vec<&Image>) =
             sources.iter().partition(|image| earlier.find(&image.digest).is_some());
@@ -92,7 +92,8 @@ impl Writer<'_> {
         if !intact {
             return Ok(None);
         }
-        let mut made = Made { same: true, reused: known.len() as u64, ..Made::default() };
+        let mut made =
+            Written { unchanged: true, reused: known.len() as u64, ..Written::default() };
         for chunk in missing.chunks(chunk()) {
             for (image, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
                 match outcome? {
@@ -106,11 +107,11 @@ impl Writer<'_> {
         Ok(Some(made))
     }
 
-    fn write_all(&self, path: &Path, sources: &[&Image]) -> Result<Made, DataError> {
+    fn write_all(&self, path: &Path, sources: &[&Image]) -> Result<Written, DataError> {
         let writing = |error| DataError::io("writing", path, error);
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(writing)?);
         file.write_all(&[0; HEADER]).map_err(writing)?;
-        let mut made = Made::default();
+        let mut made = Written::default();
         for chunk in sources.chunks(chunk()) {
             for (image, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
                 match outcome? {
@@ -154,7 +155,7 @@ impl Writer<'_> {
         match decode::to_square(&bytes, self.geometry) {
             Ok(decoded) => {
                 let entry = Entry {
-                    source: image.digest,
+                    image_digest: image.digest,
                     digest: Digest::of(&decoded.pixels),
                     width: decoded.width,
                     height: decoded.height,
@@ -162,7 +163,7 @@ impl Writer<'_> {
                 };
                 Ok(Outcome::Record { entry, bytes: decoded.pixels, reused: false })
             }
-            Err(DataError::Image(reason)) => Ok(Outcome::Rejected(reason)),
+            Err(DataError::Unreadable(reason)) => Ok(Outcome::Rejected(reason)),
             Err(other) => Err(other),
         }
     }

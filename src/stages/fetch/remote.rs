@@ -1,7 +1,7 @@
 //! Files on the web: which version of one is meant, from the first look on, and the file itself. Knows addresses and the
 //! memo, and nothing of what is in a file.
 
-use crate::download::{self, Address, DownloadError, Patience, Version, Wanted};
+use crate::download::{self, Address, Download, DownloadError, RetryPolicy, Version};
 use crate::engine::{Context, OrFail, StageError};
 use crate::events::CancellationToken;
 use crate::nn::weights::{Preset, registry};
@@ -68,8 +68,8 @@ fn kept(address: &Address, memo: &Memo) -> Option<Option<Version>> {
 
 fn seen(address: &Address, cancel: &CancellationToken) -> Result<Option<Version>, StageError> {
     // Whoever plans waits: two tries, not many.
-    let patience = Patience { attempts: 2, ..Patience::default() };
-    Ok(download::look(address, &patience, cancel)?)
+    let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
+    Ok(download::current_version(address, &retry, cancel)?)
 }
 
 fn remember(address: &Address, version: &Option<Version>, memo: &Memo) -> Result<(), StageError> {
@@ -90,7 +90,7 @@ pub fn file(
     context: &Context,
 ) -> Result<PathBuf, StageError> {
     let key = format!("{address}\n{}", fact(&Some(version.clone())));
-    bring(&Wanted { address, key: &key, version, sha256: None }, context)
+    bring(&Download { address, key: &key, version, sha256: None }, context)
 }
 
 /// The file of published weights, recognized by its digest.
@@ -102,7 +102,7 @@ pub fn published(preset: &Preset, context: &Context) -> Result<PathBuf, StageErr
             .with_help(format!("{MIRROR} is an address such as {}", registry::BASE))
     })?;
     let key = format!("torchvision {}", preset.file);
-    let wanted = Wanted {
+    let wanted = Download {
         address: &address,
         key: &key,
         version: &Version::default(),
@@ -111,7 +111,7 @@ pub fn published(preset: &Preset, context: &Context) -> Result<PathBuf, StageErr
     bring(&wanted, context)
 }
 
-fn bring(wanted: &Wanted, context: &Context) -> Result<PathBuf, StageError> {
+fn bring(wanted: &Download, context: &Context) -> Result<PathBuf, StageError> {
     let Context { memo, events, cancel, .. } = context;
-    Ok(download::keep(wanted, memo, &Patience::default(), events, cancel)?)
+    Ok(download::cached(wanted, memo, &RetryPolicy::default(), events, cancel)?)
 }

@@ -1,7 +1,7 @@
 //! What can be chosen about training: declared for checking, the reference and editors, and the same as types.
 
 use crate::config::{DefaultValue, KeyDecl, Type};
-use crate::data::Augment;
+use crate::data::AugmentationPolicy;
 use crate::model::Classifier;
 use crate::training::{
     BatchNormMode, ClassWeights, EarlyStopping, Freeze, Keep, OptimizerConfig, Options, Precision,
@@ -373,7 +373,7 @@ pub struct Parameters {
     early_stopping: EarlyStopping,
     keep: Keep,
     #[serde(deserialize_with = "variation")]
-    augment: Option<Augment>,
+    augment: Option<AugmentationPolicy>,
 }
 
 /// An epoch, or one for each of some stages.
@@ -425,12 +425,12 @@ pub struct Checkpoint {
 }
 
 /// The word "none", or a table.
-fn variation<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Augment>, D::Error> {
+fn variation<'de, D: Deserializer<'de>>(from: D) -> Result<Option<AugmentationPolicy>, D::Error> {
     let value = serde_json::Value::deserialize(from)?;
     if value.is_string() {
         Ok(None)
     } else {
-        Augment::deserialize(value).map(Some).map_err(D::Error::custom)
+        AugmentationPolicy::deserialize(value).map(Some).map_err(D::Error::custom)
     }
 }
 

@@ -4,7 +4,7 @@ use super::parameters::{DEFAULT_AUGMENT, UnfreezeAt};
 use super::start::published_backbone;
 use crate::common::nearest;
 use crate::config::Values;
-use crate::data::Augment;
+use crate::data::AugmentationPolicy;
 use crate::engine::{Complaints, Feed};
 use crate::nn::weights::registry;
 use crate::nn::{self, BackboneInfo};
@@ -414,8 +414,8 @@ fn augment(values: &mut Values, frozen: Frozen, diagnostics: &mut Complaints) {
     }
     let parsed = values
         .get("augment")
-        .and_then(|given| serde_json::from_value::<Augment>(given.clone()).ok());
-    if let Some(nothing) = parsed.filter(Augment::is_none) {
+        .and_then(|given| serde_json::from_value::<AugmentationPolicy>(given.clone()).ok());
+    if let Some(nothing) = parsed.filter(AugmentationPolicy::is_none) {
         if nothing.copies.is_some() {
             let help = "say how they are varied, such as `flip = true`, or leave it out".to_owned();
             diagnostics.complain(

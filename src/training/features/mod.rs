@@ -6,7 +6,7 @@
 mod segment;
 
 use super::TrainingError;
-use crate::data::{Augment, Loader, LoaderOptions, TensorCache, Vary};
+use crate::data::{Augmentation, AugmentationPolicy, Loader, LoaderOptions, TensorCache};
 use crate::events::{CancellationToken, EventSink};
 use crate::nn::{Backend, Network, Number};
 use crate::store::{Digest, Hasher, Memo};
@@ -57,7 +57,7 @@ struct Order<'a> {
     cache: &'a Arc<TensorCache>,
     /// A sample of each record.
     samples: Vec<usize>,
-    vary: Option<&'a Vary>,
+    augmentation: Option<&'a Augmentation>,
     events: &'a EventSink,
     cancel: &'a CancellationToken,
 }
@@ -94,10 +94,10 @@ impl Features {
         network: &Network<D, N>,
         cache: &Arc<TensorCache>,
         samples: &[usize],
-        vary: Option<&Vary>,
+        augmentation: Option<&Augmentation>,
         (events, cancel): (&EventSink, &CancellationToken),
     ) -> Result<Arc<Table>, TrainingError> {
-        let key = self.key(vary);
+        let key = self.key(augmentation);
         if let Some(table) = self.tables.get(&key)
             && table.missing(cache, samples).is_empty()
         {
@@ -106,7 +106,12 @@ impl Features {
         let mut table = self.open(&key);
         let samples = table.missing(cache, samples);
         if !samples.is_empty() {
-            self.make(&mut table, &key, network, &Order { cache, samples, vary, events, cancel })?;
+            self.make(
+                &mut table,
+                &key,
+                network,
+                &Order { cache, samples, augmentation, events, cancel },
+            )?;
         }
         let table = Arc::new(table);
         self.tables.insert(key, Arc::clone(&table));
@@ -118,11 +123,14 @@ impl Features {
         !self.card(&self.key(None)).segments.is_empty()
     }
 
-    /// What rows are kept under. `vary` has as many views as copies, so an epoch stands for one of them, which looks the same
+    /// What rows are kept under. `augmentation` has as many views as copies, so an epoch stands for one of them, which looks the same
     /// however many others there are.
-    fn key(&self, vary: Option<&Vary>) -> Digest {
-        let alone = |augment: &Augment| Augment { copies: None, ..augment.clone() };
-        let view = vary.map(|vary| (alone(&vary.augment), vary.seed, vary.view(0).round));
+    fn key(&self, augmentation: Option<&Augmentation>) -> Digest {
+        let alone =
+            |augment: &AugmentationPolicy| AugmentationPolicy { copies: None, ..augment.clone() };
+        let view = augmentation.map(|augmentation| {
+            (alone(&augmentation.policy), augmentation.seed, augmentation.view(0).index)
+        });
         Digest::of(serde_json::json!([self.backbone, view]).to_string().as_bytes())
     }
 
@@ -156,9 +164,13 @@ impl Features {
         let task = order.events.task("features", Some(order.samples.len() as u64), "images");
         for portion in order.samples.chunks(SEGMENT) {
             let (mut records, mut rows) = (Vec::with_capacity(portion.len()), Vec::new());
-            let vary = order.vary.cloned();
-            let options =
-                LoaderOptions { batch_size: BATCH, vary, ahead: AHEAD, ..LoaderOptions::default() };
+            let augmentation = order.augmentation.cloned();
+            let options = LoaderOptions {
+                batch_size: BATCH,
+                augmentation,
+                ahead: AHEAD,
+                ..LoaderOptions::default()
+            };
             for batch in Loader::new(Arc::clone(order.cache), portion.to_vec(), options) {
                 if order.cancel.is_cancelled() {
                     break;

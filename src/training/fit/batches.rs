@@ -2,7 +2,7 @@
 //! come in the order given, and any step can be the first. Knows nothing of optimizers.
 
 use super::{Fit, Session};
-use crate::data::{Loader, LoaderOptions, TensorCache, Vary, loader};
+use crate::data::{Augmentation, Loader, LoaderOptions, TensorCache, order};
 use crate::nn::{Backend, Network, Number, Step, StepOptions};
 use crate::training::TrainingError;
 use crate::training::features::{Features, Table};
@@ -128,13 +128,15 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         let order = self.plan.order(self.session.seed, epoch);
         let first_step = self.state.step as usize * self.plan.accumulate;
         let augment = self.options.augment.clone();
-        let vary = augment.map(|augment| Vary { augment, seed: self.session.seed, epoch });
+        let augmentation =
+            augment.map(|policy| Augmentation { policy, seed: self.session.seed, epoch });
         let (batch_size, drop_last) = (self.plan.batch_size, self.plan.drop_last);
         if !self.by_features() {
-            let options = LoaderOptions { batch_size, vary, drop_last, first_step, ahead: AHEAD };
+            let options =
+                LoaderOptions { batch_size, augmentation, drop_last, first_step, ahead: AHEAD };
             return Ok(Batches::Images(Loader::new(Arc::clone(self.cache), order, options)));
         }
-        let order = self.rows(order, vary.as_ref())?;
+        let order = self.rows(order, augmentation.as_ref())?;
         let (cache, done) = (Arc::clone(self.cache), first_step * batch_size);
         Ok(Batches::Features(Rows { cache, order, batch_size, drop_last, done }))
     }
@@ -155,19 +157,21 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     fn rows(
         &mut self,
         order: Vec<usize>,
-        vary: Option<&Vary>,
+        augmentation: Option<&Augmentation>,
     ) -> Result<Vec<(usize, Arc<Table>)>, TrainingError> {
-        let views: Vec<u64> = match vary {
-            Some(vary) => {
-                loader::turns(&order).into_iter().map(|turn| vary.view(turn).round).collect()
-            }
+        let views: Vec<u64> = match augmentation {
+            Some(augmentation) => order::repeats(&order)
+                .into_iter()
+                .map(|repeat| augmentation.view(repeat).index)
+                .collect(),
             None => vec![0; order.len()],
         };
         let mut tables = BTreeMap::new();
         for view in views.iter().copied().collect::<BTreeSet<u64>>() {
             let samples =
                 order.iter().zip(&views).filter(|(_, of)| **of == view).map(|(&sample, _)| sample);
-            let shown = vary.map(|vary| Vary { epoch: view, ..vary.clone() });
+            let shown = augmentation
+                .map(|augmentation| Augmentation { epoch: view, ..augmentation.clone() });
             tables.insert(view, self.table(&samples.collect::<Vec<_>>(), shown.as_ref())?);
         }
         let row = |(sample, view): (usize, u64)| Some((sample, Arc::clone(tables.get(&view)?)));
@@ -177,12 +181,12 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     fn table(
         &mut self,
         samples: &[usize],
-        vary: Option<&Vary>,
+        augmentation: Option<&Augmentation>,
     ) -> Result<Arc<Table>, TrainingError> {
         let Session { memo, scratch, events, cancel, .. } = *self.session;
         let new = || Features::new(self.network, self.cache, memo.clone(), scratch.to_owned());
         let features = self.features.get_or_insert_with(new);
-        features.of(self.network, self.cache, samples, vary, (events, cancel))
+        features.of(self.network, self.cache, samples, augmentation, (events, cancel))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What follows from options and samples before the first step: who is in which split, how many steps an epoch has, what
 //! was decided. Knows no network.
 
-use crate::data::loader::shuffled;
+use crate::data::order::shuffled;
 use crate::data::{Split, TensorCache};
 use crate::training::options::{Options, Sampling};
 use crate::training::schedule::Rates;

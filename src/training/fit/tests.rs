@@ -1,7 +1,7 @@
 //! Training as a whole, on small caches: what is learned, kept, stopped and gone on with. Knows no stage and no file of a run.
 
 use super::*;
-use crate::data::{Augment, RandomCrop};
+use crate::data::{AugmentationPolicy, RandomResizedCrop};
 use crate::events::Told;
 use crate::metrics::write_history;
 use crate::nn::{Cpu, weights::to_bytes};
@@ -42,9 +42,9 @@ pub(super) fn options() -> Options {
             min_delta: 0.0,
         },
         keep: Keep::Best,
-        augment: Some(Augment {
-            random_crop: Some(RandomCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
-            ..Augment::default()
+        augment: Some(AugmentationPolicy {
+            random_crop: Some(RandomResizedCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
+            ..AugmentationPolicy::default()
         }),
         freeze: Freeze::None,
         unfreeze: Vec::new(),

@@ -3,7 +3,7 @@
 
 use super::tests::{fit_alone, frozen, options, remembering, train, with};
 use super::*;
-use crate::data::Augment;
+use crate::data::AugmentationPolicy;
 use crate::events::Told;
 use crate::nn::Cpu;
 use crate::training::testing::{COUNTS, Counts, cache, network};
@@ -209,7 +209,7 @@ fn a_frozen_backbone_runs_once_a_image() {
 fn features_lead_where_images_would() {
     // A turn too small to change anything still counts as variation, so images go through the backbone every time.
     let cache = cache(COUNTS);
-    let still = Augment { rotate: 1e-7, ..Augment::default() };
+    let still = AugmentationPolicy { rotate: 1e-7, ..AugmentationPolicy::default() };
     let by_features = trained(&plain(), &cache);
     let by_images = trained(&Options { augment: Some(still), ..plain() }, &cache);
     assert_close(&by_features, &by_images, 1e-4);
@@ -219,7 +219,9 @@ fn features_lead_where_images_would() {
 #[test]
 fn with_copies_the_backbone_runs_once_for_each() {
     let (memo, cache) = (Memo::temporary().unwrap(), cache(COUNTS));
-    let augment = |copies| Some(Augment { flip: true, shift: 0.2, copies, ..Augment::default() });
+    let augment = |copies| {
+        Some(AugmentationPolicy { flip: true, shift: 0.2, copies, ..AugmentationPolicy::default() })
+    };
     let copied = Options { epochs: 6, augment: augment(Some(2)), ..frozen() };
     let (bytes, images) = counted(&memo, &cache, &copied);
     assert_eq!(images, 26);
@@ -248,7 +250,8 @@ fn with_copies_the_backbone_runs_once_for_each() {
 #[test]
 fn whatever_the_memo_loses_the_bytes_are_the_same() {
     let (memo, cache) = (Memo::temporary().unwrap(), cache(COUNTS));
-    let augment = Some(Augment { flip: true, copies: Some(3), ..Augment::default() });
+    let augment =
+        Some(AugmentationPolicy { flip: true, copies: Some(3), ..AugmentationPolicy::default() });
     let options = Options { augment, ..frozen() };
     let (expected, _) = counted(&memo, &cache, &options);
     for round in 0..12 {

@@ -1,8 +1,8 @@
 //! What was brought, in the memo: found there another time, brought again where it is lost or damaged. Knows what makes
 //! two downloads the same, and nothing of requests.
 
-use super::fetch::{Fetch, digest_of};
-use super::{Address, DownloadError, Patience, Version};
+use super::transfer::{Transfer, digest_of};
+use super::{Address, DownloadError, RetryPolicy, Version};
 use crate::events::{CancellationToken, EventSink};
 use crate::store::Memo;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const BUCKET: &str = "downloads";
 
 /// A file that is wanted.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct Download<'a> {
     /// Where it lies.
     pub address: &'a Address,
     /// What stands for its content: two that are the same have the same key, wherever they come from.
@@ -27,14 +27,14 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// See [`DownloadError`]. What came before an interruption or a failure of the network is kept, and gone on with.
-pub fn keep(
-    wanted: &Wanted,
+pub fn cached(
+    wanted: &Download,
     memo: &Memo,
-    patience: &Patience,
+    retry: &RetryPolicy,
     events: &EventSink,
     cancel: &CancellationToken,
 ) -> Result<PathBuf, DownloadError> {
-    let Wanted { address, key, version, .. } = *wanted;
+    let Download { address, key, version, .. } = *wanted;
     let partial = memo.partial(BUCKET, key).map_err(DownloadError::io(Path::new("the memo")))?;
     let at_partial = || DownloadError::io(&partial);
     let _lock = memo.lock(BUCKET, key).map_err(at_partial())?;
@@ -49,7 +49,7 @@ pub fn keep(
         memo.remove(BUCKET, key).map_err(at_partial())?;
     }
     let is_checked = wanted.sha256.is_some();
-    let fetch = Fetch { address, version, is_checked, patience, events, cancel };
+    let fetch = Transfer { address, version, is_checked, retry, events, cancel };
     let digest = wanted.brought(&fetch, &partial, memo)?;
     memo.put(BUCKET, key, digest.as_bytes()).map_err(at_partial())?;
     memo.link(BUCKET, key, &partial).map_err(at_partial())?;
@@ -57,7 +57,7 @@ pub fn keep(
     memo.file(BUCKET, key).ok_or_else(|| at_partial()(std::io::ErrorKind::NotFound.into()))
 }
 
-impl Wanted<'_> {
+impl Download<'_> {
     /// The digest that it should have, or the beginning of it: as published, or as it came the first time.
     fn expected(&self, memo: &Memo) -> Option<String> {
         let earlier = || String::from_utf8(memo.get(BUCKET, self.key)?).ok();
@@ -65,7 +65,12 @@ impl Wanted<'_> {
     }
 
     /// Brings it to `partial`. Where the end of a file didn't fit its beginning from another day, once more from the start.
-    fn brought(&self, fetch: &Fetch, partial: &Path, memo: &Memo) -> Result<String, DownloadError> {
+    fn brought(
+        &self,
+        fetch: &Transfer,
+        partial: &Path,
+        memo: &Memo,
+    ) -> Result<String, DownloadError> {
         let url = || self.address.as_str().to_owned();
         loop {
             let (found, was_begun) = fetch.run(partial)?;

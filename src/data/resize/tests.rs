@@ -1,9 +1,9 @@
 //! Images against torchvision's `Resize` and `CenterCrop`: decoded, stored as a square, cropped at load. The expected
 //! crops in `tests/golden/preprocessing` were written by `make.py` beside them, which draws the same images.
 
-use super::decode::{self, samples};
-use super::loader::network_input;
-use super::preprocessing::{Fit, Interpolation, Preprocessing};
+use crate::data::decode::{self, samples};
+use crate::data::normalization::network_input;
+use crate::data::{Fit, Interpolation, Preprocessing};
 use image::{ImageFormat, Rgb, RgbImage};
 use std::path::Path;
 
@@ -40,7 +40,7 @@ fn differences(
         std: [1.0; 3],
     };
     let file = samples::file(&image(size.0, size.1).into(), ImageFormat::Png);
-    let stored = decode::load(&file, &preprocessing).unwrap();
+    let stored = decode::preprocess(&file, &preprocessing).unwrap();
     assert_eq!(
         (stored.width, stored.height, stored.pixels.len()),
         (size.0, size.1, (resize * resize * 3) as usize)

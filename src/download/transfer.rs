@@ -1,7 +1,7 @@
 //! The bytes at an address into a file: gone on with where an earlier try broke off, counted, digested as they come. Knows
 //! nothing of where the file belongs.
 
-use super::request::{Answer, Failure, Patience, Version, get, is_passing};
+use super::request::{Answer, Failure, RetryPolicy, Version, get, is_passing};
 use super::{Address, DownloadError};
 use crate::events::{CancellationToken, EventSink, Task};
 use sha2::{Digest as _, Sha256};
@@ -10,13 +10,13 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 /// A file that is to be brought.
-pub(super) struct Fetch<'a> {
+pub(super) struct Transfer<'a> {
     pub address: &'a Address,
     /// What the server said of it when it was looked at; empty where its digest is known instead.
     pub version: &'a Version,
     /// Whether what came will be held against a known digest: then it may be gone on with whatever the server says.
     pub is_checked: bool,
-    pub patience: &'a Patience,
+    pub retry: &'a RetryPolicy,
     pub events: &'a EventSink,
     pub cancel: &'a CancellationToken,
 }
@@ -38,7 +38,7 @@ enum Try {
     BrokeOff(String),
 }
 
-impl Fetch<'_> {
+impl Transfer<'_> {
     /// Brings the file to `path`, where a part of it may lie already. Returns its SHA-256 in hexadecimal digits, and
     /// whether a part was there before.
     pub fn run(&self, path: &Path) -> Result<(String, bool), DownloadError> {
@@ -49,11 +49,11 @@ impl Fetch<'_> {
             let before = partial.length;
             let Try::BrokeOff(reason) = self.attempt(&mut partial)? else { break };
             failures = if partial.length > before { 1 } else { failures + 1 };
-            if failures >= self.patience.attempts {
+            if failures >= self.retry.attempts {
                 return Err(DownloadError::Unreachable { url: self.url(), reason });
             }
             self.events.info(format!("trying again: {reason}"));
-            self.patience.pause(failures, self.cancel)?;
+            self.retry.pause(failures, self.cancel)?;
         }
         partial.file.sync_all().map_err(DownloadError::io(path))?;
         Ok((hex(&partial.digest.finalize()), was_begun))
@@ -68,7 +68,7 @@ impl Fetch<'_> {
         if mark.is_none() && !self.is_checked {
             partial.restart()?;
         }
-        let answer = match get(self.address, partial.length, mark, self.patience, self.cancel) {
+        let answer = match get(self.address, partial.length, mark, self.retry, self.cancel) {
             Ok(answer) => answer,
             Err(failure) => return self.broke_off(failure),
         };
