@@ -118,3 +118,14 @@ pub mod stages;
 pub mod store;
 pub mod training;
 pub mod ui;
+
+/// What parses bytes from outside, for the targets in `fuzz/`. Not part of the crate's interface.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    pub use crate::config::load as load_pipeline;
+    pub use crate::data::TensorCache;
+    pub use crate::nn::weights::{
+        from_bytes as safetensors_from_bytes, read as read_weights, to_bytes as safetensors_to_bytes,
+    };
+    pub use crate::store::{Digest, Store};
+}

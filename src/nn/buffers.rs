@@ -191,29 +191,36 @@ fn multiply_slice<N: Number>(out: &mut MatrixMut<N>, accumulate: bool, a: Matrix
         out.rows == a.rows && out.columns == b.columns && a.columns == b.rows,
         "shapes of a product"
     );
+    // The kernels expect an output whose columns are contiguous, so they compute the transpose of ours. A single column
+    // of stride 1 is contiguous as it is.
+    let transpose = out.stride > 1;
+    let (rows, columns) =
+        if transpose { (out.columns, out.rows) } else { (out.rows, out.columns) };
+    let (column_stride, row_stride) = if transpose { (out.stride, 1) } else { (1, out.stride) };
+    let (left, right) = if transpose { (b.transposed(), a.transposed()) } else { (a, b) };
     // SAFETY: each matrix lies within memory that its view borrows, exclusively for `out` (constructors check the bounds),
-    // and `gemm` touches what shapes and strides span, no more. It reads `out` only when told to.
+    // and the kernel touches only what shapes and strides span. It reads `out` only if `accumulate`.
     unsafe {
-        gemm::gemm(
-            out.rows,
-            out.columns,
-            a.columns,
+        N::gemm_kernel()(
+            rows,
+            columns,
+            left.columns,
             out.data,
-            1,
-            out.stride as isize,
+            column_stride as isize,
+            row_stride as isize,
             accumulate,
-            a.data.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
+            left.data.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.data.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
             N::ONE,
             N::ONE,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }
