@@ -125,7 +125,8 @@ pub mod fuzzing {
     pub use crate::config::load as load_pipeline;
     pub use crate::data::TensorCache;
     pub use crate::nn::weights::{
-        from_bytes as safetensors_from_bytes, read as read_weights, to_bytes as safetensors_to_bytes,
+        from_bytes as safetensors_from_bytes, read as read_weights,
+        to_bytes as safetensors_to_bytes,
     };
     pub use crate::store::{Digest, Store};
 }

@@ -194,8 +194,7 @@ fn multiply_slice<N: Number>(out: &mut MatrixMut<N>, accumulate: bool, a: Matrix
     // The kernels expect an output whose columns are contiguous, so they compute the transpose of ours. A single column
     // of stride 1 is contiguous as it is.
     let transpose = out.stride > 1;
-    let (rows, columns) =
-        if transpose { (out.columns, out.rows) } else { (out.rows, out.columns) };
+    let (rows, columns) = if transpose { (out.columns, out.rows) } else { (out.rows, out.columns) };
     let (column_stride, row_stride) = if transpose { (out.stride, 1) } else { (1, out.stride) };
     let (left, right) = if transpose { (b.transposed(), a.transposed()) } else { (a, b) };
     // SAFETY: each matrix lies within memory that its view borrows, exclusively for `out` (constructors check the bounds),
