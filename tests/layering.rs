@@ -44,7 +44,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/nn/buffers.rs", "dfdx lends no slice of a tensor"),
     ("src/data/tensor_cache/reader.rs", "a mapped file"),
     ("src/store/slot.rs", "waiting for a whole file system is no call of std"),
-    ("src/engine/process.rs", "nor is a signal to a process group"),
+    ("src/engine/subprocess.rs", "nor is a signal to a process group"),
 ];
 
 /// Macros that print, and the files outside `ui` in which they may stand.

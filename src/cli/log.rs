@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::shared::StoreArguments;
-use crate::events::{Event, Told};
+use crate::events::{Event, StageEvent};
 use crate::runs;
 use crate::store::{Digest, Store};
 use crate::ui;
@@ -70,6 +70,6 @@ fn kept(store: &Store, key: &str, stage: &str) -> Vec<Event> {
     let log = key.parse::<Digest>().ok().and_then(|key| store.log(&key).ok()).unwrap_or_default();
     let told = log
         .split(|&byte| byte == b'\n')
-        .filter_map(|line| serde_json::from_slice::<Told>(line).ok());
-    told.map(|told| told.by(stage)).collect()
+        .filter_map(|line| serde_json::from_slice::<StageEvent>(line).ok());
+    told.map(|told| told.of_stage(stage)).collect()
 }

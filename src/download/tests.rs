@@ -1,7 +1,7 @@
 //! Downloads from a server of a few lines on this machine: what comes, what is gone on with, what is refused.
 
 use super::*;
-use crate::events::{CancellationToken, EventSink, Told};
+use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::store::Memo;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -129,7 +129,7 @@ fn what_was_brought_once_is_not_asked_for_again() {
 #[test]
 fn progress_is_told_in_bytes() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
-    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
+    let told: Arc<Mutex<Vec<StageEvent>>> = Arc::default();
     let events = {
         let told = Arc::clone(&told);
         EventSink::new(move |one| told.lock().unwrap().push(one))
@@ -138,7 +138,7 @@ fn progress_is_told_in_bytes() {
     let wanted = Download { address: &address, key: "key", version: &version, sha256: None };
     cached(&wanted, &memo, &retry(), &events, &CancellationToken::new()).unwrap();
     let last = told.lock().unwrap().pop();
-    let expected = Told::Progress {
+    let expected = StageEvent::Progress {
         task: "download".into(),
         done: 300_000,
         total: Some(300_000),

@@ -1,9 +1,9 @@
-//! A stage ready to run, as a self-contained file; and what comes back from it, a line of JSON at a time. Whoever can see
-//! the store can run a job: another process, another machine.
+//! The job file, which describes one stage ready to run, and the JSON lines that a worker sends back. A job file
+//! is self-contained: any process or machine with access to the store can execute it.
 
 use super::{Device, Fingerprint, StageError};
 use crate::config::Values;
-use crate::events::Told;
+use crate::events::StageEvent;
 use crate::store::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,26 +12,24 @@ use std::path::{Path, PathBuf};
 /// The format of job files.
 pub(super) const FORMAT: u32 = 1;
 
-/// A job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// The format of this file.
     pub format: u32,
     /// The stage's name, for messages.
     pub stage: String,
-    /// Everything that affects what it makes. The kind is named here.
+    /// Names the kind, too.
     pub fingerprint: Fingerprint,
-    /// The digest of that.
+    /// The key of the fingerprint.
     pub key: Digest,
-    /// All its parameters, those that don't affect the output included.
+    /// The stage's values, including those that don't affect the output.
     pub values: Values,
-    /// Its inputs by role.
+    /// Inputs by role.
     pub inputs: BTreeMap<String, JobInput>,
-    /// How many threads it may keep busy.
+    /// The thread budget.
     pub threads: usize,
-    /// What computes.
     pub device: Device,
-    /// Whether it runs even where its artifact is there.
+    /// Whether it runs even if its artifact is in the store.
     pub force: bool,
     /// The store's folder.
     pub store: PathBuf,
@@ -40,72 +38,64 @@ pub struct Job {
 /// An input of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobInput {
-    /// The artifact.
+    /// The artifact's digest.
     pub digest: Digest,
-    /// The folder outside the store that it lists and that is read in place.
+    /// The folder outside the store whose files the artifact lists and that is read in place.
     pub folder: Option<PathBuf>,
 }
 
-/// The last line of a job.
+/// How a job ended: the last line of a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Ending {
-    /// The artifact is in the store.
+pub enum JobOutcome {
     Committed {
-        /// Its digest.
+        /// The artifact's digest.
         digest: Digest,
-        /// Whether somebody else made it while this one waited.
+        /// Whether another process built it meanwhile.
         hit: bool,
     },
-    /// There is none.
     Failed {
-        /// What went wrong.
         message: String,
-        /// What to do about it.
         help: Option<String>,
     },
-    /// There is none because somebody asked to stop.
     Cancelled,
 }
 
-/// A line of a job.
+/// A line that a worker writes to stdout.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Line {
-    /// A fact on the way.
-    Told(Told),
-    /// The last one.
-    Ending(Ending),
+pub enum WorkerMessage {
+    Event(StageEvent),
+    Outcome(JobOutcome),
 }
 
-impl From<StageError> for Ending {
-    fn from(error: StageError) -> Ending {
+impl From<StageError> for JobOutcome {
+    fn from(error: StageError) -> JobOutcome {
         match error {
-            StageError::Failed { message, help } => Ending::Failed { message, help },
-            StageError::Cancelled => Ending::Cancelled,
+            StageError::Failed { message, help } => JobOutcome::Failed { message, help },
+            StageError::Cancelled => JobOutcome::Cancelled,
         }
     }
 }
 
-impl Line {
-    /// One line of text, without a newline.
+impl WorkerMessage {
+    /// The line, without a newline.
     pub fn write(&self) -> String {
         let text = match self {
-            Line::Told(told) => serde_json::to_string(told),
-            Line::Ending(ending) => serde_json::to_string(ending),
+            WorkerMessage::Event(event) => serde_json::to_string(event),
+            WorkerMessage::Outcome(outcome) => serde_json::to_string(outcome),
         };
-        // Neither holds a map with other keys than strings, so this can't fail.
-        text.unwrap_or_default()
+        text.expect("events and outcomes serialize to JSON")
     }
 
-    /// Reads a line; None where it is none of ours.
-    pub fn read(text: &str) -> Option<Line> {
-        let told = || serde_json::from_str(text).ok().map(Line::Told);
-        told().or_else(|| serde_json::from_str(text).ok().map(Line::Ending))
+    /// Parses a line. None if a worker didn't write it.
+    pub fn read(text: &str) -> Option<WorkerMessage> {
+        let event = || serde_json::from_str(text).ok().map(WorkerMessage::Event);
+        event().or_else(|| serde_json::from_str(text).ok().map(WorkerMessage::Outcome))
     }
 }
 
 impl Job {
-    /// Writes the job as a file.
+    /// Writes the job file.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
         std::fs::write(path, serde_json::to_vec(self)?)
     }
@@ -113,7 +103,7 @@ impl Job {
     /// Reads a job file.
     ///
     /// # Errors
-    /// A sentence that names the file.
+    /// If the file can't be read, or has another format. The message names the file.
     pub fn read(path: &Path) -> Result<Job, StageError> {
         let failed =
             |why: String| StageError::failed(format!("job file {}: {why}", path.display()));
@@ -124,7 +114,7 @@ impl Job {
         if format != Some(FORMAT.into()) {
             let format = format.map_or("none".to_owned(), |format| format.to_string());
             return Err(failed(format!(
-                "its format is {format}; this `pipe` reads format {FORMAT}"
+                "format {format} is not supported; this `pipe` reads format {FORMAT}"
             )));
         }
         Job::deserialize(json).map_err(|error| failed(error.to_string()))
@@ -137,21 +127,22 @@ mod tests {
     use crate::events::Level;
 
     #[test]
-    fn lines_are_read_as_they_are_written() {
-        let message = Told::Message { level: Level::Info, text: "two\nlines \u{1F457}".into() };
-        let failed = Ending::Failed { message: "no".into(), help: None };
-        let committed = Ending::Committed { digest: Digest::of(b""), hit: false };
-        let endings = [failed, committed, Ending::Cancelled].map(Line::Ending);
-        for line in endings.into_iter().chain([Line::Told(message)]) {
+    fn lines_round_trip() {
+        let message =
+            StageEvent::Message { level: Level::Info, text: "two\nlines \u{1F457}".into() };
+        let failed = JobOutcome::Failed { message: "no".into(), help: None };
+        let committed = JobOutcome::Committed { digest: Digest::of(b""), hit: false };
+        let outcomes = [failed, committed, JobOutcome::Cancelled].map(WorkerMessage::Outcome);
+        for line in outcomes.into_iter().chain([WorkerMessage::Event(message)]) {
             assert!(!line.write().contains('\n'));
-            assert_eq!(Line::read(&line.write()), Some(line));
+            assert_eq!(WorkerMessage::read(&line.write()), Some(line));
         }
-        assert_eq!(Line::read("warning: something"), None);
-        assert_eq!(Line::read("{\"event\":\"other\"}"), None);
+        assert_eq!(WorkerMessage::read("warning: something"), None);
+        assert_eq!(WorkerMessage::read("{\"event\":\"other\"}"), None);
     }
 
     #[test]
-    fn every_truncation_of_a_job_is_an_error_that_names_it() {
+    fn every_truncated_job_file_is_refused_with_its_name() {
         let fingerprint = Fingerprint {
             format: 1,
             kind: "k".into(),
@@ -187,6 +178,6 @@ mod tests {
             assert!(Job::read(&path).unwrap_err().to_string().contains("job.json"), "{length}");
         }
         std::fs::write(&path, r#"{"format":2}"#).unwrap();
-        assert!(Job::read(&path).unwrap_err().to_string().contains("its format is 2"));
+        assert!(Job::read(&path).unwrap_err().to_string().contains("format 2"));
     }
 }

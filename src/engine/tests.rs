@@ -206,9 +206,16 @@ impl Home {
         let plan = plan(&graph, &store, options, self, cancel).unwrap();
         let mut events = Vec::new();
         let mut listen = |event: &Event| events.push(event.clone());
-        let report =
-            execute_with(&InProcess(KINDS), &graph, plan, &store, options, cancel, &mut listen)
-                .unwrap();
+        let report = execute_with(
+            &InProcessLauncher(KINDS),
+            &graph,
+            plan,
+            &store,
+            options,
+            cancel,
+            &mut listen,
+        )
+        .unwrap();
         let ran = report.stages.iter().filter(|stage| stage.outcome == StageOutcome::Ran);
         let known = ran.map(|stage| {
             (stage.stage.clone(), stage.kind.to_owned(), stage.fingerprint.clone().unwrap())
@@ -400,7 +407,7 @@ fn a_folder_may_move_but_not_change() {
     let run = home.run(&text("two", "aside = \"x\"\nact = \"spoil\""));
     assert_eq!(run.outcomes(), "a failed");
     assert!(
-        run.error("a").contains("changed while it ran, so the result isn't stored"),
+        run.error("a").contains("changed while the stage ran, so the result was discarded"),
         "{}",
         run.error("a")
     );

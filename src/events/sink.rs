@@ -1,51 +1,51 @@
-//! How a stage speaks: a handle that takes facts, and a counter that turns many small steps into few progress events.
-//! Knows nothing of where they go.
+//! How a stage emits events: a sink, and a progress task that turns many small steps into few events.
+//! Does not know the handlers.
 
-use super::{Level, Told};
+use super::{Level, StageEvent};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Progress is told at most this often: faster than an eye follows, slow enough to cost nothing.
+/// The shortest time between two progress events of a task.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A handle through which work tells what happens. Cheap to clone, usable from any thread.
+/// Passes events to a handler. Cheap to clone, usable from any thread.
 #[derive(Clone)]
-pub struct EventSink(Arc<dyn Fn(Told) + Send + Sync>);
+pub struct EventSink(Arc<dyn Fn(StageEvent) + Send + Sync>);
 
 impl EventSink {
-    /// A events that hands every fact to `listener`.
-    pub fn new(listener: impl Fn(Told) + Send + Sync + 'static) -> EventSink {
-        EventSink(Arc::new(listener))
+    /// A sink that passes every event to `handler`.
+    pub fn new(handler: impl Fn(StageEvent) + Send + Sync + 'static) -> EventSink {
+        EventSink(Arc::new(handler))
     }
 
-    /// A events that nobody listens to.
+    /// A sink that discards all events.
     pub fn silent() -> EventSink {
         EventSink::new(|_| {})
     }
 
-    /// Tells a sentence worth knowing.
+    pub fn emit(&self, event: StageEvent) {
+        (self.0)(event);
+    }
+
+    /// Emits a message of level [`Level::Info`].
     pub fn info(&self, text: impl Into<String>) {
-        self.message(Level::Info, text.into());
+        self.emit(StageEvent::Message { level: Level::Info, text: text.into() });
     }
 
-    /// Tells that something is probably not as the user thinks.
+    /// Emits a message of level [`Level::Warning`].
     pub fn warn(&self, text: impl Into<String>) {
-        self.message(Level::Warning, text.into());
+        self.emit(StageEvent::Message { level: Level::Warning, text: text.into() });
     }
 
-    fn message(&self, level: Level, text: String) {
-        (self.0)(Told::Message { level, text });
-    }
-
-    /// Tells a measured number; one that isn't finite is not told, since no log or plot can hold it.
+    /// Emits a measured value. A value that isn't finite is dropped: JSON can't represent it.
     pub fn scalar(&self, name: &str, step: u64, value: f64) {
         if value.is_finite() {
-            (self.0)(Told::Scalar { name: name.to_owned(), step, value });
+            self.emit(StageEvent::Scalar { name: name.to_owned(), step, value });
         }
     }
 
-    /// Begins a task of `total` units, none of them done yet.
+    /// Starts a task of `total` units and emits its first progress event.
     pub fn task(&self, task: impl Into<String>, total: Option<u64>, unit: &str) -> Task {
         let task = Task {
             events: self.clone(),
@@ -55,12 +55,12 @@ impl EventSink {
             done: AtomicU64::new(0),
             last: Mutex::new(Instant::now()),
         };
-        task.tell(0);
+        task.emit(0);
         task
     }
 }
 
-/// A task under way. Advanced from any thread; tells the end when dropped.
+/// A task in progress. Emits a last progress event when dropped.
 pub struct Task {
     events: EventSink,
     task: String,
@@ -71,24 +71,24 @@ pub struct Task {
 }
 
 impl Task {
-    /// `units` more are done.
+    /// Adds `units` to the units done. May be called from any thread.
     pub fn advance(&self, units: u64) {
         let done = self.done.fetch_add(units, Ordering::Relaxed) + units;
         let Ok(mut last) = self.last.try_lock() else { return };
         if last.elapsed() >= INTERVAL {
             *last = Instant::now();
-            self.tell(done);
+            self.emit(done);
         }
     }
 
-    fn tell(&self, done: u64) {
+    fn emit(&self, done: u64) {
         let (task, unit) = (self.task.clone(), self.unit.clone());
-        (self.events.0)(Told::Progress { task, done, total: self.total, unit });
+        self.events.emit(StageEvent::Progress { task, done, total: self.total, unit });
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.tell(self.done.load(Ordering::Relaxed));
+        self.emit(self.done.load(Ordering::Relaxed));
     }
 }

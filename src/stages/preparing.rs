@@ -6,7 +6,7 @@ use crate::data::decode::samples;
 use crate::data::images::{self, LISTING};
 use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Device, InputArtifact, Kind, StageError};
-use crate::events::{CancellationToken, EventSink, Told};
+use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::store::{Digest, Memo};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ impl Bench {
         std::fs::create_dir_all(&slot).unwrap();
         let said = Arc::clone(&self.said);
         let events = EventSink::new(move |told| {
-            if let Told::Message { text, .. } = told {
+            if let StageEvent::Message { text, .. } = told {
                 said.lock().unwrap().push(text);
             }
         });

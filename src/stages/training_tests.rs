@@ -4,7 +4,7 @@ use super::KINDS;
 use crate::config::{self, Values};
 use crate::data::Preprocessing;
 use crate::engine::{Context, Device, InputArtifact, StageError, graph};
-use crate::events::{CancellationToken, EventSink, Told};
+use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::metrics::{Evaluation, read_history, read_predictions, softmax};
 use crate::model::Model;
 use crate::nn::{Cpu, Head, Network, write_safetensors};
@@ -147,7 +147,7 @@ fn what_does_not_go_together_is_said() {
 struct Place {
     folder: tempfile::TempDir,
     memo: Memo,
-    told: Arc<Mutex<Vec<Told>>>,
+    told: Arc<Mutex<Vec<StageEvent>>>,
 }
 
 impl Place {
@@ -206,7 +206,7 @@ impl Place {
         let told = self.told.lock().unwrap();
         told.iter()
             .filter_map(|told| match told {
-                Told::Message { text, .. } => Some(text.clone()),
+                StageEvent::Message { text, .. } => Some(text.clone()),
                 _ => None,
             })
             .collect()
@@ -308,8 +308,7 @@ fn a_model_s_scores_are_the_same_with_features_that_training_left_and_without() 
     other.evaluate("data", model.to_str().unwrap(), "without").unwrap();
     let computed = |place: &Place| {
         let told = place.told.lock().unwrap();
-        let features =
-            |told: &Told| matches!(told, Told::Progress { task, .. } if task == "features");
+        let features = |told: &StageEvent| matches!(told, StageEvent::Progress { task, .. } if task == "features");
         told.iter().filter(|told| features(told)).count()
     };
     assert!(computed(place) > 0 && computed(&other) == 0);

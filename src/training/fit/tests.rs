@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data::{AugmentationPolicy, RandomResizedCrop};
-use crate::events::Told;
+use crate::events::StageEvent;
 use crate::metrics::write_history;
 use crate::nn::{Cpu, weights::to_bytes};
 use crate::store::Memo;
@@ -123,7 +123,7 @@ fn it_learns_and_says_how() {
     let (told, listener) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let sink = Arc::clone(&told);
     let events = EventSink::new(move |fact| match fact {
-        Told::Scalar { name, step, value } => sink.lock().unwrap().push((name, step, value)),
+        StageEvent::Scalar { name, step, value } => sink.lock().unwrap().push((name, step, value)),
         other => listener.lock().unwrap().push(other),
     });
     let options = Options { epochs: 12, ..options() };
@@ -348,7 +348,7 @@ fn checkpoints_change_nothing_and_those_of_other_options_are_ignored() {
     let warned = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&warned);
     let events = EventSink::new(move |fact| {
-        if let Told::Message { text, .. } = fact {
+        if let StageEvent::Message { text, .. } = fact {
             sink.lock().unwrap().push(text);
         }
     });

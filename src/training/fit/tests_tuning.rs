@@ -4,7 +4,7 @@
 use super::tests::{fit_alone, frozen, options, remembering, train, with};
 use super::*;
 use crate::data::AugmentationPolicy;
-use crate::events::Told;
+use crate::events::StageEvent;
 use crate::nn::Cpu;
 use crate::training::testing::{COUNTS, Counts, cache, network};
 use crate::training::{
@@ -173,7 +173,7 @@ fn counted(memo: &Memo, cache: &Arc<TensorCache>, options: &Options) -> (Vec<u8>
     let images = Arc::new(Mutex::new(0));
     let sink = Arc::clone(&images);
     let events = EventSink::new(move |fact| {
-        if let Told::Progress { task, total: Some(total), .. } = fact
+        if let StageEvent::Progress { task, total: Some(total), .. } = fact
             && task == "features"
         {
             let mut most = sink.lock().unwrap();
@@ -296,7 +296,7 @@ fn a_cancelled_pass_keeps_what_it_made() {
     );
     let stop = cancel.clone();
     let events = EventSink::new(move |fact| {
-        if let Told::Progress { task, done, .. } = fact
+        if let StageEvent::Progress { task, done, .. } = fact
             && task == "features"
             && done > 0
         {

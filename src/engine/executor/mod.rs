@@ -1,20 +1,22 @@
 //! Runs a plan: whatever is ready, in parallel where the graph allows it, within the number of jobs. A hit costs no
 //! process and replays its log. Speaks to jobs through a [`Launcher`] only, and tells everything as events.
 
-use super::fingerprint::Fingerprint;
-use super::graph::{Graph, Stage};
-use super::job::{self, Ending, Job, JobInput};
-use super::launch::{Launcher, Running};
-use super::perform::Say;
-use super::plan::{Options, Plan, Planned, State, fingerprint};
-use super::process::Processes;
-use super::run_job::GRACE;
-use super::{EngineError, OrFail, StageError};
 use crate::config::Values;
-use crate::events::{CancellationToken, Event, Level, RunOutcome, StageOutcome, Told};
+use crate::engine::fingerprint::Fingerprint;
+use crate::engine::graph::{Graph, Stage};
+use crate::engine::job::{self, Job, JobInput, JobOutcome};
+use crate::engine::launcher::{Launcher, RunningJob};
+use crate::engine::plan::{Options, Plan, Planned, State, fingerprint};
+use crate::engine::subprocess::SubprocessLauncher;
+use crate::engine::worker::GRACE;
+use crate::engine::{EngineError, OrFail, StageError};
+use crate::events::{
+    CancellationToken, Event, EventSink, Level, RunOutcome, StageEvent, StageOutcome,
+};
 use crate::store::{Artifact, Digest, Store};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -72,7 +74,7 @@ pub fn execute(
     cancel: &CancellationToken,
     listener: &mut dyn FnMut(&Event),
 ) -> Result<Report, EngineError> {
-    execute_with(&LazyProcesses, graph, plan, store, options, cancel, listener)
+    execute_with(&LazyLauncher, graph, plan, store, options, cancel, listener)
 }
 
 /// The same, with jobs started by `launcher`.
@@ -114,11 +116,11 @@ pub fn execute_with(
 }
 
 /// Child processes of this program, which is looked for only when there is something to start.
-struct LazyProcesses;
+struct LazyLauncher;
 
-impl Launcher for LazyProcesses {
-    fn launch(&self, job: &std::path::Path, say: Say) -> std::io::Result<Box<dyn Running>> {
-        Processes::new()?.launch(job, say)
+impl Launcher for LazyLauncher {
+    fn launch(&self, job: &Path, events: EventSink) -> io::Result<Box<dyn RunningJob>> {
+        SubprocessLauncher::new()?.launch(job, events)
     }
 }
 
@@ -137,7 +139,7 @@ enum Status {
 
 /// A job that runs.
 struct Active {
-    running: Box<dyn Running>,
+    running: Box<dyn RunningJob>,
     start: Instant,
     /// When and why it was asked to stop.
     stopped: Option<(Instant, Stop)>,
@@ -179,8 +181,8 @@ struct Executor<'a> {
     cancel: &'a CancellationToken,
     listener: &'a mut dyn FnMut(&Event),
     places: Vec<Place<'a>>,
-    sender: Sender<(usize, Told)>,
-    receiver: Receiver<(usize, Told)>,
+    sender: Sender<(usize, StageEvent)>,
+    receiver: Receiver<(usize, StageEvent)>,
     /// Where job files lie; made for the first, gone with the executor.
     jobs: Option<tempfile::TempDir>,
     stop_told: bool,
@@ -341,11 +343,11 @@ impl Executor<'_> {
         let path = self.jobs_folder()?.join(format!("{index}.json"));
         job.write(&path).or_fail(format_args!("writing {}", path.display()))?;
         let sender = self.sender.clone();
-        let say: Say = Arc::new(move |told| {
-            // Nobody listens any more only when the run is over.
+        let events = EventSink::new(move |told| {
+            // Fails only when the run is over.
             let _ = sender.send((index, told));
         });
-        let running = self.launcher.launch(&path, say).or_fail("starting its process")?;
+        let running = self.launcher.launch(&path, events).or_fail("starting its process")?;
         Ok(Active { running, start: Instant::now(), stopped: None, was_killed: false })
     }
 
@@ -381,7 +383,7 @@ impl Executor<'_> {
         })
     }
 
-    fn jobs_folder(&mut self) -> Result<&std::path::Path, StageError> {
+    fn jobs_folder(&mut self) -> Result<&Path, StageError> {
         if self.jobs.is_none() {
             let folder = self.store.jobs_folder();
             let make = || {
@@ -445,12 +447,12 @@ impl Executor<'_> {
     fn ended(
         &mut self,
         index: usize,
-        ending: Ending,
+        ending: JobOutcome,
         seconds: f64,
         stopped: Option<Stop>,
     ) -> Result<(), EngineError> {
         match ending {
-            Ending::Committed { digest, hit } => {
+            JobOutcome::Committed { digest, hit } => {
                 let artifact = self.store.artifact(&digest)?;
                 let damage = self.store.take_notes();
                 self.notes(damage);
@@ -467,11 +469,11 @@ impl Executor<'_> {
                 }
                 self.finish(index, StageOutcome::Ran, seconds, None);
             }
-            Ending::Failed { message, help } => {
+            JobOutcome::Failed { message, help } => {
                 let error = StageError::Failed { message, help }.to_string();
                 self.finish(index, StageOutcome::Failed, seconds, Some(error));
             }
-            Ending::Cancelled => match stopped {
+            JobOutcome::Cancelled => match stopped {
                 Some(Stop::TimedOut(limit)) => {
                     let error = format!("it was stopped after its timeout of {limit} seconds");
                     self.finish(index, StageOutcome::Failed, seconds, Some(error));
@@ -493,9 +495,9 @@ impl Executor<'_> {
         Ok(())
     }
 
-    fn hear(&mut self, index: usize, told: Told) {
+    fn hear(&mut self, index: usize, told: StageEvent) {
         if let Some(place) = self.places.get(index) {
-            (self.listener)(&told.by(&place.stage.name));
+            (self.listener)(&told.of_stage(&place.stage.name));
         }
     }
 

@@ -1,0 +1,79 @@
+//! The interface between the executor and running jobs: start a job, poll it, stop it, kill it. Also the
+//! simplest implementation, which runs jobs in threads of this process.
+
+use super::Kinds;
+use super::job::{Job, JobOutcome};
+use super::worker;
+use crate::events::{CancellationToken, EventSink};
+use std::io;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+/// Starts jobs.
+pub trait Launcher {
+    /// Starts the job in the file `job`. Its events go to `events`, from any thread.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    fn launch(&self, job: &Path, events: EventSink) -> io::Result<Box<dyn RunningJob>>;
+}
+
+/// A job that was started.
+pub trait RunningJob {
+    /// The outcome, or None while the job runs. All events have been emitted before the outcome is
+    /// returned, which happens once.
+    fn poll(&mut self) -> Option<JobOutcome>;
+
+    /// Requests cancellation and returns at once.
+    fn stop(&mut self);
+
+    /// Ends the job immediately, if that is possible.
+    fn kill(&mut self);
+}
+
+/// Runs jobs in threads of this process: for tests, and for programs without a `pipe` binary. `kill` can
+/// only request cancellation.
+pub struct InProcessLauncher(pub &'static Kinds);
+
+struct ThreadJob {
+    cancel: CancellationToken,
+    handle: Option<JoinHandle<JobOutcome>>,
+}
+
+impl Launcher for InProcessLauncher {
+    fn launch(&self, job: &Path, events: EventSink) -> io::Result<Box<dyn RunningJob>> {
+        let (kinds, cancel) = (self.0, CancellationToken::new());
+        let job = Job::read(job).map_err(io::Error::other)?;
+        let build = {
+            let cancel = cancel.clone();
+            move || worker::build(&job, kinds, &cancel, &events)
+        };
+        let handle = std::thread::Builder::new().spawn(build)?;
+        Ok(Box::new(ThreadJob { cancel, handle: Some(handle) }))
+    }
+}
+
+impl RunningJob for ThreadJob {
+    fn poll(&mut self) -> Option<JobOutcome> {
+        let handle = self.handle.take_if(|handle| handle.is_finished())?;
+        // `build` catches panics of the kind, so only one of `build` itself gets here.
+        let panicked =
+            |_| JobOutcome::Failed { message: "its thread panicked".to_owned(), help: None };
+        Some(handle.join().unwrap_or_else(panicked))
+    }
+
+    fn stop(&mut self) {
+        self.cancel.cancel();
+    }
+
+    fn kill(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl Drop for ThreadJob {
+    /// A job whose executor is gone stops at its next check of the token.
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}

@@ -1,0 +1,97 @@
+//! The worker process `pipe stage JOB`: executes one job and writes its events to stdout as JSON lines. It
+//! stops on SIGTERM or SIGINT, or when its parent dies.
+
+mod build;
+
+pub(super) use build::build;
+
+use super::Kinds;
+use super::job::{Job, JobOutcome, WorkerMessage};
+use crate::events::{CancellationToken, EventSink};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a stage may take to stop after cancellation was requested.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// The exit code of a cancelled job.
+const INTERRUPTED: u8 = 130;
+
+/// Executes the job in the file `job`. The outcome is the last line on stdout, and the exit code: 0, 1 or
+/// 130.
+pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
+    let cancel = CancellationToken::new();
+    cancel_on_signals(&cancel);
+    cancel_when_parent_dies(&cancel);
+    std::panic::set_hook(Box::new(report_panic));
+    let outcome = match Job::read(job) {
+        Ok(job) => {
+            // Fails only if a pool exists already; then that one is used.
+            let _ = rayon::ThreadPoolBuilder::new().num_threads(job.threads.max(1)).build_global();
+            let events = EventSink::new(|event| write(&WorkerMessage::Event(event)));
+            build(&job, kinds, &cancel, &events)
+        }
+        Err(error) => error.into(),
+    };
+    let code = match &outcome {
+        JobOutcome::Committed { .. } => ExitCode::SUCCESS,
+        JobOutcome::Failed { .. } => ExitCode::FAILURE,
+        JobOutcome::Cancelled => ExitCode::from(INTERRUPTED),
+    };
+    write(&WorkerMessage::Outcome(outcome));
+    code
+}
+
+/// Writes a line to stdout. A closed pipe is no reason to fail: the parent is gone.
+fn write(message: &WorkerMessage) {
+    let mut text = message.write();
+    text.push('\n');
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+fn cancel_on_signals(cancel: &CancellationToken) {
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // Without the handler the signal kills at once, which loses nothing that was committed.
+        let _ = signal_hook::flag::register(signal, cancel.flag());
+    }
+}
+
+/// Requests cancellation when the pipe that the parent holds open on stdin is closed. With the parent gone,
+/// nothing would kill a stage that doesn't check its token, so the process exits after [`GRACE`], or at once
+/// if cancellation had been requested before.
+fn cancel_when_parent_dies(cancel: &CancellationToken) {
+    let Some(mut stdin) = stdin_pipe() else { return };
+    let cancel = cancel.clone();
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while stdin.read(&mut byte).is_ok_and(|count| count > 0) {}
+        if !cancel.is_cancelled() {
+            cancel.cancel();
+            std::thread::sleep(GRACE);
+        }
+        std::process::exit(i32::from(INTERRUPTED));
+    });
+}
+
+/// Stdin if it is a pipe. A terminal or `/dev/null` is not tied to the parent's life.
+fn stdin_pipe() -> Option<File> {
+    let stdin = File::from(std::io::stdin().as_fd().try_clone_to_owned().ok()?);
+    stdin.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()).then_some(stdin)
+}
+
+/// Writes the location of a panic to stderr, which the parent appends to the error message.
+fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let mut text =
+        panic.location().map_or(String::new(), |location| format!("panicked at {location}\n"));
+    let backtrace = std::backtrace::Backtrace::capture();
+    if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+        text.push_str(&backtrace.to_string());
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
