@@ -1,4 +1,4 @@
-//! `pipe backbones`: the networks that a pipeline file can name. Knows the list, not the networks.
+//! `pipe backbones`: lists the networks that a pipeline file can name.
 
 use super::failure::Failure;
 use crate::common::number;
@@ -7,7 +7,7 @@ use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use std::process::ExitCode;
 
-/// List the networks that `backbone` can name, with their sizes, their stages for `freeze` and their published weights
+/// List the networks that `backbone` can name: sizes, layer groups for `freeze`, published weights
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Print JSON
@@ -32,25 +32,20 @@ fn table(rows: &[BackboneRow]) -> String {
         ("multiply-adds", Side::Right),
         ("input", Side::Right),
         ("weights, top-1", Side::Left),
-        ("stages", Side::Left),
+        ("layer groups", Side::Left),
     ]);
     for row in rows {
-        // The version alone: what stands before it is the name at the row's beginning.
-        let version =
-            |name: &str| name.rsplit_once('/').map_or(name, |(_, version)| version).to_owned();
         let weights: Vec<String> = row
             .weights
             .iter()
             .map(|(name, top1)| format!("{} {top1:.1} %", version(name)))
             .collect();
-        let millions = |value: u64| format!("{:.1} M", value as f64 / 1e6);
         table.row([
             row.name.to_owned(),
             millions(row.parameters),
-            if row.multiply_adds < 1_000_000_000 {
-                millions(row.multiply_adds)
-            } else {
-                format!("{:.2} G", row.multiply_adds as f64 / 1e9)
+            match row.multiply_adds {
+                0..1_000_000_000 => millions(row.multiply_adds),
+                large => format!("{:.2} G", large as f64 / 1e9),
             },
             number::thousands(row.input_size as u64),
             weights.join(", "),
@@ -58,4 +53,13 @@ fn table(rows: &[BackboneRow]) -> String {
         ]);
     }
     table.render(Style::stdout())
+}
+
+/// The name of published weights without the backbone's name, which is in the first column.
+fn version(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, version)| version)
+}
+
+fn millions(value: u64) -> String {
+    format!("{:.1} M", value as f64 / 1e6)
 }

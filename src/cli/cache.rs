@@ -1,5 +1,5 @@
-//! `pipe cache du|verify|gc`: the store's housekeeping. Knows what to ask the store, and that recorded runs say what is
-//! still wanted.
+//! `pipe cache du|verify|gc`: maintenance of the store. Garbage collection keeps what the latest runs on
+//! record used.
 
 use super::failure::{Failure, STORE};
 use super::shared::{StoreArguments, shown};
@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Look after the store: sizes, damage, what nobody needs any more
+/// Inspect and clean the store: disk usage, integrity, garbage collection
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -22,11 +22,11 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Say what takes how much space
+    /// Show disk usage by category
     Du(Common),
-    /// Read every byte and compare digests; what is damaged is set aside and made again by the next run
+    /// Check every file against its digest; damaged artifacts are moved aside and rebuilt by the next run
     Verify(Common),
-    /// Remove what neither the latest runs nor the last days needed. Runs stay: they are a record, not a cache
+    /// Remove cached outputs that neither the latest runs nor any run of the last days used. Runs are kept
     Gc {
         #[command(flatten)]
         keeping: Keeping,
@@ -46,13 +46,13 @@ struct Common {
 
 #[derive(Args)]
 struct Keeping {
-    /// Keep what this many of the latest runs made or used
+    /// Keep what the latest N runs built or used
     #[arg(long, value_name = "N", default_value_t = 10)]
     keep_runs: usize,
-    /// Keep what was made or used within this many days
+    /// Keep what was built or used within this many days
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     keep_days: u64,
-    /// Only say what would be removed
+    /// Only report what would be removed
     #[arg(long)]
     dry_run: bool,
 }
@@ -74,18 +74,18 @@ fn du(store: &Store, as_json: bool) -> Result<(), Failure> {
         return Ok(ui::json(&usage)?);
     }
     let mut table =
-        Table::new([("what", Side::Left), ("count", Side::Right), ("size", Side::Right)]);
-    let mut add = |what: &str, share: Share| {
-        table.row([what.to_owned(), number::thousands(share.count), number::bytes(share.bytes)])
+        Table::new([("category", Side::Left), ("count", Side::Right), ("size", Side::Right)]);
+    let mut add = |category: &str, share: Share| {
+        table.row([category.to_owned(), number::thousands(share.count), number::bytes(share.bytes)])
     };
     add("artifacts", usage.artifacts);
     add("keys and logs", usage.keys);
     usage.memo.iter().for_each(|(bucket, share)| add(&format!("memo: {bucket}"), *share));
-    add("listings of folders", usage.listings);
+    add("folder listings", usage.listings);
     add("runs", usage.runs);
-    for (what, share) in [("unfinished", usage.slots), ("set aside as damaged", usage.damaged)] {
+    for (category, share) in [("unfinished", usage.slots), ("damaged", usage.damaged)] {
         if share.count > 0 {
-            add(what, share);
+            add(category, share);
         }
     }
     let total = number::bytes(usage.total());
@@ -98,27 +98,24 @@ fn du(store: &Store, as_json: bool) -> Result<(), Failure> {
 
 fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
     let cancel = CancellationToken::new();
-    signals::raise(&cancel)?;
+    signals::cancel_on_interrupt(&cancel)?;
     let verified = store.verify(&mut |_| !cancel.is_cancelled())?;
     if as_json {
         ui::json(&verified)?;
     } else {
-        let read = format!(
+        let checked = format!(
             "{}, {}",
             number::counted(verified.artifacts, "artifact"),
             number::bytes(verified.bytes)
         );
         verified.damaged.iter().for_each(|damage| ui::warning(damage));
         let verdict = match verified.damaged.len() {
-            0 => "all as they were committed".to_owned(),
+            0 => "all intact".to_owned(),
             damaged => {
-                format!(
-                    "{} set aside: the next run makes them again",
-                    number::counted(damaged as u64, "thing")
-                )
+                format!("{} damaged and moved aside", number::thousands(damaged as u64))
             }
         };
-        ui::out(&format!("{read}: {verdict}\n"))?;
+        ui::out(&format!("{checked}: {verdict}\n"))?;
     }
     Ok(if verified.damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(STORE) })
 }
@@ -138,15 +135,12 @@ fn gc(store: &Store, keeping: &Keeping, as_json: bool) -> Result<(), Failure> {
         return Ok(ui::json(&collected)?);
     }
     let would = if keeping.dry_run { "would be " } else { "" };
-    let line = |what: &str, share: Share| {
+    let line = |thing: &str, share: Share| {
         format!(
             "{} {would}removed, {}\n",
-            number::counted(share.count, what),
+            number::counted(share.count, thing),
             number::bytes(share.bytes)
         )
     };
-    Ok(ui::out(
-        &(line("artifact", collected.artifacts)
-            + &line("other files and folders", collected.other)),
-    )?)
+    Ok(ui::out(&(line("artifact", collected.artifacts) + &line("other item", collected.other)))?)
 }

@@ -1,5 +1,5 @@
-//! `pipe diff RUN RUN`: what was asked otherwise, what came out otherwise, and whether it is better by more than chance.
-//! Knows how to show a difference, not how it is found.
+//! `pipe diff RUN RUN`: compares two runs: changed parameters, changed outputs, and whether the difference
+//! in metrics is statistically significant.
 
 use super::failure::Failure;
 use super::shared::StoreArguments;
@@ -12,23 +12,23 @@ use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use std::process::ExitCode;
 
-/// Below this, a difference as large as that found would be a rare accident.
-const RARE: f64 = 0.05;
+/// Differences with a smaller p-value are called statistically significant.
+const SIGNIFICANCE: f64 = 0.05;
 
-/// Compare two runs: parameters, outputs of stages, metrics, classes
+/// Compare two runs: changed parameters, changed outputs and the difference in metrics
 ///
-/// Where both runs were tried on the same images, McNemar's exact test says how likely so uneven a result would be, were
-/// both models equally good.
+/// If both runs evaluated the same images, McNemar's exact test decides whether the difference in accuracy is
+/// statistically significant.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  pipe diff @1 @0             the latest run against the one before it\n  \
-pipe diff k3f 9xa --json    everything, for programs"
+    after_help = "Examples:\n  pipe diff @1 @0             the latest run compared with the one before it\n  \
+pipe diff k3f 9xa --json    as JSON"
 )]
 pub(super) struct Arguments {
-    /// The run to start from
+    /// The first run, the baseline
     #[arg(value_name = "RUN")]
     first: String,
-    /// The run that is held against it
+    /// The second run
     #[arg(value_name = "RUN")]
     second: String,
     #[command(flatten)]
@@ -64,10 +64,10 @@ fn text(style: Style, diff: &Diff) -> String {
         ));
     }
     if diff.is_empty() {
-        text.push_str("\nboth were asked the same, and every stage gave the same\n");
+        text.push_str("\nidentical parameters and outputs\n");
         return text;
     }
-    text.push_str(&changes(style, diff));
+    text.push_str(&parameters(style, diff));
     text.push_str(&outputs(style, diff));
     text.push_str(&training(style, &diff.training));
     for split in &diff.splits {
@@ -76,9 +76,9 @@ fn text(style: Style, diff: &Diff) -> String {
     text
 }
 
-/// What was asked otherwise.
-fn changes(style: Style, diff: &Diff) -> String {
-    let mut table = sides(diff, "changed", &[]);
+/// Changed parameters, wiring included.
+fn parameters(style: Style, diff: &Diff) -> String {
+    let mut table = sides(diff, "parameter", &[]);
     let mut add = |prefix: &str, changes: &[Change]| {
         for Change { key, first, second } in changes {
             let shown = |value: &Option<serde_json::Value>| {
@@ -95,9 +95,9 @@ fn changes(style: Style, diff: &Diff) -> String {
     if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }
 }
 
-/// What came out of each stage that differs.
+/// The output of every stage by digest, those that differ first.
 fn outputs(style: Style, diff: &Diff) -> String {
-    let mut table = sides(diff, "output of", &["", ""]);
+    let mut table = sides(diff, "output of", &[""]);
     let short = |digest: &Option<String>| {
         digest.as_deref().map_or("-".to_owned(), |digest| digest.chars().take(12).collect())
     };
@@ -153,7 +153,7 @@ fn training(style: Style, training: &[TrainingDiff]) -> String {
     text
 }
 
-/// One split's metrics side by side, what to make of them, and the classes that changed.
+/// The metrics of one split side by side, the significance of their difference, and the classes.
 fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
     let mut table = sides(diff, &format!("{} split", split.split), &["difference"]);
     let shares: [(&str, f64, f64); 3] = [
@@ -187,46 +187,35 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
     format!(
         "\n{}\n{}\n{}",
         table.render(style),
-        judgement(style, split),
+        significance(style, split),
         classes(style, &split.classes)
     )
 }
 
-/// Whether the second is better by more than chance, in a sentence.
-fn judgement(style: Style, split: &SplitDiff) -> String {
-    match &split.paired {
-        Some(PairedDiff { common, only_first, only_second, p_value, same_images }) => {
-            let better = if only_second > only_first {
-                "the second is better"
-            } else {
-                "the first is better"
-            };
-            let verdict = match *p_value < RARE {
-                true => style.bold(better),
-                false => style.bold("no difference that chance wouldn't make"),
-            };
-            let which = if *same_images { "the same" } else { "the common" };
-            format!(
-                "{verdict}: of {which} {}, {} only by the first and {} only by the second (McNemar's exact p = {})",
-                number::counted(*common, "image"),
-                format_args!("{only_first} were classified rightly"),
-                only_second,
-                number::measured(*p_value)
-            )
-        }
-        None => {
-            let [low, high] = split.accuracy_difference_interval;
-            format!(
-                "difference of accuracies: {} (95 % interval {} to {})",
-                points(split.accuracy_difference),
-                points(low),
-                points(high)
-            )
-        }
-    }
+/// Whether the difference in accuracy is statistically significant, or its interval if the runs share no
+/// predictions to test.
+fn significance(style: Style, split: &SplitDiff) -> String {
+    let Some(PairedDiff { common, only_first, only_second, p_value, same_images }) = &split.paired
+    else {
+        let [low, high] = split.accuracy_difference_interval.map(points);
+        let difference = points(split.accuracy_difference);
+        return format!("difference in accuracy: {difference} (95 % interval {low} to {high})");
+    };
+    let verdict = match *p_value < SIGNIFICANCE {
+        false => "not statistically significant",
+        true if only_second > only_first => "the second run is better, statistically significant",
+        true => "the first run is better, statistically significant",
+    };
+    let verdict = style.bold(&format!("{verdict} (p = {})", number::measured(*p_value)));
+    let which = if *same_images { "the same" } else { "the common" };
+    let images = number::counted(*common, "image");
+    let [first, second] = [*only_first, *only_second].map(number::thousands);
+    format!(
+        "{verdict}: of {which} {images}, {first} were classified correctly only by the first run and {second} only by the second (McNemar's exact test)"
+    )
 }
 
-/// The classes, those that changed most first.
+/// The metrics of each class, in the order of the diff: largest difference first.
 fn classes(style: Style, classes: &[ClassDiff]) -> String {
     let numbers = ["F1 first", "F1 second", "difference", "recall first", "recall second"]
         .map(|name| (name, Side::Right));
@@ -245,15 +234,15 @@ fn classes(style: Style, classes: &[ClassDiff]) -> String {
     if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }
 }
 
-/// A table with a column for each of the two runs, headed by their ids.
-fn sides(diff: &Diff, what: &str, more: &[&str]) -> Table {
+/// A table with a column for each of the two runs, headed by their ids, and further columns.
+fn sides(diff: &Diff, heading: &str, more: &[&str]) -> Table {
     let side = if more == ["difference"] { Side::Right } else { Side::Left };
     let runs = [diff.first.run.as_str(), diff.second.run.as_str()];
-    let columns = [(what, Side::Left)].into_iter().chain(runs.map(|run| (run, side)));
-    Table::new(columns.chain(more.iter().take(1).map(|name| (*name, side))))
+    let columns = [(heading, Side::Left)].into_iter().chain(runs.map(|run| (run, side)));
+    Table::new(columns.chain(more.iter().map(|name| (*name, side))))
 }
 
-/// A difference of shares in percentage points: `+1.2 points`.
+/// A difference of two shares in percentage points: `+1.2 points`.
 fn points(difference: f64) -> String {
     format!("{}{:.1} points", sign(difference), difference.abs() * 100.0)
 }

@@ -1,5 +1,4 @@
-//! Why a command ends without having done what was asked, and the exit code that says so. The one place where that is
-//! decided and printed.
+//! Why a command fails: the one place where errors are mapped to exit codes and printed.
 
 use crate::config::Diagnostics;
 use crate::engine::{EngineError, StageError};
@@ -10,51 +9,59 @@ use crate::ui;
 use std::io;
 use std::process::ExitCode;
 
-/// A stage failed, or something outside did.
+/// A stage failed, or something outside the program did.
 const FAILED: u8 = 1;
-/// The request was wrong: its usage, or the pipeline file.
-const WRONG: u8 = 2;
+/// The command line or the pipeline file is invalid.
+const INVALID: u8 = 2;
 /// The store is damaged or locked.
 pub(super) const STORE: u8 = 3;
-/// The user asked to stop.
+/// Ctrl-C or SIGTERM.
 pub(super) const INTERRUPTED: u8 = 130;
 
-/// Why a command ends early.
+/// Why a command fails.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Mistakes in a pipeline file.
+    /// The errors of a pipeline file.
     Diagnostics(Box<Diagnostics>),
-    /// Anything else, with its exit code.
-    Said { code: u8, message: String, help: Option<String> },
+    /// Any other error, with its exit code.
+    Message { code: u8, message: String, help: Option<String> },
 }
 
 impl Failure {
-    /// The request can't be met as it stands.
-    pub(super) fn wrong(message: impl Into<String>) -> Failure {
-        Failure::Said { code: WRONG, message: message.into(), help: None }
+    /// An invalid request: exit code 2.
+    pub(super) fn invalid(message: impl Into<String>) -> Failure {
+        Failure::Message { code: INVALID, message: message.into(), help: None }
     }
 
-    /// The request was fine, and yet it couldn't be done.
+    /// A valid request that failed: exit code 1.
     pub(super) fn failed(message: impl Into<String>) -> Failure {
-        Failure::Said { code: FAILED, message: message.into(), help: None }
+        Failure::Message { code: FAILED, message: message.into(), help: None }
     }
 
-    /// The same, with something to do about it.
+    /// Adds what to do about it.
     pub(super) fn help(mut self, text: impl Into<String>) -> Failure {
-        if let Failure::Said { help, .. } = &mut self {
+        if let Failure::Message { help, .. } = &mut self {
             *help = Some(text.into());
         }
         self
     }
 
-    /// Prints it; returns its exit code.
-    pub(super) fn tell(&self) -> ExitCode {
+    /// Says which stage of the pipeline file the error is about.
+    pub(super) fn in_stage(mut self, name: &str) -> Failure {
+        if let Failure::Message { message, .. } = &mut self {
+            *message = format!("stage `{name}`: {message}");
+        }
+        self
+    }
+
+    /// Prints the error and returns its exit code.
+    pub(super) fn report(&self) -> ExitCode {
         match self {
             Failure::Diagnostics(diagnostics) => {
                 ui::diagnostics(diagnostics);
-                ExitCode::from(WRONG)
+                ExitCode::from(INVALID)
             }
-            Failure::Said { code, message, help } => {
+            Failure::Message { code, message, help } => {
                 ui::error(message, help.as_deref());
                 ExitCode::from(*code)
             }
@@ -62,11 +69,11 @@ impl Failure {
     }
 }
 
-/// Prints what clap has to say: help and version are no failures.
-pub(super) fn usage(error: &clap::Error) -> ExitCode {
-    // Nothing can be done where even this can't be printed.
+/// Prints a usage error, or the help or version text, which clap returns as errors too.
+pub(super) fn report_usage(error: &clap::Error) -> ExitCode {
+    // Failing to print it leaves nowhere to report that.
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { WRONG } else { 0 })
+    ExitCode::from(if error.use_stderr() { INVALID } else { 0 })
 }
 
 impl From<Diagnostics> for Failure {
@@ -75,9 +82,10 @@ impl From<Diagnostics> for Failure {
     }
 }
 
+/// Only printing yields a plain `io::Error`; all other I/O errors are mapped where they occur.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
-        Failure::failed(format!("can't write the output: {error}"))
+        Failure::failed(format!("failed to write to standard output: {error}"))
     }
 }
 
@@ -90,7 +98,7 @@ impl From<ModelError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         let code = if error.is_fault_of_store() { STORE } else { FAILED };
-        Failure::Said { code, message: error.to_string(), help: None }
+        Failure::Message { code, message: error.to_string(), help: None }
     }
 }
 
@@ -98,18 +106,16 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Failure {
         match error {
             EngineError::UnknownStage { name, help } => {
-                Failure::wrong(format!("there is no stage `{name}`")).help(help)
+                Failure::invalid(format!("there is no stage `{name}`")).help(help)
             }
             EngineError::Stage { stage, error: StageError::Failed { message, help } } => {
-                Failure::Said { code: FAILED, message: format!("stage `{stage}`: {message}"), help }
+                let message = format!("stage `{stage}`: {message}");
+                Failure::Message { code: FAILED, message, help }
             }
             EngineError::Store(error) => error.into(),
             EngineError::Cancelled | EngineError::Stage { error: StageError::Cancelled, .. } => {
-                Failure::Said {
-                    code: INTERRUPTED,
-                    message: "interrupted before anything ran".to_owned(),
-                    help: None,
-                }
+                let message = "interrupted before any stage ran".to_owned();
+                Failure::Message { code: INTERRUPTED, message, help: None }
             }
         }
     }
@@ -118,10 +124,10 @@ impl From<EngineError> for Failure {
 impl From<RunsError> for Failure {
     fn from(error: RunsError) -> Failure {
         let code = match &error {
-            RunsError::NoRuns | RunsError::NotFound { .. } | RunsError::Ambiguous { .. } => WRONG,
+            RunsError::NoRuns | RunsError::NotFound { .. } | RunsError::Ambiguous { .. } => INVALID,
             RunsError::Unreadable { .. } => STORE,
             RunsError::Io { .. } => FAILED,
         };
-        Failure::Said { code, message: error.to_string(), help: None }
+        Failure::Message { code, message: error.to_string(), help: None }
     }
 }

@@ -1,4 +1,4 @@
-//! `pipe graph FILE`: which stage needs which. Knows three ways to draw that.
+//! `pipe graph FILE`: prints the graph of stages as text, Mermaid, Graphviz or JSON.
 
 use super::failure::Failure;
 use super::shared::PipelineArguments;
@@ -8,13 +8,13 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::process::ExitCode;
 
-/// Show which stage needs which
+/// Show the stages and which needs which
 #[derive(Args)]
 #[command(after_help = "Example:\n  pipe graph photos.toml --format dot | dot -Tsvg > photos.svg")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// How to draw it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Print JSON
@@ -24,9 +24,9 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// A line a stage
+    /// One line per stage
     Text,
-    /// A Mermaid flow chart, as Markdown pages show it
+    /// A Mermaid flowchart, for Markdown
     Mermaid,
     /// Graphviz
     Dot,
@@ -48,14 +48,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A stage's name, and its kind where that is another word.
+/// A stage's name and, if it differs, its kind.
 fn label(stage: &Stage) -> String {
     let kind = stage.kind.name();
     if stage.name == kind { stage.name.clone() } else { format!("{} ({kind})", stage.name) }
 }
 
 fn text(graph: &Graph) -> String {
-    let width = graph.stages.iter().map(|stage| label(stage).chars().count()).max().unwrap_or(0);
+    let columns = graph.stages.iter().map(|stage| ui::width(&label(stage))).max().unwrap_or(0);
     let line = |stage: &Stage| {
         let needs: Vec<String> =
             stage.needs.iter().map(|(role, from)| format!("{role} from {from}")).collect();
@@ -63,14 +63,14 @@ fn text(graph: &Graph) -> String {
         let line = if needs.is_empty() {
             label
         } else {
-            format!("{label:<width$}  needs {}", needs.join(", "))
+            format!("{}  needs {}", ui::padded(&label, columns), needs.join(", "))
         };
         line + "\n"
     };
     graph.stages.iter().map(line).collect()
 }
 
-/// Nodes are numbered, so that a stage's name needs no escaping but in its label.
+/// Edges between stages by index: node ids need no escaping then, only labels do.
 fn edges<'a>(graph: &'a Graph) -> impl Iterator<Item = (usize, &'a str, usize)> + 'a {
     let number = |name: &str| graph.stages.iter().position(|stage| stage.name == name);
     graph.stages.iter().enumerate().flat_map(move |(to, stage)| {

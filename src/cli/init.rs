@@ -1,31 +1,34 @@
-//! `pipe init FOLDER`: looks at how the images of a folder are named and writes a pipeline file for them. Knows names,
-//! never opens a image.
+//! `pipe init FOLDER`: infers classes from the names of images and writes a pipeline file for them. Doesn't
+//! open the images.
 
 mod naming;
 
 use super::failure::Failure;
+use super::images::images_in;
 use super::shared::shown;
+use crate::common::image_files;
 use crate::common::number;
+use crate::common::words::join;
 use crate::ui;
 use clap::Args;
-use naming::{Naming, Seen};
+use naming::Naming;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Write a pipeline file for a folder of images, after a look at how they are named
+/// Write a pipeline file for a folder of images
 #[derive(Args)]
 #[command(after_help = "Examples:
-  pipe init photos                     writes photos.toml, which reads the images where they are
-  pipe init photos --output -          prints it instead
+  pipe init photos                     write photos.toml, which reads the images in place
+  pipe init photos --output -          print it instead
 
-Classes are looked for in the names of folders (cats/1.jpg, dogs/2.jpg) and of files (17_cat.jpg, cat-17.jpg).")]
+Classes are inferred from the names of folders (cats/1.jpg, dogs/2.jpg) or files (17_cat.jpg, cat-17.jpg).")]
 pub(super) struct Arguments {
     /// The folder of images
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// Where to write the pipeline file; `-` prints it [default: the folder's name, ending in .toml, where you stand]
+    /// Where to write the pipeline file; `-` prints it [default: FOLDER.toml in the current directory]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -33,34 +36,34 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let folder = &arguments.folder;
     if !folder.is_dir() {
-        return Err(Failure::failed(format!("there is no folder {}", folder.display())));
+        return Err(Failure::failed(format!("there is no folder `{}`", folder.display())));
     }
-    let here = |error: std::io::Error| {
-        Failure::failed(format!("can't look at {}: {error}", folder.display()))
-    };
-    let absolute = folder.canonicalize().map_err(here)?;
+    let absolute = folder.canonicalize().map_err(|error| {
+        Failure::failed(format!("failed to read `{}`: {error}", folder.display()))
+    })?;
     let name =
         absolute.file_name().map_or("images".into(), |name| name.to_string_lossy().into_owned());
-    let seen = Seen::of(&absolute).map_err(Failure::failed)?;
-    if seen.paths.is_empty() {
-        return Err(Failure::failed(format!("there are no images in {}", folder.display()))
-            .help("files ending in .jpg, .png, .webp, .gif, .bmp or .tiff are looked for"));
+    let paths = image_paths(&absolute)?;
+    if paths.is_empty() {
+        return Err(no_images(folder));
     }
-    let naming = seen.naming();
-    let to_terminal = arguments.output.as_deref() == Some(Path::new("-"));
+    let naming = Naming::infer(&paths);
+    let print = arguments.output.as_deref() == Some(Path::new("-"));
     let output = arguments.output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.toml")));
-    let beside = to_terminal || output.parent().is_none_or(|parent| parent.as_os_str().is_empty());
+    // `path:` sources are relative to the pipeline file.
+    let beside = print || output.parent().is_none_or(|parent| parent.as_os_str().is_empty());
     let source = if beside && folder.is_relative() { folder } else { &absolute };
-    let text = file(&name, source, &seen, naming.as_ref())?;
-    if to_terminal {
+    let text = pipeline_file(&name, source, &paths, naming.as_ref())?;
+    if print {
         ui::out(&text)?;
     } else {
         write(&output, &text)?;
+        let images = number::counted(paths.len() as u64, "image");
         let found = match &naming {
             Some(naming) => {
-                format!("{} of {}", number::counted(naming.classes as u64, "class"), seen.images())
+                format!("{} of {images}", number::counted(naming.classes as u64, "class"))
             }
-            None => format!("{}, and no class in their names: fill in `labels`", seen.images()),
+            None => format!("{images}, but no classes in their names: edit `labels` first"),
         };
         let output = shown(&output);
         ui::out(&format!("wrote {output}: {found}\nnext    pipe run {output}\n"))?;
@@ -68,108 +71,118 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A file that is there already stays as it is.
-fn write(output: &Path, text: &str) -> Result<(), Failure> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(output).map_err(
-        |error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Failure::wrong(format!("{} is there already", output.display()))
-                    .help("name another file with --output")
-            }
-            _ => Failure::failed(format!("can't write {}: {error}", output.display())),
-        },
-    )?;
-    file.write_all(text.as_bytes())
-        .map_err(|error| Failure::failed(format!("can't write {}: {error}", output.display())))
+/// The paths of the images below `folder`, relative to it and sorted.
+fn image_paths(folder: &Path) -> Result<Vec<String>, Failure> {
+    let images = images_in(folder).map_err(|error| Failure::failed(error.to_string()))?;
+    let mut paths: Vec<String> = images.into_iter().map(|image| image.relative).collect();
+    paths.sort();
+    Ok(paths)
 }
 
-/// `text` as TOML writes it.
+/// The error for a folder without images.
+pub(super) fn no_images(folder: &Path) -> Failure {
+    let extensions = image_files::EXTENSIONS.map(|extension| format!(".{extension}"));
+    Failure::failed(format!("there are no images in `{}`", folder.display())).help(format!(
+        "images are files that end in {} and aren't hidden",
+        join(extensions.to_vec(), "or")
+    ))
+}
+
+/// Writes a new file; an existing one is not overwritten.
+fn write(output: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::invalid(format!("`{}` already exists", output.display()))
+                .help("name another file with `--output`")
+        }
+        _ => Failure::failed(format!("failed to write `{}`: {error}", output.display())),
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).open(output).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)
+}
+
+/// `text` as a TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// The pipeline file.
-fn file(
+/// The lines of `[dataset]` about labels.
+fn labels(paths: &[String], naming: Option<&Naming>) -> String {
+    let Some(Naming { labels, comment, unlabelled, .. }) = naming else {
+        let names: String =
+            paths.iter().take(5).map(|path| format!("#   {}\n", path.escape_debug())).collect();
+        return format!(
+            "# No classes were found in the names of these images. Write a pattern with a group named `class`;
+# it is matched against file names without their extension. The first files are:
+{names}labels = {{ from = \"file_name\", pattern = '^(?<index>\\d+)_(?<class>\\w+)$' }}\n"
+        );
+    };
+    let mut text = format!("{comment}labels = {labels}\n");
+    if !unlabelled.is_empty() {
+        let folders: Vec<String> = unlabelled.iter().map(|folder| quoted(folder)).collect();
+        text.push_str(&format!(
+            "unlabelled = [{}]        # images without a class: predicted, never scored\n",
+            folders.join(", ")
+        ));
+    }
+    text
+}
+
+/// The text of the pipeline file.
+fn pipeline_file(
     name: &str,
     source: &Path,
-    seen: &Seen,
+    paths: &[String],
     naming: Option<&Naming>,
 ) -> Result<String, Failure> {
     let Some(source) = source.to_str() else {
-        return Err(Failure::failed(format!(
-            "the name of {} isn't UTF-8, which a TOML file can't hold",
-            source.display()
-        )));
-    };
-    let (labels, what) = match naming {
-        Some(naming) => (naming.labels.clone(), naming.what.clone()),
-        None => (
-            "{ from = \"file_name\", pattern = '^(?<index>\\d+)_(?<class>\\w+)$' }".to_owned(),
-            format!(
-                "# No class was found in the names of these images. A pattern has a group named `class` and is matched with\n\
-                 # a file's name without its extension; the first names are:\n{}",
-                seen.paths
-                    .iter()
-                    .take(5)
-                    .map(|path| format!("#   {}\n", path.escape_debug()))
-                    .collect::<String>()
-            ),
-        ),
-    };
-    let unlabelled = match naming.map(|naming| naming.unlabelled.as_slice()) {
-        Some(folders) if !folders.is_empty() => {
-            let folders =
-                folders.iter().map(|folder| quoted(folder)).collect::<Vec<_>>().join(", ");
-            format!(
-                "unlabelled = [{folders}]        # images without a class: predicted, never scored\n"
-            )
-        }
-        _ => String::new(),
+        let message = format!("the path `{}` is not UTF-8, which TOML requires", source.display());
+        return Err(Failure::failed(message).help("rename the folder"));
     };
     let (name, source) = (quoted(name), quoted(&format!("path:{source}")));
-    let images = seen.images();
-    let epochs = epochs(seen.paths.len());
+    let images = number::counted(paths.len() as u64, "image");
+    let epochs = epochs(paths.len());
+    let labels = labels(paths, naming);
     Ok(format!(
-        "# Trains and evaluates a classifier on {images}. Made by `pipe init`; change what you like.
-# Every key has a default: the README's reference and `pipe schema` list them.
+        "# Trains and evaluates a classifier on {images}. Written by `pipe init`; edit as you like.
+# Every key has a default: see the reference in the README, or `pipe schema`.
 
 [pipeline]
 name = {name}
-seed = 42                      # the one root of all randomness: same seed, same images, same bytes
+seed = 42                      # the same seed, file and images give the same bytes
 
 [dataset]
-{what}labels = {labels}
-{unlabelled}# What is learned from, what is looked at while learning, and what is scored once, at the end.
+{labels}# The shares of images to train on, to validate on after each epoch, and to test on once, at the end.
 split = {{ method = \"exact\", train = 0.7, validation = 0.15, test = 0.15 }}
 
-# The images are read where they are; what follows notices when one of them changes.
+# Images are read in place; later runs notice changes to them.
 [stages.fetch]
 source = {source}
 
-# Classes, sizes, formats, and what can't be read.
+# Statistics: classes, sizes, formats and unreadable files.
 [stages.explore]
 needs = {{ images = \"fetch\" }}
 
-# Every image brought to one size. Larger ones show more and take longer: 224 is what most networks are used with.
+# Resizes every image. Larger sizes show more detail and train more slowly; 224 is the usual size.
 [stages.preprocess]
 needs = {{ images = \"fetch\" }}
 size = 128
 
 [stages.train]
 needs = {{ data = \"preprocess\" }}
-backbone = \"resnet18\"          # `pipe backbones` lists the others
+backbone = \"resnet18\"          # see `pipe backbones`
 epochs = {epochs}
 batch_size = 32
 optimizer = {{ kind = \"adamw\", learning_rate = 1e-3, weight_decay = 1e-2 }}
 
-# Accuracy, F1, confusions, and a prediction for every image.
+# Accuracy, F1, confusion matrix, and a prediction for every image.
 [stages.evaluate]
 needs = {{ data = \"preprocess\", model = \"train\" }}
 "
     ))
 }
 
-/// About 20,000 looks at a image are enough for a start; few images are looked at more often.
+/// As many epochs as show the network about 20,000 images in all, within limits.
 fn epochs(images: usize) -> usize {
     (20_000 / images.max(1)).clamp(8, 40)
 }

@@ -1,14 +1,14 @@
-//! The command line: one file a command, each of which parses, calls and prints. Knows every room that a command needs
-//! and does none of their work.
+//! The command line: one file per command, each of which parses its arguments, calls the rooms that do
+//! the work, and prints the result.
 
 mod backbones;
 mod cache;
-mod closing;
 mod completions;
 mod diff;
 mod earlier_models;
 mod failure;
 mod graph;
+mod images;
 mod init;
 mod log;
 mod plan;
@@ -22,6 +22,7 @@ mod show;
 mod signals;
 mod stage;
 mod status;
+mod summary;
 mod why;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -29,7 +30,7 @@ use failure::Failure;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Turns one TOML file into a trained, evaluated and comparable image classifier.
+/// Declarative, cached and reproducible training of image classifiers, from one TOML file
 #[derive(Parser)]
 #[command(name = "pipe", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
 struct Arguments {
@@ -40,16 +41,17 @@ struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   pipe run pipelines/quickstart.toml                  train on images that pipe draws itself
-  pipe init photos                                    write a pipeline file for a folder
-  pipe run photos.toml --set stages.train.epochs=3    change a key for this run alone
-  pipe status photos.toml                             what would run, and why
+  pipe init photos                                    write a pipeline file for a folder of images
+  pipe run photos.toml --set stages.train.epochs=3    change a key for this run only
+  pipe status photos.toml                             show what would run, and why
   pipe predict @0 holiday/                            classify images with the latest model
-  pipe diff @1 @0                                     what changed, and what it did
+  pipe diff @1 @0                                     compare the last two runs
 
-A RUN is an id, a unique beginning of one, @0 (the latest run) or @1 (the one before it).
-What is made is kept in a store: `cache` where you stand, unless --cache or PIPE_CACHE says else.
-Exit codes: 0 done, 1 a stage failed, 2 the request was wrong, 3 the store is damaged or locked,
-130 interrupted.";
+RUN is a run id, a unique prefix of one, @0 (the latest run) or @1 (the one before it).
+Outputs are cached in a store: the folder given by --cache, else by $PIPE_CACHE, else `cache` in the
+current directory.
+Exit codes: 0 success, 1 a stage failed, 2 invalid usage or pipeline file, 3 the store is damaged or
+locked, 130 interrupted.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -71,12 +73,11 @@ enum Command {
     Stage(stage::Arguments),
 }
 
-/// Runs the command that `arguments` ask for and says how it went: 0 done, 1 a stage failed, 2 the request was wrong,
-/// 3 the store is damaged or locked, 130 interrupted.
+/// Runs the command given by `arguments`, including the program's name, and returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => return failure::usage(&error),
+        Err(error) => return failure::report_usage(&error),
     };
     let result = match &arguments.command {
         Command::Run(arguments) => run::run(arguments),
@@ -96,7 +97,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
         Command::Stage(arguments) => stage::run(arguments),
     };
-    result.unwrap_or_else(|failure: Failure| failure.tell())
+    result.unwrap_or_else(|failure: Failure| failure.report())
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! A plan as people and programs read it: for `pipe status` and `pipe run --dry-run`. Knows how to show a plan, not how one
-//! is made.
+//! Prints a plan: for `pipe status` and `pipe run --dry-run`.
 
 use super::failure::Failure;
 use crate::common::number;
@@ -8,7 +7,7 @@ use crate::ui::{self, Side, Style, Table};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// Prints a plan.
+/// Prints a plan as a table or as JSON.
 pub(super) fn print(graph: &Graph, plan: &Plan, as_json: bool) -> Result<ExitCode, Failure> {
     plan.notes.iter().for_each(|note| ui::warning(note));
     if as_json {
@@ -21,7 +20,7 @@ pub(super) fn print(graph: &Graph, plan: &Plan, as_json: bool) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was chosen for a stage that isn't fresh.
+/// Values chosen by default for a stage that isn't fresh, such as its augmentation.
 fn choices(graph: &Graph, planned: &Planned) -> Vec<String> {
     match (&planned.state, graph.stage(&planned.stage)) {
         (State::Dirty { .. } | State::Pending { .. }, Some(stage)) => {
@@ -60,7 +59,7 @@ fn text(graph: &Graph, plan: &Plan) -> String {
             }
             State::Pending { below } => {
                 pending += 1;
-                ("pending", format!("below {}", below.join(", ")))
+                ("pending", format!("needs {}", below.join(", ")))
             }
         };
         table.row([planned.stage.as_str(), planned.kind, state, &why]);
@@ -69,7 +68,7 @@ fn text(graph: &Graph, plan: &Plan) -> String {
         (0, 0) => "nothing to do".to_owned(),
         (_, 0) => format!("{} would run", number::counted(dirty, "stage")),
         _ => format!(
-            "{} would run; {pending} below may turn out fresh, where what comes out above is as it was",
+            "{} would run; {pending} pending may turn out fresh if the outputs they need don't change",
             number::counted(dirty, "stage")
         ),
     };

@@ -1,45 +1,45 @@
-//! `pipe predict RUN IMAGE…`: finds the images, asks the run's model in portions that fit in memory, and prints the
-//! answers. Knows folders and formats of output; knows nothing of networks.
+//! `pipe predict RUN IMAGE…`: classifies images with the model of a run, in batches that fit in memory.
 
 use super::failure::Failure;
+use super::images::images_in;
+use super::init::no_images;
 use super::shared::StoreArguments;
-use crate::common::image_files::EXTENSIONS;
 use crate::common::number;
 use crate::model::{Model, Predictions, Row, Unreadable};
 use crate::ui::{self, Side, Style, Table};
 use clap::{Args, ValueEnum};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Images read and asked about at once: enough to keep every core busy, few enough for any memory.
-const PORTION: usize = 64;
+/// Images read and classified at a time: enough for all cores, few enough for memory.
+const BATCH: usize = 64;
 
 /// Classify images with the model of a run
 ///
-/// Images that can't be read are listed on standard error and left out; the exit code is 0 unless none could be read.
+/// Unreadable images are skipped with a warning; the exit code is 0 if at least one image could be read.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  pipe predict @0 shirt.jpg                  with the latest run's model
-  pipe predict @0 holiday/ --top 3           a folder, the three likeliest classes each
+  pipe predict @0 shirt.jpg                  with the model of the latest run
+  pipe predict @0 holiday/ --top 3           a folder, the three most likely classes of each image
   pipe predict k3f holiday/ --format csv     with the model of the run whose id begins with k3f")]
 pub(super) struct Arguments {
-    /// The run whose model is asked: an id, the beginning of one, @0, @1, …
+    /// The run whose model to use: an id, a unique prefix of one, @0, @1, …
     #[arg(value_name = "RUN")]
     run: String,
-    /// Images, and folders of images (searched with their subfolders)
+    /// Images, and folders of images (searched recursively)
     #[arg(value_name = "IMAGE|FOLDER", required = true)]
     images: Vec<PathBuf>,
-    /// How many of the likeliest classes to show for each image
+    /// Show the K most likely classes of each image
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    /// How to print the answers
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// The same as --format json
     #[arg(long)]
     json: bool,
-    /// The train stage whose model is meant, where the run has several
+    /// The train stage whose model to use, if the run has several
     #[arg(long, value_name = "STAGE")]
     stage: Option<String>,
     #[command(flatten)]
@@ -48,11 +48,11 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Aligned columns, for people
+    /// Aligned columns
     Table,
-    /// Comma-separated values with a heading line
+    /// Comma-separated values with a header
     Csv,
-    /// One JSON document: rows and unreadable images
+    /// One JSON document: predictions and unreadable images
     Json,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Format::Json => ui::json(&predictions)?,
     }
     for Unreadable { path, reason } in &predictions.unreadable {
-        ui::warning(&format!("{path} is left out: {reason}"));
+        ui::warning(&format!("skipped `{path}`: {reason}"));
     }
     if predictions.rows.is_empty() {
         return Err(Failure::failed("none of the images could be read"));
@@ -78,54 +78,32 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The images meant by `named`, in its order, folders replaced by their images in the order of their paths.
+/// The images that `named` stands for, in its order, with folders replaced by the images in them.
 fn images(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for path in named {
+        if !path.exists() {
+            let message = format!("there is no file or folder `{}`", path.display());
+            return Err(Failure::failed(message));
+        }
         if !path.is_dir() {
-            if !path.exists() {
-                return Err(Failure::failed(format!(
-                    "there is no file or folder {}",
-                    path.display()
-                )));
-            }
             found.push(path.clone());
             continue;
         }
-        let before = found.len();
-        for entry in
-            walkdir::WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(is_shown)
-        {
-            let entry = entry.map_err(|error| Failure::failed(error.to_string()))?;
-            if entry.file_type().is_file() && is_image(entry.path()) {
-                found.push(entry.into_path());
-            }
+        let images = images_in(path).map_err(|error| Failure::failed(error.to_string()))?;
+        if images.is_empty() {
+            return Err(no_images(path));
         }
-        if found.len() == before {
-            return Err(Failure::failed(format!("no images in {}", path.display()))
-                .help(format!("files ending in one of {} are looked for", EXTENSIONS.join(", "))));
-        }
+        found.extend(images.into_iter().map(|image| image.path));
     }
     Ok(found)
 }
 
-/// Hidden files and folders hold thumbnails and notes, not images. The folder named by the user is always searched.
-fn is_shown(entry: &walkdir::DirEntry) -> bool {
-    entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
-}
-
-/// Whether the name is a image's.
-fn is_image(path: &Path) -> bool {
-    let extension =
-        path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-}
-
 fn classify(model: &Model, paths: &[PathBuf], top: usize) -> Result<Predictions, Failure> {
     let mut all = Predictions::default();
-    for portion in paths.chunks(PORTION) {
-        let mut readable = Vec::with_capacity(portion.len());
-        for path in portion {
+    for batch in paths.chunks(BATCH) {
+        let mut readable = Vec::with_capacity(batch.len());
+        for path in batch {
             let name = path.display().to_string();
             match fs::read(path) {
                 Ok(bytes) => readable.push((name, bytes)),
@@ -141,7 +119,7 @@ fn classify(model: &Model, paths: &[PathBuf], top: usize) -> Result<Predictions,
     Ok(all)
 }
 
-/// A line a image: its likeliest class, and the next ones beside it.
+/// One line per image: its most likely class and, if any row has several, the next ones.
 fn table(rows: &[Row]) -> String {
     let columns = [
         ("image", Side::Left),
@@ -165,15 +143,15 @@ fn table(rows: &[Row]) -> String {
     table.render(Style::stdout())
 }
 
-/// A line a image and rank.
+/// One line per image and rank.
 fn csv(rows: &[Row]) -> Result<String, Failure> {
-    let wrong = |error: csv::Error| Failure::failed(error.to_string());
+    let failed = |error: csv::Error| Failure::failed(error.to_string());
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["path", "rank", "class", "probability"]).map_err(wrong)?;
+    writer.write_record(["path", "rank", "class", "probability"]).map_err(failed)?;
     for row in rows {
         for (rank, (class, probability)) in row.top.iter().enumerate() {
             let (rank, probability) = ((rank + 1).to_string(), probability.to_string());
-            writer.write_record([&row.path, &rank, class, &probability]).map_err(wrong)?;
+            writer.write_record([&row.path, &rank, class, &probability]).map_err(failed)?;
         }
     }
     let bytes = writer.into_inner().map_err(|error| Failure::failed(error.to_string()))?;
@@ -190,10 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_as_a_table() {
+    fn predictions_are_printed_as_a_table() {
         let rows =
             [row("a.jpg", &[("shirt", 0.875), ("coat", 0.0625)]), row("b.jpg", &[("dress", 1.0)])];
-        // The columns of what comes next are there only where more than one class was asked for.
+        // The last column appears only if more than one class was requested.
         assert_eq!(table(&rows[1..]), "image  class  probability\nb.jpg    dress      100.0 %\n");
         assert!(table(&rows).starts_with(
             "image  class  probability  next\na.jpg    shirt       87.5 %  coat 6.2 %\n"
@@ -201,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_as_csv_quote_what_must_be() {
+    fn csv_fields_are_quoted_where_necessary() {
         let rows = [row("a,b.jpg", &[("shirt", 0.875), ("coat", 0.0625)])];
         let text = csv(&rows).unwrap();
         assert_eq!(
@@ -211,18 +189,16 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_searched_in_order_without_hidden_files() {
+    fn a_folder_stands_for_its_images_and_a_file_for_itself() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["b.JPG", "a.png", ".hidden.jpg", "notes.txt", "sub/c.webp", ".thumbs/d.jpg"] {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, b"x").unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a.png", "sub/b.jfif", "sub/.c.png", "texts/notes.txt"] {
+            fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+            fs::write(path(name), b"x").unwrap();
         }
-        let found = images(&[folder.path().to_owned()]).unwrap();
-        let names: Vec<_> =
-            found.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_owned()).collect();
-        assert_eq!(names, [Path::new("a.png"), Path::new("b.JPG"), Path::new("sub/c.webp")]);
-        assert!(images(&[folder.path().join("none")]).is_err());
-        assert!(images(&[folder.path().join(".thumbs/../sub")]).is_ok());
+        let found = images(&[path("texts/notes.txt"), path("sub"), path("a.png")]).unwrap();
+        assert_eq!(found, [path("texts/notes.txt"), path("sub/b.jfif"), path("a.png")]);
+        assert!(images(&[path("none")]).is_err());
+        assert!(images(&[path("texts")]).is_err());
     }
 }

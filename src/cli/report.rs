@@ -1,9 +1,8 @@
-//! `pipe report RUN…`: draws the page again, or one page that holds several runs against each other. Knows where pages
-//! lie, not what is on them.
+//! `pipe report RUN…`: writes the HTML report of a run, or one that compares several runs.
 
-use super::closing::PAGE;
 use super::failure::Failure;
 use super::shared::{StoreArguments, shown};
+use super::summary::REPORT;
 use crate::report;
 use crate::runs::{self, Record, Results};
 use crate::ui;
@@ -12,21 +11,21 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Draw the page of a run, or one page that compares several
+/// Write the HTML report of a run, or one that compares several runs
 ///
-/// The page is one HTML file that needs nothing else. It is drawn at the end of every run, too.
+/// The report is a single, self-contained HTML file. That of a single run is also written after every run.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  pipe report @0\n  pipe report @1 @0 --output compared.html")]
 pub(super) struct Arguments {
-    /// The runs: ids, beginnings of ids, @0, @1, …; the others are held against the first
+    /// The runs: ids, unique prefixes of ids, @0, @1, …; the first is the baseline of a comparison
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<String>,
-    /// Where to write the page [default: in the folder of the first run]
+    /// Where to write the report [default: the folder of the first run]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArguments,
-    /// Print where the page lies as JSON
+    /// Print the path of the report as JSON
     #[arg(long)]
     json: bool,
 }
@@ -38,12 +37,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let path = match (&arguments.output, records.as_slice()) {
         (Some(path), _) => path.clone(),
         (None, [first, others @ ..]) => first.folder.join(name(others)),
-        (None, []) => return Err(Failure::wrong("no run is named")),
+        (None, []) => return Err(Failure::invalid("no run is named")),
     };
     let results: Vec<Results> = records.iter().map(Results::of).collect();
     let write = |path: &PathBuf| std::fs::write(path, report::page(&results));
     write(&path)
-        .map_err(|error| Failure::failed(format!("can't write {}: {error}", shown(&path))))?;
+        .map_err(|error| Failure::failed(format!("failed to write `{}`: {error}", shown(&path))))?;
     if arguments.json {
         let ids: Vec<_> = records.iter().map(|record| &record.id).collect();
         ui::json(&json!({ "runs": ids, "report": path }))?;
@@ -53,9 +52,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The page's file name: a page of several runs stands beside that of the first.
+/// The file name of a report, which lists the other runs of a comparison.
 fn name(others: &[Record]) -> String {
-    let mut name = PAGE.trim_end_matches(".html").to_owned();
+    let mut name = REPORT.trim_end_matches(".html").to_owned();
     others.iter().for_each(|record| name.push_str(&format!("-{}", record.id)));
     name + ".html"
 }

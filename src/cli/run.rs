@@ -1,12 +1,11 @@
-//! `pipe run FILE`: reads, plans, runs, records, and says at the end what came of it. Knows the order of these steps and
-//! none of their inner workings.
+//! `pipe run FILE`: plans, executes, records and summarizes a run.
 
-use super::closing;
 use super::earlier_models;
 use super::failure::{Failure, INTERRUPTED};
 use super::plan;
 use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
+use super::summary;
 use crate::config::Pipeline;
 use crate::engine::{self, Device, Force, Graph, Options, Plan, Report, State};
 use crate::events::{CancellationToken, Event, RunOutcome};
@@ -16,59 +15,58 @@ use crate::store::Store;
 use crate::ui::{self, OutputMode, Reporter};
 use clap::Args;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// How many stages run at a time unless something else is said: they share the machine's cores.
+/// The default number of stages that run at a time; they share the cores.
 const JOBS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
-/// Run what isn't up to date of a pipeline, from images to metrics
+/// Run the stages of a pipeline that are not up to date
 ///
-/// A stage runs only if something that affects its output changed: its parameters, the content of its inputs, its code.
-/// What was made before is taken from the store, whoever made it. A run in which nothing has to run says so at once.
+/// A stage runs only if its parameters, the content of its inputs or its code version changed; otherwise its output is
+/// taken from the store.
 #[derive(Args)]
 #[command(after_help = "Examples:
   pipe run pipelines/quickstart.toml
-  pipe run photos.toml --set stages.train.epochs=3       change a key for this run alone
-  pipe run photos.toml --dry-run                         only say what would run, and why
+  pipe run photos.toml --set stages.train.epochs=3       change a key for this run only
+  pipe run photos.toml --dry-run                         show what would run, and why
   pipe run photos.toml --until preprocess                stop after a stage
-  pipe run photos.toml --force=train                     run a stage again though it is fresh
-  pipe run photos.toml --json                            one JSON object a line, for programs
+  pipe run photos.toml --force=train                     run a stage even if it is up to date
+  pipe run photos.toml --json                            events as JSON, one object per line
 
-Ctrl-C stops at the next step and keeps what was committed; a second Ctrl-C stops at once.")]
+Ctrl-C stops after the current step and keeps completed stages; a second Ctrl-C stops at once.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// Run only this stage and what it needs; may be given often
+    /// Run only this stage and those it needs (repeatable)
     #[arg(long, value_name = "STAGE")]
     until: Vec<String>,
-    /// Run this stage and all that need it, though they may be fresh
+    /// Run this stage and all that depend on it, even if they are up to date
     #[arg(long, value_name = "STAGE")]
     from: Option<String>,
-    /// Run stages though they are fresh: all, or the one that is named; may be given often
+    /// Run all stages, or only STAGE, even if they are up to date (repeatable)
     #[arg(long, value_name = "STAGE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     force: Vec<String>,
-    /// Only say what would run, and why
+    /// Show what would run, and why, without running it
     #[arg(long)]
     dry_run: bool,
-    /// Look anew at what lies on the web: it was remembered from the first look on, and isn't asked for again otherwise
+    /// Check sources on the web for changes; by default they are looked up only once
     #[arg(long)]
     refresh: bool,
-    /// How many stages may run at a time [default: 4]
+    /// Run at most N stages at a time [default: 4]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// How many threads a stage may keep busy [default: the number of cores]. Never changes a result
+    /// Threads per stage; results don't depend on it [default: number of cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// When a stage fails, go on with those that don't need it
+    /// After a failed stage, continue with those that don't depend on it
     #[arg(long)]
     keep_going: bool,
-    /// What computes: cpu, cuda or cuda:N
+    /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
     #[command(flatten)]
     store: StoreArguments,
-    /// Print events as JSON, one object a line
+    /// Print events as JSON, one object per line
     #[arg(long)]
     json: bool,
 }
@@ -97,10 +95,10 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
-    let models = earlier_models::find(&mut graph, &store)?;
+    let models = earlier_models::resolve(&mut graph, &store)?;
     let options = arguments.options();
     let cancel = CancellationToken::new();
-    signals::raise(&cancel)?;
+    signals::cancel_on_interrupt(&cancel)?;
     let earlier = Earlier::of(&store);
     let plan = engine::plan(&graph, &store, &options, &earlier, &cancel)?;
     if arguments.dry_run {
@@ -116,7 +114,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     facts.stages.iter_mut().for_each(|stage| models.name_in(stage));
     let mut recorder = Recorder::start(&store.runs_folder(), facts);
     let report = engine::execute(&graph, plan, &store, &options, &cancel, &mut |event| {
-        // How the run ended is told below, when it is recorded and its id is known.
+        // The last event is emitted by `close`, which knows the id of the recorded run.
         if !matches!(event, Event::RunFinished { .. }) {
             recorder.record(event);
             reporter.handle(event);
@@ -126,12 +124,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     stages.iter_mut().for_each(|stage| models.name_in(stage));
     let id = close(recorder, &mut reporter, &report, stages, &store)?;
     if !arguments.json {
-        closing::print(&store, &report, id.as_ref(), &arguments.pipeline.file)?;
+        summary::print(&store, &report, id.as_ref(), &arguments.pipeline.file)?;
     }
     Ok(exit_code(report.outcome))
 }
 
-/// What is known of a run before it starts.
+/// The part of the record that is known before the run starts.
 fn facts(
     arguments: &Arguments,
     pipeline: &Pipeline,
@@ -164,8 +162,8 @@ fn facts(
     }
 }
 
-/// Closes the record, draws the page and tells the last event. The id is that of the run, or, where nothing ran, of the
-/// run that it equals.
+/// Closes the record, writes the HTML report and emits the last event. Returns the id of the run or, if no stage
+/// ran, of the latest run with the same outputs.
 fn close(
     mut recorder: Recorder,
     reporter: &mut Reporter,
@@ -174,25 +172,25 @@ fn close(
     store: &Store,
 ) -> Result<Option<RunId>, Failure> {
     let recorded = recorder.id().cloned();
-    let id = recorded.clone().or_else(|| equal_run(report, store));
+    let id = recorded.clone().or_else(|| run_with_same_outputs(report, store));
     let run = id.as_ref().map(RunId::to_string);
     let finished = Event::RunFinished { run, outcome: report.outcome, seconds: report.seconds };
     recorder.record(&finished);
     let written = recorder.finish(stages, report.outcome);
     if let Err(error) = &written {
-        ui::warning(&format!("the run could not be recorded: {error}"));
+        ui::warning(&format!("failed to record the run: {error}"));
     } else if let Some(id) = &recorded {
-        // The page is drawn from the record and can be drawn again; the run doesn't fail for it.
-        if let Err(failure) = draw(store, id) {
-            failure.tell();
+        // The report can be written again from the record, so its failure doesn't fail the run.
+        if let Err(failure) = write_report(store, id) {
+            failure.report();
         }
     }
     reporter.handle(&finished);
     Ok(id)
 }
 
-/// The run on record that had the same stages with the same outputs.
-fn equal_run(report: &Report, store: &Store) -> Option<RunId> {
+/// The latest run on record with the same stages and outputs.
+fn run_with_same_outputs(report: &Report, store: &Store) -> Option<RunId> {
     let digests =
         report.stages.iter().map(|stage| Some((stage.stage.clone(), stage.digest?.to_string())));
     runs::equal(&store.runs_folder(), &digests.collect::<Option<_>>()?)
@@ -218,14 +216,14 @@ fn stage_facts(stage: &engine::StageReport) -> StageFacts {
     }
 }
 
-/// Draws the page of a run into its folder.
-pub(super) fn draw(store: &Store, id: &RunId) -> Result<PathBuf, Failure> {
+/// Writes the HTML report of a run into its folder.
+fn write_report(store: &Store, id: &RunId) -> Result<(), Failure> {
     let record = runs::find(&store.runs_folder(), id.as_str())?;
-    let path = record.folder.join(closing::PAGE);
+    let path = record.folder.join(summary::REPORT);
     let page = report::page(&[Results::of(&record)]);
     std::fs::write(&path, page)
-        .map_err(|error| Failure::failed(format!("can't write {}: {error}", shown(&path))))?;
-    Ok(path)
+        .map_err(|error| Failure::failed(format!("failed to write `{}`: {error}", shown(&path))))?;
+    Ok(())
 }
 
 fn exit_code(outcome: RunOutcome) -> ExitCode {

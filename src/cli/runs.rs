@@ -1,8 +1,8 @@
-//! `pipe runs`: a line a run. Knows records, not what is in them beyond a headline.
+//! `pipe runs`: lists the runs on record, one line per run.
 
-use super::closing;
 use super::failure::Failure;
 use super::shared::StoreArguments;
+use super::summary;
 use crate::common::number;
 use crate::events::StageOutcome;
 use crate::runs::{self, Record, Timestamp};
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 /// List the runs on record, newest first
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Show no more than this many
+    /// Show at most N runs
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.json {
         ui::json(&shown.map(as_json).collect::<Vec<_>>())?;
     } else if records.is_empty() {
-        ui::out("no runs yet: `pipe run FILE` makes one\n")?;
+        ui::out("no runs yet: start one with `pipe run FILE`\n")?;
     } else {
         ui::out(&table(shown))?;
         let more = records.len().saturating_sub(arguments.limit);
@@ -54,17 +54,17 @@ fn as_json(record: &Record) -> Value {
         "started": record.started,
         "seconds": record.seconds,
         "ran": ran(record),
-        "accuracy": closing::accuracy(record),
+        "accuracy": summary::accuracy(record),
     })
 }
 
-/// The stages that ran.
+/// The names of the stages that ran, failed ones included.
 fn ran(record: &Record) -> Vec<&str> {
-    let did = |outcome| matches!(outcome, Some(StageOutcome::Ran | StageOutcome::Failed));
+    let has_run = |outcome| matches!(outcome, Some(StageOutcome::Ran | StageOutcome::Failed));
     record
         .stages
         .iter()
-        .filter(|stage| did(stage.outcome))
+        .filter(|stage| has_run(stage.outcome))
         .map(|stage| stage.stage.as_str())
         .collect()
 }
@@ -78,23 +78,23 @@ fn table<'a>(records: impl Iterator<Item = &'a Record>) -> String {
         ("status", Side::Left),
         ("took", Side::Right),
         ("accuracy", Side::Right),
-        ("what ran", Side::Left),
+        ("stages run", Side::Left),
     ]);
     let now = Timestamp::now();
     for (at, record) in records.enumerate() {
-        let what = record.problem.clone().unwrap_or_else(|| ran(record).join(", "));
-        let accuracy = closing::accuracy(record).map(number::percent).unwrap_or_default();
-        let known = record.problem.is_none();
+        let stages = record.problem.clone().unwrap_or_else(|| ran(record).join(", "));
+        let accuracy = summary::accuracy(record).map(number::percent).unwrap_or_default();
+        let readable = record.problem.is_none();
         let (started, took) = (record.started.ago(now), number::seconds(record.seconds));
         table.row([
             format!("@{at}"),
             record.id.to_string(),
             record.pipeline.clone(),
-            if known { started } else { String::new() },
+            if readable { started } else { String::new() },
             record.status.to_string(),
-            if known { took } else { String::new() },
+            if readable { took } else { String::new() },
             accuracy,
-            what,
+            stages,
         ]);
     }
     table.render(Style::stdout())

@@ -1,4 +1,4 @@
-//! `pipe schema`: what a pipeline file may hold, as JSON Schema. Knows that kinds declare their parameters.
+//! `pipe schema`: prints the JSON Schema of pipeline files, from the keys that the kinds declare.
 
 use super::failure::Failure;
 use crate::config::{self, KindSchema, RoleSchema};
@@ -8,12 +8,12 @@ use crate::ui;
 use clap::Args;
 use std::process::ExitCode;
 
-/// Print the JSON Schema of pipeline files, from which editors complete and check
+/// Print the JSON Schema of pipeline files, for completion and checks in editors
 #[derive(Args)]
 #[command(after_help = "Example:
   pipe schema > pipe.schema.json
 Then put `#:schema ./pipe.schema.json` at the top of a pipeline file: editors with a TOML language server
-(Even Better TOML, Taplo) complete its keys and show what they mean.")]
+(Even Better TOML, Taplo) then complete and document its keys.")]
 pub(super) struct Arguments {}
 
 pub(super) fn run(_: &Arguments) -> Result<ExitCode, Failure> {

@@ -1,10 +1,10 @@
-//! `pipe show RUN`: what one run was asked, what it did, how good its model is. Knows records and metrics as they are
-//! kept.
+//! `pipe show RUN`: prints the stages, parameters and metrics of one run.
 
-use super::closing::{self, MODEL, PAGE};
 use super::failure::Failure;
-use super::shared::{StoreArguments, shown};
+use super::shared::{StoreArguments, shown, stage_of};
+use super::summary::{self, MODEL, REPORT};
 use crate::common::number;
+use crate::common::words::or_list;
 use crate::metrics::Evaluation;
 use crate::runs::{self, Record, Results, StageFacts, Timestamp};
 use crate::stages::makes_models;
@@ -18,10 +18,10 @@ use std::process::ExitCode;
 /// Show one run: its stages, parameters and metrics
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  pipe show @0             the latest run\n  pipe show k3f --json     everything on record"
+    after_help = "Examples:\n  pipe show @0             the latest run\n  pipe show k3f --json     everything on record, as JSON"
 )]
 pub(super) struct Arguments {
-    /// The run: an id, the beginning of one, @0, @1, …
+    /// The run: an id, a unique prefix of one, @0, @1, …
     #[arg(value_name = "RUN")]
     run: String,
     #[command(flatten)]
@@ -50,16 +50,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The model file that a run made, or found made: of `stage`, else of the only stage that has one.
+/// The model file of a run, built in it or cached: that of `stage`, else of its only train stage.
 pub(super) fn model_of(
     store: &Store,
     record: &Record,
     stage: Option<&str>,
 ) -> Result<PathBuf, Failure> {
-    if let Some(name) = stage.filter(|name| record.stage(name).is_none()) {
-        let names: Vec<&str> = record.stages.iter().map(|stage| stage.stage.as_str()).collect();
-        let help = format!("its stages are {}", names.join(", "));
-        return Err(Failure::wrong(format!("run {} has no stage `{name}`", record.id)).help(help));
+    if let Some(name) = stage {
+        stage_of(record, name)?;
     }
     let is_wanted = |facts: &&StageFacts| {
         stage.map_or_else(|| makes_models(&facts.kind), |name| facts.stage == name)
@@ -79,13 +77,13 @@ pub(super) fn model_of(
     match found.as_slice() {
         [(_, path)] => Ok(path.clone()),
         [] => Err(Failure::failed(format!("run {} has no model in this store", record.id)).help(format!(
-            "it may have failed before training, or its artifacts were collected: `pipe run {}` makes them again",
+            "it failed before training, or garbage collection removed the model: `pipe run {}` trains it again",
             record.file
         ))),
         several => {
-            let names: Vec<&str> = several.iter().map(|(facts, _)| facts.stage.as_str()).collect();
-            Err(Failure::wrong(format!("run {} has several models", record.id))
-                .help(format!("name one with --stage: {}", names.join(", "))))
+            let names = or_list(several.iter().map(|(facts, _)| facts.stage.as_str()));
+            Err(Failure::invalid(format!("run {} has several models", record.id))
+                .help(format!("choose one with `--stage`: {names}")))
         }
     }
 }
@@ -99,7 +97,7 @@ fn text(style: Style, store: &Store, record: &Record) -> String {
         ("seed", record.seed.to_string()),
     ];
     facts.extend(record.overrides.iter().map(|pair| ("set", pair.clone())));
-    let page = record.folder.join(PAGE);
+    let page = record.folder.join(REPORT);
     facts.extend(page.exists().then(|| ("report", shown(&page))));
     facts.extend(model_of(store, record, None).ok().map(|path| ("model", shown(&path))));
     let mut text: String = facts.iter().map(|(name, fact)| format!("{name:<10}{fact}\n")).collect();
@@ -112,7 +110,7 @@ fn text(style: Style, store: &Store, record: &Record) -> String {
         text.push_str(&splits(style, &evaluation));
         text.push_str(&format!("\n{}", classes(style, &evaluation)));
     }
-    for (at, headline) in closing::headlines(record).iter().enumerate() {
+    for (at, headline) in summary::headlines(record).iter().enumerate() {
         let gap = if at == 0 { "\n" } else { "" };
         text.push_str(&format!("{gap}{}\n", style.bold(headline)));
     }
@@ -146,7 +144,7 @@ fn stages(style: Style, record: &Record) -> String {
     table.render(style)
 }
 
-/// Every parameter as it was used, a line each.
+/// Every parameter with its resolved value, one row each.
 fn parameters(style: Style, record: &Record) -> String {
     let mut table = Table::new([("parameter", Side::Left), ("value", Side::Left)]);
     for stage in &record.stages {
@@ -155,7 +153,7 @@ fn parameters(style: Style, record: &Record) -> String {
     table.render(style)
 }
 
-/// A row for each value of a nested table, under its dotted name.
+/// Adds a row for each value of a nested table, under its dotted name.
 fn add_values(name: &str, value: &Value, table: &mut Table) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -192,7 +190,7 @@ fn splits(style: Style, evaluation: &Evaluation) -> String {
     table.render(style)
 }
 
-/// How each class does, on the test split where there is one.
+/// The metrics of each class on the test split, else on the first one.
 fn classes(style: Style, evaluation: &Evaluation) -> String {
     let Some((name, split)) =
         evaluation.splits.get_key_value("test").or_else(|| evaluation.splits.first_key_value())

@@ -1,20 +1,22 @@
-//! Ctrl-C and a polite kill: the first one asks to stop, the second one ends the process. Knows signals, not what is going
-//! on. (A hang-up is left as it is: `nohup` relies on that.)
+//! Ctrl-C and SIGTERM: the first signal cancels, the second exits. SIGHUP keeps its default, which `nohup`
+//! relies on.
 
 use super::failure::{Failure, INTERRUPTED};
 use crate::events::CancellationToken;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// From now on the first signal raises `cancel`, and the next one exits at once: stages that are running see that their
-/// parent is gone and go too.
-pub(super) fn raise(cancel: &CancellationToken) -> Result<(), Failure> {
-    let wrong = |error: std::io::Error| Failure::failed(format!("can't listen to Ctrl-C: {error}"));
+/// Cancels `cancel` on the first signal; the second ends the process at once. Worker processes exit when
+/// their parent is gone.
+pub(super) fn cancel_on_interrupt(cancel: &CancellationToken) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::failed(format!("failed to install a signal handler: {error}"))
+    };
     for signal in [SIGINT, SIGTERM] {
-        // Handlers run in this order: one that saw the flag up already exits before the flag is raised.
+        // Handlers run in this order: on the first signal the flag isn't set yet when the first one checks it.
         flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), cancel.flag())
-            .map_err(wrong)?;
-        flag::register(signal, cancel.flag()).map_err(wrong)?;
+            .map_err(failed)?;
+        flag::register(signal, cancel.flag()).map_err(failed)?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `pipe stage JOB`: one job in this process. Knows nothing of what is in it.
+//! `pipe stage JOB`: runs one job in this process.
 
 use super::failure::Failure;
 use crate::engine;
@@ -7,9 +7,9 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Run one stage from a job file, as `pipe run` does in a process of its own
+/// Run one stage from a job file; `pipe run` starts this in a worker process
 ///
-/// Events are printed as JSON, one object a line. Standard input is held open by the parent: where it ends, so does this.
+/// Prints events as JSON, one object per line. Exits when standard input ends: the parent keeps it open.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The job file

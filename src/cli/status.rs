@@ -1,4 +1,4 @@
-//! `pipe status FILE`. Knows that a plan can be made without running it.
+//! `pipe status FILE`: plans a run and prints the plan without executing it.
 
 use super::earlier_models;
 use super::failure::Failure;
@@ -10,16 +10,16 @@ use crate::events::CancellationToken;
 use clap::Args;
 use std::process::ExitCode;
 
-/// Say of each stage whether it is fresh, and if not, why
+/// Show which stages are up to date, and why the others are not
 #[derive(Args)]
 #[command(
-    after_help = "A stage is fresh, dirty (it would run, for the reason that stands beside it), or pending: below a \
-dirty one,\nit may yet turn out fresh, since keys are made of content."
+    after_help = "A stage is fresh (up to date), dirty (it would run, for the reason given) or pending (it depends on a dirty\n\
+stage: if the output of that doesn't change, it turns out fresh)."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// What would compute: cpu, cuda or cuda:N
+    /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
     #[command(flatten)]
@@ -32,15 +32,15 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (_, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
-    earlier_models::find(&mut graph, &store)?;
+    earlier_models::resolve(&mut graph, &store)?;
     let cancel = CancellationToken::new();
-    signals::raise(&cancel)?;
+    signals::cancel_on_interrupt(&cancel)?;
     let plan =
-        engine::plan(&graph, &store, &looking(arguments.device), &Earlier::of(&store), &cancel)?;
+        engine::plan(&graph, &store, &plan_only(arguments.device), &Earlier::of(&store), &cancel)?;
     plan::print(&graph, &plan, arguments.json)
 }
 
-/// Options for a plan that is only looked at.
-pub(super) fn looking(device: Device) -> Options {
+/// Options for a plan that isn't executed.
+pub(super) fn plan_only(device: Device) -> Options {
     Options { device, ..Options::default() }
 }

@@ -1,11 +1,10 @@
-//! `pipe why FILE STAGE`: everything that decides whether one stage runs. Knows fingerprints as records, not how keys are
-//! made of them.
+//! `pipe why FILE STAGE`: explains the state of one stage and lists everything that enters its cache key.
 
 use super::earlier_models;
 use super::failure::Failure;
 use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
-use super::status::looking;
+use super::status::plan_only;
 use crate::engine::{self, Device, Fingerprint, Planned, State};
 use crate::events::CancellationToken;
 use crate::ui::{self, Style};
@@ -13,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
-/// Say why a stage would run or is fresh, and what its key is made of
+/// Explain why a stage would run or is up to date, and list what enters its cache key
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -21,7 +20,7 @@ pub(super) struct Arguments {
     /// The stage
     #[arg(value_name = "STAGE")]
     stage: String,
-    /// What would compute: cpu, cuda or cuda:N
+    /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
     #[command(flatten)]
@@ -34,15 +33,15 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (_, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
-    earlier_models::find(&mut graph, &store)?;
+    earlier_models::resolve(&mut graph, &store)?;
     let cancel = CancellationToken::new();
-    signals::raise(&cancel)?;
-    let mut options = looking(arguments.device);
+    signals::cancel_on_interrupt(&cancel)?;
+    let mut options = plan_only(arguments.device);
     options.until = vec![arguments.stage.clone()];
     let plan = engine::plan(&graph, &store, &options, &Earlier::of(&store), &cancel)?;
     plan.notes.iter().for_each(|note| ui::warning(note));
     let Some(planned) = plan.stages.iter().find(|planned| planned.stage == arguments.stage) else {
-        return Err(Failure::wrong(format!("there is no stage `{}`", arguments.stage)));
+        return Err(Failure::invalid(format!("there is no stage `{}`", arguments.stage)));
     };
     if arguments.json {
         ui::json(&as_json(planned))?;
@@ -68,14 +67,14 @@ fn as_json(planned: &Planned) -> serde_json::Value {
 fn reasons(planned: &Planned) -> (&'static str, Vec<String>) {
     match &planned.state {
         State::Fresh { .. } => {
-            ("fresh", vec!["nothing that affects its output changed since it was made".to_owned()])
+            ("fresh", vec!["nothing that affects its output has changed".to_owned()])
         }
         State::Dirty { reasons } => ("dirty", reasons.clone()),
         State::Pending { below } => (
             "pending",
             below
                 .iter()
-                .map(|stage| format!("it needs `{stage}`, which isn't there yet"))
+                .map(|stage| format!("it needs `{stage}`, which is not up to date"))
                 .collect(),
         ),
     }
@@ -89,15 +88,15 @@ fn text(style: Style, planned: &Planned) -> String {
         text.push_str(&format!("\nartifact  {}\n", shown(&artifact.path)));
     }
     if let (Some(key), Some(fingerprint)) = (&planned.key, &planned.fingerprint) {
-        text.push_str(&format!("key       {key}\n          made of:\n{}", made_of(fingerprint)));
+        text.push_str(&format!("key       {key}\n          hash of:\n{}", key_inputs(fingerprint)));
     }
     text
 }
 
-/// What a key is made of, a line each.
-fn made_of(fingerprint: &Fingerprint) -> String {
+/// Everything that enters a key, one line each.
+fn key_inputs(fingerprint: &Fingerprint) -> String {
     let mut lines =
-        vec![format!("kind {}, version {} of its code", fingerprint.kind, fingerprint.version)];
+        vec![format!("kind {}, code version {}", fingerprint.kind, fingerprint.version)];
     lines.extend(fingerprint.parameters.iter().map(|(name, value)| format!("{name} = {value}")));
     lines.extend(
         fingerprint
@@ -107,6 +106,6 @@ fn made_of(fingerprint: &Fingerprint) -> String {
     );
     lines.extend(fingerprint.facts.iter().map(|(name, value)| format!("{name}: {value}")));
     lines.extend(fingerprint.seed.map(|seed| format!("seed {seed}")));
-    lines.extend(fingerprint.device.as_ref().map(|device| format!("computed on {device}")));
+    lines.extend(fingerprint.device.as_ref().map(|device| format!("device {device}")));
     lines.iter().map(|line| format!("            {line}\n")).collect()
 }

@@ -1,125 +1,93 @@
-//! Finding the class in the names of images. Knows the ways in which people usually name them.
+//! Infers the classes of images from their paths: by folder, or by a pattern of file names.
 
-use crate::common::image_files::EXTENSIONS;
 use crate::common::number;
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::path::Path;
-use walkdir::WalkDir;
 
-/// Patterns tried on file names, without their extension; the first that tells classes apart wins.
+/// Patterns tried on file names without extension; the first that yields classes is taken.
 const PATTERNS: [&str; 4] = [
     r"^(?<index>\d+)_(?<class>[^_]+)$",
     r"^(?<class>.*[^\d\s_.-])[\s_.-]*\(?(?<index>\d+)\)?$",
     r"^(?<class>[^_]+)_.+$",
     r"^(?<class>[^-]+)-.+$",
 ];
-/// A pattern has to fit this share of the images of the folders in which it fits any.
-const FITTING: f64 = 0.9;
-/// A class has this many images on average, or it is rather a name.
-const LEAST_PER_CLASS: usize = 3;
-/// Folders that people split data into: their names are no classes.
-const SPLITS: [&str; 9] =
-    ["train", "training", "test", "testing", "val", "valid", "validation", "images", "images"];
+/// A pattern must match this share of the images in those top folders where it matches any.
+const MIN_MATCHING: f64 = 0.9;
+/// Mean number of images per class below which a pattern is taken to match names, not classes.
+const MIN_PER_CLASS: usize = 3;
+/// Folder names that are splits or collections rather than classes.
+const NOT_CLASSES: [&str; 9] =
+    ["train", "training", "test", "testing", "val", "valid", "validation", "images", "pictures"];
+/// At most this many classes are named in the comment.
+const NAMED_CLASSES: usize = 6;
 
-/// The images of a folder: paths below it with `/`, sorted.
-pub(super) struct Seen {
-    pub(super) paths: Vec<String>,
-}
-
-/// How images tell their class.
+/// How the paths of images name their classes.
 #[derive(Debug, PartialEq)]
 pub(super) struct Naming {
-    /// The value of `labels`.
+    /// The value of `labels`, as TOML.
     pub(super) labels: String,
-    /// A comment that says so, ending in a newline.
-    pub(super) what: String,
-    /// How many classes there are.
+    /// A comment that explains it, ending in a newline.
+    pub(super) comment: String,
+    /// The number of classes.
     pub(super) classes: usize,
     /// Top folders in which no image has a class.
     pub(super) unlabelled: Vec<String>,
 }
 
-impl Seen {
-    /// Looks through `folder`; hidden files and folders hold no images.
-    pub(super) fn of(folder: &Path) -> Result<Seen, String> {
-        let hidden = |entry: &walkdir::DirEntry| {
-            entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
-        };
-        let mut paths = Vec::new();
-        for entry in WalkDir::new(folder).into_iter().filter_entry(|entry| !hidden(entry)) {
-            let entry = entry.map_err(|error| error.to_string())?;
-            let extension = entry
-                .path()
-                .extension()
-                .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-            if entry.file_type().is_file()
-                && extension.is_some_and(|it| EXTENSIONS.contains(&it.as_str()))
-            {
-                let below = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-                paths.push(below.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/"));
-            }
-        }
-        paths.sort();
-        Ok(Seen { paths })
+impl Naming {
+    /// Infers the naming from image paths with `/`, relative to their common folder.
+    pub(super) fn infer(paths: &[String]) -> Option<Naming> {
+        Naming::by_folder(paths)
+            .or_else(|| PATTERNS.iter().find_map(|pattern| Naming::by_pattern(paths, pattern)))
     }
 
-    /// `1,200 images`.
-    pub(super) fn images(&self) -> String {
-        number::counted(self.paths.len() as u64, "image")
-    }
-
-    /// The way in which these images tell their class, if any does.
-    pub(super) fn naming(&self) -> Option<Naming> {
-        self.by_folder().or_else(|| PATTERNS.iter().find_map(|pattern| self.by_pattern(pattern)))
-    }
-
-    fn by_folder(&self) -> Option<Naming> {
+    fn by_folder(paths: &[String]) -> Option<Naming> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for path in &self.paths {
+        for path in paths {
             let class = path.rsplit('/').nth(1)?;
             *counts.entry(class).or_default() += 1;
         }
         let are_classes =
-            counts.keys().all(|name| !SPLITS.contains(&name.to_ascii_lowercase().as_str()));
+            counts.keys().all(|name| !NOT_CLASSES.contains(&name.to_ascii_lowercase().as_str()));
         (counts.len() > 1 && are_classes).then(|| Naming {
             labels: "{ from = \"folder\" }".to_owned(),
-            what: format!(
-                "# The class is the folder that a image lies in: {}.\n",
-                some(counts.keys())
+            comment: format!(
+                "# The class of an image is its folder: {}.\n",
+                shortened(counts.keys())
             ),
             classes: counts.len(),
             unlabelled: Vec::new(),
         })
     }
 
-    fn by_pattern(&self, pattern: &str) -> Option<Naming> {
+    fn by_pattern(paths: &[String], pattern: &str) -> Option<Naming> {
         let regex = Regex::new(pattern).ok()?;
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        // Of each top folder: images that fit, and all of them.
+        // For each top folder: the number of images that match, and of all images.
         let mut folders: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-        for path in &self.paths {
+        for path in paths {
             let folder = path.split_once('/').map_or("", |(top, _)| top);
-            let (fitting, all) = folders.entry(folder).or_default();
+            let (matching, all) = folders.entry(folder).or_default();
             *all += 1;
             let stem = Path::new(path).file_stem()?.to_str()?;
             if let Some(class) = regex.captures(stem).and_then(|found| found.name("class")) {
-                *fitting += 1;
+                *matching += 1;
                 *counts.entry(class.as_str()).or_default() += 1;
             }
         }
         let (unlabelled, labelled): (Vec<_>, Vec<_>) =
-            folders.iter().partition(|(_, (fitting, _))| *fitting == 0);
-        let fitting: usize = counts.values().sum();
-        let of: usize = labelled.iter().map(|(_, (_, all))| all).sum();
-        let fits = fitting as f64 >= FITTING * of as f64
+            folders.iter().partition(|(_, (matching, _))| *matching == 0);
+        let matching: usize = counts.values().sum();
+        let labelled: usize = labelled.iter().map(|(_, (_, all))| all).sum();
+        let fits = matching as f64 >= MIN_MATCHING * labelled as f64
             && unlabelled.iter().all(|(folder, _)| !folder.is_empty());
-        let tells = counts.len() > 1 && fitting >= LEAST_PER_CLASS * counts.len();
-        (fits && tells).then(|| Naming {
+        let are_classes = counts.len() > 1 && matching >= MIN_PER_CLASS * counts.len();
+        (fits && are_classes).then(|| Naming {
             labels: format!("{{ from = \"file_name\", pattern = '{pattern}' }}"),
-            what: format!(
-                "# The class stands in a image's name, where the pattern's group `class` is: {}.\n",
-                some(counts.keys())
+            comment: format!(
+                "# The class is what the group `class` of the pattern matches in a file's name: {}.\n",
+                shortened(counts.keys())
             ),
             classes: counts.len(),
             unlabelled: unlabelled.iter().map(|(folder, _)| (**folder).to_owned()).collect(),
@@ -127,13 +95,13 @@ impl Seen {
     }
 }
 
-/// The first few names, for a comment: on one line whatever they hold.
-fn some<'a>(names: impl ExactSizeIterator<Item = &'a &'a str>) -> String {
-    let more = names.len().saturating_sub(6);
-    let mut text =
-        names.take(6).map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+/// The first few names, escaped to fit into a one-line comment.
+fn shortened<'a>(names: impl ExactSizeIterator<Item = &'a &'a str>) -> String {
+    let more = names.len().saturating_sub(NAMED_CLASSES);
+    let text = names.take(NAMED_CLASSES).map(|name| name.escape_debug().to_string());
+    let mut text = text.collect::<Vec<_>>().join(", ");
     if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+        text.push_str(&format!(" and {} more", number::thousands(more as u64)));
     }
     text
 }
@@ -146,11 +114,11 @@ mod tests {
         let numbered = |path: &&str| {
             (0..each).map(|at| path.replace('#', &at.to_string())).collect::<Vec<_>>()
         };
-        Seen { paths: paths.iter().flat_map(numbered).collect() }.naming()
+        Naming::infer(&paths.iter().flat_map(numbered).collect::<Vec<_>>())
     }
 
     #[test]
-    fn folders_are_classes() {
+    fn folders_name_classes() {
         let found = naming(&["cat/#.jpg", "dog/#.jpg"], 4).unwrap();
         assert_eq!((found.labels.as_str(), found.classes), ("{ from = \"folder\" }", 2));
         let nested = naming(&["train/cat/#.jpg", "train/dog/#.jpg", "val/cat/#.jpg"], 4).unwrap();
@@ -158,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn names_hold_classes_and_the_rest_is_unlabelled() {
+    fn folders_without_matching_names_are_unlabelled() {
         let found = naming(&["train/#_0.jpg", "train/#_1.jpg", "test/#.jpg"], 4).unwrap();
         assert_eq!(
             found.labels,
@@ -169,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_before_numbers() {
+    fn file_names_name_classes() {
         for names in [
             ["cat#.jpg", "dog#.jpg"],
             ["big cat (#).jpg", "dog (#).jpg"],
@@ -181,11 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_up() {
+    fn names_without_classes_yield_none() {
         for names in [
             &["IMG_#.jpg"][..],
             &["#.jpg"],
             &["train/#.jpg", "test/#.jpg"],
+            &["pictures/#.jpg", "images/#.jpg"],
             &["holiday.jpg", "house.jpg"],
         ] {
             assert_eq!(naming(names, 6), None, "{names:?}");

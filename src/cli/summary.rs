@@ -1,10 +1,10 @@
-//! What is said when a run has ended: how good the model is, where things lie, what to try next. Knows what a run leaves
-//! behind, not how it was made.
+//! The summary printed when a run ends: metrics, paths of report and model, and what to try next. Reads
+//! the run's record and its artifacts.
 
 use super::failure::Failure;
 use super::shared::shown;
 use crate::common::number;
-use crate::engine::{Report, StageReport};
+use crate::engine::Report;
 use crate::events::{RunOutcome, StageOutcome};
 use crate::metrics::Evaluation;
 use crate::runs::{self, Record, Results, RunId, StageFacts};
@@ -13,12 +13,13 @@ use crate::store::{Artifact, Store};
 use crate::ui::{self, Style};
 use std::path::Path;
 
-/// A run's page, in its folder.
-pub(super) const PAGE: &str = "report.html";
-/// A trained model, in its artifact.
+/// The HTML report, in the run's folder.
+pub(super) const REPORT: &str = "report.html";
+/// The trained model, in the artifact of a train stage.
 pub(super) const MODEL: &str = "model.safetensors";
 
-/// Prints the closing lines of a run.
+/// Prints the summary of a run. `id` is that of the run or, if no stage ran, of the latest run with the same
+/// outputs.
 pub(super) fn print(
     store: &Store,
     report: &Report,
@@ -32,8 +33,8 @@ pub(super) fn print(
         .any(|stage| matches!(stage.outcome, StageOutcome::Ran | StageOutcome::Failed));
     let style = Style::stdout();
     let text = match report.outcome {
-        RunOutcome::Ok if !ran => nothing(report, record.as_ref()),
-        RunOutcome::Ok => done(style, store, report, record.as_ref(), file),
+        RunOutcome::Ok if !ran => up_to_date(report, record.as_ref()),
+        RunOutcome::Ok => finished(style, store, report, record.as_ref(), file),
         RunOutcome::Failed => stopped(style, "failed", report, id),
         RunOutcome::Cancelled => stopped(style, "was interrupted", report, id),
     };
@@ -41,8 +42,8 @@ pub(super) fn print(
     Ok(())
 }
 
-/// The headline of each of a run's evaluations: `accuracy 93.1 % on 400 test images (95 % interval 90.2 % to 95.2 %)`,
-/// and where there are several, the stage's name.
+/// One line per evaluation of a run: `accuracy 93.1 % on 400 test images (95 % interval 90.2 % to 95.2 %)`,
+/// followed by the stage's name if there are several.
 pub(super) fn headlines(record: &Record) -> Vec<String> {
     let evaluations = Results::of(record).evaluations();
     let named = evaluations.len() > 1;
@@ -59,24 +60,28 @@ pub(super) fn headlines(record: &Record) -> Vec<String> {
     evaluations.into_iter().filter_map(line).collect()
 }
 
-/// The accuracy alone, for a cell or a bracket.
+/// The accuracy of a run's last evaluation.
 pub(super) fn accuracy(record: &Record) -> Option<f64> {
     Results::of(record).evaluations().pop()?.1.accuracy
 }
 
-fn nothing(report: &Report, record: Option<&Record>) -> String {
+fn up_to_date(report: &Report, record: Option<&Record>) -> String {
     let stages = number::counted(report.stages.len() as u64, "stage");
     match record {
-        None => format!("nothing to do: {stages}, all there already\n"),
+        None => format!("nothing to do: {stages} up to date\n"),
         Some(record) => {
             let accuracy =
                 accuracy(record).map(|share| format!(" (accuracy {})", number::percent(share)));
-            format!("nothing to do: equals run {}{}\n", record.id, accuracy.unwrap_or_default())
+            format!(
+                "nothing to do: same outputs as run {}{}\n",
+                record.id,
+                accuracy.unwrap_or_default()
+            )
         }
     }
 }
 
-fn done(
+fn finished(
     style: Style,
     store: &Store,
     report: &Report,
@@ -99,7 +104,7 @@ fn done(
     let mut facts = Vec::new();
     if let Some(record) = record {
         facts.push(("run", format!("{}  ({took})", style.bold(record.id.as_str()))));
-        let page = record.folder.join(PAGE);
+        let page = record.folder.join(REPORT);
         if page.exists() {
             facts.push(("report", shown(&page)));
         }
@@ -117,7 +122,7 @@ fn done(
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-/// The models that the run's stages made or found, by stage.
+/// The models of the run's train stages, built in this run or cached, by stage.
 fn models(report: &Report) -> impl Iterator<Item = (&str, std::path::PathBuf)> {
     let stages = report.stages.iter().filter(|stage| makes_models(stage.kind));
     let artifacts = stages.filter_map(|stage| Some((stage, stage.artifact.as_ref()?)));
@@ -127,52 +132,40 @@ fn models(report: &Report) -> impl Iterator<Item = (&str, std::path::PathBuf)> {
     with_model.map(|(stage, artifact)| (stage.stage.as_str(), artifact.path.join(MODEL)))
 }
 
-/// What to try next, aligned like the facts above it.
+/// Suggestions for the next command, aligned with the facts above them.
 fn next(style: Style, store: &Store, report: &Report, file: &Path) -> String {
     let mut hints = Vec::new();
     if models(report).next().is_some() {
-        hints.push(("pipe predict @0 IMAGE…".to_owned(), "classify images of your own"));
+        hints.push(("pipe predict @0 IMAGE…".to_owned(), "classify your own images"));
     }
     if runs::list(&store.runs_folder()).len() > 1 {
-        hints.push((
-            "pipe diff @1 @0".to_owned(),
-            "what changed since the run before, and what it did",
-        ));
+        hints.push(("pipe diff @1 @0".to_owned(), "compare with the previous run"));
     }
-    hints.push((
-        format!("edit {}", file.display()),
-        "and run it again: only what a change affects runs",
-    ));
-    let width = hints.iter().map(|(hint, _)| hint.chars().count()).max().unwrap_or(0);
-    let lines = hints.iter().enumerate().map(|(at, (hint, why))| {
+    hints.push((format!("edit {}", file.display()), "then run again: only affected stages run"));
+    let columns = hints.iter().map(|(hint, _)| ui::width(hint)).max().unwrap_or(0);
+    let lines = hints.iter().enumerate().map(|(at, (hint, purpose))| {
         let name = if at == 0 { "next" } else { "" };
-        format!("{name:<8}{hint:<width$}  {}", style.dim(why))
+        format!("{name:<8}{}  {}", ui::padded(hint, columns), style.dim(purpose))
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// `run k3x9qa failed after 2.1 s in train; completed: fetch (the next run continues from there)`.
 fn stopped(style: Style, how: &str, report: &Report, id: Option<&RunId>) -> String {
-    let named = |outcome: StageOutcome| {
-        let stages =
-            report.stages.iter().filter(move |stage: &&StageReport| stage.outcome == outcome);
-        stages.map(|stage| stage.stage.as_str()).collect::<Vec<_>>()
+    let with_outcome = |wanted: &[StageOutcome]| {
+        let stages = report.stages.iter().filter(|stage| wanted.contains(&stage.outcome));
+        stages.map(|stage| stage.stage.as_str()).collect::<Vec<_>>().join(", ")
     };
-    let run = id.map(|id| format!("run {id}")).unwrap_or_else(|| "the run".to_owned());
-    let mut text = format!(
-        "\n{} after {}",
-        style.bold(&format!("{run} {how}")),
-        number::seconds(report.seconds)
-    );
-    let failed = named(StageOutcome::Failed);
+    let run = id.map_or_else(|| "the run".to_owned(), |id| format!("run {id}"));
+    let headline = style.bold(&format!("{run} {how}"));
+    let mut text = format!("\n{headline} after {}", number::seconds(report.seconds));
+    let failed = with_outcome(&[StageOutcome::Failed]);
     if !failed.is_empty() {
-        text.push_str(&format!(" in {}", failed.join(", ")));
+        text.push_str(&format!(" in {failed}"));
     }
-    let mut kept = named(StageOutcome::Fresh);
-    kept.extend(named(StageOutcome::Ran));
-    text.push_str(&if kept.is_empty() {
-        "; nothing was committed\n".to_owned()
-    } else {
-        format!("; kept: {} (the next run goes on from there)\n", kept.join(", "))
-    });
-    text
+    let completed = with_outcome(&[StageOutcome::Fresh, StageOutcome::Ran]);
+    text + &match completed.as_str() {
+        "" => "; no stage completed\n".to_owned(),
+        completed => format!("; completed: {completed} (the next run continues from there)\n"),
+    }
 }

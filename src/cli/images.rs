@@ -1,0 +1,66 @@
+//! Finds the images in a folder, by the same rule ([`is_image`]) as the stages that read folders.
+
+use crate::common::image_files::{is_hidden, is_image};
+use std::path::{Path, PathBuf};
+use walkdir::{DirEntry, WalkDir};
+
+/// An image file: its path, and the same relative to the folder that was searched, with `/`.
+pub(super) struct ImageFile {
+    pub(super) path: PathBuf,
+    pub(super) relative: String,
+}
+
+/// The images in `folder` and its subfolders, ordered by file name in each folder. Hidden files and folders
+/// are left out, whether or not `folder` itself is hidden.
+pub(super) fn images_in(folder: &Path) -> Result<Vec<ImageFile>, walkdir::Error> {
+    let visible =
+        |entry: &DirEntry| entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy());
+    let mut images = Vec::new();
+    for entry in WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(visible) {
+        let entry = entry?;
+        let relative = relative(entry.path(), folder);
+        if entry.file_type().is_file() && is_image(&relative) {
+            images.push(ImageFile { path: entry.into_path(), relative });
+        }
+    }
+    Ok(images)
+}
+
+fn relative(path: &Path, folder: &Path) -> String {
+    let relative = path.strip_prefix(folder).unwrap_or(path);
+    relative.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn images_are_found_in_order_without_hidden_files() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join(".hidden-parent");
+        let files = [
+            "b.JPG",
+            "a.png",
+            "c.jfif",
+            "d.jpe",
+            ".hidden.jpg",
+            "notes.txt",
+            "sub/._e.png",
+            "sub/e.webp",
+            ".thumbs/f.jpg",
+            "__MACOSX/g.jpg",
+        ];
+        for name in files {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"x").unwrap();
+        }
+        let found = images_in(&folder).unwrap();
+        let names: Vec<&str> = found.iter().map(|image| image.relative.as_str()).collect();
+        assert_eq!(names, ["a.png", "b.JPG", "c.jfif", "d.jpe", "sub/e.webp"]);
+        assert_eq!(found[4].path, folder.join("sub/e.webp"));
+        assert!(images_in(&folder.join("none")).is_err());
+    }
+}
