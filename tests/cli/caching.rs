@@ -8,7 +8,7 @@ fn a_second_run_does_nothing_and_says_so() {
     let id = desk.ok(&["runs", "--json"]).json()[0]["run"].as_str().unwrap().to_owned();
     let second = desk.ok(&["run", "tiny.toml"]);
     assert!(
-        second.stdout.starts_with(&format!("nothing to do: equals run {id} (accuracy ")),
+        second.stdout.starts_with(&format!("nothing to do: same outputs as run {id} (accuracy ")),
         "{second}"
     );
     assert_eq!(second.stdout.lines().count(), 1, "{second}");
@@ -47,7 +47,7 @@ fn comments_order_and_defaults_written_out_change_nothing() {
     );
     desk.edit("tiny.toml", "[stages.fetch]\n", "[stages.fetch]\ntimeout = 600\n");
     let ran = desk.ok(&["run", "tiny.toml"]);
-    assert!(ran.stdout.starts_with("nothing to do: equals run "), "{ran}");
+    assert!(ran.stdout.starts_with("nothing to do: same outputs as run "), "{ran}");
 }
 
 #[test]
@@ -135,14 +135,14 @@ fn status_and_dry_run_say_what_would_run() {
         "\
 stage       kind        state    why
 fetch       fetch       dirty    never ran before
-explore     explore     pending  below fetch
-preprocess  preprocess  pending  below fetch
-train       train       pending  below preprocess
-evaluate    evaluate    pending  below preprocess, train
+explore     explore     pending  needs fetch
+preprocess  preprocess  pending  needs fetch
+train       train       pending  needs preprocess
+evaluate    evaluate    pending  needs preprocess, train
 
 train: training images are varied by random crops of 60 to 100 % of the stored squares, flips
 
-1 stage would run; 4 below may turn out fresh, where what comes out above is as it was
+1 stage would run; 4 pending may turn out fresh if the outputs they need don't change
 "
     );
     let desk = Desk::trained();
@@ -157,11 +157,11 @@ fetch       fetch       fresh
 explore     explore     fresh
 preprocess  preprocess  fresh
 train       train       dirty    epochs: 1 -> 2
-evaluate    evaluate    pending  below train
+evaluate    evaluate    pending  needs train
 
 train: training images are varied by random crops of 60 to 100 % of the stored squares, flips
 
-1 stage would run; 1 below may turn out fresh, where what comes out above is as it was
+1 stage would run; 1 pending may turn out fresh if the outputs they need don't change
 "
     );
     let json = desk.ok(&["status", "tiny.toml", "--json"]).json();

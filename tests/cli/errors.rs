@@ -99,7 +99,10 @@ fn failed_runs_are_recorded_and_the_rest_is_kept() {
     let desk = Desk::tiny();
     desk.edit("tiny.toml", r"(?<class>\w+)", r"(?<class>x+)");
     let ran = fails(&desk, "preprocess");
-    assert!(ran.stdout.contains("failed after") && ran.stdout.contains("kept: fetch"), "{ran}");
+    assert!(
+        ran.stdout.contains("failed after") && ran.stdout.contains("completed: fetch"),
+        "{ran}"
+    );
     assert!(ran.stderr.contains("skipped"), "{ran}");
     let runs = desk.ok(&["runs", "--json"]).json();
     assert_eq!((&runs[0]["status"], &runs[0]["ran"][0]), (&"failed".into(), &"fetch".into()));

@@ -52,7 +52,7 @@ fn ctrl_c_stops_and_the_next_run_goes_on() {
     assert_eq!(ran.code, 130, "{ran}");
     assert!(since.elapsed() < Duration::from_secs(11), "took {:?}", since.elapsed());
     assert!(ran.stdout.contains("was interrupted after"), "{ran}");
-    assert!(ran.stdout.contains("the next run goes on from there"), "{ran}");
+    assert!(ran.stdout.contains("the next run continues from there"), "{ran}");
     assert_eq!(desk.ok(&["runs", "--json"]).json()[0]["status"], "cancelled");
     assert_eq!(stages(&desk), Vec::<String>::new());
     let next = desk.events(&["tiny.toml", "--set", "stages.train.epochs=1"]);

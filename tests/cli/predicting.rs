@@ -65,7 +65,7 @@ fn unreadable_images_are_listed_and_the_others_answered() {
     desk.write("new/broken.jpg", "no image");
     let ran = desk.ok(&["predict", "@0", "new"]);
     assert_eq!(ran.stdout.lines().count(), 5, "{ran}");
-    assert!(ran.stderr.starts_with("warning: new/broken.jpg is left out: "), "{ran}");
+    assert!(ran.stderr.starts_with("warning: skipped `new/broken.jpg`: "), "{ran}");
     let ran = desk.pipe(&["predict", "@0", "new/broken.jpg"]);
     assert_eq!(ran.code, 1, "{ran}");
     let ran = desk.pipe(&["predict", "@0", "missing.jpg"]);

@@ -43,10 +43,7 @@ fn runs_are_listed_shown_compared_and_drawn() {
         (&"epochs".into(), &true.into())
     );
     let same = desk.ok(&["diff", "@0", "@0"]);
-    assert!(
-        same.stdout.ends_with("both were asked the same, and every stage gave the same\n"),
-        "{same}"
-    );
+    assert!(same.stdout.ends_with("identical parameters and outputs\n"), "{same}");
 
     let report = desk.ok(&["report", "@0"]);
     let page = desk.read(report.stdout.trim());

@@ -401,10 +401,10 @@ fn a_model_of_an_earlier_run_is_a_start() {
     // A name that moves on is warned of, with the one that doesn't.
     desk.write("again.toml", starting_from("run:@0/train"));
     let ran = desk.ok(&["status", "again.toml"]);
-    assert!(ran.stderr.contains("means another run after each run, now"), "{ran}");
+    assert!(ran.stderr.contains("changes its meaning with every run, now"), "{ran}");
     for (source, said) in [
         (format!("run:{id}/tain"), "has no stage `tain`"),
-        (format!("run:{id}/explore"), "the stage `explore` of the run"),
+        (format!("run:{id}/explore"), "stage `explore` of run"),
     ] {
         desk.write("again.toml", starting_from(&source));
         let ran = desk.pipe(&["run", "again.toml"]);
