@@ -1,10 +1,12 @@
-//! Networks against torchvision's, on folders that `torch_reference.py`-like scripts wrote: `weights.safetensors` (a state
-//! dict in float32) and `io.safetensors` (`input` NCHW, `labels`, and in float64 `logits`, `running.NAME`, `step_losses`,
-//! `grad.NAME`, `logits_after`, with PyTorch's own float32 distance from each as `torch_error.WHAT`). The losses of Inception
-//! with an auxiliary head include 0.4 times that head's.
+//! Networks against torchvision's in float64, on folders that `torch_reference.py`-like scripts wrote:
+//! `weights.safetensors` (a state dict in float32) and `io.safetensors` (`input` NCHW, `labels`, and in float64 `logits`,
+//! `running.NAME`, `step_losses`, `grad.NAME`, `logits_after`, with PyTorch's own float32 distance from each as
+//! `torch_error.WHAT`). The losses of Inception with an auxiliary head include 0.4 times that head's.
 //!
-//! `PIPE_REFERENCE=FOLDER PIPE_REFERENCE_MODEL=resnet18 cargo test --release --test reference`; without the variables there
-//! is nothing to compare with and the tests pass.
+//! `PIPE_REFERENCE=FOLDER PIPE_REFERENCE_MODEL=resnet18 cargo test --release --test reference -- --nocapture`. Both may be
+//! lists separated by `:`, in the same order; one model may stand for all folders. In `f32`, whole-network gradients and
+//! losses are compared with PyTorch's own float32 as a median, for which at least three folders are needed. Without the
+//! variables there is nothing to compare with and the tests pass.
 
 use dfdx::optim::Momentum;
 use dfdx::tensor::{Gradients, Tensor, ZerosTensor};
@@ -14,6 +16,7 @@ use pipe::nn::{
     StepOptions, Weights, backbone, read_safetensors, soft_targets,
 };
 use safetensors::{Dtype, SafeTensors};
+use std::fmt;
 use std::path::PathBuf;
 
 struct Reference {
@@ -23,11 +26,28 @@ struct Reference {
 }
 
 impl Reference {
-    fn open() -> Option<Reference> {
-        let folder = PathBuf::from(std::env::var_os("PIPE_REFERENCE")?);
-        let model = std::env::var("PIPE_REFERENCE_MODEL").ok()?;
+    /// Every folder that the environment names.
+    fn all() -> Vec<Reference> {
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        let (folders, models) = (variable("PIPE_REFERENCE"), variable("PIPE_REFERENCE_MODEL"));
+        let folders: Vec<&str> = folders.split(':').filter(|folder| !folder.is_empty()).collect();
+        let models: Vec<&str> = models.split(':').filter(|model| !model.is_empty()).collect();
+        if folders.is_empty() || models.is_empty() {
+            return Vec::new();
+        }
+        assert!(models.len() == 1 || models.len() == folders.len(), "one model, or one a folder");
+        let models = models.iter().cycle();
+        folders
+            .into_iter()
+            .zip(models)
+            .map(|(folder, model)| Reference::open(folder, model))
+            .collect()
+    }
+
+    fn open(folder: &str, model: &str) -> Reference {
+        let folder = PathBuf::from(folder);
         let bytes = std::fs::read(folder.join("io.safetensors")).expect("io.safetensors");
-        Some(Reference { folder, model, bytes })
+        Reference { folder, model: model.to_owned(), bytes }
     }
 
     fn tensor(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
@@ -92,6 +112,12 @@ impl Reference {
     }
 }
 
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.folder.display(), self.model)
+    }
+}
+
 fn distance<N: Number>(ours: &[N], reference: &[f64]) -> f64 {
     assert_eq!(ours.len(), reference.len());
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
@@ -99,43 +125,59 @@ fn distance<N: Number>(ours: &[N], reference: &[f64]) -> f64 {
     (difference / square(&mut reference.iter().copied()).max(1e-300)).sqrt()
 }
 
-/// A step as training makes it on the processor where nothing else is asked for.
-const OPTIONS: StepOptions =
-    StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch, mixed: true };
+const OPTIONS: StepOptions = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch };
+
+/// Holds `f64` to this distance from PyTorch's float64.
+const NEAR_F64: f64 = 1e-6;
+/// Holds `f32` to this distance from PyTorch's float64, where a deep network doesn't amplify rounding.
+const NEAR_F32: f64 = 1e-4;
 
 #[test]
 fn reference_logits() {
-    let Some(reference) = Reference::open() else { return };
+    for reference in Reference::all() {
+        let (images, batch, _) = reference.images();
+        let (network, exact) = (reference.network(), reference.tensor("logits").1);
+        let narrow = distance(&network.logits(&images, batch).unwrap(), &exact);
+        let wide = network.converted::<f64>().unwrap();
+        let wide = distance(&wide.interpreted_logits(&images, batch).unwrap(), &exact);
+        let torch = reference.torch_error("logits");
+        println!(
+            "{reference}: logits: f64 {wide:.1e}, f32 {narrow:.1e}, PyTorch's f32 {torch:.1e}"
+        );
+        assert!(wide < NEAR_F64 && narrow < NEAR_F32);
+    }
+}
+
+/// The largest distance of any running statistic from float64 after the first step, and the relative one of its loss.
+fn first_step<N: Number>(reference: &Reference) -> [f64; 2]
+where
+    Cpu: Backend<N>,
+{
     let (images, batch, _) = reference.images();
-    let error = distance(
-        &reference.network().logits(&images, batch).unwrap(),
-        &reference.tensor("logits").1,
-    );
-    println!("logits: {error:.1e} from float64, PyTorch's {:.1e}", reference.torch_error("logits"));
-    assert!(error < 1e-4);
+    let mut network = reference.network().converted::<N>().unwrap();
+    let step = network.step(&images, batch, &reference.targets(), &OPTIONS).unwrap();
+    let saved = network.save_named(|name| name.contains("running_"));
+    let errors = saved.tensors.iter().map(|(name, tensor)| {
+        distance(&tensor.data, &reference.tensor(&format!("running.{name}")).1)
+    });
+    let loss = reference.tensor("step_losses").1[0];
+    [errors.fold(0.0, f64::max), (step.loss / loss - 1.0).abs()]
 }
 
 #[test]
 fn reference_running_statistics_and_first_loss() {
-    let Some(reference) = Reference::open() else { return };
-    let (images, batch, _) = reference.images();
-    let mut network = reference.network();
-    let step = network.step(&images, batch, &reference.targets(), &OPTIONS).unwrap();
-    let losses = reference.tensor("step_losses").1;
-    assert!((step.loss / losses[0] - 1.0).abs() < 1e-4, "{} {losses:?}", step.loss);
-    let mut worst = 0.0f64;
-    for (name, tensor) in
-        network.save().tensors.iter().filter(|(name, _)| name.contains("running_"))
-    {
-        let error = distance(&tensor.data, &reference.tensor(&format!("running.{name}")).1);
-        assert!(error < 1e-4, "{name}: {error:.1e}");
-        worst = worst.max(error);
+    for reference in Reference::all() {
+        let (wide, narrow) = (first_step::<f64>(&reference), first_step::<f32>(&reference));
+        println!("{reference}: running statistics and first loss: f64 {wide:?}, f32 {narrow:?}");
+        assert!(wide.iter().all(|error| *error < NEAR_F64));
+        assert!(narrow.iter().all(|error| *error < NEAR_F32));
     }
-    println!("running statistics: {worst:.1e} at worst");
 }
 
-/// Gradients of the first step, the losses of three and the logits after them: how far each is from float64.
-fn steps<N: Number>(reference: &Reference, mixed: bool) -> [f64; 3]
+const QUANTITIES: [&str; 3] = ["gradients", "step_losses", "logits_after"];
+
+/// The distances of [`QUANTITIES`] from float64: gradients of the first step, the losses of three, the logits after them.
+fn steps<N: Number>(reference: &Reference) -> [f64; 3]
 where
     Cpu: Backend<N>,
 {
@@ -149,8 +191,7 @@ where
     let mut velocities: Vec<_> = network.parameters().iter().map(zeros).collect();
     let (mut gradients, mut losses) = (0.0, Vec::new());
     for step in 0..3 {
-        let mut made =
-            network.step(&images, batch, &targets, &StepOptions { mixed, ..OPTIONS }).unwrap();
+        let mut made = network.step(&images, batch, &targets, &OPTIONS).unwrap();
         losses.push(made.loss);
         if step == 0 {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -171,29 +212,47 @@ where
             sgd.try_update(&mut parameter.tensor, velocity, gradient).unwrap();
         }
     }
-    let after =
-        distance(&network.logits(&images, batch).unwrap(), &reference.tensor("logits_after").1);
-    [gradients, distance(&losses, &reference.tensor("step_losses").1), after]
+    let losses = distance(&losses, &reference.tensor("step_losses").1);
+    let after = network.interpreted_logits(&images, batch).unwrap();
+    [gradients, losses, distance(&after, &reference.tensor("logits_after").1)]
 }
 
-/// In double precision, and in mixed, as training computes on the processor by itself. Mixed gradients are held to the same
-/// bound; what three steps with parameters in single precision make of a deep network is decided by the last digits of any
-/// of them (moved by 1e-7 of their size, a few folders' logits move by their whole size), so that losses and logits after
-/// them are printed. So is single precision: there a flipped ReLU in an early layer moves gradients by hundredths, in PyTorch
-/// as here, and each of its own ways to compute them (with oneDNN or without, either memory layout) is often more than twice
-/// as far from float64 as another.
 #[test]
-fn reference_gradients_and_steps() {
-    let Some(reference) = Reference::open() else { return };
-    let double = steps::<f64>(&reference, false);
-    let (mixed, single) = (steps::<f32>(&reference, true), steps::<f32>(&reference, false));
-    for (index, what) in ["gradients", "step_losses", "logits_after"].into_iter().enumerate() {
-        let (torch, error) = (reference.torch_error(what), double[index]);
-        println!(
-            "{what}: {error:.1e} from float64, mixed {:.1e}, single {:.1e}, PyTorch's {torch:.1e}",
-            mixed[index], single[index]
-        );
-        assert!(error < (2.0 * torch).max(1e-4), "{what} in double precision");
-        assert!(index > 0 || mixed[index] < (2.0 * torch).max(1e-4), "{what} in mixed precision");
+fn reference_gradients_and_steps_in_f64() {
+    for reference in Reference::all() {
+        let errors = steps::<f64>(&reference);
+        for (what, error) in QUANTITIES.into_iter().zip(errors) {
+            println!("{reference}: {what}: f64 {error:.1e}");
+            // Running statistics, which the last logits are evaluated with, are in `f32`.
+            let near = if what == "logits_after" { NEAR_F32 } else { NEAR_F64 };
+            assert!(error < near, "{what}");
+        }
+    }
+}
+
+/// A deep network amplifies rounding: a ReLU that flips in an early layer moves gradients by hundredths, in PyTorch as here,
+/// and PyTorch's own ways to compute them (with oneDNN or without, either memory layout) differ by factors. So a single
+/// folder shows gross errors only, and the median of at least three is compared with PyTorch's own float32. Logits after
+/// three steps are printed: in a few folders they move by their whole size if any parameter moves by 1e-7 of its.
+#[test]
+fn reference_gradients_and_steps_in_f32() {
+    let references = Reference::all();
+    let mut ratios = [const { Vec::new() }; 2];
+    for reference in &references {
+        let errors = steps::<f32>(reference);
+        for (index, (what, error)) in QUANTITIES.into_iter().zip(errors).enumerate() {
+            let torch = reference.torch_error(what);
+            println!("{reference}: {what}: f32 {error:.1e}, PyTorch's f32 {torch:.1e}");
+            if let Some(ratios) = ratios.get_mut(index) {
+                assert!(error < (10.0 * torch).max(NEAR_F32), "{what}");
+                ratios.push(error / torch.max(NEAR_F64));
+            }
+        }
+    }
+    for (what, mut ratios) in QUANTITIES.into_iter().zip(ratios).filter(|(_, r)| !r.is_empty()) {
+        ratios.sort_by(f64::total_cmp);
+        let median = (ratios[(ratios.len() - 1) / 2] + ratios[ratios.len() / 2]) / 2.0;
+        println!("{what}: {median:.2} times PyTorch's f32 distance, median of {}", ratios.len());
+        assert!(ratios.len() < 3 || median <= 1.5, "{what}");
     }
 }

@@ -4,15 +4,14 @@
 use super::NnError;
 use super::graph::{Graph, Op};
 use super::network::{BatchNorm, StepOptions};
-use super::number::{Number, doubles};
+use super::number::Number;
 use super::ops::{
-    Activation, Backend, DropoutPosition, Geometry, Gradient, Moments, NormStatistics,
-    Normalization, Pooling, Recorder, Taking,
+    Backend, DropoutPosition, Flat, Geometry, Gradient, Moments, NormStatistics, Normalization,
+    Pooling, Recorder, Taking,
 };
 use super::parameters::{Parameter, Statistics};
 use super::program::{Instruction, Program};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// What a run is for.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +68,9 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
     pub fn run(
         &mut self,
         range: Range<usize>,
-        input: Activation<D, N>,
+        input: Flat<D, N>,
         wanted: &[usize],
-    ) -> Result<Vec<Activation<D, N>>, NnError> {
+    ) -> Result<Vec<Flat<D, N>>, NnError> {
         let program = self.program;
         let instructions = &program.instructions[range.clone()];
         let Some(source) = instructions.first().and_then(|made| made.inputs.first()).copied()
@@ -85,15 +84,12 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         let gradients = self.gradients(instructions);
         let mut uses = program.uses(range, self.graph.nodes().len());
         wanted.iter().for_each(|&value| uses[value] += 1);
-        let mut values: Vec<Option<Activation<D, N>>> =
+        let mut values: Vec<Option<Flat<D, N>>> =
             (0..self.graph.nodes().len()).map(|_| None).collect();
         values[source] = Some(input);
         for (made, gradients) in instructions.iter().zip(gradients) {
             // What lies below everything trainable runs off the tape.
             let tape = if self.tracked[made.output] { None } else { self.tape.take() };
-            if self.tracked[made.output] && self.is_mixed() {
-                made.inputs.iter().for_each(|&input| values[input].iter_mut().for_each(widen));
-            }
             let result = self.instruction(made, &gradients, &values);
             if tape.is_some() {
                 self.tape = tape;
@@ -109,10 +105,6 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         let missing =
             |value: usize| NnError::Graph(format!("{} isn't made", self.graph.nodes()[value].name));
         wanted.iter().map(|&value| values[value].take().ok_or_else(|| missing(value))).collect()
-    }
-
-    fn is_mixed(&self) -> bool {
-        matches!(self.pass, Pass::Training(StepOptions { mixed: true, .. }))
     }
 
     fn track(&mut self, instructions: &[Instruction]) {
@@ -166,8 +158,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         &mut self,
         made: &Instruction,
         gradients: &[Gradient],
-        values: &[Option<Activation<D, N>>],
-    ) -> Result<Activation<D, N>, NnError> {
+        values: &[Option<Flat<D, N>>],
+    ) -> Result<Flat<D, N>, NnError> {
         let read = |index: usize| {
             let value = made.inputs.get(index).and_then(|&input| values[input].as_ref());
             value.ok_or_else(|| {
@@ -243,11 +235,11 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
 
     fn pool(
         &mut self,
-        x: &Activation<D, N>,
+        x: &Flat<D, N>,
         made: &Instruction,
         taking: Taking,
         gradient: Gradient,
-    ) -> Result<Activation<D, N>, D::Err> {
+    ) -> Result<Flat<D, N>, D::Err> {
         let nodes = self.graph.nodes();
         let (input, output) = (nodes[made.inputs[0]].shape, nodes[made.node].shape);
         D::pool(x, &Pooling { batch: self.batch, input, output, taking }, gradient, &mut self.tape)
@@ -256,11 +248,11 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
     fn batch_norm(
         &mut self,
         made: &Instruction,
-        x: &Activation<D, N>,
-        residual: Option<&Activation<D, N>>,
+        x: &Flat<D, N>,
+        residual: Option<&Flat<D, N>>,
         epsilon: f64,
         gradients: [Gradient; 4],
-    ) -> Result<Activation<D, N>, NnError> {
+    ) -> Result<Flat<D, N>, NnError> {
         let node = &self.graph.nodes()[made.node];
         let own = self.of_node(made.node);
         let norms = |node: &super::graph::Node| matches!(node.op, Op::BatchNorm { .. });
@@ -287,12 +279,5 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
                 .map_err(NnError::device)?;
         self.moments.extend(moments.map(|moments| (norm, moments, count)));
         Ok(out)
-    }
-}
-
-/// Gives numbers their doubles.
-fn widen<D: Backend<N>, N: Number>(activation: &mut Activation<D, N>) {
-    if activation.wide.is_none() {
-        activation.wide = Some(Arc::new(doubles(&D::numbers(&activation.kept))));
     }
 }

@@ -7,7 +7,7 @@ use super::graph::{Graph, Head};
 use super::interpreter::{Interpreter, Pass};
 use super::loading::{self, Loaded, Taken};
 use super::number::{Number, converted};
-use super::ops::{Activation, Backend, Buffer, Flat, Recorder};
+use super::ops::{Backend, Buffer, Flat, Recorder};
 use super::parameters::{self, Parameter, ParameterInfo, Statistics};
 use super::plan::Plan;
 use super::program::Program;
@@ -42,11 +42,6 @@ pub struct StepOptions {
     pub step: u64,
     /// Statistics of batch norms.
     pub batch_norm: BatchNorm,
-    /// Whether the forward pass of a network in single precision is computed in double. What rounding does on the way there
-    /// decides which values ReLU lets through, and each that it gets wrong puts a part of a gradient where none belongs:
-    /// gradients are then as far from exact ones as single precision is from exactness (1e-6), where otherwise those of deep
-    /// networks are 1e-2 away. What lies below everything trainable stays in single precision.
-    pub mixed: bool,
 }
 
 /// What a training step gives.
@@ -280,12 +275,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
                 "{found} targets for {batch} images of {classes} classes"
             )));
         }
-        if options.mixed && !D::MIXES {
-            return Err(NnError::Input(
-                "mixed precision is that of networks in single precision on the processor".into(),
-            ));
-        }
-        let input = tensor(&self.device, converted(input))?.into();
+        let input = tensor(&self.device, converted(input))?;
         let auxiliary = self.graph.auxiliary().filter(|_| range.end > self.program.auxiliary);
         let wanted: Vec<usize> = iter::once(self.graph.logits()).chain(auxiliary).collect();
         let mut interpreter = self.interpreter(batch, Pass::Training(*options));
@@ -300,7 +290,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         }
         let (loss_value, logits) = (
             loss.as_vec(),
-            outputs.first().map(|logits| N::singles(D::numbers(&logits.kept)).into_owned()),
+            outputs.first().map(|logits| N::singles(D::numbers(logits)).into_owned()),
         );
         let gradients = match tape {
             Some(tape) => loss.put_tape(tape).try_backward().map_err(NnError::device)?,
@@ -350,7 +340,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     ) -> Result<Vec<f32>, NnError> {
         self.check_input(range.start, input, batch)?;
         if !D::PLANNED {
-            return self.interpret(range, input, batch);
+            return Ok(N::singles(self.interpret(range, input, batch)?.into()).into_owned());
         }
         match (range.start < self.program.head, range.end > self.program.head) {
             (true, true) => {
@@ -367,17 +357,17 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         range: Range<usize>,
         input: &[f32],
         batch: usize,
-    ) -> Result<Vec<f32>, NnError> {
+    ) -> Result<Vec<N>, NnError> {
         let wanted =
             if range.end > self.program.head { self.graph.logits() } else { self.graph.features() };
         let per_image = input.len() / batch.max(1);
         let mut out = Vec::new();
         for part in input.chunks(EVALUATED * per_image.max(1)) {
             let count = part.len() / per_image;
-            let part = tensor(&self.device, converted(part))?.into();
+            let part = tensor(&self.device, converted(part))?;
             let made =
                 self.interpreter(count, Pass::Evaluation).run(range.clone(), part, &[wanted])?;
-            made.iter().for_each(|made| out.extend_from_slice(&N::singles(D::numbers(&made.kept))));
+            made.iter().for_each(|made| out.extend_from_slice(&D::numbers(made)));
         }
         Ok(out)
     }
@@ -408,12 +398,13 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         Plan::new(&self.graph, &self.program, &self.offsets, &values, &self.statistics, range)
     }
 
-    #[cfg(test)]
-    pub(super) fn interpreted_logits(
-        &self,
-        images: &[f32],
-        batch: usize,
-    ) -> Result<Vec<f32>, NnError> {
+    /// Logits (batch, classes) in evaluation mode, op by op and in the network's own precision: slower than
+    /// [`logits`](Self::logits), for numerical comparison.
+    ///
+    /// # Errors
+    /// As those of [`logits`](Self::logits).
+    pub fn interpreted_logits(&self, images: &[f32], batch: usize) -> Result<Vec<N>, NnError> {
+        self.check_input(0, images, batch)?;
         self.interpret(0..self.program.auxiliary, images, batch)
     }
 
@@ -450,7 +441,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
 
 /// Cross entropy of the logits, and of the auxiliary ones with their factor where there are any, against the same targets.
 fn loss<D: Backend<N>, N: Number>(
-    outputs: &[Activation<D, N>],
+    outputs: &[Flat<D, N>],
     targets: &[f32],
     batch: usize,
     tape: &mut Recorder<D, N>,

@@ -4,8 +4,7 @@ use super::*;
 use crate::random::Stream;
 use dfdx::prelude::*;
 
-const OPTIONS: StepOptions =
-    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
+const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch };
 
 /// A small network whose auxiliary head is built as Inception's is, with other sizes.
 fn small(classes: usize, auxiliary: bool) -> (Graph, super::Head) {

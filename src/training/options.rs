@@ -47,8 +47,8 @@ pub struct Options {
     pub unfreeze: Vec<Unfreeze>,
     /// What batch norm does.
     pub batch_norm: BatchNormMode,
-    /// In which precision steps are made; mixed where none is given and the device can.
-    pub precision: Option<Precision>,
+    /// Precision of training steps.
+    pub precision: Precision,
 }
 
 /// How gradients become steps.
@@ -227,16 +227,15 @@ pub enum Sampling {
     Balanced,
 }
 
-/// In which precision training steps are made. A model file, features and evaluation are in single precision after any.
+/// Precision of training: of parameters, gradients, activations and the optimizer's state. A model file, features and
+/// evaluation are in `f32` after either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// All in `f32`.
-    Single,
-    /// Parameters and gradients in `f32`, the way from images to the loss in `f64`.
-    Mixed,
-    /// All in `f64`.
-    Double,
+    /// `f32`.
+    F32,
+    /// `f64`, for numerical comparison.
+    F64,
 }
 
 /// What batch norm does in the parts of the backbone that learn; in frozen parts it is always [`Frozen`](Self::Frozen).

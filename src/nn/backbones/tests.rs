@@ -102,8 +102,7 @@ fn an_auxiliary_head_is_a_stage_of_its_own_that_freeze_cannot_name() {
     assert!(info.graph(&head, (75, 75)).is_ok() && info.graph(&head, (74, 75)).is_err());
 }
 
-const OPTIONS: StepOptions =
-    StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch, mixed: false };
+const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch };
 
 fn images(count: usize, size: usize) -> Vec<f32> {
     let mut stream = Stream::new(3, "images", &[]);

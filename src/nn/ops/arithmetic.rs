@@ -1,28 +1,25 @@
 //! ReLU, addition and concatenation.
 
-use super::{Activation, Gradient, Recorder};
+use super::{Flat, Gradient, Recorder};
 
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::{CHUNK, add_to, at_least};
-    use crate::nn::ops::deposit;
+    use crate::nn::ops::{deposit, flat};
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// See [`Backend::relu`](crate::nn::Backend::relu).
     pub(crate) fn relu<N: Number>(
-        x: &Activation<Cpu, N>,
+        x: &Flat<Cpu, N>,
         gradient: Gradient,
         tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Activation<Cpu, N>, CpuError> {
-        let out = match &x.wide {
-            Some(wide) => Activation::of_wide(rectified(wide))?,
-            None => Activation::of(rectified(values(&x.kept)))?,
-        };
+    ) -> Result<Flat<Cpu, N>, CpuError> {
+        let out = flat(rectified(values(x)))?;
         if let Some(tape) = tape {
-            let (x_ghost, out_ghost, kept) = (x.kept.ghost(), out.kept.ghost(), out.kept.clone());
+            let (x_ghost, out_ghost, kept) = (x.ghost(), out.ghost(), out.clone());
             tape.add_backward_op(move |grads| {
                 let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 dy.par_chunks_mut(CHUNK).zip(values(&kept).par_chunks(CHUNK)).for_each(
@@ -51,17 +48,14 @@ pub(crate) mod cpu {
 
     /// See [`Backend::add`](crate::nn::Backend::add).
     pub(crate) fn add<N: Number>(
-        a: &Activation<Cpu, N>,
-        b: &Activation<Cpu, N>,
+        a: &Flat<Cpu, N>,
+        b: &Flat<Cpu, N>,
         gradients: [Gradient; 2],
         tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Activation<Cpu, N>, CpuError> {
-        let out = match (&a.wide, &b.wide) {
-            (Some(a), Some(b)) => Activation::of_wide(sum(a, b))?,
-            _ => Activation::of(sum(values(&a.kept), values(&b.kept)))?,
-        };
+    ) -> Result<Flat<Cpu, N>, CpuError> {
+        let out = flat(sum(values(a), values(b)))?;
         if let Some(tape) = tape {
-            let (ghosts, out_ghost) = ([a.kept.ghost(), b.kept.ghost()], out.kept.ghost());
+            let (ghosts, out_ghost) = ([a.ghost(), b.ghost()], out.ghost());
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 for (ghost, gradient) in
@@ -83,28 +77,18 @@ pub(crate) mod cpu {
 
     /// See [`Backend::concatenate`](crate::nn::Backend::concatenate).
     pub(crate) fn concatenate<N: Number>(
-        parts: &[(&Activation<Cpu, N>, usize, Gradient)],
+        parts: &[(&Flat<Cpu, N>, usize, Gradient)],
         rows: usize,
         tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Activation<Cpu, N>, CpuError> {
-        let wide: Option<Vec<_>> = parts
-            .iter()
-            .map(|&(part, width, _)| Some((part.wide.as_ref()?.as_slice(), width)))
-            .collect();
-        let out = match wide {
-            Some(wide) => Activation::of_wide(joined(&wide, rows))?,
-            None => {
-                let kept: Vec<_> =
-                    parts.iter().map(|&(part, width, _)| (values(&part.kept), width)).collect();
-                Activation::of(joined(&kept, rows))?
-            }
-        };
+    ) -> Result<Flat<Cpu, N>, CpuError> {
+        let inputs: Vec<_> = parts.iter().map(|&(part, width, _)| (values(part), width)).collect();
+        let out = flat(joined(&inputs, rows))?;
         if let Some(tape) = tape {
-            let out_ghost = out.kept.ghost();
+            let out_ghost = out.ghost();
             let total: usize = parts.iter().map(|part| part.1).sum();
             let ghosts: Vec<_> = parts
                 .iter()
-                .map(|&(part, width, gradient)| (part.kept.ghost(), width, gradient))
+                .map(|&(part, width, gradient)| (part.ghost(), width, gradient))
                 .collect();
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);

@@ -2,7 +2,7 @@
 //! pass: with the batch's statistics, or with kept ones, through which gradients flow as through any scale and shift.
 
 use super::chunks::{SHORT, add_to, chunk_rows, row_sums};
-use super::{Activation, Flat, Gradient, Moments, NormStatistics, Normalization, Recorder};
+use super::{Flat, Gradient, Moments, NormStatistics, Normalization, Recorder};
 use crate::nn::number::{Number, doubles};
 
 /// y = relu((x - mean) * scale + shift + residual), and what the backward pass needs of how scale came about. The mean is
@@ -18,14 +18,7 @@ struct Affine<N> {
 }
 
 impl<N: Number> Affine<N> {
-    /// From weight and bias in any precision.
-    fn new<P: Number>(
-        weight: &[P],
-        bias: &[P],
-        mean: &[f64],
-        variance: &[f64],
-        epsilon: f64,
-    ) -> Affine<N> {
+    fn new(weight: &[N], bias: &[N], mean: &[f64], variance: &[f64], epsilon: f64) -> Affine<N> {
         let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + epsilon).sqrt()).collect();
         let scale: Vec<f64> = weight.iter().zip(&inverse).map(|(w, i)| (*w).into() * i).collect();
         let rounded = |mean: &f64| mean - N::of(*mean).into();
@@ -70,60 +63,40 @@ pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
     use crate::nn::ops::chunks::at_least;
-    use crate::nn::ops::deposit;
+    use crate::nn::ops::{deposit, flat};
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// See [`Backend::batch_norm`](crate::nn::Backend::batch_norm).
     pub(crate) fn batch_norm<N: Number>(
-        x: &Activation<Cpu, N>,
+        x: &Flat<Cpu, N>,
         [weight, bias]: [&Flat<Cpu, N>; 2],
-        residual: Option<&Activation<Cpu, N>>,
+        residual: Option<&Flat<Cpu, N>>,
         norm: &Normalization,
         gradients: [Gradient; 4],
         tape: &mut Recorder<Cpu, N>,
-    ) -> Result<(Activation<Cpu, N>, Option<Moments>), CpuError> {
+    ) -> Result<(Flat<Cpu, N>, Option<Moments>), CpuError> {
         let channels = values(weight).len();
-        let (mean, variance) = match (norm.statistics, &x.wide) {
-            (NormStatistics::Batch, Some(wide)) => moments(wide, channels),
-            (NormStatistics::Batch, None) => moments(values(&x.kept), channels),
-            (NormStatistics::Running { mean, variance }, _) => (doubles(mean), doubles(variance)),
+        let (mean, variance) = match norm.statistics {
+            NormStatistics::Batch => moments(values(x), channels),
+            NormStatistics::Running { mean, variance } => (doubles(mean), doubles(variance)),
         };
-        let affine = Affine::<N>::new(values(weight), values(bias), &mean, &variance, norm.epsilon);
-        let wide_residual = residual.map(|residual| residual.wide.as_ref());
-        let out = match (&x.wide, wide_residual) {
-            (Some(wide), None | Some(Some(_))) => {
-                let affine = Affine::<f64>::new(
-                    values(weight),
-                    values(bias),
-                    &mean,
-                    &variance,
-                    norm.epsilon,
-                );
-                let residual = wide_residual.flatten().map(|residual| residual.as_slice());
-                Activation::of_wide(apply(wide, &affine, residual, norm.relu))?
-            }
-            _ => {
-                let residual = residual.map(|residual| values(&residual.kept));
-                Activation::of(apply(values(&x.kept), &affine, residual, norm.relu))?
-            }
-        };
+        let affine = Affine::new(values(weight), values(bias), &mean, &variance, norm.epsilon);
+        let out = flat(apply(values(x), &affine, residual.map(values), norm.relu))?;
         let moments = matches!(norm.statistics, NormStatistics::Batch).then(|| Moments {
             mean: mean.into_iter().map(single).collect(),
             variance: variance.into_iter().map(single).collect(),
         });
         let Some(tape) = tape else { return Ok((out, moments)) };
 
-        let (x_ghost, weight_ghost, bias_ghost) = (x.kept.ghost(), weight.ghost(), bias.ghost());
-        let (out_ghost, residual_ghost) =
-            (out.kept.ghost(), residual.map(|residual| residual.kept.ghost()));
+        let (x_ghost, weight_ghost, bias_ghost) = (x.ghost(), weight.ghost(), bias.ghost());
+        let (out_ghost, residual_ghost) = (out.ghost(), residual.map(|residual| residual.ghost()));
         let mask = match norm.relu {
             false => Mask::None,
-            // What is computed again from rounded values may fall on the other side of zero.
-            true if residual.is_some() || out.wide.is_some() => Mask::Output(out.kept.clone()),
+            true if residual.is_some() => Mask::Output(out.clone()),
             true => Mask::Recomputed,
         };
-        let (x, of_batch) = (x.kept.clone(), moments.is_some());
+        let (x, of_batch) = (x.clone(), moments.is_some());
         tape.add_backward_op(move |grads| {
             let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
             let x = values(&x);

@@ -7,8 +7,7 @@
 use super::convolution::Geometry;
 use super::pooling::{Pooling, Taking};
 use super::{
-    Activation, DropoutPosition, Flat, Gradient, Moments, NormStatistics, Normalization,
-    Normalized, Recorder,
+    DropoutPosition, Flat, Gradient, Moments, NormStatistics, Normalization, Normalized, Recorder,
 };
 use crate::nn::number::{Number, converted};
 use dfdx::prelude::*;
@@ -38,11 +37,11 @@ fn recorded<D: Device<N>, N: Number>(
     x: &Flat<D, N>,
     tape: &mut Recorder<D, N>,
     run: impl FnOnce(Taped<(usize,), D, N>) -> Result<Taped<(usize,), D, N>, Failure<D>>,
-) -> Result<Activation<D, N>, Failure<D>> {
+) -> Result<Flat<D, N>, Failure<D>> {
     let keep = tape.is_some();
     let (out, used) = run(x.clone().put_tape(tape.take().unwrap_or_default()))?.split_tape();
     *tape = keep.then_some(used);
-    Ok(out.into())
+    Ok(out)
 }
 
 fn flat<S: Shape, D: Device<N>, N: Number>(
@@ -69,17 +68,17 @@ fn gather<D: Device<N>, N: Number>(
 
 /// See [`Backend::convolution`](crate::nn::Backend::convolution).
 pub(crate) fn convolution<D: Device<N>, N: Number>(
-    x: &Activation<D, N>,
+    x: &Flat<D, N>,
     weight: &Flat<D, N>,
     bias: Option<&Flat<D, N>>,
     geometry: &Geometry,
     _: [Gradient; 3],
     tape: &mut Recorder<D, N>,
-) -> Result<Activation<D, N>, Failure<D>> {
+) -> Result<Flat<D, N>, Failure<D>> {
     let Geometry { batch, input, output, .. } = *geometry;
     let weight = weight.clone().try_reshape_like(&(geometry.depth(), output.channels))?;
     let shape = (batch * output.pixels(), output.channels);
-    recorded(&x.kept, tape, |x| {
+    recorded(x, tape, |x| {
         let x = x.try_reshape_like(&(batch * input.pixels(), input.channels))?;
         let windows = gather(x, N::ZERO, convolution_index(geometry))?
             .try_reshape_like(&(shape.0, geometry.depth()))?;
@@ -118,26 +117,26 @@ fn convolution_index(geometry: &Geometry) -> Vec<usize> {
 
 /// See [`Backend::batch_norm`](crate::nn::Backend::batch_norm).
 pub(crate) fn batch_norm<D: Device<N>, N: Number>(
-    x: &Activation<D, N>,
+    x: &Flat<D, N>,
     [weight, bias]: [&Flat<D, N>; 2],
-    residual: Option<&Activation<D, N>>,
+    residual: Option<&Flat<D, N>>,
     norm: &Normalization,
     _: [Gradient; 4],
     tape: &mut Recorder<D, N>,
 ) -> Result<Normalized<D, N>, Failure<D>> {
     let channels = weight.shape().0;
-    let shape = (x.kept.shape().0 / channels, channels);
+    let shape = (x.shape().0 / channels, channels);
     let mut moments = None;
-    let out = recorded(&x.kept, tape, |x| {
+    let out = recorded(x, tape, |x| {
         let x: Taped<Rows, D, N> = x.try_reshape_like(&shape)?;
-        let (centerd, deviation) = match norm.statistics {
+        let (centered, deviation) = match norm.statistics {
             NormStatistics::Batch => {
                 let (x, tape) = x.split_tape();
                 let (mean, tape) =
                     x.clone().put_tape(tape).try_mean::<(usize,), Axis<0>>()?.split_tape();
-                let wide = mean.clone().try_broadcast_like::<_, Axis<0>>(&shape)?;
-                let (centerd, tape) = x.put_tape(tape).try_sub(wide)?.split_tape();
-                let squares = centerd.clone().put_tape(tape).try_square()?;
+                let means = mean.clone().try_broadcast_like::<_, Axis<0>>(&shape)?;
+                let (centered, tape) = x.put_tape(tape).try_sub(means)?.split_tape();
+                let squares = centered.clone().put_tape(tape).try_square()?;
                 let (variance, tape) = squares.try_mean::<(usize,), Axis<0>>()?.split_tape();
                 moments = Some(Moments {
                     mean: converted(&mean.as_vec()),
@@ -145,7 +144,7 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
                 });
                 let (deviation, tape) =
                     variance.put_tape(tape).try_add(N::of(norm.epsilon))?.try_sqrt()?.split_tape();
-                (centerd.put_tape(tape), deviation)
+                (centered.put_tape(tape), deviation)
             }
             NormStatistics::Running { mean, variance } => {
                 let device = x.device().clone();
@@ -156,11 +155,11 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
                 (x.try_sub(mean.try_broadcast_like::<_, Axis<0>>(&shape)?)?, deviation)
             }
         };
-        let normal = centerd.try_div(deviation.try_broadcast_like::<_, Axis<0>>(&shape)?)?;
+        let normal = centered.try_div(deviation.try_broadcast_like::<_, Axis<0>>(&shape)?)?;
         let scaled = normal.try_mul(weight.clone().try_broadcast_like::<_, Axis<0>>(&shape)?)?;
         let mut out = scaled.try_add(bias.clone().try_broadcast_like::<_, Axis<0>>(&shape)?)?;
         if let Some(residual) = residual {
-            out = out.try_add(residual.kept.clone().try_reshape_like(&shape)?)?;
+            out = out.try_add(residual.clone().try_reshape_like(&shape)?)?;
         }
         flat(if norm.relu { out.try_relu()? } else { out })
     })?;
@@ -169,34 +168,34 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
 
 /// See [`Backend::relu`](crate::nn::Backend::relu).
 pub(crate) fn relu<D: Device<N>, N: Number>(
-    x: &Activation<D, N>,
+    x: &Flat<D, N>,
     _: Gradient,
     tape: &mut Recorder<D, N>,
-) -> Result<Activation<D, N>, Failure<D>> {
-    recorded(&x.kept, tape, |x| x.try_relu())
+) -> Result<Flat<D, N>, Failure<D>> {
+    recorded(x, tape, |x| x.try_relu())
 }
 
 /// See [`Backend::add`](crate::nn::Backend::add).
 pub(crate) fn add<D: Device<N>, N: Number>(
-    a: &Activation<D, N>,
-    b: &Activation<D, N>,
+    a: &Flat<D, N>,
+    b: &Flat<D, N>,
     _: [Gradient; 2],
     tape: &mut Recorder<D, N>,
-) -> Result<Activation<D, N>, Failure<D>> {
-    recorded(&a.kept, tape, |a| a.try_add(b.kept.clone()))
+) -> Result<Flat<D, N>, Failure<D>> {
+    recorded(a, tape, |a| a.try_add(b.clone()))
 }
 
 /// See [`Backend::concatenate`](crate::nn::Backend::concatenate).
 pub(crate) fn concatenate<D: Device<N>, N: Number>(
-    parts: &[(&Activation<D, N>, usize, Gradient)],
+    parts: &[(&Flat<D, N>, usize, Gradient)],
     rows: usize,
     tape: &mut Recorder<D, N>,
-) -> Result<Activation<D, N>, Failure<D>> {
+) -> Result<Flat<D, N>, Failure<D>> {
     let (first, rest) = parts.split_first().expect("the graph concatenates one value at least");
-    recorded(&first.0.kept, tape, |x| {
+    recorded(&first.0, tape, |x| {
         let mut joined: Taped<Rows, D, N> = x.try_reshape_like(&(rows, first.1))?;
         for &(part, width, _) in rest {
-            let part = part.kept.clone().try_reshape_like(&(rows, width))?;
+            let part = part.clone().try_reshape_like(&(rows, width))?;
             joined = (joined, part).try_concat_along(Axis::<1>)?;
         }
         flat(joined)
@@ -205,16 +204,16 @@ pub(crate) fn concatenate<D: Device<N>, N: Number>(
 
 /// See [`Backend::pool`](crate::nn::Backend::pool).
 pub(crate) fn pool<D: Device<N>, N: Number>(
-    x: &Activation<D, N>,
+    x: &Flat<D, N>,
     pooling: &Pooling,
     _: Gradient,
     tape: &mut Recorder<D, N>,
-) -> Result<Activation<D, N>, Failure<D>> {
+) -> Result<Flat<D, N>, Failure<D>> {
     let Pooling { batch, input, output, taking } = *pooling;
     let (index, taps, shares) = pooling_index(pooling);
     let shape = (batch * output.pixels(), output.channels);
     let maximum = matches!(taking, Taking::Maximum(_));
-    recorded(&x.kept, tape, |x| {
+    recorded(x, tape, |x| {
         let x = x.try_reshape_like(&(batch * input.pixels(), input.channels))?;
         let windows = gather(x, if maximum { N::LOWEST } else { N::ZERO }, index)?;
         let windows: Taped<(usize, usize, usize), D, N> =
@@ -256,16 +255,16 @@ fn pooling_index(pooling: &Pooling) -> (Vec<usize>, usize, Vec<f64>) {
 
 /// See [`Backend::linear`](crate::nn::Backend::linear).
 pub(crate) fn linear<D: Device<N>, N: Number>(
-    x: &Activation<D, N>,
+    x: &Flat<D, N>,
     weight: &Flat<D, N>,
     bias: &Flat<D, N>,
     batch: usize,
     _: [Gradient; 3],
     tape: &mut Recorder<D, N>,
-) -> Result<Activation<D, N>, Failure<D>> {
-    let (inputs, outputs) = (x.kept.shape().0 / batch, bias.shape().0);
+) -> Result<Flat<D, N>, Failure<D>> {
+    let (inputs, outputs) = (x.shape().0 / batch, bias.shape().0);
     let weight = weight.clone().try_reshape_like(&(inputs, outputs))?;
-    recorded(&x.kept, tape, |x| {
+    recorded(x, tape, |x| {
         let out = x.try_reshape_like(&(batch, inputs))?.try_matmul(weight)?;
         flat(out.try_add(bias.clone().try_broadcast_like::<_, Axis<0>>(&(batch, outputs))?)?)
     })
@@ -273,32 +272,31 @@ pub(crate) fn linear<D: Device<N>, N: Number>(
 
 /// See [`Backend::dropout`](crate::nn::Backend::dropout).
 pub(crate) fn dropout<D: Device<N>, N: Number>(
-    x: &Activation<D, N>,
+    x: &Flat<D, N>,
     probability: f32,
     position: DropoutPosition,
     _: Gradient,
     tape: &mut Recorder<D, N>,
-) -> Result<Activation<D, N>, Failure<D>> {
-    let length = x.kept.shape().0;
+) -> Result<Flat<D, N>, Failure<D>> {
+    let length = x.shape().0;
     let mask: Flat<D, N> = x
-        .kept
         .device()
         .try_tensor_from_vec(converted(&position.mask(length, probability)), (length,))?;
-    recorded(&x.kept, tape, |x| x.try_mul(mask))
+    recorded(x, tape, |x| x.try_mul(mask))
 }
 
 /// See [`Backend::cross_entropy`](crate::nn::Backend::cross_entropy).
 pub(crate) fn cross_entropy<D: Device<N>, N: Number>(
-    logits: &Activation<D, N>,
+    logits: &Flat<D, N>,
     targets: &[f32],
     batch: usize,
     tape: &mut Recorder<D, N>,
 ) -> Result<Tensor<(), N, D>, Failure<D>> {
     let shape = (batch, targets.len() / batch);
     let targets: Tensor<Rows, N, D> =
-        logits.kept.device().try_tensor_from_vec(converted(targets), shape)?;
+        logits.device().try_tensor_from_vec(converted(targets), shape)?;
     let keep = tape.is_some();
-    let logits = logits.kept.clone().put_tape(tape.take().unwrap_or_default());
+    let logits = logits.clone().put_tape(tape.take().unwrap_or_default());
     let likelihood: Taped<Rows, D, N> =
         logits.try_reshape_like(&shape)?.try_log_softmax::<Axis<1>>()?.try_mul(targets)?;
     let total = likelihood.try_sum::<(), Axes2<0, 1>>()?;

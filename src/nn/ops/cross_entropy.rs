@@ -1,6 +1,6 @@
 //! Cross entropy of logits against soft targets, and targets made of labels with label smoothing.
 
-use super::{Activation, Recorder};
+use super::{Flat, Recorder};
 use dfdx::tensor::Tensor;
 
 /// Targets (labels, classes) in which a label's class has 1 - smoothing and all classes share the rest evenly (Szegedy
@@ -21,19 +21,15 @@ pub(crate) mod cpu {
     use crate::nn::buffers::values;
     use crate::nn::number::{Number, doubles};
     use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
-    use std::borrow::Cow;
 
     /// See [`Backend::cross_entropy`](crate::nn::Backend::cross_entropy).
     pub(crate) fn cross_entropy<N: Number>(
-        logits: &Activation<Cpu, N>,
+        logits: &Flat<Cpu, N>,
         targets: &[f32],
         batch: usize,
         tape: &mut Recorder<Cpu, N>,
     ) -> Result<Tensor<(), N, Cpu>, CpuError> {
-        let numbers = match &logits.wide {
-            Some(wide) => Cow::Borrowed(wide.as_slice()),
-            None => Cow::Owned(doubles(values(&logits.kept))),
-        };
+        let numbers = doubles(values(logits));
         let classes = targets.len() / batch;
         let mut loss = 0.0;
         let mut gradient = vec![N::ZERO; targets.len()];
@@ -41,10 +37,9 @@ pub(crate) mod cpu {
         for (gradient, (logits, targets)) in gradient.chunks_exact_mut(classes).zip(rows) {
             loss += row(logits, targets, batch, gradient);
         }
-        let loss =
-            logits.kept.device().try_tensor_from_vec(vec![N::of(loss / batch as f64)], ())?;
+        let loss = logits.device().try_tensor_from_vec(vec![N::of(loss / batch as f64)], ())?;
         if let Some(tape) = tape {
-            let (ghost, loss_ghost) = (logits.kept.ghost(), loss.ghost());
+            let (ghost, loss_ghost) = (logits.ghost(), loss.ghost());
             tape.add_backward_op(move |grads| {
                 let scale =
                     grads.get_or_alloc_mut(&loss_ghost)?.first().copied().unwrap_or(N::ZERO);

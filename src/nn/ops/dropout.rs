@@ -2,7 +2,7 @@
 //! kept and the number of threads changes nothing.
 
 use super::chunks::CHUNK;
-use super::{Activation, Gradient, Recorder};
+use super::{Flat, Gradient, Recorder};
 use crate::random::Stream;
 use rayon::prelude::*;
 
@@ -37,24 +37,21 @@ pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::values;
     use crate::nn::number::Number;
-    use crate::nn::ops::deposit;
+    use crate::nn::ops::{deposit, flat};
     use dfdx::tensor::{Cpu, CpuError, Tape};
 
     /// See [`Backend::dropout`](crate::nn::Backend::dropout).
     pub(crate) fn dropout<N: Number>(
-        x: &Activation<Cpu, N>,
+        x: &Flat<Cpu, N>,
         probability: f32,
         position: DropoutPosition,
         gradient: Gradient,
         tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Activation<Cpu, N>, CpuError> {
-        let mask = position.mask(values(&x.kept).len(), probability);
-        let out = match &x.wide {
-            Some(wide) => Activation::of_wide(masked(wide, &mask))?,
-            None => Activation::of(masked(values(&x.kept), &mask))?,
-        };
+    ) -> Result<Flat<Cpu, N>, CpuError> {
+        let mask = position.mask(values(x).len(), probability);
+        let out = flat(masked(values(x), &mask))?;
         if let Some(tape) = tape {
-            let (x_ghost, out_ghost) = (x.kept.ghost(), out.kept.ghost());
+            let (x_ghost, out_ghost) = (x.ghost(), out.ghost());
             tape.add_backward_op(move |grads| {
                 let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 dy.iter_mut().zip(&mask).for_each(|(dy, mask)| *dy *= N::from(*mask));

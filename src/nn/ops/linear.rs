@@ -1,13 +1,13 @@
 //! A fully connected layer: (batch, in) times (in, out) plus (out).
 
-use super::{Activation, Flat, Gradient, Recorder};
+use super::{Flat, Gradient, Recorder};
 
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::buffers::{Matrix, MatrixMut, multiply, values};
-    use crate::nn::number::{Number, doubles};
+    use crate::nn::number::Number;
     use crate::nn::ops::chunks::column_sums;
-    use crate::nn::ops::deposit;
+    use crate::nn::ops::{deposit, flat};
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
@@ -16,26 +16,18 @@ pub(crate) mod cpu {
 
     /// See [`Backend::linear`](crate::nn::Backend::linear).
     pub(crate) fn linear<N: Number>(
-        x: &Activation<Cpu, N>,
+        x: &Flat<Cpu, N>,
         weight: &Flat<Cpu, N>,
         bias: &Flat<Cpu, N>,
         batch: usize,
         gradients: [Gradient; 3],
         tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Activation<Cpu, N>, CpuError> {
-        let (inputs, outputs) = (values(&x.kept).len() / batch, values(bias).len());
-        let out = match &x.wide {
-            Some(wide) => Activation::of_wide(forward(
-                wide,
-                &doubles(values(weight)),
-                &doubles(values(bias)),
-                batch,
-            ))?,
-            None => Activation::of(forward(values(&x.kept), values(weight), values(bias), batch))?,
-        };
+    ) -> Result<Flat<Cpu, N>, CpuError> {
+        let (inputs, outputs) = (values(x).len() / batch, values(bias).len());
+        let out = flat(forward(values(x), values(weight), values(bias), batch))?;
         let Some(tape) = tape else { return Ok(out) };
-        let (x, weight) = (x.kept.clone(), weight.clone());
-        let (bias_ghost, out_ghost) = (bias.ghost(), out.kept.ghost());
+        let (x, weight) = (x.clone(), weight.clone());
+        let (bias_ghost, out_ghost) = (bias.ghost(), out.ghost());
         tape.add_backward_op(move |grads| {
             let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
             let dy_matrix = Matrix::new(&dy, batch, outputs, outputs);

@@ -3,9 +3,8 @@
 //! trait that makes a device one that networks run on. Knows shapes and numbers; nothing of graphs or of names.
 //!
 //! Activations, parameters and gradients are flat tensors; shapes travel beside them, checked when the graph is built.
-//! Ops take the tape apart from the tensors: with `None` nothing is recorded and nothing kept for a backward pass. What
-//! they compute in is a type; a mixed pass runs forwards in double precision where the way back is in single, as what it
-//! reads says ([`Activation`]).
+//! Ops take the tape apart from the tensors: with `None` nothing is recorded and nothing kept for a backward pass. The
+//! precision is a type parameter.
 
 mod arithmetic;
 mod backend;
@@ -19,8 +18,9 @@ mod dropout;
 mod linear;
 mod pooling;
 
+use backend::flat;
 pub use backend::{
-    Activation, Backend, Buffer, Flat, Moments, NormStatistics, Normalization, Normalized, Recorder,
+    Backend, Buffer, Flat, Moments, NormStatistics, Normalization, Normalized, Recorder,
 };
 #[cfg(test)]
 mod tests;

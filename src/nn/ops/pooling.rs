@@ -1,6 +1,6 @@
 //! Pooling over windows of a map: maximum, mean, and the mean over a grid of nearly equal bins.
 
-use super::{Activation, Gradient, Recorder};
+use super::{Flat, Gradient, Recorder};
 use crate::nn::graph::{Shape, Window};
 
 /// What is taken of each window.
@@ -77,25 +77,21 @@ pub(crate) mod cpu {
     use crate::nn::buffers::values;
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::{SHORT, row_sums};
-    use crate::nn::ops::deposit;
+    use crate::nn::ops::{deposit, flat};
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// See [`Backend::pool`](crate::nn::Backend::pool).
     pub(crate) fn pool<N: Number>(
-        x: &Activation<Cpu, N>,
+        x: &Flat<Cpu, N>,
         pooling: &Pooling,
         gradient: Gradient,
         tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Activation<Cpu, N>, CpuError> {
+    ) -> Result<Flat<Cpu, N>, CpuError> {
         let pooling = *pooling;
-        let out = match &x.wide {
-            Some(wide) => Activation::of_wide(forward(wide, &pooling))?,
-            None => Activation::of(forward(values(&x.kept), &pooling))?,
-        };
+        let out = flat(forward(values(x), &pooling))?;
         if let Some(tape) = tape {
-            let (x_ghost, out_ghost) = (x.kept.ghost(), out.kept.ghost());
-            // What was equal only by rounding isn't a maximum.
+            let (x_ghost, out_ghost) = (x.ghost(), out.ghost());
             let kept =
                 matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.clone(), out.clone()));
             tape.add_backward_op(move |grads| {
@@ -103,20 +99,8 @@ pub(crate) mod cpu {
                 if gradient.wanted() {
                     let mut dx = vec![N::ZERO; pooling.batch * pooling.input.len()];
                     match &kept {
-                        Some((
-                            Activation { wide: Some(x), .. },
-                            Activation { wide: Some(out), .. },
-                        )) => {
-                            spread_maximum(x, out, &dy, &pooling, &mut dx);
-                        }
                         Some((x, out)) => {
-                            spread_maximum(
-                                values(&x.kept),
-                                values(&out.kept),
-                                &dy,
-                                &pooling,
-                                &mut dx,
-                            );
+                            spread_maximum(values(x), values(out), &dy, &pooling, &mut dx);
                         }
                         None => spread_mean(&dy, &pooling, &mut dx),
                     }
@@ -195,13 +179,7 @@ pub(crate) mod cpu {
     }
 
     /// The gradient of a maximum goes to the first pixel of the window that had it.
-    fn spread_maximum<V: Number, N: Number>(
-        x: &[V],
-        out: &[V],
-        dy: &[N],
-        pooling: &Pooling,
-        dx: &mut [N],
-    ) {
+    fn spread_maximum<N: Number>(x: &[N], out: &[N], dy: &[N], pooling: &Pooling, dx: &mut [N]) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
         let size = (pooling.input.len(), pooling.output.len());
         let images = x

@@ -59,7 +59,7 @@ impl Kind for Train {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn parameters(&self) -> &'static [KeyDecl] {

@@ -58,9 +58,9 @@ pub const PARAMETERS: &[KeyDecl] = &[
     ),
     KeyDecl::new(
         "precision",
-        Type::Choice(&["single", "mixed", "double"]),
-        DefaultValue::Absent,
-        "In which precision steps are computed. `single`: gradients are as near to exact ones as those of other programs, which in a deep network is 1e-2. `mixed`, on the processor alone: values on their way to the loss are in double precision and gradients within 1e-5, in about four thirds of the time. `double`: everything, in twice `single`'s time and memory, for those who compare trainings digit by digit. `mixed` on the processor, `single` on a graphics card.",
+        Type::Choice(&["f32", "f64"]),
+        DefaultValue::Json("\"f32\""),
+        "Precision of training: `f32`, or `f64` for numerical comparison, in twice the time and memory.",
     ),
     KeyDecl::new(
         "epochs",
@@ -359,8 +359,7 @@ pub struct Parameters {
     #[serde(default)]
     unfreeze_at: Option<UnfreezeAt>,
     batch_norm: BatchNormMode,
-    #[serde(default)]
-    precision: Option<Precision>,
+    precision: Precision,
     epochs: u64,
     batch_size: usize,
     accumulate: usize,

@@ -86,18 +86,13 @@ pub fn fit<D: Backend + Backend<f64>>(
     session: &Session,
 ) -> Result<Fitted, TrainingError> {
     match options.precision {
-        Some(Precision::Double) => {
-            let mut double = network.converted::<f64>()?;
-            let fitted = run(&mut double, cache, options, session)?;
-            *network = double.converted()?;
+        Precision::F64 => {
+            let mut wide = network.converted::<f64>()?;
+            let fitted = run(&mut wide, cache, options, session)?;
+            *network = wide.converted()?;
             Ok(fitted)
         }
-        Some(Precision::Mixed) if !<D as Backend>::MIXES => Err(TrainingError::Unfit {
-            message: "`precision = \"mixed\"` is the processor's: this device computes in single or in double"
-                .to_owned(),
-            help: "set `precision` to \"single\" or \"double\", or leave it out".to_owned(),
-        }),
-        _ => run(network, cache, options, session),
+        Precision::F32 => run(network, cache, options, session),
     }
 }
 
@@ -258,8 +253,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
             BatchNormMode::Train => BatchNorm::Batch,
             BatchNormMode::Affine | BatchNormMode::Frozen => BatchNorm::Running,
         };
-        let mixed = matches!(self.options.precision, None | Some(Precision::Mixed)) && D::MIXES;
-        let options = StepOptions { seed: self.session.seed, step: position, batch_norm, mixed };
+        let options = StepOptions { seed: self.session.seed, step: position, batch_norm };
         let made = batch.step(self.network, &targets, &options)?;
         let rows = made.logits.chunks_exact(classes);
         self.state.hits +=

@@ -8,40 +8,27 @@
 use super::Geometry;
 use super::patches::{Patches, block_rows};
 use crate::nn::buffers::{Matrix, MatrixMut, multiply, values};
-use crate::nn::number::{Number, doubles};
+use crate::nn::number::Number;
 use crate::nn::ops::chunks::{CHUNK, column_sums};
-use crate::nn::ops::{Activation, Flat, Gradient, Recorder};
+use crate::nn::ops::{Flat, Gradient, Recorder, flat};
 use dfdx::tensor::{Cpu, CpuError, HasErr, Tape};
 use rayon::prelude::*;
 
 /// See [`Backend::convolution`](crate::nn::Backend::convolution).
 pub(crate) fn convolution<N: Number>(
-    x: &Activation<Cpu, N>,
+    x: &Flat<Cpu, N>,
     weight: &Flat<Cpu, N>,
     bias: Option<&Flat<Cpu, N>>,
     geometry: &Geometry,
     gradients: [Gradient; 3],
     tape: &mut Recorder<Cpu, N>,
-) -> Result<Activation<Cpu, N>, <Cpu as HasErr>::Err> {
+) -> Result<Flat<Cpu, N>, <Cpu as HasErr>::Err> {
     let geometry = *geometry;
-    let out = match &x.wide {
-        Some(wide) => {
-            let bias = bias.map(|bias| doubles(values(bias)));
-            Activation::of_wide(forward(
-                wide,
-                &doubles(values(weight)),
-                bias.as_deref(),
-                &geometry,
-            ))?
-        }
-        None => {
-            Activation::of(forward(values(&x.kept), values(weight), bias.map(values), &geometry))?
-        }
-    };
+    let out = flat(forward(values(x), values(weight), bias.map(values), &geometry))?;
     let Some(tape) = tape else { return Ok(out) };
-    let (out_ghost, x_ghost, weight_ghost) = (out.kept.ghost(), x.kept.ghost(), weight.ghost());
+    let (out_ghost, x_ghost, weight_ghost) = (out.ghost(), x.ghost(), weight.ghost());
     let bias_ghost = bias.map(|bias| bias.ghost());
-    let x = gradients[1].wanted().then(|| x.kept.clone());
+    let x = gradients[1].wanted().then(|| x.clone());
     let weight = gradients[0].wanted().then(|| weight.clone());
     tape.add_backward_op(move |grads| {
         let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);

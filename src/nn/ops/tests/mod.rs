@@ -16,12 +16,8 @@ use proptest::test_runner::TestCaseError;
 
 type Failure = <Cpu as HasErr>::Err;
 type Loop<'a> = dyn Fn(&[Vec<f64>]) -> Vec<f64> + 'a;
-type Op<'a, N> = dyn Fn(
-        &[Activation<Cpu, N>],
-        Gradient,
-        &mut Recorder<Cpu, N>,
-    ) -> Result<Activation<Cpu, N>, Failure>
-    + 'a;
+type Op<'a, N> =
+    dyn Fn(&[Flat<Cpu, N>], Gradient, &mut Recorder<Cpu, N>) -> Result<Flat<Cpu, N>, Failure> + 'a;
 
 /// Relative to the size of what is made: how far an op may be from the loop in single and in double precision.
 const NEAR: [f64; 2] = [1e-5, 1e-12];
@@ -51,34 +47,25 @@ where
     inputs.iter().map(|input| doubles(&grads.get(input).as_vec())).collect()
 }
 
-/// Holds an op, written for any precision, to its double-precision loop: its values and its gradients in single precision,
-/// in a mixed pass and in double precision.
+/// Checks an op, written for any precision, against its loop in `f64`: its values and its gradients, in `f32` and in `f64`.
 macro_rules! check {
     ($inputs:expr, |$x:ident, $gradient:ident, $tape:ident| $op:expr, $naive:expr) => {{
         let (inputs, naive): (Vec<Vec<f32>>, &Loop) = ($inputs, $naive);
         let single: &Op<f32> = &|$x, $gradient, $tape| $op;
         let double: &Op<f64> = &|$x, $gradient, $tape| $op;
-        let given = |wide: bool| {
-            inputs.iter().map(move |values| activation::<f32>(values, wide)).collect::<Vec<_>>()
-        };
-        hold(&given(false), NEAR[0], single, naive)?;
-        hold(&given(true), NEAR[0], single, naive)?;
-        let given: Vec<Activation<Cpu, f64>> =
-            inputs.iter().map(|values| activation(values, false)).collect();
-        hold(&given, NEAR[1], double, naive)
+        hold(&tensors(&inputs), NEAR[0], single, naive)?;
+        hold(&tensors(&inputs), NEAR[1], double, naive)
     }};
 }
 
-/// Numbers that an op reads, in double precision as well where `wide`.
-fn activation<N: Number>(values: &[f32], wide: bool) -> Activation<Cpu, N> {
-    let wide = wide.then(|| std::sync::Arc::new(doubles(values)));
-    Activation { kept: tensor(converted(values)), wide }
+fn tensors<N: Number>(inputs: &[Vec<f32>]) -> Vec<Flat<Cpu, N>> {
+    inputs.iter().map(|values| tensor(converted(values))).collect()
 }
 
-/// The op's values, in either precision where it has both, and its gradients by central differences at up to 40 places of
+/// The op's values, and its gradients by central differences at up to 40 places of
 /// each input. Then the op twice, so that gradients have to be added up.
 fn hold<N: Number>(
-    given: &[Activation<Cpu, N>],
+    given: &[Flat<Cpu, N>],
     near: f64,
     op: &Op<N>,
     naive: &Loop,
@@ -86,28 +73,20 @@ fn hold<N: Number>(
 where
     Cpu: Device<N>,
 {
-    let tensors: Vec<Flat<Cpu, N>> = given.iter().map(|x| x.kept.clone()).collect();
-    let inputs: Vec<Vec<f64>> = tensors.iter().map(|input| doubles(values(input))).collect();
+    let inputs: Vec<Vec<f64>> = given.iter().map(|input| doubles(values(input))).collect();
     let expected = naive(&inputs);
     let untaped = op(given, Gradient::First, &mut None).unwrap();
     let mut tape = Some(Default::default());
     let made = op(given, Gradient::First, &mut tape).unwrap();
-    prop_assert_eq!(values(&untaped.kept), values(&made.kept), "the tape changes nothing");
+    prop_assert_eq!(values(&untaped), values(&made), "the tape changes nothing");
     let size = (expected.iter().map(|v| v * v).sum::<f64>() / expected.len() as f64).sqrt();
-    let kept = doubles(values(&made.kept));
-    for (ours, near) in [(Some(&kept), near), (made.wide.as_deref(), NEAR[1])] {
-        let Some(ours) = ours else { continue };
-        prop_assert_eq!(ours.len(), expected.len());
-        for (index, (ours, exact)) in ours.iter().zip(&expected).enumerate() {
-            prop_assert!(
-                (ours - exact).abs() < near * (1.0 + size),
-                "value {index}: {ours} {exact}"
-            );
-        }
+    prop_assert_eq!(values(&made).len(), expected.len());
+    for (index, (ours, exact)) in doubles(values(&made)).iter().zip(&expected).enumerate() {
+        prop_assert!((ours - exact).abs() < near * (1.0 + size), "value {index}: {ours} {exact}");
     }
 
     let weights = numbers(expected.len(), 99);
-    let gradients = backwards(made.kept, tape, &weights, &tensors);
+    let gradients = backwards(made, tape, &weights, given);
     let total = |inputs: &[Vec<f64>]| -> f64 {
         naive(inputs).iter().zip(&weights).map(|(out, weight)| out * f64::from(*weight)).sum()
     };
@@ -135,7 +114,7 @@ where
     let one = op(given, Gradient::Add, &mut tape).unwrap();
     let two = op(given, Gradient::First, &mut tape).unwrap();
     let sum = arithmetic::cpu::add(&one, &two, [Gradient::First; 2], &mut tape).unwrap();
-    for (twice, once) in backwards(sum.kept, tape, &weights, &tensors).iter().zip(&gradients) {
+    for (twice, once) in backwards(sum, tape, &weights, given).iter().zip(&gradients) {
         for (twice, once) in twice.iter().zip(once) {
             prop_assert!(
                 (twice - 2.0 * once).abs() <= 10.0 * near * (1.0 + once.abs()),
@@ -171,16 +150,16 @@ fn check_convolution(geometry: Geometry, bias: bool, seed: u64) -> Result<(), Te
     check!(
         inputs.clone(),
         |x, gradient, tape| {
-            let bias = x.get(2).map(|x| &x.kept);
-            convolution::cpu::convolution(&x[0], &x[1].kept, bias, &geometry, [gradient; 3], tape)
+            let bias = x.get(2);
+            convolution::cpu::convolution(&x[0], &x[1], bias, &geometry, [gradient; 3], tape)
         },
         &naive
     )?;
     check!(
         inputs,
         |x, gradient, tape| {
-            let bias = x.get(2).map(|x| &x.kept);
-            composed::convolution(&x[0], &x[1].kept, bias, &geometry, [gradient; 3], tape)
+            let bias = x.get(2);
+            composed::convolution(&x[0], &x[1], bias, &geometry, [gradient; 3], tape)
         },
         &naive
     )
@@ -211,7 +190,7 @@ fn check_batch_norm(
     check!(
         inputs.clone(),
         |x, gradient, tape| {
-            let affine = [&x[1].kept, &x[2].kept];
+            let affine = [&x[1], &x[2]];
             Ok(batch_norm::cpu::batch_norm(&x[0], affine, x.get(3), &norm, [gradient; 4], tape)?.0)
         },
         &naive
@@ -219,7 +198,7 @@ fn check_batch_norm(
     check!(
         inputs,
         |x, gradient, tape| {
-            let affine = [&x[1].kept, &x[2].kept];
+            let affine = [&x[1], &x[2]];
             Ok(composed::batch_norm(&x[0], affine, x.get(3), &norm, [gradient; 4], tape)?.0)
         },
         &naive
@@ -278,8 +257,8 @@ proptest! {
         let shape = Shape::vector(inputs);
         let as_convolution = geometry(batch, shape, Window::square(1, 1, 0), outputs);
         let naive = |inputs: &[Vec<f64>]| naive::convolution(&as_convolution, inputs);
-        check!(data.clone(), |x, gradient, tape| linear::cpu::linear(&x[0], &x[1].kept, &x[2].kept, batch, [gradient; 3], tape), &naive)?;
-        check!(data, |x, gradient, tape| composed::linear(&x[0], &x[1].kept, &x[2].kept, batch, [gradient; 3], tape), &naive)?;
+        check!(data.clone(), |x, gradient, tape| linear::cpu::linear(&x[0], &x[1], &x[2], batch, [gradient; 3], tape), &naive)?;
+        check!(data, |x, gradient, tape| composed::linear(&x[0], &x[1], &x[2], batch, [gradient; 3], tape), &naive)?;
     }
 
     #[test]
@@ -310,8 +289,8 @@ proptest! {
     #[test]
     fn dropouts(length in 1usize..50, probability in 0.0f32..0.9, seed in 0u64..1000) {
         let position = DropoutPosition { seed, step: 3, layer: 1 };
-        let ones = dropout::cpu::dropout(&tensor(vec![1.0; length]).into(), probability, position, Gradient::None, &mut None).unwrap();
-        let mask: Vec<f64> = doubles(values(&ones.kept));
+        let ones = dropout::cpu::dropout(&tensor(vec![1.0; length]), probability, position, Gradient::None, &mut None).unwrap();
+        let mask: Vec<f64> = doubles(values(&ones));
         let naive = |x: &[Vec<f64>]| x[0].iter().zip(&mask).map(|(x, mask)| x * mask).collect::<Vec<_>>();
         let data = vec![numbers(length, seed)];
         check!(data.clone(), |x, gradient, tape| dropout::cpu::dropout(&x[0], probability, position, gradient, tape), &naive)?;
@@ -325,9 +304,9 @@ proptest! {
         let run = |composed: bool| {
             let (logits, mut tape) = (tensor(logits.clone()), Some(Default::default()));
             let loss = if composed {
-                composed::cross_entropy(&logits.clone().into(), &targets, batch, &mut tape)
+                composed::cross_entropy(&logits.clone(), &targets, batch, &mut tape)
             } else {
-                cross_entropy::cpu::cross_entropy(&logits.clone().into(), &targets, batch, &mut tape)
+                cross_entropy::cpu::cross_entropy(&logits.clone(), &targets, batch, &mut tape)
             };
             let loss = loss.unwrap();
             let value = loss.as_vec()[0];
@@ -382,7 +361,7 @@ fn large_convolutions() {
         .map(|(count, seed)| tensor(converted::<f32, N>(&numbers(count, seed))));
         let expected = naive::convolution(geometry, &inputs.clone().map(|x| doubles(values(&x))));
         let weights = numbers(expected.len(), 3);
-        let (x, weight) = (inputs[0].clone().into(), &inputs[1]);
+        let (x, weight) = (inputs[0].clone(), &inputs[1]);
         let (mut tape, mut other) = (Some(Default::default()), Some(Default::default()));
         let ours = convolution::cpu::convolution(
             &x,
@@ -396,10 +375,10 @@ fn large_convolutions() {
         let composed =
             composed::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut other)
                 .unwrap();
-        assert!(distance(&doubles(values(&ours.kept)), &expected) < near);
-        let gradients = backwards(ours.kept, tape, &weights, &inputs);
+        assert!(distance(&doubles(values(&ours)), &expected) < near);
+        let gradients = backwards(ours, tape, &weights, &inputs);
         for (gradient, reference) in
-            gradients.iter().zip(backwards(composed.kept, other, &weights, &inputs))
+            gradients.iter().zip(backwards(composed, other, &weights, &inputs))
         {
             assert!(distance(gradient, &reference) < near);
         }
@@ -428,7 +407,7 @@ fn moments_survive_a_large_mean() {
     let (weight, bias) = (tensor(vec![1.0]), tensor(vec![0.0]));
     let norm = Normalization { statistics: NormStatistics::Batch, epsilon: 0.0, relu: false };
     let moments = batch_norm::cpu::batch_norm(
-        &tensor(data).into(),
+        &tensor(data),
         [&weight, &bias],
         None,
         &norm,
@@ -442,7 +421,7 @@ fn moments_survive_a_large_mean() {
 #[test]
 fn a_network_gone_astray_is_seen() {
     let nan = tensor(vec![f32::NAN, -1.0]);
-    let out = arithmetic::cpu::relu(&nan.into(), Gradient::None, &mut None).unwrap().kept;
+    let out = arithmetic::cpu::relu(&nan, Gradient::None, &mut None).unwrap();
     assert!(values(&out)[0].is_nan() && values(&out)[1] == 0.0);
     let window = Window::square(2, 1, 0);
     let pooling = Pooling {
@@ -453,28 +432,8 @@ fn a_network_gone_astray_is_seen() {
     };
     let map = tensor(vec![1.0, f32::NAN, 2.0, 3.0]);
     assert!(
-        values(&pooling::cpu::pool(&map.into(), &pooling, Gradient::None, &mut None).unwrap().kept)
-            [0]
-        .is_nan()
+        values(&pooling::cpu::pool(&map, &pooling, Gradient::None, &mut None).unwrap())[0].is_nan()
     );
-}
-
-/// Two values that differ in digits which single precision loses: the second is the larger one.
-#[test]
-fn a_maximum_in_double_precision_is_no_tie_in_single() {
-    let input = Shape::new(1, 2, 1);
-    let window = Window { kernel: (1, 2), stride: (1, 1), padding: (0, 0) };
-    let pooling =
-        Pooling { batch: 1, input, output: Shape::vector(1), taking: Taking::Maximum(window) };
-    let single = tensor(vec![1.0, 1.0]);
-    for (double, expected) in
-        [(None, [1.0, 0.0]), (Some(std::sync::Arc::new(vec![1.0, 1.0 + 1e-12])), [0.0, 1.0])]
-    {
-        let map = Activation { kept: single.clone(), wide: double };
-        let mut tape = Some(Default::default());
-        let out = pooling::cpu::pool(&map, &pooling, Gradient::First, &mut tape).unwrap();
-        assert_eq!(backwards(out.kept, tape, &[1.0], std::slice::from_ref(&single))[0], expected);
-    }
 }
 
 #[test]
@@ -482,10 +441,7 @@ fn dropout_keeps_the_mean_and_its_mask_is_its_position() {
     let ones = tensor(vec![1.0; 100_000]);
     let draw = |step| {
         let position = DropoutPosition { seed: 1, step, layer: 2 };
-        dropout::cpu::dropout(&ones.clone().into(), 0.3, position, Gradient::None, &mut None)
-            .unwrap()
-            .kept
-            .as_vec()
+        dropout::cpu::dropout(&ones, 0.3, position, Gradient::None, &mut None).unwrap().as_vec()
     };
     let mean = draw(0).iter().sum::<f32>() / 100_000.0;
     assert!((mean - 1.0).abs() < 0.01, "{mean}");
