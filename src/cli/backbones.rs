@@ -7,7 +7,9 @@ use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use std::process::ExitCode;
 
-/// List the networks that `backbone` can name: sizes, layer groups for `freeze`, published weights
+/// List the available backbones
+///
+/// With their sizes, the layer groups that `freeze` can name, and published weights.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Print JSON

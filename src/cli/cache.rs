@@ -1,5 +1,5 @@
-//! `pipe cache du|verify|gc`: maintenance of the store. Garbage collection keeps what the latest runs on
-//! record used.
+//! `pipe cache du|verify|gc`: maintenance of the store. Garbage collection keeps what the latest
+//! runs on record used.
 
 use super::failure::{Failure, STORE};
 use super::shared::{StoreArguments, shown};
@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Inspect and clean the store: disk usage, integrity, garbage collection
+/// Inspect and clean the store
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -24,9 +24,13 @@ pub(super) struct Arguments {
 enum Command {
     /// Show disk usage by category
     Du(Common),
-    /// Check every file against its digest; damaged artifacts are moved aside and rebuilt by the next run
+    /// Check every file against its digest
+    ///
+    /// Damaged artifacts are moved aside and rebuilt by the next run.
     Verify(Common),
-    /// Remove cached outputs that neither the latest runs nor any run of the last days used. Runs are kept
+    /// Remove cached outputs that recent runs did not use
+    ///
+    /// The records of runs are kept.
     Gc {
         #[command(flatten)]
         keeping: Keeping,

@@ -11,7 +11,7 @@ use std::process::ExitCode;
     after_help = "Example:\n  pipe completions bash > ~/.local/share/bash-completion/completions/pipe"
 )]
 pub(super) struct Arguments {
-    /// bash, zsh, fish, elvish or powershell
+    /// The shell
     shell: clap_complete::Shell,
 }
 

@@ -1,5 +1,5 @@
-//! `pipe diff RUN RUN`: compares two runs: changed parameters, changed outputs, and whether the difference
-//! in metrics is statistically significant.
+//! `pipe diff RUN RUN`: compares two runs: changed parameters, changed outputs, and whether the
+//! difference in metrics is statistically significant.
 
 use super::failure::Failure;
 use super::shared::StoreArguments;
@@ -15,9 +15,10 @@ use std::process::ExitCode;
 /// Differences with a smaller p-value are called statistically significant.
 const SIGNIFICANCE: f64 = 0.05;
 
-/// Compare two runs: changed parameters, changed outputs and the difference in metrics
+/// Compare two runs
 ///
-/// If both runs evaluated the same images, McNemar's exact test decides whether the difference in accuracy is
+/// Shows changed parameters, changed outputs and the difference in metrics. If both runs evaluated
+/// the same images, McNemar's exact test decides whether the difference in accuracy is
 /// statistically significant.
 #[derive(Args)]
 #[command(
@@ -156,29 +157,25 @@ fn training(style: Style, training: &[TrainingDiff]) -> String {
 /// The metrics of one split side by side, the significance of their difference, and the classes.
 fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
     let mut table = sides(diff, &format!("{} split", split.split), &["difference"]);
+    let interval =
+        |[low, high]: [f64; 2]| format!("{} to {}", number::percent(low), number::percent(high));
     let shares: [(&str, f64, f64); 3] = [
         ("accuracy", split.first.accuracy, split.second.accuracy),
         ("top 5", split.first.top5, split.second.top5),
         ("macro F1", split.first.macro_f1, split.second.macro_f1),
     ];
     for (name, first, second) in shares {
-        table.row([
-            name.to_owned(),
-            number::percent(first),
-            number::percent(second),
-            points(second - first),
-        ]);
+        let cells = [number::percent(first), number::percent(second), points(second - first)];
+        table.row([name.to_owned()].into_iter().chain(cells));
+        if name == "accuracy" {
+            let intervals =
+                [&split.first, &split.second].map(|side| interval(side.accuracy_interval));
+            table.row(["95 % interval".to_owned()].into_iter().chain(intervals));
+        }
     }
     let (first, second) = (split.first.loss, split.second.loss);
     let loss = format!("{}{}", sign(second - first), number::measured((second - first).abs()));
     table.row(["loss".to_owned(), number::measured(first), number::measured(second), loss]);
-    let interval =
-        |[low, high]: [f64; 2]| format!("{} to {}", number::percent(low), number::percent(high));
-    table.row([
-        "95 % interval".to_owned(),
-        interval(split.first.accuracy_interval),
-        interval(split.second.accuracy_interval),
-    ]);
     table.row([
         "images".to_owned(),
         number::thousands(split.first.count),
@@ -192,8 +189,8 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
     )
 }
 
-/// Whether the difference in accuracy is statistically significant, or its interval if the runs share no
-/// predictions to test.
+/// Whether the difference in accuracy is statistically significant, or its interval if the runs
+/// share no predictions to test.
 fn significance(style: Style, split: &SplitDiff) -> String {
     let Some(PairedDiff { common, only_first, only_second, p_value, same_images }) = &split.paired
     else {
@@ -211,7 +208,7 @@ fn significance(style: Style, split: &SplitDiff) -> String {
     let images = number::counted(*common, "image");
     let [first, second] = [*only_first, *only_second].map(number::thousands);
     format!(
-        "{verdict}: of {which} {images}, {first} were classified correctly only by the first run and {second} only by the second (McNemar's exact test)"
+        "{verdict}\nMcNemar's exact test on {which} {images}: {first} correct only in the first run, {second} only in the second"
     )
 }
 

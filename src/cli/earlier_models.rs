@@ -1,5 +1,5 @@
-//! Resolves `source = "run:ID/STAGE"` to a model file in the store before planning: only the command line
-//! has access to both runs and stages.
+//! Resolves `source = "run:ID/STAGE"` to a model file in the store before planning: only the
+//! command line has access to both runs and stages.
 
 use super::failure::Failure;
 use super::shared::stage_of;
@@ -11,11 +11,13 @@ use crate::ui;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Stages that start from a model of an earlier run: by name, the run's full id and its train stage.
+/// Stages that start from a model of an earlier run: by name, the run's full id and its train
+/// stage.
 pub(super) struct EarlierModels(BTreeMap<String, (RunId, String)>);
 
 impl EarlierModels {
-    /// Replaces the path of the model, which means nothing to a reader, by run and stage in a stage's record.
+    /// Replaces the path of the model, which means nothing to a reader, by run and stage in a
+    /// stage's record.
     pub(super) fn name_in(&self, facts: &mut StageFacts) {
         if let Some((run, made_by)) = self.0.get(&facts.stage) {
             stages::name_earlier_model(&mut facts.parameters, run.as_str(), made_by);

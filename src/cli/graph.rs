@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::process::ExitCode;
 
-/// Show the stages and which needs which
+/// Show the stages and their dependencies
 #[derive(Args)]
 #[command(after_help = "Example:\n  pipe graph photos.toml --format dot | dot -Tsvg > photos.svg")]
 pub(super) struct Arguments {

@@ -10,8 +10,8 @@ pub(super) struct ImageFile {
     pub(super) relative: String,
 }
 
-/// The images in `folder` and its subfolders, ordered by file name in each folder. Hidden files and folders
-/// are left out, whether or not `folder` itself is hidden.
+/// The images in `folder` and its subfolders, ordered by file name in each folder. Hidden files and
+/// folders are left out, whether or not `folder` itself is hidden.
 pub(super) fn images_in(folder: &Path) -> Result<Vec<ImageFile>, walkdir::Error> {
     let visible =
         |entry: &DirEntry| entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy());

@@ -1,5 +1,5 @@
-//! `pipe init FOLDER`: infers classes from the names of images and writes a pipeline file for them. Doesn't
-//! open the images.
+//! `pipe init FOLDER`: infers classes from the names of images and writes a pipeline file for them.
+//! Doesn't open the images.
 
 mod naming;
 
@@ -20,15 +20,17 @@ use std::process::ExitCode;
 /// Write a pipeline file for a folder of images
 #[derive(Args)]
 #[command(after_help = "Examples:
-  pipe init photos                     write photos.toml, which reads the images in place
-  pipe init photos --output -          print it instead
+  pipe init photos              write photos.toml, which reads images in place
+  pipe init photos --output -   print it instead
 
-Classes are inferred from the names of folders (cats/1.jpg, dogs/2.jpg) or files (17_cat.jpg, cat-17.jpg).")]
+Classes are inferred from the names of folders (cats/1.jpg, dogs/2.jpg) or files
+(17_cat.jpg, cat-17.jpg).")]
 pub(super) struct Arguments {
     /// The folder of images
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// Where to write the pipeline file; `-` prints it [default: FOLDER.toml in the current directory]
+    /// Where to write the pipeline file; `-` prints it [default: FOLDER.toml in the current
+    /// directory]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! `pipe log RUN STAGE`: prints the events of a stage, from the run's record or, on a cache hit, from the
-//! log that the store keeps with the key.
+//! `pipe log RUN STAGE`: prints the events of a stage, from the run's record or, on a cache hit,
+//! from the log that the store keeps with the key.
 
 use super::failure::Failure;
 use super::shared::{StoreArguments, stage_of};

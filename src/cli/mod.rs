@@ -1,5 +1,5 @@
-//! The command line: one file per command, each of which parses its arguments, calls the rooms that do
-//! the work, and prints the result.
+//! The command line: one file per command, each of which parses its arguments, calls the rooms that
+//! do the work, and prints the result.
 
 mod backbones;
 mod cache;
@@ -30,7 +30,7 @@ use failure::Failure;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Declarative, cached and reproducible training of image classifiers, from one TOML file
+/// Train image classifiers from one TOML file: declarative, cached, reproducible
 #[derive(Parser)]
 #[command(name = "pipe", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
 struct Arguments {
@@ -40,18 +40,20 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  pipe run pipelines/quickstart.toml                  train on images that pipe draws itself
-  pipe init photos                                    write a pipeline file for a folder of images
-  pipe run photos.toml --set stages.train.epochs=3    change a key for this run only
-  pipe status photos.toml                             show what would run, and why
-  pipe predict @0 holiday/                            classify images with the latest model
-  pipe diff @1 @0                                     compare the last two runs
+  pipe run pipelines/quickstart.toml   train on images that pipe draws itself
+  pipe init photos                     write a pipeline file for your own images
+  pipe run photos.toml --set stages.train.epochs=3
+                                       change a key for this run only
+  pipe status photos.toml              show what would run, and why
+  pipe predict @0 holiday/             classify images with the latest model
+  pipe diff @1 @0                      compare the last two runs
 
-RUN is a run id, a unique prefix of one, @0 (the latest run) or @1 (the one before it).
-Outputs are cached in a store: the folder given by --cache, else by $PIPE_CACHE, else `cache` in the
-current directory.
-Exit codes: 0 success, 1 a stage failed, 2 invalid usage or pipeline file, 3 the store is damaged or
-locked, 130 interrupted.";
+RUN is a run id, a unique prefix of one, @0 (the latest run) or @1 (the one
+before it).
+Outputs are cached in a store: the folder given by --cache, else $PIPE_CACHE,
+else `cache` in the current directory.
+Exit codes: 0 success, 1 a stage failed, 2 invalid usage or pipeline file,
+3 the store is damaged or locked, 130 interrupted.";
 
 #[derive(Subcommand)]
 enum Command {

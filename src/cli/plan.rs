@@ -68,8 +68,9 @@ fn text(graph: &Graph, plan: &Plan) -> String {
         (0, 0) => "nothing to do".to_owned(),
         (_, 0) => format!("{} would run", number::counted(dirty, "stage")),
         _ => format!(
-            "{} would run; {pending} pending may turn out fresh if the outputs they need don't change",
-            number::counted(dirty, "stage")
+            "{} would run; {} may turn out fresh if no input changes",
+            number::counted(dirty, "stage"),
+            number::counted(pending, "pending stage")
         ),
     };
     let chosen = plan.stages.iter().flat_map(|planned| {

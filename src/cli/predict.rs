@@ -1,4 +1,5 @@
-//! `pipe predict RUN IMAGE…`: classifies images with the model of a run, in batches that fit in memory.
+//! `pipe predict RUN IMAGE…`: classifies images with the model of a run, in batches that fit in
+//! memory.
 
 use super::failure::Failure;
 use super::images::images_in;
@@ -17,12 +18,13 @@ const BATCH: usize = 64;
 
 /// Classify images with the model of a run
 ///
-/// Unreadable images are skipped with a warning; the exit code is 0 if at least one image could be read.
+/// Unreadable images are skipped with a warning; the exit code is 0 if at least one image could be
+/// read.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  pipe predict @0 shirt.jpg                  with the model of the latest run
-  pipe predict @0 holiday/ --top 3           a folder, the three most likely classes of each image
-  pipe predict k3f holiday/ --format csv     with the model of the run whose id begins with k3f")]
+  pipe predict @0 shirt.jpg                with the model of the latest run
+  pipe predict @0 holiday/ --top 3         the three most likely classes
+  pipe predict k3f holiday/ --format csv   with the model of run k3f…")]
 pub(super) struct Arguments {
     /// The run whose model to use: an id, a unique prefix of one, @0, @1, …
     #[arg(value_name = "RUN")]

@@ -11,9 +11,10 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Write the HTML report of a run, or one that compares several runs
+/// Write the HTML report of a run or a comparison
 ///
-/// The report is a single, self-contained HTML file. That of a single run is also written after every run.
+/// The report is a single, self-contained HTML file. That of a single run is also written after
+/// every run.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  pipe report @0\n  pipe report @1 @0 --output compared.html")]
 pub(super) struct Arguments {

@@ -22,18 +22,20 @@ const JOBS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 /// Run the stages of a pipeline that are not up to date
 ///
-/// A stage runs only if its parameters, the content of its inputs or its code version changed; otherwise its output is
-/// taken from the store.
+/// A stage runs only if its parameters, the content of its inputs or its code version changed;
+/// otherwise its output is taken from the store.
 #[derive(Args)]
 #[command(after_help = "Examples:
   pipe run pipelines/quickstart.toml
-  pipe run photos.toml --set stages.train.epochs=3       change a key for this run only
-  pipe run photos.toml --dry-run                         show what would run, and why
-  pipe run photos.toml --until preprocess                stop after a stage
-  pipe run photos.toml --force=train                     run a stage even if it is up to date
-  pipe run photos.toml --json                            events as JSON, one object per line
+  pipe run photos.toml --set stages.train.epochs=3
+                                            change a key for this run only
+  pipe run photos.toml --dry-run            show what would run, and why
+  pipe run photos.toml --until preprocess   stop after a stage
+  pipe run photos.toml --force=train        run a stage even if it is fresh
+  pipe run photos.toml --json               events as JSON, one object per line
 
-Ctrl-C stops after the current step and keeps completed stages; a second Ctrl-C stops at once.")]
+Ctrl-C stops after the current step and keeps completed stages; a second Ctrl-C
+stops at once.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
@@ -162,8 +164,8 @@ fn facts(
     }
 }
 
-/// Closes the record, writes the HTML report and emits the last event. Returns the id of the run or, if no stage
-/// ran, of the latest run with the same outputs.
+/// Closes the record, writes the HTML report and emits the last event. Returns the id of the run
+/// or, if no stage ran, of the latest run with the same outputs.
 fn close(
     mut recorder: Recorder,
     reporter: &mut Reporter,

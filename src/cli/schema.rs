@@ -8,12 +8,12 @@ use crate::ui;
 use clap::Args;
 use std::process::ExitCode;
 
-/// Print the JSON Schema of pipeline files, for completion and checks in editors
+/// Print the JSON Schema of pipeline files
 #[derive(Args)]
 #[command(after_help = "Example:
   pipe schema > pipe.schema.json
-Then put `#:schema ./pipe.schema.json` at the top of a pipeline file: editors with a TOML language server
-(Even Better TOML, Taplo) then complete and document its keys.")]
+With `#:schema ./pipe.schema.json` at the top of a pipeline file, editors with a
+TOML language server (Even Better TOML, Taplo) check and complete its keys.")]
 pub(super) struct Arguments {}
 
 pub(super) fn run(_: &Arguments) -> Result<ExitCode, Failure> {

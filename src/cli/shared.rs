@@ -1,5 +1,5 @@
-//! Arguments and helpers shared by several commands: the pipeline file with its overrides, the store, and
-//! the names of stages.
+//! Arguments and helpers shared by several commands: the pipeline file with its overrides, the
+//! store, and the names of stages.
 
 use super::failure::Failure;
 use crate::common::nearest;
@@ -21,7 +21,8 @@ pub(super) struct PipelineArguments {
     /// The pipeline file
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
-    /// Override a key of the file, such as `stages.train.epochs=3` or `vars.model=resnet18` (repeatable)
+    /// Override a key of the file, such as `stages.train.epochs=3` or `vars.model=resnet18`
+    /// (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) overrides: Vec<String>,
 }

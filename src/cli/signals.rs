@@ -1,19 +1,20 @@
-//! Ctrl-C and SIGTERM: the first signal cancels, the second exits. SIGHUP keeps its default, which `nohup`
-//! relies on.
+//! Ctrl-C and SIGTERM: the first signal cancels, the second exits. SIGHUP keeps its default, which
+//! `nohup` relies on.
 
 use super::failure::{Failure, INTERRUPTED};
 use crate::events::CancellationToken;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// Cancels `cancel` on the first signal; the second ends the process at once. Worker processes exit when
-/// their parent is gone.
+/// Cancels `cancel` on the first signal; the second ends the process at once. Worker processes exit
+/// when their parent is gone.
 pub(super) fn cancel_on_interrupt(cancel: &CancellationToken) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::failed(format!("failed to install a signal handler: {error}"))
     };
     for signal in [SIGINT, SIGTERM] {
-        // Handlers run in this order: on the first signal the flag isn't set yet when the first one checks it.
+        // Handlers run in this order: on the first signal the flag isn't set yet when the first one
+        // checks it.
         flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), cancel.flag())
             .map_err(failed)?;
         flag::register(signal, cancel.flag()).map_err(failed)?;

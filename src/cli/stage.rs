@@ -7,9 +7,10 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Run one stage from a job file; `pipe run` starts this in a worker process
+/// Run one stage from a job file, as a worker of `pipe run`
 ///
-/// Prints events as JSON, one object per line. Exits when standard input ends: the parent keeps it open.
+/// Prints events as JSON, one object per line. Exits when standard input ends: the parent keeps it
+/// open.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The job file

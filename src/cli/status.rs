@@ -13,8 +13,8 @@ use std::process::ExitCode;
 /// Show which stages are up to date, and why the others are not
 #[derive(Args)]
 #[command(
-    after_help = "A stage is fresh (up to date), dirty (it would run, for the reason given) or pending (it depends on a dirty\n\
-stage: if the output of that doesn't change, it turns out fresh)."
+    after_help = "A stage is fresh (up to date), dirty (it would run, for the reason given) or pending\n\
+(it needs a dirty stage; if the output of that doesn't change, it turns out fresh)."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]

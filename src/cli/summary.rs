@@ -1,5 +1,5 @@
-//! The summary printed when a run ends: metrics, paths of report and model, and what to try next. Reads
-//! the run's record and its artifacts.
+//! The summary printed when a run ends: metrics, paths of report and model, and what to try next.
+//! Reads the run's record and its artifacts.
 
 use super::failure::Failure;
 use super::shared::shown;
@@ -18,8 +18,8 @@ pub(super) const REPORT: &str = "report.html";
 /// The trained model, in the artifact of a train stage.
 pub(super) const MODEL: &str = "model.safetensors";
 
-/// Prints the summary of a run. `id` is that of the run or, if no stage ran, of the latest run with the same
-/// outputs.
+/// Prints the summary of a run. `id` is that of the run or, if no stage ran, of the latest run with
+/// the same outputs.
 pub(super) fn print(
     store: &Store,
     report: &Report,
@@ -42,8 +42,8 @@ pub(super) fn print(
     Ok(())
 }
 
-/// One line per evaluation of a run: `accuracy 93.1 % on 400 test images (95 % interval 90.2 % to 95.2 %)`,
-/// followed by the stage's name if there are several.
+/// One line per evaluation of a run: `accuracy 93.1 % on 400 test images (95 % interval 90.2 % to
+/// 95.2 %)`, followed by the stage's name if there are several.
 pub(super) fn headlines(record: &Record) -> Vec<String> {
     let evaluations = Results::of(record).evaluations();
     let named = evaluations.len() > 1;

@@ -1,4 +1,5 @@
-//! `pipe why FILE STAGE`: explains the state of one stage and lists everything that enters its cache key.
+//! `pipe why FILE STAGE`: explains the state of one stage and lists everything that enters its
+//! cache key.
 
 use super::earlier_models;
 use super::failure::Failure;
@@ -12,7 +13,9 @@ use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
-/// Explain why a stage would run or is up to date, and list what enters its cache key
+/// Explain the state of one stage in detail
+///
+/// Shows why it would run or is up to date, and everything that enters its cache key.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! Helpers that every room needs: numbers and lists in sentences, the nearest name to a misspelled one, and which files
-//! are images. A leaf: it imports nothing of the crate, and everything may import it.
+//! Helpers for every room: formatting of numbers and lists, "did you mean" suggestions, and which
+//! files are images. A leaf: it imports nothing of the crate.
 
 pub mod image_files;
 mod nearest;

@@ -1,7 +1,8 @@
-//! The nearest known name to a misspelled one ("did you mean").
+//! Suggests the known name nearest to a misspelled one ("did you mean").
 
-/// The name that `wanted` was probably meant to be: the nearest by edit distance if at most a third of its letters differ
-/// (ignoring case, and `-` for `_`), else the only name that is a prefix of `wanted` or has it as a prefix.
+/// The nearest name to `wanted` by edit distance (ignoring case, and `-` for `_`), if at most a
+/// third of the characters differ; else the only name that is a prefix of `wanted` or has it as a
+/// prefix.
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace('-', "_");
     let wanted = plain(wanted);
@@ -21,4 +22,24 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Op
     };
     let mut alike = names.iter().filter(|(_, plain)| begins(plain)).map(|(name, _)| *name);
     alike.next().filter(|_| alike.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_and_unique_prefixes_are_suggested() {
+        let names = ["epochs", "batch_size", "optimizer", "schedule", "seed"];
+        for (wanted, name) in [
+            ("epoch", Some("epochs")),
+            ("Batch-Size", Some("batch_size")),
+            ("optimiser", Some("optimizer")),
+            ("sched", Some("schedule")),
+            ("learning_rate", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(wanted, names), name, "{wanted}");
+        }
+    }
 }

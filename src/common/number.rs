@@ -1,4 +1,4 @@
-//! Numbers formatted for people.
+//! Formats numbers, shares, durations and sizes for people.
 
 /// A whole number with thousands separators: `1,234,567`.
 pub fn thousands(value: u64) -> String {

@@ -1,4 +1,4 @@
-//! Lists of names in sentences.
+//! Formats lists of names in sentences.
 
 /// "`a`, `b` and `c`".
 pub fn and_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {

@@ -1,6 +1,6 @@
 //! The only room that prints: results on standard output; progress, warnings and errors on standard
-//! error. Depends on events and on the diagnostics of pipeline files; independent of store, stages and
-//! commands.
+//! error. Depends on events and on the diagnostics of pipeline files; independent of store, stages
+//! and commands.
 
 mod progress;
 mod renderer;
@@ -20,7 +20,8 @@ use renderer::Renderer;
 use std::io::{self, Write, stderr, stdout};
 use text::{escaped, indented};
 
-/// Prints the result of a command to standard output. A closed pipe (`pipe runs | head`) is not an error.
+/// Prints the result of a command to standard output. A closed pipe (`pipe runs | head`) is not an
+/// error.
 pub fn out(text: &str) -> io::Result<()> {
     let mut stream = stdout().lock();
     match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {

@@ -34,7 +34,8 @@ struct Bar {
     from: u64,
 }
 
-/// Splits the task "epoch 3/20" of a series into its name, index (from 0) and the length of the series.
+/// Splits the task "epoch 3/20" of a series into its name, index (from 0) and the length of the
+/// series.
 fn series_position(task: &str) -> Option<(&str, u64, u64)> {
     let (name, position) = task.rsplit_once(' ')?;
     let (number, length) = position.split_once('/')?;
@@ -60,8 +61,8 @@ impl ProgressBars {
         self.bars.insert(stage.to_owned(), bar);
     }
 
-    /// Updates a stage's bar. A series of tasks (epochs) is one bar, so that the remaining time is that of
-    /// the whole series; tasks in between (validation) change only the text.
+    /// Updates a stage's bar. A series of tasks (epochs) is one bar, so that the remaining time is
+    /// that of the whole series; tasks in between (validation) change only the text.
     pub(super) fn update(
         &mut self,
         stage: &str,

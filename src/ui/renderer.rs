@@ -1,5 +1,6 @@
-//! Renders the events of a run as lines of text: one line per finished stage, warnings as they occur,
-//! and (without progress bars) a line for each start, message and epoch. Independent of the terminal.
+//! Renders the events of a run as lines of text: one line per finished stage, warnings as they
+//! occur, and (without progress bars) a line for each start, message and epoch. Independent of the
+//! terminal.
 
 use super::style::Style;
 use super::text::{escaped, indented, padded, width};
@@ -20,7 +21,8 @@ struct Stage {
     reasons: Vec<String>,
     /// The task of the latest progress event.
     task: String,
-    /// The latest message, not printed yet: the last one becomes the summary on the stage's final line.
+    /// The latest message, not printed yet: the last one becomes the summary on the stage's final
+    /// line.
     message: Option<String>,
     /// The epoch of `scalars`.
     step: u64,
@@ -40,14 +42,14 @@ pub(super) struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer for one run. `verbose` adds lines for starts, messages and epochs; `quiet` leaves out
-    /// fresh stages.
+    /// A renderer for one run. `verbose` adds lines for starts, messages and epochs; `quiet` leaves
+    /// out fresh stages.
     pub(super) fn new(style: Style, verbose: bool, quiet: bool) -> Renderer {
         Renderer { style, verbose, quiet, name_width: NAME_WIDTH, stages: BTreeMap::new() }
     }
 
-    /// The lines that `event` adds, without line ends. One of them may contain newlines, indented to its
-    /// column of text.
+    /// The lines that `event` adds, without line ends. One of them may contain newlines, indented
+    /// to its column of text.
     pub(super) fn render(&mut self, event: &Event) -> Vec<String> {
         match event {
             Event::RunStarted { stages, .. } => {
@@ -85,8 +87,8 @@ impl Renderer {
         lines
     }
 
-    /// A new task begins, so the pending message wasn't the last one. More progress of the same task
-    /// flushes nothing: its end may be reported after the message that sums it up.
+    /// A new task begins, so the pending message wasn't the last one. More progress of the same
+    /// task flushes nothing: its end may be reported after the message that sums it up.
     fn progress(&mut self, name: &str, task: &str) -> Vec<String> {
         match self.stages.get_mut(name) {
             Some(stage) if stage.task != task => {
@@ -170,7 +172,8 @@ impl Renderer {
         lines
     }
 
-    /// The last message of a stage that ran, its duration and, if its start wasn't printed, its first reason.
+    /// The last message of a stage that ran, its duration and, if its start wasn't printed, its
+    /// first reason.
     fn summary(&self, stage: Stage, took: &str) -> String {
         let reason = match stage.reasons.first() {
             Some(reason) if !self.verbose && reason != FIRST => {

@@ -1,5 +1,5 @@
-//! Reports the events of a run while it executes: as text with progress bars on a terminal, as plain
-//! text to a file or pipe, or as JSON lines. Depends on events alone.
+//! Reports the events of a run while it executes: as text with progress bars on a terminal, as
+//! plain text to a file or pipe, or as JSON lines. Depends on events alone.
 
 use super::progress::ProgressBars;
 use super::renderer::Renderer;
@@ -69,7 +69,8 @@ impl Reporter {
     }
 }
 
-/// Writes the whole line at once. Errors are ignored: a reader that closed the pipe doesn't stop the run.
+/// Writes the whole line at once. Errors are ignored: a reader that closed the pipe doesn't stop
+/// the run.
 fn print_json_line(event: &Event) {
     if let Ok(mut line) = serde_json::to_string(event) {
         line.push('\n');

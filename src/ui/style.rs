@@ -1,24 +1,24 @@
-//! What a stream can show: color or not, whether it is a terminal on which lines may be drawn again, and how wide that
-//! is. Knows the conventions of the environment (NO_COLOR, CLICOLOR_FORCE, TERM) and nothing of what is printed.
+//! The capabilities of an output stream (colors, cursor movement, width) and the styles of text on
+//! it. Follows NO_COLOR, CLICOLOR_FORCE and TERM.
 
 use std::env;
 use std::io::{IsTerminal, stderr, stdout};
 use std::os::fd::AsFd;
 use terminal_size::{Width, terminal_size_of};
 
-/// How text is dressed for one stream.
+/// The capabilities of one output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     /// Whether colors may be used.
     pub color: bool,
-    /// Whether lines may be drawn again in place: a terminal that understands cursor movements.
+    /// Whether lines can be redrawn in place: a terminal that supports cursor movement.
     pub live: bool,
-    /// Columns of the terminal; `None` where lines go anywhere else, and may be of any length.
+    /// Columns of the terminal; `None` if the stream is not a terminal.
     pub width: Option<usize>,
 }
 
 impl Style {
-    /// No color, nothing drawn twice.
+    /// Neither color nor redrawing, and no width.
     pub const PLAIN: Style = Style { color: false, live: false, width: None };
 
     /// The style of standard output.
@@ -35,14 +35,14 @@ impl Style {
         let variable =
             |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         let style = Style::of(stream.is_terminal(), variable);
-        // A terminal that nobody gave a size says 0.
+        // A terminal without a size reports 0 columns.
         let width = terminal_size_of(&stream)
             .map(|(Width(columns), _)| usize::from(columns))
             .filter(|&columns| columns > 0);
         Style { width, ..style }
     }
 
-    /// NO_COLOR (no-color.org) wins over CLICOLOR_FORCE, which wins over what the stream is.
+    /// NO_COLOR (no-color.org) overrides CLICOLOR_FORCE, which overrides the kind of stream.
     fn of(terminal: bool, variable: impl Fn(&str) -> Option<String>) -> Style {
         let set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");
@@ -51,7 +51,7 @@ impl Style {
         Style { color: !set("NO_COLOR") && (forced || live), live, width: None }
     }
 
-    fn dressed(self, code: &str, text: &str) -> String {
+    fn styled(self, code: &str, text: &str) -> String {
         if self.color && !text.is_empty() {
             format!("\x1b[{code}m{text}\x1b[0m")
         } else {
@@ -59,29 +59,29 @@ impl Style {
         }
     }
 
-    /// What matters most.
+    /// For headlines and names.
     pub fn bold(self, text: &str) -> String {
-        self.dressed("1", text)
+        self.styled("1", text)
     }
 
-    /// What may be skipped.
+    /// For details.
     pub fn dim(self, text: &str) -> String {
-        self.dressed("2", text)
+        self.styled("2", text)
     }
 
-    /// What went well.
+    /// For success.
     pub fn good(self, text: &str) -> String {
-        self.dressed("32", text)
+        self.styled("32", text)
     }
 
-    /// What deserves a look.
+    /// For warnings.
     pub fn warn(self, text: &str) -> String {
-        self.dressed("33", text)
+        self.styled("33", text)
     }
 
-    /// What went wrong.
+    /// For errors.
     pub fn bad(self, text: &str) -> String {
-        self.dressed("1;31", text)
+        self.styled("1;31", text)
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_decides() {
+    fn the_environment_decides_color_and_redrawing() {
         let color = |color, live| Style { color, live, width: None };
         assert_eq!(of(true, &[]), color(true, true));
         assert_eq!(of(false, &[]), color(false, false));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_stays_as_it_is() {
+    fn without_color_text_is_unchanged() {
         assert_eq!(Style::PLAIN.bad("no"), "no");
         assert_eq!(Style { color: true, ..Style::PLAIN }.bad("no"), "\x1b[1;31mno\x1b[0m");
     }

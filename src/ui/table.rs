@@ -1,5 +1,5 @@
-//! Tables of aligned columns without borders, laid out by comfy-table. On a terminal the last column is
-//! wrapped at its width. Independent of what the cells mean.
+//! Tables of aligned columns without borders, laid out by comfy-table. On a terminal the last
+//! column is wrapped at its width. Independent of what the cells mean.
 
 use super::Style;
 use super::text::escaped_line;
@@ -46,8 +46,8 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The table as lines without trailing spaces, each ending in a newline: the headings (dim), then the
-    /// rows.
+    /// The table as lines without trailing spaces, each ending in a newline: the headings (dim),
+    /// then the rows.
     pub fn render(&self, style: Style) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);

@@ -14,8 +14,8 @@ pub fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// Escapes control characters except newlines, so that text from outside (file names, library messages)
-/// can't control the terminal.
+/// Escapes control characters except newlines, so that text from outside (file names, library
+/// messages) can't control the terminal.
 pub(super) fn escaped(text: &str) -> String {
     escaped_if(text, |c| c.is_control() && c != '\n')
 }

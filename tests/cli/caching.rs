@@ -142,7 +142,7 @@ evaluate    evaluate    pending  needs preprocess, train
 
 train: training images are varied by random crops of 60 to 100 % of the stored squares, flips
 
-1 stage would run; 4 pending may turn out fresh if the outputs they need don't change
+1 stage would run; 4 pending stages may turn out fresh if no input changes
 "
     );
     let desk = Desk::trained();
@@ -161,7 +161,7 @@ evaluate    evaluate    pending  needs train
 
 train: training images are varied by random crops of 60 to 100 % of the stored squares, flips
 
-1 stage would run; 1 pending may turn out fresh if the outputs they need don't change
+1 stage would run; 1 pending stage may turn out fresh if no input changes
 "
     );
     let json = desk.ok(&["status", "tiny.toml", "--json"]).json();

@@ -71,7 +71,7 @@ fn unreadable_images_are_listed_and_the_others_answered() {
     let ran = desk.pipe(&["predict", "@0", "missing.jpg"]);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
-        (1, "error: there is no file or folder missing.jpg\n")
+        (1, "error: there is no file or folder `missing.jpg`\n")
     );
 }
 

@@ -98,8 +98,8 @@ fn the_closing_lines_say_what_came_of_it() {
     assert_eq!(
         lines[5..],
         [
-            "next    pipe predict @0 IMAGE…  classify images of your own",
-            "        edit tiny.toml            and run it again: only what a change affects runs",
+            "next    pipe predict @0 IMAGE…  classify your own images",
+            "        edit tiny.toml          then run again: only affected stages run",
         ]
     );
     for path in [lines[3], lines[4]] {
@@ -131,7 +131,7 @@ fn no_run_yet() {
     let desk = Desk::tiny();
     assert_eq!(desk.pipe(&["runs"]).code, 2);
     desk.ok(&["status", "tiny.toml"]);
-    assert_eq!(desk.ok(&["runs"]).stdout, "no runs yet: `pipe run FILE` makes one\n");
+    assert_eq!(desk.ok(&["runs"]).stdout, "no runs yet: start one with `pipe run FILE`\n");
     let ran = desk.pipe(&["show", "@0"]);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
