@@ -1,6 +1,5 @@
-//! Bytes of a image file, of whatever kind and quality, to pixels. The format is found by looking, never by name;
-//! sizes are checked before anything is decoded; what decodes only leniently, or needed turning, is noted. Knows
-//! nothing of where the bytes came from.
+//! Decodes image files of any supported format. The format is detected from the content, never from the name; dimensions
+//! are checked before decoding; deviations (lenient decoding, EXIF orientation, …) are reported as [`Notes`].
 
 use super::DataError;
 use super::preprocessing::{Geometry, Preprocessing};
@@ -13,34 +12,34 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-/// Changes whenever the same bytes would decode to other pixels, so that records made before are made again.
+/// Raised whenever the same bytes decode to different pixels, so that earlier records are not reused.
 pub const VERSION: u32 = 1;
 
-/// More pixels than this aren't decoded: a few kilobytes can claim billions.
-pub const MOST_PIXELS: u64 = 100_000_000;
+/// Largest number of pixels that is decoded: a file of a few kilobytes can declare billions.
+pub const MAX_PIXELS: u64 = 100_000_000;
 /// Longest side that is decoded.
-pub const LONGEST_SIDE: u32 = 50_000;
-/// What a decoder may allocate beside the pixels.
-const MOST_BYTES: u64 = 1 << 30;
+pub const MAX_SIDE: u32 = 50_000;
+/// Bytes that a decoder may allocate in addition to the pixels.
+const MAX_ALLOCATION: u64 = 1 << 30;
 
-/// Something that was done to a image beyond decoding it: a bit each in [`Notes`].
+/// Something unusual about an image or its decoding: one bit of [`Notes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// The file breaks its format's rules (it may be cut short); what could be decoded was.
+    /// The file is damaged or truncated; as much as possible was decoded.
     Lenient,
-    /// Turned or mirrored as its EXIF data says.
+    /// Rotated or flipped according to its EXIF orientation.
     Oriented,
-    /// Was gray.
+    /// Grayscale.
     Gray,
-    /// Was transparent; laid on white.
+    /// Has transparent pixels, which were blended with white.
     Alpha,
-    /// Had more than 8 bits a channel.
+    /// Has more than 8 bits per channel.
     Deep,
-    /// Was in CMYK colors.
+    /// Has CMYK colors.
     Cmyk,
 }
 
-/// Every note, with the word for it.
+/// Every note with its name.
 pub const NOTES: [(Note, &str); 6] = [
     (Note::Lenient, "lenient"),
     (Note::Oriented, "oriented"),
@@ -59,12 +58,11 @@ impl Notes {
         self.0 |= 1 << note as u32;
     }
 
-    /// Whether `note` is in the set.
     pub fn has(self, note: Note) -> bool {
         self.0 & (1 << note as u32) != 0
     }
 
-    /// The words, separated by spaces.
+    /// The names, separated by spaces.
     pub fn words(self) -> String {
         let words: Vec<&str> =
             NOTES.iter().filter(|(note, _)| self.has(*note)).map(|(_, word)| *word).collect();
@@ -72,50 +70,48 @@ impl Notes {
     }
 }
 
-/// A image as it will be stored, and what it was.
+/// An image resized for the tensor cache.
 pub struct SquareImage {
-    /// `resize * resize * 3` bytes, red, green, blue, row by row.
+    /// `size * size * 3` bytes of RGB, row by row.
     pub pixels: Vec<u8>,
-    /// Width of the image, as it is looked at (turned upright).
+    /// Width of the original image, after orientation.
     pub width: u32,
-    /// Its height.
+    /// Height of the original image, after orientation.
     pub height: u32,
-    /// Its real format: "jpeg".
+    /// The detected format: "jpeg".
     pub format: &'static str,
-    /// What was done to it.
     pub notes: Notes,
 }
 
-/// A image in full size.
+/// An image at full size.
 pub struct FullImage {
-    /// Its pixels, turned upright.
+    /// After orientation.
     pub pixels: Pixels,
-    /// Its real format: "jpeg".
+    /// The detected format: "jpeg".
     pub format: &'static str,
-    /// What was done to it.
     pub notes: Notes,
 }
 
-/// One image of the outside to the square that is stored of it. Preprocess and prediction both come through here.
+/// Decodes and resizes an image file. Preprocessing and prediction share this function.
 ///
 /// # Errors
-/// [`DataError::Unreadable`] with the reason, where the bytes aren't a image that can be read.
+/// [`DataError::Unreadable`] with the reason if the bytes can't be decoded.
 pub fn preprocess(bytes: &[u8], preprocessing: &Preprocessing) -> Result<SquareImage, DataError> {
     to_square(bytes, &preprocessing.geometry())
 }
 
-/// As [`load`], by the geometry alone.
+/// As [`preprocess`], from the geometry.
 pub fn to_square(bytes: &[u8], geometry: &Geometry) -> Result<SquareImage, DataError> {
     let FullImage { pixels, format, notes } = decode(bytes)?;
     let square = resize::to_square(&pixels, geometry)?;
     Ok(SquareImage { pixels: square, width: pixels.width, height: pixels.height, format, notes })
 }
 
-/// Decodes a image in full size.
+/// Decodes an image at full size.
 pub fn decode(bytes: &[u8]) -> Result<FullImage, DataError> {
-    // Decoders are others' code, fed with anything: a panic in one is a image that can't be read.
+    // A panic in a third-party decoder means that the image is unreadable.
     std::panic::catch_unwind(|| decode_inside(bytes))
-        .unwrap_or_else(|_| Err(DataError::Unreadable("the decoder gave up on it".into())))
+        .unwrap_or_else(|_| Err(DataError::Unreadable("the decoder panicked".into())))
 }
 
 fn decode_inside(bytes: &[u8]) -> Result<FullImage, DataError> {
@@ -123,14 +119,13 @@ fn decode_inside(bytes: &[u8]) -> Result<FullImage, DataError> {
         return Err(DataError::Unreadable("the file is empty".into()));
     }
     if bytes.iter().all(|&byte| byte == 0) {
-        return Err(DataError::Unreadable("the file holds nothing but zeros".into()));
+        return Err(DataError::Unreadable("the file contains only zeros".into()));
     }
-    let format = image::guess_format(bytes).map_err(|_| {
-        DataError::Unreadable("it isn't a image of a format that is known here".into())
-    })?;
+    let format = image::guess_format(bytes)
+        .map_err(|_| DataError::Unreadable("it is not an image of a supported format".into()))?;
     let full = match format {
         ImageFormat::Jpeg => jpeg(bytes)?,
-        other => by_image(bytes, other)?,
+        other => with_image_crate(bytes, other)?,
     };
     check_size(full.pixels.width, full.pixels.height)?;
     Ok(full)
@@ -139,14 +134,10 @@ fn decode_inside(bytes: &[u8]) -> Result<FullImage, DataError> {
 fn check_size(width: u32, height: u32) -> Result<(), DataError> {
     let reason = match (width, height) {
         (0, _) | (_, 0) => "it has no pixels".to_owned(),
-        (w, h)
-            if w > LONGEST_SIDE
-                || h > LONGEST_SIDE
-                || u64::from(w) * u64::from(h) > MOST_PIXELS =>
-        {
+        (w, h) if w > MAX_SIDE || h > MAX_SIDE || u64::from(w) * u64::from(h) > MAX_PIXELS => {
             format!(
-                "it claims {w} x {h} pixels, more than are decoded ({} million)",
-                MOST_PIXELS / 1_000_000
+                "it declares {w} x {h} pixels, above the limit of {} million",
+                MAX_PIXELS / 1_000_000
             )
         }
         _ => return Ok(()),
@@ -154,8 +145,8 @@ fn check_size(width: u32, height: u32) -> Result<(), DataError> {
     Err(DataError::Unreadable(reason))
 }
 
-/// JPEG, strictly first. `image` would read it through the same decoder, but only leniently: a file cut in half would
-/// pass for a image.
+/// Decodes a JPEG, in strict mode first. The `image` crate uses the same decoder in lenient mode only and doesn't report
+/// truncated files.
 fn jpeg(bytes: &[u8]) -> Result<FullImage, DataError> {
     jpeg_once(bytes, true).or_else(|strict| {
         let mut full = jpeg_once(bytes, false).map_err(|_| strict)?;
@@ -169,8 +160,8 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<FullImage, DataError> {
         |error: &dyn std::fmt::Debug| DataError::Unreadable(one_line(&format!("{error:?}")));
     let options = DecoderOptions::default()
         .set_strict_mode(strict)
-        .set_max_width(LONGEST_SIDE as usize)
-        .set_max_height(LONGEST_SIDE as usize);
+        .set_max_width(MAX_SIDE as usize)
+        .set_max_height(MAX_SIDE as usize);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| failed(&error))?;
     let (width, height) =
@@ -192,7 +183,7 @@ fn jpeg_once(bytes: &[u8], strict: bool) -> Result<FullImage, DataError> {
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let decoded = decoder.decode().map_err(|error| failed(&error))?;
     if decoded.len() != width as usize * height as usize * channels {
-        return Err(DataError::Unreadable("it decodes to another size than it says".into()));
+        return Err(DataError::Unreadable("its decoded size differs from its header".into()));
     }
     let pixels = Pixels { bytes: decoded, width, height, channels };
     let pixels = match orientation {
@@ -212,14 +203,14 @@ fn oriented(pixels: Pixels, orientation: Orientation) -> Result<Pixels, DataErro
     } else {
         image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::ImageRgb8)
     }
-    .ok_or_else(|| DataError::Unreadable("it decodes to another size than it says".into()))?;
+    .ok_or_else(|| DataError::Unreadable("its decoded size differs from its header".into()))?;
     image.apply_orientation(orientation);
     let (width, height) = (image.width(), image.height());
     Ok(Pixels { bytes: image.into_bytes(), width, height, channels })
 }
 
-/// Everything but JPEG, through `image`.
-fn by_image(bytes: &[u8], format: ImageFormat) -> Result<FullImage, DataError> {
+/// Decodes other formats than JPEG.
+fn with_image_crate(bytes: &[u8], format: ImageFormat) -> Result<FullImage, DataError> {
     let failed = |error: image::ImageError| DataError::Unreadable(one_line(&error.to_string()));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.no_limits();
@@ -227,9 +218,9 @@ fn by_image(bytes: &[u8], format: ImageFormat) -> Result<FullImage, DataError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     let mut limits = Limits::default();
-    limits.max_image_width = Some(LONGEST_SIDE);
-    limits.max_image_height = Some(LONGEST_SIDE);
-    limits.max_alloc = Some(MOST_BYTES);
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_ALLOCATION);
     decoder.set_limits(limits).map_err(failed)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
@@ -242,7 +233,7 @@ fn by_image(bytes: &[u8], format: ImageFormat) -> Result<FullImage, DataError> {
     Ok(FullImage { pixels: flat(image, &mut notes), format: name, notes })
 }
 
-/// To 8 bits, gray or color, without transparency.
+/// Converts to 8 bits per channel, gray or RGB, without transparency.
 fn flat(image: DynamicImage, notes: &mut Notes) -> Pixels {
     let color = image.color();
     if color.bytes_per_pixel() > color.channel_count() {
@@ -267,14 +258,14 @@ fn flat(image: DynamicImage, notes: &mut Notes) -> Pixels {
     }
 }
 
-/// A transparent pixel in front of white, rounded to nearest.
+/// Blends a pixel with white, rounding to nearest.
 fn on_white([red, green, blue, alpha]: [u8; 4]) -> [u8; 3] {
     let alpha = u32::from(alpha);
     [red, green, blue]
         .map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
 }
 
-/// A decoder's words in one line of bounded length, for tables.
+/// A decoder's message as one line of bounded length, for tables.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().take(200).collect()

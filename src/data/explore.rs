@@ -1,6 +1,5 @@
-//! What a set of images is like: classes, sizes, formats, what can't be read, what is there twice, mean colors. Looked
-//! at in parallel, summed up in the order of the paths, so that the same images give the same bytes. Knows nothing of
-//! splits, plots or files.
+//! Statistics of a set of images: classes, sizes, formats, unreadable files, duplicates, mean colors. Images are decoded in
+//! parallel and aggregated in the order of their paths, so the same images give the same bytes.
 
 use super::DataError;
 use super::decode::{self, NOTES, Notes};
@@ -13,114 +12,99 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many examples of something are kept.
-const EXAMPLES: usize = 100;
-/// About how many bins a histogram has.
+/// Largest number of examples that are listed.
+const MAX_EXAMPLES: usize = 100;
+/// Approximate number of bins of a histogram.
 const BINS: f64 = 20.0;
 
-/// What a set of images is like: `explore.json`.
+/// `explore.json`: statistics of a set of images.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Exploration {
-    /// Images in all, those that can't be read included.
+    /// Number of images, including unreadable ones.
     pub images: u64,
-    /// Their lengths together.
+    /// Total length of the files.
     pub bytes: u64,
-    /// The classes, in order.
     pub classes: Vec<ClassCount>,
-    /// Images without a label.
+    /// Number of images without a label.
     pub unlabelled: u64,
-    /// Images of the largest class over those of the smallest; absent where there are no labels.
+    /// Size of the largest class divided by that of the smallest; none without labels.
     pub imbalance: Option<f64>,
-    /// Shorter sides, in pixels.
+    /// Histogram of the shorter sides, in pixels.
     pub shorter_side: Vec<Bin>,
-    /// Width over height.
+    /// Histogram of width over height.
     pub aspect_ratio: Vec<Bin>,
-    /// Real formats, whatever files are called, most frequent first.
+    /// Formats detected from the content, most frequent first.
     pub formats: Vec<FormatCount>,
-    /// What was remarkable in decoding: "gray", "oriented", "lenient" (damaged), ….
+    /// Number of images per note ("gray", "oriented", "lenient", …): see [`NOTES`].
     pub notes: BTreeMap<String, u64>,
-    /// What can't be read.
+    /// Unreadable images.
     pub rejected: Rejected,
-    /// What is there more than once.
     pub duplicates: Duplicates,
-    /// Mean of red, green, blue in 0..1, each image counting the same.
+    /// Mean of the RGB channels in 0..1, with equal weight per image.
     pub mean: [f64; 3],
-    /// Their standard deviation over all pixels, each image counting the same.
+    /// Standard deviation of the RGB channels over all pixels, with equal weight per image.
     pub std: [f64; 3],
 }
 
-/// Images of a class.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ClassCount {
-    /// Its name.
     pub class: String,
-    /// Its images.
     pub count: u64,
 }
 
-/// Images of a format.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct FormatCount {
-    /// Its name: "jpeg".
+    /// "jpeg"
     pub format: String,
-    /// Its images.
     pub count: u64,
 }
 
-/// One bar of a histogram.
+/// A bin of a histogram: values from `low` (inclusive) to `high` (exclusive).
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Bin {
-    /// From here, included.
     pub low: f64,
-    /// To here, not included.
     pub high: f64,
-    /// How many.
     pub count: u64,
 }
 
-/// What can't be read.
+/// Unreadable images.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 pub struct Rejected {
-    /// How many images.
     pub count: u64,
-    /// The first of them.
     pub examples: Vec<RejectedExample>,
 }
 
-/// A image that can't be read.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RejectedExample {
-    /// Its path.
     pub path: String,
-    /// Why.
     pub reason: String,
 }
 
-/// What is there more than once.
+/// Byte-identical images.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 pub struct Duplicates {
-    /// Images that equal an earlier one, byte by byte.
+    /// Number of images that are identical to an earlier one.
     pub count: u64,
-    /// Those of them whose label is another.
+    /// Number of these with a different label.
     pub contradictory: u64,
-    /// The first groups of equal images.
+    /// The first groups of identical images, by path.
     pub examples: Vec<Vec<String>>,
 }
 
-/// What one image is like.
-struct Fact {
+/// Statistics of one image.
+struct ImageStatistics {
     width: u32,
     height: u32,
     format: &'static str,
     notes: Notes,
     mean: [f64; 3],
-    square: [f64; 3],
+    mean_square: [f64; 3],
 }
 
-/// Looks at every image.
+/// Computes the statistics of a set of images.
 ///
 /// # Errors
-/// Where a image can't be opened or isn't the one that was listed; one that can't be decoded is counted.
+/// If a file can't be read or differs from the listing. An image that can't be decoded is counted as rejected.
 pub fn explore(
     images: &ImageSet,
     labels: &Labels,
@@ -132,27 +116,27 @@ pub fn explore(
         .iter()
         .filter_map(|(digest, members)| Some((digest, images.list().get(*members.first()?)?)))
         .collect();
-    let look = |(digest, image): &(&Digest, &Image)| {
+    let analyze = |(digest, image): &(&Digest, &Image)| {
         if cancel.is_cancelled() {
             return Err(DataError::Cancelled);
         }
-        let fact = match decode::decode(&images.read(image)?) {
-            Ok(full) => Ok(fact(&full)),
+        let statistics = match decode::decode(&images.read(image)?) {
+            Ok(full) => Ok(statistics(&full)),
             Err(DataError::Unreadable(reason)) => Err(reason),
             Err(other) => return Err(other),
         };
         task.advance(1);
-        Ok((**digest, fact))
+        Ok((**digest, statistics))
     };
-    let looked: Result<BTreeMap<Digest, Result<Fact, String>>, DataError> =
-        first.par_iter().map(look).collect();
-    let mut exploration = sum_up(images.list(), &looked?);
+    let analyzed: Result<BTreeMap<Digest, Result<ImageStatistics, String>>, DataError> =
+        first.par_iter().map(analyze).collect();
+    let mut exploration = aggregate(images.list(), &analyzed?);
     count_classes(&mut exploration, labels);
     exploration.duplicates = duplicates(images.list(), labels, &groups);
     Ok(exploration)
 }
 
-/// Indices of equal images, by their digest.
+/// Indices of identical images, by their digest.
 fn groups(list: &[Image]) -> BTreeMap<Digest, Vec<usize>> {
     let mut groups: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
     for (index, image) in list.iter().enumerate() {
@@ -161,9 +145,9 @@ fn groups(list: &[Image]) -> BTreeMap<Digest, Vec<usize>> {
     groups
 }
 
-fn fact(full: &decode::FullImage) -> Fact {
+fn statistics(full: &decode::FullImage) -> ImageStatistics {
     let Pixels { bytes, width, height, channels } = &full.pixels;
-    // Whole numbers: exact, in any order.
+    // Integer sums are exact.
     let (mut sums, mut squares) = ([0u64; 3], [0u64; 3]);
     for pixel in bytes.chunks_exact(*channels) {
         for (channel, &value) in pixel.iter().enumerate().take(3) {
@@ -179,32 +163,36 @@ fn fact(full: &decode::FullImage) -> Fact {
         sums.map(|sum| sum as f64 / count / 255.0),
         squares.map(|sum| sum as f64 / count / 65_025.0),
     );
-    Fact { width: *width, height: *height, format: full.format, notes: full.notes, mean, square }
+    let (format, notes) = (full.format, full.notes);
+    ImageStatistics { width: *width, height: *height, format, notes, mean, mean_square: square }
 }
 
-/// Sums facts up in the order of the paths.
-fn sum_up(list: &[Image], looked: &BTreeMap<Digest, Result<Fact, String>>) -> Exploration {
+/// Aggregates in the order of the paths.
+fn aggregate(
+    list: &[Image],
+    analyzed: &BTreeMap<Digest, Result<ImageStatistics, String>>,
+) -> Exploration {
     let mut rejected = Rejected::default();
     let (mut formats, mut notes) = (BTreeMap::<&str, u64>::new(), BTreeMap::new());
     let (mut sides, mut ratios) = (Vec::new(), Vec::new());
     let (mut mean, mut square) = ([0.0; 3], [0.0; 3]);
     for image in list {
-        match looked.get(&image.digest) {
-            Some(Ok(fact)) => {
-                *formats.entry(fact.format).or_default() += 1;
-                for (_, word) in NOTES.iter().filter(|(note, _)| fact.notes.has(*note)) {
+        match analyzed.get(&image.digest) {
+            Some(Ok(one)) => {
+                *formats.entry(one.format).or_default() += 1;
+                for (_, word) in NOTES.iter().filter(|(note, _)| one.notes.has(*note)) {
                     *notes.entry((*word).to_owned()).or_default() += 1;
                 }
-                sides.push(f64::from(fact.width.min(fact.height)));
-                ratios.push(f64::from(fact.width) / f64::from(fact.height));
+                sides.push(f64::from(one.width.min(one.height)));
+                ratios.push(f64::from(one.width) / f64::from(one.height));
                 for channel in 0..3 {
-                    mean[channel] += fact.mean[channel];
-                    square[channel] += fact.square[channel];
+                    mean[channel] += one.mean[channel];
+                    square[channel] += one.mean_square[channel];
                 }
             }
             Some(Err(reason)) => {
                 rejected.count += 1;
-                if rejected.examples.len() < EXAMPLES {
+                if rejected.examples.len() < MAX_EXAMPLES {
                     rejected
                         .examples
                         .push(RejectedExample { path: image.path.clone(), reason: reason.clone() });
@@ -276,20 +264,20 @@ fn duplicates(
             .push(members.iter().filter_map(|&at| Some(list.get(at)?.path.clone())).collect());
     }
     duplicates.examples.sort();
-    duplicates.examples.truncate(EXAMPLES);
+    duplicates.examples.truncate(MAX_EXAMPLES);
     duplicates
 }
 
-/// A histogram in steps of 1, 2 or 5 times a power of ten, no finer than `least`. The longest hundredth at either end is
-/// gathered in the outermost bins, so that one odd image doesn't flatten the rest.
-fn bins(values: &[f64], least: f64) -> Vec<Bin> {
+/// A histogram whose bin width is 1, 2 or 5 times a power of ten, and at least `min_width`. The lowest and the highest
+/// percent of the values are in the outermost bins, so that outliers don't flatten the rest.
+fn bins(values: &[f64], min_width: f64) -> Vec<Bin> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |share: f64| {
         sorted.get((share * sorted.len().saturating_sub(1) as f64).round() as usize).copied()
     };
     let (Some(low), Some(high)) = (at(0.01), at(0.99)) else { return Vec::new() };
-    let rough = ((high - low) / BINS).max(least);
+    let rough = ((high - low) / BINS).max(min_width);
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]
         .into_iter()
@@ -298,7 +286,7 @@ fn bins(values: &[f64], least: f64) -> Vec<Bin> {
     let step = step.unwrap_or(power * 10.0);
     let first = (low / step + 1e-9).floor();
     let count = ((high / step + 1e-9).floor() - first) as usize + 1;
-    // Edges as decimals: 0.3, not 0.30000000000000004.
+    // Rounded to decimals: 0.3, not 0.30000000000000004.
     let edge = |index: usize| ((first + index as f64) * step * 1e6).round() / 1e6;
     let mut bins: Vec<Bin> =
         (0..count).map(|at| Bin { low: edge(at), high: edge(at + 1), count: 0 }).collect();
@@ -341,14 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_those_of_the_images() {
+    fn statistics_of_a_small_set_are_exact() {
         let red = samples::png(40, 20, [255, 0, 0]);
         let found = explored(
             &[
                 ("a.png", red.clone(), Some(0)),
                 ("b.jpg", red.clone(), Some(1)),
                 ("c.png", samples::png(30, 60, [0, 255, 0]), Some(1)),
-                ("d.png", b"not a image".to_vec(), Some(1)),
+                ("d.png", b"not an image".to_vec(), Some(1)),
                 ("e.jpg", samples::jpeg(20, 20), None),
             ],
             &["hat", "shoe"],

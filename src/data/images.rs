@@ -1,6 +1,5 @@
-//! A fetched set of images: its listing (names, lengths, digests) and the checked reading of each. The images lie
-//! in the artifact or in a folder of the user's, read in place: either way, bytes that aren't those listed are refused.
-//! Knows nothing of what the images show.
+//! A fetched set of images: its listing (paths, lengths, digests) and verified reads. The images are in the artifact or in
+//! a folder of the user's, read in place; either way, an image that differs from the listing is refused.
 
 use super::{DataError, table};
 use crate::common::image_files::{is_hidden, is_image};
@@ -13,14 +12,13 @@ pub const LISTING: &str = "listing.tsv";
 pub const FOLDER: &str = "images";
 const KIND: &str = "listing 1";
 
-/// One image of a set.
+/// An entry of the listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Relative path, parts separated by `/`.
+    /// Relative path, separated by `/`.
     pub path: String,
     /// Length in bytes.
     pub length: u64,
-    /// Digest of the content.
     pub digest: Digest,
 }
 
@@ -31,7 +29,7 @@ pub struct ImageSet {
     list: Vec<Image>,
 }
 
-/// The listing of `images` as bytes: what [`LISTING`] holds. Sorted by path, whatever the order given.
+/// The content of [`LISTING`], sorted by path.
 pub fn listing(mut images: Vec<Image>) -> Vec<u8> {
     images.sort_by(|a, b| a.path.cmp(&b.path));
     table::write(
@@ -40,51 +38,51 @@ pub fn listing(mut images: Vec<Image>) -> Vec<u8> {
     )
 }
 
-/// Opens a fetched set: the listing in `artifact`, the images there too or in the `borrowed` folder.
-pub fn open(artifact: &Path, borrowed: Option<&Path>) -> Result<ImageSet, DataError> {
+/// Opens a fetched set: the listing in `artifact`, and the images there or in the `external` folder.
+pub fn open(artifact: &Path, external: Option<&Path>) -> Result<ImageSet, DataError> {
     let mut list = Vec::new();
     table::read_file(&artifact.join(LISTING), KIND, |[path, length, digest]| {
         list.push(Image { path, length: length.parse().ok()?, digest: digest.parse().ok()? });
         Some(())
     })?;
-    Ok(ImageSet { folder: borrowed.map_or_else(|| artifact.join(FOLDER), Path::to_owned), list })
+    Ok(ImageSet { folder: external.map_or_else(|| artifact.join(FOLDER), Path::to_owned), list })
 }
 
 impl ImageSet {
-    /// The images, sorted by path.
+    /// Sorted by path.
     pub fn list(&self) -> &[Image] {
         &self.list
     }
 
-    /// The bytes of one image, which are those listed or an error.
+    /// Reads an image and verifies that it is the one in the listing.
     pub fn read(&self, image: &Image) -> Result<Vec<u8>, DataError> {
         let path = self.folder.join(&image.path);
-        let bytes = std::fs::read(&path).map_err(|error| DataError::io("reading", &path, error))?;
+        let bytes = std::fs::read(&path).map_err(|error| DataError::io("read", &path, error))?;
         if bytes.len() as u64 == image.length && digest_bytes(&bytes) == image.digest {
             return Ok(bytes);
         }
         Err(DataError::invalid(
             format!("{} changed since it was listed", path.display()),
-            "run the pipeline again when nothing writes to that folder any more",
+            "run the pipeline again once no other program writes to that folder",
         ))
     }
 }
 
-/// The files below a folder, by name alone.
+/// The files below a folder, sorted into images and others by their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FolderScan {
-    /// Those that look like images, sorted.
+    /// Paths of files with an image extension.
     pub images: Vec<String>,
-    /// How many hidden ones were left out.
+    /// Number of hidden files.
     pub hidden: u64,
-    /// How many others were.
+    /// Number of files of other kinds.
     pub others: u64,
-    /// How many have names that aren't text.
+    /// Number of files whose names aren't UTF-8.
     pub unnamed: u64,
 }
 
 impl FolderScan {
-    /// Sorts one relative path in.
+    /// Adds a file by its relative path.
     pub fn add(&mut self, path: &str) {
         if is_hidden(path) {
             self.hidden += 1;
@@ -101,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_files_and_strangers_are_left_out() {
+    fn hidden_files_and_other_kinds_are_skipped() {
         let paths = [
             "b.JPG",
             "a/x.png",

@@ -1,55 +1,55 @@
-//! From a image's path to its class: by a pattern on the file's name or by the folder it lies in. Knows nothing of
-//! what images show or how they are split.
+//! Labels from paths: the class of an image is its folder's name or matches a pattern in its file name.
 
 use super::DataError;
 use super::images::Image;
+use crate::common::image_files::EXTENSIONS;
+use crate::common::words::or_list;
 use regex::Regex;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Name of the group in a pattern that holds the class.
+/// The group of a pattern that matches the class.
 pub const GROUP: &str = "class";
-/// A pattern that fits less than this part of the images isn't the right one.
-const LEAST_FIT: f64 = 0.5;
+/// A pattern that matches a smaller fraction of the images is an error.
+const MIN_MATCHED: f64 = 0.5;
 
-/// Where labels come from.
+/// How an image's class follows from its path.
 #[derive(Deserialize, Clone, Debug)]
 pub struct Rule {
-    /// The file's name or its folder's.
-    pub from: Place,
-    /// For [`Place::FileName`]: a regular expression on the name without its extension, with a group named `class`.
+    pub from: LabelFrom,
+    /// For [`LabelFrom::FileName`]: a regular expression on the name without its extension, with a group named `class`.
     #[serde(default)]
     pub pattern: Option<String>,
 }
 
-/// The part of a path that names the class.
+/// The part of a path that contains the class.
 #[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// The file's name, by a pattern.
+pub enum LabelFrom {
+    /// The file name, by a pattern.
     FileName,
-    /// The folder that the file lies in.
+    /// The name of the folder that contains the file.
     Folder,
 }
 
 /// Each image's class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
-    /// What the classes are called, in order.
+    /// Names of the classes; a class is its index here.
     pub classes: Vec<String>,
-    /// Index of the class of each image, in the order given; none for an unlabelled one.
+    /// Class of each image, in the order given; none for an unlabelled one.
     pub by_image: Vec<Option<u32>>,
-    /// Keys of `class_names` that no image has.
+    /// Keys of `class_names` that occur in no path.
     pub unused_names: Vec<String>,
 }
 
-/// Labels `images`. Those below one of the `unlabelled` folders have no class, and those whose name doesn't fit.
-/// `names` maps a class as it is written in the path to what it is called. Classes are in numeric order where all are
-/// integers, else in that of their text.
+/// Labels `images`. An image in one of the `unlabelled` folders, or whose path doesn't match, has no class. `names` maps
+/// a class as written in a path to its display name. Classes are sorted numerically if all are integers, otherwise as
+/// text.
 ///
 /// # Errors
-/// Where there are no images, the pattern is none, fits less than half of the images that should have labels, or
-/// leaves fewer than two classes.
+/// If there are no images, the pattern is invalid or matches less than half of the images outside the unlabelled
+/// folders, or there are fewer than two classes.
 pub fn label(
     images: &[Image],
     rule: &Rule,
@@ -57,17 +57,18 @@ pub fn label(
     names: &BTreeMap<String, String>,
 ) -> Result<Labels, DataError> {
     if images.is_empty() {
-        return Err(DataError::invalid(
-            "there are no images",
-            "look at the source: files ending in .jpg, .png, .webp, .gif, .bmp or .tiff are taken, hidden ones are not",
-        ));
+        let help = format!(
+            "check the source: files ending in {} are images, except hidden ones",
+            or_list(EXTENSIONS)
+        );
+        return Err(DataError::invalid("there are no images", help));
     }
     let pattern = match (rule.from, &rule.pattern) {
-        (Place::Folder, _) => None,
-        (Place::FileName, Some(pattern)) => {
-            Some(compile(pattern).map_err(|what| DataError::invalid(what, PATTERN_HELP))?)
+        (LabelFrom::Folder, _) => None,
+        (LabelFrom::FileName, Some(pattern)) => {
+            Some(compile(pattern).map_err(|message| DataError::invalid(message, PATTERN_HELP))?)
         }
-        (Place::FileName, None) => {
+        (LabelFrom::FileName, None) => {
             return Err(DataError::invalid("labels from file names need a pattern", PATTERN_HELP));
         }
     };
@@ -78,12 +79,12 @@ pub fn label(
             false => written_class(&image.path, pattern.as_ref()),
         })
         .collect();
-    check_fit(images, &written, rule, unlabelled)?;
+    check_matches(images, &written, rule, unlabelled)?;
     let (order, classes) = classes(&written, names);
     if let [only] = classes.as_slice() {
         return Err(DataError::invalid(
             format!("there is only one class, `{only}`"),
-            "a classifier needs at least two: look at [dataset] labels",
+            "a classifier needs at least two: check [dataset] labels",
         ));
     }
     let by_image =
@@ -93,13 +94,16 @@ pub fn label(
     Ok(Labels { classes, by_image, unused_names })
 }
 
-const PATTERN_HELP: &str = "write one such as '^(?<index>\\d+)_(?<class>\\d+)$'; it is matched with the file's name without its extension";
+const PATTERN_HELP: &str = "write one such as '^(?<index>\\d+)_(?<class>\\d+)$'; it is matched against the file name without its extension";
 
-/// A pattern with a group named `class`; the sentence says what is wrong with it.
+/// Compiles a pattern and checks that it has a group named `class`. The error is a sentence.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
     let regex = Regex::new(pattern).map_err(|error| {
         let last = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-        format!("`{pattern}` isn't a regular expression: {}", last.trim_start_matches("error: "))
+        format!(
+            "`{pattern}` is not a valid regular expression: {}",
+            last.trim_start_matches("error: ")
+        )
     })?;
     match regex.capture_names().flatten().any(|name| name == GROUP) {
         true => Ok(regex),
@@ -107,7 +111,7 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
     }
 }
 
-/// Whether a path lies below one of the folders.
+/// Whether a path is inside one of the folders.
 fn is_below(path: &str, folders: &[String]) -> bool {
     folders.iter().any(|folder| {
         let folder = folder.trim_start_matches("./").trim_end_matches('/');
@@ -115,7 +119,7 @@ fn is_below(path: &str, folders: &[String]) -> bool {
     })
 }
 
-/// The class as the path has it.
+/// The class as written in the path.
 fn written_class<'a>(path: &'a str, pattern: Option<&Regex>) -> Option<&'a str> {
     let (folders, name) =
         path.rsplit_once('/').map_or((None, path), |(folders, name)| (Some(folders), name));
@@ -129,7 +133,7 @@ fn written_class<'a>(path: &'a str, pattern: Option<&Regex>) -> Option<&'a str> 
     class.filter(|class| !class.is_empty())
 }
 
-fn check_fit(
+fn check_matches(
     images: &[Image],
     written: &[Option<&str>],
     rule: &Rule,
@@ -137,22 +141,22 @@ fn check_fit(
 ) -> Result<(), DataError> {
     let expected =
         || images.iter().zip(written).filter(|(image, _)| !is_below(&image.path, unlabelled));
-    let (count, fitting) =
+    let (count, matched) =
         (expected().count(), expected().filter(|(_, class)| class.is_some()).count());
-    if count > 0 && fitting as f64 >= LEAST_FIT * count as f64 {
+    if count > 0 && matched as f64 >= MIN_MATCHED * count as f64 {
         return Ok(());
     }
     if count == 0 {
         return Err(DataError::invalid(
-            "every image lies in a folder that is listed as unlabelled",
-            "look at [dataset] unlabelled",
+            "every image is in a folder listed as unlabelled",
+            "check [dataset] unlabelled",
         ));
     }
-    let what = match (rule.from, &rule.pattern) {
-        (Place::FileName, Some(pattern)) => {
-            format!("the pattern `{pattern}` fits {fitting} of {count} names")
+    let message = match (rule.from, &rule.pattern) {
+        (LabelFrom::FileName, Some(pattern)) => {
+            format!("the pattern `{pattern}` matches {matched} of {count} file names")
         }
-        _ => format!("{fitting} of {count} images lie in a folder that could name their class"),
+        _ => format!("{matched} of {count} images are in a folder that could be their class"),
     };
     let examples: Vec<&str> = expected()
         .filter(|(_, class)| class.is_none())
@@ -160,12 +164,12 @@ fn check_fit(
         .take(5)
         .collect();
     Err(DataError::invalid(
-        format!("{what}; it doesn't fit, for example:\n  {}", examples.join("\n  ")),
-        "change [dataset] labels to fit them, or list folders without labels in [dataset] unlabelled",
+        format!("{message}; no match, for example:\n  {}", examples.join("\n  ")),
+        "change [dataset] labels to match them, or list folders without labels in [dataset] unlabelled",
     ))
 }
 
-/// Index of each written class, and what the classes are called. Classes given one name are one class.
+/// The index of each class as written in paths, and the display names. Classes with the same display name are merged.
 fn classes<'a>(
     written: &[Option<&'a str>],
     names: &BTreeMap<String, String>,
@@ -206,13 +210,13 @@ mod tests {
     }
 
     fn by_name(pattern: &str) -> Rule {
-        Rule { from: Place::FileName, pattern: Some(pattern.into()) }
+        Rule { from: LabelFrom::FileName, pattern: Some(pattern.into()) }
     }
 
     const PATTERN: &str = r"^(?<index>\d+)_(?<class>\d+)$";
 
     #[test]
-    fn numbers_are_in_numeric_order_and_named() {
+    fn integer_classes_are_sorted_numerically_and_renamed() {
         let names = BTreeMap::from([("2".into(), "skirt".into()), ("77".into(), "hat".into())]);
         let set = images(&["test/9.jpg", "train/0_10.jpg", "train/1_2.jpg", "train/2_10.jpg"]);
         let labels = label(&set, &by_name(PATTERN), &["test".into()], &names).unwrap();
@@ -223,7 +227,7 @@ mod tests {
 
     #[test]
     fn folders_name_classes() {
-        let rule = Rule { from: Place::Folder, pattern: None };
+        let rule = Rule { from: LabelFrom::Folder, pattern: None };
         let set =
             images(&["a/b/coat/1.jpg", "hat/2.jpg", "loose.jpg", "new/x/3.jpg", "newer/4.jpg"]);
         let labels = label(&set, &rule, &["new/".into()], &BTreeMap::new()).unwrap();
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn two_classes_of_one_name_are_one() {
+    fn classes_with_the_same_name_are_merged() {
         let names = BTreeMap::from([("1".into(), "shirt".into()), ("3".into(), "shirt".into())]);
         let set = images(&["0_1.jpg", "1_2.jpg", "2_3.jpg"]);
         let labels = label(&set, &by_name(PATTERN), &[], &names).unwrap();
@@ -241,26 +245,31 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_fits_nothing_shows_five_names() {
+    fn a_pattern_without_matches_shows_five_examples() {
         let paths: Vec<String> = (0..8).map(|index| format!("train/shirt-{index}.jpg")).collect();
         let set = images(&paths.iter().map(String::as_str).collect::<Vec<_>>());
         let error = label(&set, &by_name(PATTERN), &[], &BTreeMap::new()).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("fits 0 of 8 names"), "{text}");
+        assert!(text.contains("matches 0 of 8 file names"), "{text}");
         assert_eq!(text.matches("train/shirt-").count(), 5, "{text}");
     }
 
     #[test]
-    fn what_cannot_be_labelled_is_said() {
+    fn images_that_cannot_be_labelled_are_an_error() {
         let set = images(&["0_1.jpg", "1_1.jpg"]);
-        let said = |set: &[Image], rule: &Rule, unlabelled: &[String]| {
+        let message = |set: &[Image], rule: &Rule, unlabelled: &[String]| {
             label(set, rule, unlabelled, &BTreeMap::new()).unwrap_err().to_string()
         };
-        assert_eq!(said(&[], &by_name(PATTERN), &[]), "there are no images");
-        assert_eq!(said(&set, &by_name(PATTERN), &[]), "there is only one class, `1`");
-        assert!(said(&set, &by_name("(?<klass>x)"), &[]).contains("no group named `class`"));
-        assert!(said(&set, &by_name("(?<class>x"), &[]).contains("isn't a regular expression"));
+        assert_eq!(message(&[], &by_name(PATTERN), &[]), "there are no images");
+        assert_eq!(message(&set, &by_name(PATTERN), &[]), "there is only one class, `1`");
+        assert!(message(&set, &by_name("(?<klass>x)"), &[]).contains("no group named `class`"));
+        assert!(
+            message(&set, &by_name("(?<class>x"), &[])
+                .contains("is not a valid regular expression")
+        );
         let below = images(&["new/0_1.jpg"]);
-        assert!(said(&below, &by_name(PATTERN), &["new".into()]).contains("listed as unlabelled"));
+        assert!(
+            message(&below, &by_name(PATTERN), &["new".into()]).contains("listed as unlabelled")
+        );
     }
 }

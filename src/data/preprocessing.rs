@@ -1,30 +1,29 @@
-//! What is done to a image before a network sees it, as numbers, and the arithmetic of sizes and offsets that
-//! follows: torchvision's `Resize` and `CenterCrop`, taken apart into what is stored and what is cropped at load.
-//! Knows no pixels.
+//! Preprocessing parameters, and the geometry that follows from them: torchvision's `Resize` and `CenterCrop`, divided into
+//! the square that is stored and the center crop at load time. Contains arithmetic only; no pixels.
 
 use serde::{Deserialize, Serialize};
 
-/// How a image that isn't square becomes one.
+/// How an image that isn't square is made square.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
-    /// The shorter side is brought to size, the middle kept.
+    /// Resizes the shorter side and crops the center.
     #[default]
     Crop,
-    /// The longer side is brought to size, the rest filled with the mean color.
+    /// Resizes the longer side and pads with the mean color.
     Pad,
-    /// Both sides are brought to size.
+    /// Resizes both sides.
     Stretch,
 }
 
-/// The filter of a resize. Both widen with the scale when a image shrinks, as PIL's do.
+/// The resize filter, antialiased as in PIL: its support grows with the scale when downsampling.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interpolation {
-    /// A triangle of one source pixel on each side.
+    /// A triangle of one input pixel on each side.
     #[default]
     Bilinear,
-    /// Catmull and Rom's cubic (a = -0.5), two source pixels on each side.
+    /// Catmull-Rom (a = -0.5), two input pixels on each side.
     Bicubic,
 }
 
@@ -35,47 +34,42 @@ pub struct Preprocessing {
     pub resize: u32,
     /// Side of the network's input, in pixels; at most `resize`.
     pub crop: u32,
-    /// How a image that isn't square becomes one.
+    /// How an image that isn't square is made square.
     pub fit: Fit,
-    /// The filter of the resize.
     pub interpolation: Interpolation,
-    /// Subtracted from each channel (red, green, blue), of pixels in 0..1.
+    /// Per RGB channel, for pixels in 0..1: normalized values are `(pixel - mean) / std`.
     pub mean: [f32; 3],
-    /// What each channel is then divided by.
     pub std: [f32; 3],
 }
 
-/// `input.json`: what a tensor cache holds, and what its classes are called.
+/// `input.json`: the preprocessing and the classes of a tensor cache.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct InputInfo {
-    /// How its records were made and are to be read.
     pub preprocessing: Preprocessing,
     /// Names of the classes; a class is its index here.
     pub classes: Vec<String>,
 }
 
-/// The part of [`Preprocessing`] that stored bytes depend on.
+/// The part of [`Preprocessing`] that the stored bytes depend on. Its `Debug` output enters the records' fingerprint.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Geometry {
     /// Side of the stored square.
     pub size: u32,
-    /// Side of the center that the stored square must contain at torchvision's place.
+    /// Side of the center crop, which the stored square contains at torchvision's position.
     pub crop: u32,
-    /// How a image that isn't square becomes one.
+    /// How an image that isn't square is made square.
     pub fit: Fit,
-    /// The filter.
     pub interpolation: Interpolation,
-    /// What fills the rest, for [`Fit::Pad`].
+    /// The padding color, for [`Fit::Pad`].
     pub padding: [u8; 3],
 }
 
-/// Where a image of some size goes: the part of the source (in source pixels, may be fractional) and where in the
-/// stored square it lands.
+/// The part of an image that is resized, and its position in the stored square.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Placement {
-    /// Left edge, top edge, width and height of what is taken from the source.
+    /// Left, top, width and height in pixels of the image; may be fractional.
     pub crop_box: [f64; 4],
-    /// Left edge, top edge, width and height of where it goes; all of the square but for [`Fit::Pad`].
+    /// Left, top, width and height in the stored square; all of it except for [`Fit::Pad`].
     pub target: [u32; 4],
 }
 
@@ -85,7 +79,6 @@ impl Preprocessing {
         center_offset(self.resize, self.crop)
     }
 
-    /// What stored bytes depend on.
     pub fn geometry(&self) -> Geometry {
         let padding = match self.fit {
             Fit::Pad => self.mean.map(|mean| (mean * 255.0).round().clamp(0.0, 255.0) as u8),
@@ -101,25 +94,25 @@ impl Preprocessing {
     }
 }
 
-/// `round((side - crop) / 2)`, half to even, as Python rounds; 0 where the crop is no smaller.
+/// `round((side - crop) / 2)`, half to even as in Python; 0 if the crop isn't smaller.
 pub fn center_offset(side: u32, crop: u32) -> u32 {
     (f64::from(side.saturating_sub(crop)) / 2.0).round_ties_even() as u32
 }
 
-/// The other side after one of length `from` was brought to `to`: `int(to * other / from)`, as torchvision has it.
-/// At least 1.
+/// The length of the other side when a side is resized from `from` to `to`: torchvision's `int(to * other / from)`, at
+/// least 1.
 fn scaled(other: u32, from: u32, to: u32) -> u32 {
     let exact = u64::from(to) * u64::from(other) / u64::from(from.max(1));
     exact.clamp(1, u64::from(u32::MAX)) as u32
 }
 
 impl Geometry {
-    /// Where a image of `width` x `height` pixels (both at least 1) goes.
+    /// The placement of an image of `width` x `height` pixels (both at least 1).
     ///
     /// For [`Fit::Crop`] the shorter side becomes `size`, the longer one L = `int(size * long / short)`, and the stored
     /// square begins at `round((L - crop) / 2) - round((size - crop) / 2)` of L, so that a crop at
     /// [`Preprocessing::crop_offset`] lands where torchvision's `CenterCrop` of the whole resized image does. Both are
-    /// one resize from a fractional box of the source, since output pixel i of L is centerd on `(i + 0.5) * long / L`.
+    /// one resize from a fractional box of the image, since output pixel i of L is centered on `(i + 0.5) * long / L`.
     pub fn placement(&self, width: u32, height: u32) -> Placement {
         let whole = [0.0, 0.0, f64::from(width), f64::from(height)];
         let square = [0, 0, self.size, self.size];
@@ -140,7 +133,7 @@ impl Geometry {
         }
     }
 
-    /// The stretch `[from, length]` of a source side that the stored square shows, when the side was brought to `scaled`.
+    /// The range `[from, length]` of an image's side that the stored square shows when the side is resized to `scaled`.
     fn kept(&self, side: u32, scaled: u32) -> [f64; 2] {
         let offset = center_offset(scaled, self.crop) - center_offset(self.size, self.crop);
         let pixel = f64::from(side) / f64::from(scaled);

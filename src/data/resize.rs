@@ -1,5 +1,4 @@
-//! Pixels of any size to the stored square, in one pass: the crop is the box that the resize reads from. Knows nothing
-//! of files or formats.
+//! Resizes and crops an image to the stored square in one pass: the crop is the box that the resize reads from.
 
 use super::DataError;
 use super::preprocessing::{Fit, Geometry, Interpolation};
@@ -9,11 +8,11 @@ use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resize
 use std::cell::RefCell;
 
 thread_local! {
-    /// Keeps its scratch buffers between images.
+    /// Reuses its scratch buffers between images.
     static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
 }
 
-/// Pixels of 8 bits, row by row, with one channel (gray) or three (red, green, blue).
+/// Pixels of 8 bits per channel, row by row, gray or RGB.
 pub struct Pixels {
     /// `width * height * channels` bytes.
     pub bytes: Vec<u8>,
@@ -25,7 +24,7 @@ pub struct Pixels {
     pub channels: usize,
 }
 
-/// The stored square of a image: `size * size * 3` bytes.
+/// The stored square of an image: `size * size * 3` bytes of RGB.
 pub fn to_square(pixels: &Pixels, geometry: &Geometry) -> Result<Vec<u8>, DataError> {
     let placement = geometry.placement(pixels.width, pixels.height);
     let [x, y, width, height] = placement.target;
@@ -51,19 +50,19 @@ pub fn to_square(pixels: &Pixels, geometry: &Geometry) -> Result<Vec<u8>, DataEr
 
 fn resized(
     pixels: &Pixels,
-    source: [f64; 4],
+    crop_box: [f64; 4],
     width: u32,
     height: u32,
     interpolation: Interpolation,
 ) -> Result<Vec<u8>, DataError> {
     match pixels.channels {
-        1 => resized_as::<U8>(pixels, source, width, height, interpolation),
-        _ => resized_as::<U8x3>(pixels, source, width, height, interpolation),
+        1 => resized_as::<U8>(pixels, crop_box, width, height, interpolation),
+        _ => resized_as::<U8x3>(pixels, crop_box, width, height, interpolation),
     }
 }
 
-/// The library's untyped entry compiles its kernels for every pixel type it knows, which doubled the time our own crate
-/// took to build; these two are all we need.
+/// The library's untyped interface instantiates its kernels for every pixel type, which doubled this crate's build time;
+/// only two are needed.
 fn resized_as<P: PixelTrait>(
     pixels: &Pixels,
     [left, top, box_width, box_height]: [f64; 4],
@@ -71,13 +70,13 @@ fn resized_as<P: PixelTrait>(
     height: u32,
     interpolation: Interpolation,
 ) -> Result<Vec<u8>, DataError> {
-    let unfit =
-        |error: &dyn std::fmt::Display| DataError::Unreadable(format!("can't be resized: {error}"));
-    let source = TypedImageRef::<P>::from_buffer(pixels.width, pixels.height, &pixels.bytes)
-        .map_err(|e| unfit(&e))?;
+    let failed =
+        |error: &dyn std::fmt::Display| DataError::Unreadable(format!("failed to resize: {error}"));
+    let input = TypedImageRef::<P>::from_buffer(pixels.width, pixels.height, &pixels.bytes)
+        .map_err(|e| failed(&e))?;
     let mut bytes = vec![0; width as usize * height as usize * P::size()];
-    let mut target =
-        TypedImage::<P>::from_buffer(width, height, &mut bytes).map_err(|error| unfit(&error))?;
+    let mut output =
+        TypedImage::<P>::from_buffer(width, height, &mut bytes).map_err(|error| failed(&error))?;
     let filter = match interpolation {
         Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
@@ -86,8 +85,8 @@ fn resized_as<P: PixelTrait>(
         .resize_alg(ResizeAlg::Convolution(filter))
         .crop(left, top, box_width, box_height);
     RESIZER
-        .with_borrow_mut(|resizer| resizer.resize_typed(&source, &mut target, &options))
-        .map_err(|error| unfit(&error))?;
+        .with_borrow_mut(|resizer| resizer.resize_typed(&input, &mut output, &options))
+        .map_err(|error| failed(&error))?;
     Ok(bytes)
 }
 

@@ -1,57 +1,51 @@
-//! Where images (and weights) come from: what `source = "SCHEME:REST"` says. Knows the schemes that are built and those
-//! that are planned; fetches nothing, and knows no names of weights and no runs.
+//! What `source = "SCHEME:REST"` of a fetch stage names. Parses the text only: fetches nothing, and knows no names of
+//! weights and no runs.
 
 use std::path::PathBuf;
 
-/// A source that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// `synthetic:garments`: images that the program draws itself.
+    /// `synthetic:garments`: images that the program draws.
     Garments,
-    /// `path:FOLDER` or `path:FILE`: what lies there, read in place.
+    /// `path:FOLDER` or `path:FILE`, read in place.
     Path(PathBuf),
-    /// `torchvision:NAME`: published weights of this name, `resnet50/V2`.
+    /// `torchvision:NAME`: published weights, such as `resnet50/V2`.
     Torchvision(String),
-    /// `https://…` (or `http://…`, on this machine): a file on the web. The whole address.
+    /// `https://…` (or `http://…` on this machine): the URL of a file.
     Web(String),
-    /// `run:ID/STAGE`: what a stage of an earlier run made.
+    /// `run:ID/STAGE`: the output of a stage of an earlier run.
     Run {
-        /// The run: an id, a unique beginning of one, or `@0`.
+        /// An id, a unique prefix of one, or `@0`.
         run: String,
-        /// The stage.
         stage: String,
     },
-    /// A scheme that is known and not built yet: what it is, and what to do instead.
+    /// A known scheme without an implementation.
     Unsupported {
-        /// What it is, for a sentence that begins "fetching from …".
+        /// For a sentence that begins "fetching from …".
         name: &'static str,
         /// What to do instead.
         help: &'static str,
     },
 }
 
-/// A source that wasn't understood: a sentence, and all names that would have been right.
+/// A source that can't be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownSource {
-    /// What is wrong.
     pub message: String,
-    /// What was written where a name was expected.
+    /// The text that was given where a name was expected.
     pub given: String,
-    /// The names that there are.
+    /// The valid names.
     pub known: Vec<&'static str>,
 }
 
-/// Schemes that are known and not built yet.
 const UNSUPPORTED: [(&str, &str, &str); 1] = [(
     "kaggle",
     "Kaggle",
     "download and unpack it yourself, then write `source = \"path:FOLDER\"`",
 )];
 
-/// Schemes that are built.
 const SUPPORTED: [&str; 5] = ["synthetic", "path", "torchvision", "https", "run"];
 
-/// Understands a source.
 pub fn parse(text: &str) -> Result<Source, UnknownSource> {
     let unknown = |message: String, given: &str, known: Vec<&'static str>| {
         Err(UnknownSource { message, given: given.to_owned(), known })
@@ -60,7 +54,7 @@ pub fn parse(text: &str) -> Result<Source, UnknownSource> {
     match scheme {
         "synthetic" if rest == "garments" => Ok(Source::Garments),
         "synthetic" => {
-            unknown(format!("nothing synthetic is called `{rest}`"), rest, vec!["garments"])
+            unknown(format!("there is no synthetic data set `{rest}`"), rest, vec!["garments"])
         }
         "path" if rest.is_empty() => unknown("`path:` names no folder".into(), "", Vec::new()),
         "path" => Ok(Source::Path(PathBuf::from(rest))),
@@ -82,12 +76,9 @@ pub fn parse(text: &str) -> Result<Source, UnknownSource> {
         _ => match UNSUPPORTED.iter().find(|(name, ..)| *name == scheme) {
             Some((_, name, help)) => Ok(Source::Unsupported { name, help }),
             None => {
-                let known = SUPPORTED.into_iter().chain(UNSUPPORTED.iter().map(|(name, ..)| *name));
-                unknown(
-                    format!("there is no source of the kind `{scheme}:`"),
-                    scheme,
-                    known.collect(),
-                )
+                let unsupported = UNSUPPORTED.iter().map(|(name, ..)| *name);
+                let known = SUPPORTED.into_iter().chain(unsupported).collect();
+                unknown(format!("unknown source `{scheme}:`"), scheme, known)
             }
         },
     }
@@ -98,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_told_apart() {
+    fn each_scheme_is_parsed_and_others_are_refused() {
         assert_eq!(parse("synthetic:garments"), Ok(Source::Garments));
         assert_eq!(parse("path:/data/a:b"), Ok(Source::Path("/data/a:b".into())));
         assert!(matches!(parse("kaggle:a/b"), Ok(Source::Unsupported { name: "Kaggle", .. })));

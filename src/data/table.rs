@@ -1,12 +1,12 @@
-//! The small text tables of our artifacts: one line that says what the table is, how many rows it has and the digest of
-//! what follows, then a row a line, fields separated by tabs. Tabs, line ends and backslashes in fields are escaped, so
-//! any name fits. A table that was cut, anywhere, or changed is refused. Knows nothing of what the rows mean.
+//! The text tables in artifacts: a first line with the table's name and version, its number of rows and the digest of the
+//! rest, then one line per row with tab-separated fields. Tabs, line ends and backslashes in fields are escaped. A
+//! truncated or modified table is refused.
 
 use super::DataError;
 use crate::store::Digest;
 use std::path::Path;
 
-/// The table as bytes. `name` is its kind and version: "listing 1".
+/// The table as bytes. `name` includes the version: "listing 1".
 pub fn write<R, F>(name: &str, rows: R) -> Vec<u8>
 where
     R: IntoIterator<Item = F>,
@@ -25,46 +25,45 @@ where
     bytes
 }
 
-/// Writes the table to `path`.
 pub fn write_file<R, F>(path: &Path, name: &str, rows: R) -> Result<(), DataError>
 where
     R: IntoIterator<Item = F>,
     F: IntoIterator<Item = String>,
 {
-    std::fs::write(path, write(name, rows)).map_err(|error| DataError::io("writing", path, error))
+    std::fs::write(path, write(name, rows)).map_err(|error| DataError::io("write", path, error))
 }
 
-/// Reads a table of kind `name`, and gives each row's `columns` fields to `row`.
+/// Reads the table `name` and calls `row` with the fields of each row; `row` returns none for invalid fields.
 pub fn read_file<const COLUMNS: usize>(
     path: &Path,
     name: &str,
     mut row: impl FnMut([String; COLUMNS]) -> Option<()>,
 ) -> Result<(), DataError> {
-    let bytes = std::fs::read(path).map_err(|error| DataError::io("reading", path, error))?;
+    let bytes = std::fs::read(path).map_err(|error| DataError::io("read", path, error))?;
     let damaged = |what: &str| DataError::damaged(path, what);
-    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it isn't text"))?;
-    let (head, body) = text.split_once('\n').ok_or_else(|| damaged("its first line is cut"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not UTF-8"))?;
+    let (head, body) =
+        text.split_once('\n').ok_or_else(|| damaged("its first line is incomplete"))?;
     let rest = head
         .strip_prefix(&format!("# pipe {name} rows="))
-        .ok_or_else(|| damaged(&format!("it isn't a table of the kind `{name}`")))?;
+        .ok_or_else(|| damaged(&format!("it is not a table `{name}`")))?;
     let (count, digest) =
-        rest.split_once(" sha256=").ok_or_else(|| damaged("its first line is cut"))?;
+        rest.split_once(" sha256=").ok_or_else(|| damaged("its first line is incomplete"))?;
     if Digest::of(body.as_bytes()).to_string() != digest {
-        return Err(damaged("its rows aren't those that were written"));
+        return Err(damaged("its rows don't match their digest"));
     }
     let mut rows = 0u64;
     for line in body.lines() {
         let fields: Vec<String> = line.split('\t').map(unescape).collect();
         let fields: [String; COLUMNS] =
             fields.try_into().map_err(|_| damaged("a row has the wrong number of fields"))?;
-        row(fields)
-            .ok_or_else(|| damaged(&format!("row {} has a field that can't be", rows + 1)))?;
+        row(fields).ok_or_else(|| damaged(&format!("row {} has an invalid field", rows + 1)))?;
         rows += 1;
     }
     if rows.to_string() == count {
         Ok(())
     } else {
-        Err(damaged("it has another number of rows than it says"))
+        Err(damaged("its number of rows differs from its first line"))
     }
 }
 
@@ -107,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_comes_back(rows in proptest::collection::vec((any::<String>(), any::<String>()), 0..8)) {
+        fn any_text_round_trips(rows in proptest::collection::vec((any::<String>(), any::<String>()), 0..8)) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("t.tsv");
             write_file(&path, "test 1", rows.iter().map(|(a, b)| [a.clone(), b.clone()])).unwrap();
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_anywhere_is_noticed() {
+    fn a_table_truncated_anywhere_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.tsv");
         let bytes = write("test 1", [["a", "1"], ["b", "2"]].map(|row| row.map(str::to_owned)));

@@ -1,16 +1,13 @@
-//! Whose certificates are believed: those on Mozilla's list, or those in the file that `SSL_CERT_FILE` names, for networks
-//! whose proxy speaks for every server. Knows no addresses.
+//! Trusted root certificates: Mozilla's list, or the file in `SSL_CERT_FILE`, for networks with an intercepting proxy.
 
 use std::path::Path;
 use ureq::tls::{PemItem, RootCerts, parse_pem};
 
-/// The variable that other programs read as well.
+/// The variable that OpenSSL and other programs use.
 const VARIABLE: &str = "SSL_CERT_FILE";
 
-/// Whose certificates are believed.
-///
 /// # Errors
-/// A sentence, where the file can't be read or holds no certificate.
+/// A sentence, if the file can't be read or contains no certificate.
 pub(super) fn roots() -> Result<RootCerts, String> {
     match std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
         Some(path) => in_file(Path::new(&path)),
@@ -19,7 +16,9 @@ pub(super) fn roots() -> Result<RootCerts, String> {
 }
 
 fn in_file(path: &Path) -> Result<RootCerts, String> {
-    let failed = |reason: String| format!("{VARIABLE} names {}: {reason}", path.display());
+    let failed = |reason: String| {
+        format!("failed to read the certificates in {} ({VARIABLE}): {reason}", path.display())
+    };
     let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
     let mut certificates = Vec::new();
     for item in parse_pem(&text) {
@@ -30,7 +29,7 @@ fn in_file(path: &Path) -> Result<RootCerts, String> {
         }
     }
     if certificates.is_empty() {
-        Err(failed("there is no certificate in it".to_owned()))
+        Err(failed("it contains no certificate".to_owned()))
     } else {
         Ok(certificates.into())
     }
@@ -41,11 +40,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_certificates_is_named() {
+    fn a_file_without_certificates_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let message = in_file(file.path()).unwrap_err();
-        let expected =
-            format!("SSL_CERT_FILE names {}: there is no certificate in it", file.path().display());
+        let expected = format!(
+            "failed to read the certificates in {} (SSL_CERT_FILE): it contains no certificate",
+            file.path().display()
+        );
         assert_eq!(message, expected);
         assert!(in_file(Path::new("/missing.pem")).unwrap_err().contains("/missing.pem"));
         std::fs::write(

@@ -1,5 +1,4 @@
-//! One request, on a thread of its own: the head of the answer first, then its bytes a piece at a time. Knows nothing of
-//! files.
+//! One HTTP request, on its own thread: yields the head of the response, then the body in chunks.
 
 use super::certificates::roots;
 use super::{Address, DownloadError};
@@ -12,23 +11,23 @@ use ureq::ResponseExt;
 use ureq::http::HeaderMap;
 use ureq::tls::TlsConfig;
 
-/// How often a wish to stop is looked for.
-const LOOK: Duration = Duration::from_millis(50);
-/// Bytes of a piece.
-const PIECE: usize = 64 << 10;
-/// Pieces that may wait for whoever writes them.
-const WAITING: usize = 16;
+/// Interval between checks for cancellation.
+const POLL: Duration = Duration::from_millis(50);
+/// Bytes of a chunk.
+const CHUNK: usize = 64 << 10;
+/// Chunks that are buffered.
+const BUFFERED: usize = 16;
 
-/// How long to wait for the network.
+/// Timeouts and retries.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
-    /// For a connection.
+    /// Timeout of a connection.
     pub connect: Duration,
-    /// For the head of an answer, and for each next piece of it.
+    /// Timeout of the response's head, and of each read of its body.
     pub stall: Duration,
-    /// How many tries in a row may bring nothing.
+    /// Number of consecutive attempts without progress.
     pub attempts: u32,
-    /// The pause after the first failure; it doubles with each.
+    /// The pause after the first failure; doubles with each further one.
     pub pause: Duration,
 }
 
@@ -52,22 +51,21 @@ impl RetryPolicy {
             if cancel.is_cancelled() {
                 return Err(DownloadError::Cancelled);
             }
-            std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+            std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
         }
         Ok(())
     }
 }
 
-/// What a server says of the file at an address, to tell whether it is the same another time.
+/// The HTTP validators that identify the version of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// The server's own mark of a version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// When it was changed last.
+    /// `Last-Modified`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
-    /// Its length in bytes.
+    /// In bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
 }
@@ -84,98 +82,98 @@ impl Version {
         Version { etag: text("etag"), modified: text("last-modified"), length }
     }
 
-    /// Whether it can be another file than `other` says; what a server doesn't say both times isn't compared.
+    /// Whether `other` is a different version. Fields that either lacks aren't compared.
     pub(super) fn differs(&self, other: &Version) -> bool {
         fn both<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> Option<bool> {
             Some(a.as_ref()? != b.as_ref()?)
         }
-        let by_mark =
+        let by_validator =
             both(&self.etag, &other.etag).or_else(|| both(&self.modified, &other.modified));
-        by_mark == Some(true) || both(&self.length, &other.length) == Some(true)
+        by_validator == Some(true) || both(&self.length, &other.length) == Some(true)
     }
 
-    /// What a server compares before it goes on in the middle: a mark that stands for the same bytes.
-    pub(super) fn same_bytes(&self) -> Option<&str> {
+    /// The validator for `If-Range`, if there is one that guarantees identical bytes.
+    pub(super) fn validator(&self) -> Option<&str> {
         let strong = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
         strong.or(self.modified.as_deref())
     }
 }
 
-/// The head of an answer, and where its bytes come from.
+/// The head of a response, and the source of its body.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub status: u16,
     pub version: Version,
-    /// The first byte that comes, counted from the file's beginning.
+    /// Offset of the body in the file.
     pub from: u64,
-    pieces: Receiver<Piece>,
+    messages: Receiver<Message>,
 }
 
-/// A request that came to nothing.
 #[derive(Debug)]
 pub(super) enum Failure {
     Cancelled,
-    /// Another time it may go well: what happened.
-    Passing(String),
-    /// It won't.
-    Lasting(String),
+    /// May succeed on another attempt: the reason.
+    Temporary(String),
+    Permanent(String),
 }
 
-enum Piece {
+enum Message {
     Head { status: u16, version: Version, from: u64 },
     Bytes(Vec<u8>),
     Failed(Failure),
     End,
 }
 
-/// Asks for what lies at an address, from the byte `from` on, where it still is what `same_bytes` says.
+/// Requests a URL from the byte `from` on, if the file still matches `validator`.
 pub(super) fn get(
     address: &Address,
     from: u64,
-    same_bytes: Option<&str>,
+    validator: Option<&str>,
     retry: &RetryPolicy,
     cancel: &CancellationToken,
-) -> Result<Answer, Failure> {
-    let (sender, pieces) = sync_channel(WAITING);
-    let mut request = agent(address, retry).map_err(Failure::Lasting)?.get(address.as_str());
+) -> Result<Response, Failure> {
+    let (sender, messages) = sync_channel(BUFFERED);
+    let mut request = agent(address, retry).map_err(Failure::Permanent)?.get(address.as_str());
     if from > 0 {
         request = request.header("range", format!("bytes={from}-"));
-        if let Some(mark) = same_bytes {
-            request = request.header("if-range", mark);
+        if let Some(validator) = validator {
+            request = request.header("if-range", validator);
         }
     }
     std::thread::spawn(move || {
-        // Nobody listens any more where the receiver is gone: then there is nothing left to do.
-        let _ = answer(request, &sender);
+        // An error means that the receiver was dropped.
+        let _ = send_response(request, &sender);
     });
-    match next(&pieces, cancel) {
-        Piece::Head { status, version, from } => Ok(Answer { status, version, from, pieces }),
-        Piece::Failed(failure) => Err(failure),
-        Piece::Bytes(_) | Piece::End => Err(Failure::Passing("the answer has no head".to_owned())),
-    }
-}
-
-impl Answer {
-    /// The next bytes; None at the end of the answer.
-    pub fn next(&self, cancel: &CancellationToken) -> Result<Option<Vec<u8>>, Failure> {
-        match next(&self.pieces, cancel) {
-            Piece::Bytes(bytes) => Ok(Some(bytes)),
-            Piece::Head { .. } | Piece::End => Ok(None),
-            Piece::Failed(failure) => Err(failure),
+    match next(&messages, cancel) {
+        Message::Head { status, version, from } => Ok(Response { status, version, from, messages }),
+        Message::Failed(failure) => Err(failure),
+        Message::Bytes(_) | Message::End => {
+            Err(Failure::Temporary("the response has no head".to_owned()))
         }
     }
 }
 
-fn next(pieces: &Receiver<Piece>, cancel: &CancellationToken) -> Piece {
+impl Response {
+    /// The next chunk; none at the end of the body.
+    pub fn next(&self, cancel: &CancellationToken) -> Result<Option<Vec<u8>>, Failure> {
+        match next(&self.messages, cancel) {
+            Message::Bytes(bytes) => Ok(Some(bytes)),
+            Message::Head { .. } | Message::End => Ok(None),
+            Message::Failed(failure) => Err(failure),
+        }
+    }
+}
+
+fn next(messages: &Receiver<Message>, cancel: &CancellationToken) -> Message {
     loop {
         if cancel.is_cancelled() {
-            return Piece::Failed(Failure::Cancelled);
+            return Message::Failed(Failure::Cancelled);
         }
-        match pieces.recv_timeout(LOOK) {
-            Ok(piece) => return piece,
+        match messages.recv_timeout(POLL) {
+            Ok(chunk) => return chunk,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Piece::Failed(Failure::Passing("the answer broke off".to_owned()));
+                return Message::Failed(Failure::Temporary("the connection was closed".to_owned()));
             }
         }
     }
@@ -197,20 +195,19 @@ fn agent(address: &Address, retry: &RetryPolicy) -> Result<ureq::Agent, String> 
     Ok(config.build().into())
 }
 
-/// The thread's work: an error means that nobody listens.
-fn answer(
+/// Sends the request and passes the response on. An error means that the receiver was dropped.
+fn send_response(
     request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
-    sender: &SyncSender<Piece>,
-) -> Result<(), std::sync::mpsc::SendError<Piece>> {
+    sender: &SyncSender<Message>,
+) -> Result<(), std::sync::mpsc::SendError<Message>> {
     let response = match request.call() {
         Ok(response) => response,
-        Err(error) => return sender.send(Piece::Failed(failure(error))),
+        Err(error) => return sender.send(Message::Failed(failure(error))),
     };
-    // A server on this machine may lead on to where anybody could change what comes.
+    // A server on this machine may redirect to an insecure URL.
     if let Err(reason) = Address::parse(&response.get_uri().to_string()) {
-        return sender.send(Piece::Failed(Failure::Lasting(format!(
-            "it leads on to another address: {reason}"
-        ))));
+        return sender
+            .send(Message::Failed(Failure::Permanent(format!("refused a redirect: {reason}"))));
     }
     let status = response.status().as_u16();
     let version = Version::of(status, response.headers());
@@ -218,59 +215,57 @@ fn answer(
     let begin =
         range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
     let from = if status == 206 { begin.unwrap_or(u64::MAX) } else { 0 };
-    sender.send(Piece::Head { status, version, from })?;
+    sender.send(Message::Head { status, version, from })?;
     let mut body = response.into_body().into_reader();
     loop {
-        let mut piece = vec![0; PIECE];
-        match body.read(&mut piece) {
-            Ok(0) => return sender.send(Piece::End),
+        let mut chunk = vec![0; CHUNK];
+        match body.read(&mut chunk) {
+            Ok(0) => return sender.send(Message::End),
             Ok(length) => {
-                piece.truncate(length);
-                sender.send(Piece::Bytes(piece))?;
+                chunk.truncate(length);
+                sender.send(Message::Bytes(chunk))?;
             }
             Err(error) => {
                 let reason = ureq::Error::from(error);
-                return sender.send(Piece::Failed(failure(reason)));
+                return sender.send(Message::Failed(failure(reason)));
             }
         }
     }
 }
 
-/// What an error of the client means: whether to try again, and a sentence for it.
+/// Classifies an error of the HTTP client.
 fn failure(error: ureq::Error) -> Failure {
     match error {
-        ureq::Error::Timeout(_) => Failure::Passing("nothing came for too long".to_owned()),
-        ureq::Error::HostNotFound => {
-            Failure::Passing("no machine of that name is found".to_owned())
-        }
+        ureq::Error::Timeout(_) => Failure::Temporary("timed out".to_owned()),
+        ureq::Error::HostNotFound => Failure::Temporary("the host was not found".to_owned()),
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-            Failure::Passing("nothing came for too long".to_owned())
+            Failure::Temporary("timed out".to_owned())
         }
-        // What TLS has to say of a server: another time it will be the same.
+        // A TLS error.
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Failure::Lasting(format!(
-                "{error} (where a proxy speaks for every server, name the file with its certificate in SSL_CERT_FILE)"
+            Failure::Permanent(format!(
+                "{error} (behind an intercepting proxy, set SSL_CERT_FILE to the file with its certificate)"
             ))
         }
         error @ (ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_)) => {
-            Failure::Passing(error.to_string())
+            Failure::Temporary(error.to_string())
         }
         ureq::Error::RequireHttpsOnly(_) => {
-            Failure::Lasting("it leads on to an address without https".to_owned())
+            Failure::Permanent("refused a redirect to a URL without https".to_owned())
         }
-        error => Failure::Lasting(error.to_string()),
+        error => Failure::Permanent(error.to_string()),
     }
 }
 
-/// Whether a server that answers so may answer otherwise a little later.
-pub(super) fn is_passing(status: u16) -> bool {
+/// Whether a status is a temporary failure.
+pub(super) fn is_temporary(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
-/// Which version of a file lies at an address; None where there is none.
+/// The current version of the file at a URL; none if there is none.
 ///
 /// # Errors
-/// When the server can't be reached or refuses.
+/// If the server is unreachable or refuses.
 pub fn current_version(
     address: &Address,
     retry: &RetryPolicy,
@@ -279,19 +274,19 @@ pub fn current_version(
     let url = address.as_str().to_owned();
     let mut failures = 0;
     loop {
-        // The head alone is read of the answer: some servers answer HEAD requests otherwise, or not at all.
+        // A GET request of which only the head is read: some servers handle HEAD requests differently or not at all.
         let reason = match get(address, 0, None, retry, cancel) {
-            Ok(Answer { status: 200, version, .. }) => return Ok(Some(version)),
-            Ok(Answer { status: 404 | 410, .. }) => return Ok(None),
-            Ok(Answer { status, .. }) if !is_passing(status) => {
-                return Err(DownloadError::Refused { url, status });
+            Ok(Response { status: 200, version, .. }) => return Ok(Some(version)),
+            Ok(Response { status: 404 | 410, .. }) => return Ok(None),
+            Ok(Response { status, .. }) if !is_temporary(status) => {
+                return Err(DownloadError::of_status(url, status));
             }
-            Ok(Answer { status, .. }) => format!("the server answers with status {status}"),
+            Ok(Response { status, .. }) => format!("the server responded with status {status}"),
             Err(Failure::Cancelled) => return Err(DownloadError::Cancelled),
-            Err(Failure::Lasting(reason)) => {
+            Err(Failure::Permanent(reason)) => {
                 return Err(DownloadError::Unreachable { url, reason });
             }
-            Err(Failure::Passing(reason)) => reason,
+            Err(Failure::Temporary(reason)) => reason,
         };
         failures += 1;
         if failures >= retry.attempts {

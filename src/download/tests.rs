@@ -1,4 +1,4 @@
-//! Downloads from a server of a few lines on this machine: what comes, what is gone on with, what is refused.
+//! Downloads from a minimal server on this machine.
 
 use super::*;
 use crate::events::{CancellationToken, EventSink, StageEvent};
@@ -8,42 +8,42 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How a connection is answered, by its request's head.
-type Answers = dyn Fn(usize, &str, &mut TcpStream) + Send + Sync;
+/// Handles a connection: its number, the head of the request, the stream.
+type Handler = dyn Fn(usize, &str, &mut TcpStream) + Send + Sync;
 
-/// Serves each connection with its number and what was asked; keeps what was asked.
+/// A server that records the heads of its requests.
 struct Server {
     address: String,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn new(answer: impl Fn(usize, &str, &mut TcpStream) + Send + Sync + 'static) -> Server {
+    fn new(handler: impl Fn(usize, &str, &mut TcpStream) + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let (asked, answer): (Arc<Mutex<Vec<String>>>, Arc<Answers>) =
-            (Arc::default(), Arc::new(answer));
-        let kept = Arc::clone(&asked);
+        let (requests, handler): (Arc<Mutex<Vec<String>>>, Arc<Handler>) =
+            (Arc::default(), Arc::new(handler));
+        let recorded = Arc::clone(&requests);
         std::thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
-                let (mut stream, kept, answer) =
-                    (stream.unwrap(), Arc::clone(&kept), Arc::clone(&answer));
+                let (mut stream, recorded, handler) =
+                    (stream.unwrap(), Arc::clone(&recorded), Arc::clone(&handler));
                 std::thread::spawn(move || {
                     let head = head(&mut stream);
-                    kept.lock().unwrap().push(head.clone());
-                    answer(number, &head, &mut stream);
+                    recorded.lock().unwrap().push(head.clone());
+                    handler(number, &head, &mut stream);
                 });
             }
         });
-        Server { address, asked }
+        Server { address, requests }
     }
 
     fn at(&self, path: &str) -> Address {
         Address::parse(&format!("{}{path}", self.address)).unwrap()
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
@@ -56,7 +56,7 @@ fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap().to_lowercase()
 }
 
-/// Answers as a file server does, ranges included; `sent` bytes at most are sent of what was promised.
+/// Responds as a file server, with support for ranges, but sends at most `sent` bytes of the body.
 fn serve(stream: &mut TcpStream, head: &str, body: &[u8], etag: &str, sent: usize) {
     let from = head
         .split("range: bytes=")
@@ -92,20 +92,20 @@ fn retry() -> RetryPolicy {
     RetryPolicy { connect: short, stall: short, attempts: 3, pause: Duration::from_millis(1) }
 }
 
-/// Brings what lies at an address and reads it.
-fn bring(
+/// Downloads a URL and returns the content.
+fn content(
     memo: &Memo,
     address: &Address,
     version: &Version,
     sha256: Option<&str>,
 ) -> Result<Vec<u8>, DownloadError> {
-    let wanted = Download { address, key: "key", version, sha256 };
-    let path = cached(&wanted, memo, &retry(), &EventSink::silent(), &CancellationToken::new())?;
+    let download = Download { address, key: "key", version, sha256 };
+    let path = cached(&download, memo, &retry(), &EventSink::silent(), &CancellationToken::new())?;
     Ok(std::fs::read(path).unwrap())
 }
 
 #[test]
-fn what_was_brought_once_is_not_asked_for_again() {
+fn a_downloaded_file_is_reused() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
     let memo = Memo::temporary().unwrap();
     let address = server.at("/file.pth");
@@ -115,19 +115,19 @@ fn what_was_brought_once_is_not_asked_for_again() {
         Version { etag: Some("\"a\"".into()), modified: None, length: Some(300_000) }
     );
     for _ in 0..2 {
-        assert_eq!(bring(&memo, &address, &version, None).unwrap(), BODY);
+        assert_eq!(content(&memo, &address, &version, None).unwrap(), BODY);
     }
-    assert_eq!(server.asked().len(), 2);
-    assert!(server.asked()[1].starts_with("get /file.pth http/1.1"), "{:?}", server.asked());
-    // Of the same length and damaged: noticed, and brought again.
+    assert_eq!(server.requests().len(), 2);
+    assert!(server.requests()[1].starts_with("get /file.pth http/1.1"), "{:?}", server.requests());
+    // A damaged file of the same length is downloaded again.
     let path = memo.file("downloads", "key").unwrap();
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, vec![8; BODY.len()]).unwrap();
-    assert_eq!(bring(&memo, &address, &version, Some(SHA256)).unwrap(), BODY);
+    assert_eq!(content(&memo, &address, &version, Some(SHA256)).unwrap(), BODY);
 }
 
 #[test]
-fn progress_is_told_in_bytes() {
+fn progress_is_reported_in_bytes() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
     let told: Arc<Mutex<Vec<StageEvent>>> = Arc::default();
     let events = {
@@ -135,8 +135,8 @@ fn progress_is_told_in_bytes() {
         EventSink::new(move |one| told.lock().unwrap().push(one))
     };
     let (memo, address, version) = (Memo::temporary().unwrap(), server.at("/"), Version::default());
-    let wanted = Download { address: &address, key: "key", version: &version, sha256: None };
-    cached(&wanted, &memo, &retry(), &events, &CancellationToken::new()).unwrap();
+    let download = Download { address: &address, key: "key", version: &version, sha256: None };
+    cached(&download, &memo, &retry(), &events, &CancellationToken::new()).unwrap();
     let last = told.lock().unwrap().pop();
     let expected = StageEvent::Progress {
         task: "download".into(),
@@ -148,58 +148,53 @@ fn progress_is_told_in_bytes() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_gone_on_with() {
+fn a_broken_connection_is_resumed() {
     let server = Server::new(|number, head, stream| {
         serve(stream, head, &BODY, "a", if number < 2 { 100_000 } else { usize::MAX });
     });
     let version = Version { etag: Some("\"a\"".into()), ..Version::default() };
     let memo = Memo::temporary().unwrap();
-    assert_eq!(bring(&memo, &server.at("/"), &version, Some(SHA256)).unwrap(), BODY);
-    let asked = server.asked();
-    assert_eq!(asked.len(), 3);
+    assert_eq!(content(&memo, &server.at("/"), &version, Some(SHA256)).unwrap(), BODY);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 3);
     assert!(
-        asked[1].contains("range: bytes=100000-") && asked[1].contains("if-range: \"a\""),
+        requests[1].contains("range: bytes=100000-") && requests[1].contains("if-range: \"a\""),
         "{}",
-        asked[1]
+        requests[1]
     );
-    assert!(asked[2].contains("range: bytes=200000-"), "{}", asked[2]);
+    assert!(requests[2].contains("range: bytes=200000-"), "{}", requests[2]);
 }
 
 #[test]
-fn a_download_goes_on_in_another_run() {
-    let broken = Server::new(|number, head, stream| match number {
+fn a_download_is_resumed_in_another_run() {
+    let failing = Server::new(|number, head, stream| match number {
         0 => serve(stream, head, &BODY, "a", 50_000),
         _ => status(stream, "503 Service Unavailable"),
     });
     let memo = Memo::temporary().unwrap();
-    let error = bring(&memo, &broken.at("/"), &Version::default(), Some(SHA256)).unwrap_err();
-    assert!(
-        error.to_string().ends_with("can't be had: the server answers with status 503"),
-        "{error}"
-    );
+    let error = content(&memo, &failing.at("/"), &Version::default(), Some(SHA256)).unwrap_err();
+    assert!(error.to_string().ends_with(": the server responded with status 503"), "{error}");
     let whole = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
-    assert_eq!(bring(&memo, &whole.at("/"), &Version::default(), Some(SHA256)).unwrap(), BODY);
-    assert!(whole.asked()[0].contains("range: bytes=50000-"));
+    assert_eq!(content(&memo, &whole.at("/"), &Version::default(), Some(SHA256)).unwrap(), BODY);
+    assert!(whole.requests()[0].contains("range: bytes=50000-"));
 }
 
 #[test]
-fn a_part_of_another_file_is_not_kept() {
+fn a_partial_download_of_another_file_is_discarded() {
     let memo = Memo::temporary().unwrap();
     std::fs::write(memo.partial("downloads", "key").unwrap(), [1; 1000]).unwrap();
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
-    assert_eq!(bring(&memo, &server.at("/"), &Version::default(), Some(SHA256)).unwrap(), BODY);
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(content(&memo, &server.at("/"), &Version::default(), Some(SHA256)).unwrap(), BODY);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[test]
-fn another_digest_is_refused_with_both() {
+fn a_wrong_digest_is_refused() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
     let memo = Memo::temporary().unwrap();
-    let error = bring(&memo, &server.at("/x"), &Version::default(), Some("0676ba61")).unwrap_err();
-    let expected = format!(
-        "what came from {}/x has the SHA-256 {SHA256}, which should begin with 0676ba61",
-        server.address
-    );
+    let error =
+        content(&memo, &server.at("/x"), &Version::default(), Some("0676ba61")).unwrap_err();
+    let expected = format!("{}/x has the SHA-256 {SHA256}, expected 0676ba61", server.address);
     assert_eq!(error.to_string(), expected);
     assert!(error.help().unwrap().contains("path:FILE"));
     assert!(
@@ -209,10 +204,10 @@ fn another_digest_is_refused_with_both() {
 }
 
 #[test]
-fn another_version_than_was_looked_at_is_refused() {
+fn a_changed_version_is_refused() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "b", usize::MAX));
     let version = Version { etag: Some("\"a\"".into()), ..Version::default() };
-    let error = bring(&Memo::temporary().unwrap(), &server.at("/"), &version, None).unwrap_err();
+    let error = content(&Memo::temporary().unwrap(), &server.at("/"), &version, None).unwrap_err();
     assert!(
         matches!(error, DownloadError::Changed { .. })
             && error.help().unwrap().contains("--refresh")
@@ -220,12 +215,15 @@ fn another_version_than_was_looked_at_is_refused() {
 }
 
 #[test]
-fn what_is_not_there_is_said_and_not_asked_for_twice() {
+fn a_missing_file_is_an_error_without_retry() {
     let server = Server::new(|_, _, stream| status(stream, "404 Not Found"));
-    let error = bring(&Memo::temporary().unwrap(), &server.at("/x"), &Version::default(), None)
+    let error = content(&Memo::temporary().unwrap(), &server.at("/x"), &Version::default(), None)
         .unwrap_err();
-    assert_eq!(error.to_string(), format!("there is nothing at {}/x", server.address));
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(
+        error.to_string(),
+        format!("failed to download {}/x: not found (status 404)", server.address)
+    );
+    assert_eq!(server.requests().len(), 1);
     assert_eq!(
         current_version(&server.at("/x"), &retry(), &CancellationToken::new()).unwrap(),
         None
@@ -243,12 +241,15 @@ fn a_redirect_is_followed() {
         }
     });
     let memo = Memo::temporary().unwrap();
-    assert_eq!(bring(&memo, &server.at("/old"), &Version::default(), Some(SHA256)).unwrap(), BODY);
+    assert_eq!(
+        content(&memo, &server.at("/old"), &Version::default(), Some(SHA256)).unwrap(),
+        BODY
+    );
 }
 
-/// 0.0.0.0 is answered by this machine, but nothing says so before it is asked: to an address it is any other machine.
+/// 0.0.0.0 reaches this machine, but [`Address`] treats it as any other host.
 #[test]
-fn a_redirect_to_where_bytes_could_be_changed_is_refused() {
+fn an_insecure_redirect_is_refused() {
     let server = Server::new(|_, head, stream| {
         if head.starts_with("get /old") {
             let port = stream.local_addr().unwrap().port();
@@ -261,15 +262,15 @@ fn a_redirect_to_where_bytes_could_be_changed_is_refused() {
         }
     });
     let memo = Memo::temporary().unwrap();
-    let error = bring(&memo, &server.at("/old"), &Version::default(), Some(SHA256))
+    let error = content(&memo, &server.at("/old"), &Version::default(), Some(SHA256))
         .unwrap_err()
         .to_string();
-    assert!(error.contains("it leads on to another address: `http:` to 0.0.0.0:"), "{error}");
-    assert_eq!(server.asked().len(), 2, "it isn't tried again: {:?}", server.asked());
+    assert!(error.contains("refused a redirect: `http:` to 0.0.0.0:"), "{error}");
+    assert_eq!(server.requests().len(), 2, "it isn't retried: {:?}", server.requests());
 }
 
 #[test]
-fn a_stall_is_a_failure_in_time() {
+fn a_stalled_download_times_out() {
     let server = Server::new(|_, head, stream| {
         serve(stream, head, &BODY, "a", 10);
         std::thread::sleep(Duration::from_secs(20));
@@ -277,46 +278,49 @@ fn a_stall_is_a_failure_in_time() {
     let since = Instant::now();
     let short = RetryPolicy { attempts: 1, ..retry() };
     let (address, version) = (server.at("/"), Version::default());
-    let wanted =
+    let download =
         Download { address: &address, key: "key", version: &version, sha256: Some(SHA256) };
     let stalled = cached(
-        &wanted,
+        &download,
         &Memo::temporary().unwrap(),
         &short,
         &EventSink::silent(),
         &CancellationToken::new(),
     );
-    assert!(stalled.unwrap_err().to_string().ends_with("nothing came for too long"));
+    assert!(stalled.unwrap_err().to_string().ends_with("timed out"));
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
 }
 
 #[test]
-fn a_wish_to_stop_is_heard_while_nothing_comes() {
+fn cancellation_interrupts_a_stalled_download() {
     let server = Server::new(|_, head, stream| {
         serve(stream, head, &BODY, "a", 10);
         std::thread::sleep(Duration::from_secs(20));
     });
     let cancel = CancellationToken::new();
-    let asks = cancel.clone();
+    let canceller = cancel.clone();
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
-        asks.cancel();
+        canceller.cancel();
     });
     let since = Instant::now();
     let (address, version) = (server.at("/"), Version::default());
-    let wanted = Download { address: &address, key: "key", version: &version, sha256: None };
+    let download = Download { address: &address, key: "key", version: &version, sha256: None };
     let memo = Memo::temporary().unwrap();
-    let stopped = cached(&wanted, &memo, &RetryPolicy::default(), &EventSink::silent(), &cancel);
+    let stopped = cached(&download, &memo, &RetryPolicy::default(), &EventSink::silent(), &cancel);
     assert!(matches!(stopped, Err(DownloadError::Cancelled)));
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
 }
 
 #[test]
-fn nobody_at_the_other_end_is_said() {
-    // Bound and let go: nothing listens there.
+fn a_refused_connection_is_an_error() {
+    // Nothing listens on a port that was bound and released.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let address = Address::parse(&format!("http://{free}/x")).unwrap();
     let error = current_version(&address, &retry(), &CancellationToken::new()).unwrap_err();
-    assert!(error.to_string().starts_with(&format!("http://{free}/x can't be had: ")), "{error}");
+    assert!(
+        error.to_string().starts_with(&format!("failed to download http://{free}/x: ")),
+        "{error}"
+    );
     assert!(error.help().unwrap().contains("HTTPS_PROXY"));
 }

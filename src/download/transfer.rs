@@ -1,7 +1,6 @@
-//! The bytes at an address into a file: gone on with where an earlier try broke off, counted, digested as they come. Knows
-//! nothing of where the file belongs.
+//! Downloads a URL to a file: resumes a partial download, retries, reports progress, and computes the digest on the fly.
 
-use super::request::{Answer, Failure, RetryPolicy, Version, get, is_passing};
+use super::request::{Failure, Response, RetryPolicy, Version, get, is_temporary};
 use super::{Address, DownloadError};
 use crate::events::{CancellationToken, EventSink, Task};
 use sha2::{Digest as _, Sha256};
@@ -9,135 +8,140 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-/// A file that is to be brought.
 pub(super) struct Transfer<'a> {
     pub address: &'a Address,
-    /// What the server said of it when it was looked at; empty where its digest is known instead.
+    /// The version to download; empty if the digest is known.
     pub version: &'a Version,
-    /// Whether what came will be held against a known digest: then it may be gone on with whatever the server says.
-    pub is_checked: bool,
+    /// Whether the caller verifies a known digest; if so, a download is resumed even without a validator.
+    pub has_digest: bool,
     pub retry: &'a RetryPolicy,
     pub events: &'a EventSink,
     pub cancel: &'a CancellationToken,
 }
 
-/// What has come so far, and its digest.
+/// The part that was downloaded so far, and its digest.
 struct Partial<'a> {
     path: &'a Path,
     file: File,
     length: u64,
     digest: Sha256,
-    /// There from the moment that a server says how much will come.
+    /// Created with the first successful response.
     task: Option<Task>,
 }
 
-/// How a try ended.
-enum Try {
+/// The outcome of an attempt that may be followed by another.
+enum Attempt {
     Done,
-    /// It may go better another time: what happened.
-    BrokeOff(String),
+    /// A temporary failure: the reason.
+    Failed(String),
 }
 
 impl Transfer<'_> {
-    /// Brings the file to `path`, where a part of it may lie already. Returns its SHA-256 in hexadecimal digits, and
-    /// whether a part was there before.
+    /// Downloads to `path`, which may contain a partial download. Returns the SHA-256 in hexadecimal digits, and whether the
+    /// download was resumed.
     pub fn run(&self, path: &Path) -> Result<(String, bool), DownloadError> {
         let mut partial = Partial::open(path, self.cancel)?;
-        let was_begun = partial.length > 0;
+        let was_resumed = partial.length > 0;
         let mut failures = 0;
         loop {
             let before = partial.length;
-            let Try::BrokeOff(reason) = self.attempt(&mut partial)? else { break };
+            let Attempt::Failed(reason) = self.attempt(&mut partial)? else { break };
             failures = if partial.length > before { 1 } else { failures + 1 };
             if failures >= self.retry.attempts {
                 return Err(DownloadError::Unreachable { url: self.url(), reason });
             }
-            self.events.info(format!("trying again: {reason}"));
+            self.events.info(format!("retrying: {reason}"));
             self.retry.pause(failures, self.cancel)?;
         }
         partial.file.sync_all().map_err(DownloadError::io(path))?;
-        Ok((hex(&partial.digest.finalize()), was_begun))
+        Ok((hex(&partial.digest.finalize()), was_resumed))
     }
 
     fn url(&self) -> String {
         self.address.as_str().to_owned()
     }
 
-    fn attempt(&self, partial: &mut Partial) -> Result<Try, DownloadError> {
-        let mark = self.version.same_bytes();
-        if mark.is_none() && !self.is_checked {
+    fn attempt(&self, partial: &mut Partial) -> Result<Attempt, DownloadError> {
+        let validator = self.version.validator();
+        if validator.is_none() && !self.has_digest {
             partial.restart()?;
         }
-        let answer = match get(self.address, partial.length, mark, self.retry, self.cancel) {
-            Ok(answer) => answer,
-            Err(failure) => return self.broke_off(failure),
+        let response = match get(self.address, partial.length, validator, self.retry, self.cancel) {
+            Ok(response) => response,
+            Err(failure) => return self.failed(failure),
         };
-        if let Some(end) = self.begin(&answer, partial)? {
+        if let Some(end) = self.begin(&response, partial)? {
             return Ok(end);
         }
         loop {
-            match answer.next(self.cancel) {
-                Ok(Some(bytes)) => partial.take(&bytes)?,
+            match response.next(self.cancel) {
+                Ok(Some(bytes)) => partial.append(&bytes)?,
                 Ok(None) => break,
-                Err(failure) => return self.broke_off(failure),
+                Err(failure) => return self.failed(failure),
             }
         }
-        match answer.version.length {
-            Some(length) if partial.length < length => Ok(Try::BrokeOff(format!(
-                "the answer broke off after {} of {length} bytes",
+        match response.version.length {
+            Some(length) if partial.length < length => Ok(Attempt::Failed(format!(
+                "the connection was closed after {} of {length} bytes",
                 partial.length
             ))),
-            _ => Ok(Try::Done),
+            _ => Ok(Attempt::Done),
         }
     }
 
-    /// Looks at the head of an answer and makes ready for its bytes. Some where there are none to take.
-    fn begin(&self, answer: &Answer, partial: &mut Partial) -> Result<Option<Try>, DownloadError> {
-        let status = answer.status;
-        if is_passing(status) {
-            return Ok(Some(Try::BrokeOff(format!("the server answers with status {status}"))));
+    /// Checks the head of a response and prepares for its body. Returns an outcome if there is no body to read.
+    fn begin(
+        &self,
+        response: &Response,
+        partial: &mut Partial,
+    ) -> Result<Option<Attempt>, DownloadError> {
+        let status = response.status;
+        if is_temporary(status) {
+            return Ok(Some(Attempt::Failed(format!("the server responded with status {status}"))));
         }
         if status == 416 && partial.length > 0 {
-            if answer.version.length == Some(partial.length) {
-                return Ok(Some(Try::Done));
+            if response.version.length == Some(partial.length) {
+                return Ok(Some(Attempt::Done));
             }
             partial.restart()?;
-            return Ok(Some(Try::BrokeOff("the part that came before doesn't fit".to_owned())));
+            return Ok(Some(Attempt::Failed("the partial download doesn't match".to_owned())));
         }
         if status != 200 && status != 206 {
-            return Err(DownloadError::Refused { url: self.url(), status });
+            return Err(DownloadError::of_status(self.url(), status));
         }
-        if self.version.differs(&answer.version) {
+        if self.version.differs(&response.version) {
             partial.restart()?;
             return Err(DownloadError::Changed { url: self.url() });
         }
-        if answer.from != partial.length {
+        if response.from != partial.length {
             partial.restart()?;
-            if answer.from != 0 {
-                return Ok(Some(Try::BrokeOff(
-                    "the server sends another part than was asked for".to_owned(),
+            if response.from != 0 {
+                return Ok(Some(Attempt::Failed(
+                    "the server sent a different range than requested".to_owned(),
                 )));
             }
         }
         partial.task.get_or_insert_with(|| {
-            let task = self.events.task("download", answer.version.length, "bytes");
+            let task = self.events.task("download", response.version.length, "bytes");
             task.advance(partial.length);
             task
         });
         Ok(None)
     }
 
-    fn broke_off(&self, failure: Failure) -> Result<Try, DownloadError> {
+    fn failed(&self, failure: Failure) -> Result<Attempt, DownloadError> {
         match failure {
             Failure::Cancelled => Err(DownloadError::Cancelled),
-            Failure::Passing(reason) => Ok(Try::BrokeOff(reason)),
-            Failure::Lasting(reason) => Err(DownloadError::Unreachable { url: self.url(), reason }),
+            Failure::Temporary(reason) => Ok(Attempt::Failed(reason)),
+            Failure::Permanent(reason) => {
+                Err(DownloadError::Unreachable { url: self.url(), reason })
+            }
         }
     }
 }
 
 impl Partial<'_> {
-    /// What lies at `path`, digested.
+    /// Opens a partial download and computes its digest.
     fn open<'a>(path: &'a Path, cancel: &CancellationToken) -> Result<Partial<'a>, DownloadError> {
         let open =
             || File::options().read(true).write(true).create(true).truncate(false).open(path);
@@ -151,7 +155,7 @@ impl Partial<'_> {
         Ok(Partial { path, file, length, digest, task: None })
     }
 
-    /// Forgets what came.
+    /// Discards the content.
     fn restart(&mut self) -> Result<(), DownloadError> {
         self.file
             .set_len(0)
@@ -161,7 +165,7 @@ impl Partial<'_> {
         Ok(())
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<(), DownloadError> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DownloadError> {
         self.file.write_all(bytes).map_err(DownloadError::io(self.path))?;
         self.digest.update(bytes);
         self.length += bytes.len() as u64;
@@ -179,20 +183,20 @@ pub(super) fn digest_of(path: &Path, cancel: &CancellationToken) -> io::Result<S
     Ok(hex(&digest.finalize()))
 }
 
-/// Digests what is left of a file, or until somebody asks to stop. Returns its length.
+/// Digests the rest of a file, unless it is cancelled. Returns its length.
 fn digest_rest(
     file: &mut File,
     digest: &mut Sha256,
     cancel: &CancellationToken,
 ) -> io::Result<u64> {
-    let mut piece = vec![0; 1 << 20];
+    let mut buffer = vec![0; 1 << 20];
     let mut length = 0;
     while !cancel.is_cancelled() {
-        let count = file.read(&mut piece)?;
+        let count = file.read(&mut buffer)?;
         if count == 0 {
             break;
         }
-        digest.update(piece.get(..count).unwrap_or_default());
+        digest.update(buffer.get(..count).unwrap_or_default());
         length += count as u64;
     }
     Ok(length)

@@ -15,9 +15,9 @@ impl From<DataError> for StageError {
         }
         let (message, help) = (error.to_string(), error.help().map(str::to_owned));
         match (error, help) {
-            (DataError::Io { doing, source }, _) => match StageError::from(source) {
+            (DataError::Io { failed, source }, _) => match StageError::from(source) {
                 StageError::Failed { message, help } => {
-                    StageError::Failed { message: format!("{doing}: {message}"), help }
+                    StageError::Failed { message: format!("{failed}: {message}"), help }
                 }
                 cancelled => cancelled,
             },

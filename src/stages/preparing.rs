@@ -227,7 +227,7 @@ fn too_many_unreadable_images_fail_and_few_are_listed() {
     let text = refused.unwrap_err().to_string();
     assert!(
         text.starts_with(
-            "5 of 41 images can't be read, for example:\n  train/10_0.png: it isn't a image"
+            "5 of 41 images can't be read, for example:\n  train/10_0.png: it is not an image"
         ),
         "{text}"
     );

@@ -1,10 +1,9 @@
-//! Small image files for tests, made here.
+//! Small image files for tests.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use std::io::Cursor;
 
-/// A image as a file of a format.
 pub fn file(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();
@@ -16,7 +15,7 @@ pub fn png(width: u32, height: u32, color: [u8; 3]) -> Vec<u8> {
     file(&RgbImage::from_pixel(width, height, Rgb(color)).into(), ImageFormat::Png)
 }
 
-/// A image whose left half is dark and whose right half is bright, brighter towards the bottom.
+/// A dark left half and a bright right half, both brighter towards the bottom.
 pub fn halves(width: u32, height: u32) -> GrayImage {
     GrayImage::from_fn(width, height, |x, y| {
         Luma([if x < width / 2 { 20 } else { 150 } + (y * 90 / height) as u8])
@@ -31,7 +30,7 @@ pub fn jpeg(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
-/// The same with EXIF data that says how it is to be turned (1 to 8).
+/// [`jpeg`] with an EXIF orientation (1 to 8).
 pub fn turned_jpeg(width: u32, height: u32, orientation: u8) -> Vec<u8> {
     let plain = jpeg(width, height);
     let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();

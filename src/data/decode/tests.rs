@@ -1,6 +1,8 @@
-//! What public data sets hold, one test each.
+//! Kinds of files that occur in public data sets, one test each.
 
 use super::*;
+use crate::common::image_files::EXTENSIONS;
+use crate::data::images::FolderScan;
 use crate::data::preprocessing::{Fit, Interpolation};
 use image::{GrayAlphaImage, ImageBuffer, Luma, LumaA, Rgba, RgbaImage};
 use proptest::prelude::*;
@@ -18,15 +20,15 @@ fn at(full: &FullImage, x: u32, y: u32) -> u8 {
 }
 
 #[test]
-fn nothing_zeros_and_strangers_are_refused_with_a_reason() {
+fn files_that_are_not_images_are_refused_with_a_reason() {
     assert_eq!(reason(b""), "the file is empty");
-    assert_eq!(reason(&[0; 4096]), "the file holds nothing but zeros");
-    assert!(reason(b"<html>404</html>").contains("isn't a image of a format"));
+    assert_eq!(reason(&[0; 4096]), "the file contains only zeros");
+    assert!(reason(b"<html>404</html>").contains("not an image of a supported format"));
     assert!(!reason(&samples::jpeg(16, 16)[..20]).is_empty());
 }
 
 #[test]
-fn a_jpeg_cut_in_half_is_decoded_and_noted() {
+fn a_truncated_jpeg_is_decoded_and_noted() {
     let whole = samples::jpeg(64, 64);
     assert_eq!(decode(&whole).unwrap().notes, Notes::default());
     let cut = decode(&whole[..whole.len() * 2 / 3]).unwrap();
@@ -35,7 +37,23 @@ fn a_jpeg_cut_in_half_is_decoded_and_noted() {
 }
 
 #[test]
-fn the_format_is_found_by_looking() {
+fn every_image_extension_has_a_decoder() {
+    let image: DynamicImage = image::DynamicImage::from(samples::halves(20, 10)).to_rgb8().into();
+    for extension in EXTENSIONS {
+        let format = match extension {
+            "jpe" => ImageFormat::Jpeg,
+            other => ImageFormat::from_extension(other).unwrap(),
+        };
+        let full = decode(&samples::file(&image, format)).unwrap();
+        assert_eq!((full.pixels.width, full.pixels.height), (20, 10), "{extension}");
+        let mut scan = FolderScan::default();
+        scan.add(&format!("folder/image.{extension}"));
+        assert_eq!(scan.images.len(), 1, "{extension}");
+    }
+}
+
+#[test]
+fn the_format_is_detected_from_the_content() {
     let image = image::DynamicImage::from(samples::halves(20, 10));
     for (format, name) in [
         (ImageFormat::Png, "png"),
@@ -49,8 +67,8 @@ fn the_format_is_found_by_looking() {
 }
 
 #[test]
-fn exif_turns_a_image_upright() {
-    // Upright, the left half is dark. Turned by a quarter clockwise (6), the top is; by half (3), the right is.
+fn exif_orientation_is_applied() {
+    // Without rotation, the left half is dark; at 90° clockwise (6) the top half, at 180° (3) the right half.
     let dark = |orientation: u8, x: u32, y: u32| {
         let full = decode(&samples::turned_jpeg(40, 40, orientation)).unwrap();
         (at(&full, x, y) < 115, full.notes.words())
@@ -64,7 +82,7 @@ fn exif_turns_a_image_upright() {
 }
 
 #[test]
-fn transparent_pixels_lie_on_white() {
+fn transparent_pixels_are_blended_with_white() {
     let half = RgbaImage::from_pixel(4, 4, Rgba([255, 0, 0, 128]));
     let full = decode(&samples::file(&half.into(), ImageFormat::Png)).unwrap();
     assert_eq!(
@@ -88,10 +106,10 @@ fn sixteen_bits_become_eight() {
     assert_eq!((full.pixels.bytes[0], full.notes.words().as_str()), (128, "gray deep"));
 }
 
-/// A 16 x 16 CMYK JPEG of one color, (200, 40, 10, 30), and the red, green and blue that Pillow 12 makes of it:
+/// A 16 x 16 CMYK JPEG of one color, (200, 40, 10, 30), and the RGB values that Pillow 12 converts it to:
 /// `Image.new("CMYK", (16, 16), (200, 40, 10, 30)).save(f, quality=90)`; `Image.open(f).convert("RGB")`.
 #[test]
-fn cmyk_is_what_pillow_makes_of_it() {
+fn cmyk_is_converted_as_pillow_does() {
     let full = decode(include_bytes!("cmyk.jpg")).unwrap();
     assert_eq!(
         (&full.pixels.bytes[..3], full.notes.words().as_str()),
@@ -100,7 +118,7 @@ fn cmyk_is_what_pillow_makes_of_it() {
 }
 
 #[test]
-fn a_few_bytes_that_claim_billions_of_pixels_are_refused_before_decoding() {
+fn excessive_dimensions_are_refused_before_decoding() {
     let mut png = samples::png(1, 1, [0; 3]);
     png[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
     let checksum = crc32(&png[12..29]);
@@ -146,7 +164,7 @@ fn every_fit_fills_the_square() {
 }
 
 #[test]
-fn grey_and_color_are_resized_alike() {
+fn gray_and_color_are_resized_alike() {
     let gray = image::DynamicImage::from(samples::halves(50, 33));
     let one =
         preprocess(&samples::file(&gray, ImageFormat::Png), &preprocessing(16, Fit::Crop)).unwrap();
@@ -159,7 +177,7 @@ fn grey_and_color_are_resized_alike() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
-    fn spoilt_files_never_panic(
+    fn damaged_files_never_panic(
         which in 0usize..4, cut in any::<proptest::sample::Index>(), at in any::<proptest::sample::Index>(), byte in any::<u8>(),
     ) {
         let image = image::DynamicImage::from(samples::halves(24, 24));
@@ -169,8 +187,8 @@ proptest! {
             2 => samples::file(&image, ImageFormat::Tiff),
             _ => samples::file(&image.to_rgb8().into(), ImageFormat::Gif),
         };
-        let place = at.index(bytes.len());
-        bytes[place] = byte;
+        let position = at.index(bytes.len());
+        bytes[position] = byte;
         bytes.truncate(cut.index(bytes.len()) + 1);
         let _ = preprocess(&bytes, &preprocessing(8, Fit::Crop));
     }

@@ -1,5 +1,5 @@
-//! Images against torchvision's `Resize` and `CenterCrop`: decoded, stored as a square, cropped at load. The expected
-//! crops in `tests/golden/preprocessing` were written by `make.py` beside them, which draws the same images.
+//! Compares decoding, resizing and cropping with torchvision's `Resize` and `CenterCrop`. The expected
+//! crops in `tests/golden/preprocessing` were written by `make.py` next to them, which draws the same images.
 
 use crate::data::decode::{self, samples};
 use crate::data::normalization::network_input;
@@ -18,7 +18,7 @@ fn image(width: u32, height: u32) -> RgbImage {
     })
 }
 
-/// How often ours is 0, 1, 2 and more levels away from torchvision's.
+/// How many values differ from torchvision's by 0, 1, 2, and more levels.
 fn differences(
     size: (u32, u32),
     resize: u32,
@@ -55,9 +55,9 @@ fn differences(
     counts
 }
 
-/// Of 2,846,295 values 31,160 are a level off, 1.1 of 100; none is two.
+/// Of 2,846,295 values, 31,160 (1.1 %) differ by one level, and none by more.
 #[test]
-fn two_crops_are_torchvisions_resize_and_center_crop() {
+fn crops_match_torchvisions_resize_and_center_crop() {
     let mut total = [0; 4];
     for size in [(500, 333), (333, 501), (301, 301), (131, 97), (83, 222)] {
         for (resize, crop) in [(256, 224), (232, 224), (342, 299)] {
@@ -69,10 +69,10 @@ fn two_crops_are_torchvisions_resize_and_center_crop() {
     assert!(total[1] * 50 < total[0], "{total:?}");
 }
 
-/// timm's filter: 5.6 of 100 values are a level off, 7 of 300,000 more, where a sharp edge overshoots the range between
-/// the two passes.
+/// timm's filter: 5.6 % of the values differ by one level, and 7 of 300,000 by more, where a sharp edge overshoots the
+/// value range between the two passes.
 #[test]
-fn bicubic_is_pillows_but_for_a_level() {
+fn bicubic_matches_pillow_within_a_level() {
     for size in [(500, 333), (131, 97)] {
         let counts = differences(size, 256, 224, Interpolation::Bicubic);
         assert!(counts[1] * 10 < counts[0] && counts[2] + counts[3] < 10, "{counts:?}");

@@ -71,7 +71,7 @@ impl Garments {
         for name in ["train", "test"] {
             let inner = folder.join(name);
             std::fs::create_dir_all(&inner)
-                .map_err(|error| DataError::io("making", &inner, error))?;
+                .map_err(|error| DataError::io("create", &inner, error))?;
         }
         let one = |index: u64| {
             if cancel.is_cancelled() {
@@ -80,7 +80,7 @@ impl Garments {
             let (bytes, path) = (self.image(index)?, self.path(index));
             let whole = folder.join(&path);
             std::fs::write(&whole, &bytes)
-                .map_err(|error| DataError::io("writing", &whole, error))?;
+                .map_err(|error| DataError::io("write", &whole, error))?;
             task.advance(1);
             Ok(Image { path, length: bytes.len() as u64, digest: digest_bytes(&bytes) })
         };

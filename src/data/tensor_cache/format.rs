@@ -1,73 +1,69 @@
-//! The bytes of `records.bin`. Knows offsets and checks; opens no file.
+//! The binary format of `records.bin`.
 //!
-//! | part | bytes | what |
+//! | part | bytes | content |
 //! | --- | --- | --- |
 //! | header | 4096 | magic, version, side, record length, count, fingerprint, digest of the index, digest of the header |
-//! | records | count x side x side x 3 | red, green, blue of 8 bits, row by row; ordered by the digest of their source |
-//! | index | count x 80 | source digest, record digest, width, height, notes, zero |
+//! | records | count x side x side x 3 | RGB with 8 bits per channel, row by row; sorted by the digest of the image file |
+//! | index | count x 80 | digest of the image file, digest of the record, width, height, notes, zero |
 //!
-//! Everything is little-endian. Records begin on a page and have one length, so any order is one multiplication away. The
-//! index comes last because which images can be read is known only when all were tried; it is in this file, not in a
-//! table, so that the file alone says which images need not be decoded again. The fingerprint is that of the geometry
-//! and the decoder's version. The file has exactly the length that its header says, so a cut anywhere is noticed.
+//! Everything is little-endian. Records start at a page boundary and have the same length, so access in any order is cheap.
+//! The index comes last because only after decoding all images is it known which are readable; it is part of this file so
+//! that the file alone determines which images need not be decoded again. The fingerprint covers the geometry and the
+//! decoder's version. The length of the file is determined by its header, so any truncation is detected.
 
 use crate::store::Digest;
 
-/// Bytes of the header: one page, so that records begin on one.
+/// Bytes of the header: one page, so that records start at a page boundary.
 pub const HEADER: usize = 4096;
-/// Bytes of an entry of the index.
+/// Bytes of an index entry.
 pub const ENTRY: usize = 80;
 const MAGIC: &[u8; 8] = b"pipe rec";
-/// Version 1: the first.
 const VERSION: u32 = 1;
-/// Bytes of the header that its digest is of.
+/// Bytes of the header that its digest covers.
 const SIGNED: usize = 96;
 
-/// What the header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Side of the squares, in pixels.
     pub size: u32,
-    /// Records in the file.
+    /// Number of records.
     pub count: u64,
-    /// Fingerprint of what made them.
+    /// See [`super::fingerprint`].
     pub fingerprint: Digest,
     /// Digest of the index.
     pub index: Digest,
 }
 
-/// What the index says of a record.
+/// The index entry of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Digest of the image file.
     pub image_digest: Digest,
-    /// Digest of the record.
-    pub digest: Digest,
-    /// Width of the image, upright.
+    pub record_digest: Digest,
+    /// Width of the image, after orientation.
     pub width: u32,
-    /// Its height.
+    /// Height of the image, after orientation.
     pub height: u32,
-    /// What was done to it: [`crate::data::decode::Notes`].
+    /// [`crate::data::decode::Notes`]
     pub notes: u32,
 }
 
 impl Header {
-    /// Bytes of a record.
+    /// Length of a record.
     pub fn record_bytes(&self) -> u64 {
         u64::from(self.size) * u64::from(self.size) * 3
     }
 
-    /// Bytes of the whole file; none where they can't be counted.
+    /// Length of the file; none on overflow.
     pub fn file_bytes(&self) -> Option<u64> {
         self.index_offset()?.checked_add(self.count.checked_mul(ENTRY as u64)?)
     }
 
-    /// Where the index begins; none where it can't be said.
+    /// Offset of the index; none on overflow.
     pub fn index_offset(&self) -> Option<u64> {
         self.record_bytes().checked_mul(self.count)?.checked_add(HEADER as u64)
     }
 
-    /// The header's bytes.
     pub fn write(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[..8].copy_from_slice(MAGIC);
@@ -82,19 +78,19 @@ impl Header {
         bytes
     }
 
-    /// Reads a header; the sentence says what is wrong with it.
+    /// Parses a header. The error is a sentence.
     pub fn read(bytes: &[u8; HEADER]) -> Result<Header, String> {
         if &bytes[..8] != MAGIC {
-            return Err("it isn't a file of records".into());
+            return Err("it is not a file of records".into());
         }
         let version = word(bytes, 8);
         if version > VERSION {
             return Err(format!(
-                "its format is version {version}, this program reads up to {VERSION}"
+                "its format version is {version}, and this program supports up to {VERSION}"
             ));
         }
         if Digest::of(&bytes[..SIGNED]).as_bytes()[..] != bytes[SIGNED..SIGNED + 32] {
-            return Err("its header isn't as it was written".into());
+            return Err("its header doesn't match its digest".into());
         }
         let header = Header {
             size: word(bytes, 12),
@@ -106,29 +102,27 @@ impl Header {
             || header.size == 0
             || header.file_bytes().is_none()
         {
-            return Err("its header says what can't be".into());
+            return Err("its header is invalid".into());
         }
         Ok(header)
     }
 }
 
 impl Entry {
-    /// The entry's bytes.
     pub fn write(&self) -> [u8; ENTRY] {
         let mut bytes = [0; ENTRY];
         bytes[..32].copy_from_slice(self.image_digest.as_bytes());
-        bytes[32..64].copy_from_slice(self.digest.as_bytes());
+        bytes[32..64].copy_from_slice(self.record_digest.as_bytes());
         bytes[64..68].copy_from_slice(&self.width.to_le_bytes());
         bytes[68..72].copy_from_slice(&self.height.to_le_bytes());
         bytes[72..76].copy_from_slice(&self.notes.to_le_bytes());
         bytes
     }
 
-    /// Reads an entry.
     pub fn read(bytes: &[u8; ENTRY]) -> Entry {
         Entry {
             image_digest: digest(bytes, 0),
-            digest: digest(bytes, 32),
+            record_digest: digest(bytes, 32),
             width: word(bytes, 64),
             height: word(bytes, 68),
             notes: word(bytes, 72),

@@ -1,5 +1,5 @@
-//! Reading `records.bin`: mapped where that is possible, through plain reads where it isn't. The header and the index
-//! are checked when it is opened, each record when it is first touched. Knows nothing of samples.
+//! Reads `records.bin`, memory-mapped if possible and through plain reads otherwise. The header and the index are verified
+//! on opening, each record on first access.
 
 use super::format::{ENTRY, Entry, HEADER, Header};
 use crate::data::DataError;
@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// An open file of records. Shared between threads.
+/// An open file of records; can be shared between threads.
 pub struct Records {
     path: PathBuf,
     header: Header,
     access: Access,
-    /// Whether a record's digest was looked at: a byte each, the only memory that grows with their number.
+    /// Whether each record's digest was verified: one byte per record, the only memory that grows with their number.
     checked: Vec<AtomicBool>,
 }
 
@@ -28,37 +28,36 @@ enum Access {
 }
 
 impl Records {
-    /// Opens a file of records.
     pub fn open(path: &Path) -> Result<Records, DataError> {
         Records::open_as(path, true)
     }
 
-    /// As [`Records::open`]; `map` says whether mapping is tried at all.
+    /// As [`Records::open`]; without `map`, memory mapping isn't tried.
     pub(super) fn open_as(path: &Path, map: bool) -> Result<Records, DataError> {
-        let reading = |error| DataError::io("reading", path, error);
+        let reading = |error| DataError::io("read", path, error);
         let mut file = File::open(path).map_err(reading)?;
         let length = file.metadata().map_err(reading)?.len();
         let mut head = [0; HEADER];
         if length < HEADER as u64 {
             return Err(DataError::damaged(
                 path,
-                format!("it has {length} bytes, less than a header"),
+                format!("its length of {length} bytes is less than that of a header"),
             ));
         }
         file.read_exact(&mut head).map_err(reading)?;
-        let header = Header::read(&head).map_err(|what| DataError::damaged(path, what))?;
+        let header = Header::read(&head).map_err(|reason| DataError::damaged(path, reason))?;
         let (Some(expected), Some(index)) = (header.file_bytes(), header.index_offset()) else {
-            return Err(DataError::damaged(path, "its header says what can't be"));
+            return Err(DataError::damaged(path, "its header is invalid"));
         };
         if expected != length {
             return Err(DataError::damaged(
                 path,
-                format!("it has {length} bytes, its header says {expected}"),
+                format!("its length is {length} bytes instead of {expected}"),
             ));
         }
-        // SAFETY: the file is one that was finished, renamed into place and made read-only; nothing of ours ever writes
-        // to or shortens it. Somebody else who does so to a mapped file breaks any program that maps it; pages are
-        // brought in by `populate` before they are first read, which turns a file cut by then into an error.
+        // SAFETY: the file was completed, renamed into place and made read-only; this program never writes to or truncates
+        // it afterwards. Modification by another process can't be ruled out for any mapping; `populate` faults pages in
+        // before their first use, which turns a truncation up to then into an error.
         let mapped = if map { unsafe { Mmap::map(&file) }.ok() } else { None };
         let access = match mapped {
             Some(map) => Access::Mapped(map),
@@ -82,17 +81,13 @@ impl Records {
             self.populate(map, self.index_range())?;
         }
         if Digest::of(self.index()) != self.header.index {
-            return Err(DataError::damaged(&self.path, "its index isn't as it was written"));
+            return Err(DataError::damaged(&self.path, "its index doesn't match its digest"));
         }
         let sorted = (1..self.count()).all(|at| match (self.entry(at - 1), self.entry(at)) {
             (Some(one), Some(next)) => one.image_digest < next.image_digest,
             _ => false,
         });
-        if sorted {
-            Ok(())
-        } else {
-            Err(DataError::damaged(&self.path, "its index isn't in order"))
-        }
+        if sorted { Ok(()) } else { Err(DataError::damaged(&self.path, "its index isn't sorted")) }
     }
 
     /// Side of the squares, in pixels.
@@ -100,12 +95,11 @@ impl Records {
         self.header.size as usize
     }
 
-    /// Number of records.
     pub fn count(&self) -> u32 {
         self.checked.len() as u32
     }
 
-    /// Fingerprint of what made the records.
+    /// See [`super::fingerprint`].
     pub fn fingerprint(&self) -> Digest {
         self.header.fingerprint
     }
@@ -122,22 +116,22 @@ impl Records {
         }
     }
 
-    /// What the index says of a record; none where there is no such record.
+    /// The index entry of a record; none if there is no such record.
     pub fn entry(&self, index: u32) -> Option<Entry> {
         let (entries, _) = self.index().as_chunks::<ENTRY>();
         entries.get(index as usize).map(Entry::read)
     }
 
-    /// The record of the image with this digest.
-    pub fn find(&self, source: &Digest) -> Option<u32> {
+    /// The record of an image, by the digest of its file.
+    pub fn find(&self, image: &Digest) -> Option<u32> {
         let (entries, _) = self.index().as_chunks::<ENTRY>();
         entries
-            .binary_search_by(|entry| entry[..32].cmp(&source.as_bytes()[..]))
+            .binary_search_by(|entry| entry[..32].cmp(&image.as_bytes()[..]))
             .ok()
             .map(|index| index as u32)
     }
 
-    /// The bytes of a record, its digest checked at first touch.
+    /// The bytes of a record; its digest is verified on first access.
     pub fn record(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
         let (Some(entry), Some(checked)) = (self.entry(index), self.checked.get(index as usize))
         else {
@@ -156,10 +150,10 @@ impl Records {
             Access::Plain { file, .. } => Cow::Owned(self.read_plainly(file, start, length)?),
         };
         if first {
-            if Digest::of(&bytes) != entry.digest {
+            if Digest::of(&bytes) != entry.record_digest {
                 return Err(DataError::damaged(
                     &self.path,
-                    format!("record {index} isn't as it was written"),
+                    format!("record {index} doesn't match its digest"),
                 ));
             }
             checked.store(true, Ordering::Relaxed);
@@ -177,12 +171,12 @@ impl Records {
         let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.seek(SeekFrom::Start(start as u64))
             .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|error| DataError::io("reading", &self.path, error))?;
+            .map_err(|error| DataError::io("read", &self.path, error))?;
         Ok(bytes)
     }
 
-    /// Brings a range of the map into memory, so that what can't be read is an error here and not a signal later. A
-    /// kernel that doesn't know how (Linux before 5.14) is left to page as it always did.
+    /// Faults a range of the map in, so that a read failure is an error here instead of a signal later. On kernels without
+    /// support (Linux before 5.14), pages are faulted in on access.
     fn populate(&self, map: &Mmap, range: Range<usize>) -> Result<(), DataError> {
         if range.is_empty() {
             return Ok(());
@@ -192,7 +186,7 @@ impl Records {
             map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len())
             && error.kind() != std::io::ErrorKind::InvalidInput
         {
-            return Err(DataError::io("reading", &self.path, error));
+            return Err(DataError::io("read", &self.path, error));
         }
         Ok(())
     }

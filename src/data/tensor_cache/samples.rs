@@ -1,4 +1,4 @@
-//! The table of samples: which image, which record, which class, which split. Knows nothing of pixels.
+//! The table of samples: path, image, record, class and split of each.
 
 use crate::data::{DataError, table};
 use crate::store::Digest;
@@ -8,25 +8,21 @@ use std::path::Path;
 
 const KIND: &str = "samples 1";
 
-/// The part that a image plays.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// Learned from.
     Train,
-    /// Looked at while learning, to choose.
+    /// For model selection during training.
     Validation,
-    /// Scored once, at the end.
+    /// Scored once, for the selected model.
     Test,
-    /// Has no label: predicted, never scored.
+    /// Without a label: predicted, never scored.
     Unlabelled,
 }
 
 impl Split {
-    /// The splits of labelled images, in order.
     pub const LABELLED: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
 
-    /// Its name: "train".
     pub fn name(self) -> &'static str {
         match self {
             Split::Train => "train",
@@ -49,24 +45,22 @@ impl fmt::Display for Split {
     }
 }
 
-/// A image and its label.
+/// An image and its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Relative path in the set of images.
     pub path: String,
     /// Digest of the image file.
     pub image_digest: Digest,
-    /// Its record. Equal images share one.
+    /// Index of its record, which identical images share.
     pub record: u32,
-    /// Index of its class; none where it has no label.
+    /// Index of its class; none for an unlabelled image.
     pub class: Option<u32>,
-    /// The part that it plays.
     pub split: Split,
-    /// What was done to it beyond decoding, in words: "oriented gray". Mostly empty.
+    /// Names of its decoding notes, such as "oriented gray"; mostly empty.
     pub note: String,
 }
 
-/// Writes the table.
 pub fn write(path: &Path, samples: &[Sample]) -> Result<(), DataError> {
     let rows = samples.iter().map(|sample| {
         [
@@ -81,7 +75,6 @@ pub fn write(path: &Path, samples: &[Sample]) -> Result<(), DataError> {
     table::write_file(path, KIND, rows)
 }
 
-/// Reads the table.
 pub fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
     let mut samples = Vec::new();
     table::read_file(path, KIND, |[path, image_digest, record, class, split, note]| {

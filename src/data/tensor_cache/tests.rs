@@ -1,4 +1,4 @@
-//! The cache from images to batches, and every way of spoiling it.
+//! The tensor cache from images to batches, and every kind of damage to it.
 
 use super::samples as table;
 use super::*;
@@ -25,7 +25,7 @@ fn color(index: usize) -> [u8; 3] {
     [index as u8, (index * 7 % 256) as u8, 255 - index as u8]
 }
 
-/// A fetched artifact of images of one color each; those of `broken` aren't images.
+/// A fetched artifact with one image of a single color per index; those in `broken` are unreadable.
 fn fetched(count: usize, broken: &[usize]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
@@ -52,11 +52,11 @@ fn made(fetched: &Path, path: &Path, geometry: &Geometry, earlier: Option<&Recor
     Writer { images: &images, geometry, earlier, task: &task, cancel: &cancel }.write(path).unwrap()
 }
 
-/// A cache of `count` images; all of them to train.
+/// A cache of `count` images, all in the train split.
 fn cache(count: usize) -> tempfile::TempDir {
-    let (source, folder) = (fetched(count, &[]), tempfile::tempdir().unwrap());
-    let made = made(source.path(), &folder.path().join(RECORDS), &preprocessing().geometry(), None);
-    let list = images::open(source.path(), None).unwrap();
+    let (input, folder) = (fetched(count, &[]), tempfile::tempdir().unwrap());
+    let made = made(input.path(), &folder.path().join(RECORDS), &preprocessing().geometry(), None);
+    let list = images::open(input.path(), None).unwrap();
     let samples: Vec<Sample> = list
         .list()
         .iter()
@@ -78,7 +78,7 @@ fn cache(count: usize) -> tempfile::TempDir {
 }
 
 #[test]
-fn records_are_the_images_and_both_ways_of_reading_agree() {
+fn mapped_and_plain_reads_give_the_images() {
     let folder = cache(9);
     let cache = TensorCache::open(folder.path()).unwrap();
     let plain = Records::open_as(&folder.path().join(RECORDS), false).unwrap();
@@ -94,14 +94,14 @@ fn records_are_the_images_and_both_ways_of_reading_agree() {
 }
 
 #[test]
-fn unreadable_images_are_listed_and_left_out() {
-    let (source, folder) = (fetched(5, &[1, 3]), tempfile::tempdir().unwrap());
-    let made = made(source.path(), &folder.path().join("r"), &preprocessing().geometry(), None);
+fn unreadable_images_are_rejected() {
+    let (input, folder) = (fetched(5, &[1, 3]), tempfile::tempdir().unwrap());
+    let made = made(input.path(), &folder.path().join("r"), &preprocessing().geometry(), None);
     assert_eq!((made.entries.len(), made.rejected.len(), made.unchanged), (3, 2, false));
 }
 
 #[test]
-fn records_that_are_there_are_copied_to_the_same_bytes() {
+fn reused_records_give_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
     let geometry = preprocessing().geometry();
     let (few, many) = (fetched(20, &[4]), fetched(30, &[4]));
@@ -109,7 +109,7 @@ fn records_that_are_there_are_copied_to_the_same_bytes() {
     made(few.path(), &path("few"), &geometry, None);
     made(many.path(), &path("fresh"), &geometry, None);
     let earlier = Records::open(&path("few")).unwrap();
-    // The images that are known need not be there any more.
+    // Images with an earlier record are not read.
     for index in 0..20 {
         if index != 4 {
             std::fs::write(many.path().join(FOLDER).join(format!("{index:04}.png")), b"gone")
@@ -125,24 +125,24 @@ fn records_that_are_there_are_copied_to_the_same_bytes() {
 }
 
 #[test]
-fn a_damaged_earlier_file_is_not_copied_from() {
-    let (source, folder) = (fetched(6, &[]), tempfile::tempdir().unwrap());
+fn a_damaged_earlier_record_is_not_reused() {
+    let (input, folder) = (fetched(6, &[]), tempfile::tempdir().unwrap());
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     let geometry = preprocessing().geometry();
-    made(source.path(), &first, &geometry, None);
+    made(input.path(), &first, &geometry, None);
     let whole = std::fs::read(&first).unwrap();
-    let mut spoilt = whole.clone();
-    spoilt[4096 + 2 * 192 + 17] ^= 1;
-    std::fs::write(&first, &spoilt).unwrap();
+    let mut damaged = whole.clone();
+    damaged[4096 + 2 * 192 + 17] ^= 1;
+    std::fs::write(&first, &damaged).unwrap();
     let earlier = Records::open(&first).unwrap();
     assert!(earlier.record(2).unwrap_err().to_string().contains("record 2"));
-    let again = made(source.path(), &second, &geometry, Some(&earlier));
+    let again = made(input.path(), &second, &geometry, Some(&earlier));
     assert_eq!((again.unchanged, again.reused), (false, 5));
     assert_eq!(std::fs::read(&second).unwrap(), whole);
 }
 
 #[test]
-fn a_cut_at_any_length_and_a_changed_byte_anywhere_are_noticed() {
+fn truncation_and_modification_are_refused() {
     let folder = cache(3);
     let path = folder.path().join(RECORDS);
     let whole = std::fs::read(&path).unwrap();
@@ -150,11 +150,11 @@ fn a_cut_at_any_length_and_a_changed_byte_anywhere_are_noticed() {
         std::fs::write(&path, &whole[..length]).unwrap();
         assert!(Records::open(&path).is_err(), "{length}");
     }
-    // Every byte but of the zeros that fill up the header, of which some.
+    // Every byte, except for a sample of the header's zero padding.
     for at in (0..128).chain((128..4096).step_by(61)).chain(4096..whole.len()) {
-        let mut spoilt = whole.clone();
-        spoilt[at] ^= 0x10;
-        std::fs::write(&path, &spoilt).unwrap();
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        std::fs::write(&path, &damaged).unwrap();
         for map in [true, false] {
             let read = Records::open_as(&path, map)
                 .and_then(|records| (0..3).try_for_each(|index| records.record(index).map(drop)));
@@ -166,7 +166,7 @@ fn a_cut_at_any_length_and_a_changed_byte_anywhere_are_noticed() {
 }
 
 #[test]
-fn tables_that_do_not_fit_the_records_are_refused() {
+fn inconsistent_tables_are_refused() {
     let folder = cache(4);
     let (rows_file, input) = (folder.path().join(SAMPLES), folder.path().join(INPUT));
     let good = table::read(&rows_file).unwrap();
@@ -188,7 +188,7 @@ fn tables_that_do_not_fit_the_records_are_refused() {
     }
 }
 
-/// A pass over the train split: in the order of (seed, epoch), or that of the table.
+/// A pass over the train split, in the order of (seed, epoch) or of the table.
 fn passes(
     cache: &Arc<TensorCache>,
     order: Option<(u64, u64)>,
@@ -202,7 +202,7 @@ fn passes(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn an_order_is_a_permutation_and_can_be_resumed(
+    fn a_pass_is_a_permutation_and_can_be_resumed(
         count in 1usize..40, batch_size in 1usize..12, seed in any::<u64>(), epoch in 0u64..5, drop_last in any::<bool>(),
         ahead in 0usize..5, skipped in 0usize..6,
     ) {
@@ -231,7 +231,7 @@ proptest! {
 }
 
 #[test]
-fn a_batch_is_normalized_as_a_single_image_is() {
+fn batches_and_single_images_are_normalized_alike() {
     let folder = cache(5);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
     let batches =
@@ -251,7 +251,7 @@ fn a_batch_is_normalized_as_a_single_image_is() {
 }
 
 #[test]
-fn epochs_differ_and_an_abandoned_loader_stops() {
+fn epochs_differ_and_a_dropped_loader_stops() {
     let folder = cache(40);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
     let options = LoaderOptions { batch_size: 2, ..LoaderOptions::default() };
@@ -263,12 +263,12 @@ fn epochs_differ_and_an_abandoned_loader_stops() {
 }
 
 #[test]
-fn a_record_is_varied_by_what_it_is_and_how_often_it_came() {
+fn augmentation_depends_on_record_epoch_and_repeat() {
     let folder = cache(6);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
     let policy =
         AugmentationPolicy { shift: 0.2, brightness: 0.5, ..AugmentationPolicy::default() };
-    let shown = |order: &[usize], epoch, copies| -> Vec<Vec<f32>> {
+    let images = |order: &[usize], epoch, copies| -> Vec<Vec<f32>> {
         let augmentation = Some(Augmentation {
             policy: AugmentationPolicy { copies, ..policy.clone() },
             seed: 3,
@@ -279,13 +279,18 @@ fn a_record_is_varied_by_what_it_is_and_how_often_it_came() {
             .map(|batch| batch.unwrap().images)
             .collect()
     };
-    // Neither the place in the order nor other samples matter; the turn and the epoch do.
+    // The position in the order and other samples don't matter; the repeat and the epoch do.
     let [mixed, alone, later] =
-        [shown(&[4, 1, 4], 1, None), shown(&[1, 4], 1, None), shown(&[1, 4], 2, None)];
+        [images(&[4, 1, 4], 1, None), images(&[1, 4], 1, None), images(&[1, 4], 2, None)];
     assert!(mixed[0] == alone[1] && mixed[1] == alone[0] && mixed[0] != mixed[2]);
     assert!(later[0] != alone[0] && later[1] != alone[1]);
-    // With copies there are so many ways and no more.
-    let ways: Vec<Vec<Vec<f32>>> = (1..7).map(|epoch| shown(&[1, 4], epoch, Some(3))).collect();
-    assert!(ways[0] == ways[3] && ways[2] == ways[5] && ways[0] != ways[1] && ways[1] != ways[2]);
-    assert_eq!(shown(&[4, 4], 1, Some(3))[1], shown(&[4], 2, Some(3))[0]);
+    // With `copies`, there is that number of views.
+    let views: Vec<Vec<Vec<f32>>> = (1..7).map(|epoch| images(&[1, 4], epoch, Some(3))).collect();
+    assert!(
+        views[0] == views[3]
+            && views[2] == views[5]
+            && views[0] != views[1]
+            && views[1] != views[2]
+    );
+    assert_eq!(images(&[4, 4], 1, Some(3))[1], images(&[4], 2, Some(3))[0]);
 }

@@ -1,5 +1,5 @@
-//! Writing `records.bin`: decoding in parallel, in the order of the sources' digests, a bounded number of images at a
-//! time, and copying each record that an earlier file of the same fingerprint already has. Knows nothing of labels.
+//! Writes `records.bin`: decodes images in parallel, a bounded number at a time, sorted by their digests, and copies the
+//! records that an earlier file with the same fingerprint already has.
 
 use super::format::{Entry, HEADER, Header};
 use super::reader::Records;
@@ -14,77 +14,71 @@ use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Images of [`chunk`], a thread: enough that threads seldom wait for each other, few enough that
-/// memory stays small.
-const CHUNK: usize = 32;
+/// Images of [`chunk`] per thread: enough that threads rarely wait for each other, few enough to bound the memory.
+const CHUNK_PER_THREAD: usize = 32;
 
 /// Images decoded between two writes.
 fn chunk() -> usize {
-    CHUNK * rayon::current_num_threads()
+    CHUNK_PER_THREAD * rayon::current_num_threads()
 }
 
-/// What a file of records is made of.
+/// The inputs of a file of records.
 pub struct Writer<'a> {
-    /// The set of images.
     pub images: &'a ImageSet,
-    /// What becomes of each.
     pub geometry: &'a Geometry,
-    /// Records that were made before, by the same geometry.
+    /// An earlier file with the same geometry.
     pub earlier: Option<&'a Records>,
-    /// Advanced by one for each different image.
+    /// Advanced by one per distinct image.
     pub task: &'a Task,
-    /// Looked at between images.
     pub cancel: &'a CancellationToken,
 }
 
-/// What came of it.
+/// The result of [`Writer::write`].
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Record of each image that could be read, in the order of the sources' digests.
+    /// Index entries, sorted by the digests of the image files.
     pub entries: Vec<Entry>,
-    /// Digests of the images that couldn't, each with the reason, in the same order.
+    /// Digests of unreadable images with the reason, in the same order.
     pub rejected: Vec<(Digest, String)>,
-    /// Records that were copied from the earlier file.
+    /// Number of records copied from the earlier file.
     pub reused: u64,
-    /// Whether the earlier file holds exactly these records: nothing was written, it can be linked.
+    /// Whether the earlier file has exactly these records. In this case nothing was written, and it can be linked.
     pub unchanged: bool,
 }
 
-/// What became of one image.
 enum Outcome {
     Record { entry: Entry, bytes: Vec<u8>, reused: bool },
     Rejected(String),
 }
 
-/// The fingerprint of records made by `geometry`: equal fingerprints, equal bytes for the same image.
+/// Identifies the geometry and the decoder's version: with equal fingerprints, the same image gives the same record.
 pub fn fingerprint(geometry: &Geometry) -> Digest {
     let words = format!("records {} {geometry:?}", decode::VERSION);
     Digest::of(words.as_bytes())
 }
 
 impl Writer<'_> {
-    /// Makes the records of every different image and writes them to `path`.
+    /// Writes the records of all distinct images to `path`.
     ///
     /// # Errors
-    /// Where a image can't be read from disk at all or isn't the one that was listed; one that can't be decoded is
-    /// rejected, not an error.
+    /// If a file can't be read or differs from the listing. An image that can't be decoded is rejected instead.
     pub fn write(&self, path: &Path) -> Result<Written, DataError> {
-        let mut sources: Vec<&Image> = self.images.list().iter().collect();
-        sources.sort_by_key(|image| (image.digest, image.path.as_str()));
-        sources.dedup_by_key(|image| image.digest);
-        if let Some(made) = self.unchanged(&sources)? {
+        let mut distinct: Vec<&Image> = self.images.list().iter().collect();
+        distinct.sort_by_key(|image| (image.digest, image.path.as_str()));
+        distinct.dedup_by_key(|image| image.digest);
+        if let Some(made) = self.unchanged(&distinct)? {
             return Ok(made);
         }
-        self.write_all(path, &sources)
+        self.write_all(path, &distinct)
     }
 
-    /// Whether the earlier file holds exactly the records of `sources`, none more, none damaged: then what it lacks are
-    /// images that can't be decoded, which must be few.
-    fn unchanged(&self, sources: &[&Image]) -> Result<Option<Written>, DataError> {
+    /// The result if the earlier file has exactly the records of `distinct`, all intact. Images that it lacks must be
+    /// unreadable; only a few are tried.
+    fn unchanged(&self, distinct: &[&Image]) -> Result<Option<Written>, DataError> {
         let Some(earlier) = self.earlier else { return Ok(None) };
         let (known, missing): (Vec<&Image>, Vec<&Image>) =
-            sources.iter().partition(|image| earlier.find(&image.digest).is_some());
-        if known.len() != earlier.count() as usize || missing.len() * 10 > sources.len() {
+            distinct.iter().partition(|image| earlier.find(&image.digest).is_some());
+        if known.len() != earlier.count() as usize || missing.len() * 10 > distinct.len() {
             return Ok(None);
         }
         let intact =
@@ -103,16 +97,16 @@ impl Writer<'_> {
             }
         }
         made.entries = (0..earlier.count()).filter_map(|index| earlier.entry(index)).collect();
-        self.task.advance(sources.len() as u64);
+        self.task.advance(distinct.len() as u64);
         Ok(Some(made))
     }
 
-    fn write_all(&self, path: &Path, sources: &[&Image]) -> Result<Written, DataError> {
-        let writing = |error| DataError::io("writing", path, error);
+    fn write_all(&self, path: &Path, distinct: &[&Image]) -> Result<Written, DataError> {
+        let writing = |error| DataError::io("write", path, error);
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(writing)?);
         file.write_all(&[0; HEADER]).map_err(writing)?;
         let mut made = Written::default();
-        for chunk in sources.chunks(chunk()) {
+        for chunk in distinct.chunks(chunk()) {
             for (image, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
                 match outcome? {
                     Outcome::Rejected(reason) => made.rejected.push((image.digest, reason)),
@@ -139,7 +133,7 @@ impl Writer<'_> {
         Ok(made)
     }
 
-    /// What becomes of each image, in their order.
+    /// In the order of `images`.
     fn outcomes(&self, images: &[&Image]) -> Vec<Result<Outcome, DataError>> {
         images.par_iter().map(|image| self.outcome(image)).collect()
     }
@@ -156,7 +150,7 @@ impl Writer<'_> {
             Ok(decoded) => {
                 let entry = Entry {
                     image_digest: image.digest,
-                    digest: Digest::of(&decoded.pixels),
+                    record_digest: Digest::of(&decoded.pixels),
                     width: decoded.width,
                     height: decoded.height,
                     notes: decoded.notes.0,
@@ -168,7 +162,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The record as an earlier file has it; none where it has none, or a damaged one.
+    /// The record from the earlier file; none if it is missing or damaged.
     fn copied(&self, image: &Image) -> Option<Outcome> {
         let earlier = self.earlier?;
         let index = earlier.find(&image.digest)?;

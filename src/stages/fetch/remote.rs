@@ -56,8 +56,8 @@ pub fn look_required(
     memo: &Memo,
     cancel: &CancellationToken,
 ) -> Result<Version, StageError> {
-    let refused = || DownloadError::Refused { url: address.as_str().to_owned(), status: 404 };
-    let version = seen(address, cancel)?.ok_or_else(refused)?;
+    let missing = || DownloadError::of_status(address.as_str().to_owned(), 404);
+    let version = seen(address, cancel)?.ok_or_else(missing)?;
     remember(address, &Some(version.clone()), memo)?;
     Ok(version)
 }

@@ -151,7 +151,7 @@ fn files(path: &Path) -> (PathBuf, Option<PathBuf>) {
 /// The address of weights, and where timm's configuration of them would lie.
 fn addresses(url: &str) -> Result<(Address, Option<Address>), StageError> {
     let file = Address::parse(url).map_err(StageError::failed)?;
-    let configuration = (file.file_name() == MODEL).then(|| file.beside(CONFIGURATION));
+    let configuration = (file.file_name() == MODEL).then(|| file.sibling(CONFIGURATION));
     Ok((file, configuration))
 }
 

@@ -1,0 +1,64 @@
+//! Why a download failed, as sentences with the URL and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum DownloadError {
+    #[error("cancelled")]
+    Cancelled,
+    /// The server has no such file.
+    #[error("failed to download {url}: not found (status {status})")]
+    NotFound { url: String, status: u16 },
+    /// The server answered with another status than success.
+    #[error("failed to download {url}: the server refused (status {status})")]
+    Refused { url: String, status: u16 },
+    /// No attempt succeeded; `reason` is that of the last one.
+    #[error("failed to download {url}: {reason}")]
+    Unreachable { url: String, reason: String },
+    /// `expected` is the SHA-256 or a prefix of it.
+    #[error("{url} has the SHA-256 {found}, expected {expected}")]
+    WrongDigest { url: String, expected: String, found: String },
+    #[error("{url} changed on the server")]
+    Changed { url: String },
+    #[error("failed to access {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl DownloadError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
+        let path = path.to_owned();
+        |source| DownloadError::Io { path, source }
+    }
+
+    /// The error for an HTTP status that isn't a success.
+    pub fn of_status(url: String, status: u16) -> DownloadError {
+        match status {
+            404 | 410 => DownloadError::NotFound { url, status },
+            _ => DownloadError::Refused { url, status },
+        }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            DownloadError::Refused { status: 401 | 403, .. } => Some(
+                "downloads with a login are not supported: download the file yourself, then write `source = \"path:FILE\"`",
+            ),
+            DownloadError::NotFound { .. } | DownloadError::Refused { .. } => Some(
+                "open the URL in a browser to check it, or download the file yourself and write `source = \"path:FILE\"`",
+            ),
+            DownloadError::Unreachable { .. } => Some(
+                "run again when the network is available: the download resumes; behind a proxy, set HTTPS_PROXY; without a network, write `source = \"path:FILE\"`",
+            ),
+            DownloadError::WrongDigest { .. } => Some(
+                "the file was discarded; run again, and if the error persists, the server (or a mirror) has a different file: download it elsewhere and write `source = \"path:FILE\"`",
+            ),
+            DownloadError::Changed { .. } => {
+                Some("run again with --refresh to use the current version")
+            }
+            DownloadError::Cancelled | DownloadError::Io { .. } => None,
+        }
+    }
+}
