@@ -1,8 +1,8 @@
-//! How fast photographs become records: JPEG files in memory to 224 x 224 squares, on one thread, in images a second of
-//! CPU time, held against Pillow and torchvision where Python has them.
+//! Throughput of decoding and resizing: JPEG files in memory to 224 x 224 squares on one thread, in images per second of
+//! CPU time, compared with Pillow and torchvision if Python has them.
 //!
-//! `cargo bench --bench decode [-- FOLDER]`: FOLDER holds JPEG files; without one, photo-like images of about 700 x 850
-//! pixels are drawn.
+//! `cargo bench --bench decode [-- FOLDER]`: FOLDER contains JPEG files; without it, the benchmark draws photo-like images
+//! of about 700 x 850 pixels.
 
 mod photos;
 
@@ -12,7 +12,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The goal: images a second and core.
+/// The goal in images per second on one core.
 const GOAL: f64 = 450.0;
 const DRAWN: u64 = 60;
 
@@ -66,14 +66,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         ours / GOAL
     );
     let alone = rate(&files, |file| decode::decode(file).map(drop))?;
-    println!("{:24} {alone:8.0}", "pipe, decode alone");
+    println!("{:24} {alone:8.0}", "pipe, decode only");
     let mut found = false;
     for (name, peer) in peers(folder) {
         found = true;
         println!("{name:24} {peer:8.0}   pipe is {:.2} times as fast", ours / peer);
     }
     if !found {
-        println!("no Python with Pillow or torchvision here to compare with");
+        println!("no comparison: python3 has neither Pillow nor torchvision");
     }
     Ok(())
 }
@@ -85,13 +85,13 @@ fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     paths.sort();
     let files: Vec<Vec<u8>> = paths.iter().map(std::fs::read).collect::<Result<_, _>>()?;
     if files.is_empty() {
-        Err(format!("{} holds no .jpg files", folder.display()).into())
+        Err(format!("no .jpg files in {}", folder.display()).into())
     } else {
         Ok(files)
     }
 }
 
-/// Images a second of CPU time: other work on the machine doesn't count.
+/// Images per second of CPU time, so that other load on the machine doesn't count.
 fn rate<E: Error + 'static>(
     files: &[Vec<u8>],
     work: impl Fn(&[u8]) -> Result<(), E>,
@@ -109,7 +109,7 @@ fn rate<E: Error + 'static>(
     Ok(count as f64 / (cpu_seconds()? - start))
 }
 
-/// Seconds that this process has computed, from `/proc/self/stat` (in hundredths, on every Linux there is).
+/// CPU seconds of this process, from `/proc/self/stat`, whose unit is 10 ms on Linux.
 fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
     let text = std::fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<&str> =

@@ -1,11 +1,10 @@
-//! What a notebook does all day: a frozen ResNet-50 with a dense head, 20 epochs over photographs, from JPEG files to
-//! metrics. Runs the whole program on a fresh store, then once more with another head, held against Keras on the same
-//! files: in the notebook's way, where the backbone runs in every epoch, and by the recipe of Keras's own guide, with
-//! features that are computed once. Seconds and peak memory, medians of several turns. Knows the program only through its
-//! command line. Linux alone, for `/proc`.
+//! Transfer learning end to end: a frozen ResNet-50 with a dense head, 20 epochs on photographs, from JPEG files to metrics.
+//! Runs `pipe` on an empty store, then again with another head. Compared with Keras on the same files, with the backbone in
+//! every epoch and, as Keras's guide recommends, with features extracted once. Seconds and peak memory, medians of several
+//! runs. Uses only the command line. Needs Linux for `/proc`.
 //!
-//! `PIPE_PEER_PYTHON=PYTHON cargo bench --bench frozen [-- FOLDER]`: PYTHON has Keras and TensorFlow; FOLDER holds JPEG
-//! files named `index_class.jpg`; without one, photo-like images are drawn.
+//! `PIPE_PEER_PYTHON=PYTHON cargo bench --bench frozen [-- FOLDER]`: PYTHON has Keras and TensorFlow; FOLDER contains JPEG
+//! files named `index_class.jpg`; without it, the benchmark draws photo-like images.
 
 mod photos;
 
@@ -17,13 +16,13 @@ use std::time::{Duration, Instant};
 const PIPE: &str = env!("CARGO_BIN_EXE_pipe");
 const DRAWN: u64 = 240;
 const EPOCHS: u32 = 20;
-const TURNS: usize = 3;
+const REPEATS: usize = 3;
 
 const PEER: &str = r#"
 import glob, os, resource, sys, time
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras, numpy as np, tensorflow as tf
-folder, epochs, way = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+folder, epochs, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 files = sorted(glob.glob(folder + "/*.jpg"))
 labels = np.array([int(os.path.splitext(f)[0].rsplit("_", 1)[1]) for f in files])
 classes = int(labels.max()) + 1
@@ -34,10 +33,10 @@ data = tf.data.Dataset.from_tensor_slices((files, labels)).map(load, num_paralle
 backbone = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg")
 backbone.trainable = False
 head = [keras.layers.Dense(256, activation="relu"), keras.layers.Dense(classes, activation="softmax")]
-model = keras.Sequential(head if way == "features" else [backbone, *head])
+model = keras.Sequential(head if mode == "features" else [backbone, *head])
 model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
 start = time.perf_counter()
-if way == "features":
+if mode == "features":
     features = backbone.predict(data, verbose=0)
     model.fit(features, keras.utils.to_categorical(labels, classes), epochs=epochs, verbose=0)
     seconds = time.perf_counter() - start
@@ -49,7 +48,7 @@ else:
 print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, keras.__version__)
 "#;
 
-/// What one run cost.
+/// Time and peak memory of one run.
 #[derive(Clone, Copy)]
 struct Cost {
     seconds: f64,
@@ -88,7 +87,7 @@ needs = {{ data = "preprocess", model = "train" }}
     Ok(file)
 }
 
-/// Runs the program to its end.
+/// Runs `pipe` and measures it.
 fn ours(file: &Path, store: &Path, more: &[&str]) -> Result<Cost, Box<dyn Error>> {
     let start = Instant::now();
     let mut child = Command::new(PIPE)
@@ -127,12 +126,12 @@ fn resident(parent: u32) -> u64 {
     entries.filter_map(|entry| of(entry.ok()?.path())).sum()
 }
 
-/// Runs Keras, and gives its version as well.
-fn keras(python: &str, images: &Path, way: &str) -> Result<(Cost, String), Box<dyn Error>> {
+/// Runs Keras and measures it. Also returns its version.
+fn keras(python: &str, images: &Path, mode: &str) -> Result<(Cost, String), Box<dyn Error>> {
     let output = Command::new(python)
         .args(["-c", PEER])
         .arg(images)
-        .args([&EPOCHS.to_string(), way])
+        .args([&EPOCHS.to_string(), mode])
         .output()?;
     let text = String::from_utf8(output.stdout)?;
     let fields: Vec<&str> = text.split_whitespace().collect();
@@ -170,8 +169,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let python = std::env::var("PIPE_PEER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let (mut whole, mut again, mut features, mut peer) =
         (Vec::new(), Vec::new(), Vec::new(), Ok(String::new()));
-    for turn in 0..TURNS {
-        let store = work.path().join(format!("store-{turn}"));
+    for repeat in 0..REPEATS {
+        let store = work.path().join(format!("store-{repeat}"));
         whole.push(ours(&file, &store, &[])?);
         again.push(ours(&file, &store, &["--set", "stages.train.head.hidden=[64]"])?);
         if peer.is_ok() {
@@ -184,26 +183,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (whole, again) = (median(&whole), median(&again));
     let count = std::fs::read_dir(&images)?.count();
     println!(
-        "{count} photographs, frozen ResNet-50 at 224 x 224, dense head, {EPOCHS} epochs; medians of {TURNS} turns"
+        "{count} photographs, frozen ResNet-50 at 224 x 224, dense head, {EPOCHS} epochs; medians of {REPEATS} runs"
     );
     let line = |name: &str, cost: Cost| {
         println!("{name:42} {:7.1} s {:6.0} MB", cost.seconds, cost.megabytes)
     };
     line("pipe, from JPEG files to metrics", whole);
-    line("pipe, the same again with another head", again);
+    line("pipe, second run with another head", again);
     match peer {
-        Err(reason) => println!("nothing to compare with: {reason}"),
+        Err(reason) => println!("no comparison: {reason}"),
         Ok(version) => {
             let features = median(&features);
             let (stream, _) = keras(&python, &images, "stream")?;
-            let held = |name: &str, cost: Cost| {
+            let compare = |name: &str, cost: Cost| {
                 line(&format!("Keras {version}, {name}"), cost);
                 let (times, share) =
                     (cost.seconds / whole.seconds, whole.megabytes / cost.megabytes);
                 println!("{:42} pipe is {times:.1} times as fast, in {share:.2} of the memory", "");
             };
-            held("features computed once", features);
-            held("the backbone in every epoch", stream);
+            compare("features extracted once", features);
+            compare("the backbone in every epoch", stream);
         }
     }
     Ok(())

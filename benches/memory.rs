@@ -1,9 +1,8 @@
-//! Anonymous memory while training, over 1,000 and over 20,000 records: the tensor cache is mapped, so what a process
-//! holds of its own must not grow with the data set. Runs the real program on drawn garments and samples RssAnon of
-//! its stages from outside. Both sizes take the same number of steps and keep the last epoch: then both write about as
-//! many checkpoints, which is when most is held, and neither holds a best epoch's weights beside the current ones. Else
-//! the longer training would be compared, not the larger set. Knows the program only through its command line. Linux
-//! alone, for `/proc`.
+//! Anonymous memory of training on 1,000 and on 20,000 records. The tensor cache is memory-mapped, so anonymous memory must
+//! not grow with the data set. Runs `pipe` on drawn garments and samples RssAnon of its worker processes. Both trainings
+//! take the same number of steps and keep the last epoch, so that they write about as many checkpoints, which is when
+//! memory peaks, and neither keeps the best epoch's weights beside the current ones. Uses only the command line. Needs
+//! Linux for `/proc`.
 //!
 //! `cargo bench --bench memory`
 
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 const PIPE: &str = env!("CARGO_BIN_EXE_pipe");
 
-/// Peak kilobytes of a training process.
+/// Peak memory of a process in kB.
 #[derive(Clone, Copy, Default)]
 struct Peak {
     anonymous: u64,
@@ -45,7 +44,7 @@ checkpoint = { every = 2 }
     file
 }
 
-/// Runs the pipeline over `count` images up to `until` and returns the peak of every child by its stage's name.
+/// Runs the pipeline on `count` images up to the stage `until`. Returns the peak of each worker process by stage.
 fn run(folder: &Path, count: usize, epochs: usize, until: &str) -> BTreeMap<String, Peak> {
     let mut child = Command::new(PIPE)
         .args([
@@ -75,7 +74,7 @@ fn run(folder: &Path, count: usize, epochs: usize, until: &str) -> BTreeMap<Stri
 }
 
 fn running(child: &mut Child) -> bool {
-    match child.try_wait().expect("a child to wait for") {
+    match child.try_wait().expect("the child can be waited for") {
         None => true,
         Some(status) => {
             assert!(status.success(), "the run failed: {status}");
@@ -84,7 +83,7 @@ fn running(child: &mut Child) -> bool {
     }
 }
 
-/// The stages that run now, children of `parent`, with what they hold.
+/// The worker processes of `parent` that run now: stage and memory.
 fn children(parent: u32) -> Vec<(String, Peak)> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -124,7 +123,7 @@ fn main() {
     }
     let records = 20_000.0 * 32.0 * 32.0 * 3.0 / 1e6;
     println!(
-        "train, 20,000 against 1,000 records: {:.2} times the anonymous memory (the records alone are {records:.0} MB)",
+        "train, 20,000 and 1,000 records: anonymous memory {:.2} times as large (20,000 records are {records:.0} MB)",
         anonymous[1] as f64 / anonymous[0].max(1) as f64
     );
 }

@@ -1,6 +1,6 @@
-//! How long `pipe` takes when there is nothing to do: `--help`, and a second `run` of the quickstart, as whole
-//! processes, held against two limits (5 ms and 15 ms) and, where they are on PATH, against DVC, Snakemake and ninja on
-//! a pipeline of the same five stages. Knows the program only through its command line.
+//! Latency of `pipe --help` and of a second `pipe run`, where every stage is fresh, as whole processes. Compared with two
+//! limits (5 ms and 15 ms) and with the startup time of ninja, DVC and Snakemake if they are on PATH. Uses only the command
+//! line.
 //!
 //! `cargo bench --bench noop`
 
@@ -31,8 +31,8 @@ fn pipe(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// The quickstart's five stages and images, trained little enough to be made in seconds: what a no-op costs depends on
-/// the number of stages and files, not on what was computed.
+/// The quickstart's five stages and images with a short training: the latency depends on the number of stages and files,
+/// not on what was computed.
 fn pipeline(source: &str) -> String {
     format!(
         r#"
@@ -67,22 +67,22 @@ fn main() {
         "the first run failed"
     );
     println!("medians of {RUNS} whole processes");
-    report("true (the cost of a process)", median_ms(&|| Command::new("true")), None);
+    report("true (cost of a process)", median_ms(&|| Command::new("true")), None);
     report("pipe --help", median_ms(&|| pipe(&["--help"], folder.path())), Some(5.0));
-    report("pipe run, nothing to do", median_ms(&|| pipe(&run, folder.path())), Some(15.0));
+    report("pipe run, everything fresh", median_ms(&|| pipe(&run, folder.path())), Some(15.0));
     report("pipe status", median_ms(&|| pipe(&["status", "noop.toml"], folder.path())), None);
     for (name, arguments) in
         [("ninja", "--version"), ("dvc", "--version"), ("snakemake", "--version")]
     {
-        let there = Command::new(name)
+        let installed = Command::new(name)
             .arg(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
             .is_ok();
-        if there {
+        if installed {
             report(
-                &format!("{name} {arguments} (its start alone)"),
+                &format!("{name} {arguments} (startup only)"),
                 median_ms(&|| {
                     let mut command = Command::new(name);
                     command.arg(arguments);
@@ -96,8 +96,8 @@ fn main() {
 
 fn report(what: &str, milliseconds: f64, limit: Option<f64>) {
     let verdict = match limit {
-        Some(limit) if milliseconds <= limit => format!("limit {limit} ms: kept"),
-        Some(limit) => format!("limit {limit} ms: BROKEN"),
+        Some(limit) if milliseconds <= limit => format!("limit {limit} ms: met"),
+        Some(limit) => format!("limit {limit} ms: EXCEEDED"),
         None => String::new(),
     };
     println!("{what:40} {milliseconds:8.2} ms  {verdict}");

@@ -1,11 +1,11 @@
-//! Photo-like JPEG files for benchmarks: detail on every scale, about 700 x 850 pixels. The same every time.
+//! Deterministic photo-like JPEG files for benchmarks, with detail at every scale, about 700 x 850 pixels.
 
 use image::codecs::jpeg::JpegEncoder;
 use pipe::random::Stream;
 use std::error::Error;
 use std::path::Path;
 
-/// Draws `count` images into a folder, named `index_class.jpg`, of 8 classes.
+/// Writes `count` images of 8 classes to `folder`, named `index_class.jpg`.
 pub fn draw(folder: &Path, count: u64) -> Result<(), Box<dyn Error>> {
     for index in 0..count {
         let mut stream = Stream::new(7, "photo", &[index]);
