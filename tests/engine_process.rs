@@ -1,7 +1,7 @@
 //! Jobs as processes: this program is its own child, as `pipe` is. It has no test harness, since a harness would take
 //! `stage JOB` for the names of tests.
 
-use pipe::config::{DefaultValue, KeyDecl, Type, load};
+use pipe::config::{GivenNoKeys, KeyType, NoKeys, load};
 use pipe::engine::*;
 use pipe::events::{CancellationToken, Event, RunOutcome, StageOutcome};
 use pipe::store::Store;
@@ -12,13 +12,19 @@ use std::time::{Duration, Instant};
 /// Does one thing, well or badly.
 struct Act;
 
-const PARAMETERS: &[KeyDecl] = &[
-    KeyDecl::new("what", Type::Text, DefaultValue::Json("\"write\""), ""),
-    KeyDecl::new("pid", Type::Path, DefaultValue::Absent, "A file for the number of the process.")
-        .execution(),
-];
+pipe::config::keys! {
+    struct ActOptions / ActKeys {
+        what: String = "write";
+        /// A file for the number of the process.
+        pid: Option<PathBuf> = none affects Execution;
+    }
+}
 
 impl Kind for Act {
+    type Keys = ActOptions;
+    type Dataset = NoKeys;
+    type Resolved = ActOptions;
+
     fn name(&self) -> &'static str {
         "act"
     }
@@ -28,34 +34,38 @@ impl Kind for Act {
     fn version(&self) -> u32 {
         1
     }
-    fn parameters(&self) -> &'static [KeyDecl] {
-        PARAMETERS
+    fn resolve(
+        &self,
+        keys: ActKeys,
+        _dataset: GivenNoKeys,
+        _resolver: &mut Resolver,
+    ) -> Option<ActOptions> {
+        Some(ActOptions::resolved(keys))
     }
-    fn run(&self, context: &Context) -> Result<(), StageError> {
-        let value = |name: &str| context.values.get(name).and_then(|value| value.as_str());
+    fn run(&self, options: &ActOptions, context: &Context) -> Result<(), StageError> {
         let pid = std::process::id().to_string();
-        if let Some(path) = value("pid") {
+        if let Some(path) = &options.pid {
             std::fs::write(path, &pid).or_fail("writing the number of the process")?;
         }
         context.events.info(format!("{} threads", rayon::current_num_threads()));
-        match value("what") {
-            Some("wait") => loop {
+        match options.what.as_str() {
+            "wait" => loop {
                 StageError::check(&context.cancel)?;
                 std::thread::sleep(Duration::from_millis(1));
             },
-            Some("die") => {
+            "die" => {
                 let _ = Command::new("kill").args(["-KILL", &pid]).status();
                 std::thread::sleep(Duration::from_secs(10));
             }
-            Some("panic") => panic!("at the disco"),
-            Some("print") => println!("a library prints"),
+            "panic" => panic!("at the disco"),
+            "print" => println!("a library prints"),
             _ => {}
         }
         std::fs::write(context.slot.join("done"), "done").or_fail("writing")
     }
 }
 
-static KINDS: &Kinds = &[&Act];
+static KINDS: &Kinds = &[KindRef::new(&Act)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

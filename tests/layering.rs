@@ -17,8 +17,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("download", &["events", "store"]),
     ("engine", &["config", "events", "store"]),
-    ("data", &["events", "store"]),
-    ("training", &["nn", "data", "metrics", "events", "store"]),
+    ("data", &["config", "events", "store"]),
+    ("training", &["config", "nn", "data", "metrics", "events", "store"]),
     ("model", &["nn", "data", "metrics"]),
     (
         "stages",

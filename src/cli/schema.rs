@@ -1,8 +1,9 @@
 //! `pipe schema`: prints the JSON Schema of pipeline files, from the keys that the kinds declare.
 
 use super::failure::Failure;
+use crate::config::Keys;
 use crate::config::{self, KindSchema, RoleSchema};
-use crate::engine::{COMMON, Kind};
+use crate::engine::{Common, KindRef};
 use crate::stages::KINDS;
 use crate::ui;
 use clap::Args;
@@ -18,16 +19,16 @@ pub(super) struct Arguments {}
 
 pub(super) fn run(_: &Arguments) -> Result<ExitCode, Failure> {
     let kinds: Vec<KindSchema> = KINDS.iter().map(|kind| of(*kind)).collect();
-    ui::json(&config::schema(&kinds, COMMON))?;
+    ui::json(&config::schema(&kinds, Common::KEYS))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn of(kind: &'static dyn Kind) -> KindSchema<'static> {
+fn of(kind: KindRef) -> KindSchema<'static> {
     let roles = kind.inputs().iter().map(|input| RoleSchema { name: input.role, doc: input.doc });
     KindSchema {
         name: kind.name(),
         about: kind.about(),
-        parameters: kind.parameters(),
+        parameters: kind.keys(),
         dataset: kind.dataset(),
         roles: roles.collect(),
     }

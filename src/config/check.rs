@@ -43,6 +43,11 @@ pub fn check(
 
 fn unknown_key(at: &str, key: &str, node: &Node, declared: &[KeyDecl]) -> Diagnostic {
     let names = || declared.iter().map(|parameter| parameter.name);
+    let renamed = declared.iter().find(|declared| declared.formerly == Some(key));
+    if let Some(now) = renamed {
+        let diagnostic = Diagnostic::new(format!("`{key}` in `{at}` has a new name"));
+        return diagnostic.at(node.key_origin.clone()).help(format!("write `{}`", now.name));
+    }
     let help = match inner_name(key, declared).or_else(|| nearest(key, names()).map(str::to_owned))
     {
         Some(meant) => format!("did you mean `{meant}`?"),
@@ -73,7 +78,11 @@ fn fit(path: &str, node: &Node, of: &Type, diagnostics: &mut Vec<Diagnostic>) ->
     match (of, &node.value) {
         (_, Value::Broken) => None,
         (Type::Either(types), _) => fit_either(path, node, types, diagnostics),
-        (Type::List(of), Value::List(items)) => {
+        (Type::Array(_, length), Value::List(items)) if items.len() != *length => {
+            diagnostics.push(Misfit::Length.diagnostic(path, node, of));
+            None
+        }
+        (Type::List(of) | Type::Array(of, _), Value::List(items)) => {
             // All items are looked at before any is found missing, so that all mistakes are reported.
             let items: Vec<_> = items.iter().map(|item| fit(path, item, of, diagnostics)).collect();
             items.into_iter().collect::<Option<Vec<_>>>().map(Json::Array)
@@ -133,7 +142,7 @@ fn is_alike(of: &Type, value: &Value) -> bool {
         | (Type::Integer { .. }, Value::Integer(_))
         | (Type::Number { .. }, Value::Integer(_) | Value::Number(_))
         | (Type::Text | Type::Path | Type::Source | Type::Choice(_), Value::Text(_))
-        | (Type::List(_), Value::List(_))
+        | (Type::List(_) | Type::Array(..), Value::List(_))
         | (Type::Map(_) | Type::Table(_), Value::Table(_)) => true,
         _ => false,
     }
@@ -144,6 +153,7 @@ fn is_alike(of: &Type, value: &Value) -> bool {
 enum Misfit {
     Type,
     Range,
+    Length,
     Choice,
     Scheme,
     Empty,
@@ -204,6 +214,7 @@ impl Misfit {
                 (format!("`{path}` can't be {found}"), format!("{expected}, found {found}"))
             }
             Misfit::Range => (format!("`{path}` is out of range"), expected),
+            Misfit::Length => (format!("`{path}` has the wrong length"), expected),
             Misfit::Choice => (format!("`{path}` can't be {}", quoted(&node.value)), expected),
             Misfit::Scheme => (format!("`{path}` lacks a scheme"), expected),
             Misfit::Empty => (format!("`{path}` can't be empty"), expected),
@@ -249,7 +260,7 @@ fn remedy(node: &Node, of: &Type) -> Option<String> {
             Some(format!("for a folder, write `path:{text}`"))
         }
         (Type::Either(types), _) => types.iter().find_map(|of| remedy(node, of)),
-        (Type::List(item), value) if is_alike(item, value) => {
+        (Type::List(item) | Type::Array(item, _), value) if is_alike(item, value) => {
             Some("write it as a list, in [ ]".to_owned())
         }
         (_, Value::Text(text)) => {

@@ -12,6 +12,12 @@ pub(super) fn default_of(parameter: &KeyDecl) -> Option<Json> {
     }
 }
 
+/// The values of a table in which nothing is given. Required keys are left out.
+pub fn defaults(declared: &[KeyDecl]) -> Values {
+    let values = declared.iter().map(|key| (key.name.to_owned(), default_of(key)));
+    values.filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
 /// The value as `check` would have made it: numbers as floats where numbers are declared, tables with their defaults.
 /// None where it isn't of the type.
 pub(super) fn normal(value: &Json, of: &Type) -> Option<Json> {
@@ -30,7 +36,8 @@ pub(super) fn normal(value: &Json, of: &Type) -> Option<Json> {
         (Type::Choice(names), Json::String(text)) => {
             names.contains(&text.as_str()).then(|| value.clone())
         }
-        (Type::List(of), Json::Array(items)) => {
+        (Type::Array(_, length), Json::Array(items)) if items.len() != *length => None,
+        (Type::List(of) | Type::Array(of, _), Json::Array(items)) => {
             items.iter().map(|item| normal(item, of)).collect::<Option<_>>().map(Json::Array)
         }
         (Type::Map(of), Json::Object(entries)) => {
@@ -97,7 +104,7 @@ pub fn audit(declared: &[KeyDecl]) -> Vec<String> {
 fn audit_inner(of: &Type) -> Vec<String> {
     match of {
         Type::Table(declared) => audit(declared),
-        Type::List(of) | Type::Map(of) => audit_inner(of),
+        Type::List(of) | Type::Array(of, _) | Type::Map(of) => audit_inner(of),
         Type::Either(types) => types.iter().flat_map(audit_inner).collect(),
         _ => Vec::new(),
     }

@@ -29,6 +29,7 @@ pub(super) fn expected(of: &Type) -> String {
         Type::Source => "a source, SCHEME:REST".to_owned(),
         Type::Choice(names) => join(names.iter().map(|name| format!("\"{name}\"")).collect(), "or"),
         Type::List(of) => format!("a list, each item {}", expected(of)),
+        Type::Array(of, length) => format!("a list of {length}, each item {}", expected(of)),
         Type::Map(of) => format!("a table, each value {}", expected(of)),
         Type::Table(_) => "a table".to_owned(),
         Type::Either(types) => join(types.iter().map(expected).collect(), "or"),

@@ -14,6 +14,8 @@ pub struct KeyDecl {
     pub default: DefaultValue,
     /// What a change of it changes.
     pub affects: Affects,
+    /// An earlier name, for the help of the error that it causes.
+    pub formerly: Option<&'static str>,
     /// What it does, in a sentence or two, for the reference and for editors. Markdown, one line.
     pub doc: &'static str,
 }
@@ -26,7 +28,7 @@ impl KeyDecl {
         default: DefaultValue,
         doc: &'static str,
     ) -> KeyDecl {
-        KeyDecl { name, of, default, affects: Affects::Output, doc }
+        KeyDecl { name, of, default, affects: Affects::Output, formerly: None, doc }
     }
 
     /// The same, but changing how it is executed and no byte of what comes out.
@@ -66,12 +68,55 @@ pub enum Type {
     Choice(&'static [&'static str]),
     /// A list of values of one type.
     List(&'static Type),
+    /// A list of this many values of one type.
+    Array(&'static Type, usize),
     /// A table with keys of the user's choice and values of one type.
     Map(&'static Type),
     /// A table with declared keys.
     Table(&'static [KeyDecl]),
     /// The first of these types that fits.
     Either(&'static [Type]),
+}
+
+impl Type {
+    /// The same type within bounds, both included. For numbers.
+    ///
+    /// # Panics
+    /// Where the type has no bounds: found when the declaration is compiled.
+    pub const fn within(self, min: f64, max: f64) -> Type {
+        match self {
+            Type::Integer { .. } => Type::Integer { min: min as i64, max: max as i64 },
+            Type::Number { .. } => Type::Number { min, max },
+            _ => panic!("only numbers have bounds"),
+        }
+    }
+
+    /// The same type from `min` on.
+    pub const fn at_least(self, min: f64) -> Type {
+        match self {
+            Type::Integer { max, .. } => Type::Integer { min: min as i64, max },
+            Type::Number { max, .. } => Type::Number { min, max },
+            _ => panic!("only numbers have bounds"),
+        }
+    }
+
+    /// The same type above 0.
+    pub const fn above_zero(self) -> Type {
+        match self {
+            Type::Integer { max, .. } => Type::Integer { min: 1, max },
+            Type::Number { max, .. } => Type::Number { min: f64::MIN_POSITIVE, max },
+            _ => panic!("only numbers have bounds"),
+        }
+    }
+
+    /// The same list of other items.
+    pub const fn of_items(self, of: &'static Type) -> Type {
+        match self {
+            Type::List(_) => Type::List(of),
+            Type::Array(_, length) => Type::Array(of, length),
+            _ => panic!("only lists have items"),
+        }
+    }
 }
 
 /// What a parameter is when it isn't given.

@@ -10,6 +10,7 @@ mod diagnostic;
 mod document;
 mod extends;
 mod key_decl;
+mod keys;
 mod needs;
 mod overrides;
 mod pipeline;
@@ -22,9 +23,13 @@ mod value;
 mod vars;
 
 pub use check::check;
-pub use defaults::audit;
+pub use defaults::{audit, defaults};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use key_decl::{Affects, DefaultValue, KeyDecl, Type, Values};
+pub use keys::{
+    Given, GivenNoKeys, GivenTable, Handle, Key, KeyType, Keys, ListType, Location, NoKeys,
+    SourceText, WordOr, choices, keys, leaf, leaf_keys,
+};
 pub use pipeline::{Needs, Pipeline, StageSpec, load};
 pub use reference::reference;
 pub use schema::{KindSchema, RoleSchema, schema};

@@ -9,8 +9,8 @@ use super::needs::check_needs;
 use super::overrides::read_overrides;
 use super::vars::{is_name, resolve};
 use super::{
-    DefaultValue, Diagnostic, Diagnostics, KeyDecl, Node, Origin, Sources, Table, Type, Value,
-    check,
+    Diagnostic, Diagnostics, KeyType, Keys, Location, Node, Origin, Sources, Table, Value, check,
+    keys,
 };
 use crate::common::nearest;
 use crate::common::words::and_list;
@@ -60,21 +60,15 @@ pub struct StageSpec {
     pub parameters: Table,
 }
 
-/// The keys of `[pipeline]`.
-pub(super) const PIPELINE: &[KeyDecl] = &[
-    KeyDecl::new(
-        "name",
-        Type::Text,
-        DefaultValue::Absent,
-        "What runs of it are listed as; the file's name without it.",
-    ),
-    KeyDecl::new(
-        "seed",
-        Type::Integer { min: 0, max: i64::MAX },
-        DefaultValue::Json("42"),
-        "The root of all randomness.",
-    ),
-];
+keys! {
+    /// The keys of `[pipeline]`.
+    pub(super) struct General / GivenGeneral {
+        /// Name under which runs are listed. The file's name without its extension by default.
+        name: Option<String> = none;
+        /// The root of all random numbers.
+        seed: u64 = 42;
+    }
+}
 
 /// What a file may have at its top.
 const TOP: [&str; 6] = ["extends", "pipeline", "vars", "dataset", "stages", "matrix"];
@@ -101,16 +95,16 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Diagnostics> 
     resolve(&mut document, vars, &sources, &mut diagnostics);
     let mut reader = Reader { document, diagnostics };
     let pipeline = reader.table("pipeline");
-    let general = check("pipeline", &pipeline, PIPELINE, &mut reader.diagnostics);
+    let general = reader.general(&pipeline);
     let dataset = reader.table("dataset");
     let stages = reader.stages();
     reader.refuse_the_rest();
     Ok(Pipeline {
         name: general
-            .get("name")
-            .and_then(|name| name.as_str())
-            .map_or_else(|| stem(file), str::to_owned),
-        seed: general.get("seed").and_then(|seed| seed.as_u64()).unwrap_or_default(),
+            .as_ref()
+            .and_then(|general| general.name.clone())
+            .unwrap_or_else(|| stem(file)),
+        seed: general.map_or(0, |general| general.seed),
         file: file.to_owned(),
         folder: folder_of(file).to_path_buf(),
         dataset,
@@ -131,6 +125,16 @@ struct Reader {
 }
 
 impl Reader {
+    /// The keys of `[pipeline]`; `None` where one of them is wrong.
+    fn general(&mut self, table: &Table) -> Option<General> {
+        let before = self.diagnostics.len();
+        let values = check("pipeline", table, General::KEYS, &mut self.diagnostics);
+        let is_right = self.diagnostics.len() == before && !table.is_broken();
+        let given =
+            is_right.then(|| General::given(Some(values.into()), &Location::table(table, None)))?;
+        Some(General::resolved(given))
+    }
+
     /// The table at a key of the top; empty where there is none.
     fn table(&mut self, key: &str) -> Table {
         match self.document.remove(key) {

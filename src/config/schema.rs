@@ -6,8 +6,8 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::defaults::default_of;
-use super::pipeline::PIPELINE;
-use super::{KeyDecl, Type};
+use super::pipeline::General;
+use super::{KeyDecl, Keys, Type};
 
 /// What the schema says about a kind of stage.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub fn schema(kinds: &[KindSchema], common: &[KeyDecl]) -> Json {
         "additionalProperties": false,
         "properties": {
             "extends": { "type": "string", "description": "A file whose tables these are laid on, relative to this one." },
-            "pipeline": table_schema(PIPELINE),
+            "pipeline": table_schema(General::KEYS),
             "vars": vars,
             "dataset": table_schema(&dataset),
             "stages": stages_schema(kinds),
@@ -176,6 +176,9 @@ fn type_schema(of: &Type) -> Json {
         Type::Text | Type::Path | Type::Source => json!({ "type": "string" }),
         Type::Choice(names) => or_variable(json!({ "enum": names })),
         Type::List(of) => json!({ "type": "array", "items": type_schema(of) }),
+        Type::Array(of, length) => json!({
+            "type": "array", "items": type_schema(of), "minItems": length, "maxItems": length,
+        }),
         Type::Map(of) => json!({ "type": "object", "additionalProperties": type_schema(of) }),
         Type::Table(declared) => table_schema(declared),
         Type::Either(types) => {

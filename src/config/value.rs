@@ -94,6 +94,11 @@ impl Table {
         Table { entries, origin }
     }
 
+    /// Whether a value in it was reported as wrong already.
+    pub fn is_broken(&self) -> bool {
+        self.entries.iter().any(|(_, node)| node.value.is_broken())
+    }
+
     /// Gives the tables that dotted keys alone made ("head.dropout = 0.5") the place where their name was written. Only
     /// once everything is laid on top of each other: before, such a table must not hide the header of another file.
     pub(super) fn settle_origins(&mut self) {
@@ -128,6 +133,17 @@ impl Table {
                 Some((_, below)) => below.lay(node),
                 None => self.entries.push((key, node)),
             }
+        }
+    }
+}
+
+impl Value {
+    fn is_broken(&self) -> bool {
+        match self {
+            Value::Broken => true,
+            Value::List(items) => items.iter().any(|item| item.value.is_broken()),
+            Value::Table(table) => table.is_broken(),
+            _ => false,
         }
     }
 }

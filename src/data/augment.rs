@@ -1,34 +1,37 @@
 //! Data augmentation: random changes to a stored square that keep its class (crop, flip, shift, rotation, zoom, color,
 //! erasing). The result is a pure function of (seed, view, record); all geometry is one bilinear sampling of the square.
 
+use crate::config::keys;
 use crate::random::Stream;
 use crate::store::Digest;
-use serde::{Deserialize, Serialize};
 
-/// How training images are augmented. Everything is off by default.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-#[serde(default, deny_unknown_fields)]
-pub struct AugmentationPolicy {
-    /// A random part of the stored square instead of its center crop.
-    pub random_crop: Option<RandomResizedCrop>,
-    /// Flips left and right with probability 0.5. Wrong where orientation distinguishes classes.
-    pub flip: bool,
-    /// Largest rotation in either direction, in degrees.
-    pub rotate: f32,
-    /// Largest shift along each axis, as a fraction of the input's side.
-    pub shift: f32,
-    /// Largest change of scale: 0.1 means a factor between 1/1.1 and 1.1.
-    pub zoom: f32,
-    /// Largest change of brightness, as a factor like `zoom`.
-    pub brightness: f32,
-    /// Largest change of contrast around the image's mean, as a factor like `zoom`.
-    pub contrast: f32,
-    /// Largest change of saturation, as a factor like `zoom`.
-    pub saturation: f32,
-    /// Probability that a rectangle (2 to 20 % of the input's area) is replaced by the input's mean color.
-    pub erase: f32,
-    /// Number of views of each image: epoch e uses view e modulo this. None for a new view in every epoch.
-    pub copies: Option<u64>,
+keys! {
+    /// How training images are augmented. Everything is off by default.
+    #[derive(Default)]
+    pub struct AugmentationPolicy / GivenAugmentationPolicy {
+        /// A random part of the stored square, resized to the network's input, instead of its center crop (torchvision's
+        /// `RandomResizedCrop`).
+        random_resized_crop: Option<RandomResizedCrop> = none formerly "random_crop";
+        /// Flips left and right with probability 0.5. Wrong where orientation distinguishes classes.
+        horizontal_flip: bool = false formerly "flip";
+        /// Largest rotation in either direction, in degrees.
+        rotation: f64 = 0 in 0..=180 formerly "rotate";
+        /// Largest translation along each axis, as a fraction of the side.
+        translation: f64 = 0 in 0..=1 formerly "shift";
+        /// Largest change of scale: 0.1 means a factor between 1/1.1 and 1.1.
+        zoom: f64 = 0 in 0..=1;
+        /// Largest change of brightness, as a factor like `zoom`.
+        brightness: f64 = 0 in 0..=1;
+        /// Largest change of contrast around the image's mean, as a factor like `zoom`.
+        contrast: f64 = 0 in 0..=1;
+        /// Largest change of saturation, as a factor like `zoom`.
+        saturation: f64 = 0 in 0..=1;
+        /// Probability that a rectangle (2 to 20 % of the area) is replaced by the mean color.
+        random_erasing: f64 = 0 in 0..=1 formerly "erase";
+        /// Number of views of each image: epoch e uses view e modulo this. With a frozen backbone, the features of each view
+        /// are then computed once. A new view in every epoch by default.
+        views: Option<u64> = none in 1..=1000 formerly "copies";
+    }
 }
 
 /// The augmentation of one pass over the samples.
@@ -53,7 +56,7 @@ impl Augmentation {
     /// The view of a record that occurred `repeat` times earlier in this pass. With a limited number of views, a
     /// repeat takes the next one.
     pub fn view(&self, repeat: u32) -> View {
-        match self.policy.copies {
+        match self.policy.views {
             Some(views) => {
                 View { index: (self.epoch + u64::from(repeat)) % views.max(1), repeat: 0 }
             }
@@ -69,24 +72,14 @@ impl Augmentation {
     }
 }
 
-/// torchvision's `RandomResizedCrop`, applied to the stored square.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct RandomResizedCrop {
-    /// Lower and upper bound of the crop's area, as a fraction of the square's.
-    #[serde(default = "default_scale")]
-    pub scale: [f32; 2],
-    /// Lower and upper bound of width over height.
-    #[serde(default = "default_ratio")]
-    pub ratio: [f32; 2],
-}
-
-fn default_scale() -> [f32; 2] {
-    [0.35, 1.0]
-}
-
-fn default_ratio() -> [f32; 2] {
-    [3.0 / 4.0, 4.0 / 3.0]
+keys! {
+    /// torchvision's `RandomResizedCrop`, applied to the stored square.
+    pub struct RandomResizedCrop / GivenRandomResizedCrop {
+        /// Lower and upper bound of the crop's area, as a fraction of the square's.
+        scale: [f64; 2] = [0.6, 1.0] each in 0..=1;
+        /// Lower and upper bound of the aspect ratio (width over height).
+        ratio: [f64; 2] = [0.8, 1.25] each above 0;
+    }
 }
 
 /// The random values of one view.
@@ -105,7 +98,7 @@ struct Transform {
 impl AugmentationPolicy {
     /// Whether the policy changes nothing.
     pub fn is_none(&self) -> bool {
-        AugmentationPolicy { copies: None, ..self.clone() } == AugmentationPolicy::default()
+        AugmentationPolicy { views: None, ..self.clone() } == AugmentationPolicy::default()
     }
 
     /// Writes an augmented crop of a stored square to `out`.
@@ -130,17 +123,17 @@ impl AugmentationPolicy {
 
     /// Draws every value in a fixed order, enabled or not, so that enabling one doesn't change the others.
     fn draw(&self, size: usize, crop: usize, offset: usize, stream: &mut Stream) -> Transform {
-        let mut symmetric = |amount: f32| stream.between(-1.0, 1.0) * f64::from(amount);
-        let (shift_x, shift_y) = (symmetric(self.shift), symmetric(self.shift));
-        let angle = symmetric(self.rotate).to_radians();
+        let mut symmetric = |amount: f64| stream.between(-1.0, 1.0) * amount;
+        let (shift_x, shift_y) = (symmetric(self.translation), symmetric(self.translation));
+        let angle = symmetric(self.rotation).to_radians();
         let zoom = factor(symmetric(1.0), self.zoom);
         let color = [self.brightness, self.contrast, self.saturation]
             .map(|amount| factor(symmetric(1.0), amount) as f32);
-        let flipped = stream.chance(0.5) && self.flip;
-        let erased = draw_erased(crop, f64::from(self.erase), stream);
+        let flipped = stream.chance(0.5) && self.horizontal_flip;
+        let erased = draw_erased(crop, self.random_erasing, stream);
         let side = crop as f64;
         let (mut center, mut extent) = ([offset as f64 + side / 2.0; 2], [side; 2]);
-        if let Some(random) = &self.random_crop {
+        if let Some(random) = &self.random_resized_crop {
             (center, extent) = random.draw(size as f64, stream);
         }
         let scale = [extent[0] / side / zoom, extent[1] / side / zoom];
@@ -161,16 +154,15 @@ impl AugmentationPolicy {
 }
 
 /// `1 + amount` to the power of `position` in -1..1: larger and smaller with equal probability.
-fn factor(position: f64, amount: f32) -> f64 {
-    (1.0 + f64::from(amount)).powf(position)
+fn factor(position: f64, amount: f64) -> f64 {
+    (1.0 + amount).powf(position)
 }
 
 impl RandomResizedCrop {
     /// Draws the center and extent of a crop inside a square of the given side.
     fn draw(&self, side: f64, stream: &mut Stream) -> ([f64; 2], [f64; 2]) {
-        let area = stream.between(f64::from(self.scale[0]), f64::from(self.scale[1])) * side * side;
-        let ratio =
-            stream.between(f64::from(self.ratio[0]).ln(), f64::from(self.ratio[1]).ln()).exp();
+        let area = stream.between(self.scale[0], self.scale[1]) * side * side;
+        let ratio = stream.between(self.ratio[0].ln(), self.ratio[1].ln()).exp();
         let extent = [(area * ratio).sqrt().min(side), (area / ratio).sqrt().min(side)];
         let center = extent.map(|length| length / 2.0 + stream.uniform() * (side - length));
         (center, extent)
@@ -281,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_flip_mirrors_half_of_the_images() {
-        let flip = AugmentationPolicy { flip: true, ..AugmentationPolicy::default() };
+        let flip = AugmentationPolicy { horizontal_flip: true, ..AugmentationPolicy::default() };
         let plain = applied(&AugmentationPolicy::default(), 8, 8, 0);
         let mirrored: Vec<f32> = plain
             .chunks_exact(24)
@@ -296,13 +288,13 @@ mod tests {
     proptest! {
         #[test]
         fn values_stay_in_range_and_never_panic(
-            rotate in 0f32..180.0, shift in 0f32..1.0, zoom in 0f32..2.0, light in 0f32..2.0, erase in 0f32..1.0,
+            rotation in 0f64..180.0, translation in 0f64..1.0, zoom in 0f64..2.0, light in 0f64..2.0, random_erasing in 0f64..1.0,
             crops in any::<bool>(), sample in 0u64..1000, size in 1usize..20, smaller in 0usize..10,
         ) {
             let augment = AugmentationPolicy {
-                random_crop: crops.then(|| RandomResizedCrop { scale: default_scale(), ratio: default_ratio() }),
-                flip: true, rotate, shift, zoom, brightness: light, contrast: light, saturation: light, erase,
-                copies: None,
+                random_resized_crop: crops.then_some(RandomResizedCrop { scale: [0.35, 1.0], ratio: [0.75, 4.0 / 3.0] }),
+                horizontal_flip: true, rotation, translation, zoom, brightness: light, contrast: light, saturation: light,
+                random_erasing, views: None,
             };
             let crop = size.saturating_sub(smaller).max(1);
             let out = applied(&augment, size, crop, sample);

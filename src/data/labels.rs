@@ -4,8 +4,8 @@ use super::DataError;
 use super::images::Image;
 use crate::common::image_files::EXTENSIONS;
 use crate::common::words::or_list;
+use crate::config::{choices, keys};
 use regex::Regex;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The group of a pattern that matches the class.
@@ -13,23 +13,25 @@ pub const GROUP: &str = "class";
 /// A pattern that matches a smaller fraction of the images is an error.
 const MIN_MATCHED: f64 = 0.5;
 
-/// How an image's class follows from its path.
-#[derive(Deserialize, Clone, Debug)]
-pub struct Rule {
-    pub from: LabelFrom,
-    /// For [`LabelFrom::FileName`]: a regular expression on the name without its extension, with a group named `class`.
-    #[serde(default)]
-    pub pattern: Option<String>,
+keys! {
+    /// Where labels come from.
+    pub struct Rule / GivenRule {
+        /// Where an image's class is written: the folder it lies in, or its file name.
+        from: LabelFrom = "folder";
+        /// For `from = "file_name"`: a regular expression with a group `(?<class>…)`, matched against the name without its
+        /// extension.
+        pattern: Option<String> = none;
+    }
 }
 
-/// The part of a path that contains the class.
-#[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum LabelFrom {
-    /// The file name, by a pattern.
-    FileName,
-    /// The name of the folder that contains the file.
-    Folder,
+choices! {
+    /// The part of a path that names the class.
+    pub enum LabelFrom {
+        /// The folder that the file lies in.
+        Folder = "folder",
+        /// The file's name, by a pattern.
+        FileName = "file_name",
+    }
 }
 
 /// Each image's class.

@@ -18,7 +18,10 @@ pub mod synthetic;
 mod table;
 pub mod tensor_cache;
 
-pub use augment::{Augmentation, AugmentationPolicy, RandomResizedCrop};
+pub use augment::{
+    Augmentation, AugmentationPolicy, GivenAugmentationPolicy, GivenRandomResizedCrop,
+    RandomResizedCrop,
+};
 pub use error::DataError;
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use preprocessing::{Fit, Geometry, InputInfo, Interpolation, Preprocessing};

@@ -1,30 +1,33 @@
 //! Preprocessing parameters, and the geometry that follows from them: torchvision's `Resize` and `CenterCrop`, divided into
 //! the square that is stored and the center crop at load time. Contains arithmetic only; no pixels.
 
+use crate::config::choices;
 use serde::{Deserialize, Serialize};
 
-/// How an image that isn't square is made square.
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fit {
-    /// Resizes the shorter side and crops the center.
-    #[default]
-    Crop,
-    /// Resizes the longer side and pads with the mean color.
-    Pad,
-    /// Resizes both sides.
-    Stretch,
+choices! {
+    /// How an image that isn't square becomes square.
+    #[derive(Default)]
+    pub enum Fit {
+        /// The shorter side is resized, the center kept.
+        #[default]
+        Crop = "crop",
+        /// The longer side is resized, the rest filled with the mean color.
+        Pad = "pad",
+        /// Both sides are resized.
+        Stretch = "stretch",
+    }
 }
 
-/// The resize filter, antialiased as in PIL: its support grows with the scale when downsampling.
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[serde(rename_all = "kebab-case")]
-pub enum Interpolation {
-    /// A triangle of one input pixel on each side.
-    #[default]
-    Bilinear,
-    /// Catmull-Rom (a = -0.5), two input pixels on each side.
-    Bicubic,
+choices! {
+    /// The filter of a resize, antialiased as PIL's: its support widens with the scale.
+    #[derive(Default)]
+    pub enum Interpolation {
+        /// A triangle of one source pixel on each side.
+        #[default]
+        Bilinear = "bilinear",
+        /// Catmull and Rom's cubic (a = -0.5), two source pixels on each side.
+        Bicubic = "bicubic",
+    }
 }
 
 /// From a decoded image to a network's input.

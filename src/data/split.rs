@@ -3,27 +3,36 @@
 
 use super::{DataError, Split};
 use crate::common::words::shortened_list;
+use crate::config::{choices, keys};
 use crate::store::Digest;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// How images are split. The three fractions sum to 1.
-#[derive(Deserialize, Clone, Debug, PartialEq)]
-pub struct Rule {
-    pub train: f64,
-    pub validation: f64,
-    pub test: f64,
-    pub method: Method,
-    pub seed: u64,
+keys! {
+    /// How images are split.
+    pub struct Rule / GivenRule {
+        /// Fraction to train on. 0.8 if no fraction is given.
+        train: f64 = computed in 0..=1;
+        /// Fraction for validation while training. 0.1 if no fraction is given, else 0.
+        validation: f64 = computed in 0..=1;
+        /// Fraction to score once, at the end. 0.1 if no fraction is given, else 0.
+        test: f64 = computed in 0..=1;
+        /// `hash`: by the image's content, so that an image stays in its split when others are added; `exact`: exact
+        /// fractions of each class.
+        method: Method = "hash";
+        /// Another seed makes another split. It isn't the pipeline's, so that runs with different seeds are scored on the
+        /// same images.
+        seed: u64 = 0;
+    }
 }
 
-#[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum Method {
-    /// Each image independently: stable under changes of the data set, with approximate fractions.
-    Hash,
-    /// Exact fractions of each class: adding images may move others.
-    Exact,
+choices! {
+    /// How the fractions are met.
+    pub enum Method {
+        /// Each image by itself: stable, fractions as near as chance has it.
+        Hash = "hash",
+        /// Each class by exact counts: new images may move others.
+        Exact = "exact",
+    }
 }
 
 /// A labelled image.

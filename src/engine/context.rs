@@ -5,7 +5,6 @@ use super::StageError;
 use crate::config::Values;
 use crate::events::{CancellationToken, EventSink};
 use crate::store::{Digest, Memo};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,7 +83,7 @@ pub struct InputArtifact {
 
 /// What a stage sees while it runs.
 pub struct Context {
-    /// Its parameters, checked, presets resolved; what it reads of `[dataset]` under "dataset".
+    /// Its resolved values as JSON; the kind's `run` gets them typed.
     pub values: Values,
     /// Its inputs by role.
     pub inputs: BTreeMap<String, InputArtifact>,
@@ -109,13 +108,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// Its parameters as a type of its own. An error means that the type and the declared parameters disagree.
-    pub fn parameters<T: DeserializeOwned>(&self) -> Result<T, StageError> {
-        T::deserialize(serde_json::Value::Object(self.values.clone())).map_err(|error| {
-            StageError::failed(format!("parameters that don't fit their declaration: {error}"))
-        })
-    }
-
     /// The artifact that feeds `role`.
     pub fn input(&self, role: &str) -> Result<&InputArtifact, StageError> {
         self.optional_input(role)

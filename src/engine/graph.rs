@@ -1,11 +1,12 @@
-//! From a pipeline as it was written to a graph of checked stages. Every mistake is found here, and all are told
-//! together, before anything runs.
+//! Checks a pipeline against the kinds: from stages as they are written to a graph of stages with resolved values. All
+//! diagnostics are reported together, before anything runs.
 
-use super::kind::{Complaints, Feed, Kind, Kinds};
-use super::{COMMON, Input};
+use super::kind::{Checked, Feed, KindRef, Kinds, Resolver};
+use super::{Common, Input};
 use crate::common::nearest;
 use crate::config::{
-    DefaultValue, Diagnostic, Diagnostics, KeyDecl, Pipeline, StageSpec, Values, check, significant,
+    DefaultValue, Diagnostic, Diagnostics, KeyDecl, Keys, Pipeline, StageSpec, Table, Values,
+    check, significant,
 };
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,7 @@ pub struct Stage {
     /// Its name.
     pub name: String,
     /// Its kind.
-    pub kind: &'static dyn Kind,
+    pub kind: KindRef,
     /// Its parameters, checked, defaults filled in, presets resolved; what it reads of `[dataset]` under "dataset".
     pub values: Values,
     /// Role -> name of the stage that feeds it.
@@ -61,13 +62,15 @@ impl Graph {
 }
 
 impl Stage {
-    /// Its parameters that affect the output and aren't at their default, by dotted path.
+    /// Values that affect the output and aren't at their default, by dotted key.
     pub(super) fn significant(&self) -> BTreeMap<String, Json> {
         let mut own = self.values.clone();
         let dataset = own.remove("dataset");
-        let mut list = significant(&own, self.kind.parameters());
+        let mut list = significant(&own, self.kind.keys());
         if let Some(Json::Object(dataset)) = dataset {
-            let inner = significant(&dataset, self.kind.dataset());
+            // A kind may read fewer keys of `[dataset]` than are declared together.
+            let read = self.kind.dataset().iter().filter(|key| dataset.contains_key(key.name));
+            let inner = significant(&dataset, &read.copied().collect::<Vec<_>>());
             list.extend(inner.into_iter().map(|(path, value)| (format!("dataset.{path}"), value)));
         }
         list
@@ -77,53 +80,157 @@ impl Stage {
 /// Checks a pipeline against the kinds.
 ///
 /// # Errors
-/// All mistakes, those of the file's structure included.
+/// All diagnostics, those about the file's structure included.
 pub fn graph(pipeline: &Pipeline, kinds: &'static Kinds) -> Result<Graph, Diagnostics> {
     let mut diagnostics = pipeline.diagnostics.clone();
-    let dataset = check_dataset(pipeline, kinds, &mut diagnostics);
-    let mut stages = Vec::new();
+    let dataset = Dataset::check(pipeline, kinds, &mut diagnostics);
+    let mut drafts = Vec::new();
     for spec in &pipeline.stages {
         let Some(kind) = find(kinds, &spec.kind) else {
             diagnostics.push(unknown_kind(spec, kinds));
             continue;
         };
-        let before = diagnostics.len();
-        check_needs(spec, kind, pipeline, &mut diagnostics);
-        let values = check_values(spec, kind, &dataset, &mut diagnostics);
-        stages.push(Draft { spec, kind, values, is_right: diagnostics.len() == before });
+        drafts.push(Draft::check(spec, kind, pipeline, &mut diagnostics));
     }
-    // Mistakes in the structure may mean circles: then what depends on the order can't be checked.
-    let drafts = if pipeline.diagnostics.is_empty() { sorted(stages) } else { Vec::new() };
-    let drafts = resolve(drafts, pipeline, &mut diagnostics);
+    // Errors in the structure may mean cycles: then what depends on the order can't be checked.
+    let drafts = if pipeline.diagnostics.is_empty() { sorted(drafts) } else { Vec::new() };
+    let stages = resolve(drafts, &dataset, &mut diagnostics);
     if !diagnostics.is_empty() {
         return Err(Diagnostics::new(pipeline.sources.clone(), diagnostics));
     }
-    let stages = drafts.into_iter().map(Draft::finish).collect();
     Ok(Graph { name: pipeline.name.clone(), seed: pipeline.seed, stages })
 }
 
-/// A stage while it is checked.
+/// A stage whose keys were checked one by one.
 struct Draft<'a> {
     spec: &'a StageSpec,
-    kind: &'static dyn Kind,
+    kind: KindRef,
+    values: Values,
+    timeout: Option<f64>,
+    is_right: bool,
+}
+
+impl<'a> Draft<'a> {
+    fn check(
+        spec: &'a StageSpec,
+        kind: KindRef,
+        pipeline: &Pipeline,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Draft<'a> {
+        let before = diagnostics.len();
+        check_needs(spec, kind, pipeline, diagnostics);
+        let declared: Vec<KeyDecl> = kind.keys().iter().chain(Common::KEYS).copied().collect();
+        let at = format!("stages.{}", spec.name);
+        let mut values = check(&at, &spec.parameters, &declared, diagnostics);
+        let is_right = diagnostics.len() == before && !spec.parameters.is_broken();
+        let timeout = values.remove("timeout").and_then(|seconds| seconds.as_f64());
+        Draft { spec, kind, values, timeout, is_right }
+    }
+}
+
+/// `[dataset]`: one table for all stages, checked once, against the keys that any kind reads.
+struct Dataset<'a> {
+    table: &'a Table,
     values: Values,
     is_right: bool,
 }
 
-impl Draft<'_> {
-    fn finish(mut self) -> Stage {
-        let timeout = self.values.remove("timeout").and_then(|seconds| seconds.as_f64());
-        let needs = self
-            .spec
-            .needs
-            .iter()
-            .map(|(role, (stage, _))| (role.clone(), stage.clone()))
-            .collect();
-        Stage { name: self.spec.name.clone(), kind: self.kind, values: self.values, needs, timeout }
+impl<'a> Dataset<'a> {
+    fn check(
+        pipeline: &'a Pipeline,
+        kinds: &'static Kinds,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Dataset<'a> {
+        let before = diagnostics.len();
+        let declared = dataset_keys(pipeline, kinds);
+        let table = &pipeline.dataset;
+        let values = check("dataset", table, &declared, diagnostics);
+        let is_right = diagnostics.len() == before && !table.is_broken();
+        Dataset { table, values, is_right }
+    }
+
+    /// The part that a kind reads.
+    fn of(&self, kind: KindRef, stage: &StageSpec) -> Checked<'a> {
+        let reads = |name: &str| kind.dataset().iter().any(|key| key.name == name);
+        let values = self.values.iter().filter(|(name, _)| reads(name));
+        let values = values.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Checked { values, table: self.table, fallback: Some(stage.name_origin.clone()) }
     }
 }
 
-fn find(kinds: &'static Kinds, name: &str) -> Option<&'static dyn Kind> {
+/// The keys of `[dataset]` that the kinds declare. What no stage of this pipeline reads isn't required.
+fn dataset_keys(pipeline: &Pipeline, kinds: &'static Kinds) -> Vec<KeyDecl> {
+    let used: BTreeSet<&str> = pipeline.stages.iter().map(|stage| stage.kind.as_str()).collect();
+    let mut declared: Vec<KeyDecl> = Vec::new();
+    for kind in kinds {
+        let is_used = used.contains(kind.name());
+        for key in kind.dataset() {
+            match declared.iter_mut().find(|known| known.name == key.name) {
+                Some(known) if is_used => *known = *key,
+                Some(_) => {}
+                None if is_used || key.default != DefaultValue::Required => declared.push(*key),
+                None => declared.push(KeyDecl { default: DefaultValue::Absent, ..*key }),
+            }
+        }
+    }
+    declared
+}
+
+/// A draft that was resolved, or that has diagnostics: then nothing that needs it is resolved.
+struct Done<'a> {
+    draft: Draft<'a>,
+    stage: Option<Stage>,
+}
+
+/// Resolves each stage, those above first, so that a kind sees what feeds it.
+fn resolve(drafts: Vec<Draft>, dataset: &Dataset, diagnostics: &mut Vec<Diagnostic>) -> Vec<Stage> {
+    let mut done: Vec<Done> = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let reads_dataset = !draft.kind.dataset().is_empty();
+        let is_right = draft.is_right && (dataset.is_right || !reads_dataset);
+        let stage = if is_right { resolve_one(&draft, &done, dataset, diagnostics) } else { None };
+        done.push(Done { draft, stage });
+    }
+    done.into_iter().filter_map(|done| done.stage).collect()
+}
+
+fn resolve_one(
+    draft: &Draft,
+    done: &[Done],
+    dataset: &Dataset,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Stage> {
+    let feeding = draft.spec.needs.iter().filter_map(|(role, (name, _))| {
+        let above = done.iter().find(|above| above.draft.spec.name == *name)?;
+        let stage = above.stage.as_ref()?;
+        Some((role.as_str(), Feed { stage: name, kind: above.draft.kind, values: &stage.values }))
+    });
+    let mut resolver =
+        Resolver { stage: draft.spec, feeding: feeding.collect(), diagnostics: Vec::new() };
+    let keys = Checked {
+        values: draft.values.clone(),
+        table: &draft.spec.parameters,
+        fallback: Some(draft.spec.name_origin.clone()),
+    };
+    let values = draft.kind.resolve(keys, dataset.of(draft.kind, draft.spec), &mut resolver);
+    let reported = !resolver.diagnostics.is_empty();
+    diagnostics.append(&mut resolver.diagnostics);
+    let values = match values {
+        Some(values) if !reported => values,
+        None if !reported => panic!("`{}` resolved to nothing and didn't say why", draft.spec.name),
+        _ => return None,
+    };
+    let needs = draft.spec.needs.iter();
+    Some(Stage {
+        name: draft.spec.name.clone(),
+        kind: draft.kind,
+        values,
+        needs: needs.map(|(role, (stage, _))| (role.clone(), stage.clone())).collect(),
+        timeout: draft.timeout,
+    })
+}
+
+fn find(kinds: &'static Kinds, name: &str) -> Option<KindRef> {
     kinds.iter().copied().find(|kind| kind.name() == name)
 }
 
@@ -153,55 +260,9 @@ fn one_of<'a>(words: &str, names: impl Iterator<Item = &'a str>) -> String {
     format!("{words} {}", names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
 }
 
-/// `[dataset]` is one table for all stages: it is checked once, against what any kind reads. What no stage of this
-/// pipeline reads needn't be given.
-fn check_dataset(
-    pipeline: &Pipeline,
-    kinds: &'static Kinds,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Values {
-    let used: BTreeSet<&str> = pipeline.stages.iter().map(|stage| stage.kind.as_str()).collect();
-    let mut declared: Vec<KeyDecl> = Vec::new();
-    for kind in kinds {
-        for parameter in kind.dataset() {
-            let is_used = used.contains(kind.name());
-            match declared.iter_mut().find(|known| known.name == parameter.name) {
-                Some(known) if is_used => *known = *parameter,
-                Some(_) => {}
-                None if is_used || parameter.default != DefaultValue::Required => {
-                    declared.push(*parameter)
-                }
-                None => declared.push(KeyDecl { default: DefaultValue::Absent, ..*parameter }),
-            }
-        }
-    }
-    check("dataset", &pipeline.dataset, &declared, diagnostics)
-}
-
-/// A stage's own parameters, with what its kind reads of `[dataset]`.
-fn check_values(
-    spec: &StageSpec,
-    kind: &dyn Kind,
-    dataset: &Values,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Values {
-    let declared: Vec<KeyDecl> = kind.parameters().iter().chain(COMMON).copied().collect();
-    let mut values =
-        check(&format!("stages.{}", spec.name), &spec.parameters, &declared, diagnostics);
-    if !kind.dataset().is_empty() {
-        let read = |name: &str| kind.dataset().iter().any(|parameter| parameter.name == name);
-        let part = dataset
-            .iter()
-            .filter(|(name, _)| read(name))
-            .map(|(name, value)| (name.clone(), value.clone()));
-        values.insert("dataset".to_owned(), Json::Object(part.collect()));
-    }
-    values
-}
-
 fn check_needs(
     spec: &StageSpec,
-    kind: &dyn Kind,
+    kind: KindRef,
     pipeline: &Pipeline,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
@@ -275,38 +336,4 @@ fn sorted(mut waiting: Vec<Draft>) -> Vec<Draft> {
             None => return placed,
         }
     }
-}
-
-/// Lets each kind resolve presets and check rules across parameters, those above first, so that it sees what feeds it.
-fn resolve<'a>(
-    drafts: Vec<Draft<'a>>,
-    pipeline: &Pipeline,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Vec<Draft<'a>> {
-    let mut done: Vec<Draft> = Vec::with_capacity(drafts.len());
-    for mut draft in drafts {
-        if draft.is_right {
-            let feeds = draft.spec.needs.iter().filter_map(|(role, (stage, _))| {
-                let above =
-                    done.iter().find(|above| above.spec.name == *stage && above.is_right)?;
-                let feed = Feed {
-                    stage: &above.spec.name,
-                    kind: above.kind.name(),
-                    values: &above.values,
-                };
-                Some((role.as_str(), feed))
-            });
-            let mut complaints = Complaints {
-                pipeline,
-                stage: draft.spec,
-                feeding: feeds.collect(),
-                list: Vec::new(),
-            };
-            draft.kind.resolve(&mut draft.values, &mut complaints);
-            draft.is_right = complaints.list.is_empty();
-            diagnostics.append(&mut complaints.list);
-        }
-        done.push(draft);
-    }
-    done
 }

@@ -1,14 +1,20 @@
-//! What the implementation of a stage has to say about itself. The engine knows kinds by this trait alone, none by name.
+//! The trait that a stage kind implements, and the form in which the engine handles all of them.
+//!
+//! A kind has three types: the keys that a stage's table may hold, the keys of `[dataset]` that it reads, and what both
+//! resolve to. The engine sees resolved values only as JSON: in job files, records and fingerprints.
 
 use super::{Context, StageError};
-use crate::config::{Diagnostic, KeyDecl, Origin, Pipeline, StageSpec, Values};
+use crate::config::{Diagnostic, Given, KeyDecl, Keys, Location, Origin, StageSpec, Table, Values};
 use crate::events::CancellationToken;
 use crate::store::Store;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The kinds that there are.
-pub type Kinds = [&'static dyn Kind];
+pub type Kinds = [KindRef];
 
 /// An input that a kind takes.
 #[derive(Clone, Copy, Debug)]
@@ -19,26 +25,35 @@ pub struct Input {
     pub kinds: &'static [&'static str],
     /// Whether it has to be given.
     pub required: bool,
-    /// The files of it that are read, folders with a `/` at their end; none means all of them. Others may change without a rerun.
+    /// The files of it that are read, folders with a `/` at their end; none means all of them. Others may change
+    /// without a rerun.
     pub reads: &'static [&'static str],
     /// What it is for, in a sentence.
     pub doc: &'static str,
 }
 
-/// What a kind knows from outside at the time of planning.
+/// Facts from outside the pipeline file that a stage depends on, found while planning.
 #[derive(Clone, Debug, Default)]
 pub struct Pin {
-    /// Facts that are part of the fingerprint, such as the digest of a folder's listing.
-    pub facts: BTreeMap<String, serde_json::Value>,
-    /// Parameters that these facts stand for, left out of the fingerprint: where a folder lies doesn't matter.
+    /// Part of the fingerprint, such as the digest of a folder's listing.
+    pub facts: BTreeMap<String, Json>,
+    /// Keys that these facts stand for, left out of the fingerprint: where a folder lies doesn't matter.
     pub replaces: Vec<&'static str>,
     /// A folder outside the store that the artifact lists and that is read in place.
     pub folder: Option<PathBuf>,
 }
 
-/// An implementation of stages.
-pub trait Kind: Send + Sync {
-    /// Its name, by which stages ask for it.
+/// A kind of stage.
+pub trait Kind: Send + Sync + 'static {
+    /// The keys of a stage's table, apart from `kind`, `needs` and [`COMMON`](super::COMMON).
+    type Keys: Keys;
+    /// The keys of `[dataset]`; [`NoKeys`](crate::config::NoKeys) for a kind that reads none of them.
+    type Dataset: Keys;
+    /// What both resolve to: defaults filled in, presets replaced by values, rules across keys checked. It is part of the
+    /// job, and, without what is at its default, of the fingerprint; what comes from `[dataset]` is in a field `dataset`.
+    type Resolved: Serialize + DeserializeOwned;
+
+    /// The name by which a stage asks for it.
     fn name(&self) -> &'static str;
 
     /// What it does, in a sentence.
@@ -46,14 +61,6 @@ pub trait Kind: Send + Sync {
 
     /// The version of its code: to be raised whenever it makes other bytes than before.
     fn version(&self) -> u32;
-
-    /// Its parameters. Not `kind`, `needs` and [`COMMON`](super::COMMON).
-    fn parameters(&self) -> &'static [KeyDecl];
-
-    /// The keys of `[dataset]` that it reads. It finds them in its values under "dataset".
-    fn dataset(&self) -> &'static [KeyDecl] {
-        &[]
-    }
 
     /// Its inputs.
     fn inputs(&self) -> &'static [Input] {
@@ -65,36 +72,40 @@ pub trait Kind: Send + Sync {
         false
     }
 
-    /// Whether what computes changes its numbers: only then is the class of the device part of its key.
+    /// Whether the device changes its numbers: only then is the device's class part of its key.
     fn computes(&self) -> bool {
         false
     }
 
-    /// Turns presets into values and checks rules across parameters. Called where each parameter by itself is right.
-    fn resolve(&self, _values: &mut Values, _diagnostics: &mut Complaints) {}
+    /// Resolves keys that are right one by one. `None` where a diagnostic was reported.
+    fn resolve(
+        &self,
+        keys: Given<Self::Keys>,
+        dataset: Given<Self::Dataset>,
+        resolver: &mut Resolver,
+    ) -> Option<Self::Resolved>;
 
-    /// What was chosen for a stage with these values, where the user may want to know it before it runs: sentences that a
-    /// plan shows.
-    fn choices(&self, _values: &Values) -> Vec<String> {
+    /// Choices made by default that a user may want to know before the stage runs, as sentences for the plan.
+    fn choices(&self, _resolved: &Self::Resolved) -> Vec<String> {
         Vec::new()
     }
 
-    /// Looks at the world outside, at the time of planning and once more when the stage has run: if the facts are others
-    /// by then, the result isn't stored.
+    /// Looks at what the stage depends on outside the pipeline file, while planning and again when it has run: where the
+    /// facts differ by then, the result isn't stored.
     fn pin(
         &self,
-        _values: &Values,
+        _resolved: &Self::Resolved,
         _store: &Store,
         _cancel: &CancellationToken,
     ) -> Result<Pin, StageError> {
         Ok(Pin::default())
     }
 
-    /// Looks anew at what it remembers of the world outside, such as the version of a file on the web, so that the next
-    /// [`pin`](Self::pin) tells what is there now. Where that can't be had, what it remembered stays.
+    /// Updates what is remembered of the world outside, such as the version of a file on the web, for the next
+    /// [`pin`](Self::pin). Where it can't be reached, what is remembered stays.
     fn refresh(
         &self,
-        _values: &Values,
+        _resolved: &Self::Resolved,
         _store: &Store,
         _cancel: &CancellationToken,
     ) -> Result<(), StageError> {
@@ -102,15 +113,232 @@ pub trait Kind: Send + Sync {
     }
 
     /// Makes the artifact in the context's slot.
+    fn run(&self, resolved: &Self::Resolved, context: &Context) -> Result<(), StageError>;
+}
+
+/// A kind whose types are erased: resolved values are JSON.
+trait ErasedKind: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn about(&self) -> &'static str;
+    fn version(&self) -> u32;
+    fn keys(&self) -> &'static [KeyDecl];
+    fn dataset(&self) -> &'static [KeyDecl];
+    fn inputs(&self) -> &'static [Input];
+    fn draws(&self) -> bool;
+    fn computes(&self) -> bool;
+    fn resolve(&self, stage: Checked, dataset: Checked, resolver: &mut Resolver) -> Option<Values>;
+    fn choices(&self, values: &Values) -> Vec<String>;
+    fn pin(
+        &self,
+        values: &Values,
+        store: &Store,
+        cancel: &CancellationToken,
+    ) -> Result<Pin, StageError>;
+    fn refresh(
+        &self,
+        values: &Values,
+        store: &Store,
+        cancel: &CancellationToken,
+    ) -> Result<(), StageError>;
     fn run(&self, context: &Context) -> Result<(), StageError>;
 }
 
-/// Takes the mistakes that a kind finds in one stage, and finds the places to show for them.
-pub struct Complaints<'a> {
-    pub(super) pipeline: &'a Pipeline,
+/// A table whose keys were checked one by one.
+pub(super) struct Checked<'a> {
+    pub values: Values,
+    pub table: &'a Table,
+    /// Where diagnostics about keys that nobody wrote point to.
+    pub fallback: Option<Origin>,
+}
+
+impl Checked<'_> {
+    fn given<K: Keys>(self) -> Given<K> {
+        K::given(Some(Json::Object(self.values)), &Location::table(self.table, self.fallback))
+    }
+}
+
+/// Resolved values as the kind's own type.
+///
+/// # Errors
+/// Where they aren't: a job file was written by another `pipe`.
+fn typed<K: Kind>(kind: &K, values: &Values) -> Result<K::Resolved, StageError> {
+    serde_json::from_value(Json::Object(values.clone())).map_err(|error| {
+        StageError::failed(format!("the values don't fit a `{}` stage: {error}", kind.name()))
+    })
+}
+
+impl<K: Kind> ErasedKind for K {
+    fn name(&self) -> &'static str {
+        Kind::name(self)
+    }
+
+    fn about(&self) -> &'static str {
+        Kind::about(self)
+    }
+
+    fn version(&self) -> u32 {
+        Kind::version(self)
+    }
+
+    fn keys(&self) -> &'static [KeyDecl] {
+        K::Keys::KEYS
+    }
+
+    fn dataset(&self) -> &'static [KeyDecl] {
+        K::Dataset::KEYS
+    }
+
+    fn inputs(&self) -> &'static [Input] {
+        Kind::inputs(self)
+    }
+
+    fn draws(&self) -> bool {
+        Kind::draws(self)
+    }
+
+    fn computes(&self) -> bool {
+        Kind::computes(self)
+    }
+
+    fn resolve(&self, stage: Checked, dataset: Checked, resolver: &mut Resolver) -> Option<Values> {
+        let resolved =
+            Kind::resolve(self, stage.given::<K::Keys>(), dataset.given::<K::Dataset>(), resolver)?;
+        Some(values_of(&resolved))
+    }
+
+    fn choices(&self, values: &Values) -> Vec<String> {
+        typed(self, values).map_or_else(|_| Vec::new(), |resolved| Kind::choices(self, &resolved))
+    }
+
+    fn pin(
+        &self,
+        values: &Values,
+        store: &Store,
+        cancel: &CancellationToken,
+    ) -> Result<Pin, StageError> {
+        Kind::pin(self, &typed(self, values)?, store, cancel)
+    }
+
+    fn refresh(
+        &self,
+        values: &Values,
+        store: &Store,
+        cancel: &CancellationToken,
+    ) -> Result<(), StageError> {
+        Kind::refresh(self, &typed(self, values)?, store, cancel)
+    }
+
+    fn run(&self, context: &Context) -> Result<(), StageError> {
+        Kind::run(self, &typed(self, &context.values)?, context)
+    }
+}
+
+/// Resolved values as JSON.
+///
+/// # Panics
+/// Where the type doesn't serialize to an object: a bug in the kind.
+pub fn values_of<T: Serialize>(resolved: &T) -> Values {
+    match serde_json::to_value(resolved) {
+        Ok(Json::Object(values)) => values,
+        other => panic!("a kind's resolved type must serialize to an object, not {other:?}"),
+    }
+}
+
+/// A kind as the engine handles it.
+#[derive(Clone, Copy)]
+pub struct KindRef(&'static dyn ErasedKind);
+
+impl KindRef {
+    /// The kind without its types.
+    pub const fn new<K: Kind>(kind: &'static K) -> KindRef {
+        KindRef(kind)
+    }
+
+    /// The name by which a stage asks for it.
+    pub fn name(self) -> &'static str {
+        self.0.name()
+    }
+
+    /// What it does, in a sentence.
+    pub fn about(self) -> &'static str {
+        self.0.about()
+    }
+
+    /// The version of its code.
+    pub fn version(self) -> u32 {
+        self.0.version()
+    }
+
+    /// The keys of its stages.
+    pub fn keys(self) -> &'static [KeyDecl] {
+        self.0.keys()
+    }
+
+    /// The keys of `[dataset]` that it reads.
+    pub fn dataset(self) -> &'static [KeyDecl] {
+        self.0.dataset()
+    }
+
+    /// Its inputs.
+    pub fn inputs(self) -> &'static [Input] {
+        self.0.inputs()
+    }
+
+    /// Whether it draws random numbers.
+    pub fn draws(self) -> bool {
+        self.0.draws()
+    }
+
+    /// Whether the device changes its numbers.
+    pub fn computes(self) -> bool {
+        self.0.computes()
+    }
+
+    pub(super) fn resolve(
+        self,
+        stage: Checked,
+        dataset: Checked,
+        resolver: &mut Resolver,
+    ) -> Option<Values> {
+        self.0.resolve(stage, dataset, resolver)
+    }
+
+    /// See [`Kind::choices`].
+    pub fn choices(self, values: &Values) -> Vec<String> {
+        self.0.choices(values)
+    }
+
+    /// See [`Kind::pin`].
+    pub fn pin(
+        self,
+        values: &Values,
+        store: &Store,
+        cancel: &CancellationToken,
+    ) -> Result<Pin, StageError> {
+        self.0.pin(values, store, cancel)
+    }
+
+    /// See [`Kind::refresh`].
+    pub fn refresh(
+        self,
+        values: &Values,
+        store: &Store,
+        cancel: &CancellationToken,
+    ) -> Result<(), StageError> {
+        self.0.refresh(values, store, cancel)
+    }
+
+    /// See [`Kind::run`]; the values are the context's.
+    pub fn run(self, context: &Context) -> Result<(), StageError> {
+        self.0.run(context)
+    }
+}
+
+/// Collects diagnostics while the keys of one stage are resolved, and knows what feeds the stage.
+pub struct Resolver<'a> {
     pub(super) stage: &'a StageSpec,
     pub(super) feeding: BTreeMap<&'a str, Feed<'a>>,
-    pub(super) list: Vec<Diagnostic>,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 /// The stage that feeds a role.
@@ -119,32 +347,44 @@ pub struct Feed<'a> {
     /// Its name.
     pub stage: &'a str,
     /// Its kind.
-    pub kind: &'static str,
-    /// Its values, resolved.
+    pub kind: KindRef,
+    /// Its resolved values.
     pub values: &'a Values,
 }
 
-impl<'a> Complaints<'a> {
-    /// Takes a mistake. `key` is the parameter's, relative to the stage's table ("head.dropout"), "" for the stage
-    /// itself, "needs.ROLE" for what feeds a role, "dataset.…" for a key of `[dataset]`. `message` says what is wrong,
-    /// `label` what was expected there.
-    pub fn complain(
-        &mut self,
-        key: &str,
-        message: impl Into<String>,
-        label: impl Into<String>,
-        help: Option<String>,
-    ) {
-        self.list.push(Diagnostic::new(message).at(self.origin(key)).label(label).help(help));
+impl Feed<'_> {
+    /// The resolved values, if the stage is of this kind.
+    pub fn resolved<K: Kind>(&self, kind: &K) -> Option<K::Resolved> {
+        (self.kind.name() == Kind::name(kind)).then(|| {
+            typed(kind, self.values).unwrap_or_else(|error| panic!("{}: {error}", self.stage))
+        })
+    }
+}
+
+impl<'a> Resolver<'a> {
+    /// Reports a diagnostic. A key's `error` makes one that points to it.
+    pub fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
     }
 
-    /// What feeds `role`. None where nothing does, and where what does has mistakes of its own, which are told already:
-    /// a rule that needs it is then to be passed over.
+    /// A diagnostic that points to the stage's name.
+    pub fn stage_error(&self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(message).at(self.stage.name_origin.clone())
+    }
+
+    /// A diagnostic that points to the stage that `needs` gives for a role.
+    pub fn role_error(&self, role: &str, message: impl Into<String>) -> Diagnostic {
+        let origin = self.stage.needs.get(role).map(|(_, origin)| origin);
+        Diagnostic::new(message).at(origin.unwrap_or(&self.stage.name_origin).clone())
+    }
+
+    /// What feeds `role`. `None` where nothing does, and where the stage that does has diagnostics of its own: rules that
+    /// need it are then skipped.
     pub fn input(&self, role: &str) -> Option<Feed<'a>> {
         self.feeding.get(role).copied()
     }
 
-    /// Whether a stage feeds `role`, with or without mistakes of its own.
+    /// Whether a stage feeds `role`, with or without diagnostics of its own.
     pub fn is_fed(&self, role: &str) -> bool {
         self.stage.needs.contains_key(role)
     }
@@ -154,18 +394,8 @@ impl<'a> Complaints<'a> {
         &self.stage.name
     }
 
-    fn origin(&self, key: &str) -> Option<Origin> {
-        if let Some(role) = key.strip_prefix("needs.") {
-            return self.stage.needs.get(role).map(|(_, origin)| origin.clone());
-        }
-        match key.strip_prefix("dataset") {
-            Some("") => self.pipeline.dataset.origin().cloned(),
-            Some(rest) if rest.starts_with('.') => {
-                self.pipeline.dataset.place(rest.trim_start_matches('.'))
-            }
-            _ if key.is_empty() => Some(self.stage.name_origin.clone()),
-            _ => self.stage.parameters.place(key),
-        }
-        .or_else(|| Some(self.stage.name_origin.clone()))
+    /// Whether nothing was reported.
+    pub fn is_clean(&self) -> bool {
+        self.diagnostics.is_empty()
     }
 }

@@ -32,22 +32,19 @@ pub use executor::{Report, StageReport, execute, execute_with};
 pub use fingerprint::{FORMAT, Fingerprint};
 pub use graph::{Graph, Stage, graph};
 pub use job::{Job, JobInput, JobOutcome, WorkerMessage};
-pub use kind::{Complaints, Feed, Input, Kind, Kinds, Pin};
+pub use kind::{Feed, Input, Kind, KindRef, Kinds, Pin, Resolver, values_of};
 pub use launcher::{InProcessLauncher, Launcher, RunningJob};
 pub use plan::{Force, History, NoHistory, Options, Plan, Planned, State, plan};
 pub use subprocess::SubprocessLauncher;
 pub use worker::run_job;
 
-use crate::config::{DefaultValue, KeyDecl, Type};
-
-/// Keys that every stage has besides `kind` and `needs`. None affects the output.
-pub const COMMON: &[KeyDecl] = &[KeyDecl::new(
-    "timeout",
-    Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY },
-    DefaultValue::Absent,
-    "Seconds after which the stage is stopped and counts as failed. No limit by default.",
-)
-.execution()];
+crate::config::keys! {
+    /// Keys that every stage has, beside `kind` and `needs`. None of them affects an output.
+    pub struct Common / GivenCommon {
+        /// Time limit in seconds, after which the stage is stopped and fails. No limit by default.
+        timeout: Option<f64> = none above 0 affects Execution;
+    }
+}
 
 #[cfg(test)]
 mod tests;

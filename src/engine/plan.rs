@@ -232,7 +232,7 @@ impl Planned {
     pub(super) fn reasons(&self, stage: &Stage, earlier: &[(String, Fingerprint)]) -> Vec<String> {
         let words = Words {
             needs: Some(&stage.needs),
-            declared: stage.kind.parameters(),
+            declared: stage.kind.keys(),
             dataset: stage.kind.dataset(),
         };
         let Some(now) = &self.fingerprint else { return Vec::new() };

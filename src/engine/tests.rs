@@ -1,9 +1,10 @@
 //! The engine as its users see it, with kinds made for it: what runs, what doesn't, and the reason that is given.
 
 use super::*;
-use crate::config::{Type, Values, load};
+use crate::config::{GivenNoKeys, KeyType, NoKeys, load};
 use crate::events::{CancellationToken, Event, RunOutcome, StageOutcome};
 use crate::store::Store;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -12,14 +13,17 @@ use std::time::{Duration, Instant};
 /// Writes its `text`, after what its inputs say. With a `folder`, the digest of that folder's listing is pinned.
 struct Write;
 
-const WRITE: &[KeyDecl] = &[
-    KeyDecl::new("text", Type::Text, DefaultValue::Json("\"plain\""), ""),
-    KeyDecl::new("aside", Type::Text, DefaultValue::Absent, "Written to a file that nobody reads."),
-    KeyDecl::new("folder", Type::Path, DefaultValue::Absent, ""),
-    KeyDecl::new("every", Type::Integer { min: 0, max: 100 }, DefaultValue::Json("3"), "")
-        .execution(),
-    KeyDecl::new("act", Type::Text, DefaultValue::Absent, "Something bad.").execution(),
-];
+crate::config::keys! {
+    struct WriteOptions / WriteKeys {
+        text: String = "plain";
+        /// Written to a file that nobody reads.
+        aside: Option<String> = none;
+        folder: Option<PathBuf> = none;
+        every: u64 = 3 in 0..=100 affects Execution;
+        /// Something bad.
+        act: Option<String> = none affects Execution;
+    }
+}
 
 const WRITE_INPUTS: &[Input] = &[
     Input {
@@ -33,6 +37,10 @@ const WRITE_INPUTS: &[Input] = &[
 ];
 
 impl Kind for Write {
+    type Keys = WriteOptions;
+    type Dataset = NoKeys;
+    type Resolved = WriteOptions;
+
     fn name(&self) -> &'static str {
         "write"
     }
@@ -42,44 +50,38 @@ impl Kind for Write {
     fn version(&self) -> u32 {
         1
     }
-    fn parameters(&self) -> &'static [KeyDecl] {
-        WRITE
-    }
     fn inputs(&self) -> &'static [Input] {
         WRITE_INPUTS
     }
-    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
-        if values["text"] == "forbidden" {
-            diagnostics.complain(
-                "text",
-                "that text is forbidden",
-                "expected another",
-                Some("write `plain`".into()),
-            );
+    fn resolve(
+        &self,
+        keys: WriteKeys,
+        _dataset: GivenNoKeys,
+        resolver: &mut Resolver,
+    ) -> Option<WriteOptions> {
+        if *keys.text == "forbidden" {
+            let diagnostic = keys.text.error("that text is forbidden");
+            resolver.report(diagnostic.label("expected another").help("write `plain`".to_owned()));
         }
-        if let Some(feed) = diagnostics.input("above")
-            && feed.values.get("text") == values.get("text")
+        if let Some(feed) = resolver.input("above")
+            && feed.resolved(&Write).is_some_and(|above| above.text == *keys.text)
         {
-            diagnostics.complain("", format!("it repeats `{}`", feed.stage), "", None);
+            resolver.report(resolver.stage_error(format!("it repeats `{}`", feed.stage)));
         }
+        resolver.is_clean().then(|| WriteOptions::resolved(keys))
     }
     fn pin(
         &self,
-        values: &Values,
+        options: &WriteOptions,
         store: &Store,
         _cancel: &CancellationToken,
     ) -> Result<Pin, StageError> {
-        let Some(folder) = values.get("folder").and_then(|folder| folder.as_str()) else {
-            return Ok(Pin::default());
-        };
-        let listing = store.folder_listing(folder.as_ref()).or_fail("listing `folder`")?;
+        let Some(folder) = &options.folder else { return Ok(Pin::default()) };
+        let listing = store.folder_listing(folder).or_fail("listing `folder`")?;
         let facts = [("listing".to_owned(), json!(listing.digest))].into();
-        Ok(Pin { facts, replaces: vec!["folder"], folder: Some(folder.into()) })
+        Ok(Pin { facts, replaces: vec!["folder"], folder: Some(folder.clone()) })
     }
-    fn run(&self, context: &Context) -> Result<(), StageError> {
-        let value = |name: &str| {
-            context.values.get(name).and_then(|value| value.as_str()).unwrap_or_default()
-        };
+    fn run(&self, options: &WriteOptions, context: &Context) -> Result<(), StageError> {
         let mut text = String::new();
         for role in ["above", "beside"] {
             if let Some(input) = context.optional_input(role) {
@@ -88,9 +90,9 @@ impl Kind for Write {
                 text += if input.folder.is_some() { " (borrowed)" } else { "" };
             }
         }
-        text += value("text");
+        text += &options.text;
         context.events.info(format!("wrote {text}"));
-        match value("act") {
+        match options.act.as_deref().unwrap_or_default() {
             "fail" => return Err(StageError::failed("it failed").with_help("do better")),
             "panic" => panic!("at the disco"),
             "wait" => {
@@ -101,12 +103,13 @@ impl Kind for Write {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
-            "spoil" => std::fs::write(PathBuf::from(value("folder")).join("new"), "x")
+            "spoil" => std::fs::write(options.folder.as_ref().unwrap().join("new"), "x")
                 .or_fail("spoiling")?,
             "slow" => std::thread::sleep(Duration::from_millis(150)),
             _ => {}
         }
-        std::fs::write(context.slot.join("aside"), value("aside")).or_fail("writing aside")?;
+        std::fs::write(context.slot.join("aside"), options.aside.as_deref().unwrap_or_default())
+            .or_fail("writing aside")?;
         std::fs::write(context.slot.join("text"), text).or_fail("writing text")
     }
 }
@@ -114,12 +117,23 @@ impl Kind for Write {
 /// Draws a number, and reads a key of `[dataset]`.
 struct Draw;
 
-const DATASET: &[KeyDecl] = &[
-    KeyDecl::new("salt", Type::Integer { min: 0, max: 9 }, DefaultValue::Json("1"), ""),
-    KeyDecl::new("labels", Type::Text, DefaultValue::Required, ""),
-];
+crate::config::keys! {
+    struct Salt / GivenSalt {
+        salt: u64 = 1 in 0..=9;
+        labels: String = required;
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct DrawOptions {
+    dataset: Salt,
+}
 
 impl Kind for Draw {
+    type Keys = NoKeys;
+    type Dataset = Salt;
+    type Resolved = DrawOptions;
+
     fn name(&self) -> &'static str {
         "draw"
     }
@@ -129,11 +143,13 @@ impl Kind for Draw {
     fn version(&self) -> u32 {
         2
     }
-    fn parameters(&self) -> &'static [KeyDecl] {
-        &[]
-    }
-    fn dataset(&self) -> &'static [KeyDecl] {
-        DATASET
+    fn resolve(
+        &self,
+        _keys: GivenNoKeys,
+        dataset: GivenSalt,
+        _resolver: &mut Resolver,
+    ) -> Option<DrawOptions> {
+        Some(DrawOptions { dataset: Salt::resolved(dataset) })
     }
     fn draws(&self) -> bool {
         true
@@ -141,7 +157,7 @@ impl Kind for Draw {
     fn computes(&self) -> bool {
         true
     }
-    fn run(&self, context: &Context) -> Result<(), StageError> {
+    fn run(&self, _options: &DrawOptions, context: &Context) -> Result<(), StageError> {
         std::fs::write(
             context.slot.join("text"),
             format!("{} {}", context.seed, context.values["dataset"]),
@@ -150,7 +166,7 @@ impl Kind for Draw {
     }
 }
 
-static KINDS: &Kinds = &[&Write, &Draw];
+static KINDS: &Kinds = &[KindRef::new(&Write), KindRef::new(&Draw)];
 
 struct Home {
     folder: tempfile::TempDir,

@@ -6,7 +6,7 @@ mod card;
 mod predict;
 
 pub use backbones::{BackboneRow, backbones};
-pub use card::{Card, Classifier, Dense, imagenet_classes};
+pub use card::{Card, Classifier, Dense, Original, imagenet_classes};
 pub use predict::{Predictions, Row, Unreadable};
 
 use crate::data::Preprocessing;

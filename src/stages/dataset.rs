@@ -1,176 +1,92 @@
-//! The keys of `[dataset]`, declared once for the kinds that read them, and their rules across keys. Knows what labels
-//! and splits are written as, not how they are made.
+//! The keys of `[dataset]`, declared once for the kinds that read them, and rules across them.
 
-use crate::config::{DefaultValue, KeyDecl, Type, Values};
-use crate::data::{labels, split};
-use crate::engine::Complaints;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use crate::config::{GivenTable, Key, KeyType, keys};
+use crate::data::labels::{self, LabelFrom};
+use crate::data::split;
+use crate::engine::Resolver;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-const LABELS: &[KeyDecl] = &[
-    KeyDecl::new(
-        "from",
-        Type::Choice(&["folder", "file_name"]),
-        DefaultValue::Json("\"folder\""),
-        "Where a image's class is written: the folder it lies in, or its file name.",
-    ),
-    KeyDecl::new(
-        "pattern",
-        Type::Text,
-        DefaultValue::Absent,
-        "For `from = \"file_name\"`: a regular expression with a group `(?<class>…)`, matched with the name without its extension.",
-    ),
-];
+keys! {
+    /// `[dataset]`.
+    pub struct Dataset / GivenDataset {
+        /// Where labels come from.
+        labels: labels::Rule = {};
+        /// Names of the classes, if they are written as something else: `{ 0 = "shirt" }`. Two classes of the same name
+        /// become one.
+        class_names: BTreeMap<String, String> = {};
+        /// Folders whose images have no labels: they are predicted, never trained on or scored.
+        unlabelled: Vec<String> = [];
+        /// How the labelled images are split. The fractions sum to 1.
+        split: split::Rule = {};
+    }
+}
 
-const PART: Type = Type::Number { min: 0.0, max: 1.0 };
-
-const SPLIT: &[KeyDecl] = &[
-    KeyDecl::new(
-        "train",
-        PART,
-        DefaultValue::Absent,
-        "Part to learn from. 0.8 where no part is given.",
-    ),
-    KeyDecl::new(
-        "validation",
-        PART,
-        DefaultValue::Absent,
-        "Part to look at while learning, to choose. 0.1 where no part is given, else 0.",
-    ),
-    KeyDecl::new(
-        "test",
-        PART,
-        DefaultValue::Absent,
-        "Part to score once, at the end. 0.1 where no part is given, else 0.",
-    ),
-    KeyDecl::new(
-        "method",
-        Type::Choice(&["hash", "exact"]),
-        DefaultValue::Json("\"hash\""),
-        "`hash`: each image by its content, so that it stays where it is when others come; `exact`: exact parts of each class.",
-    ),
-    KeyDecl::new(
-        "seed",
-        Type::Integer { min: 0, max: i64::MAX },
-        DefaultValue::Json("0"),
-        "Another seed makes another split. It isn't the pipeline's, so that runs with different seeds are scored on the same images.",
-    ),
-];
-
-const LABELLING: [KeyDecl; 3] = [
-    KeyDecl::new(
-        "labels",
-        Type::Table(LABELS),
-        DefaultValue::Json("{}"),
-        "Where labels come from.",
-    ),
-    KeyDecl::new(
-        "class_names",
-        Type::Map(&Type::Text),
-        DefaultValue::Json("{}"),
-        "What classes are called, where they are written as something else: `{ 0 = \"shirt\" }`. Two of one name become one class.",
-    ),
-    KeyDecl::new(
-        "unlabelled",
-        Type::List(&Type::Text),
-        DefaultValue::Json("[]"),
-        "Folders whose images have no labels: they are predicted, never learned from or scored.",
-    ),
-];
-
-/// The keys that say what images are called.
-pub static NAMING: [KeyDecl; 3] = LABELLING;
-
-/// All keys of `[dataset]`.
-pub static ALL: [KeyDecl; 4] = [
-    LABELLING[0],
-    LABELLING[1],
-    LABELLING[2],
-    KeyDecl::new(
-        "split",
-        Type::Table(SPLIT),
-        DefaultValue::Json("{}"),
-        "Which part of the labelled images is used for what. The parts sum to 1.",
-    ),
-];
-
-/// `[dataset]` as [`NAMING`] declares it.
-#[derive(Deserialize)]
-pub struct Naming {
+/// The part of [`Dataset`] that says what the class of an image is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Labelling {
     /// Where labels come from.
     pub labels: labels::Rule,
-    /// What classes are called.
+    /// Names of the classes.
     pub class_names: BTreeMap<String, String>,
     /// Folders without labels.
     pub unlabelled: Vec<String>,
 }
 
-/// `[dataset]` as [`ALL`] declares it, resolved.
-#[derive(Deserialize)]
-pub struct Dataset {
-    /// What images are called.
-    #[serde(flatten)]
-    pub naming: Naming,
-    /// Which part they play.
-    pub split: split::Rule,
+impl From<Dataset> for Labelling {
+    fn from(dataset: Dataset) -> Labelling {
+        let Dataset { labels, class_names, unlabelled, .. } = dataset;
+        Labelling { labels, class_names, unlabelled }
+    }
 }
 
-/// Checks what [`NAMING`] declares across keys.
-pub fn check_naming(values: &Values, diagnostics: &mut Complaints) {
-    let Some(labels) = values.get("dataset").and_then(|dataset| dataset.get("labels")) else {
-        return;
-    };
-    let pattern = labels.get("pattern").and_then(Value::as_str);
-    match (labels.get("from").and_then(Value::as_str), pattern) {
-        (Some("file_name"), None) => diagnostics.complain(
-            "dataset.labels",
-            "labels from file names need a pattern",
-            "`pattern` is missing",
-            Some("such as pattern = '^(?<index>\\d+)_(?<class>\\d+)$'".into()),
+/// Checks rules across keys and computes the fractions of the split.
+pub fn resolve(mut given: GivenDataset, resolver: &mut Resolver) -> Dataset {
+    check_labels(&given.labels, resolver);
+    compute_split(&mut given.split, resolver);
+    Dataset::resolved(given)
+}
+
+fn check_labels(labels: &labels::GivenRule, resolver: &mut Resolver) {
+    match (*labels.from, &labels.pattern) {
+        (LabelFrom::FileName, None) => resolver.report(
+            labels
+                .error("labels from file names need a pattern")
+                .label("`pattern` is missing")
+                .help("such as pattern = '^(?<index>\\d+)_(?<class>\\d+)$'".to_owned()),
         ),
-        (Some("folder"), Some(_)) => diagnostics.complain(
-            "dataset.labels.pattern",
-            "a pattern is for labels from file names",
-            "labels come from folders here",
-            Some("write from = \"file_name\", or leave the pattern out".into()),
+        (LabelFrom::Folder, Some(pattern)) => resolver.report(
+            pattern
+                .error("a pattern is for labels from file names")
+                .label("labels come from folders here")
+                .help("write from = \"file_name\", or leave the pattern out".to_owned()),
         ),
-        (_, Some(pattern)) => {
-            if let Err(what) = labels::compile(pattern) {
-                let help = "such as '^(?<index>\\d+)_(?<class>\\d+)$'; in single quotes, backslashes stay as they are";
-                diagnostics.complain(
-                    "dataset.labels.pattern",
-                    what,
-                    "expected a pattern with (?<class>…)",
-                    Some(help.into()),
+        (LabelFrom::FileName, Some(pattern)) => {
+            if let Err(message) = labels::compile(pattern) {
+                let help = "such as '^(?<index>\\d+)_(?<class>\\d+)$'; in single quotes, backslashes are literal";
+                resolver.report(
+                    pattern
+                        .error(message)
+                        .label("expected a pattern with (?<class>…)")
+                        .help(help.to_owned()),
                 );
             }
         }
-        _ => {}
+        (LabelFrom::Folder, None) => {}
     }
 }
 
-/// Fills in the parts of the split and checks them.
-pub fn resolve_split(values: &mut Values, diagnostics: &mut Complaints) {
-    let Some(parts) = values.get_mut("dataset").and_then(|dataset| dataset.get_mut("split")) else {
-        return;
-    };
-    let Some(parts) = parts.as_object_mut() else { return };
-    let names = ["train", "validation", "test"];
-    let usual =
-        if names.iter().any(|name| parts.contains_key(*name)) { [0.0; 3] } else { [0.8, 0.1, 0.1] };
-    for (name, part) in names.into_iter().zip(usual) {
-        parts.entry(name).or_insert(json!(part));
+fn compute_split(split: &mut split::GivenRule, resolver: &mut Resolver) {
+    let fractions = [&mut split.train, &mut split.validation, &mut split.test];
+    let is_given = fractions.iter().any(|fraction| fraction.is_some());
+    let defaults = if is_given { [0.0; 3] } else { [0.8, 0.1, 0.1] };
+    for (fraction, default) in fractions.into_iter().zip(defaults) {
+        fraction.get_or_insert(Key::computed(default));
     }
-    let rule =
-        split::Rule::deserialize(Value::Object(parts.clone())).map_err(|error| error.to_string());
-    if let Err(what) = rule.and_then(|rule| split::check(&rule)) {
-        let help = "such as split = { train = 0.8, validation = 0.1, test = 0.1 }; a part that isn't given is 0";
-        diagnostics.complain(
-            "dataset.split",
-            what,
-            "expected parts that sum to 1",
-            Some(help.into()),
+    if let Err(message) = split::check(&split::Rule::resolved(split.clone())) {
+        let help = "such as split = { train = 0.8, validation = 0.1, test = 0.1 }; a fraction that isn't given is 0";
+        resolver.report(
+            split.error(message).label("expected fractions that sum to 1").help(help.to_owned()),
         );
     }
 }

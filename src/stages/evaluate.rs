@@ -1,14 +1,13 @@
 //! The kind `evaluate`: a trained model asked about the images it didn't learn from. Validation and test are scored
 //! apart, the test split once; images without a label are predicted and never scored.
 
-use crate::config::{DefaultValue, KeyDecl, Type};
+use crate::config::{GivenNoKeys, KeyType, NoKeys, keys};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Loader, LoaderOptions, Split, TensorCache};
-use crate::engine::{Context, Input, Kind, OrFail, StageError};
+use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
 use crate::metrics::{Evaluation, PredictionWriter, Scorer, SplitMetrics};
 use crate::model::{self, Card, Classifier, Model};
 use crate::training::features::Features;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
@@ -22,13 +21,16 @@ const AHEAD: usize = 2;
 /// Names that are listed in a sentence.
 const SHOWN: usize = 20;
 
-static PARAMETERS: [KeyDecl; 1] = [KeyDecl::new(
-    "batch_size",
-    Type::Integer { min: 1, max: 65_536 },
-    DefaultValue::Json("32"),
-    "Images classified together. A image's result is the same in any batch.",
-)
-.execution()];
+/// Version of the code: raised whenever the same inputs give other bytes or other keys.
+const VERSION: u32 = 4;
+
+keys! {
+    /// The keys of an `evaluate` stage.
+    pub struct EvaluateOptions / EvaluateKeys {
+        /// Images per batch. An image's result is the same in any batch.
+        batch_size: usize = 32 in 1..=65_536 affects Execution;
+    }
+}
 
 static INPUTS: [Input; 2] = [
     Input {
@@ -47,12 +49,11 @@ static INPUTS: [Input; 2] = [
     },
 ];
 
-#[derive(Deserialize)]
-struct Parameters {
-    batch_size: usize,
-}
-
 impl Kind for Evaluate {
+    type Keys = EvaluateOptions;
+    type Dataset = NoKeys;
+    type Resolved = EvaluateOptions;
+
     fn name(&self) -> &'static str {
         "evaluate"
     }
@@ -62,25 +63,29 @@ impl Kind for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        4
-    }
-
-    fn parameters(&self) -> &'static [KeyDecl] {
-        &PARAMETERS
+        VERSION
     }
 
     fn inputs(&self) -> &'static [Input] {
         &INPUTS
     }
 
-    fn run(&self, context: &Context) -> Result<(), StageError> {
-        let parameters: Parameters = context.parameters()?;
+    fn resolve(
+        &self,
+        keys: EvaluateKeys,
+        _dataset: GivenNoKeys,
+        _resolver: &mut Resolver,
+    ) -> Option<EvaluateOptions> {
+        Some(EvaluateOptions::resolved(keys))
+    }
+
+    fn run(&self, options: &EvaluateOptions, context: &Context) -> Result<(), StageError> {
         let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
         let (card, weights) = model::read(&context.input("model")?.path.join(super::train::MODEL))?;
         let classes = check(&cache, &card)?;
         let model = Model::build(card, &weights)?;
         drop(weights);
-        let splits = predict(context, &cache, &model, &classes, parameters.batch_size)?;
+        let splits = predict(context, &cache, &model, &classes, options.batch_size)?;
         let evaluation = Evaluation::new(model.classes().to_vec(), splits);
         let path = context.slot.join("metrics.json");
         std::fs::write(&path, evaluation.to_json()).or_fail("writing metrics.json")?;

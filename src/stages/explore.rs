@@ -1,12 +1,12 @@
 //! The kind `explore`: what a set of images is like, before anything is done with it. The work is in `data`.
 
-use super::dataset::{self, Naming};
-use super::fetch::{self, Goods};
+use super::dataset::{self, Dataset, GivenDataset, Labelling};
+use super::fetch::{self, Contents};
 use crate::common::number::{counted, thousands};
-use crate::config::{KeyDecl, Values};
+use crate::config::{GivenNoKeys, NoKeys};
 use crate::data::{explore, images, labels};
-use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
-use serde::Deserialize;
+use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
+use serde::{Deserialize, Serialize};
 
 /// Looks at images.
 pub struct Explore;
@@ -24,12 +24,22 @@ static INPUTS: [Input; 1] = [Input {
     doc: "The images.",
 }];
 
-#[derive(Deserialize)]
-struct Parameters {
-    dataset: Naming,
+/// Version of the code: raised whenever the same inputs give other bytes or other keys.
+///
+/// - 2: counts in `explore.json` are called `images`.
+const VERSION: u32 = 2;
+
+/// What an `explore` stage resolves to.
+#[derive(Serialize, Deserialize)]
+pub struct ExploreOptions {
+    dataset: Labelling,
 }
 
 impl Kind for Explore {
+    type Keys = NoKeys;
+    type Dataset = Dataset;
+    type Resolved = ExploreOptions;
+
     fn name(&self) -> &'static str {
         "explore"
     }
@@ -39,32 +49,34 @@ impl Kind for Explore {
     }
 
     fn version(&self) -> u32 {
-        1
-    }
-
-    fn parameters(&self) -> &'static [KeyDecl] {
-        &[]
-    }
-
-    fn dataset(&self) -> &'static [KeyDecl] {
-        &dataset::NAMING
+        VERSION
     }
 
     fn inputs(&self) -> &'static [Input] {
         &INPUTS
     }
 
-    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
-        fetch::check_brings(Goods::Images, "images", diagnostics);
-        dataset::check_naming(values, diagnostics);
+    fn resolve(
+        &self,
+        _keys: GivenNoKeys,
+        dataset: GivenDataset,
+        resolver: &mut Resolver,
+    ) -> Option<ExploreOptions> {
+        fetch::check_contents(Contents::Images, "images", resolver);
+        let dataset = dataset::resolve(dataset, resolver).into();
+        resolver.is_clean().then_some(ExploreOptions { dataset })
     }
 
-    fn run(&self, context: &Context) -> Result<(), StageError> {
-        let Parameters { dataset: naming } = context.parameters()?;
+    fn run(&self, options: &ExploreOptions, context: &Context) -> Result<(), StageError> {
+        let labelling = &options.dataset;
         let images = context.input("images")?;
         let images = images::open(&images.path, images.folder.as_deref())?;
-        let labels =
-            labels::label(images.list(), &naming.labels, &naming.unlabelled, &naming.class_names)?;
+        let labels = labels::label(
+            images.list(),
+            &labelling.labels,
+            &labelling.unlabelled,
+            &labelling.class_names,
+        )?;
         let task = context.events.task("look", Some(images.list().len() as u64), "images");
         let found = explore::explore(&images, &labels, &task, &context.cancel)?;
         drop(task);

@@ -9,15 +9,14 @@ mod weights;
 use crate::common::image_files;
 use crate::common::nearest;
 use crate::common::number::{counted, thousands};
-use crate::config::{DefaultValue, KeyDecl, Type, Values};
+use crate::config::{GivenNoKeys, Key, KeyType, NoKeys, SourceText, Values, keys};
 use crate::data::images::{self, FOLDER, FolderScan, Image, LISTING};
 use crate::data::source::{self, Source};
-use crate::data::synthetic::{self, Garments};
-use crate::engine::{Complaints, Context, Kind, OrFail, Pin, StageError};
+use crate::data::synthetic::Garments;
+use crate::engine::{Context, Kind, OrFail, Pin, Resolver, StageError, values_of};
 use crate::events::CancellationToken;
 use crate::store::{Digest, Memo, Store, digest_file};
 use rayon::prelude::*;
-use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,80 +27,48 @@ pub struct Fetch;
 /// Bucket of the memo that holds listings by their digest, from planning to running.
 const BUCKET: &str = "listings";
 
-const SYNTHETIC: &[KeyDecl] = &[
-    KeyDecl::new(
-        "count",
-        Type::Integer { min: 1, max: 1_000_000 },
-        DefaultValue::Json("2000"),
-        "Labelled images.",
-    ),
-    KeyDecl::new(
-        "unlabelled",
-        Type::Integer { min: 0, max: 1_000_000 },
-        DefaultValue::Json("200"),
-        "Images without labels.",
-    ),
-    KeyDecl::new(
-        "kinds",
-        Type::List(&Type::Integer { min: 0, max: synthetic::KINDS.len() as i64 - 1 }),
-        DefaultValue::Json("[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"),
-        "Which kinds are drawn: 0 t-shirt, 1 trousers, 2 skirt, 3 dress, 4 coat, 5 shoe, 6 bag, 7 hat, 8 sock, 9 tie.",
-    ),
-    KeyDecl::new(
-        "seed",
-        Type::Integer { min: 0, max: i64::MAX },
-        DefaultValue::Json("1"),
-        "Another seed draws other images.",
-    ),
-];
+/// Version of the code: raised whenever the same inputs give other bytes or other keys.
+///
+/// - 3: images lie in the folder `images` of the artifact.
+const VERSION: u32 = 3;
 
-static PARAMETERS: [KeyDecl; 2] = [
-    KeyDecl::new(
-        "source",
-        Type::Source,
-        DefaultValue::Required,
-        "`path:FOLDER`: images of your own, read in place; `synthetic:garments`: images that the program draws. \
-         Weights: `torchvision:resnet50` or `torchvision:resnet50/V2`, published ones; `path:FILE` (.pth or .safetensors); \
-         `path:FOLDER` with timm's `model.safetensors` and `config.json`; `https://…`, such a file on the web; \
-         `run:ID/train`, a model of your own from an earlier run.",
-    ),
-    KeyDecl::new(
-        "synthetic",
-        Type::Table(SYNTHETIC),
-        DefaultValue::Json("{}"),
-        "What is drawn for `synthetic:garments`.",
-    ),
-];
+keys! {
+    /// The keys of a `fetch` stage.
+    pub struct FetchOptions / FetchKeys {
+        /// Where the images or weights come from. Images: `path:FOLDER`, read in place; `synthetic:garments`, drawn by the
+        /// program. Weights: `torchvision:resnet50` or `torchvision:resnet50/V2`; `path:FILE` (.pth or .safetensors);
+        /// `path:FOLDER` with timm's `model.safetensors` and `config.json`; `https://…`, such a file; `run:ID/train`, the
+        /// model of an earlier run.
+        source: SourceText = required;
+        /// What `synthetic:garments` draws.
+        synthetic: Garments = {};
+    }
+}
 
-/// What a fetch stage brings.
+/// What a fetch stage delivers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Goods {
+pub enum Contents {
     /// A set of images.
     Images,
     /// A network's weights.
     Weights,
 }
 
-/// Complains where the fetch stage that feeds `role` brings something else, as far as its source and what lies there tell.
-pub fn check_brings(wanted: Goods, role: &str, diagnostics: &mut Complaints) {
-    let Some(feed) = diagnostics.input(role).filter(|feed| feed.kind == Fetch.name()) else {
-        return;
-    };
-    let text = feed.values.get("source").and_then(Value::as_str).unwrap_or_default();
-    if source::parse(text)
-        .ok()
-        .and_then(|source| goods(&source))
-        .is_none_or(|brought| brought == wanted)
-    {
+/// Reports a fetch stage that feeds `role` and delivers something else, as far as its source tells.
+pub fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolver) {
+    let Some(feed) = resolver.input(role) else { return };
+    let Some(fetched) = feed.resolved(&Fetch) else { return };
+    let contents = source::parse(&fetched.source.0).ok().and_then(|source| contents(&source));
+    if contents.is_none_or(|contents| contents == wanted) {
         return;
     }
-    let (brings, label, help) = match wanted {
-        Goods::Images => (
+    let (found, label, help) = match wanted {
+        Contents::Images => (
             "weights, not images",
             "expected a stage that fetches images",
             "images are `path:FOLDER` and `synthetic:garments`",
         ),
-        Goods::Weights => (
+        Contents::Weights => (
             "images, not weights",
             "expected a stage that fetches weights",
             "weights are `torchvision:NAME`, `path:FILE` (.pth or .safetensors), `path:FOLDER` with timm's \
@@ -109,31 +76,30 @@ pub fn check_brings(wanted: Goods, role: &str, diagnostics: &mut Complaints) {
         ),
     };
     let message = format!(
-        "`{}` can't feed `{role}` of `{}`: it brings {brings}",
+        "`{}` can't feed `{role}` of `{}`: it fetches {found}",
         feed.stage,
-        diagnostics.stage()
+        resolver.stage()
     );
-    diagnostics.complain(&format!("needs.{role}"), message, label, Some(help.to_owned()));
+    let diagnostic = resolver.role_error(role, message).label(label).help(help.to_owned());
+    resolver.report(diagnostic);
 }
 
-/// What a source brings. `None` where nothing is there yet to tell.
-fn goods(source: &Source) -> Option<Goods> {
+/// What a source delivers. `None` where nothing is there yet to tell.
+fn contents(source: &Source) -> Option<Contents> {
     match source {
-        Source::Garments => Some(Goods::Images),
-        Source::Torchvision(_) | Source::Web(_) | Source::Run { .. } => Some(Goods::Weights),
-        Source::Path(path) if weights::is_weights(path) => Some(Goods::Weights),
-        Source::Path(path) if path.is_dir() => Some(Goods::Images),
+        Source::Garments => Some(Contents::Images),
+        Source::Torchvision(_) | Source::Web(_) | Source::Run { .. } => Some(Contents::Weights),
+        Source::Path(path) if weights::is_weights(path) => Some(Contents::Weights),
+        Source::Path(path) if path.is_dir() => Some(Contents::Images),
         Source::Path(_) | Source::Unsupported { .. } => None,
     }
 }
 
-#[derive(Deserialize)]
-struct Parameters {
-    source: String,
-    synthetic: Garments,
-}
-
 impl Kind for Fetch {
+    type Keys = FetchOptions;
+    type Dataset = NoKeys;
+    type Resolved = FetchOptions;
+
     fn name(&self) -> &'static str {
         "fetch"
     }
@@ -144,52 +110,30 @@ impl Kind for Fetch {
     }
 
     fn version(&self) -> u32 {
-        2
+        VERSION
     }
 
-    fn parameters(&self) -> &'static [KeyDecl] {
-        &PARAMETERS
-    }
-
-    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
-        let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
-        match source::parse(text) {
-            Ok(source) => {
-                if let Err(weights::Wrong { message, help }) = weights::check(&source) {
-                    diagnostics.complain("source", message, "can't be fetched", Some(help));
-                }
-            }
-            Err(unknown) => {
-                let help = match nearest(&unknown.given, unknown.known.iter().copied()) {
-                    Some(name) => format!("did you mean `{name}`?"),
-                    None if unknown.known.is_empty() => "write `path:FOLDER`".to_owned(),
-                    None => format!("there are {}", unknown.known.join(", ")),
-                };
-                diagnostics.complain("source", unknown.message, "expected a source", Some(help));
-            }
+    fn resolve(
+        &self,
+        keys: FetchKeys,
+        _dataset: GivenNoKeys,
+        resolver: &mut Resolver,
+    ) -> Option<FetchOptions> {
+        check_source(&keys.source, resolver);
+        if keys.synthetic.kinds.is_empty() {
+            let diagnostic = keys.synthetic.kinds.error("no kind is left to draw");
+            resolver.report(diagnostic.label("expected at least one"));
         }
-        if values
-            .get("synthetic")
-            .and_then(|table| table.get("kinds"))
-            .is_some_and(|kinds| kinds == &serde_json::json!([]))
-        {
-            diagnostics.complain(
-                "synthetic.kinds",
-                "no kind is left to draw",
-                "expected at least one",
-                None,
-            );
-        }
+        resolver.is_clean().then(|| FetchOptions::resolved(keys))
     }
 
     fn pin(
         &self,
-        values: &Values,
+        options: &FetchOptions,
         store: &Store,
         cancel: &CancellationToken,
     ) -> Result<Pin, StageError> {
-        let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
-        let Ok(source) = source::parse(text) else { return Ok(Pin::default()) };
+        let Ok(source) = source::parse(&options.source.0) else { return Ok(Pin::default()) };
         let replaces = vec!["source"];
         if let Source::Path(path) = &source {
             std::fs::metadata(path).or_fail(path.display()).map_err(|error| {
@@ -216,18 +160,17 @@ impl Kind for Fetch {
 
     fn refresh(
         &self,
-        values: &Values,
+        options: &FetchOptions,
         store: &Store,
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
-        let text = values.get("source").and_then(Value::as_str).unwrap_or_default();
-        source::parse(text).map_or(Ok(()), |source| weights::refresh(&source, store.memo(), cancel))
+        source::parse(&options.source.0)
+            .map_or(Ok(()), |source| weights::refresh(&source, store.memo(), cancel))
     }
 
-    fn run(&self, context: &Context) -> Result<(), StageError> {
-        let parameters: Parameters = context.parameters()?;
-        match source::parse(&parameters.source) {
-            Ok(Source::Garments) => draw(context, &parameters.synthetic),
+    fn run(&self, options: &FetchOptions, context: &Context) -> Result<(), StageError> {
+        match source::parse(&options.source.0) {
+            Ok(Source::Garments) => draw(context, &options.synthetic),
             Ok(Source::Path(path)) if !weights::is_weights(&path) => list(context, &path),
             Ok(source @ (Source::Path(_) | Source::Torchvision(_) | Source::Web(_))) => {
                 weights::run(&source, context)
@@ -240,6 +183,24 @@ impl Kind for Fetch {
                     .with_help(help))
             }
             Err(unknown) => Err(StageError::failed(unknown.message)),
+        }
+    }
+}
+
+fn check_source(source: &Key<SourceText>, resolver: &mut Resolver) {
+    match source::parse(&source.0) {
+        Ok(parsed) => {
+            if let Err(weights::Wrong { message, help }) = weights::check(&parsed) {
+                resolver.report(source.error(message).label("can't be fetched").help(help));
+            }
+        }
+        Err(unknown) => {
+            let help = match nearest(&unknown.given, unknown.known.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None if unknown.known.is_empty() => "write `path:FOLDER`".to_owned(),
+                None => format!("expected one of {}", unknown.known.join(", ")),
+            };
+            resolver.report(source.error(unknown.message).label("expected a source").help(help));
         }
     }
 }
@@ -347,24 +308,34 @@ fn walk(folder: &Path) -> FolderScan {
     names
 }
 
-/// The run and the stage that a fetch stage's source names, where it names a model of an earlier run.
+/// The run and the stage that a fetch stage's source names, where it names the model of an earlier run.
 pub fn earlier_model(kind: &str, values: &Values) -> Option<(String, String)> {
-    let text = values.get("source").and_then(Value::as_str).filter(|_| kind == Fetch.name())?;
-    match source::parse(text) {
+    let options = options_of(values).filter(|_| kind == Fetch.name())?;
+    match source::parse(&options.source.0) {
         Ok(Source::Run { run, stage }) => Some((run, stage)),
         _ => None,
     }
 }
 
-/// Writes such a source.
+/// Replaces the source of a fetch stage by such a name.
 pub fn name_earlier_model(values: &mut Values, run: &str, stage: &str) {
-    values.insert("source".to_owned(), Value::from(format!("run:{run}/{stage}")));
+    set_source(values, format!("run:{run}/{stage}"));
 }
 
-/// Puts the model in a train stage's artifact in the place of such a source. False where there is none in it.
+/// Replaces such a source by the model in a train stage's artifact. False where there is none in it.
 pub fn set_earlier_model(values: &mut Values, artifact: &Path) -> bool {
     let path = artifact.join(weights::MODEL);
     let Some(text) = path.to_str().filter(|_| path.is_file()) else { return false };
-    values.insert("source".to_owned(), Value::from(format!("path:{text}")));
+    set_source(values, format!("path:{text}"));
     true
+}
+
+fn options_of(values: &Values) -> Option<FetchOptions> {
+    serde_json::from_value(values.clone().into()).ok()
+}
+
+fn set_source(values: &mut Values, source: String) {
+    if let Some(options) = options_of(values) {
+        *values = values_of(&FetchOptions { source: SourceText(source), ..options });
+    }
 }

@@ -12,17 +12,17 @@ mod train;
 #[cfg(test)]
 mod training_tests;
 
-use crate::engine::{Kind, Kinds};
+use crate::engine::{Kind, KindRef, Kinds};
 
 pub use fetch::{earlier_model, name_earlier_model, set_earlier_model};
 
 /// Every kind there is.
 pub static KINDS: &Kinds = &[
-    &fetch::Fetch,
-    &explore::Explore,
-    &preprocess::Preprocess,
-    &train::Train,
-    &evaluate::Evaluate,
+    KindRef::new(&fetch::Fetch),
+    KindRef::new(&explore::Explore),
+    KindRef::new(&preprocess::Preprocess),
+    KindRef::new(&train::Train),
+    KindRef::new(&evaluate::Evaluate),
 ];
 
 /// Whether stages of this kind make models to ask about images: what `fetch` brings are only weights to start from.

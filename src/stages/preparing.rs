@@ -5,7 +5,7 @@ use super::KINDS;
 use crate::data::decode::samples;
 use crate::data::images::{self, LISTING};
 use crate::data::{Split, TensorCache};
-use crate::engine::{Context, Device, InputArtifact, Kind, StageError};
+use crate::engine::{Context, Device, InputArtifact, KindRef, StageError};
 use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::store::{Digest, Memo};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ impl Bench {
     }
 }
 
-fn named(kind: &str) -> &'static dyn Kind {
+fn named(kind: &str) -> KindRef {
     *KINDS.iter().find(|one| one.name() == kind).unwrap()
 }
 
@@ -270,12 +270,7 @@ fn sources_that_cannot_be_had_say_what_to_do() {
 #[test]
 fn declarations_are_sound() {
     for kind in KINDS {
-        assert_eq!(
-            crate::config::audit(kind.parameters()),
-            Vec::<String>::new(),
-            "{}",
-            kind.name()
-        );
+        assert_eq!(crate::config::audit(kind.keys()), Vec::<String>::new(), "{}", kind.name());
         assert_eq!(crate::config::audit(kind.dataset()), Vec::<String>::new(), "{}", kind.name());
     }
 }

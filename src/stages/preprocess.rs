@@ -1,21 +1,22 @@
 //! The kind `preprocess`: images to a tensor cache, labels to classes, classes to splits. Knows where presets come from;
 //! the work is in `data`.
 
-use super::dataset::{self, Dataset};
-use super::fetch::{self, Goods};
+use super::dataset::{self, Dataset, GivenDataset};
+use super::fetch::{self, Contents};
 use super::pretrained::{PREPROCESSING, Pretrained};
 use crate::common::nearest;
 use crate::common::number::{counted, thousands};
-use crate::config::{DefaultValue, KeyDecl, Type, Values};
+use crate::config::{Key, keys};
 use crate::data::decode::{Note, Notes};
 use crate::data::images::{self, Image, ImageSet};
 use crate::data::tensor_cache::{self, RECORDS, Records, Writer, Written, fingerprint};
-use crate::data::{DataError, InputInfo, Preprocessing, Sample, Split, labels, split};
-use crate::engine::{Complaints, Context, Input, Kind, OrFail, StageError};
+use crate::data::{
+    DataError, Fit, InputInfo, Interpolation, Preprocessing, Sample, Split, labels, split,
+};
+use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
 use crate::nn::weights::registry;
 use crate::store::Digest;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -28,68 +29,55 @@ const BUCKET: &str = "records";
 const REJECTED: &str = "rejected.tsv";
 /// How many unreadable images a failure shows.
 const SHOWN: usize = 5;
+const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 
-const SIDE: Type = Type::Integer { min: 8, max: 4096 };
-const UNIT: Type = Type::Number { min: 0.0, max: 1.0 };
-const DIVISOR: Type = Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY };
+/// Version of the code: raised whenever the same inputs give other bytes or other keys.
+const VERSION: u32 = 1;
 
-static PARAMETERS: [KeyDecl; 9] = [
-    KeyDecl::new(
-        "input",
-        Type::Text,
-        DefaultValue::Absent,
-        "A pretrained model such as `resnet50` or `resnet50/V2`: resize, crop, interpolation, mean and std become those it was made with.",
-    ),
-    KeyDecl::new(
-        "size",
-        SIDE,
-        DefaultValue::Absent,
-        "Side of the network's input in pixels, where `resize` and `crop` are the same.",
-    ),
-    KeyDecl::new(
-        "resize",
-        SIDE,
-        DefaultValue::Absent,
-        "Side of the stored square in pixels. The same as `crop` where only that is given.",
-    ),
-    KeyDecl::new(
-        "crop",
-        SIDE,
-        DefaultValue::Absent,
-        "Side of the network's input in pixels: the center of the stored square, or a random part of it in training.",
-    ),
-    KeyDecl::new(
-        "fit",
-        Type::Choice(&["crop", "pad", "stretch"]),
-        DefaultValue::Json("\"crop\""),
-        "What happens to a image that isn't square: its middle is kept, it is filled up with the mean color, or it is stretched.",
-    ),
-    KeyDecl::new(
-        "interpolation",
-        Type::Choice(&["bilinear", "bicubic"]),
-        DefaultValue::Absent,
-        "The filter that images are resized with (antialiased, as PIL's). `bilinear` where no `input` says otherwise.",
-    ),
-    KeyDecl::new(
-        "mean",
-        Type::List(&UNIT),
-        DefaultValue::Absent,
-        "Subtracted from red, green and blue, in 0..1. ImageNet's where no `input` says otherwise.",
-    ),
-    KeyDecl::new(
-        "std",
-        Type::List(&DIVISOR),
-        DefaultValue::Absent,
-        "What red, green and blue are divided by afterwards. ImageNet's where no `input` says otherwise.",
-    ),
-    KeyDecl::new(
-        "max_rejected",
-        UNIT,
-        DefaultValue::Json("0.05"),
-        "The stage fails when more than this part of the images can't be read.",
-    )
-    .execution(),
-];
+keys! {
+    /// The keys of a `preprocess` stage.
+    pub struct PreprocessTable / PreprocessKeys {
+        /// A pretrained model such as `resnet50` or `resnet50/V2`, for its resize, crop, interpolation, mean and std.
+        input: Option<String> = none;
+        /// Side of the network's input in pixels; `resize` and `crop` in one.
+        size: Option<u32> = none in 8..=4096;
+        /// Side of the stored square in pixels. The same as `crop` if only that is given.
+        resize: Option<u32> = none in 8..=4096;
+        /// Side of the network's input in pixels: the center of the stored square, or a random part of it in training.
+        crop: Option<u32> = none in 8..=4096;
+        /// How an image that isn't square becomes square: its center is kept, it is padded with the mean color, or it is
+        /// stretched.
+        fit: Fit = "crop";
+        /// The filter for resizing (antialiased, as PIL's). `bilinear` unless `input` or weights say otherwise.
+        interpolation: Option<Interpolation> = none;
+        /// Mean of red, green and blue in 0..1, subtracted. ImageNet's unless `input` or weights say otherwise.
+        mean: Option<[f64; 3]> = none each in 0..=1;
+        /// Standard deviation of red, green and blue, divided by. ImageNet's unless `input` or weights say otherwise.
+        std: Option<[f64; 3]> = none each above 0;
+        /// The stage fails if more than this fraction of the images can't be read.
+        max_rejected: f64 = 0.05 in 0..=1 affects Execution;
+    }
+}
+
+/// What a `preprocess` stage resolves to. What is `None` is taken from weights when the stage runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreprocessOptions {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resize: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crop: Option<u32>,
+    fit: Fit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    interpolation: Option<Interpolation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mean: Option<[f64; 3]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    std: Option<[f64; 3]>,
+    max_rejected: f64,
+    /// What it reads of `[dataset]`.
+    pub dataset: Dataset,
+}
 
 static INPUTS: [Input; 2] = [
     Input {
@@ -108,15 +96,11 @@ static INPUTS: [Input; 2] = [
     },
 ];
 
-#[derive(Deserialize)]
-struct Parameters {
-    #[serde(flatten)]
-    preprocessing: Preprocessing,
-    max_rejected: f64,
-    dataset: Dataset,
-}
-
 impl Kind for Preprocess {
+    type Keys = PreprocessTable;
+    type Dataset = Dataset;
+    type Resolved = PreprocessOptions;
+
     fn name(&self) -> &'static str {
         "preprocess"
     }
@@ -126,182 +110,179 @@ impl Kind for Preprocess {
     }
 
     fn version(&self) -> u32 {
-        1
-    }
-
-    fn parameters(&self) -> &'static [KeyDecl] {
-        &PARAMETERS
-    }
-
-    fn dataset(&self) -> &'static [KeyDecl] {
-        &dataset::ALL
+        VERSION
     }
 
     fn inputs(&self) -> &'static [Input] {
         &INPUTS
     }
 
-    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
-        fetch::check_brings(Goods::Images, "images", diagnostics);
-        fetch::check_brings(Goods::Weights, "weights", diagnostics);
-        resolve_input(values, diagnostics);
-        dataset::check_naming(values, diagnostics);
-        dataset::resolve_split(values, diagnostics);
+    fn resolve(
+        &self,
+        keys: PreprocessKeys,
+        dataset: GivenDataset,
+        resolver: &mut Resolver,
+    ) -> Option<PreprocessOptions> {
+        fetch::check_contents(Contents::Images, "images", resolver);
+        fetch::check_contents(Contents::Weights, "weights", resolver);
+        let dataset = dataset::resolve(dataset, resolver);
+        let options = resolve_input(keys, dataset, resolver);
+        options.filter(|_| resolver.is_clean())
     }
 
-    fn run(&self, context: &Context) -> Result<(), StageError> {
-        let parameters = parameters(context)?;
+    fn run(&self, options: &PreprocessOptions, context: &Context) -> Result<(), StageError> {
+        let preprocessing = preprocessing(options, context)?;
+        let dataset = &options.dataset;
         let images = context.input("images")?;
         let images = images::open(&images.path, images.folder.as_deref())?;
-        let naming = &parameters.dataset.naming;
-        let labels =
-            labels::label(images.list(), &naming.labels, &naming.unlabelled, &naming.class_names)?;
+        let labels = labels::label(
+            images.list(),
+            &dataset.labels,
+            &dataset.unlabelled,
+            &dataset.class_names,
+        )?;
         // Once before the long work, on all images, and again on those that could be read.
-        splits(images.list(), &labels, &parameters.dataset.split)?;
-        let made = records(context, &images, &parameters.preprocessing)?;
-        let rejected = reject(context, &images, &made, parameters.max_rejected)?;
+        splits(images.list(), &labels, &dataset.split)?;
+        let made = records(context, &images, &preprocessing)?;
+        let rejected = reject(context, &images, &made, options.max_rejected)?;
         let (kept, labels) = readable(images.list(), &labels, &rejected);
-        let splits = splits(&kept, &labels, &parameters.dataset.split)?;
+        let splits = splits(&kept, &labels, &dataset.split)?;
         let samples = samples(&kept, &labels, &splits, &made)?;
-        let info =
-            InputInfo { preprocessing: parameters.preprocessing, classes: labels.classes.clone() };
+        let info = InputInfo { preprocessing, classes: labels.classes.clone() };
         tensor_cache::write_table(&context.slot, &info, &samples)?;
         tell(context, &labels, &samples, &made);
         Ok(())
     }
 }
 
-/// The parameters, with what the weights say in the place of what isn't given.
-fn parameters(context: &Context) -> Result<Parameters, StageError> {
-    let mut values = context.values.clone();
-    if let Some(weights) = context.optional_input("weights") {
-        if let Some(known) = Pretrained::read(&weights.path)? {
-            take_from(&known, &mut values)?;
-        } else if !values.contains_key("crop") {
-            let message = "the weights don't say how images were prepared when they were made";
-            return Err(StageError::failed(message).with_help(
-                "write `input = \"resnet50\"`, or `size`, `mean` and `std`, in this stage",
-            ));
-        }
-        usual(&mut values);
-    }
-    Parameters::deserialize(Value::Object(values)).map_err(|error| {
-        StageError::failed(format!("parameters that don't fit their declaration: {error}"))
+/// Preprocessing as the keys say, else as the weights were trained with, else the usual.
+fn preprocessing(
+    options: &PreprocessOptions,
+    context: &Context,
+) -> Result<Preprocessing, StageError> {
+    let known = match context.optional_input("weights") {
+        Some(weights) => Pretrained::read(&weights.path)?.map(|known| known.preprocessing),
+        None => None,
+    };
+    let is_sized = options.resize.is_some() || options.crop.is_some();
+    let sides = known.as_ref().filter(|_| !is_sized).map(|known| (known.resize, known.crop));
+    let Some((resize, crop)) = options.resize.zip(options.crop).or(sides) else {
+        let message = "the weights don't say how images were preprocessed for them";
+        return Err(StageError::failed(message)
+            .with_help("set `input = \"resnet50\"`, or `size`, `mean` and `std`, in this stage"));
+    };
+    // `fit` has a default of its own, and timm's files say only this other one.
+    let stretches = known.as_ref().is_some_and(|known| known.fit == Fit::Stretch);
+    let fit = if options.fit == Fit::Crop && stretches { Fit::Stretch } else { options.fit };
+    let channels = |given: Option<[f64; 3]>| given.map(|values| values.map(|value| value as f32));
+    Ok(Preprocessing {
+        resize,
+        crop,
+        fit,
+        interpolation: options
+            .interpolation
+            .or(known.as_ref().map(|known| known.interpolation))
+            .unwrap_or_default(),
+        mean: channels(options.mean)
+            .or(known.as_ref().map(|known| known.mean))
+            .unwrap_or(IMAGENET_MEAN.map(|value| value as f32)),
+        std: channels(options.std)
+            .or(known.as_ref().map(|known| known.std))
+            .unwrap_or(IMAGENET_STD.map(|value| value as f32)),
     })
 }
 
-/// Fills in what isn't given from what is known of weights.
-fn take_from(known: &Pretrained, values: &mut Values) -> Result<(), StageError> {
-    let described = serde_json::to_value(&known.preprocessing)
-        .map_err(|error| StageError::failed(error.to_string()))?;
-    let Value::Object(described) = described else { return Ok(()) };
-    let is_sized = values.contains_key("resize") || values.contains_key("crop");
-    for (key, value) in described {
-        let is_taken = match key.as_str() {
-            "resize" | "crop" => !is_sized,
-            // It has a default of its own, and only this other word of timm's is one of ours.
-            "fit" => value == json!("stretch") && values.get("fit") == Some(&json!("crop")),
-            _ => !values.contains_key(&key),
-        };
-        if is_taken {
-            values.insert(key, value);
-        }
+/// Replaces presets and shorthands by values. What weights will say stays open until they are there.
+fn resolve_input(
+    mut keys: PreprocessKeys,
+    dataset: Dataset,
+    resolver: &mut Resolver,
+) -> Option<PreprocessOptions> {
+    if let Some(input) = keys.input.take() {
+        apply_preset(&input, &mut keys, resolver)?;
     }
-    Ok(())
-}
-
-/// Fills in what nothing says.
-fn usual(values: &mut Values) {
-    values.entry("interpolation").or_insert(json!("bilinear"));
-    for (key, usual) in [("mean", [0.485, 0.456, 0.406]), ("std", [0.229, 0.224, 0.225])] {
-        values.entry(key).or_insert(json!(usual));
-    }
-}
-
-/// Presets and shorthands become values. What weights will say stays open until they are there.
-fn resolve_input(values: &mut Values, diagnostics: &mut Complaints) {
-    if let Some(name) = values.remove("input").as_ref().and_then(Value::as_str) {
-        match registry::preset(name) {
-            Ok(preset) => {
-                if values.remove("size").is_some() {
-                    let help = Some("leave one of them out".to_owned());
-                    diagnostics.complain(
-                        "size",
-                        "`input` says the size already",
-                        "beside `input`",
-                        help,
-                    );
-                }
-                values.entry("resize").or_insert(json!(preset.resize));
-                values.entry("crop").or_insert(json!(preset.crop));
-                values.entry("interpolation").or_insert(json!(preset.interpolation.name()));
-                values.entry("mean").or_insert(json!(preset.mean.map(decimal)));
-                values.entry("std").or_insert(json!(preset.std.map(decimal)));
-            }
-            Err(error) => {
-                let names =
-                    registry::presets().iter().flat_map(|preset| [preset.name, preset.backbone]);
-                let help = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
-                return diagnostics.complain(
-                    "input",
-                    error.to_string(),
-                    "expected a pretrained model",
-                    help,
+    if let Some(size) = keys.size.take() {
+        for (key, name) in [(&mut keys.resize, "resize"), (&mut keys.crop, "crop")] {
+            if let Some(given) = key.as_ref().filter(|given| ***given != *size) {
+                let diagnostic = given.error(format!("`size` sets `{name}` already"));
+                resolver.report(
+                    diagnostic.label("beside `size`").help("leave one of them out".to_owned()),
                 );
             }
+            *key = Some(size.clone());
         }
     }
-    if let Some(size) = values.remove("size") {
-        for key in ["resize", "crop"] {
-            if values.insert(key.to_owned(), size.clone()).is_some_and(|given| given != size) {
-                diagnostics.complain(
-                    key,
-                    format!("`size` says `{key}` already"),
-                    "beside `size`",
-                    Some("leave one of them out".into()),
-                );
-            }
-        }
-    }
-    for (key, same) in [("resize", "crop"), ("crop", "resize")] {
-        if let Some(side) = values.get(same).cloned() {
-            values.entry(key).or_insert(side);
-        }
-    }
-    let has_weights = diagnostics.is_fed("weights");
-    check_sides(values, has_weights, diagnostics);
+    let (resize, crop) = (keys.resize.clone(), keys.crop.clone());
+    keys.resize = resize.clone().or(crop.clone());
+    keys.crop = crop.or(resize);
+    let has_weights = resolver.is_fed("weights");
+    check_sides(&keys, has_weights, resolver);
     if !has_weights {
-        usual(values);
+        keys.interpolation.get_or_insert(Key::computed(Interpolation::default()));
+        keys.mean.get_or_insert(Key::computed(IMAGENET_MEAN));
+        keys.std.get_or_insert(Key::computed(IMAGENET_STD));
     }
-    for key in ["mean", "std"] {
-        if values.get(key).and_then(Value::as_array).is_some_and(|list| list.len() != 3) {
-            diagnostics.complain(
-                key,
-                format!("`{key}` has three numbers"),
-                "expected red, green, blue",
-                None,
+    Some(PreprocessOptions {
+        resize: keys.resize.map(Key::into_value),
+        crop: keys.crop.map(Key::into_value),
+        fit: *keys.fit,
+        interpolation: keys.interpolation.map(Key::into_value),
+        mean: keys.mean.map(Key::into_value),
+        std: keys.std.map(Key::into_value),
+        max_rejected: *keys.max_rejected,
+        dataset,
+    })
+}
+
+/// Fills in what a pretrained model was trained with, where the keys themselves say nothing.
+fn apply_preset(
+    input: &Key<String>,
+    keys: &mut PreprocessKeys,
+    resolver: &mut Resolver,
+) -> Option<()> {
+    let preset = match registry::preset(input) {
+        Ok(preset) => preset,
+        Err(error) => {
+            let names =
+                registry::presets().iter().flat_map(|preset| [preset.name, preset.backbone]);
+            let help = nearest(input, names).map(|near| format!("did you mean `{near}`?"));
+            let diagnostic = input.error(error.to_string());
+            resolver.report(diagnostic.label("expected a pretrained model").help(help));
+            return None;
+        }
+    };
+    if let Some(size) = keys.size.take() {
+        let diagnostic = size.error("`input` sets the size already");
+        resolver
+            .report(diagnostic.label("beside `input`").help("leave one of them out".to_owned()));
+    }
+    let known = Pretrained::published(preset).preprocessing;
+    keys.resize.get_or_insert(Key::computed(known.resize));
+    keys.crop.get_or_insert(Key::computed(known.crop));
+    keys.interpolation.get_or_insert(Key::computed(known.interpolation));
+    keys.mean.get_or_insert(Key::computed(known.mean.map(decimal)));
+    keys.std.get_or_insert(Key::computed(known.std.map(decimal)));
+    keys.std.get_or_insert(Key::computed(preset.std.map(decimal)));
+    Some(())
+}
+
+fn check_sides(keys: &PreprocessKeys, has_weights: bool, resolver: &mut Resolver) {
+    match (&keys.resize, &keys.crop) {
+        (Some(resize), Some(crop)) if **crop > **resize => {
+            let message =
+                format!("a crop of {} pixels is larger than images of {}", **crop, **resize);
+            let help = format!("at most {}", **resize);
+            resolver.report(crop.error(message).label("larger than `resize`").help(help));
+        }
+        (None, _) if !has_weights => {
+            let diagnostic = resolver.stage_error("the size of the network's input is missing");
+            resolver.report(
+                diagnostic
+                    .label("neither `input` nor `size`")
+                    .help("write size = 224, or input = \"resnet50\"".to_owned()),
             );
         }
-    }
-}
-
-fn check_sides(values: &Values, has_weights: bool, diagnostics: &mut Complaints) {
-    let side = |key| values.get(key).and_then(Value::as_u64);
-    match (side("resize"), side("crop")) {
-        (Some(resize), Some(crop)) if crop > resize => diagnostics.complain(
-            "crop",
-            format!("a crop of {crop} pixels doesn't fit into images of {resize}"),
-            "larger than `resize`",
-            Some(format!("at most {resize}")),
-        ),
-        (Some(_), Some(_)) => {}
-        _ if has_weights => {}
-        _ => diagnostics.complain(
-            "",
-            "the size of the network's input is missing",
-            "neither `input` nor `size`",
-            Some("write size = 224, or input = \"resnet50\"".into()),
-        ),
+        _ => {}
     }
 }
 

@@ -41,21 +41,25 @@ fn defaults_are_those_of_training_from_scratch() {
     let values = resolved(NEEDS).unwrap();
     assert_eq!(values["backbone"], "resnet18");
     assert_eq!((&values["freeze"], &values["batch_norm"]), (&json!("none"), &json!("train")));
-    assert_eq!(values["schedule"], json!({ "kind": "cosine", "warm_up": 1.0, "floor": 0.0 }));
+    assert_eq!(
+        values["schedule"],
+        json!({ "kind": "cosine", "warmup_epochs": 1.0, "min_learning_rate_ratio": 0.0 })
+    );
     assert_eq!(values["optimizer"]["learning_rate"], 1e-3);
     assert_eq!(values["optimizer"]["weight_decay"], 1e-2);
     assert_eq!(values["optimizer"].get("backbone_learning_rate"), None);
     assert_eq!(
         values["augment"],
-        json!({ "random_crop": { "scale": [0.6, 1.0], "ratio": [0.8, 1.25] }, "flip": true })
+        json!({ "random_resized_crop": { "scale": [0.6, 1.0], "ratio": [0.8, 1.25] }, "horizontal_flip": true })
     );
 }
 
 #[test]
 fn the_default_augmentation_is_a_random_crop_by_its_own_defaults() {
-    let written = resolved(&format!("{NEEDS}\naugment = {{ random_crop = {{}} }}")).unwrap();
-    let crop = resolved(NEEDS).unwrap()["augment"]["random_crop"].clone();
-    assert_eq!(written["augment"]["random_crop"], crop);
+    let written =
+        resolved(&format!("{NEEDS}\naugment = {{ random_resized_crop = {{}} }}")).unwrap();
+    let crop = resolved(NEEDS).unwrap()["augment"]["random_resized_crop"].clone();
+    assert_eq!(written["augment"]["random_resized_crop"], crop);
 }
 
 #[test]
@@ -72,14 +76,14 @@ fn defaults_follow_other_values() {
             .unwrap();
     assert_eq!((&thawing["freeze"], &thawing["batch_norm"]), (&json!("all"), &json!("frozen")));
     assert_eq!(thawing["optimizer"]["backbone_learning_rate"], json!(1e-4));
-    assert_eq!(thawing["augment"]["flip"], json!(true));
+    assert_eq!(thawing["augment"]["horizontal_flip"], json!(true));
     let tuned =
         resolved_beside(other, &format!("{needs}\nfreeze = \"layer4\"\nepochs = 2")).unwrap();
     assert_eq!(
         (&tuned["batch_norm"], &tuned["optimizer"]["backbone_learning_rate"]),
         (&json!("train"), &json!(1e-4))
     );
-    assert_eq!(tuned["schedule"]["warm_up"], 0.4);
+    assert_eq!(tuned["schedule"]["warmup_epochs"], 0.4);
     let sgd = resolved(&format!("{NEEDS}\noptimizer = {{ kind = \"sgd\" }}")).unwrap();
     assert_eq!(
         (&sgd["optimizer"]["learning_rate"], &sgd["optimizer"]["weight_decay"]),
@@ -100,35 +104,42 @@ fn what_does_not_go_together_is_said() {
             "freeze = \"all\"\noptimizer = { backbone_learning_rate = 1e-4 }",
             "all of it is frozen",
         ),
-        ("", "optimizer = { nesterov = true }", "Nesterov's momentum is for `sgd`"),
-        ("", "optimizer = { betas = [0.9] }", "AdamW has two betas"),
-        ("", "early_stopping = { mode = \"max\" }", "the mode is `min`"),
-        ("", "augment = { random_crop = { scale = [0.9, 0.1] } }", "the smaller one first"),
+        ("", "optimizer = { nesterov = true }", "Nesterov momentum is for `sgd`"),
+        (
+            "",
+            "optimizer = { betas = [0.9] }",
+            "`stages.train.optimizer.betas` has the wrong length",
+        ),
+        ("", "augment = { random_resized_crop = { scale = [0.9, 0.1] } }", "the smaller one first"),
         ("", "epochs = 0", "epochs"),
-        ("", "unfreeze_at = 3", "nothing is frozen, so nothing can thaw"),
-        ("", "freeze = \"all\"\nunfreeze_at = 30", "epoch 30 never comes: there are 20"),
+        ("", "unfreeze_at = 3", "nothing is frozen, so there is nothing to unfreeze"),
+        (
+            "",
+            "freeze = \"all\"\nunfreeze_at = 30",
+            "there are only 20 epochs, so epoch 30 never comes",
+        ),
         (
             "",
             "freeze = \"all\"\nunfreeze_at = { layer5 = 3 }",
-            "there are conv1, layer1, layer2, layer3, layer4",
+            "expected `conv1`, `layer1`, `layer2`, `layer3` or `layer4`",
         ),
         (
             "",
             "freeze = \"all\"\nunfreeze_at = { layer3 = 3, layer4 = 6 }",
-            "`layer4` learns already when epoch 6 begins",
+            "`layer4` is trainable before epoch 6 already",
         ),
         (
             "",
             "freeze = \"layer3\"\nunfreeze_at = { layer4 = 3 }",
-            "`layer4` learns already when epoch 3 begins",
+            "`layer4` is trainable before epoch 3 already",
         ),
         ("", "class_weights = \"equal\"", "class_weights"),
         ("", "head = \"original\"", "the original classifier comes with weights"),
-        ("", "auxiliary = true", "leave `auxiliary` out, or use inception_v3"),
+        ("", "aux_logits = true", "leave `aux_logits` out, or use `inception_v3`"),
         (
             "",
-            "backbone = \"inception_v3\"\nauxiliary = true\nfreeze = \"all\"",
-            "helps a backbone to learn",
+            "backbone = \"inception_v3\"\naux_logits = true\nfreeze = \"all\"",
+            "helps to train a backbone",
         ),
         (
             other,
@@ -386,7 +397,7 @@ fn an_auxiliary_head_learns_and_is_not_in_the_model() {
         Counts { train: 2, validation: 0, test: 1, unlabelled: 0 },
         preprocessing,
     );
-    let lines = "backbone = \"inception_v3\"\nauxiliary = true\nepochs = 1\nbatch_size = 2\naugment = \"none\"";
+    let lines = "backbone = \"inception_v3\"\naux_logits = true\nepochs = 1\nbatch_size = 2\naugment = \"none\"";
     place.train(lines, &[("data", "larger")], "model").unwrap();
     let model = Model::open(&place.path("model").join("model.safetensors")).unwrap();
     assert_eq!(model.card().backbone, "inception_v3");

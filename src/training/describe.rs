@@ -9,7 +9,7 @@ use crate::nn::{Backend, Network, Number};
 /// are kept.
 pub fn foreseen(options: &Options) -> Vec<String> {
     let sentences =
-        thawing(&options.unfreeze).into_iter().chain([augmentation(options.augment.as_ref())]);
+        thawing(&options.unfreezing()).into_iter().chain([augmentation(options.augmentation())]);
     sentences.chain(backbone(options)).collect()
 }
 
@@ -19,26 +19,26 @@ pub fn augmentation(augment: Option<&AugmentationPolicy>) -> String {
         return "training images are the centers of the stored squares, not varied".to_owned();
     };
     let mut parts = Vec::new();
-    if let Some(crop) = &augment.random_crop {
+    if let Some(crop) = &augment.random_resized_crop {
         let [low, high] = crop.scale.map(|share| (share * 100.0).round());
         parts.push(format!("random crops of {low} to {high} % of the stored squares"));
     }
-    if augment.flip {
+    if augment.horizontal_flip {
         parts.push("flips".to_owned());
     }
     let amounts = [
-        ("shifts", augment.shift),
-        ("turns", augment.rotate),
+        ("shifts", augment.translation),
+        ("turns", augment.rotation),
         ("zoom", augment.zoom),
         ("brightness", augment.brightness),
         ("contrast", augment.contrast),
         ("saturation", augment.saturation),
-        ("erased patches", augment.erase),
+        ("erased patches", augment.random_erasing),
     ];
     parts.extend(
         amounts.iter().filter(|(_, amount)| *amount > 0.0).map(|(name, _)| (*name).to_owned()),
     );
-    let ways = match augment.copies {
+    let ways = match augment.views {
         Some(1) => ", each in one way",
         Some(copies) => &format!(", each in {copies} ways that take turns"),
         None => "",
@@ -82,7 +82,7 @@ pub fn thawing(unfreeze: &[Unfreeze]) -> Vec<String> {
 
 /// What learns from an epoch on.
 pub fn learning(options: &Options, epoch: u64) -> String {
-    format!("from now on, {}", parts(options.freeze_at(epoch)))
+    format!("from now on, {}", parts(&options.freeze_at(epoch)))
 }
 
 fn parts(freeze: &Freeze) -> String {
@@ -99,10 +99,10 @@ pub fn backbone(options: &Options) -> Option<String> {
         return None;
     }
     let until = options
-        .unfreeze
+        .unfreezing()
         .first()
         .map_or(String::new(), |entry| format!(" up to epoch {}", entry.epoch - 1));
-    Some(match options.augment.as_ref().map(|augment| augment.copies) {
+    Some(match options.augmentation().map(|augment| augment.views) {
         None => format!(
             "the backbone is frozen{until} and images aren't varied: it runs once a image, and its features are kept"
         ),
@@ -112,9 +112,9 @@ pub fn backbone(options: &Options) -> Option<String> {
         Some(None) => {
             // What is shown once can't be shown again.
             let is_once =
-                options.unfreeze.first().map_or(options.epochs, |entry| entry.epoch - 1) == 1;
+                options.unfreezing().first().map_or(options.epochs, |entry| entry.epoch - 1) == 1;
             let hint =
-                if is_once { "" } else { "; `augment.copies = 4` would have its features kept" };
+                if is_once { "" } else { "; `augment.views = 4` would have its features kept" };
             format!(
                 "the backbone is frozen{until}, but runs in every epoch, since images are varied anew each time{hint}"
             )
@@ -153,9 +153,9 @@ mod tests {
         assert_eq!(augmentation(None), none);
         assert_eq!(augmentation(Some(&AugmentationPolicy::default())), none);
         let augment = AugmentationPolicy {
-            random_crop: Some(RandomResizedCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
-            flip: true,
-            rotate: 10.0,
+            random_resized_crop: Some(RandomResizedCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
+            horizontal_flip: true,
+            rotation: 10.0,
             ..AugmentationPolicy::default()
         };
         assert_eq!(

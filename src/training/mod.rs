@@ -24,8 +24,9 @@ pub use describe::foreseen;
 pub use fit::{Fitted, Session, fit};
 pub use optimizer::Optimizer;
 pub use options::{
-    BatchNormMode, ClassWeights, EarlyStopping, Freeze, HEAD, Keep, Mode, Monitor, OptimizerConfig,
-    OptimizerKind, Options, Precision, Sampling, Schedule, ScheduleKind, Unfreeze,
+    BatchNormMode, CheckpointOptions, ClassWeights, DenseHead, EarlyStopping, Freeze, HEAD, Keep,
+    Monitor, NoAugmentation, OptimizerConfig, OptimizerKind, Options, OriginalHead, Precision,
+    Sampling, Schedule, ScheduleKind, TrainKeys, Unfreeze, UnfreezeAt,
 };
 pub use schedule::Rates;
 pub use stopping::{Verdict, Watch};

@@ -20,7 +20,7 @@ struct Moments<D: Backend<N>, N: Number> {
 /// An optimizer with what it remembers of each trainable parameter.
 pub struct Optimizer<D: Backend<N>, N: Number> {
     options: OptimizerConfig,
-    clip_norm: Option<f64>,
+    max_grad_norm: Option<f64>,
     /// Steps taken.
     steps: u64,
     /// By the parameter's place in the network; none for those that don't learn.
@@ -48,7 +48,7 @@ impl<D: Backend<N>, N: Number> Optimizer<D, N> {
     /// An optimizer of the parameters that are trainable now, remembering nothing yet.
     pub fn new(
         options: &OptimizerConfig,
-        clip_norm: Option<f64>,
+        max_grad_norm: Option<f64>,
         parameters: &[Parameter<D, N>],
         device: &D,
     ) -> Result<Self, TrainingError> {
@@ -56,7 +56,7 @@ impl<D: Backend<N>, N: Number> Optimizer<D, N> {
             parameters.iter().map(|parameter| &parameter.info).collect();
         let mut optimizer = Optimizer {
             options: options.clone(),
-            clip_norm,
+            max_grad_norm,
             steps: 0,
             moments: parameters.iter().map(|_| None).collect(),
             rates: rates(options, &infos),
@@ -111,7 +111,7 @@ impl<D: Backend<N>, N: Number> Optimizer<D, N> {
             let rule = rule(&self.options, rate * factor, decay, step);
             updates.push(Update { rule, parameter, moments, gradient });
         }
-        let norm = match self.clip_norm {
+        let norm = match self.max_grad_norm {
             Some(limit) => Some(clip(&mut updates, limit, device)?),
             None => None,
         };

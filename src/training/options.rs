@@ -1,165 +1,247 @@
-//! What can be chosen about training, as typed values. Their defaults, ranges and docs are declared by the stage `train`;
-//! here every value is there and within its range.
+//! The keys of a `train` stage: one declaration, from which what was given ([`TrainKeys`]) and what it resolves to
+//! ([`Options`]) follow. Defaults that depend on other keys and rules across keys are in `stages::train::resolve`.
 
+use crate::config::{Type, WordOr, choices, keys, leaf_keys};
 use crate::data::AugmentationPolicy;
 use crate::nn::{AUXILIARY, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The stage that follows the backbone: its parameters are the head's.
+/// The layer group that follows the backbone: its parameters are the head's.
 pub const HEAD: &str = "head";
 
-/// Whether a stage of the network is a head: new with the classes, and never frozen.
-pub fn is_head(stage: &str) -> bool {
-    stage == HEAD || stage == AUXILIARY
+/// Whether a layer group is a head: new with the classes, and never frozen.
+pub fn is_head(group: &str) -> bool {
+    group == HEAD || group == AUXILIARY
 }
 
-/// Everything that decides which weights come out, given the data, the network and the seed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Options {
-    /// Passes over the training split, from 1.
-    pub epochs: u64,
-    /// Images a batch, from 1; no more than there are.
-    pub batch_size: usize,
-    /// Batches whose gradients make one step, from 1.
-    pub accumulate: usize,
-    /// How gradients become steps.
-    pub optimizer: OptimizerConfig,
-    /// How the learning rate changes.
-    pub schedule: Schedule,
-    /// Share of each target that is spread evenly over all classes, 0 to below 1 (Szegedy et al., 2016).
-    pub label_smoothing: f64,
-    /// The gradient's global norm is brought down to this where it is larger.
-    pub clip_norm: Option<f64>,
-    /// How much a image of each class counts.
-    pub class_weights: ClassWeights,
-    /// Which images an epoch shows.
-    pub sampling: Sampling,
+keys! {
+    /// Everything that decides which weights come out, given the data, the weights to start from and the seed.
+    pub struct Options / TrainKeys {
+        /// The network that computes features of images, such as `resnet18` or `resnet50` (`pipe backbones` lists them).
+        /// The version in a name of weights (`resnet50/V2`) is ignored.
+        backbone: String = "resnet18";
+        /// Which part of the backbone keeps the weights it starts with: `none`, `all`, or a layer group such as `layer4`,
+        /// below which everything is frozen. `all` if `weights` are given, else `none`.
+        freeze: Freeze = computed;
+        /// The epoch from which the whole backbone is trained; or a table of layer groups and epochs:
+        /// `{ layer4 = 3, layer3 = 6 }` trains the backbone from `layer4` on in epoch 3, from `layer3` on in epoch 6.
+        unfreeze_at: Option<UnfreezeAt> = none;
+        /// The classifier on top of the backbone: a table, or `"original"` for the one that the weights came with
+        /// (ImageNet's 1,000 classes). Nothing is trained then.
+        head: WordOr<OriginalHead, DenseHead> = {};
+        /// For `inception_v3`: trains its auxiliary head too; its loss counts 0.4. It isn't part of the saved model.
+        aux_logits: bool = false formerly "auxiliary";
+        /// Batch norm in the trainable part of the backbone. `train`: normalize with the batch's statistics; `affine`: with
+        /// the running statistics that the weights came with, scale and shift are trained; `frozen`: scale and shift are
+        /// frozen too. `frozen` if the whole backbone is frozen at first, else `train`.
+        batch_norm: BatchNormMode = computed;
+        /// Precision of training: `f32`, or `f64` for numerical comparison, in twice the time and memory.
+        precision: Precision = "f32";
+        /// Passes over the training images.
+        epochs: u64 = 20 in 1..=100_000;
+        /// Images per batch. All images if there are fewer.
+        batch_size: usize = 32 in 1..=65_536;
+        /// Batches whose gradients are accumulated before each optimizer step: a larger batch in the memory of a smaller
+        /// one. Batch norm still sees single batches.
+        gradient_accumulation: usize = 1 in 1..=65_536 formerly "accumulate";
+        /// The optimizer. Weight decay doesn't apply to biases and norms.
+        optimizer: OptimizerConfig = {};
+        /// The learning-rate schedule, updated after every step.
+        schedule: Schedule = {};
+        /// Label smoothing: the share of each target that is spread evenly over all classes. Usually 0.1.
+        label_smoothing: f64 = 0 in 0..=0.999_999;
+        /// Weights of the classes in the loss. `balanced`: inversely proportional to the number of training images; or a
+        /// table of classes and weights, 1 for the others.
+        class_weights: ClassWeights = "none";
+        /// Which training images an epoch shows. `shuffled`: each once; `balanced`: equally many of every class, images of
+        /// rare classes several times.
+        sampling: Sampling = "shuffled";
+        /// Clips the norm of the whole gradient at this value. Usually 1. No clipping by default.
+        max_grad_norm: Option<f64> = none above 0 formerly "clip_norm";
+        /// Which epoch is the best, by the validation split, and when to stop waiting for a better one.
+        early_stopping: EarlyStopping = {};
+        /// The epoch whose weights are saved. Always the last one if there are no validation images.
+        keep: Keep = "best";
+        /// Data augmentation: `"none"` or a table. `none` if the whole backbone stays frozen, else
+        /// `{ random_resized_crop = { scale = [0.6, 1.0] }, horizontal_flip = true }`. Set `horizontal_flip = false` where
+        /// left and right tell classes apart.
+        augment: WordOr<NoAugmentation, AugmentationPolicy> = computed;
+        /// Checkpoints, from which an interrupted training resumes.
+        checkpoint: CheckpointOptions = {} affects Execution;
+    }
+}
+
+keys! {
+    /// A head of dense layers.
+    pub struct DenseHead / GivenDenseHead {
+        /// Widths of hidden layers between the features and the classes. None by default: a linear classifier.
+        hidden: Vec<usize> = [] each in 1..=65_536;
+        /// Dropout probability after each hidden layer, or on the features if there is none.
+        dropout: f64 = 0 in 0..=0.999_999;
+    }
+}
+
+keys! {
+    /// An update rule and its hyperparameters.
+    pub struct OptimizerConfig / GivenOptimizerConfig {
+        /// `adamw` (decoupled weight decay) or `sgd` (with momentum).
+        kind: OptimizerKind = "adamw";
+        /// Peak learning rate. 1e-3 for `adamw`, 1e-2 for `sgd`.
+        learning_rate: f64 = computed above 0;
+        /// Peak learning rate of the backbone. A tenth of `learning_rate` if `weights` are given, else the same.
+        backbone_learning_rate: Option<f64> = none above 0;
+        /// Learning-rate multiplier from one layer group of the backbone to the one below it. Usually 0.75.
+        layer_decay: f64 = 1 in 0.001..=1;
+        /// Weight decay: decoupled for AdamW, added to the gradient for SGD. 1e-2 for `adamw`, 1e-4 for `sgd`.
+        weight_decay: f64 = computed from 0;
+        /// For `sgd`.
+        momentum: f64 = 0.9 in 0..=0.999_999;
+        /// For `sgd`: Nesterov momentum.
+        nesterov: bool = false;
+        /// For `adamw`: decay rates of the running averages of the gradient and of its square.
+        betas: [f64; 2] = [0.9, 0.999] each in 0..=0.999_999;
+        /// For `adamw`: added to the denominator for numerical stability.
+        epsilon: f64 = 1e-8 above 0;
+    }
+}
+
+choices! {
+    /// An update rule.
+    pub enum OptimizerKind {
+        /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+        Adamw = "adamw",
+        /// Stochastic gradient descent with momentum.
+        Sgd = "sgd",
+    }
+}
+
+keys! {
+    /// How the learning rate changes from step to step.
+    pub struct Schedule / GivenSchedule {
+        /// The curve after the warm-up: half a cosine, or constant.
+        kind: ScheduleKind = "cosine";
+        /// Number of warm-up epochs (may be fractional): the learning rate rises linearly to its peak. 1, but at most a fifth
+        /// of `epochs`.
+        warmup_epochs: f64 = computed from 0 formerly "warm_up";
+        /// The learning rate at the end of the cosine, as a fraction of the peak.
+        min_learning_rate_ratio: f64 = 0 in 0..=1 formerly "floor";
+    }
+}
+
+choices! {
+    /// A curve of the learning rate.
+    pub enum ScheduleKind {
+        /// Half a cosine (Loshchilov and Hutter, 2017, without restarts).
+        Cosine = "cosine",
+        /// The peak throughout.
+        Constant = "constant",
+    }
+}
+
+keys! {
     /// Which epoch counts as the best, and when to stop waiting for a better one.
-    pub early_stopping: EarlyStopping,
-    /// Which epoch's weights are the result.
-    pub keep: Keep,
-    /// How training images are varied; not at all where there is none.
-    pub augment: Option<AugmentationPolicy>,
-    /// What of the backbone keeps its weights, at first.
-    pub freeze: Freeze,
-    /// What thaws later, by epoch: each entry freezes less than the one before.
-    pub unfreeze: Vec<Unfreeze>,
-    /// What batch norm does.
-    pub batch_norm: BatchNormMode,
-    /// Precision of training steps.
-    pub precision: Precision,
+    pub struct EarlyStopping / GivenEarlyStopping {
+        /// The metric that is compared after each epoch.
+        monitor: Monitor = "validation_loss";
+        /// Number of epochs without improvement after which training stops. Never by default.
+        patience: Option<u64> = none in 1..=100_000;
+        /// For `patience`: smaller changes are no improvement.
+        min_delta: f64 = 0 from 0;
+    }
 }
 
-/// How gradients become steps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OptimizerConfig {
-    /// The rule.
-    pub kind: OptimizerKind,
-    /// The head's learning rate at its highest.
-    pub learning_rate: f64,
-    /// The backbone's, where it differs.
-    pub backbone_learning_rate: Option<f64>,
-    /// Each stage of the backbone takes this share of the rate of the stage above it; the topmost takes the backbone's.
-    pub layer_decay: f64,
-    /// Decay of weights (not of norms and biases): decoupled for AdamW (Loshchilov and Hutter, 2019), added to the gradient
-    /// for SGD, as PyTorch does.
-    pub weight_decay: f64,
-    /// SGD's momentum, 0 to below 1.
-    pub momentum: f64,
-    /// SGD's momentum is Nesterov's.
-    pub nesterov: bool,
-    /// AdamW's decay rates of both moments.
-    pub betas: [f64; 2],
-    /// AdamW's term against division by zero.
-    pub epsilon: f64,
+choices! {
+    /// A metric of the validation split, named like its column in `history.csv`.
+    pub enum Monitor {
+        /// Mean cross-entropy; lower is better.
+        ValidationLoss = "validation_loss",
+        /// Share of correctly classified images; higher is better.
+        ValidationAccuracy = "validation_accuracy",
+    }
 }
 
-/// An update rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerKind {
-    /// Adam with decoupled weight decay.
-    Adamw,
-    /// Stochastic gradient descent.
-    Sgd,
+choices! {
+    /// Which epoch's weights are saved.
+    pub enum Keep {
+        /// The best epoch's by the monitored metric.
+        Best = "best",
+        /// The last epoch's.
+        Last = "last",
+    }
 }
 
-/// How the learning rate changes from step to step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Schedule {
-    /// The curve after the warm-up.
-    pub kind: ScheduleKind,
-    /// Epochs (or parts of one) in which the rate grows evenly to its height; as many as there are at most.
-    pub warm_up: f64,
-    /// Where the cosine ends, as a share of the height.
-    pub floor: f64,
+keys! {
+    /// When checkpoints are written.
+    pub struct CheckpointOptions / GivenCheckpointOptions {
+        /// Minimum number of seconds between two checkpoints. One is also written when training is cancelled.
+        every: f64 = 30 from 0 affects Execution;
+    }
 }
 
-/// A curve of the learning rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleKind {
-    /// Half a cosine wave down to the floor (Loshchilov and Hutter, 2017, without restarts).
-    Cosine,
-    /// Always the same.
-    Constant,
+choices! {
+    /// The word for the published classifier.
+    pub enum OriginalHead {
+        /// It keeps its weights.
+        Original = "original",
+    }
 }
 
-/// Which epoch counts as the best, and when to stop waiting for a better one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EarlyStopping {
-    /// What is looked at after each epoch.
-    pub monitor: Monitor,
-    /// Whether it should fall or rise; by its nature where none is given.
-    pub mode: Option<Mode>,
-    /// Epochs without improvement after which training stops; never where there is none.
-    pub patience: Option<u64>,
-    /// What is an improvement only if larger than this.
-    pub min_delta: f64,
+choices! {
+    /// The word for no augmentation.
+    pub enum NoAugmentation {
+        /// Training images are the center crops of the stored squares.
+        None = "none",
+    }
 }
 
-/// A measure taken on the validation split after each epoch; named as its column in `history.csv`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Monitor {
-    /// Mean cross-entropy.
-    ValidationLoss,
-    /// Share of images classified rightly.
-    ValidationAccuracy,
+choices! {
+    /// Which images an epoch shows.
+    pub enum Sampling {
+        /// Each once, in random order.
+        Shuffled = "shuffled",
+        /// As many in all, but equally many of each class: images of rare classes come several times, of frequent ones not
+        /// in every epoch.
+        Balanced = "balanced",
+    }
 }
 
-/// The good direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Less is better.
-    Min,
-    /// More is better.
-    Max,
+choices! {
+    /// The type of parameters, activations and gradients in training. Model files, features and evaluation are `f32`.
+    pub enum Precision {
+        /// 32-bit floats.
+        F32 = "f32",
+        /// 64-bit floats.
+        F64 = "f64",
+    }
 }
 
-/// Which epoch's weights are the result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Keep {
-    /// The best epoch's by the monitored measure; the last one's without a validation split.
-    Best,
-    /// The last epoch's.
-    Last,
+choices! {
+    /// What batch norm does in the trainable parts of the backbone; in frozen parts it is always
+    /// [`Frozen`](Self::Frozen).
+    pub enum BatchNormMode {
+        /// Normalizes with the batch's statistics, which the running ones follow; scale and shift are trained.
+        Train = "train",
+        /// Normalizes with the running statistics; scale and shift are trained.
+        Affine = "affine",
+        /// Normalizes with the running statistics; scale and shift are frozen.
+        Frozen = "frozen",
+    }
 }
 
-/// What of the backbone keeps the weights it starts with. Written as one word: "all", "none" or a stage of the backbone.
+/// The frozen part of the backbone. Written as one word: "all", "none" or a layer group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Freeze {
     /// Nothing.
     None,
-    /// Everything but the head.
+    /// The whole backbone.
     All,
-    /// Everything before this stage of the backbone.
+    /// Everything below this layer group.
     Below(String),
 }
+
+leaf_keys! { Freeze = Type::Text }
 
 impl From<String> for Freeze {
     fn from(word: String) -> Freeze {
@@ -176,26 +258,54 @@ impl From<Freeze> for String {
         match freeze {
             Freeze::None => "none".to_owned(),
             Freeze::All => "all".to_owned(),
-            Freeze::Below(stage) => stage,
+            Freeze::Below(group) => group,
         }
     }
 }
 
 impl Freeze {
-    /// Whether a stage of the network is frozen, given all of them from the images on. The head never is.
-    pub fn holds(&self, stage: &str, stages: &[String]) -> bool {
-        let place = |wanted: &str| stages.iter().position(|name| name == wanted);
+    /// Whether a layer group is frozen, given all of them from the images on. A head never is.
+    pub fn includes(&self, group: &str, groups: &[String]) -> bool {
+        let position = |wanted: &str| groups.iter().position(|name| name == wanted);
         match self {
-            _ if is_head(stage) => false,
+            _ if is_head(group) => false,
             Freeze::None => false,
             Freeze::All => true,
-            Freeze::Below(first) => place(stage) < place(first),
+            Freeze::Below(first) => position(group) < position(first),
         }
     }
 }
 
-/// From an epoch on, less is frozen.
+/// An epoch, or one for each of some layer groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum UnfreezeAt {
+    /// The whole backbone is trained from this epoch on.
+    Epoch(u64),
+    /// The backbone is trained from these groups on.
+    Groups(BTreeMap<String, u64>),
+}
+
+const LATER_EPOCH: Type = Type::Integer { min: 2, max: 100_000 };
+leaf_keys! { UnfreezeAt = Type::Either(&[LATER_EPOCH, Type::Map(&LATER_EPOCH)]) }
+
+impl UnfreezeAt {
+    /// What is frozen from which epoch on, in the order of epochs.
+    pub fn list(&self) -> Vec<Unfreeze> {
+        let mut list: Vec<Unfreeze> = match self {
+            UnfreezeAt::Epoch(epoch) => vec![Unfreeze { epoch: *epoch, freeze: Freeze::None }],
+            UnfreezeAt::Groups(groups) => groups
+                .iter()
+                .map(|(group, &epoch)| Unfreeze { epoch, freeze: Freeze::Below(group.clone()) })
+                .collect(),
+        };
+        list.sort_by_key(|entry| entry.epoch);
+        list
+    }
+}
+
+/// From an epoch on, less is frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfreeze {
     /// The first epoch, from 2, in which it holds.
     pub epoch: u64,
@@ -203,92 +313,110 @@ pub struct Unfreeze {
     pub freeze: Freeze,
 }
 
-/// How much a image of each class counts in the loss, against others.
+/// Weights of the classes in the loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(from = "WordOr<Weighting, BTreeMap<String, f64>>")]
+#[serde(into = "WordOr<Weighting, BTreeMap<String, f64>>")]
 pub enum ClassWeights {
-    /// All the same.
+    /// 1 for all.
     None,
-    /// Each class counts as much as any other, however many images it has: n / (classes * n of the class), over the train
-    /// split.
+    /// n / (classes * n of the class), over the train split.
     Balanced,
-    /// By the classes' names; 1 for those that aren't named.
+    /// By the classes' names; 1 for the others.
     Given(BTreeMap<String, f64>),
 }
 
-/// Which images an epoch shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sampling {
-    /// Each once, in random order.
-    Shuffled,
-    /// As many in all, but as many of each class: images of rare classes come several times, of frequent ones not in every
-    /// epoch.
-    Balanced,
+choices! {
+    /// The words for class weights.
+    pub enum Weighting {
+        /// 1 for all.
+        None = "none",
+        /// Inversely proportional to the number of images.
+        Balanced = "balanced",
+    }
 }
 
-/// Precision of training: of parameters, gradients, activations and the optimizer's state. A model file, features and
-/// evaluation are in `f32` after either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// `f32`.
-    F32,
-    /// `f64`, for numerical comparison.
-    F64,
+const WEIGHT: Type = Type::Number { min: f64::MIN_POSITIVE, max: f64::INFINITY };
+leaf_keys! {
+    ClassWeights =
+        Type::Either(&[Type::Choice(&["none", "balanced"]), Type::Map(&WEIGHT)])
 }
 
-/// What batch norm does in the parts of the backbone that learn; in frozen parts it is always [`Frozen`](Self::Frozen).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BatchNormMode {
-    /// Running statistics, and scale and shift as they are.
-    Frozen,
-    /// Running statistics; scale and shift learn.
-    Affine,
-    /// The batch's statistics, which the running ones follow; scale and shift learn.
-    Train,
+impl From<WordOr<Weighting, BTreeMap<String, f64>>> for ClassWeights {
+    fn from(given: WordOr<Weighting, BTreeMap<String, f64>>) -> ClassWeights {
+        match given {
+            WordOr::Word(Weighting::None) => ClassWeights::None,
+            WordOr::Word(Weighting::Balanced) => ClassWeights::Balanced,
+            WordOr::Table(weights) if weights.is_empty() => ClassWeights::None,
+            WordOr::Table(weights) => ClassWeights::Given(weights),
+        }
+    }
+}
+
+impl From<ClassWeights> for WordOr<Weighting, BTreeMap<String, f64>> {
+    fn from(weights: ClassWeights) -> Self {
+        match weights {
+            ClassWeights::None => WordOr::Word(Weighting::None),
+            ClassWeights::Balanced => WordOr::Word(Weighting::Balanced),
+            ClassWeights::Given(weights) => WordOr::Table(weights),
+        }
+    }
 }
 
 impl Options {
+    /// Data augmentation, if there is any.
+    pub fn augmentation(&self) -> Option<&AugmentationPolicy> {
+        self.augment.as_table()
+    }
+
+    /// What is frozen later, each entry less than the one before.
+    pub fn unfreezing(&self) -> Vec<Unfreeze> {
+        self.unfreeze_at.as_ref().map(UnfreezeAt::list).unwrap_or_default()
+    }
+
     /// What is frozen in an epoch.
-    pub fn freeze_at(&self, epoch: u64) -> &Freeze {
-        let reached = self.unfreeze.iter().rev().find(|entry| entry.epoch <= epoch);
-        reached.map_or(&self.freeze, |entry| &entry.freeze)
+    pub fn freeze_at(&self, epoch: u64) -> Freeze {
+        let reached = self.unfreezing().into_iter().rev().find(|entry| entry.epoch <= epoch);
+        reached.map_or_else(|| self.freeze.clone(), |entry| entry.freeze)
     }
 
-    /// Whether a parameter learns in an epoch, given where it lies and what it is for. Norms of the head and of an
-    /// auxiliary one always do.
-    pub fn trains(&self, epoch: u64, stage: &str, role: Role, stages: &[String]) -> bool {
-        let held = self.freeze_at(epoch).holds(stage, stages);
-        let norm = matches!(role, Role::NormWeight | Role::NormBias) && !is_head(stage);
-        !(held || (norm && self.batch_norm == BatchNormMode::Frozen))
+    /// Whether a parameter is trainable in an epoch, given its layer group and its role. Norms of a head always are.
+    pub fn trains(&self, epoch: u64, group: &str, role: Role, groups: &[String]) -> bool {
+        let frozen = self.freeze_at(epoch).includes(group, groups);
+        let norm = matches!(role, Role::NormWeight | Role::NormBias) && !is_head(group);
+        !(frozen || (norm && self.batch_norm == BatchNormMode::Frozen))
     }
 
-    /// Whether the whole backbone keeps its weights in an epoch.
+    /// Whether the whole backbone is frozen in an epoch.
     pub fn backbone_frozen(&self, epoch: u64) -> bool {
-        *self.freeze_at(epoch) == Freeze::All
+        self.freeze_at(epoch) == Freeze::All
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Keys, audit};
 
     #[test]
-    fn freezing_holds_what_lies_below_and_never_the_head() {
-        let stages = ["conv1", "layer1", "layer2", HEAD].map(str::to_owned);
-        let held = |freeze: Freeze| -> Vec<bool> {
-            stages.iter().map(|stage| freeze.holds(stage, &stages)).collect()
-        };
-        assert_eq!(held(Freeze::None), [false; 4]);
-        assert_eq!(held(Freeze::All), [true, true, true, false]);
-        assert_eq!(held(Freeze::Below("layer2".to_owned())), [true, true, false, false]);
-        assert_eq!(held(Freeze::Below("conv1".to_owned())), [false; 4]);
+    fn the_declarations_are_sound() {
+        assert_eq!(audit(Options::KEYS), Vec::<String>::new());
     }
 
     #[test]
-    fn one_word_says_what_is_frozen() {
+    fn the_part_below_a_group_is_frozen_and_never_the_head() {
+        let groups = ["conv1", "layer1", "layer2", HEAD].map(str::to_owned);
+        let frozen = |freeze: Freeze| -> Vec<bool> {
+            groups.iter().map(|group| freeze.includes(group, &groups)).collect()
+        };
+        assert_eq!(frozen(Freeze::None), [false; 4]);
+        assert_eq!(frozen(Freeze::All), [true, true, true, false]);
+        assert_eq!(frozen(Freeze::Below("layer2".to_owned())), [true, true, false, false]);
+        assert_eq!(frozen(Freeze::Below("conv1".to_owned())), [false; 4]);
+    }
+
+    #[test]
+    fn freeze_is_written_as_one_word() {
         for (word, freeze) in [
             ("none", Freeze::None),
             ("all", Freeze::All),

@@ -15,8 +15,8 @@ impl Rates {
     /// Lays `schedule` over `epochs` of `steps` each.
     pub fn new(schedule: &Schedule, epochs: u64, steps: u64) -> Rates {
         let total = epochs.saturating_mul(steps);
-        let warm_up = ((schedule.warm_up * steps as f64).round() as u64).min(total);
-        Rates { kind: schedule.kind, floor: schedule.floor, warm_up, total }
+        let warm_up = ((schedule.warmup_epochs * steps as f64).round() as u64).min(total);
+        Rates { kind: schedule.kind, floor: schedule.min_learning_rate_ratio, warm_up, total }
     }
 
     /// The share of the highest rate that step `step` (from 0) takes. In a warm-up of w steps, step i takes (i + 1)/w; in
@@ -43,7 +43,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn schedule(kind: ScheduleKind, warm_up: f64, floor: f64) -> Schedule {
-        Schedule { kind, warm_up, floor }
+        Schedule { kind, warmup_epochs: warm_up, min_learning_rate_ratio: floor }
     }
 
     fn factors(rates: &Rates, steps: u64) -> Vec<f64> {

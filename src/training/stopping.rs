@@ -1,7 +1,7 @@
 //! Which epoch is the best so far, and whether waiting for a better one is still worth while. Looks at the validation
 //! split's numbers alone.
 
-use super::options::{EarlyStopping, Mode, Monitor};
+use super::options::{EarlyStopping, Monitor};
 use serde::{Deserialize, Serialize};
 
 /// What has been seen so far; part of a checkpoint.
@@ -25,11 +25,11 @@ pub struct Verdict {
 }
 
 impl Monitor {
-    /// The good direction of this measure.
-    pub fn mode(self) -> Mode {
+    /// Whether `value` is better than `than` by more than `margin`.
+    pub fn is_better(self, value: f64, than: f64, margin: f64) -> bool {
         match self {
-            Monitor::ValidationLoss => Mode::Min,
-            Monitor::ValidationAccuracy => Mode::Max,
+            Monitor::ValidationLoss => value < than - margin,
+            Monitor::ValidationAccuracy => value > than + margin,
         }
     }
 
@@ -45,10 +45,7 @@ impl Monitor {
 impl Watch {
     /// Looks at the value after `epoch`.
     pub fn look(&mut self, options: &EarlyStopping, epoch: u64, value: f64) -> Verdict {
-        let better = |than: f64, by: f64| match options.mode.unwrap_or(options.monitor.mode()) {
-            Mode::Min => value < than - by,
-            Mode::Max => value > than + by,
-        };
+        let better = |than: f64, margin: f64| options.monitor.is_better(value, than, margin);
         let best = self.best.is_none_or(|(_, than)| better(than, 0.0));
         if best {
             self.best = Some((epoch, value));
@@ -80,7 +77,7 @@ mod tests {
     }
 
     fn options(monitor: Monitor, patience: Option<u64>, min_delta: f64) -> EarlyStopping {
-        EarlyStopping { monitor, mode: None, patience, min_delta }
+        EarlyStopping { monitor, patience, min_delta }
     }
 
     #[test]
@@ -118,16 +115,5 @@ mod tests {
             run(&options(Monitor::ValidationLoss, Some(2), 0.025), &values),
             (Some(3), Some(3))
         );
-    }
-
-    #[test]
-    fn a_mode_that_was_asked_for_counts() {
-        let watched = EarlyStopping {
-            monitor: Monitor::ValidationLoss,
-            mode: Some(Mode::Max),
-            patience: None,
-            min_delta: 0.0,
-        };
-        assert_eq!(run(&watched, &[0.5, 0.4, 0.6]), (Some(3), None));
     }
 }

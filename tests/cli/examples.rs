@@ -1,8 +1,9 @@
 //! The pipeline files that come with the program, and the README's reference: both must be what the program takes.
 
 use crate::support::Desk;
+use pipe::config::Keys;
 use pipe::config::{KeyDecl, reference};
-use pipe::engine::COMMON;
+use pipe::engine::Common;
 use pipe::stages::KINDS;
 use std::path::{Path, PathBuf};
 
@@ -56,7 +57,7 @@ fn made() -> String {
     text.push_str(&reference(&dataset));
     text.push_str("\n### Every stage\n\n");
     text.push_str("`kind` is the stage's name unless it says otherwise; `needs = { role = \"stage\" }` feeds it.\n\n");
-    text.push_str(&reference(COMMON));
+    text.push_str(&reference(Common::KEYS));
     for kind in KINDS {
         text.push_str(&format!("\n### `{}`\n\n{}\n\n", kind.name(), kind.about()));
         for input in kind.inputs() {
@@ -71,7 +72,7 @@ fn made() -> String {
         if !kind.inputs().is_empty() {
             text.push('\n');
         }
-        match kind.parameters() {
+        match kind.keys() {
             [] => text.push_str("No keys of its own.\n"),
             parameters => text.push_str(&reference(parameters)),
         }

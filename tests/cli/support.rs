@@ -28,7 +28,7 @@ needs = { data = "preprocess" }
 backbone = "resnet18"
 epochs = 1
 batch_size = 8
-schedule = { warm_up = 0 }
+schedule = { warmup_epochs = 0 }
 
 [stages.evaluate]
 needs = { data = "preprocess", model = "train" }

@@ -25,7 +25,7 @@ fn a_plan_says_what_defaults_chose() {
     let expected = serde_json::json!([
         "from epoch 3 on, the whole network learns",
         "training images are varied by random crops of 60 to 100 % of the stored squares, flips",
-        "the backbone is frozen up to epoch 2, but runs in every epoch, since images are varied anew each time; `augment.copies = 4` would have its features kept",
+        "the backbone is frozen up to epoch 2, but runs in every epoch, since images are varied anew each time; `augment.views = 4` would have its features kept",
     ]);
     assert_eq!(choices, expected);
 }
@@ -94,16 +94,18 @@ fn keys_that_would_have_no_effect_are_refused_and_empty_ones_are_none() {
     for (pair, said) in [
         ("optimizer.momentum=0.8", "`momentum` is `sgd`'s, and the optimizer is `adamw`"),
         ("optimizer.layer_decay=0.5", "`layer_decay` is for a backbone that learns"),
-        ("schedule={kind=\"constant\",floor=0.5}", "a constant rate has no floor"),
+        (
+            "schedule={kind=\"constant\",min_learning_rate_ratio=0.5}",
+            "a constant learning rate has no minimum",
+        ),
         ("early_stopping.min_delta=0.5", "`min_delta` is for `patience`"),
-        ("augment={copies=2}", "nothing varies the images"),
+        ("augment={views=2}", "all views are the same without augmentation"),
     ] {
         let ran = set(pair);
         assert_eq!(ran.code, 2, "{pair}: {ran}");
         assert!(ran.stderr.contains(said), "{pair}: {ran}");
     }
-    for pair in ["unfreeze_at={}", "augment={}", "class_weights={}", "early_stopping.mode=\"min\""]
-    {
+    for pair in ["unfreeze_at={}", "augment={}", "class_weights={}"] {
         let ran = set(pair);
         assert!(ran.stdout.starts_with("nothing to do"), "{pair}: {ran}");
     }

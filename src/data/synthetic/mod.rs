@@ -14,24 +14,26 @@ pub use garments::KINDS;
 
 use super::DataError;
 use super::images::Image;
+use crate::config::keys;
 use crate::events::{CancellationToken, Task};
 use crate::random::Stream;
 use crate::store::digest_bytes;
 use rayon::prelude::*;
-use serde::Deserialize;
 use std::path::Path;
 
-/// A set of images to draw.
-#[derive(Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct Garments {
-    /// Labelled images: `train/INDEX_KIND.jpg`.
-    pub count: u64,
-    /// Images without labels, after them: `test/INDEX.jpg`.
-    pub unlabelled: u64,
-    /// Which of [`KINDS`] are drawn, all equally often on average; at least one.
-    pub kinds: Vec<usize>,
-    /// Another seed, other images.
-    pub seed: u64,
+keys! {
+    /// A set of images to draw.
+    #[derive(Eq)]
+    pub struct Garments / GivenGarments {
+        /// Number of labelled images, `train/INDEX_KIND.jpg`.
+        count: u64 = 2000 in 1..=1_000_000;
+        /// Number of images without a label, `test/INDEX.jpg`.
+        unlabelled: u64 = 200 in 0..=1_000_000;
+        /// Which kinds are drawn: 0 t-shirt, 1 trousers, 2 skirt, 3 dress, 4 coat, 5 shoe, 6 bag, 7 hat, 8 sock, 9 tie.
+        kinds: Vec<usize> = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] each in 0..=9;
+        /// Another seed draws other images.
+        seed: u64 = 1;
+    }
 }
 
 impl Garments {

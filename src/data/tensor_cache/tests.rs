@@ -208,7 +208,7 @@ proptest! {
     ) {
         let folder = cache(count);
         let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
-        let policy = AugmentationPolicy { flip: true, shift: 0.1, brightness: 0.2, ..AugmentationPolicy::default() };
+        let policy = AugmentationPolicy { horizontal_flip: true, translation: 0.1, brightness: 0.2, ..AugmentationPolicy::default() };
         let augmentation = Some(Augmentation { policy, seed, epoch });
         let options = LoaderOptions { batch_size, augmentation, drop_last, first_step: 0, ahead };
         let order = Some((seed, epoch));
@@ -267,10 +267,10 @@ fn augmentation_depends_on_record_epoch_and_repeat() {
     let folder = cache(6);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
     let policy =
-        AugmentationPolicy { shift: 0.2, brightness: 0.5, ..AugmentationPolicy::default() };
+        AugmentationPolicy { translation: 0.2, brightness: 0.5, ..AugmentationPolicy::default() };
     let images = |order: &[usize], epoch, copies| -> Vec<Vec<f32>> {
         let augmentation = Some(Augmentation {
-            policy: AugmentationPolicy { copies, ..policy.clone() },
+            policy: AugmentationPolicy { views: copies, ..policy.clone() },
             seed: 3,
             epoch,
         });

@@ -2,7 +2,7 @@
 //! that its inputs haven't changed, and commits.
 
 use crate::engine::job::{Job, JobOutcome};
-use crate::engine::{Context, InputArtifact, Kind, Kinds, OrFail, StageError};
+use crate::engine::{Context, InputArtifact, KindRef, Kinds, OrFail, StageError};
 use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::store::{Entry, Slot, Store};
 use std::any::Any;
@@ -64,7 +64,7 @@ fn try_build(
     Ok(JobOutcome::Committed { digest: artifact.digest, hit: false })
 }
 
-fn kind_of(job: &Job, kinds: &'static Kinds) -> Result<&'static dyn Kind, StageError> {
+fn kind_of(job: &Job, kinds: &'static Kinds) -> Result<KindRef, StageError> {
     let (name, version) = (&job.fingerprint.kind, job.fingerprint.version);
     let kind = kinds.iter().copied().find(|kind| kind.name() == name);
     let kind =
@@ -99,7 +99,7 @@ fn inputs(job: &Job, store: &Store) -> Result<BTreeMap<String, InputArtifact>, S
 
 fn context(
     job: &Job,
-    kind: &dyn Kind,
+    kind: KindRef,
     store: &Store,
     slot: &Slot,
     inputs: BTreeMap<String, InputArtifact>,
@@ -144,7 +144,7 @@ fn logging(events: &EventSink, log: &Log) -> EventSink {
 /// Fails if the external facts or the input artifacts are no longer those of the key.
 fn check_unchanged(
     job: &Job,
-    kind: &dyn Kind,
+    kind: KindRef,
     store: &Store,
     cancel: &CancellationToken,
 ) -> Result<(), StageError> {

@@ -1,21 +1,22 @@
 //! The kind `train`: a backbone and a head fitted to the train split. What can be chosen is declared in `parameters`, and
 //! the work is in `learn`; here the two meet the data, the weights to start from, the device and the files.
 
-mod parameters;
 mod resolve;
 mod start;
 
 use crate::common::number::counted;
-use crate::config::{KeyDecl, Values};
+use crate::config::{GivenNoKeys, NoKeys, WordOr};
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
-use crate::engine::{Complaints, Context, Device, Input, Kind, OrFail, StageError};
+use crate::engine::{Context, Device, Input, Kind, OrFail, Resolver, StageError};
 use crate::metrics::write_history;
-use crate::model::{self, Card, Classifier, imagenet_classes};
+use crate::model::{self, Card, Classifier, Dense, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
 use crate::stages::pretrained::PREPROCESSING;
-use crate::training::{self, Checkpoints, Fitted, Freeze, Session, TrainingError, fit};
-use parameters::Parameters;
+use crate::training::{
+    self, Checkpoints, DenseHead, Fitted, Freeze, Options, OriginalHead, Session, TrainKeys,
+    TrainingError, fit,
+};
 use serde_json::json;
 use start::start_from;
 use std::path::Path;
@@ -31,6 +32,11 @@ pub(super) const ORIGINAL: &str =
 
 /// Trains a model.
 pub struct Train;
+
+/// Version of the code: raised whenever the same inputs give other bytes or other keys.
+///
+/// - 5: `precision` is `f32` or `f64`; keys have torchvision's names.
+const VERSION: u32 = 5;
 
 static INPUTS: [Input; 2] = [
     Input {
@@ -50,6 +56,10 @@ static INPUTS: [Input; 2] = [
 ];
 
 impl Kind for Train {
+    type Keys = Options;
+    type Dataset = NoKeys;
+    type Resolved = Options;
+
     fn name(&self) -> &'static str {
         "train"
     }
@@ -59,11 +69,7 @@ impl Kind for Train {
     }
 
     fn version(&self) -> u32 {
-        5
-    }
-
-    fn parameters(&self) -> &'static [KeyDecl] {
-        parameters::PARAMETERS
+        VERSION
     }
 
     fn inputs(&self) -> &'static [Input] {
@@ -78,26 +84,30 @@ impl Kind for Train {
         true
     }
 
-    fn resolve(&self, values: &mut Values, diagnostics: &mut Complaints) {
-        resolve::resolve(values, diagnostics);
+    fn resolve(
+        &self,
+        keys: TrainKeys,
+        _dataset: GivenNoKeys,
+        resolver: &mut Resolver,
+    ) -> Option<Options> {
+        resolve::resolve(keys, resolver)
     }
 
-    fn choices(&self, values: &Values) -> Vec<String> {
-        match serde_json::from_value::<Parameters>(values.clone().into()) {
-            Ok(Parameters { head: Classifier::Original(_), .. }) => vec![ORIGINAL.to_owned()],
-            Ok(parameters) => training::foreseen(&parameters.options()),
-            Err(_) => Vec::new(),
+    fn choices(&self, options: &Options) -> Vec<String> {
+        match &options.head {
+            WordOr::Word(OriginalHead::Original) => vec![ORIGINAL.to_owned()],
+            WordOr::Table(_) => training::foreseen(options),
         }
     }
 
-    fn run(&self, context: &Context) -> Result<(), StageError> {
+    fn run(&self, options: &Options, context: &Context) -> Result<(), StageError> {
         match context.device {
-            Device::Cpu => train(context, Cpu::default()),
+            Device::Cpu => train(options, context, Cpu::default()),
             #[cfg(feature = "cuda")]
             Device::Cuda(card) => {
                 let device = dfdx::tensor::Cuda::try_build(card, 0)
                     .map_err(|error| StageError::failed(format!("the graphics card {card} can't be used: {error:?}")))?;
-                train(context, device)
+                train(options, context, device)
             }
             #[cfg(not(feature = "cuda"))]
             Device::Cuda(_) => Err(StageError::failed("this `pipe` was built without CUDA").with_help(
@@ -107,21 +117,23 @@ impl Kind for Train {
     }
 }
 
-fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), StageError> {
-    let parameters: Parameters = context.parameters()?;
+fn train<D: Backend + Backend<f64>>(
+    options: &Options,
+    context: &Context,
+    device: D,
+) -> Result<(), StageError> {
     let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
     let info = cache.info();
     let card = Card {
-        backbone: parameters.backbone.clone(),
-        head: parameters.head.clone(),
-        classes: match parameters.head {
-            Classifier::Original(_) => imagenet_classes(),
-            Classifier::Dense(_) => info.classes.clone(),
+        backbone: options.backbone.clone(),
+        head: classifier(&options.head),
+        classes: match options.head {
+            WordOr::Word(OriginalHead::Original) => imagenet_classes(),
+            WordOr::Table(_) => info.classes.clone(),
         },
         preprocessing: info.preprocessing.clone(),
     };
-    let mut network = network(&card, parameters.auxiliary, context.seed, device)?;
-    let options = parameters.options();
+    let mut network = network(&card, options.aux_logits, context.seed, device)?;
     match context.optional_input("weights") {
         Some(weights) => start_from(&mut network, &card, &weights.path, &context.events)?,
         None if options.freeze != Freeze::None => context
@@ -143,7 +155,7 @@ fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), 
     let checkpoints = Checkpoints {
         memo: context.memo.clone(),
         key: context.key,
-        every: Duration::try_from_secs_f64(parameters.checkpoint.every).unwrap_or(Duration::MAX),
+        every: Duration::try_from_secs_f64(options.checkpoint.every).unwrap_or(Duration::MAX),
         scratch: context.slot.clone(),
     };
     let session = Session {
@@ -154,7 +166,7 @@ fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), 
         scratch: &context.slot,
         checkpoints: Some(&checkpoints),
     };
-    let fitted = fit(&mut network, &cache, &options, &session).inspect_err(|error| {
+    let fitted = fit(&mut network, &cache, options, &session).inspect_err(|error| {
         if matches!(error, TrainingError::Diverged { .. }) {
             // It would lead to the same end again.
             let _ = checkpoints.clear();
@@ -166,6 +178,16 @@ fn train<D: Backend + Backend<f64>>(context: &Context, device: D) -> Result<(), 
     let _ = checkpoints.clear();
     context.events.info(conclusion(&fitted));
     Ok(())
+}
+
+/// The head as a model file records it.
+fn classifier(head: &WordOr<OriginalHead, DenseHead>) -> Classifier {
+    match head {
+        WordOr::Word(OriginalHead::Original) => Classifier::Original(model::Original::Original),
+        WordOr::Table(DenseHead { hidden, dropout }) => {
+            Classifier::Dense(Dense { hidden: hidden.clone(), dropout: *dropout as f32 })
+        }
+    }
 }
 
 /// The network of a model, with random weights.

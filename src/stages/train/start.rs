@@ -9,9 +9,9 @@ use crate::events::EventSink;
 use crate::model::{self, Card, Classifier};
 use crate::nn::weights::{self, Weights, registry};
 use crate::nn::{self, Backend, Loaded, Network, NnError};
+use crate::stages::fetch::Fetch;
 use crate::stages::pretrained::{Pretrained, mismatch};
 use crate::training::HEAD;
-use serde_json::Value;
 use std::path::Path;
 
 /// Names that are shown of weights that don't fit.
@@ -20,9 +20,8 @@ const SHOWN: usize = 2;
 /// The backbone of the published weights that a fetch stage brings, where its source names such: known before they are
 /// fetched.
 pub(super) fn published_backbone(feed: Feed) -> Option<&'static str> {
-    let text =
-        feed.values.get("source").and_then(Value::as_str).filter(|_| feed.kind == "fetch")?;
-    match source::parse(text) {
+    let fetched = feed.resolved(&Fetch)?;
+    match source::parse(&fetched.source.0) {
         Ok(Source::Torchvision(name)) => registry::preset(&name).ok().map(|preset| preset.backbone),
         _ => None,
     }

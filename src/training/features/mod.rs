@@ -127,7 +127,7 @@ impl Features {
     /// however many others there are.
     fn key(&self, augmentation: Option<&Augmentation>) -> Digest {
         let alone =
-            |augment: &AugmentationPolicy| AugmentationPolicy { copies: None, ..augment.clone() };
+            |augment: &AugmentationPolicy| AugmentationPolicy { views: None, ..augment.clone() };
         let view = augmentation.map(|augmentation| {
             (alone(&augmentation.policy), augmentation.seed, augmentation.view(0).index)
         });

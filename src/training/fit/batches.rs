@@ -126,10 +126,10 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     pub(super) fn batches(&mut self) -> Result<Batches, TrainingError> {
         let epoch = self.state.epoch;
         let order = self.plan.order(self.session.seed, epoch);
-        let first_step = self.state.step as usize * self.plan.accumulate;
-        let augment = self.options.augment.clone();
+        let first_step = self.state.step as usize * self.plan.gradient_accumulation;
+        let policy = self.options.augmentation().cloned();
         let augmentation =
-            augment.map(|policy| Augmentation { policy, seed: self.session.seed, epoch });
+            policy.map(|policy| Augmentation { policy, seed: self.session.seed, epoch });
         let (batch_size, drop_last) = (self.plan.batch_size, self.plan.drop_last);
         if !self.by_features() {
             let options =
@@ -192,5 +192,5 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
 
 /// Whether epochs with a frozen backbone go over features that were computed once.
 fn by_features(options: &Options) -> bool {
-    options.augment.as_ref().is_none_or(|augment| augment.copies.is_some())
+    options.augmentation().is_none_or(|augment| augment.views.is_some())
 }

@@ -122,16 +122,20 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         plan: Plan,
     ) -> Result<Fit<'a, D, N>, TrainingError> {
         let device = network.device().clone();
-        let last = options.unfreeze.last().map_or(1, |entry| entry.epoch);
+        let last = options.unfreezing().last().map_or(1, |entry| entry.epoch);
         set_trainable(network, options, last);
         let changing = changing(network);
         set_trainable(network, options, 1);
-        let optimizer =
-            Optimizer::new(&options.optimizer, options.clip_norm, network.parameters(), &device)?;
+        let optimizer = Optimizer::new(
+            &options.optimizer,
+            options.max_grad_norm,
+            network.parameters(),
+            &device,
+        )?;
         let configuration = configuration(network, cache, options, session.seed);
         let mut plan = plan;
         plan.decisions.insert(0, describe::trainable(network, options));
-        plan.decisions.splice(1..1, describe::thawing(&options.unfreeze));
+        plan.decisions.splice(1..1, describe::thawing(&options.unfreezing()));
         plan.decisions.extend(describe::backbone(options));
         for decision in &plan.decisions {
             session.events.info(decision.as_str());
@@ -156,7 +160,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
     /// Lets learn what does from this epoch on.
     fn thaw(&mut self) -> Result<(), TrainingError> {
         let epoch = self.state.epoch;
-        if !self.options.unfreeze.iter().any(|entry| entry.epoch == epoch) {
+        if !self.options.unfreezing().iter().any(|entry| entry.epoch == epoch) {
             return Ok(());
         }
         set_trainable(self.network, self.options, epoch);
@@ -184,7 +188,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         loop {
             self.pause()?;
             let step: Vec<Ready> =
-                batches.by_ref().take(self.plan.accumulate).collect::<Result<_, _>>()?;
+                batches.by_ref().take(self.plan.gradient_accumulation).collect::<Result<_, _>>()?;
             if step.is_empty() {
                 break;
             }
@@ -206,8 +210,11 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         let factor = self.plan.rates.factor(step);
         let (mut sum, mut loss) = (None::<Step<D, N>>, 0.0);
         for (index, batch) in batches.iter().enumerate() {
-            let made =
-                self.gradients(batch, total, step * self.plan.accumulate as u64 + index as u64)?;
+            let made = self.gradients(
+                batch,
+                total,
+                step * self.plan.gradient_accumulation as u64 + index as u64,
+            )?;
             loss += made.loss;
             if !made.loss.is_finite() {
                 return Err(self.diverged("the loss", made.loss, factor));
@@ -398,11 +405,11 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
             "a smaller `optimizer.learning_rate` (such as {})",
             short(highest / 10.0)
         )];
-        if self.options.clip_norm.is_none() {
+        if self.options.max_grad_norm.is_none() {
             tries.push("`clip_norm = 1.0`".to_owned());
         }
-        if self.options.schedule.warm_up < 1.0 {
-            tries.push("a warm-up (`schedule.warm_up = 1`)".to_owned());
+        if self.options.schedule.warmup_epochs < 1.0 {
+            tries.push("a warm-up (`schedule.warmup_epochs = 1`)".to_owned());
         }
         TrainingError::Diverged {
             message: format!(
@@ -417,9 +424,9 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
 /// Whether a batch's statistics are ever taken: by a norm of the backbone that learns at the end, or by an auxiliary head's.
 fn normalizes<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Options) -> bool {
     let stages = network.graph().stages();
-    let last = options.unfreeze.last().map_or(1, |entry| entry.epoch);
+    let last = options.unfreezing().last().map_or(1, |entry| entry.epoch);
     let takes = |info: &ParameterInfo| {
-        info.role == Role::NormWeight && !options.freeze_at(last).holds(&info.stage, stages)
+        info.role == Role::NormWeight && !options.freeze_at(last).includes(&info.stage, stages)
     };
     options.batch_norm == BatchNormMode::Train
         && network.parameters().iter().any(|parameter| takes(&parameter.info))

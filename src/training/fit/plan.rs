@@ -13,7 +13,7 @@ pub struct Plan {
     pub validation: Vec<usize>,
     pub batch_size: usize,
     /// Batches that make one step.
-    pub accumulate: usize,
+    pub gradient_accumulation: usize,
     pub drop_last: bool,
     /// Steps an epoch.
     pub steps: u64,
@@ -45,7 +45,7 @@ impl Plan {
                         .to_owned(),
             });
         }
-        let mut decisions = vec![describe::augmentation(options.augment.as_ref())];
+        let mut decisions = vec![describe::augmentation(options.augmentation())];
         decisions.extend(unseen(names, &by_class));
         let counts: Vec<usize> = by_class.iter().map(Vec::len).collect();
         let class_weights = balance::weights(&options.class_weights, names, &counts)?;
@@ -76,10 +76,10 @@ impl Plan {
         }
         let batches =
             if drop_last { train.len() / batch_size } else { train.len().div_ceil(batch_size) };
-        let accumulate = options.accumulate.clamp(1, batches.max(1));
-        if options.accumulate > 1 {
+        let accumulate = options.gradient_accumulation.clamp(1, batches.max(1));
+        if options.gradient_accumulation > 1 {
             decisions.push(match accumulate {
-                1 => "`accumulate` is above 1, but an epoch has one batch: each step takes its gradients alone"
+                1 => "`gradient_accumulation` is above 1, but an epoch has one batch: each step takes its gradients alone"
                     .to_owned(),
                 _ => format!("each step takes the gradients of {accumulate} batches of {batch_size} images"),
             });
@@ -90,7 +90,7 @@ impl Plan {
             train,
             validation,
             batch_size,
-            accumulate,
+            gradient_accumulation: accumulate,
             drop_last,
             steps,
             rates,

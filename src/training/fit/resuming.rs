@@ -57,11 +57,11 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         let parameters = self.network.parameters();
         let mut optimizer = Optimizer::new(
             &self.options.optimizer,
-            self.options.clip_norm,
+            self.options.max_grad_norm,
             parameters,
             &self.device,
         )?;
-        for entry in self.options.unfreeze.iter().filter(|entry| entry.epoch <= epoch) {
+        for entry in self.options.unfreezing().iter().filter(|entry| entry.epoch <= epoch) {
             set_trainable(self.network, self.options, entry.epoch);
             let steps = (entry.epoch - 1).saturating_mul(self.plan.steps);
             optimizer.follow(self.network.parameters(), steps, &self.device)?;

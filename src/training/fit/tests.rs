@@ -1,6 +1,7 @@
 //! Training as a whole, on small caches: what is learned, kept, stopped and gone on with. Knows no stage and no file of a run.
 
 use super::*;
+use crate::config::WordOr;
 use crate::data::{AugmentationPolicy, RandomResizedCrop};
 use crate::events::StageEvent;
 use crate::metrics::write_history;
@@ -8,8 +9,8 @@ use crate::nn::{Cpu, weights::to_bytes};
 use crate::store::Memo;
 use crate::training::testing::{COUNTS, Counts, cache, network};
 use crate::training::{
-    ClassWeights, EarlyStopping, Freeze, OptimizerConfig, OptimizerKind, Sampling, Schedule,
-    ScheduleKind, Unfreeze,
+    CheckpointOptions, ClassWeights, DenseHead, EarlyStopping, Freeze, NoAugmentation,
+    OptimizerConfig, OptimizerKind, Sampling, Schedule, ScheduleKind, UnfreezeAt,
 };
 use std::sync::Mutex;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub(super) fn options() -> Options {
     Options {
         epochs: 4,
         batch_size: 8,
-        accumulate: 1,
+        gradient_accumulation: 1,
         optimizer: OptimizerConfig {
             kind: OptimizerKind::Adamw,
             learning_rate: 0.01,
@@ -30,32 +31,44 @@ pub(super) fn options() -> Options {
             betas: [0.9, 0.999],
             epsilon: 1e-8,
         },
-        schedule: Schedule { kind: ScheduleKind::Cosine, warm_up: 0.5, floor: 0.0 },
+        schedule: Schedule {
+            kind: ScheduleKind::Cosine,
+            warmup_epochs: 0.5,
+            min_learning_rate_ratio: 0.0,
+        },
         label_smoothing: 0.1,
-        clip_norm: Some(1.0),
+        max_grad_norm: Some(1.0),
         class_weights: ClassWeights::None,
         sampling: Sampling::Shuffled,
         early_stopping: EarlyStopping {
             monitor: Monitor::ValidationLoss,
-            mode: None,
             patience: None,
             min_delta: 0.0,
         },
         keep: Keep::Best,
-        augment: Some(AugmentationPolicy {
-            random_crop: Some(RandomResizedCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
+        augment: WordOr::Table(AugmentationPolicy {
+            random_resized_crop: Some(RandomResizedCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
             ..AugmentationPolicy::default()
         }),
         freeze: Freeze::None,
-        unfreeze: Vec::new(),
+        unfreeze_at: None,
         batch_norm: BatchNormMode::Train,
         precision: Precision::F32,
+        backbone: "resnet18".to_owned(),
+        head: WordOr::Table(DenseHead { hidden: Vec::new(), dropout: 0.0 }),
+        aux_logits: false,
+        checkpoint: CheckpointOptions { every: 30.0 },
     }
 }
 
 /// The same with a frozen backbone and images that aren't varied.
 pub(super) fn frozen() -> Options {
-    Options { freeze: Freeze::All, batch_norm: BatchNormMode::Frozen, augment: None, ..options() }
+    Options {
+        freeze: Freeze::All,
+        batch_norm: BatchNormMode::Frozen,
+        augment: WordOr::Word(NoAugmentation::None),
+        ..options()
+    }
 }
 
 /// A training from the start: its weights as a file's bytes, and what is known of it.
@@ -208,11 +221,8 @@ fn small_last_batches_are_left_out_where_there_are_norms() {
     let (network, norms) = (network(), |options: Options| normalizes(&network(), &options));
     assert!(normalizes(&network, &options()) && !norms(frozen()));
     assert!(!norms(Options { batch_norm: BatchNormMode::Affine, ..options() }));
-    let thawing = Options {
-        unfreeze: vec![Unfreeze { epoch: 3, freeze: Freeze::None }],
-        freeze: Freeze::All,
-        ..options()
-    };
+    let thawing =
+        Options { unfreeze_at: Some(UnfreezeAt::Epoch(3)), freeze: Freeze::All, ..options() };
     assert!(norms(thawing));
     let alexnet = Network::new("alexnet", &head_of_three(), (64, 64), 1, Cpu::default()).unwrap();
     assert!(!normalizes(&alexnet, &options()));
@@ -292,7 +302,7 @@ fn interrupt_in<N: Number>(
     let mut batches = fit.batches().unwrap();
     for _ in 0..steps {
         let step: Vec<Ready> =
-            batches.by_ref().take(options.accumulate).map(Result::unwrap).collect();
+            batches.by_ref().take(options.gradient_accumulation).map(Result::unwrap).collect();
         fit.learn(&step).unwrap();
     }
     cancel.cancel();
@@ -306,9 +316,8 @@ fn an_interrupted_training_ends_in_the_same_bytes() {
         optimizer: OptimizerConfig { kind: OptimizerKind::Sgd, ..options().optimizer },
         ..options()
     };
-    let accumulated = Options { accumulate: 2, batch_size: 3, ..options() };
-    let thawing =
-        Options { unfreeze: vec![Unfreeze { epoch: 3, freeze: Freeze::None }], ..frozen() };
+    let accumulated = Options { gradient_accumulation: 2, batch_size: 3, ..options() };
+    let thawing = Options { unfreeze_at: Some(UnfreezeAt::Epoch(3)), ..frozen() };
     let double = Options { precision: Precision::F64, ..options() };
     for options in [options(), sgd, accumulated, double, frozen(), thawing] {
         let (weights, fitted) =
@@ -384,7 +393,8 @@ fn early_stopping_ends_it_and_the_best_epoch_is_kept() {
 #[test]
 fn the_kept_epoch_s_weights_are_the_network_s() {
     // Training of one epoch fewer ends in the weights that a longer one with the same rates had then.
-    let constant = Schedule { kind: ScheduleKind::Constant, warm_up: 0.0, floor: 0.0 };
+    let constant =
+        Schedule { kind: ScheduleKind::Constant, warmup_epochs: 0.0, min_learning_rate_ratio: 0.0 };
     let rate = OptimizerConfig { learning_rate: 0.05, ..options().optimizer };
     let options = |epochs, keep| Options {
         epochs,
@@ -433,7 +443,7 @@ fn batch_norm_learns_what_it_is_told_to() {
 fn a_loss_that_is_no_number_stops_it_with_what_to_try() {
     let sgd =
         OptimizerConfig { kind: OptimizerKind::Sgd, learning_rate: 1e30, ..options().optimizer };
-    let options = Options { optimizer: sgd, clip_norm: None, ..options() };
+    let options = Options { optimizer: sgd, max_grad_norm: None, ..options() };
     let error = train(COUNTS, &options).unwrap_err();
     assert!(matches!(error, TrainingError::Diverged { .. }), "{error}");
     assert!(error.to_string().contains("training diverged"), "{error}");
@@ -475,7 +485,7 @@ fn weights_that_are_no_numbers_are_never_a_result() {
     let sgd =
         OptimizerConfig { kind: OptimizerKind::Sgd, learning_rate: 1e300, ..options().optimizer };
     let options =
-        Options { epochs: 1, batch_size: 26, optimizer: sgd, clip_norm: None, ..options() };
+        Options { epochs: 1, batch_size: 26, optimizer: sgd, max_grad_norm: None, ..options() };
     let error = train(Counts { validation: 0, ..COUNTS }, &options).unwrap_err();
     assert!(error.to_string().starts_with("a weight became NaN in epoch"), "{error}");
 }

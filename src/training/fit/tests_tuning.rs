@@ -3,13 +3,14 @@
 
 use super::tests::{fit_alone, frozen, options, remembering, train, with};
 use super::*;
+use crate::config::WordOr;
 use crate::data::AugmentationPolicy;
 use crate::events::StageEvent;
 use crate::nn::Cpu;
 use crate::training::testing::{COUNTS, Counts, cache, network};
 use crate::training::{
     ClassWeights, EarlyStopping, Freeze, OptimizerConfig, OptimizerKind, Sampling, Schedule,
-    ScheduleKind, Unfreeze,
+    ScheduleKind, UnfreezeAt,
 };
 use std::sync::Mutex;
 
@@ -21,11 +22,12 @@ fn plain() -> Options {
         momentum: 0.0,
         ..options().optimizer
     };
-    let schedule = Schedule { kind: ScheduleKind::Constant, warm_up: 0.0, floor: 0.0 };
+    let schedule =
+        Schedule { kind: ScheduleKind::Constant, warmup_epochs: 0.0, min_learning_rate_ratio: 0.0 };
     Options {
         optimizer,
         schedule,
-        clip_norm: None,
+        max_grad_norm: None,
         label_smoothing: 0.0,
         keep: Keep::Last,
         ..frozen()
@@ -66,10 +68,9 @@ fn what_thaws_learns_from_its_epoch_on_and_not_before() {
         let parts = ["first.conv.weight", "second.conv.weight", "fc.weight"];
         parts.into_iter().filter(|&part| after[part] != start[part]).collect()
     };
-    let entry = |epoch, freeze: Freeze| Unfreeze { epoch, freeze };
-    let below = |stage: &str| Freeze::Below(stage.to_owned());
-    let unfreeze = vec![entry(2, below("second")), entry(4, below("first"))];
-    let thawing = |epochs| Options { epochs, unfreeze: unfreeze.clone(), ..plain() };
+    let unfreeze_at =
+        UnfreezeAt::Groups([("second".to_owned(), 2), ("first".to_owned(), 4)].into());
+    let thawing = |epochs| Options { epochs, unfreeze_at: Some(unfreeze_at.clone()), ..plain() };
     assert_eq!(moved(&thawing(1)), ["fc.weight"]);
     assert_eq!(moved(&thawing(3)), ["second.conv.weight", "fc.weight"]);
     assert_eq!(moved(&thawing(4)), ["first.conv.weight", "second.conv.weight", "fc.weight"]);
@@ -95,9 +96,9 @@ fn the_best_epoch_is_restored_whole_though_more_learned_later() {
     };
     let early_stopping =
         EarlyStopping { monitor: Monitor::ValidationAccuracy, ..options().early_stopping };
-    let unfreeze = vec![Unfreeze { epoch: 3, freeze: Freeze::None }];
+    let unfreeze_at = Some(UnfreezeAt::Epoch(3));
     let options =
-        Options { epochs: 4, keep: Keep::Best, optimizer, early_stopping, unfreeze, ..plain() };
+        Options { epochs: 4, keep: Keep::Best, optimizer, early_stopping, unfreeze_at, ..plain() };
     let mut network = sure();
     let fitted = fit_alone(&mut network, &cache, &options);
     assert!(fitted.epoch < 3, "{:?}", fitted.history);
@@ -109,17 +110,19 @@ fn the_best_epoch_is_restored_whole_though_more_learned_later() {
 fn accumulated_batches_are_one_larger_batch() {
     let cache = cache(Counts { train: 24, ..COUNTS });
     let whole = trained(
-        &Options { batch_size: 12, unfreeze: Vec::new(), freeze: Freeze::None, ..plain() },
+        &Options { batch_size: 12, unfreeze_at: None, freeze: Freeze::None, ..plain() },
         &cache,
     );
-    let parts =
-        trained(&Options { batch_size: 4, accumulate: 3, freeze: Freeze::None, ..plain() }, &cache);
+    let parts = trained(
+        &Options { batch_size: 4, gradient_accumulation: 3, freeze: Freeze::None, ..plain() },
+        &cache,
+    );
     assert_close(&whole, &parts, 2e-6);
     // Batches of unequal size and weight count by their images' weights.
     let unequal = cache_of_23();
     let weights = || ClassWeights::Given([("red".to_owned(), 3.0)].into());
     let whole = Options { batch_size: 23, class_weights: weights(), ..plain() };
-    let parts = Options { batch_size: 5, accumulate: 5, ..whole.clone() };
+    let parts = Options { batch_size: 5, gradient_accumulation: 5, ..whole.clone() };
     assert_close(&trained(&whole, &unequal), &trained(&parts, &unequal), 2e-6);
 }
 
@@ -209,9 +212,9 @@ fn a_frozen_backbone_runs_once_a_image() {
 fn features_lead_where_images_would() {
     // A turn too small to change anything still counts as variation, so images go through the backbone every time.
     let cache = cache(COUNTS);
-    let still = AugmentationPolicy { rotate: 1e-7, ..AugmentationPolicy::default() };
+    let still = AugmentationPolicy { rotation: 1e-7, ..AugmentationPolicy::default() };
     let by_features = trained(&plain(), &cache);
-    let by_images = trained(&Options { augment: Some(still), ..plain() }, &cache);
+    let by_images = trained(&Options { augment: WordOr::Table(still), ..plain() }, &cache);
     assert_close(&by_features, &by_images, 1e-4);
     assert_ne!(by_features["fc.weight"], sure().save().tensors["fc.weight"]);
 }
@@ -220,7 +223,12 @@ fn features_lead_where_images_would() {
 fn with_copies_the_backbone_runs_once_for_each() {
     let (memo, cache) = (Memo::temporary().unwrap(), cache(COUNTS));
     let augment = |copies| {
-        Some(AugmentationPolicy { flip: true, shift: 0.2, copies, ..AugmentationPolicy::default() })
+        WordOr::Table(AugmentationPolicy {
+            horizontal_flip: true,
+            translation: 0.2,
+            views: copies,
+            ..AugmentationPolicy::default()
+        })
     };
     let copied = Options { epochs: 6, augment: augment(Some(2)), ..frozen() };
     let (bytes, images) = counted(&memo, &cache, &copied);
@@ -238,7 +246,7 @@ fn with_copies_the_backbone_runs_once_for_each() {
     let said =
         |options: &Options| train(COUNTS, options).unwrap().1.decisions.last().unwrap().clone();
     assert!(said(&copied).ends_with("in 2 ways: it runs once for each, and its features are kept"));
-    assert!(said(&anew).contains("`augment.copies = 4` would have its features kept"));
+    assert!(said(&anew).contains("`augment.views = 4` would have its features kept"));
     // Balanced sampling repeats images within an epoch, each time in another way.
     let balanced = Options { sampling: Sampling::Balanced, ..copied };
     assert!(
@@ -250,8 +258,11 @@ fn with_copies_the_backbone_runs_once_for_each() {
 #[test]
 fn whatever_the_memo_loses_the_bytes_are_the_same() {
     let (memo, cache) = (Memo::temporary().unwrap(), cache(COUNTS));
-    let augment =
-        Some(AugmentationPolicy { flip: true, copies: Some(3), ..AugmentationPolicy::default() });
+    let augment = WordOr::Table(AugmentationPolicy {
+        horizontal_flip: true,
+        views: Some(3),
+        ..AugmentationPolicy::default()
+    });
     let options = Options { augment, ..frozen() };
     let (expected, _) = counted(&memo, &cache, &options);
     for round in 0..12 {
