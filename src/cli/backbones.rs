@@ -30,17 +30,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 fn table(rows: &[BackboneRow]) -> String {
     let mut table = Table::new([
         ("backbone", Side::Left),
-        ("parameters", Side::Right),
-        ("multiply-adds", Side::Right),
+        ("params", Side::Right),
+        ("MACs", Side::Right),
         ("input", Side::Right),
-        ("weights, top-1", Side::Left),
+        ("weights (top-1)", Side::Left),
         ("layer groups", Side::Left),
     ]);
     for row in rows {
         let weights: Vec<String> = row
             .weights
             .iter()
-            .map(|(name, top1)| format!("{} {top1:.1} %", version(name)))
+            .map(|(name, top1)| {
+                format!("{} {}", version(name), number::percent(f64::from(*top1) / 100.0))
+            })
             .collect();
         table.row([
             row.name.to_owned(),

@@ -70,7 +70,7 @@ fn text(style: Style, diff: &Diff) -> String {
     }
     text.push_str(&parameters(style, diff));
     text.push_str(&outputs(style, diff));
-    text.push_str(&training(style, &diff.training));
+    text.push_str(&training(style, diff));
     for split in &diff.splits {
         text.push_str(&metrics(style, diff, split));
     }
@@ -79,7 +79,7 @@ fn text(style: Style, diff: &Diff) -> String {
 
 /// Changed parameters, wiring included.
 fn parameters(style: Style, diff: &Diff) -> String {
-    let mut table = sides(diff, "parameter", &[]);
+    let mut table = sides(diff, "parameter", Side::Left, &[]);
     let mut add = |prefix: &str, changes: &[Change]| {
         for Change { key, first, second } in changes {
             let shown = |value: &Option<serde_json::Value>| {
@@ -98,7 +98,7 @@ fn parameters(style: Style, diff: &Diff) -> String {
 
 /// The output of every stage by digest, those that differ first.
 fn outputs(style: Style, diff: &Diff) -> String {
-    let mut table = sides(diff, "output of", &[""]);
+    let mut table = sides(diff, "output of", Side::Left, &[""]);
     let short = |digest: &Option<String>| {
         digest.as_deref().map_or("-".to_owned(), |digest| digest.chars().take(12).collect())
     };
@@ -126,29 +126,24 @@ fn verdict(stage: &StageDiff) -> &'static str {
     }
 }
 
-fn training(style: Style, training: &[TrainingDiff]) -> String {
+/// The last and best epochs of each training, side by side.
+fn training(style: Style, diff: &Diff) -> String {
     let mut text = String::new();
-    for TrainingDiff { stage, first, second } in training {
-        let mut table = Table::new([
-            (stage.as_str(), Side::Left),
-            ("epochs", Side::Right),
-            ("best", Side::Right),
-            ("train loss", Side::Right),
-            ("train accuracy", Side::Right),
-            ("validation loss", Side::Right),
-            ("validation accuracy", Side::Right),
-        ]);
-        for (name, side) in [("first", first), ("second", second)] {
-            table.row([
-                name.to_owned(),
-                side.epochs.to_string(),
-                side.best_epoch.to_string(),
-                number::measured(side.train_loss),
-                number::percent(side.train_accuracy),
-                side.validation_loss.map_or("-".to_owned(), number::measured),
-                side.validation_accuracy.map_or("-".to_owned(), number::percent),
-            ]);
-        }
+    for TrainingDiff { stage, first, second } in &diff.training {
+        let mut table = sides(diff, stage, Side::Right, &[]);
+        let sides = [first, second];
+        let optional =
+            |value: Option<f64>, format: fn(f64) -> String| value.map_or("-".into(), format);
+        let mut row = |name: &str, cells: [String; 2]| {
+            table.row([name.to_owned()].into_iter().chain(cells));
+        };
+        row("epochs", sides.map(|side| side.epochs.to_string()));
+        row("best epoch", sides.map(|side| side.best_epoch.to_string()));
+        row("train loss", sides.map(|side| number::measured(side.train_loss)));
+        row("train accuracy", sides.map(|side| number::percent(side.train_accuracy)));
+        row("validation loss", sides.map(|side| optional(side.validation_loss, number::measured)));
+        let accuracy = sides.map(|side| optional(side.validation_accuracy, number::percent));
+        row("validation accuracy", accuracy);
         text.push_str(&format!("\n{}", table.render(style)));
     }
     text
@@ -156,7 +151,7 @@ fn training(style: Style, training: &[TrainingDiff]) -> String {
 
 /// The metrics of one split side by side, the significance of their difference, and the classes.
 fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
-    let mut table = sides(diff, &format!("{} split", split.split), &["difference"]);
+    let mut table = sides(diff, &format!("{} split", split.split), Side::Right, &["difference"]);
     let interval =
         |[low, high]: [f64; 2]| format!("{} to {}", number::percent(low), number::percent(high));
     let shares: [(&str, f64, f64); 3] = [
@@ -232,11 +227,10 @@ fn classes(style: Style, classes: &[ClassDiff]) -> String {
 }
 
 /// A table with a column for each of the two runs, headed by their ids, and further columns.
-fn sides(diff: &Diff, heading: &str, more: &[&str]) -> Table {
-    let side = if more == ["difference"] { Side::Right } else { Side::Left };
+fn sides(diff: &Diff, heading: &str, side: Side, more: &[&str]) -> Table {
     let runs = [diff.first.run.as_str(), diff.second.run.as_str()];
-    let columns = [(heading, Side::Left)].into_iter().chain(runs.map(|run| (run, side)));
-    Table::new(columns.chain(more.iter().map(|name| (*name, side))))
+    let others = runs.into_iter().chain(more.iter().copied()).map(|name| (name, side));
+    Table::new([(heading, Side::Left)].into_iter().chain(others))
 }
 
 /// A difference of two shares in percentage points: `+1.2 points`.

@@ -75,9 +75,10 @@ fn text(graph: &Graph, plan: &Plan) -> String {
     };
     let chosen = plan.stages.iter().flat_map(|planned| {
         let sentences = choices(graph, planned).into_iter();
-        sentences.map(|sentence| format!("{}: {sentence}\n", planned.stage)).collect::<Vec<_>>()
+        sentences.map(|sentence| format!("{}: {sentence}", planned.stage)).collect::<Vec<_>>()
     });
-    let chosen: String = chosen.collect();
+    let style = Style::stdout();
+    let chosen: String = chosen.map(|line| ui::wrapped(&line, style.width, 2) + "\n").collect();
     let gap = if chosen.is_empty() { "" } else { "\n" };
-    format!("{}\n{chosen}{gap}{verdict}\n", table.render(Style::stdout()))
+    format!("{}\n{chosen}{gap}{verdict}\n", table.render(style))
 }

@@ -12,7 +12,7 @@ mod text;
 pub use reporter::{OutputMode, Reporter};
 pub use style::Style;
 pub use table::{Side, Table};
-pub use text::{padded, width};
+pub use text::{padded, width, wrapped};
 
 use crate::config::Diagnostics;
 use crate::events::Event;

@@ -3,7 +3,7 @@
 //! terminal.
 
 use super::style::Style;
-use super::text::{escaped, indented, padded, width};
+use super::text::{escaped, padded, width, wrapped};
 use crate::common::number;
 use crate::events::{Event, Level, StageOutcome};
 use std::collections::BTreeMap;
@@ -131,7 +131,7 @@ impl Renderer {
         };
         let labelled = |text: &str| label.as_ref().map(|label| format!("{label} {text}"));
         let Some(name) = name else {
-            return vec![indented(&labelled(&text).unwrap_or(text), 2)];
+            return vec![wrapped(&labelled(&text).unwrap_or(text), self.style.width, 2)];
         };
         let mut lines = self.flush(name);
         match labelled(&text) {
@@ -187,7 +187,7 @@ impl Renderer {
 
     fn line(&self, mark: &str, stage: &str, text: &str) -> String {
         let name = padded(stage, self.name_width);
-        format!("{mark} {name}  {}", indented(text, self.name_width + 4))
+        format!("{mark} {name}  {}", wrapped(text, self.style.width, self.name_width + 4))
     }
 }
 
@@ -308,6 +308,22 @@ mod tests {
         assert_eq!(
             rendered(&mut renderer, &events),
             ["✓ train       2 epochs  1.2 s  (epochs: 8 -> 2)"]
+        );
+    }
+
+    #[test]
+    fn lines_are_wrapped_at_the_width_of_the_terminal() {
+        let style = Style { width: Some(40), ..Style::PLAIN };
+        let mut renderer = Renderer::new(style, false, false);
+        let events = [
+            started("train", "epochs: 8 -> 2"),
+            info("train", "training images are cropped and flipped"),
+            finished("train", StageOutcome::Ran, None),
+        ];
+        assert_eq!(
+            rendered(&mut renderer, &events),
+            ["✓ train       training images are\n              cropped and flipped  1.2 s\n\
+                 \x20             (epochs: 8 -> 2)"]
         );
     }
 

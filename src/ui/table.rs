@@ -2,7 +2,7 @@
 //! column is wrapped at its width. Independent of what the cells mean.
 
 use super::Style;
-use super::text::escaped_line;
+use super::text::{MIN_WRAPPED_WIDTH, escaped_line};
 use comfy_table::{CellAlignment, ColumnConstraint, Width, presets};
 
 /// How the cells of a column are aligned.
@@ -16,9 +16,6 @@ pub enum Side {
 
 /// Spaces between columns.
 const GAP: u16 = 2;
-
-/// The last column isn't wrapped to fewer terminal columns than this.
-const MIN_WRAPPED_WIDTH: usize = 16;
 
 /// Rows of cells under headings. Cells carry no colors; control characters in them are escaped.
 pub struct Table {
