@@ -92,6 +92,7 @@ impl Case {
             kind: "all".to_owned(),
             key: "ab".repeat(32),
             reasons: vec!["epochs: 8 -> 3".to_owned()],
+            reason_details: Vec::new(),
         });
         let outcome = if self.error.is_some() { StageOutcome::Failed } else { StageOutcome::Ran };
         let stage = StageFacts {

@@ -2,7 +2,8 @@
 
 use super::failure::Failure;
 use crate::common::number;
-use crate::engine::{Graph, Plan, Planned, State};
+use crate::engine::{Graph, Plan, Planned, PlannedStage};
+use crate::events::Reason;
 use crate::ui::{self, Side, Style, Table};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -21,28 +22,33 @@ pub(super) fn print(graph: &Graph, plan: &Plan, as_json: bool) -> Result<ExitCod
 }
 
 /// Values chosen by default for a stage that isn't fresh, such as its augmentation.
-fn choices(graph: &Graph, planned: &Planned) -> Vec<String> {
-    match (&planned.state, graph.stage(&planned.stage)) {
-        (State::Dirty { .. } | State::Pending { .. }, Some(stage)) => {
+fn choices(graph: &Graph, planned: &PlannedStage) -> Vec<String> {
+    match (&planned.state, graph.stage(&planned.name)) {
+        (Planned::Dirty { .. } | Planned::Pending { .. }, Some(stage)) => {
             stage.kind.choices(&stage.values)
         }
         _ => Vec::new(),
     }
 }
 
-fn stage_json(graph: &Graph, planned: &Planned) -> Value {
-    let (state, why, digest) = match &planned.state {
-        State::Fresh { digest } => ("fresh", Vec::new(), Some(digest.to_string())),
-        State::Dirty { reasons } => ("dirty", reasons.clone(), None),
-        State::Pending { below } => ("pending", below.clone(), None),
-    };
-    let (key, digest) = (planned.key.map(|key| key.to_string()), digest);
-    let why_name = if state == "pending" { "below" } else { "reasons" };
-    let choices = choices(graph, planned);
-    json!({
-        "stage": planned.stage, "kind": planned.kind, "state": state, why_name: why, "choices": choices, "key": key,
-        "digest": digest,
-    })
+fn stage_json(graph: &Graph, planned: &PlannedStage) -> Value {
+    let mut json = json!({
+        "stage": planned.name,
+        "kind": planned.kind,
+        "state": planned.state.name(),
+        "choices": choices(graph, planned),
+        "key": planned.state.key().map(|(key, _)| key),
+        "digest": planned.state.artifact().map(|artifact| artifact.digest),
+    });
+    match &planned.state {
+        Planned::Pending { below } => json["below"] = json!(below),
+        Planned::Dirty { reasons, .. } => {
+            json["reasons"] = reasons.iter().map(Reason::to_string).collect();
+            json["reason_details"] = json!(reasons);
+        }
+        Planned::Fresh { .. } => json["reasons"] = json!([]),
+    }
+    json
 }
 
 fn text(graph: &Graph, plan: &Plan) -> String {
@@ -51,18 +57,18 @@ fn text(graph: &Graph, plan: &Plan) -> String {
     let mut table = Table::new(columns);
     let (mut dirty, mut pending) = (0, 0);
     for planned in &plan.stages {
-        let (state, why) = match &planned.state {
-            State::Fresh { .. } => ("fresh", String::new()),
-            State::Dirty { reasons } => {
+        let why = match &planned.state {
+            Planned::Fresh { .. } => String::new(),
+            Planned::Dirty { reasons, .. } => {
                 dirty += 1;
-                ("dirty", reasons.join("; "))
+                reasons.iter().map(Reason::to_string).collect::<Vec<_>>().join("; ")
             }
-            State::Pending { below } => {
+            Planned::Pending { below } => {
                 pending += 1;
-                ("pending", format!("needs {}", below.join(", ")))
+                format!("needs {}", below.join(", "))
             }
         };
-        table.row([planned.stage.as_str(), planned.kind, state, &why]);
+        table.row([planned.name.as_str(), planned.kind, planned.state.name(), &why]);
     }
     let verdict = match (dirty, pending) {
         (0, 0) => "nothing to do".to_owned(),
@@ -75,7 +81,7 @@ fn text(graph: &Graph, plan: &Plan) -> String {
     };
     let chosen = plan.stages.iter().flat_map(|planned| {
         let sentences = choices(graph, planned).into_iter();
-        sentences.map(|sentence| format!("{}: {sentence}", planned.stage)).collect::<Vec<_>>()
+        sentences.map(|sentence| format!("{}: {sentence}", planned.name)).collect::<Vec<_>>()
     });
     let style = Style::stdout();
     let chosen: String = chosen.map(|line| ui::wrapped(&line, style.width, 2) + "\n").collect();

@@ -7,7 +7,7 @@ use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
 use super::summary;
 use crate::config::Pipeline;
-use crate::engine::{self, Device, Force, Graph, Options, Plan, Report, State};
+use crate::engine::{self, Device, Force, Graph, Options, Plan, Report};
 use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
 use crate::runs::{self, Recorder, Results, RunFacts, RunId, Source, StageFacts};
@@ -107,9 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         plan::print(&graph, &plan, arguments.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let quiet = plan.stages.iter().all(|stage| matches!(stage.state, State::Fresh { .. }))
-        && options.force == Force::None
-        && options.from.is_none();
+    let quiet = plan.is_fresh() && options.force == Force::None && options.from.is_none();
     let mode = if arguments.json { OutputMode::Json } else { OutputMode::Text { quiet } };
     let mut reporter = Reporter::new(mode);
     let mut facts = facts(arguments, &pipeline, &graph, &plan, &options);
@@ -140,7 +138,7 @@ fn facts(
     options: &Options,
 ) -> RunFacts {
     let stages = plan.stages.iter().filter_map(|planned| {
-        let stage = graph.stages.iter().find(|stage| stage.name == planned.stage)?;
+        let stage = graph.stages.iter().find(|stage| stage.name == planned.name)?;
         Some(StageFacts {
             stage: stage.name.clone(),
             kind: stage.kind.name().to_owned(),

@@ -6,8 +6,8 @@ use super::failure::Failure;
 use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
 use super::status::plan_only;
-use crate::engine::{self, Device, Fingerprint, Planned, State};
-use crate::events::CancellationToken;
+use crate::engine::{self, Device, Fingerprint, Planned, PlannedStage};
+use crate::events::{CancellationToken, Reason};
 use crate::ui::{self, Style};
 use clap::Args;
 use serde_json::json;
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     options.until = vec![arguments.stage.clone()];
     let plan = engine::plan(&graph, &store, &options, &Earlier::of(&store), &cancel)?;
     plan.notes.iter().for_each(|note| ui::warning(note));
-    let Some(planned) = plan.stages.iter().find(|planned| planned.stage == arguments.stage) else {
+    let Some(planned) = plan.stages.iter().find(|planned| planned.name == arguments.stage) else {
         return Err(Failure::invalid(format!("there is no stage `{}`", arguments.stage)));
     };
     if arguments.json {
@@ -54,43 +54,43 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(planned: &Planned) -> serde_json::Value {
-    let (state, reasons) = reasons(planned);
+fn as_json(planned: &PlannedStage) -> serde_json::Value {
+    let details = match &planned.state {
+        Planned::Dirty { reasons, .. } => reasons.as_slice(),
+        Planned::Fresh { .. } | Planned::Pending { .. } => &[],
+    };
+    let (key, fingerprint) = planned.state.key().unzip();
     json!({
-        "stage": planned.stage,
+        "stage": planned.name,
         "kind": planned.kind,
-        "state": state,
-        "reasons": reasons,
-        "key": planned.key.map(|key| key.to_string()),
-        "fingerprint": planned.fingerprint,
-        "artifact": planned.artifact.as_ref().map(|artifact| artifact.path.clone()),
+        "state": planned.state.name(),
+        "reasons": reasons(planned),
+        "reason_details": details,
+        "key": key,
+        "fingerprint": fingerprint,
+        "artifact": planned.state.artifact().map(|artifact| artifact.path.clone()),
     })
 }
 
-fn reasons(planned: &Planned) -> (&'static str, Vec<String>) {
+fn reasons(planned: &PlannedStage) -> Vec<String> {
     match &planned.state {
-        State::Fresh { .. } => {
-            ("fresh", vec!["nothing that affects its output has changed".to_owned()])
-        }
-        State::Dirty { reasons } => ("dirty", reasons.clone()),
-        State::Pending { below } => (
-            "pending",
-            below
-                .iter()
-                .map(|stage| format!("it needs `{stage}`, which is not up to date"))
-                .collect(),
-        ),
+        Planned::Fresh { .. } => vec!["nothing that affects its output has changed".to_owned()],
+        Planned::Dirty { reasons, .. } => reasons.iter().map(Reason::to_string).collect(),
+        Planned::Pending { below } => below
+            .iter()
+            .map(|stage| format!("it needs `{stage}`, which is not up to date"))
+            .collect(),
     }
 }
 
-fn text(style: Style, planned: &Planned) -> String {
-    let (state, reasons) = reasons(planned);
-    let mut text = format!("{} is {}\n", style.bold(&planned.stage), style.bold(state));
-    reasons.iter().for_each(|reason| text.push_str(&format!("  {reason}\n")));
-    if let Some(artifact) = &planned.artifact {
+fn text(style: Style, planned: &PlannedStage) -> String {
+    let state = planned.state.name();
+    let mut text = format!("{} is {}\n", style.bold(&planned.name), style.bold(state));
+    reasons(planned).iter().for_each(|reason| text.push_str(&format!("  {reason}\n")));
+    if let Some(artifact) = planned.state.artifact() {
         text.push_str(&format!("\nartifact  {}\n", shown(&artifact.path)));
     }
-    if let (Some(key), Some(fingerprint)) = (&planned.key, &planned.fingerprint) {
+    if let Some((key, fingerprint)) = planned.state.key() {
         text.push_str(&format!("key       {key}\n          hash of:\n{}", key_inputs(fingerprint)));
     }
     text

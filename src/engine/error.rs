@@ -1,4 +1,4 @@
-//! How a stage fails, and how planning or running as a whole does. Messages are made where the facts are; this file only
+//! The errors of a stage, and those of planning and running. Messages are made where the facts are; this module only
 //! carries them.
 
 use crate::events::CancellationToken;
@@ -6,61 +6,48 @@ use crate::store::{StoreError, is_full};
 use std::fmt;
 use std::io;
 
-/// Said beside a full disk.
-const FULL: &str =
+const DISK_FULL_HELP: &str =
     "the disk is full: free some space (`pipe cache gc`), or use another disk with `--cache`";
 
-/// Why a stage made no artifact.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a stage has no artifact.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StageError {
-    /// It can't be done.
+    #[error("{message}{}", .help.as_ref().map_or(String::new(), |help| format!("\n{help}")))]
     Failed {
-        /// What went wrong: which file, which value, what was expected.
+        /// What failed and where: file, key, value, expected value.
         message: String,
         /// What to do about it.
         help: Option<String>,
     },
-    /// The user asked to stop.
+    #[error("cancelled")]
     Cancelled,
 }
 
 impl StageError {
-    /// A failure, told in a sentence.
+    /// A failure without help.
     pub fn failed(message: impl Into<String>) -> StageError {
         StageError::Failed { message: message.into(), help: None }
     }
 
-    /// The same failure, with what to do about it.
-    pub fn with_help(mut self, words: impl Into<String>) -> StageError {
+    /// Sets the help of a failure.
+    pub fn with_help(mut self, text: impl Into<String>) -> StageError {
         if let StageError::Failed { help, .. } = &mut self {
-            *help = Some(words.into());
+            *help = Some(text.into());
         }
         self
     }
 
-    /// `Err(Cancelled)` once somebody asked to stop: for long work to call between steps.
+    /// `Err(Cancelled)` if cancellation was requested. Long-running work calls this between steps.
     pub fn check(cancel: &CancellationToken) -> Result<(), StageError> {
         if cancel.is_cancelled() { Err(StageError::Cancelled) } else { Ok(()) }
     }
 }
 
-impl fmt::Display for StageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StageError::Failed { message, help: None } => f.write_str(message),
-            StageError::Failed { message, help: Some(help) } => write!(f, "{message}\n{help}"),
-            StageError::Cancelled => f.write_str("cancelled"),
-        }
-    }
-}
-
-impl std::error::Error for StageError {}
-
 impl From<io::Error> for StageError {
     fn from(error: io::Error) -> StageError {
         StageError::Failed {
             message: error.to_string(),
-            help: is_full(&error).then(|| FULL.to_owned()),
+            help: is_full(&error).then(|| DISK_FULL_HELP.to_owned()),
         }
     }
 }
@@ -68,13 +55,13 @@ impl From<io::Error> for StageError {
 impl From<StoreError> for StageError {
     fn from(error: StoreError) -> StageError {
         match error {
-            StoreError::Stopped => StageError::Cancelled,
+            StoreError::Cancelled => StageError::Cancelled,
             other => StageError::failed(other.to_string()),
         }
     }
 }
 
-/// Turns an error of the system or the store into a stage's failure that says what was being done.
+/// Converts an I/O or store error to a stage's failure and says what was being done.
 pub trait OrFail<T> {
     /// `file.read(…).or_fail("reading labels.csv")?` fails with "reading labels.csv: …".
     fn or_fail(self, doing: impl fmt::Display) -> Result<T, StageError>;
@@ -91,52 +78,37 @@ impl<T, E: Into<StageError>> OrFail<T> for Result<T, E> {
     }
 }
 
-/// Why there is no plan, or no run.
-#[derive(Debug)]
+/// Why planning or running failed as a whole.
+#[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// An option names a stage that the pipeline doesn't have.
+    #[error("there is no stage `{name}`; {help}")]
     UnknownStage {
-        /// What was named.
         name: String,
-        /// What to do: the nearest name, or all names.
+        /// The nearest name, or all names.
         help: String,
     },
-    /// A stage's facts from outside could not be had.
+    /// The sources of a stage can't be pinned.
+    #[error("stage `{stage}`: {error}")]
     Stage {
-        /// The stage.
         stage: String,
-        /// What went wrong.
+        #[source]
         error: StageError,
     },
-    /// The store refused.
+    #[error(transparent)]
     Store(StoreError),
-    /// The user asked to stop.
+    #[error("cancelled")]
     Cancelled,
 }
 
 impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> EngineError {
         match error {
-            StoreError::Stopped => EngineError::Cancelled,
+            StoreError::Cancelled => EngineError::Cancelled,
             other => EngineError::Store(other),
         }
     }
 }
-
-impl fmt::Display for EngineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EngineError::UnknownStage { name, help } => {
-                write!(f, "there is no stage `{name}`; {help}")
-            }
-            EngineError::Stage { stage, error } => write!(f, "stage `{stage}`: {error}"),
-            EngineError::Store(error) => error.fmt(f),
-            EngineError::Cancelled => f.write_str("cancelled"),
-        }
-    }
-}
-
-impl std::error::Error for EngineError {}
 
 #[cfg(test)]
 mod tests {
@@ -150,7 +122,7 @@ mod tests {
             panic!()
         };
         assert!(message.starts_with("writing model: "), "{message}");
-        assert_eq!(help.as_deref(), Some(FULL));
+        assert_eq!(help.as_deref(), Some(DISK_FULL_HELP));
         let failed: Result<(), StageError> =
             Err(StageError::failed("no images").with_help("look at the folder"));
         assert_eq!(
@@ -158,7 +130,7 @@ mod tests {
             "a: no images\nlook at the folder"
         );
         assert_eq!(
-            Err::<(), _>(StoreError::Stopped).or_fail("x").unwrap_err(),
+            Err::<(), _>(StoreError::Cancelled).or_fail("x").unwrap_err(),
             StageError::Cancelled
         );
     }

@@ -22,7 +22,9 @@ mod graph;
 mod job;
 mod kind;
 mod launcher;
+mod lookup;
 mod plan;
+mod reasons;
 mod subprocess;
 mod worker;
 
@@ -34,7 +36,8 @@ pub use graph::{Graph, Stage, graph};
 pub use job::{Job, JobInput, JobOutcome, WorkerMessage};
 pub use kind::{Feed, Input, Kind, KindRef, Kinds, Pin, Resolver, values_of};
 pub use launcher::{InProcessLauncher, Launcher, RunningJob};
-pub use plan::{Force, History, NoHistory, Options, Plan, Planned, State, plan};
+pub use lookup::Planned;
+pub use plan::{Force, History, NoHistory, Options, Plan, PlannedStage, plan};
 pub use subprocess::SubprocessLauncher;
 pub use worker::run_job;
 

@@ -1,49 +1,46 @@
-//! What has to be done, and why: each stage's fingerprint and key, asked of the store. A stage below one that has to run
-//! is pending: keys are made of content, so it may yet turn out fresh.
+//! Plans a run: pins each stage's sources, computes fingerprints and keys, and looks them up in the store. A stage below
+//! one that has to run is pending: keys are made of content, so it may turn out fresh.
 
-use super::fingerprint::{FORMAT, Fingerprint, Words};
+use super::fingerprint::Fingerprint;
 use super::graph::{Graph, Stage};
+use super::lookup::{Planned, fingerprint, look_up};
 use super::{Device, EngineError, Pin, StageError};
 use crate::common::nearest;
 use crate::events::CancellationToken;
-use crate::store::{Artifact, Digest, Store};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::store::{Artifact, Store};
+use std::collections::BTreeSet;
 
-/// Which stages run even where their artifact is there.
+/// Which stages run even if they are fresh.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Force {
-    /// None.
     #[default]
     None,
-    /// All.
     All,
-    /// These.
     Stages(Vec<String>),
 }
 
-/// How to plan and to run.
+/// How to plan and run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Only these stages and what they need; all where empty.
+    /// Plan only these stages and all that they need; every stage if empty.
     pub until: Vec<String>,
-    /// This stage and all below it run even where they are fresh.
+    /// Run this stage and all that need it even if they are fresh.
     pub from: Option<String>,
-    /// Stages that run even where they are fresh.
+    /// Run these stages even if they are fresh.
     pub force: Force,
-    /// How many stages may run at a time; at least 1.
+    /// The number of stages that may run at a time; at least 1.
     pub jobs: usize,
-    /// How many threads each of them may keep busy; at least 1.
+    /// The thread budget of each; at least 1.
     pub threads: usize,
-    /// What computes.
     pub device: Device,
-    /// Whether stages that don't need a failed one run all the same.
+    /// After a failure, continue with the stages that don't need the failed one.
     pub keep_going: bool,
-    /// Whether sources outside are looked at anew, where they were remembered.
+    /// Look again at sources on the web whose version is remembered.
     pub refresh: bool,
 }
 
 impl Default for Options {
-    /// Everything, one stage at a time, one thread, on the processor.
+    /// Every stage, one at a time, on one CPU thread.
     fn default() -> Options {
         Options {
             until: Vec::new(),
@@ -58,14 +55,15 @@ impl Default for Options {
     }
 }
 
-/// What earlier runs know.
+/// The fingerprints of earlier runs.
 pub trait History {
-    /// Fingerprints with which to compare `stage`, each with the name of the stage that it was of: those of the same stage,
-    /// then those of others of that `kind`, latest first. The one with the fewest differences is named.
+    /// Fingerprints to compare `stage` with, each with the name of its stage: those of the same stage if there are any,
+    /// otherwise those of other stages of that `kind`, latest first. The plan compares the one with the fewest
+    /// differences.
     fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Fingerprint)>;
 }
 
-/// A history of nothing.
+/// An empty history.
 pub struct NoHistory;
 
 impl History for NoHistory {
@@ -74,68 +72,45 @@ impl History for NoHistory {
     }
 }
 
-/// Where a stage stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Its artifact is there.
-    Fresh {
-        /// The artifact's digest.
-        digest: Digest,
-    },
-    /// It has to run.
-    Dirty {
-        /// Why, most telling first.
-        reasons: Vec<String>,
-    },
-    /// Its key isn't known: it may turn out fresh once these have run.
-    Pending {
-        /// The stages it needs that aren't fresh.
-        below: Vec<String>,
-    },
-}
-
 /// A stage in a plan.
 #[derive(Clone, Debug)]
-pub struct Planned {
-    /// Its name.
-    pub stage: String,
-    /// Its kind.
+pub struct PlannedStage {
+    pub name: String,
     pub kind: &'static str,
-    /// Where it stands.
-    pub state: State,
-    /// What its key is made of, where that is known.
-    pub fingerprint: Option<Fingerprint>,
-    /// Its key, where it is known.
-    pub key: Option<Digest>,
-    /// Its artifact, where it is fresh.
-    pub artifact: Option<Artifact>,
-    /// Whether it runs even where its artifact is there.
+    pub state: Planned,
+    /// Whether it runs even if its artifact is in the store.
     pub(super) force: bool,
     pub(super) pin: Pin,
-    /// For a pending stage: what to compare it with once its key is known.
+    /// For a pending stage: the fingerprints to compare with once its key is known.
     pub(super) earlier: Vec<(String, Fingerprint)>,
 }
 
-/// What is to be done. Can be run once.
+/// What a run will do. Executing it consumes it.
 #[derive(Debug)]
 pub struct Plan {
-    /// The stages asked for, each after what it needs.
-    pub stages: Vec<Planned>,
-    /// What the store has to say: damage that was found.
+    /// The planned stages, each after those that it needs.
+    pub stages: Vec<PlannedStage>,
+    /// Damage that the store found.
     pub notes: Vec<String>,
 }
 
 impl Plan {
     /// Whether every stage is fresh.
     pub fn is_fresh(&self) -> bool {
-        self.stages.iter().all(|planned| matches!(planned.state, State::Fresh { .. }))
+        self.stages.iter().all(|stage| stage.state.is_fresh())
+    }
+
+    /// The artifact of a stage that was planned before.
+    fn artifact_of(&self, name: &str) -> Option<&Artifact> {
+        let stage = self.stages.iter().find(|stage| stage.name == name);
+        stage.expect("a stage is planned after those that it needs").state.artifact()
     }
 }
 
-/// Makes the plan: looks at the world outside, makes what fingerprints can be made, and asks the store.
+/// Makes the plan.
 ///
 /// # Errors
-/// Where an option names a stage that isn't there, a stage's facts from outside can't be had, or the store refuses.
+/// If an option names an unknown stage, a source can't be pinned, the store fails, or `cancel` is set.
 pub fn plan(
     graph: &Graph,
     store: &Store,
@@ -147,151 +122,52 @@ pub fn plan(
     let forced = forced(graph, options)?;
     let mut plan = Plan { stages: Vec::with_capacity(wanted.len()), notes: Vec::new() };
     for stage in graph.stages.iter().filter(|stage| wanted.contains(stage.name.as_str())) {
-        if cancel.is_cancelled() {
-            return Err(EngineError::Cancelled);
-        }
-        let failed = |error| match error {
-            StageError::Cancelled => EngineError::Cancelled,
-            error => EngineError::Stage { stage: stage.name.clone(), error },
-        };
-        if options.refresh {
-            stage.kind.refresh(&stage.values, store, cancel).map_err(failed)?;
-        }
-        let pin = stage.kind.pin(&stage.values, store, cancel).map_err(failed)?;
+        let pin = pin(stage, store, options.refresh, cancel)?;
         let force = forced.contains(stage.name.as_str());
-        let mut planned = place(graph, stage, pin, force, &plan.stages, options.device);
-        ask(&mut planned, stage, store, history, &mut plan.notes)?;
-        plan.stages.push(planned);
+        let artifact_of = |name: &str| plan.artifact_of(name);
+        let fingerprint = fingerprint(graph.seed, stage, &pin, artifact_of, options.device);
+        let earlier = || history.earlier(&stage.name, stage.kind.name());
+        let (state, notes, earlier) = match fingerprint {
+            Some(fingerprint) => {
+                let (state, notes) = look_up(stage, fingerprint, force, store, earlier)?;
+                (state, notes, Vec::new())
+            }
+            None => (pending(&plan, stage), Vec::new(), earlier()),
+        };
+        plan.notes.extend(notes);
+        let (name, kind) = (stage.name.clone(), stage.kind.name());
+        plan.stages.push(PlannedStage { name, kind, state, force, pin, earlier });
     }
     Ok(plan)
 }
 
-/// A stage with its fingerprint, where all its inputs are there.
-fn place(
-    graph: &Graph,
-    stage: &Stage,
-    pin: Pin,
-    force: bool,
-    above: &[Planned],
-    device: Device,
-) -> Planned {
-    let find = |name: &str| above.iter().find(|planned| planned.stage == name);
-    let artifact_of = |name: &str| find(name).and_then(|planned| planned.artifact.as_ref());
-    let fingerprint = fingerprint(graph.seed, stage, &pin, artifact_of, device);
-    let mut below: Vec<String> =
-        stage.needs.values().filter(|name| artifact_of(name).is_none()).cloned().collect();
-    below.sort_unstable();
-    below.dedup();
-    Planned {
-        stage: stage.name.clone(),
-        kind: stage.kind.name(),
-        state: State::Pending { below },
-        key: fingerprint.as_ref().map(Fingerprint::key),
-        fingerprint,
-        artifact: None,
-        force,
-        pin,
-        earlier: Vec::new(),
-    }
-}
-
-/// Asks the store for a stage whose key is known, and says why it has to run where it does.
-fn ask(
-    planned: &mut Planned,
+/// Pins the sources of a stage, after refreshing what is remembered of them if asked to.
+fn pin(
     stage: &Stage,
     store: &Store,
-    history: &dyn History,
-    notes: &mut Vec<String>,
-) -> Result<(), EngineError> {
-    let Some(key) = planned.key else {
-        planned.earlier = history.earlier(&stage.name, planned.kind);
-        return Ok(());
+    refresh: bool,
+    cancel: &CancellationToken,
+) -> Result<Pin, EngineError> {
+    let pin = || {
+        StageError::check(cancel)?;
+        if refresh {
+            stage.kind.refresh(&stage.values, store, cancel)?;
+        }
+        stage.kind.pin(&stage.values, store, cancel)
     };
-    let found = if planned.force { None } else { store.lookup(&key)? };
-    let damage = store.take_notes();
-    match found {
-        Some(artifact) => {
-            planned.state = State::Fresh { digest: artifact.digest };
-            planned.artifact = Some(artifact);
-        }
-        None => {
-            let mut reasons =
-                if planned.force { vec!["forced".to_owned()] } else { damage.clone() };
-            if reasons.is_empty() {
-                reasons = planned.reasons(stage, &history.earlier(&stage.name, planned.kind));
-            }
-            planned.state = State::Dirty { reasons };
-        }
-    }
-    notes.extend(damage);
-    Ok(())
-}
-
-impl Planned {
-    /// Why a stage has to run whose key is known and has no artifact.
-    pub(super) fn reasons(&self, stage: &Stage, earlier: &[(String, Fingerprint)]) -> Vec<String> {
-        let words = Words {
-            needs: Some(&stage.needs),
-            declared: stage.kind.keys(),
-            dataset: stage.kind.dataset(),
-        };
-        let Some(now) = &self.fingerprint else { return Vec::new() };
-        // A stage of another name explains nothing where it was made from something else outside, as fetched weights and
-        // fetched images are.
-        let is_alike = |(name, earlier): &&(String, Fingerprint)| {
-            *name == stage.name || earlier.facts.keys().eq(now.facts.keys())
-        };
-        let alike = earlier.iter().filter(is_alike);
-        let differences =
-            alike.map(|(_, earlier)| now.explain(earlier, words)).min_by_key(Vec::len);
-        match differences {
-            None => vec!["never ran before".to_owned()],
-            Some(list) if list.is_empty() => {
-                vec!["its artifact is no longer in the store".to_owned()]
-            }
-            Some(list) => list,
-        }
-    }
-}
-
-/// A stage's fingerprint, if all its inputs are there.
-pub(super) fn fingerprint<'a>(
-    seed: u64,
-    stage: &Stage,
-    pin: &Pin,
-    artifact_of: impl Fn(&str) -> Option<&'a Artifact>,
-    device: Device,
-) -> Option<Fingerprint> {
-    let mut inputs = BTreeMap::new();
-    for (role, feeder) in &stage.needs {
-        let reads = stage
-            .kind
-            .inputs()
-            .iter()
-            .find(|input| input.role == role)
-            .map_or(&[][..], |input| input.reads);
-        inputs.insert(role.clone(), artifact_of(feeder)?.part(reads));
-    }
-    let mut parameters = stage.significant();
-    let is_replaced = |path: &str| {
-        pin.replaces.iter().any(|name| {
-            path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
-    };
-    parameters.retain(|path, _| !is_replaced(path));
-    Some(Fingerprint {
-        format: FORMAT,
-        kind: stage.kind.name().to_owned(),
-        version: stage.kind.version(),
-        parameters,
-        inputs,
-        facts: pin.facts.clone(),
-        seed: stage.kind.draws().then_some(seed),
-        device: stage.kind.computes().then(|| device.class().to_owned()),
+    pin().map_err(|error| match error {
+        StageError::Cancelled => EngineError::Cancelled,
+        error => EngineError::Stage { stage: stage.name.clone(), error },
     })
 }
 
-/// The stages asked for, with all they need.
+fn pending(plan: &Plan, stage: &Stage) -> Planned {
+    let missing = stage.needs.values().filter(|name| plan.artifact_of(name).is_none());
+    let below: BTreeSet<&String> = missing.collect();
+    Planned::Pending { below: below.into_iter().cloned().collect() }
+}
+
+/// The requested stages and all that they need.
 fn wanted<'a>(graph: &'a Graph, options: &Options) -> Result<BTreeSet<&'a str>, EngineError> {
     if options.until.is_empty() {
         return Ok(graph.stages.iter().map(|stage| stage.name.as_str()).collect());
@@ -308,7 +184,7 @@ fn wanted<'a>(graph: &'a Graph, options: &Options) -> Result<BTreeSet<&'a str>, 
     Ok(wanted)
 }
 
-/// The stages that run in any case.
+/// The stages that run even if they are fresh.
 fn forced<'a>(graph: &'a Graph, options: &Options) -> Result<BTreeSet<&'a str>, EngineError> {
     let mut forced = BTreeSet::new();
     match &options.force {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{GivenNoKeys, KeyType, NoKeys, load};
-use crate::events::{CancellationToken, Event, RunOutcome, StageOutcome};
+use crate::events::{CancellationToken, Event, KeyValue, Reason, RunOutcome, StageOutcome};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -327,10 +327,16 @@ fn a_change_reruns_what_it_reaches_and_says_why() {
     home.run(CHAIN);
     let changed = CHAIN.replace("text = \"b\"", "text = \"B\"");
     let plan = home.plan(&changed, &Options::default());
-    let states: Vec<&State> = plan.stages.iter().map(|planned| &planned.state).collect();
-    assert!(matches!(states[0], State::Fresh { .. }));
-    assert_eq!(*states[1], State::Dirty { reasons: vec!["text: b -> B".into()] });
-    assert_eq!(*states[2], State::Pending { below: vec!["b".into()] });
+    let [a, b, c] = plan.stages.as_slice() else { panic!() };
+    assert!(a.state.is_fresh());
+    let given = |text: &str| KeyValue::Given(text.into());
+    let reason = Reason::KeyChanged { path: "text".into(), old: given("b"), new: given("B") };
+    assert!(
+        matches!(&b.state, Planned::Dirty { reasons, .. } if reasons.as_slice() == [reason.clone()]),
+        "{:?}",
+        b.state
+    );
+    assert!(matches!(&c.state, Planned::Pending { below } if *below == ["b"]), "{:?}", c.state);
     let run = home.run(&changed);
     assert_eq!(run.outcomes(), "a fresh, b ran, c ran");
     assert_eq!(run.reasons("b"), ["text: b -> B"]);
@@ -475,7 +481,7 @@ fn a_timeout_fails_the_stage() {
     let home = Home::new();
     let run = home.run("[stages.a]\nkind = \"write\"\nact = \"wait\"\ntimeout = 0.05");
     assert_eq!(run.outcomes(), "a failed");
-    assert_eq!(run.error("a"), "it was stopped after its timeout of 0.05 seconds");
+    assert_eq!(run.error("a"), "stopped after its timeout of 0.05 seconds");
 }
 
 #[test]

@@ -3,9 +3,11 @@
 //! the emitters nor the handlers.
 
 mod cancel;
+mod reason;
 mod sink;
 
 pub use cancel::CancellationToken;
+pub use reason::{KeyValue, Reason};
 pub use sink::{EventSink, Task};
 
 use serde::{Deserialize, Serialize};
@@ -91,8 +93,11 @@ pub enum Event {
         stage: String,
         kind: String,
         key: String,
-        /// Why the stage isn't fresh, most important first.
+        /// Why the stage isn't fresh, most important first: the texts of `reason_details`.
         reasons: Vec<String>,
+        /// The same with code and values. Missing in records of earlier versions.
+        #[serde(default)]
+        reason_details: Vec<Reason>,
     },
     /// See [`StageEvent::Progress`].
     Progress {
@@ -127,6 +132,18 @@ pub enum Event {
         /// Time since the first event.
         seconds: f64,
     },
+}
+
+impl Event {
+    pub fn stage_started(stage: &str, kind: &str, key: String, reasons: Vec<Reason>) -> Event {
+        Event::StageStarted {
+            stage: stage.to_owned(),
+            kind: kind.to_owned(),
+            key,
+            reasons: reasons.iter().map(Reason::to_string).collect(),
+            reason_details: reasons,
+        }
+    }
 }
 
 impl StageEvent {

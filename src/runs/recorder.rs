@@ -113,7 +113,7 @@ impl Recorder {
             })
         };
         match event {
-            Event::StageStarted { stage, kind, key, reasons } => {
+            Event::StageStarted { stage, kind, key, reasons, .. } => {
                 let index = named(&mut self.record.stages, stage);
                 let facts = &mut self.record.stages[index];
                 facts.kind.clone_from(kind);

@@ -16,6 +16,7 @@ fn started(stage: &str) -> Event {
         kind: stage.to_owned(),
         key: "ab".repeat(32),
         reasons,
+        reason_details: Vec::new(),
     }
 }
 

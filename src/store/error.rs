@@ -45,7 +45,7 @@ pub enum StoreError {
         what: String,
     },
     /// The caller asked to stop.
-    Stopped,
+    Cancelled,
 }
 
 impl StoreError {
@@ -104,7 +104,7 @@ impl fmt::Display for StoreError {
             StoreError::Unfit { path, what } => {
                 write!(f, "{} can't be in an artifact: {what}", path.display())
             }
-            StoreError::Stopped => f.write_str("stopped"),
+            StoreError::Cancelled => f.write_str("stopped"),
         }
     }
 }

@@ -216,7 +216,7 @@ fn digest_new(
         );
     }
     let digests: Option<Vec<_>> = digests.into_iter().collect();
-    Ok((digests.ok_or(StoreError::Stopped)?, to_read))
+    Ok((digests.ok_or(StoreError::Cancelled)?, to_read))
 }
 
 /// Where the memo file of `folder` lies in `memos`.
@@ -378,7 +378,7 @@ mod tests {
         place.write("a", b"one");
         let now = SystemTime::now();
         let stopped = list(&place.folder, &place.memo, &place.store, now, &|_, _| false);
-        assert!(matches!(stopped, Err(StoreError::Stopped)));
+        assert!(matches!(stopped, Err(StoreError::Cancelled)));
         for wrong in ["none", "a"] {
             let error =
                 list(&place.folder.join(wrong), &place.memo, &place.store, now, &|_, _| true)

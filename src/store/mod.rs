@@ -140,7 +140,7 @@ impl Store {
     /// somebody else holds it, `waiting` is asked several times a second whether to go on.
     ///
     /// # Errors
-    /// [`StoreError::Stopped`] once `waiting` says no.
+    /// [`StoreError::Cancelled`] once `waiting` says no.
     pub fn enter(
         &self,
         key: &Digest,
@@ -152,7 +152,7 @@ impl Store {
             match Lock::try_exclusive(&path).map_err(StoreError::io("locking", &path))? {
                 Some(lock) => break lock,
                 None if waiting() => std::thread::sleep(POLL),
-                None => return Err(StoreError::Stopped),
+                None => return Err(StoreError::Cancelled),
             }
         };
         match if force { None } else { self.lookup(key)? } {
@@ -179,7 +179,7 @@ impl Store {
     /// The same; `watch` is told how many bytes are read of how many, from several threads, and says whether to go on.
     ///
     /// # Errors
-    /// [`StoreError::Stopped`] once `watch` says no. A folder that isn't one, or can't be read.
+    /// [`StoreError::Cancelled`] once `watch` says no. A folder that isn't one, or can't be read.
     pub fn folder_listing_watched(
         &self,
         folder: &Path,

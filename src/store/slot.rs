@@ -56,7 +56,7 @@ impl Slot {
                 Err(error) => return Err(StoreError::io("making", &path)(error)),
             }
         }
-        Err(StoreError::Stopped)
+        Err(StoreError::Cancelled)
     }
 
     /// The folder to fill.

@@ -239,7 +239,7 @@ fn verify_finds_what_times_do_not_tell() {
     assert_eq!((verified.artifacts, verified.damaged.len()), (1, 1));
     assert!(store.lookup(&key("k")).unwrap().is_none());
     assert!(matches!(make(&store, "k").verify(), Ok(())));
-    assert!(matches!(store.verify(&mut |_| false), Err(StoreError::Stopped)));
+    assert!(matches!(store.verify(&mut |_| false), Err(StoreError::Cancelled)));
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn whoever_waits_can_give_up_and_force_makes_again() {
         asked += 1;
         asked < 3
     });
-    assert!(matches!(gave_up, Err(StoreError::Stopped)));
+    assert!(matches!(gave_up, Err(StoreError::Cancelled)));
     fill(&held);
     held.commit(b"first").unwrap();
     let Entry::Miss(again) = store.enter(&key("k"), true, &mut || true).unwrap() else {

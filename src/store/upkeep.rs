@@ -112,14 +112,14 @@ impl Store {
     /// read, and says whether to go on.
     ///
     /// # Errors
-    /// [`StoreError::Stopped`] once `watch` says no; where the system refuses something.
+    /// [`StoreError::Cancelled`] once `watch` says no; where the system refuses something.
     pub fn verify(&self, watch: &mut dyn FnMut(u64) -> bool) -> Result<Verified, StoreError> {
         let mut verified = Verified::default();
         self.take_notes();
         for (path, digest) in self.named_by_digest("artifacts") {
             let Some(artifact) = self.artifact(&digest)? else { continue };
             if !watch(artifact.size()) {
-                return Err(StoreError::Stopped);
+                return Err(StoreError::Cancelled);
             }
             match artifact.compare() {
                 Ok(()) | Err(Flaw::Absent) => {}

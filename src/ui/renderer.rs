@@ -5,20 +5,18 @@
 use super::style::Style;
 use super::text::{escaped, padded, width, wrapped};
 use crate::common::number;
-use crate::events::{Event, Level, StageOutcome};
+use crate::events::{Event, Level, Reason, StageOutcome};
 use std::collections::BTreeMap;
 
 /// Minimum width of the column of stage names, so that the usual names line up.
 const NAME_WIDTH: usize = 10;
 
-/// The reason that isn't repeated beside a stage that ran: it explains nothing.
-const FIRST: &str = "never ran before";
-
 /// The state of a running stage.
 #[derive(Default)]
 struct Stage {
     started: bool,
-    reasons: Vec<String>,
+    /// Why the stage ran: the text of its first reason, if that is worth repeating at the end.
+    reason: Option<String>,
     /// The task of the latest progress event.
     task: String,
     /// The latest message, not printed yet: the last one becomes the summary on the stage's final
@@ -57,7 +55,9 @@ impl Renderer {
                 self.name_width = longest.max(NAME_WIDTH);
                 Vec::new()
             }
-            Event::StageStarted { stage, reasons, .. } => self.start(stage, reasons),
+            Event::StageStarted { stage, reasons, reason_details, .. } => {
+                self.start(stage, reasons, reason_details)
+            }
             Event::Progress { stage, task, .. } => self.progress(stage, task),
             Event::Scalar { stage, name, step, value } => self.scalar(stage, name, *step, *value),
             Event::Message { stage, level, text } => self.message(stage.as_deref(), *level, text),
@@ -73,7 +73,7 @@ impl Renderer {
         self.stages.get(stage).map(|stage| scalars(&stage.scalars)).unwrap_or_default()
     }
 
-    fn start(&mut self, name: &str, reasons: &[String]) -> Vec<String> {
+    fn start(&mut self, name: &str, reasons: &[String], details: &[Reason]) -> Vec<String> {
         let reasons: Vec<String> = reasons.iter().map(|reason| escaped(reason)).collect();
         let mut lines = Vec::new();
         if self.verbose {
@@ -83,7 +83,10 @@ impl Renderer {
             };
             lines.push(self.line(&self.style.bold("▸"), name, &text));
         }
-        self.stages.insert(name.to_owned(), Stage { started: true, reasons, ..Stage::default() });
+        // That a stage never ran before explains nothing.
+        let first_build = details.first() == Some(&Reason::NeverBuilt);
+        let reason = if first_build { None } else { reasons.into_iter().next() };
+        self.stages.insert(name.to_owned(), Stage { started: true, reason, ..Stage::default() });
         lines
     }
 
@@ -175,10 +178,8 @@ impl Renderer {
     /// The last message of a stage that ran, its duration and, if its start wasn't printed, its
     /// first reason.
     fn summary(&self, stage: Stage, took: &str) -> String {
-        let reason = match stage.reasons.first() {
-            Some(reason) if !self.verbose && reason != FIRST => {
-                self.style.dim(&format!("  ({reason})"))
-            }
+        let reason = match stage.reason {
+            Some(reason) if !self.verbose => self.style.dim(&format!("  ({reason})")),
             _ => String::new(),
         };
         let message = stage.message.unwrap_or_else(|| "done".to_owned());
@@ -222,8 +223,9 @@ mod tests {
     }
 
     fn started(stage: &str, reason: &str) -> Event {
-        let reasons = vec![reason.to_owned()];
-        Event::StageStarted { stage: stage.into(), kind: stage.into(), key: "k".into(), reasons }
+        let (reasons, reason_details) = (vec![reason.to_owned()], Vec::new());
+        let (stage, kind, key) = (stage.to_owned(), stage.to_owned(), "k".to_owned());
+        Event::StageStarted { stage, kind, key, reasons, reason_details }
     }
 
     fn info(stage: &str, text: &str) -> Event {
@@ -253,6 +255,14 @@ mod tests {
             seconds: 1.25,
             error,
         }
+    }
+
+    #[test]
+    fn a_first_build_is_no_reason_to_repeat() {
+        let mut renderer = Renderer::new(Style::PLAIN, false, false);
+        let start = Event::stage_started("train", "train", "k".into(), vec![Reason::NeverBuilt]);
+        let events = [start, finished("train", StageOutcome::Ran, None)];
+        assert_eq!(rendered(&mut renderer, &events), ["✓ train       done  1.2 s"]);
     }
 
     #[test]

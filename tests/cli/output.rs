@@ -13,7 +13,7 @@ fn json_lines_have_the_documented_shape() {
         let name = event["event"].as_str().unwrap();
         let fields: &[&str] = match name {
             "run-started" => &["pipeline", "stages"],
-            "stage-started" => &["stage", "kind", "key", "reasons"],
+            "stage-started" => &["stage", "kind", "key", "reasons", "reason_details"],
             "progress" => &["stage", "task", "done", "total", "unit"],
             "scalar" => &["stage", "name", "step", "value"],
             "message" => &["stage", "level", "text"],

@@ -1,83 +1,45 @@
-//! Runs a plan: whatever is ready, in parallel where the graph allows it, within the number of jobs. A hit costs no
-//! process and replays its log. Speaks to jobs through a [`Launcher`] only, and tells everything as events.
+//! Executes a plan: starts every stage whose inputs are ready, in parallel up to the number of jobs. On a cache hit,
+//! replays the recorded log without starting a process. Starts jobs only through a [`Launcher`].
 
-use crate::config::Values;
-use crate::engine::fingerprint::Fingerprint;
-use crate::engine::graph::{Graph, Stage};
-use crate::engine::job::{self, Job, JobInput, JobOutcome};
-use crate::engine::launcher::{Launcher, RunningJob};
-use crate::engine::plan::{Options, Plan, Planned, State, fingerprint};
-use crate::engine::subprocess::SubprocessLauncher;
-use crate::engine::worker::GRACE;
-use crate::engine::{EngineError, OrFail, StageError};
-use crate::events::{
-    CancellationToken, Event, EventSink, Level, RunOutcome, StageEvent, StageOutcome,
-};
-use crate::store::{Artifact, Digest, Store};
-use std::collections::BTreeMap;
+mod jobs;
+mod node;
+
+pub use node::{Report, StageReport};
+
+use super::EngineError;
+use super::graph::Graph;
+use super::launcher::{Launcher, RunningJob};
+use super::lookup::{Planned, fingerprint, look_up};
+use super::plan::{Options, Plan};
+use super::subprocess::SubprocessLauncher;
+use crate::events::{CancellationToken, Event, EventSink, Level, StageEvent};
+use crate::store::{Artifact, Store};
+use node::{Node, StageEnd, Status};
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// How often jobs are asked whether they have ended: Ctrl-C is answered within a tenth of a second.
+/// The interval at which jobs and the cancellation token are polled while no events arrive.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How a run went.
-#[derive(Debug)]
-pub struct Report {
-    /// How it ended.
-    pub outcome: RunOutcome,
-    /// The stages of the plan, in its order.
-    pub stages: Vec<StageReport>,
-    /// Seconds it took.
-    pub seconds: f64,
-}
-
-/// How a stage went.
-#[derive(Clone, Debug)]
-pub struct StageReport {
-    /// Its name.
-    pub stage: String,
-    /// Its kind.
-    pub kind: &'static str,
-    /// Role -> stage that feeds it.
-    pub needs: BTreeMap<String, String>,
-    /// How it ended.
-    pub outcome: StageOutcome,
-    /// Its key, where it came to be known.
-    pub key: Option<Digest>,
-    /// The digest of its artifact, where there is one.
-    pub digest: Option<Digest>,
-    /// Its artifact, where there is one.
-    pub artifact: Option<Artifact>,
-    /// What its key is made of, where that came to be known.
-    pub fingerprint: Option<Fingerprint>,
-    /// Its parameters.
-    pub values: Values,
-    /// Seconds it ran; 0 where it did not.
-    pub seconds: f64,
-    /// Why it failed or was skipped.
-    pub error: Option<String>,
-}
-
-/// Runs `plan` in child processes of this program. `listener` hears [`Event::RunStarted`] and what follows, up to the
-/// end of the last stage; [`Event::RunFinished`] is the caller's to tell.
+/// Executes `plan` in child processes of this program. `handler` gets [`Event::RunStarted`] and all events up to the end
+/// of the last stage; [`Event::RunFinished`] is left to the caller.
 ///
 /// # Errors
-/// Where the store refuses. A stage that fails is no error: the report says so.
+/// If the store fails. A failed stage is not an error but part of the report.
 pub fn execute(
     graph: &Graph,
     plan: Plan,
     store: &Store,
     options: &Options,
     cancel: &CancellationToken,
-    listener: &mut dyn FnMut(&Event),
+    handler: &mut dyn FnMut(&Event),
 ) -> Result<Report, EngineError> {
-    execute_with(&LazyLauncher, graph, plan, store, options, cancel, listener)
+    execute_with(&LazyLauncher, graph, plan, store, options, cancel, handler)
 }
 
-/// The same, with jobs started by `launcher`.
+/// The same with jobs started by `launcher`.
 ///
 /// # Errors
 /// As [`execute`].
@@ -88,34 +50,32 @@ pub fn execute_with(
     store: &Store,
     options: &Options,
     cancel: &CancellationToken,
-    listener: &mut dyn FnMut(&Event),
+    handler: &mut dyn FnMut(&Event),
 ) -> Result<Report, EngineError> {
     let start = Instant::now();
-    let stages = plan.stages.iter().map(|planned| planned.stage.clone()).collect();
-    listener(&Event::RunStarted { pipeline: graph.name.clone(), stages });
-    let find = |planned: Planned| Some(Place::new(graph.stage(&planned.stage)?, planned));
-    let places: Vec<Place> = plan.stages.into_iter().filter_map(find).collect();
+    let stages = plan.stages.iter().map(|planned| planned.name.clone()).collect();
+    handler(&Event::RunStarted { pipeline: graph.name.clone(), stages });
+    let nodes = plan.stages.into_iter().map(|planned| Node::new(graph, planned)).collect();
     let (sender, receiver) = channel();
-    let (jobs, stop_told) = (None, false);
     let mut executor = Executor {
         launcher,
         graph,
         store,
         options,
         cancel,
-        listener,
-        places,
+        handler,
+        nodes,
         sender,
         receiver,
-        jobs,
-        stop_told,
+        jobs_folder: None,
+        announced_stop: false,
     };
-    executor.notes(plan.notes);
+    executor.warn(plan.notes);
     executor.run()?;
-    Ok(executor.report(start.elapsed()))
+    Ok(Report::of(executor.nodes, cancel.is_cancelled(), start.elapsed()))
 }
 
-/// Child processes of this program, which is looked for only when there is something to start.
+/// Finds this program's executable only when the first job is started.
 struct LazyLauncher;
 
 impl Launcher for LazyLauncher {
@@ -124,447 +84,185 @@ impl Launcher for LazyLauncher {
     }
 }
 
-/// A stage of the plan, and how far it is.
-struct Place<'a> {
-    stage: &'a Stage,
-    planned: Planned,
-    status: Status,
-}
-
-enum Status {
-    Waiting,
-    Running(Active),
-    Done { outcome: StageOutcome, seconds: f64, error: Option<String> },
-}
-
-/// A job that runs.
-struct Active {
-    running: Box<dyn RunningJob>,
-    start: Instant,
-    /// When and why it was asked to stop.
-    stopped: Option<(Instant, Stop)>,
-    was_killed: bool,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Stop {
-    Cancelled,
-    TimedOut(f64),
-}
-
-impl<'a> Place<'a> {
-    fn new(stage: &'a Stage, planned: Planned) -> Place<'a> {
-        Place { stage, planned, status: Status::Waiting }
-    }
-
-    fn is_waiting(&self) -> bool {
-        matches!(self.status, Status::Waiting)
-    }
-
-    fn is_running(&self) -> bool {
-        matches!(self.status, Status::Running(_))
-    }
-
-    fn outcome(&self) -> Option<StageOutcome> {
-        match &self.status {
-            Status::Done { outcome, .. } => Some(*outcome),
-            _ => None,
-        }
-    }
-}
-
+/// Nodes are named by their index in `nodes`.
 struct Executor<'a> {
     launcher: &'a dyn Launcher,
     graph: &'a Graph,
     store: &'a Store,
     options: &'a Options,
     cancel: &'a CancellationToken,
-    listener: &'a mut dyn FnMut(&Event),
-    places: Vec<Place<'a>>,
+    handler: &'a mut dyn FnMut(&Event),
+    nodes: Vec<Node<'a>>,
     sender: Sender<(usize, StageEvent)>,
     receiver: Receiver<(usize, StageEvent)>,
-    /// Where job files lie; made for the first, gone with the executor.
-    jobs: Option<tempfile::TempDir>,
-    stop_told: bool,
+    /// The folder of job files, created with the first one and removed with the executor.
+    jobs_folder: Option<tempfile::TempDir>,
+    /// Whether the user was told that running stages are being stopped.
+    announced_stop: bool,
 }
 
-/// What is to be done with a stage that waits.
-enum Step {
+/// The next step of a node.
+enum Action {
     Wait,
     Skip(String),
-    Go,
+    LookUp,
+    Replay,
+    Launch,
 }
 
-impl Executor<'_> {
+impl<'a> Executor<'a> {
     fn run(&mut self) -> Result<(), EngineError> {
         loop {
-            // A stage that is done may make others ready, also such that come earlier.
+            // A stage that is done may unblock others, even such with a lower index.
             while self.advance()? {}
-            if !self.places.iter().any(Place::is_running) {
+            if !self.nodes.iter().any(Node::is_running) {
                 return Ok(());
             }
-            match self.receiver.recv_timeout(TICK) {
-                Ok((index, told)) => self.hear(index, told),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            if let Ok((index, event)) = self.receiver.recv_timeout(TICK) {
+                self.emit(index, event);
             }
-            self.hear_rest();
-            for index in 0..self.places.len() {
-                self.look_after(index)?;
+            self.emit_received();
+            for index in 0..self.nodes.len() {
+                self.poll(index)?;
             }
         }
     }
 
-    /// Does what can be done with stages that wait; whether anything was.
+    /// Takes the next step of every node. Returns whether there was any.
     fn advance(&mut self) -> Result<bool, EngineError> {
-        let mut moved = false;
-        for index in 0..self.places.len() {
-            match self.step(index) {
-                None | Some(Step::Wait) => continue,
-                Some(Step::Skip(why)) => self.finish(index, StageOutcome::Skipped, 0.0, Some(why)),
-                Some(Step::Go) => self.go(index)?,
+        let mut advanced = false;
+        for index in 0..self.nodes.len() {
+            match self.next_action(index) {
+                Action::Wait => continue,
+                Action::Skip(reason) => self.finish(index, StageEnd::Skipped(reason), 0.0),
+                Action::LookUp => self.look_up(index)?,
+                Action::Replay => self.replay(index)?,
+                Action::Launch => self.launch(index),
             }
-            moved = true;
+            advanced = true;
         }
-        Ok(moved)
+        Ok(advanced)
     }
 
-    fn step(&self, index: usize) -> Option<Step> {
-        let place = self.places.get(index).filter(|place| place.is_waiting())?;
-        if matches!(place.planned.state, State::Fresh { .. }) {
-            return Some(Step::Go);
+    fn next_action(&self, index: usize) -> Action {
+        let node = &self.nodes[index];
+        if !node.is_waiting() {
+            return Action::Wait;
         }
-        let above = || {
-            self.places
-                .iter()
-                .filter(|above| place.stage.needs.values().any(|name| *name == above.stage.name))
+        if node.planned.state.is_fresh() {
+            return Action::Replay;
+        }
+        if self.cancel.is_cancelled() {
+            return Action::Skip("cancelled".to_owned());
+        }
+        if let Some(reason) = self.blocked_by(node) {
+            return Action::Skip(reason);
+        }
+        if self.inputs_of(node).any(|input| input.end().is_none()) {
+            return Action::Wait;
+        }
+        let running = self.nodes.iter().filter(|node| node.is_running()).count();
+        match node.planned.state {
+            Planned::Fresh { .. } => Action::Replay,
+            Planned::Pending { .. } => Action::LookUp,
+            Planned::Dirty { .. } if running < self.options.jobs.max(1) => Action::Launch,
+            Planned::Dirty { .. } => Action::Wait,
+        }
+    }
+
+    /// Why a stage can't run any more, if that is so: a stage that it needs has no artifact, or, unless `keep_going`, any
+    /// stage failed.
+    fn blocked_by(&self, node: &Node<'a>) -> Option<String> {
+        let reason = |blocking: &Node| match blocking.end()? {
+            StageEnd::Failed(_) => Some(format!("`{}` failed", blocking.stage.name)),
+            StageEnd::Skipped(_) => Some(format!("`{}` was skipped", blocking.stage.name)),
+            StageEnd::Ran(_) | StageEnd::Fresh(_) => None,
         };
-        let lost = above().find(|above| {
-            matches!(above.outcome(), Some(StageOutcome::Failed | StageOutcome::Skipped))
-        });
-        let failed = self.places.iter().find(|place| place.outcome() == Some(StageOutcome::Failed));
-        Some(match (lost, failed) {
-            _ if self.cancel.is_cancelled() => Step::Skip("cancelled".to_owned()),
-            (Some(above), _) if above.outcome() == Some(StageOutcome::Failed) => {
-                Step::Skip(format!("`{}` failed", above.stage.name))
-            }
-            (Some(above), _) => Step::Skip(format!("`{}` was skipped", above.stage.name)),
-            (None, Some(failed)) if !self.options.keep_going => {
-                Step::Skip(format!("`{}` failed", failed.stage.name))
-            }
-            _ if above().any(|above| above.outcome().is_none()) => Step::Wait,
-            _ if self.has_all_jobs() && place.planned.key.is_some() => Step::Wait,
-            _ => Step::Go,
-        })
+        let has_failed = |node: &&Node| matches!(node.end(), Some(StageEnd::Failed(_)));
+        let failed = || match self.options.keep_going {
+            true => None,
+            false => self.nodes.iter().find(has_failed).and_then(reason),
+        };
+        self.inputs_of(node).find_map(reason).or_else(failed)
     }
 
-    fn has_all_jobs(&self) -> bool {
-        self.places.iter().filter(|place| place.is_running()).count() >= self.options.jobs.max(1)
+    /// The nodes that feed a node, in the order of the plan.
+    fn inputs_of(&self, node: &Node<'a>) -> impl Iterator<Item = &Node<'a>> {
+        let needs = &node.stage.needs;
+        self.nodes.iter().filter(move |node| needs.values().any(|name| *name == node.stage.name))
     }
 
-    /// A stage whose inputs are all there: asks the store if that wasn't done, and starts it if there is room.
-    fn go(&mut self, index: usize) -> Result<(), EngineError> {
-        if self.places.get(index).is_some_and(|place| place.planned.key.is_none()) {
-            self.decide(index)?;
-        }
-        let Some(place) = self.places.get(index) else { return Ok(()) };
-        if matches!(place.planned.state, State::Fresh { .. }) {
-            return self.replay(index);
-        }
-        if self.has_all_jobs() {
-            return Ok(());
-        }
-        match self.start(index) {
-            Ok(active) => self.set(index, Status::Running(active)),
-            Err(error) => self.finish(index, StageOutcome::Failed, 0.0, Some(error.to_string())),
-        }
+    fn node(&self, stage: &str) -> &Node<'a> {
+        let node = self.nodes.iter().find(|node| node.stage.name == stage);
+        node.expect("a plan contains all that its stages need")
+    }
+
+    /// The artifact of a stage that is done.
+    fn artifact_of(&self, stage: &str) -> Option<&Artifact> {
+        self.node(stage).end()?.artifact()
+    }
+
+    /// Computes the key of a pending stage, whose inputs are done by now, and looks it up.
+    fn look_up(&mut self, index: usize) -> Result<(), EngineError> {
+        let Node { stage, planned, .. } = &self.nodes[index];
+        let artifact_of = |name: &str| self.artifact_of(name);
+        let fingerprint =
+            fingerprint(self.graph.seed, stage, &planned.pin, artifact_of, self.options.device)
+                .expect("the inputs of a stage that isn't skipped have artifacts");
+        let earlier = || planned.earlier.clone();
+        let (state, notes) = look_up(stage, fingerprint, planned.force, self.store, earlier)?;
+        self.nodes[index].planned.state = state;
+        self.warn(notes);
         Ok(())
     }
 
-    /// Makes the key of a stage that was pending, and looks whether it turned out fresh.
-    fn decide(&mut self, index: usize) -> Result<(), EngineError> {
-        let Some(place) = self.places.get(index) else { return Ok(()) };
-        let artifact_of = |name: &str| {
-            let above = self.places.iter().find(|above| above.stage.name == name);
-            above.and_then(|above| above.planned.artifact.as_ref())
-        };
-        let made = fingerprint(
-            self.graph.seed,
-            place.stage,
-            &place.planned.pin,
-            artifact_of,
-            self.options.device,
-        );
-        let key = made.as_ref().map(Fingerprint::key);
-        let found = match key.filter(|_| !place.planned.force) {
-            Some(key) => self.store.lookup(&key)?,
-            None => None,
-        };
-        let damage = self.store.take_notes();
-        if let Some(Place { planned, stage, .. }) = self.places.get_mut(index) {
-            (planned.fingerprint, planned.key) = (made, key);
-            planned.state = match &found {
-                Some(artifact) => State::Fresh { digest: artifact.digest },
-                None if planned.force => State::Dirty { reasons: vec!["forced".to_owned()] },
-                None if !damage.is_empty() => State::Dirty { reasons: damage.clone() },
-                None => State::Dirty { reasons: planned.reasons(stage, &planned.earlier) },
-            };
-            planned.artifact = found;
-        }
-        self.notes(damage);
-        Ok(())
-    }
-
-    /// A hit: what was told when it was made is told again.
+    /// On a cache hit, replays the recorded log.
     fn replay(&mut self, index: usize) -> Result<(), EngineError> {
-        let key = self.places.get(index).and_then(|place| place.planned.key);
-        let log = match key {
-            Some(key) => self.store.log(&key)?,
-            None => Vec::new(),
-        };
-        for line in log.split(|&byte| byte == b'\n') {
-            if let Ok(told) = serde_json::from_slice(line) {
-                self.hear(index, told);
-            }
-        }
-        self.finish(index, StageOutcome::Fresh, 0.0, None);
+        let artifact = self.nodes[index].planned.state.artifact();
+        let artifact = artifact.expect("a fresh stage has an artifact").clone();
+        self.replay_log(index)?;
+        self.finish(index, StageEnd::Fresh(artifact), 0.0);
         Ok(())
     }
 
-    fn start(&mut self, index: usize) -> Result<Active, StageError> {
-        let gone = || StageError::failed("its place in the plan is gone");
-        let job = self.job(index)?;
-        let place = self.places.get(index).ok_or_else(gone)?;
-        let reasons = match &place.planned.state {
-            State::Dirty { reasons } => reasons.clone(),
-            _ => Vec::new(),
-        };
-        let (stage, kind) = (place.stage.name.clone(), place.planned.kind.to_owned());
-        (self.listener)(&Event::StageStarted { stage, kind, key: job.key.to_string(), reasons });
-        let path = self.jobs_folder()?.join(format!("{index}.json"));
-        job.write(&path).or_fail(format_args!("writing {}", path.display()))?;
-        let sender = self.sender.clone();
-        let events = EventSink::new(move |told| {
-            // Fails only when the run is over.
-            let _ = sender.send((index, told));
-        });
-        let running = self.launcher.launch(&path, events).or_fail("starting its process")?;
-        Ok(Active { running, start: Instant::now(), stopped: None, was_killed: false })
-    }
-
-    fn job(&self, index: usize) -> Result<Job, StageError> {
-        let known = self.places.get(index).and_then(|place| {
-            let Planned { fingerprint, key, .. } = &place.planned;
-            Some((place, fingerprint.clone()?, (*key)?))
-        });
-        let (place, fingerprint, key) =
-            known.ok_or_else(|| StageError::failed("its key isn't known"))?;
-        let mut inputs = BTreeMap::new();
-        for (role, name) in &place.stage.needs {
-            let above = self.places.iter().find(|above| above.stage.name == *name);
-            let Some((above, artifact)) =
-                above.and_then(|above| Some((above, above.planned.artifact.as_ref()?)))
-            else {
-                return Err(StageError::failed(format!("the artifact of `{name}` is gone")));
-            };
-            let folder = above.planned.pin.folder.clone();
-            inputs.insert(role.clone(), JobInput { digest: artifact.digest, folder });
-        }
-        Ok(Job {
-            format: job::FORMAT,
-            stage: place.stage.name.clone(),
-            fingerprint,
-            key,
-            values: place.stage.values.clone(),
-            inputs,
-            threads: self.options.threads.max(1),
-            device: self.options.device,
-            force: place.planned.force,
-            store: self.store.base().to_owned(),
-        })
-    }
-
-    fn jobs_folder(&mut self) -> Result<&Path, StageError> {
-        if self.jobs.is_none() {
-            let folder = self.store.jobs_folder();
-            let make = || {
-                std::fs::create_dir_all(&folder)?;
-                tempfile::Builder::new().prefix("run-").tempdir_in(&folder)
-            };
-            self.jobs =
-                Some(make().or_fail(format_args!("making a folder in {}", folder.display()))?);
-        }
-        self.jobs
-            .as_ref()
-            .map(tempfile::TempDir::path)
-            .ok_or_else(|| StageError::failed("there is no folder for jobs"))
-    }
-
-    /// Asks a job whether it has ended, and to stop where it should.
-    fn look_after(&mut self, index: usize) -> Result<(), EngineError> {
-        let Some(Place { status: Status::Running(active), stage, .. }) = self.places.get_mut(index)
-        else {
-            return Ok(());
-        };
-        if let Some(ending) = active.running.poll() {
-            let (seconds, stopped) = (active.start.elapsed().as_secs_f64(), active.stopped);
-            // What it told before it ended has been sent by now.
-            self.hear_rest();
-            return self.ended(index, ending, seconds, stopped.map(|(_, why)| why));
-        }
-        match active.stopped {
-            None if self.cancel.is_cancelled() => {
-                active.stopped = Some((Instant::now(), Stop::Cancelled));
-                active.running.stop();
-                self.tell_stop();
+    fn replay_log(&mut self, index: usize) -> Result<(), EngineError> {
+        let (key, _) = self.nodes[index].key().expect("a stage with an artifact has a key");
+        for line in self.store.log(key)?.split(|&byte| byte == b'\n') {
+            // An event of a later version is left out.
+            if let Ok(event) = serde_json::from_slice(line) {
+                self.emit(index, event);
             }
-            None => {
-                let limit =
-                    stage.timeout.filter(|limit| active.start.elapsed().as_secs_f64() > *limit);
-                if let Some(limit) = limit {
-                    active.stopped = Some((Instant::now(), Stop::TimedOut(limit)));
-                    active.running.stop();
-                }
-            }
-            Some((since, _)) if since.elapsed() > GRACE && !active.was_killed => {
-                active.was_killed = true;
-                active.running.kill();
-            }
-            Some(_) => {}
         }
         Ok(())
     }
 
-    fn tell_stop(&mut self) {
-        if !std::mem::replace(&mut self.stop_told, true) {
-            let text = format!(
-                "stopping: what runs gets until its next step, {} seconds at most",
-                GRACE.as_secs()
-            );
-            (self.listener)(&Event::Message { stage: None, level: Level::Info, text });
+    fn emit(&mut self, index: usize, event: StageEvent) {
+        (self.handler)(&event.of_stage(&self.nodes[index].stage.name));
+    }
+
+    /// Emits the events that running jobs have sent.
+    fn emit_received(&mut self) {
+        while let Ok((index, event)) = self.receiver.try_recv() {
+            self.emit(index, event);
         }
     }
 
-    fn ended(
-        &mut self,
-        index: usize,
-        ending: JobOutcome,
-        seconds: f64,
-        stopped: Option<Stop>,
-    ) -> Result<(), EngineError> {
-        match ending {
-            JobOutcome::Committed { digest, hit } => {
-                let artifact = self.store.artifact(&digest)?;
-                let damage = self.store.take_notes();
-                self.notes(damage);
-                if artifact.is_none() {
-                    let error = "its artifact was gone as soon as it was made".to_owned();
-                    self.finish(index, StageOutcome::Failed, seconds, Some(error));
-                    return Ok(());
-                }
-                if let Some(place) = self.places.get_mut(index) {
-                    place.planned.artifact = artifact;
-                }
-                if hit {
-                    return self.replay(index);
-                }
-                self.finish(index, StageOutcome::Ran, seconds, None);
-            }
-            JobOutcome::Failed { message, help } => {
-                let error = StageError::Failed { message, help }.to_string();
-                self.finish(index, StageOutcome::Failed, seconds, Some(error));
-            }
-            JobOutcome::Cancelled => match stopped {
-                Some(Stop::TimedOut(limit)) => {
-                    let error = format!("it was stopped after its timeout of {limit} seconds");
-                    self.finish(index, StageOutcome::Failed, seconds, Some(error));
-                }
-                Some(Stop::Cancelled) => {
-                    self.finish(
-                        index,
-                        StageOutcome::Skipped,
-                        seconds,
-                        Some("cancelled".to_owned()),
-                    );
-                }
-                None => {
-                    let error = "its process was asked to stop by somebody else".to_owned();
-                    self.finish(index, StageOutcome::Failed, seconds, Some(error));
-                }
-            },
-        }
-        Ok(())
-    }
-
-    fn hear(&mut self, index: usize, told: StageEvent) {
-        if let Some(place) = self.places.get(index) {
-            (self.listener)(&told.of_stage(&place.stage.name));
-        }
-    }
-
-    fn hear_rest(&mut self) {
-        while let Ok((index, told)) = self.receiver.try_recv() {
-            self.hear(index, told);
-        }
-    }
-
-    fn notes(&mut self, notes: Vec<String>) {
+    fn warn(&mut self, notes: Vec<String>) {
         for text in notes {
-            (self.listener)(&Event::Message { stage: None, level: Level::Warning, text });
+            (self.handler)(&Event::Message { stage: None, level: Level::Warning, text });
         }
     }
 
-    fn set(&mut self, index: usize, status: Status) {
-        if let Some(place) = self.places.get_mut(index) {
-            place.status = status;
-        }
-    }
-
-    fn finish(&mut self, index: usize, outcome: StageOutcome, seconds: f64, error: Option<String>) {
-        if let Some(place) = self.places.get(index) {
-            (self.listener)(&Event::StageFinished {
-                stage: place.stage.name.clone(),
-                outcome,
-                key: place.planned.key.map(|key| key.to_string()),
-                digest: place.planned.artifact.as_ref().map(|artifact| artifact.digest.to_string()),
-                seconds,
-                error: error.clone(),
-            });
-        }
-        self.set(index, Status::Done { outcome, seconds, error });
-    }
-
-    fn report(self, time: Duration) -> Report {
-        let stages: Vec<StageReport> = self.places.into_iter().map(Place::report).collect();
-        let any = |outcome| stages.iter().any(|stage| stage.outcome == outcome);
-        let outcome = match () {
-            () if any(StageOutcome::Skipped) && self.cancel.is_cancelled() => RunOutcome::Cancelled,
-            () if any(StageOutcome::Failed) => RunOutcome::Failed,
-            () => RunOutcome::Ok,
-        };
-        Report { outcome, stages, seconds: time.as_secs_f64() }
-    }
-}
-
-impl Place<'_> {
-    fn report(self) -> StageReport {
-        let Place { stage, planned, status } = self;
-        let (outcome, seconds, error) = match status {
-            Status::Done { outcome, seconds, error } => (outcome, seconds, error),
-            // A run ends only when nothing waits or runs.
-            Status::Waiting | Status::Running(_) => (StageOutcome::Skipped, 0.0, None),
-        };
-        StageReport {
-            stage: stage.name.clone(),
-            kind: planned.kind,
-            needs: stage.needs.clone(),
-            outcome,
-            key: planned.key,
-            digest: planned.artifact.as_ref().map(|artifact| artifact.digest),
-            artifact: planned.artifact,
-            fingerprint: planned.fingerprint,
-            values: stage.values.clone(),
+    fn finish(&mut self, index: usize, end: StageEnd, seconds: f64) {
+        let node = &mut self.nodes[index];
+        (self.handler)(&Event::StageFinished {
+            stage: node.stage.name.clone(),
+            outcome: end.outcome(),
+            key: node.key().map(|(key, _)| key.to_string()),
+            digest: end.artifact().map(|artifact| artifact.digest.to_string()),
             seconds,
-            error,
-        }
+            error: end.error().map(str::to_owned),
+        });
+        node.status = Status::Done { end, seconds };
     }
 }

@@ -1,0 +1,174 @@
+//! The part of the executor that handles running jobs: writes job files, launches jobs, polls and stops them, and takes
+//! their outcomes.
+
+use super::Executor;
+use super::node::{Active, Node, StageEnd, Status, StopCause};
+use crate::engine::job::{self, Job, JobInput, JobOutcome};
+use crate::engine::lookup::Planned;
+use crate::engine::worker::GRACE;
+use crate::engine::{EngineError, OrFail, StageError};
+use crate::events::{Event, EventSink, Level};
+use crate::store::Digest;
+use std::path::PathBuf;
+use std::time::Instant;
+
+impl Executor<'_> {
+    /// Starts the job of a dirty stage.
+    pub(super) fn launch(&mut self, index: usize) {
+        let job = self.job(index);
+        let Node { stage, planned, .. } = &self.nodes[index];
+        let Planned::Dirty { reasons, .. } = &planned.state else {
+            panic!("stage `{}` is launched without being dirty", stage.name)
+        };
+        let (key, reasons) = (job.key.to_string(), reasons.clone());
+        (self.handler)(&Event::stage_started(&stage.name, planned.kind, key, reasons));
+        match self.start(index, &job) {
+            Ok(active) => self.nodes[index].status = Status::Running(active),
+            Err(error) => self.finish(index, StageEnd::Failed(error.to_string()), 0.0),
+        }
+    }
+
+    fn start(&mut self, index: usize, job: &Job) -> Result<Active, StageError> {
+        let path = self.jobs_folder()?.join(format!("{index}.json"));
+        job.write(&path).or_fail(format_args!("writing {}", path.display()))?;
+        let sender = self.sender.clone();
+        let events = EventSink::new(move |event| {
+            // Fails only after the end of the run.
+            let _ = sender.send((index, event));
+        });
+        let job = self.launcher.launch(&path, events).or_fail("starting the worker process")?;
+        Ok(Active { job, start: Instant::now(), stopped: None, killed: false })
+    }
+
+    fn job(&self, index: usize) -> Job {
+        let node = &self.nodes[index];
+        let (key, fingerprint) = node.key().expect("a dirty stage has a key");
+        let input = |(role, name): (&String, &String)| {
+            let artifact = self.artifact_of(name).expect("the inputs of a job have artifacts");
+            let folder = self.node(name).planned.pin.folder.clone();
+            (role.clone(), JobInput { digest: artifact.digest, folder })
+        };
+        Job {
+            format: job::FORMAT,
+            stage: node.stage.name.clone(),
+            fingerprint: fingerprint.clone(),
+            key: *key,
+            values: node.stage.values.clone(),
+            inputs: node.stage.needs.iter().map(input).collect(),
+            threads: self.options.threads.max(1),
+            device: self.options.device,
+            force: node.planned.force,
+            store: self.store.base().to_owned(),
+        }
+    }
+
+    fn jobs_folder(&mut self) -> Result<PathBuf, StageError> {
+        if let Some(folder) = &self.jobs_folder {
+            return Ok(folder.path().to_owned());
+        }
+        let parent = self.store.jobs_folder();
+        let create = || {
+            std::fs::create_dir_all(&parent)?;
+            tempfile::Builder::new().prefix("run-").tempdir_in(&parent)
+        };
+        let folder = create().or_fail(format_args!("creating a folder in {}", parent.display()))?;
+        Ok(self.jobs_folder.insert(folder).path().to_owned())
+    }
+
+    /// Takes the outcome of a job that has ended; stops one that was cancelled or timed out, and kills one that doesn't
+    /// stop within [`GRACE`].
+    pub(super) fn poll(&mut self, index: usize) -> Result<(), EngineError> {
+        let Node { status: Status::Running(active), stage, .. } = &mut self.nodes[index] else {
+            return Ok(());
+        };
+        if let Some(outcome) = active.job.poll() {
+            let (seconds, stopped) = (active.start.elapsed().as_secs_f64(), active.stopped);
+            // The job has sent all its events by now.
+            self.emit_received();
+            return self.take_outcome(index, outcome, seconds, stopped.map(|(_, cause)| cause));
+        }
+        match active.stopped {
+            None if self.cancel.is_cancelled() => {
+                active.stop(StopCause::Cancelled);
+                self.announce_stop();
+            }
+            None => {
+                let elapsed = active.start.elapsed().as_secs_f64();
+                if let Some(limit) = stage.timeout.filter(|limit| elapsed > *limit) {
+                    active.stop(StopCause::TimedOut(limit));
+                }
+            }
+            Some((since, _)) if since.elapsed() > GRACE && !active.killed => {
+                active.killed = true;
+                active.job.kill();
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn announce_stop(&mut self) {
+        if !std::mem::replace(&mut self.announced_stop, true) {
+            let seconds = GRACE.as_secs();
+            let text =
+                format!("stopping: running stages have {seconds} seconds to finish their step");
+            (self.handler)(&Event::Message { stage: None, level: Level::Info, text });
+        }
+    }
+
+    fn take_outcome(
+        &mut self,
+        index: usize,
+        outcome: JobOutcome,
+        seconds: f64,
+        stopped: Option<StopCause>,
+    ) -> Result<(), EngineError> {
+        let end = match outcome {
+            JobOutcome::Committed { digest, hit } => {
+                return self.take_artifact(index, &digest, hit, seconds);
+            }
+            JobOutcome::Failed { message, help } => {
+                StageEnd::Failed(StageError::Failed { message, help }.to_string())
+            }
+            JobOutcome::Cancelled => match stopped {
+                Some(StopCause::TimedOut(limit)) => {
+                    StageEnd::Failed(format!("stopped after its timeout of {limit} seconds"))
+                }
+                Some(StopCause::Cancelled) => StageEnd::Skipped("cancelled".to_owned()),
+                None => StageEnd::Failed("its process was stopped by another program".to_owned()),
+            },
+        };
+        self.finish(index, end, seconds);
+        Ok(())
+    }
+
+    fn take_artifact(
+        &mut self,
+        index: usize,
+        digest: &Digest,
+        hit: bool,
+        seconds: f64,
+    ) -> Result<(), EngineError> {
+        let artifact = self.store.artifact(digest)?;
+        self.warn(self.store.take_notes());
+        match artifact {
+            None => {
+                let error = "its artifact disappeared from the store after the commit";
+                self.finish(index, StageEnd::Failed(error.to_owned()), seconds);
+            }
+            Some(artifact) if hit => {
+                self.replay_log(index)?;
+                self.finish(index, StageEnd::Fresh(artifact), 0.0);
+            }
+            Some(artifact) => self.finish(index, StageEnd::Ran(artifact), seconds),
+        }
+        Ok(())
+    }
+}
+
+impl Active {
+    fn stop(&mut self, cause: StopCause) {
+        self.stopped = Some((Instant::now(), cause));
+        self.job.stop();
+    }
+}

@@ -1,0 +1,170 @@
+//! The execution state of a planned stage, and the report of a run.
+
+use crate::config::Values;
+use crate::engine::fingerprint::Fingerprint;
+use crate::engine::graph::{Graph, Stage};
+use crate::engine::launcher::RunningJob;
+use crate::engine::plan::PlannedStage;
+use crate::events::{RunOutcome, StageOutcome};
+use crate::store::{Artifact, Digest};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The report of a run.
+#[derive(Debug)]
+pub struct Report {
+    pub outcome: RunOutcome,
+    /// The stages in the order of the plan.
+    pub stages: Vec<StageReport>,
+    pub seconds: f64,
+}
+
+/// The report of a stage.
+#[derive(Clone, Debug)]
+pub struct StageReport {
+    pub stage: String,
+    pub kind: &'static str,
+    /// Role -> name of the stage that feeds it.
+    pub needs: BTreeMap<String, String>,
+    pub outcome: StageOutcome,
+    /// The cache key, if it became known.
+    pub key: Option<Digest>,
+    /// The digest of `artifact`.
+    pub digest: Option<Digest>,
+    pub artifact: Option<Artifact>,
+    /// The fingerprint, if it became known.
+    pub fingerprint: Option<Fingerprint>,
+    pub values: Values,
+    /// Running time; 0 if the stage did not run.
+    pub seconds: f64,
+    /// Why the stage failed or was skipped.
+    pub error: Option<String>,
+}
+
+/// A stage of the plan with its execution state.
+pub(super) struct Node<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) planned: PlannedStage,
+    pub(super) status: Status,
+}
+
+pub(super) enum Status {
+    Waiting,
+    Running(Active),
+    Done { end: StageEnd, seconds: f64 },
+}
+
+/// A running job.
+pub(super) struct Active {
+    pub(super) job: Box<dyn RunningJob>,
+    pub(super) start: Instant,
+    /// When and why it was asked to stop.
+    pub(super) stopped: Option<(Instant, StopCause)>,
+    pub(super) killed: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum StopCause {
+    Cancelled,
+    /// The timeout in seconds.
+    TimedOut(f64),
+}
+
+/// How a stage ended.
+pub(super) enum StageEnd {
+    Ran(Artifact),
+    Fresh(Artifact),
+    /// With the error.
+    Failed(String),
+    /// With the reason.
+    Skipped(String),
+}
+
+impl StageEnd {
+    pub(super) fn outcome(&self) -> StageOutcome {
+        match self {
+            StageEnd::Ran(_) => StageOutcome::Ran,
+            StageEnd::Fresh(_) => StageOutcome::Fresh,
+            StageEnd::Failed(_) => StageOutcome::Failed,
+            StageEnd::Skipped(_) => StageOutcome::Skipped,
+        }
+    }
+
+    pub(super) fn artifact(&self) -> Option<&Artifact> {
+        match self {
+            StageEnd::Ran(artifact) | StageEnd::Fresh(artifact) => Some(artifact),
+            StageEnd::Failed(_) | StageEnd::Skipped(_) => None,
+        }
+    }
+
+    /// Why the stage failed or was skipped.
+    pub(super) fn error(&self) -> Option<&str> {
+        match self {
+            StageEnd::Ran(_) | StageEnd::Fresh(_) => None,
+            StageEnd::Failed(error) | StageEnd::Skipped(error) => Some(error),
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn new(graph: &'a Graph, planned: PlannedStage) -> Node<'a> {
+        let stage = graph.stage(&planned.name).expect("a plan is executed with its own graph");
+        Node { stage, planned, status: Status::Waiting }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.status, Status::Waiting)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.status, Status::Running(_))
+    }
+
+    /// How the stage ended. None if it hasn't.
+    pub(super) fn end(&self) -> Option<&StageEnd> {
+        match &self.status {
+            Status::Done { end, .. } => Some(end),
+            Status::Waiting | Status::Running(_) => None,
+        }
+    }
+
+    /// The cache key and the fingerprint, if they are known.
+    pub(super) fn key(&self) -> Option<(&Digest, &Fingerprint)> {
+        self.planned.state.key()
+    }
+
+    fn report(self) -> StageReport {
+        let Status::Done { end, seconds } = &self.status else {
+            panic!("stage `{}` is not done at the end of the run", self.stage.name)
+        };
+        StageReport {
+            stage: self.stage.name.clone(),
+            kind: self.planned.kind,
+            needs: self.stage.needs.clone(),
+            outcome: end.outcome(),
+            key: self.key().map(|(key, _)| *key),
+            digest: end.artifact().map(|artifact| artifact.digest),
+            artifact: end.artifact().cloned(),
+            fingerprint: self.key().map(|(_, fingerprint)| fingerprint.clone()),
+            values: self.stage.values.clone(),
+            seconds: *seconds,
+            error: end.error().map(str::to_owned),
+        }
+    }
+}
+
+impl Report {
+    /// The report of nodes that are all done.
+    pub(super) fn of(nodes: Vec<Node>, is_cancelled: bool, time: Duration) -> Report {
+        let stages: Vec<StageReport> = nodes.into_iter().map(Node::report).collect();
+        let any = |outcome| stages.iter().any(|stage| stage.outcome == outcome);
+        let outcome = if any(StageOutcome::Skipped) && is_cancelled {
+            RunOutcome::Cancelled
+        } else if any(StageOutcome::Failed) {
+            RunOutcome::Failed
+        } else {
+            RunOutcome::Ok
+        };
+        Report { outcome, stages, seconds: time.as_secs_f64() }
+    }
+}

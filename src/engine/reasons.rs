@@ -1,0 +1,179 @@
+//! Finds why a stage has to run: compares its fingerprint with those of earlier builds.
+
+use super::fingerprint::Fingerprint;
+use super::graph::Stage;
+use crate::config::{DefaultValue, KeyDecl, Type};
+use crate::events::{KeyValue, Reason};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+
+/// Why `stage` has to run, given that the store has no artifact for `now`. `earlier` holds fingerprints with the names of
+/// their stages; the one with the fewest differences is compared.
+pub(super) fn reasons(
+    stage: &Stage,
+    now: &Fingerprint,
+    earlier: &[(String, Fingerprint)],
+) -> Vec<Reason> {
+    // Another stage of the same kind is comparable only if it was made from the same kind of source: fetched weights
+    // explain nothing about fetched images.
+    let is_comparable = |(name, earlier): &&(String, Fingerprint)| {
+        *name == stage.name || earlier.facts.keys().eq(now.facts.keys())
+    };
+    let comparison = Comparison {
+        needs: &stage.needs,
+        declared: stage.kind.keys(),
+        dataset: stage.kind.dataset(),
+    };
+    let comparable = earlier.iter().filter(is_comparable);
+    let differences = comparable.map(|(_, earlier)| comparison.differences(earlier, now));
+    match differences.min_by_key(Vec::len) {
+        None => vec![Reason::NeverBuilt],
+        Some(list) if list.is_empty() => vec![Reason::ArtifactMissing],
+        Some(list) => list,
+    }
+}
+
+/// What a comparison needs to know besides the two fingerprints.
+struct Comparison<'a> {
+    /// Role -> name of the stage that feeds it.
+    needs: &'a BTreeMap<String, String>,
+    /// The stage's declared keys.
+    declared: &'a [KeyDecl],
+    /// The declared keys of `[dataset]`.
+    dataset: &'a [KeyDecl],
+}
+
+impl Comparison<'_> {
+    /// The differences between two fingerprints, most important first.
+    fn differences(&self, earlier: &Fingerprint, now: &Fingerprint) -> Vec<Reason> {
+        let mut list = Vec::new();
+        if now.kind != earlier.kind {
+            list.push(Reason::KindChanged { old: earlier.kind.clone(), new: now.kind.clone() });
+        }
+        list.extend(changed(&earlier.parameters, &now.parameters).map(|(path, old, new)| {
+            let (old, new) = (self.value_of(path, old), self.value_of(path, new));
+            Reason::KeyChanged { path: path.clone(), old, new }
+        }));
+        if now.seed != earlier.seed {
+            list.push(Reason::SeedChanged { old: earlier.seed, new: now.seed });
+        }
+        list.extend(changed(&earlier.facts, &now.facts).map(|(fact, old, new)| {
+            Reason::FactChanged { fact: fact.clone(), old: old.cloned(), new: new.cloned() }
+        }));
+        list.extend(changed(&earlier.inputs, &now.inputs).map(|(role, old, new)| {
+            let (role, stage) = (role.clone(), self.needs.get(role).cloned());
+            match (old, new) {
+                (Some(old), Some(new)) => {
+                    Reason::InputChanged { role, stage, old: old.to_string(), new: new.to_string() }
+                }
+                (_, Some(_)) => Reason::InputAdded { role, stage },
+                (_, None) => Reason::InputRemoved { role },
+            }
+        }));
+        if now.device != earlier.device {
+            let (old, new) = (earlier.device.clone(), now.device.clone());
+            list.push(Reason::DeviceChanged { old, new });
+        }
+        if now.version != earlier.version && now.kind == earlier.kind {
+            let (old, new) = (earlier.version, now.version);
+            list.push(Reason::CodeChanged { kind: now.kind.clone(), old, new });
+        }
+        if now.format != earlier.format {
+            list.push(Reason::FormatChanged { old: earlier.format, new: now.format });
+        }
+        list
+    }
+
+    /// The value of a key whose entry in the fingerprint is `entry`.
+    fn value_of(&self, path: &str, entry: Option<&Json>) -> KeyValue {
+        if let Some(value) = entry {
+            return KeyValue::Given(value.clone());
+        }
+        let is_required =
+            |key: &KeyDecl| key.name == path && matches!(key.default, DefaultValue::Required);
+        if self.declared.iter().any(is_required) {
+            // A fact replaces the key.
+            return KeyValue::Absent;
+        }
+        KeyValue::Default(match path.strip_prefix("dataset.") {
+            Some(path) => default_of(self.dataset, path),
+            None => default_of(self.declared, path),
+        })
+    }
+}
+
+/// The entries that differ, with both values.
+fn changed<'a, T: PartialEq>(
+    old: &'a BTreeMap<String, T>,
+    new: &'a BTreeMap<String, T>,
+) -> impl Iterator<Item = (&'a String, Option<&'a T>, Option<&'a T>)> {
+    let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let pairs = names.into_iter().map(|name| (name, old.get(name), new.get(name)));
+    pairs.filter(|(_, old, new)| old != new)
+}
+
+/// The declared default of a key by dotted path, if it has one.
+fn default_of(declared: &[KeyDecl], path: &str) -> Option<Json> {
+    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let key = declared.iter().find(|key| key.name == name)?;
+    match (rest, key.of, key.default) {
+        (None, _, DefaultValue::Json(text)) => {
+            Some(serde_json::from_str(text).expect("a declared default is JSON"))
+        }
+        (Some(rest), Type::Table(inner), _) => default_of(inner, rest),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fingerprint::tests::example;
+    use crate::store::Digest;
+    use serde_json::json;
+
+    #[test]
+    fn differences_carry_old_and_new_values() {
+        const HEAD: &[KeyDecl] = &[KeyDecl::new(
+            "dropout",
+            Type::Number { min: 0.0, max: 1.0 },
+            DefaultValue::Json("0.5"),
+            "",
+        )];
+        const DECLARED: &[KeyDecl] =
+            &[KeyDecl::new("head", Type::Table(HEAD), DefaultValue::Json("{}"), "")];
+        let needs = BTreeMap::from([("data".to_owned(), "preprocess".to_owned())]);
+        let texts = |declared, earlier: &Fingerprint, now: &Fingerprint| -> Vec<String> {
+            let comparison = Comparison { needs: &needs, declared, dataset: &[] };
+            comparison.differences(earlier, now).iter().map(Reason::to_string).collect()
+        };
+        let earlier = example();
+        let mut now = example();
+        assert_eq!(texts(DECLARED, &earlier, &now), Vec::<String>::new());
+        now.parameters.insert("epochs".into(), json!(3));
+        now.parameters.remove("head.dropout");
+        now.inputs.insert("data".into(), Digest::of(b"other"));
+        now.inputs.insert("weights".into(), Digest::of(b"new"));
+        now.facts.insert("listing".into(), json!(Digest::of(b"abc").to_string()));
+        now.seed = Some(7);
+        now.device = Some("cuda".into());
+        now.version = 4;
+        assert_eq!(
+            texts(DECLARED, &earlier, &now),
+            [
+                "epochs: 8 -> 3",
+                "head.dropout: 0.25 -> 0.5 (default)",
+                "seed: 42 -> 7",
+                "listing: none -> ba7816bf8f01",
+                "input `data` changed (preprocess)",
+                "input `weights` is new",
+                "device: cpu -> cuda",
+                "the code of `train` changed: version 3 -> 4",
+            ]
+        );
+        let undeclared = texts(&[], &earlier, &now);
+        assert!(undeclared.contains(&"head.dropout: 0.25 -> default".to_owned()));
+    }
+}
