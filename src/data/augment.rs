@@ -1,5 +1,6 @@
-//! Data augmentation: random changes to a stored square that keep its class (crop, flip, shift, rotation, zoom, color,
-//! erasing). The result is a pure function of (seed, view, record); all geometry is one bilinear sampling of the square.
+//! Data augmentation: random changes to a stored square that keep its class (crop, flip, shift,
+//! rotation, zoom, color, erasing). The result is a pure function of (seed, view, record); all
+//! geometry is one bilinear sampling of the square.
 
 use crate::config::keys;
 use crate::random::Stream;
@@ -53,8 +54,8 @@ pub struct View {
 }
 
 impl Augmentation {
-    /// The view of a record that occurred `repeat` times earlier in this pass. With a limited number of views, a
-    /// repeat takes the next one.
+    /// The view of a record that occurred `repeat` times earlier in this pass. With a limited
+    /// number of views, a repeat takes the next one.
     pub fn view(&self, repeat: u32) -> View {
         match self.policy.views {
             Some(views) => {
@@ -121,7 +122,8 @@ impl AugmentationPolicy {
         }
     }
 
-    /// Draws every value in a fixed order, enabled or not, so that enabling one doesn't change the others.
+    /// Draws every value in a fixed order, enabled or not, so that enabling one doesn't change the
+    /// others.
     fn draw(&self, size: usize, crop: usize, offset: usize, stream: &mut Stream) -> Transform {
         let mut symmetric = |amount: f64| stream.between(-1.0, 1.0) * amount;
         let (shift_x, shift_y) = (symmetric(self.translation), symmetric(self.translation));

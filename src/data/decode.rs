@@ -1,5 +1,6 @@
-//! Decodes image files of any supported format. The format is detected from the content, never from the name; dimensions
-//! are checked before decoding; deviations (lenient decoding, EXIF orientation, …) are reported as [`Notes`].
+//! Decodes image files of any supported format. The format is detected from the content, never from
+//! the name; dimensions are checked before decoding; deviations (lenient decoding, EXIF
+//! orientation, …) are reported as [`Notes`].
 
 use super::DataError;
 use super::preprocessing::{Geometry, Preprocessing};
@@ -12,7 +13,8 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-/// Raised whenever the same bytes decode to different pixels, so that earlier records are not reused.
+/// Raised whenever the same bytes decode to different pixels, so that earlier records are not
+/// reused.
 pub const VERSION: u32 = 1;
 
 /// Largest number of pixels that is decoded: a file of a few kilobytes can declare billions.
@@ -145,8 +147,8 @@ fn check_size(width: u32, height: u32) -> Result<(), DataError> {
     Err(DataError::Unreadable(reason))
 }
 
-/// Decodes a JPEG, in strict mode first. The `image` crate uses the same decoder in lenient mode only and doesn't report
-/// truncated files.
+/// Decodes a JPEG, in strict mode first. The `image` crate uses the same decoder in lenient mode
+/// only and doesn't report truncated files.
 fn jpeg(bytes: &[u8]) -> Result<FullImage, DataError> {
     jpeg_once(bytes, true).or_else(|strict| {
         let mut full = jpeg_once(bytes, false).map_err(|_| strict)?;

@@ -1,5 +1,6 @@
-//! Statistics of a set of images: classes, sizes, formats, unreadable files, duplicates, mean colors. Images are decoded in
-//! parallel and aggregated in the order of their paths, so the same images give the same bytes.
+//! Statistics of a set of images: classes, sizes, formats, unreadable files, duplicates, mean
+//! colors. Images are decoded in parallel and aggregated in the order of their paths, so the same
+//! images give the same bytes.
 
 use super::DataError;
 use super::decode::{self, NOTES, Notes};
@@ -103,8 +104,8 @@ struct ImageStatistics {
 
 /// Computes the statistics of a set of images.
 ///
-/// # Errors
-/// If a file can't be read or differs from the listing. An image that can't be decoded is counted as rejected.
+/// # Errors If a file can't be read or differs from the listing. An image that can't be decoded is
+/// counted as rejected.
 pub fn explore(
     images: &ImageSet,
     labels: &Labels,
@@ -268,8 +269,9 @@ fn duplicates(
     duplicates
 }
 
-/// A histogram whose bin width is 1, 2 or 5 times a power of ten, and at least `min_width`. The lowest and the highest
-/// percent of the values are in the outermost bins, so that outliers don't flatten the rest.
+/// A histogram whose bin width is 1, 2 or 5 times a power of ten, and at least `min_width`. The
+/// lowest and the highest percent of the values are in the outermost bins, so that outliers don't
+/// flatten the rest.
 fn bins(values: &[f64], min_width: f64) -> Vec<Bin> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,5 +1,6 @@
-//! A fetched set of images: its listing (paths, lengths, digests) and verified reads. The images are in the artifact or in
-//! a folder of the user's, read in place; either way, an image that differs from the listing is refused.
+//! A fetched set of images: its listing (paths, lengths, digests) and verified reads. The images
+//! are in the artifact or in a folder of the user's, read in place; either way, an image that
+//! differs from the listing is refused.
 
 use super::{DataError, table};
 use crate::common::image_files::{is_hidden, is_image};
@@ -38,7 +39,8 @@ pub fn listing(mut images: Vec<Image>) -> Vec<u8> {
     )
 }
 
-/// Opens a fetched set: the listing in `artifact`, and the images there or in the `external` folder.
+/// Opens a fetched set: the listing in `artifact`, and the images there or in the `external`
+/// folder.
 pub fn open(artifact: &Path, external: Option<&Path>) -> Result<ImageSet, DataError> {
     let mut list = Vec::new();
     table::read_file(&artifact.join(LISTING), KIND, |[path, length, digest]| {

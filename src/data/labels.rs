@@ -1,4 +1,5 @@
-//! Labels from paths: the class of an image is its folder's name or matches a pattern in its file name.
+//! Labels from paths: the class of an image is its folder's name or matches a pattern in its file
+//! name.
 
 use super::DataError;
 use super::images::Image;
@@ -45,13 +46,12 @@ pub struct Labels {
     pub unused_names: Vec<String>,
 }
 
-/// Labels `images`. An image in one of the `unlabelled` folders, or whose path doesn't match, has no class. `names` maps
-/// a class as written in a path to its display name. Classes are sorted numerically if all are integers, otherwise as
-/// text.
+/// Labels `images`. An image in one of the `unlabelled` folders, or whose path doesn't match, has
+/// no class. `names` maps a class as written in a path to its display name. Classes are sorted
+/// numerically if all are integers, otherwise as text.
 ///
-/// # Errors
-/// If there are no images, the pattern is invalid or matches less than half of the images outside the unlabelled
-/// folders, or there are fewer than two classes.
+/// # Errors If there are no images, the pattern is invalid or matches less than half of the images
+/// outside the unlabelled folders, or there are fewer than two classes.
 pub fn label(
     images: &[Image],
     rule: &Rule,
@@ -171,7 +171,8 @@ fn check_matches(
     ))
 }
 
-/// The index of each class as written in paths, and the display names. Classes with the same display name are merged.
+/// The index of each class as written in paths, and the display names. Classes with the same
+/// display name are merged.
 fn classes<'a>(
     written: &[Option<&'a str>],
     names: &BTreeMap<String, String>,

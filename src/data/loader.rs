@@ -1,6 +1,7 @@
-//! Batches for training and evaluation, prepared ahead by worker threads. The order is the caller's; the augmentation of an
-//! image depends only on (seed, view, record), so any step can be the first, and adding or removing images leaves the
-//! others unchanged. Memory is bounded by the prepared batches, whatever the number of records.
+//! Batches for training and evaluation, prepared ahead by worker threads. The order is the
+//! caller's; the augmentation of an image depends only on (seed, view, record), so any step can be
+//! the first, and adding or removing images leaves the others unchanged. Memory is bounded by the
+//! prepared batches, whatever the number of records.
 
 use super::normalization::Normalization;
 use super::order::repeats;
@@ -54,7 +55,8 @@ impl Default for LoaderOptions {
 pub struct Loader {
     schedule: Arc<Schedule>,
     next_step: usize,
-    /// Worker w of n prepares steps first + w, first + w + n, …: round robin keeps the order without sorting.
+    /// Worker w of n prepares steps first + w, first + w + n, …: round robin keeps the order
+    /// without sorting.
     workers: Vec<Worker>,
     next_worker: usize,
 }
@@ -75,8 +77,8 @@ struct Schedule {
 }
 
 impl Loader {
-    /// Begins a pass over samples (indices into [`TensorCache::samples`]) in the order given, which may contain a sample
-    /// several times.
+    /// Begins a pass over samples (indices into [`TensorCache::samples`]) in the order given, which
+    /// may contain a sample several times.
     pub fn new(cache: Arc<TensorCache>, order: Vec<usize>, options: LoaderOptions) -> Loader {
         let augmentation = options.augmentation.filter(|it| !it.policy.is_none());
         let repeats = if augmentation.is_some() { repeats(&order) } else { Vec::new() };
@@ -114,7 +116,8 @@ fn start_workers(schedule: &Arc<Schedule>) -> Vec<Worker> {
             };
             let thread =
                 std::thread::Builder::new().name(format!("loader-{index}")).spawn(work).ok();
-            // If the thread could not be started, its channel is closed and `Loader::next` prepares its steps.
+            // If the thread could not be started, its channel is closed and `Loader::next` prepares
+            // its steps.
             Worker { batches: thread.is_some().then_some(receiver), thread }
         })
         .collect()

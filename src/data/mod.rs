@@ -1,5 +1,6 @@
-//! Image data: sources, labels, splits, decoding, resizing, augmentation, the tensor cache and the loader. Independent of
-//! pipeline files, stages and networks: artifacts are folders here, and images are identified by their digests.
+//! Image data: sources, labels, splits, decoding, resizing, augmentation, the tensor cache and the
+//! loader. Independent of pipeline files, stages and networks: artifacts are folders here, and
+//! images are identified by their digests.
 
 pub mod augment;
 pub mod decode;

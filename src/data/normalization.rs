@@ -56,7 +56,8 @@ impl Normalization {
     }
 }
 
-/// The network's input for a stored square (`resize * resize * 3` bytes): its center crop, normalized, (crop, crop, 3).
+/// The network's input for a stored square (`resize * resize * 3` bytes): its center crop,
+/// normalized, (crop, crop, 3).
 pub fn network_input(square: &[u8], preprocessing: &Preprocessing) -> Vec<f32> {
     let normalization = Normalization::new(preprocessing);
     let mut out = vec![0.0; normalization.crop * normalization.crop * 3];

@@ -1,5 +1,5 @@
-//! The order in which an epoch visits samples, a function of the seed and the epoch alone: there is no state to save, and
-//! any step can be the first.
+//! The order in which an epoch visits samples, a function of the seed and the epoch alone: there is
+//! no state to save, and any step can be the first.
 
 use crate::random::Stream;
 use std::collections::HashMap;

@@ -1,5 +1,6 @@
-//! Preprocessing parameters, and the geometry that follows from them: torchvision's `Resize` and `CenterCrop`, divided into
-//! the square that is stored and the center crop at load time. Contains arithmetic only; no pixels.
+//! Preprocessing parameters, and the geometry that follows from them: torchvision's `Resize` and
+//! `CenterCrop`, divided into the square that is stored and the center crop at load time. Contains
+//! arithmetic only; no pixels.
 
 use crate::config::choices;
 use serde::{Deserialize, Serialize};
@@ -53,7 +54,8 @@ pub struct InputInfo {
     pub classes: Vec<String>,
 }
 
-/// The part of [`Preprocessing`] that the stored bytes depend on. Its `Debug` output enters the records' fingerprint.
+/// The part of [`Preprocessing`] that the stored bytes depend on. Its `Debug` output enters the
+/// records' fingerprint.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Geometry {
     /// Side of the stored square.
@@ -102,8 +104,8 @@ pub fn center_offset(side: u32, crop: u32) -> u32 {
     (f64::from(side.saturating_sub(crop)) / 2.0).round_ties_even() as u32
 }
 
-/// The length of the other side when a side is resized from `from` to `to`: torchvision's `int(to * other / from)`, at
-/// least 1.
+/// The length of the other side when a side is resized from `from` to `to`: torchvision's `int(to *
+/// other / from)`, at least 1.
 fn scaled(other: u32, from: u32, to: u32) -> u32 {
     let exact = u64::from(to) * u64::from(other) / u64::from(from.max(1));
     exact.clamp(1, u64::from(u32::MAX)) as u32
@@ -112,10 +114,11 @@ fn scaled(other: u32, from: u32, to: u32) -> u32 {
 impl Geometry {
     /// The placement of an image of `width` x `height` pixels (both at least 1).
     ///
-    /// For [`Fit::Crop`] the shorter side becomes `size`, the longer one L = `int(size * long / short)`, and the stored
-    /// square begins at `round((L - crop) / 2) - round((size - crop) / 2)` of L, so that a crop at
-    /// [`Preprocessing::crop_offset`] lands where torchvision's `CenterCrop` of the whole resized image does. Both are
-    /// one resize from a fractional box of the image, since output pixel i of L is centered on `(i + 0.5) * long / L`.
+    /// For [`Fit::Crop`] the shorter side becomes `size`, the longer one L = `int(size * long /
+    /// short)`, and the stored square begins at `round((L - crop) / 2) - round((size - crop) / 2)`
+    /// of L, so that a crop at [`Preprocessing::crop_offset`] lands where torchvision's
+    /// `CenterCrop` of the whole resized image does. Both are one resize from a fractional box of
+    /// the image, since output pixel i of L is centered on `(i + 0.5) * long / L`.
     pub fn placement(&self, width: u32, height: u32) -> Placement {
         let whole = [0.0, 0.0, f64::from(width), f64::from(height)];
         let square = [0, 0, self.size, self.size];
@@ -136,7 +139,8 @@ impl Geometry {
         }
     }
 
-    /// The range `[from, length]` of an image's side that the stored square shows when the side is resized to `scaled`.
+    /// The range `[from, length]` of an image's side that the stored square shows when the side is
+    /// resized to `scaled`.
     fn kept(&self, side: u32, scaled: u32) -> [f64; 2] {
         let offset = center_offset(scaled, self.crop) - center_offset(self.size, self.crop);
         let pixel = f64::from(side) / f64::from(scaled);
@@ -154,7 +158,8 @@ mod tests {
         Geometry { size, crop, fit, interpolation: Interpolation::Bilinear, padding: [0; 3] }
     }
 
-    /// torchvision's Resize(size) and CenterCrop(crop) along one side: resized length and offset of the crop in it.
+    /// torchvision's Resize(size) and CenterCrop(crop) along one side: resized length and offset of
+    /// the crop in it.
     fn torchvision(side: u32, short: u32, size: u32, crop: u32) -> (u32, i64) {
         let resized =
             if side == short { size } else { (f64::from(size * side) / f64::from(short)) as u32 };

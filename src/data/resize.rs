@@ -1,4 +1,5 @@
-//! Resizes and crops an image to the stored square in one pass: the crop is the box that the resize reads from.
+//! Resizes and crops an image to the stored square in one pass: the crop is the box that the resize
+//! reads from.
 
 use super::DataError;
 use super::preprocessing::{Fit, Geometry, Interpolation};
@@ -61,8 +62,8 @@ fn resized(
     }
 }
 
-/// The library's untyped interface instantiates its kernels for every pixel type, which doubled this crate's build time;
-/// only two are needed.
+/// The library's untyped interface instantiates its kernels for every pixel type, which doubled
+/// this crate's build time; only two are needed.
 fn resized_as<P: PixelTrait>(
     pixels: &Pixels,
     [left, top, box_width, box_height]: [f64; 4],

@@ -1,5 +1,5 @@
-//! What `source = "SCHEME:REST"` of a fetch stage names. Parses the text only: fetches nothing, and knows no names of
-//! weights and no runs.
+//! What `source = "SCHEME:REST"` of a fetch stage names. Parses the text only: fetches nothing, and
+//! knows no names of weights and no runs.
 
 use std::path::PathBuf;
 

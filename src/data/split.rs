@@ -1,5 +1,6 @@
-//! Assigns images to the train, validation and test splits. An image's split follows from its content, so it stays the same
-//! when images are added, renamed or relabelled, and identical images are always in the same split.
+//! Assigns images to the train, validation and test splits. An image's split follows from its
+//! content, so it stays the same when images are added, renamed or relabelled, and identical images
+//! are always in the same split.
 
 use super::{DataError, Split};
 use crate::common::words::shortened_list;
@@ -84,7 +85,8 @@ pub fn split(
 
 const HELP: &str = "write [dataset] split = { train = 0.8, validation = 0.1, test = 0.1 }";
 
-/// Each distinct image with its class. For identical images with different labels, the first label counts.
+/// Each distinct image with its class. For identical images with different labels, the first label
+/// counts.
 fn distinct(images: &[Labelled]) -> BTreeMap<Digest, u32> {
     let mut distinct = BTreeMap::new();
     for one in images {
@@ -135,7 +137,8 @@ fn by_exact_counts(
     splits
 }
 
-/// Distributes `count` by the largest-remainder method; of equal remainders, the later entry comes first.
+/// Distributes `count` by the largest-remainder method; of equal remainders, the later entry comes
+/// first.
 fn apportion(count: usize, fractions: [f64; 3]) -> [usize; 3] {
     // The small addend keeps 0.1 of 30 from being floored to 2.
     let exact = fractions.map(|fraction| fraction * count as f64 + 1e-10);

@@ -1,6 +1,6 @@
-//! The text tables in artifacts: a first line with the table's name and version, its number of rows and the digest of the
-//! rest, then one line per row with tab-separated fields. Tabs, line ends and backslashes in fields are escaped. A
-//! truncated or modified table is refused.
+//! The text tables in artifacts: a first line with the table's name and version, its number of rows
+//! and the digest of the rest, then one line per row with tab-separated fields. Tabs, line ends and
+//! backslashes in fields are escaped. A truncated or modified table is refused.
 
 use super::DataError;
 use crate::store::Digest;
@@ -33,14 +33,15 @@ where
     std::fs::write(path, write(name, rows)).map_err(|error| DataError::io("write", path, error))
 }
 
-/// Reads the table `name` and calls `row` with the fields of each row; `row` returns none for invalid fields.
+/// Reads the table `name` and calls `row` with the fields of each row; `row` returns none for
+/// invalid fields.
 pub fn read_file<const COLUMNS: usize>(
     path: &Path,
     name: &str,
     mut row: impl FnMut([String; COLUMNS]) -> Option<()>,
 ) -> Result<(), DataError> {
     let bytes = std::fs::read(path).map_err(|error| DataError::io("read", path, error))?;
-    let damaged = |what: &str| DataError::damaged(path, what);
+    let damaged = |reason: &str| DataError::damaged(path, reason);
     let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not UTF-8"))?;
     let (head, body) =
         text.split_once('\n').ok_or_else(|| damaged("its first line is incomplete"))?;

@@ -12,9 +12,8 @@ pub struct Address {
 impl Address {
     /// Parses a URL.
     ///
-    /// # Errors
-    /// A sentence, for an invalid URL, for `http:` to another machine, which could be tampered with, and for credentials,
-    /// which would be written to run records.
+    /// # Errors A sentence, for an invalid URL, for `http:` to another machine, which could be
+    /// tampered with, and for credentials, which would be written to run records.
     pub fn parse(text: &str) -> Result<Address, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(format!("`{text}` is not a valid URL"));

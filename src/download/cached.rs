@@ -21,11 +21,11 @@ pub struct Download<'a> {
     pub sha256: Option<&'a str>,
 }
 
-/// The path of the file in the memo, downloaded first if necessary. The file is read-only, and its digest is verified on
-/// every call.
+/// The path of the file in the memo, downloaded first if necessary. The file is read-only, and its
+/// digest is verified on every call.
 ///
-/// # Errors
-/// See [`DownloadError`]. After an interruption or a network failure, the next call resumes the download.
+/// # Errors See [`DownloadError`]. After an interruption or a network failure, the next call
+/// resumes the download.
 pub fn cached(
     download: &Download,
     memo: &Memo,
@@ -63,7 +63,8 @@ impl Download<'_> {
         self.sha256.map(str::to_owned).or_else(earlier)
     }
 
-    /// Downloads to `partial` and returns the digest. If a resumed download has the wrong digest, starts over once.
+    /// Downloads to `partial` and returns the digest. If a resumed download has the wrong digest,
+    /// starts over once.
     fn run(
         &self,
         transfer: &Transfer,

@@ -1,4 +1,5 @@
-//! Trusted root certificates: Mozilla's list, or the file in `SSL_CERT_FILE`, for networks with an intercepting proxy.
+//! Trusted root certificates: Mozilla's list, or the file in `SSL_CERT_FILE`, for networks with an
+//! intercepting proxy.
 
 use std::path::Path;
 use ureq::tls::{PemItem, RootCerts, parse_pem};

@@ -274,7 +274,8 @@ pub fn current_version(
     let url = address.as_str().to_owned();
     let mut failures = 0;
     loop {
-        // A GET request of which only the head is read: some servers handle HEAD requests differently or not at all.
+        // A GET request of which only the head is read: some servers handle HEAD requests
+        // differently or not at all.
         let reason = match get(address, 0, None, retry, cancel) {
             Ok(Response { status: 200, version, .. }) => return Ok(Some(version)),
             Ok(Response { status: 404 | 410, .. }) => return Ok(None),

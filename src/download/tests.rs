@@ -129,15 +129,15 @@ fn a_downloaded_file_is_reused() {
 #[test]
 fn progress_is_reported_in_bytes() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
-    let told: Arc<Mutex<Vec<StageEvent>>> = Arc::default();
+    let emitted: Arc<Mutex<Vec<StageEvent>>> = Arc::default();
     let events = {
-        let told = Arc::clone(&told);
-        EventSink::new(move |one| told.lock().unwrap().push(one))
+        let emitted = Arc::clone(&emitted);
+        EventSink::new(move |event| emitted.lock().unwrap().push(event))
     };
     let (memo, address, version) = (Memo::temporary().unwrap(), server.at("/"), Version::default());
     let download = Download { address: &address, key: "key", version: &version, sha256: None };
     cached(&download, &memo, &retry(), &events, &CancellationToken::new()).unwrap();
-    let last = told.lock().unwrap().pop();
+    let last = emitted.lock().unwrap().pop();
     let expected = StageEvent::Progress {
         task: "download".into(),
         done: 300_000,

@@ -1,4 +1,5 @@
-//! Downloads a URL to a file: resumes a partial download, retries, reports progress, and computes the digest on the fly.
+//! Downloads a URL to a file: resumes a partial download, retries, reports progress, and computes
+//! the digest on the fly.
 
 use super::request::{Failure, Response, RetryPolicy, Version, get, is_temporary};
 use super::{Address, DownloadError};
@@ -12,7 +13,8 @@ pub(super) struct Transfer<'a> {
     pub address: &'a Address,
     /// The version to download; empty if the digest is known.
     pub version: &'a Version,
-    /// Whether the caller verifies a known digest; if so, a download is resumed even without a validator.
+    /// Whether the caller verifies a known digest; if so, a download is resumed even without a
+    /// validator.
     pub has_digest: bool,
     pub retry: &'a RetryPolicy,
     pub events: &'a EventSink,
@@ -37,8 +39,8 @@ enum Attempt {
 }
 
 impl Transfer<'_> {
-    /// Downloads to `path`, which may contain a partial download. Returns the SHA-256 in hexadecimal digits, and whether the
-    /// download was resumed.
+    /// Downloads to `path`, which may contain a partial download. Returns the SHA-256 in
+    /// hexadecimal digits, and whether the download was resumed.
     pub fn run(&self, path: &Path) -> Result<(String, bool), DownloadError> {
         let mut partial = Partial::open(path, self.cancel)?;
         let was_resumed = partial.length > 0;
@@ -89,7 +91,8 @@ impl Transfer<'_> {
         }
     }
 
-    /// Checks the head of a response and prepares for its body. Returns an outcome if there is no body to read.
+    /// Checks the head of a response and prepares for its body. Returns an outcome if there is no
+    /// body to read.
     fn begin(
         &self,
         response: &Response,

@@ -9,6 +9,7 @@ mod weights;
 use crate::common::image_files;
 use crate::common::nearest;
 use crate::common::number::{counted, thousands};
+use crate::common::words::or_list;
 use crate::config::{GivenNoKeys, Key, KeyType, NoKeys, SourceText, Values, keys};
 use crate::data::images::{self, FOLDER, FolderScan, Image, LISTING};
 use crate::data::source::{self, Source};
@@ -235,9 +236,11 @@ fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
     std::fs::write(context.slot.join(LISTING), bytes).or_fail("writing the listing")?;
     let listed = images::open(&context.slot, Some(folder))?;
     if listed.list().is_empty() {
-        return Err(StageError::failed(format!("there are no images in {}", folder.display())).with_help(
-            "files ending in .jpg, .png, .webp, .gif, .bmp or .tiff are taken; hidden ones and other files are not",
-        ));
+        return Err(StageError::failed(format!("there are no images in {}", folder.display()))
+            .with_help(format!(
+                "files ending in {} are images, except hidden ones",
+                or_list(image_files::EXTENSIONS)
+            )));
     }
     tell(context, &names, listed.list());
     Ok(())

@@ -31,7 +31,7 @@ pub fn jpeg(width: u32, height: u32) -> Vec<u8> {
 }
 
 /// [`jpeg`] with an EXIF orientation (1 to 8).
-pub fn turned_jpeg(width: u32, height: u32, orientation: u8) -> Vec<u8> {
+pub fn oriented_jpeg(width: u32, height: u32, orientation: u8) -> Vec<u8> {
     let plain = jpeg(width, height);
     let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
     exif.extend([orientation, 0, 0, 0, 0, 0, 0]);

@@ -68,16 +68,17 @@ fn the_format_is_detected_from_the_content() {
 
 #[test]
 fn exif_orientation_is_applied() {
-    // Without rotation, the left half is dark; at 90° clockwise (6) the top half, at 180° (3) the right half.
+    // Without rotation, the left half is dark; at 90° clockwise (6) the top half, at 180° (3) the
+    // right half.
     let dark = |orientation: u8, x: u32, y: u32| {
-        let full = decode(&samples::turned_jpeg(40, 40, orientation)).unwrap();
+        let full = decode(&samples::oriented_jpeg(40, 40, orientation)).unwrap();
         (at(&full, x, y) < 115, full.notes.words())
     };
     assert_eq!(dark(1, 5, 20), (true, String::new()));
     assert_eq!(dark(3, 35, 20), (true, "oriented".into()));
     assert_eq!(dark(6, 20, 5), (true, "oriented".into()));
     assert_eq!(dark(8, 20, 35), (true, "oriented".into()));
-    let full = decode(&samples::turned_jpeg(40, 20, 6)).unwrap();
+    let full = decode(&samples::oriented_jpeg(40, 20, 6)).unwrap();
     assert_eq!((full.pixels.width, full.pixels.height), (20, 40));
 }
 
@@ -106,8 +107,9 @@ fn sixteen_bits_become_eight() {
     assert_eq!((full.pixels.bytes[0], full.notes.words().as_str()), (128, "gray deep"));
 }
 
-/// A 16 x 16 CMYK JPEG of one color, (200, 40, 10, 30), and the RGB values that Pillow 12 converts it to:
-/// `Image.new("CMYK", (16, 16), (200, 40, 10, 30)).save(f, quality=90)`; `Image.open(f).convert("RGB")`.
+/// A 16 x 16 CMYK JPEG of one color, (200, 40, 10, 30), and the RGB values that Pillow 12 converts
+/// it to: `Image.new("CMYK", (16, 16), (200, 40, 10, 30)).save(f, quality=90)`;
+/// `Image.open(f).convert("RGB")`.
 #[test]
 fn cmyk_is_converted_as_pillow_does() {
     let full = decode(include_bytes!("cmyk.jpg")).unwrap();

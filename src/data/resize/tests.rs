@@ -1,5 +1,6 @@
-//! Compares decoding, resizing and cropping with torchvision's `Resize` and `CenterCrop`. The expected
-//! crops in `tests/golden/preprocessing` were written by `make.py` next to them, which draws the same images.
+//! Compares decoding, resizing and cropping with torchvision's `Resize` and `CenterCrop`. The
+//! expected crops in `tests/golden/preprocessing` were written by `make.py` next to them, which
+//! draws the same images.
 
 use crate::data::decode::{self, samples};
 use crate::data::normalization::network_input;
@@ -69,8 +70,8 @@ fn crops_match_torchvisions_resize_and_center_crop() {
     assert!(total[1] * 50 < total[0], "{total:?}");
 }
 
-/// timm's filter: 5.6 % of the values differ by one level, and 7 of 300,000 by more, where a sharp edge overshoots the
-/// value range between the two passes.
+/// timm's filter: 5.6 % of the values differ by one level, and 7 of 300,000 by more, where a sharp
+/// edge overshoots the value range between the two passes.
 #[test]
 fn bicubic_matches_pillow_within_a_level() {
     for size in [(500, 333), (131, 97)] {

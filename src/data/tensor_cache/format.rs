@@ -6,10 +6,11 @@
 //! | records | count x side x side x 3 | RGB with 8 bits per channel, row by row; sorted by the digest of the image file |
 //! | index | count x 80 | digest of the image file, digest of the record, width, height, notes, zero |
 //!
-//! Everything is little-endian. Records start at a page boundary and have the same length, so access in any order is cheap.
-//! The index comes last because only after decoding all images is it known which are readable; it is part of this file so
-//! that the file alone determines which images need not be decoded again. The fingerprint covers the geometry and the
-//! decoder's version. The length of the file is determined by its header, so any truncation is detected.
+//! Everything is little-endian. Records start at a page boundary and have the same length, so
+//! access in any order is cheap. The index comes last because only after decoding all images is it
+//! known which are readable; it is part of this file so that the file alone determines which images
+//! need not be decoded again. The fingerprint covers the geometry and the decoder's version. The
+//! length of the file is determined by its header, so any truncation is detected.
 
 use crate::store::Digest;
 

@@ -1,6 +1,6 @@
-//! The tensor cache: resized images of one size in a memory-mapped file (`records.bin`), a table of samples that refer to
-//! records (`samples.tsv`), and the preprocessing and classes (`input.json`). A changed label or split rewrites only the
-//! table.
+//! The tensor cache: resized images of one size in a memory-mapped file (`records.bin`), a table of
+//! samples that refer to records (`samples.tsv`), and the preprocessing and classes (`input.json`).
+//! A changed label or split rewrites only the table.
 
 mod format;
 mod reader;
@@ -78,7 +78,8 @@ impl TensorCache {
         self.records.size()
     }
 
-    /// A record: `size * size * 3` bytes of RGB, row by row. Its digest is verified on first access.
+    /// A record: `size * size * 3` bytes of RGB, row by row. Its digest is verified on first
+    /// access.
     pub fn record(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
         self.records.record(index)
     }

@@ -1,5 +1,5 @@
-//! Reads `records.bin`, memory-mapped if possible and through plain reads otherwise. The header and the index are verified
-//! on opening, each record on first access.
+//! Reads `records.bin`, memory-mapped if possible and through plain reads otherwise. The header and
+//! the index are verified on opening, each record on first access.
 
 use super::format::{ENTRY, Entry, HEADER, Header};
 use crate::data::DataError;
@@ -18,7 +18,8 @@ pub struct Records {
     path: PathBuf,
     header: Header,
     access: Access,
-    /// Whether each record's digest was verified: one byte per record, the only memory that grows with their number.
+    /// Whether each record's digest was verified: one byte per record, the only memory that grows
+    /// with their number.
     checked: Vec<AtomicBool>,
 }
 
@@ -55,9 +56,10 @@ impl Records {
                 format!("its length is {length} bytes instead of {expected}"),
             ));
         }
-        // SAFETY: the file was completed, renamed into place and made read-only; this program never writes to or truncates
-        // it afterwards. Modification by another process can't be ruled out for any mapping; `populate` faults pages in
-        // before their first use, which turns a truncation up to then into an error.
+        // SAFETY: the file was completed, renamed into place and made read-only; this program never
+        // writes to or truncates it afterwards. Modification by another process can't be ruled out
+        // for any mapping; `populate` faults pages in before their first use, which turns a
+        // truncation up to then into an error.
         let mapped = if map { unsafe { Mmap::map(&file) }.ok() } else { None };
         let access = match mapped {
             Some(map) => Access::Mapped(map),
@@ -175,8 +177,8 @@ impl Records {
         Ok(bytes)
     }
 
-    /// Faults a range of the map in, so that a read failure is an error here instead of a signal later. On kernels without
-    /// support (Linux before 5.14), pages are faulted in on access.
+    /// Faults a range of the map in, so that a read failure is an error here instead of a signal
+    /// later. On kernels without support (Linux before 5.14), pages are faulted in on access.
     fn populate(&self, map: &Mmap, range: Range<usize>) -> Result<(), DataError> {
         if range.is_empty() {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Writes `records.bin`: decodes images in parallel, a bounded number at a time, sorted by their digests, and copies the
-//! records that an earlier file with the same fingerprint already has.
+//! Writes `records.bin`: decodes images in parallel, a bounded number at a time, sorted by their
+//! digests, and copies the records that an earlier file with the same fingerprint already has.
 
 use super::format::{Entry, HEADER, Header};
 use super::reader::Records;
@@ -14,7 +14,8 @@ use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Images of [`chunk`] per thread: enough that threads rarely wait for each other, few enough to bound the memory.
+/// Images of [`chunk`] per thread: enough that threads rarely wait for each other, few enough to
+/// bound the memory.
 const CHUNK_PER_THREAD: usize = 32;
 
 /// Images decoded between two writes.
@@ -42,7 +43,8 @@ pub struct Written {
     pub rejected: Vec<(Digest, String)>,
     /// Number of records copied from the earlier file.
     pub reused: u64,
-    /// Whether the earlier file has exactly these records. In this case nothing was written, and it can be linked.
+    /// Whether the earlier file has exactly these records. In this case nothing was written, and it
+    /// can be linked.
     pub unchanged: bool,
 }
 
@@ -51,7 +53,8 @@ enum Outcome {
     Rejected(String),
 }
 
-/// Identifies the geometry and the decoder's version: with equal fingerprints, the same image gives the same record.
+/// Identifies the geometry and the decoder's version: with equal fingerprints, the same image gives
+/// the same record.
 pub fn fingerprint(geometry: &Geometry) -> Digest {
     let words = format!("records {} {geometry:?}", decode::VERSION);
     Digest::of(words.as_bytes())
@@ -60,8 +63,8 @@ pub fn fingerprint(geometry: &Geometry) -> Digest {
 impl Writer<'_> {
     /// Writes the records of all distinct images to `path`.
     ///
-    /// # Errors
-    /// If a file can't be read or differs from the listing. An image that can't be decoded is rejected instead.
+    /// # Errors If a file can't be read or differs from the listing. An image that can't be decoded
+    /// is rejected instead.
     pub fn write(&self, path: &Path) -> Result<Written, DataError> {
         let mut distinct: Vec<&Image> = self.images.list().iter().collect();
         distinct.sort_by_key(|image| (image.digest, image.path.as_str()));
@@ -72,8 +75,8 @@ impl Writer<'_> {
         self.write_all(path, &distinct)
     }
 
-    /// The result if the earlier file has exactly the records of `distinct`, all intact. Images that it lacks must be
-    /// unreadable; only a few are tried.
+    /// The result if the earlier file has exactly the records of `distinct`, all intact. Images
+    /// that it lacks must be unreadable; only a few are tried.
     fn unchanged(&self, distinct: &[&Image]) -> Result<Option<Written>, DataError> {
         let Some(earlier) = self.earlier else { return Ok(None) };
         let (known, missing): (Vec<&Image>, Vec<&Image>) =
