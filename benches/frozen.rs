@@ -197,9 +197,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (stream, _) = keras(&python, &images, "stream")?;
             let compare = |name: &str, cost: Cost| {
                 line(&format!("Keras {version}, {name}"), cost);
-                let (times, share) =
+                let (speedup, fraction) =
                     (cost.seconds / whole.seconds, whole.megabytes / cost.megabytes);
-                println!("{:42} pipe is {times:.1} times as fast, in {share:.2} of the memory", "");
+                println!(
+                    "{:42} pipe is {speedup:.1} times as fast, in {fraction:.2} of the memory",
+                    ""
+                );
             };
             compare("features extracted once", features);
             compare("the backbone in every epoch", stream);

@@ -94,11 +94,11 @@ fn main() {
     }
 }
 
-fn report(what: &str, milliseconds: f64, limit: Option<f64>) {
+fn report(name: &str, milliseconds: f64, limit: Option<f64>) {
     let verdict = match limit {
         Some(limit) if milliseconds <= limit => format!("limit {limit} ms: met"),
         Some(limit) => format!("limit {limit} ms: EXCEEDED"),
         None => String::new(),
     };
-    println!("{what:40} {milliseconds:8.2} ms  {verdict}");
+    println!("{name:40} {milliseconds:8.2} ms  {verdict}");
 }

@@ -1,4 +1,4 @@
-//! Any bytes as a safetensors file: what is accepted must come out the same after writing and reading it again.
+//! Any bytes as a safetensors file: accepted weights must be equal after a round trip.
 
 #![no_main]
 
