@@ -1,5 +1,5 @@
-//! The errors of a stage, and those of planning and running. Messages are made where the facts are; this module only
-//! carries them.
+//! The errors of a stage, and those of planning and running. Messages are made where the facts are;
+//! this module only carries them.
 
 use crate::events::CancellationToken;
 use crate::store::{StoreError, is_full};

@@ -1,5 +1,5 @@
-//! The fingerprint: a readable record of everything that affects a stage's output. The digest of its canonical text is
-//! the cache key; the record itself serves to explain a key.
+//! The fingerprint: a readable record of everything that affects a stage's output. The digest of
+//! its canonical text is the cache key; the record itself serves to explain a key.
 //!
 //! | part of it | not part of it |
 //! | --- | --- |
@@ -50,8 +50,8 @@ impl Fingerprint {
     }
 }
 
-/// JSON text that is equal for equal values: keys sorted, no spaces, and 1.0 written as 1, so that it doesn't matter
-/// whether a number was parsed as an integer.
+/// JSON text that is equal for equal values: keys sorted, no spaces, and 1.0 written as 1, so that
+/// it doesn't matter whether a number was parsed as an integer.
 fn canonical(value: &Json) -> String {
     let mut text = String::new();
     write_canonical(value, &mut text);

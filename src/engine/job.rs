@@ -1,5 +1,6 @@
-//! The job file, which describes one stage ready to run, and the JSON lines that a worker sends back. A job file
-//! is self-contained: any process or machine with access to the store can execute it.
+//! The job file, which describes one stage ready to run, and the JSON lines that a worker sends
+//! back. A job file is self-contained: any process or machine with access to the store can execute
+//! it.
 
 use super::{Device, Fingerprint, StageError};
 use crate::config::Values;

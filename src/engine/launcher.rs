@@ -1,5 +1,5 @@
-//! The interface between the executor and running jobs: start a job, poll it, stop it, kill it. Also the
-//! simplest implementation, which runs jobs in threads of this process.
+//! The interface between the executor and running jobs: start a job, poll it, stop it, kill it.
+//! Also the simplest implementation, which runs jobs in threads of this process.
 
 use super::Kinds;
 use super::job::{Job, JobOutcome};
@@ -31,8 +31,8 @@ pub trait RunningJob {
     fn kill(&mut self);
 }
 
-/// Runs jobs in threads of this process: for tests, and for programs without a `pipe` binary. `kill` can
-/// only request cancellation.
+/// Runs jobs in threads of this process: for tests, and for programs without a `pipe` binary.
+/// `kill` can only request cancellation.
 pub struct InProcessLauncher(pub &'static Kinds);
 
 struct ThreadJob {

@@ -1,5 +1,5 @@
-//! The state of a stage: its fingerprint, as soon as all inputs have artifacts, and the lookup of its key in the store.
-//! The plan and the executor share both.
+//! The state of a stage: its fingerprint, as soon as all inputs have artifacts, and the lookup of
+//! its key in the store. The plan and the executor share both.
 
 use super::fingerprint::{FORMAT, Fingerprint};
 use super::graph::Stage;
@@ -53,8 +53,9 @@ impl Planned {
     }
 }
 
-/// Looks up the artifact of a stage with this fingerprint, unless `force`. `earlier` provides the fingerprints to compare
-/// with if there is none. Also returns the store's notes on damage that it found.
+/// Looks up the artifact of a stage with this fingerprint, unless `force`. `earlier` provides the
+/// fingerprints to compare with if there is none. Also returns the store's notes on damage that it
+/// found.
 pub(super) fn look_up(
     stage: &Stage,
     fingerprint: Fingerprint,
@@ -80,8 +81,8 @@ pub(super) fn look_up(
     Ok((planned, notes))
 }
 
-/// The fingerprint of a stage. None if an input has no artifact yet, which `artifact_of` says by the name of the stage
-/// that feeds it.
+/// The fingerprint of a stage. None if an input has no artifact yet, which `artifact_of` says by
+/// the name of the stage that feeds it.
 pub(super) fn fingerprint<'a>(
     seed: u64,
     stage: &Stage,

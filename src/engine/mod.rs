@@ -1,5 +1,6 @@
-//! The engine: checks a pipeline's stages against the kinds, computes fingerprints and cache keys, plans which stages
-//! have to run, and runs them in child processes. Does not know any kind by name.
+//! The engine: checks a pipeline's stages against the kinds, computes fingerprints and cache keys,
+//! plans which stages have to run, and runs them in child processes. Does not know any kind by
+//! name.
 //!
 //! ```text
 //! config::Pipeline --graph--> Graph --plan--> Plan --execute--> Report, and events on the way
@@ -8,11 +9,12 @@
 //! ```
 //!
 //! - [`graph`] reports every error of the pipeline; each [`Kind`] resolves its presets to values.
-//! - [`plan`] makes each stage's [`Fingerprint`] and looks its key up in the store. It reads sources outside the store and
-//!   writes only what the store remembers of them.
-//! - [`execute`] starts the stages that aren't in the store. Keys are made of content, so a stage below one that ran is
-//!   looked up again once its inputs exist, and may be a cache hit.
-//! - [`run_job`] is the worker: it builds one artifact in its own process, from taking the key's lock to the commit.
+//! - [`plan`] makes each stage's [`Fingerprint`] and looks its key up in the store. It reads sources
+//!   outside the store and writes only what the store remembers of them.
+//! - [`execute`] starts the stages that aren't in the store. Keys are made of content, so a stage
+//!   below one that ran is looked up again once its inputs exist, and may be a cache hit.
+//! - [`run_job`] is the worker: it builds one artifact in its own process, from taking the key's
+//!   lock to the commit.
 
 mod context;
 mod error;

@@ -1,5 +1,6 @@
-//! Plans a run: pins each stage's sources, computes fingerprints and keys, and looks them up in the store. A stage below
-//! one that has to run is pending: keys are made of content, so it may turn out fresh.
+//! Plans a run: pins each stage's sources, computes fingerprints and keys, and looks them up in the
+//! store. A stage below one that has to run is pending: keys are made of content, so it may turn
+//! out fresh.
 
 use super::fingerprint::Fingerprint;
 use super::graph::{Graph, Stage};
@@ -57,9 +58,9 @@ impl Default for Options {
 
 /// The fingerprints of earlier runs.
 pub trait History {
-    /// Fingerprints to compare `stage` with, each with the name of its stage: those of the same stage if there are any,
-    /// otherwise those of other stages of that `kind`, latest first. The plan compares the one with the fewest
-    /// differences.
+    /// Fingerprints to compare `stage` with, each with the name of its stage: those of the same
+    /// stage if there are any, otherwise those of other stages of that `kind`, latest first. The
+    /// plan compares the one with the fewest differences.
     fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Fingerprint)>;
 }
 
@@ -110,7 +111,8 @@ impl Plan {
 /// Makes the plan.
 ///
 /// # Errors
-/// If an option names an unknown stage, a source can't be pinned, the store fails, or `cancel` is set.
+/// If an option names an unknown stage, a source can't be pinned, the store fails, or `cancel` is
+/// set.
 pub fn plan(
     graph: &Graph,
     store: &Store,

@@ -7,15 +7,15 @@ use crate::events::{KeyValue, Reason};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
-/// Why `stage` has to run, given that the store has no artifact for `now`. `earlier` holds fingerprints with the names of
-/// their stages; the one with the fewest differences is compared.
+/// Why `stage` has to run, given that the store has no artifact for `now`. `earlier` holds
+/// fingerprints with the names of their stages; the one with the fewest differences is compared.
 pub(super) fn reasons(
     stage: &Stage,
     now: &Fingerprint,
     earlier: &[(String, Fingerprint)],
 ) -> Vec<Reason> {
-    // Another stage of the same kind is comparable only if it was made from the same kind of source: fetched weights
-    // explain nothing about fetched images.
+    // Another stage of the same kind is comparable only if it was made from the same kind of
+    // source: fetched weights explain nothing about fetched images.
     let is_comparable = |(name, earlier): &&(String, Fingerprint)| {
         *name == stage.name || earlier.facts.keys().eq(now.facts.keys())
     };

@@ -1,6 +1,6 @@
-//! Runs jobs as child processes, `pipe stage JOB`. Each has its own process group, so that signals reach everything
-//! it started, and so that Ctrl-C on a terminal reaches only the parent. The parent holds the child's stdin open; if
-//! the parent dies, the child sees EOF and exits.
+//! Runs jobs as child processes, `pipe stage JOB`. Each has its own process group, so that signals
+//! reach everything it started, and so that Ctrl-C on a terminal reaches only the parent. The
+//! parent holds the child's stdin open; if the parent dies, the child sees EOF and exits.
 
 use super::job::{JobOutcome, WorkerMessage};
 use super::launcher::{Launcher, RunningJob};
@@ -85,8 +85,8 @@ impl Launcher for SubprocessLauncher {
     }
 }
 
-/// Forwards the child's events and stores its outcome. Any other line, such as one that a library prints, is
-/// emitted as a message.
+/// Forwards the child's events and stores its outcome. Any other line, such as one that a library
+/// prints, is emitted as a message.
 fn read_lines(
     pipe: Option<impl Read>,
     events: EventSink,
@@ -177,8 +177,8 @@ impl RunningJob for Subprocess {
 }
 
 impl Subprocess {
-    /// The child's exit status, or None while it runs. If SIGCHLD is ignored the kernel keeps no status; then closed
-    /// pipes mean that the child exited, and its last line is the outcome.
+    /// The child's exit status, or None while it runs. If SIGCHLD is ignored the kernel keeps no
+    /// status; then closed pipes mean that the child exited, and its last line is the outcome.
     fn wait(&mut self) -> Option<ExitStatus> {
         match self.child.try_wait() {
             Ok(status) => status,
@@ -192,8 +192,8 @@ impl Subprocess {
     fn signal(&self, signal: libc::c_int) {
         let Ok(group) = libc::pid_t::try_from(self.child.id()) else { return };
         if self.status.is_none() {
-            // SAFETY: the call takes only numbers. The child is the leader of this group and hasn't been waited for, so
-            // the kernel can't have reused its id.
+            // SAFETY: the call takes only numbers. The child is the leader of this group and hasn't
+            // been waited for, so the kernel can't have reused its id.
             unsafe { libc::kill(-group, signal) };
         }
     }

@@ -1,5 +1,5 @@
-//! The cancellation token: a flag that long-running work checks between steps. Does not install signal
-//! handlers.
+//! The cancellation token: a flag that long-running work checks between steps. Does not install
+//! signal handlers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

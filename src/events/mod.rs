@@ -1,6 +1,6 @@
-//! Events emitted during a run, all serializable, and the cancellation token. The terminal, `--json`, the
-//! logs that a cache hit replays and the run records all consume this one stream. A leaf: knows neither
-//! the emitters nor the handlers.
+//! Events emitted during a run, all serializable, and the cancellation token. The terminal,
+//! `--json`, the logs that a cache hit replays and the run records all consume this one stream. A
+//! leaf: knows neither the emitters nor the handlers.
 
 mod cancel;
 mod reason;
@@ -23,8 +23,8 @@ pub enum Level {
     Error,
 }
 
-/// An event emitted by a stage. It doesn't name the stage: a log belongs to a cache key and may be replayed
-/// under another stage's name.
+/// An event emitted by a stage. It doesn't name the stage: a log belongs to a cache key and may be
+/// replayed under another stage's name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum StageEvent {

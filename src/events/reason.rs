@@ -1,5 +1,5 @@
-//! Why a stage has to run: the reasons, with old and new values. The code of a reason is for programs, its
-//! [`Display`](fmt::Display) is the one text that people read.
+//! Why a stage has to run: the reasons, with old and new values. The code of a reason is for
+//! programs, its [`Display`](fmt::Display) is the one text that people read.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -49,7 +49,8 @@ pub enum Reason {
     InputRemoved {
         role: String,
     },
-    /// The content of an input changed. `old` and `new` are digests of the files that the kind reads.
+    /// The content of an input changed. `old` and `new` are digests of the files that the kind
+    /// reads.
     InputChanged {
         role: String,
         /// The stage that feeds the input, if known.

@@ -1,5 +1,5 @@
-//! How a stage emits events: a sink, and a progress task that turns many small steps into few events.
-//! Does not know the handlers.
+//! How a stage emits events: a sink, and a progress task that turns many small steps into few
+//! events. Does not know the handlers.
 
 use super::{Level, StageEvent};
 use std::sync::atomic::{AtomicU64, Ordering};

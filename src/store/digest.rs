@@ -1,5 +1,5 @@
-//! Digests of content: SHA-256 of bytes, and of a long file a tree over fixed blocks, so that its blocks can be digested
-//! in parallel (and, one day, checked one by one). Knows nothing of what the content means.
+//! Content digests: SHA-256, and for a file of several blocks a hash tree, so that the blocks can
+//! be digested in parallel.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,16 +11,17 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::str::FromStr;
 
-/// Bytes in a block. A file of at most one block has the plain SHA-256 of its content, as `sha256sum` prints it.
+/// Bytes per block. The digest of a file of at most one block is the SHA-256 of its content, as
+/// printed by `sha256sum`.
 pub const BLOCK: u64 = 4 << 20;
 
-/// Bytes read at once: small enough to stay in a core's cache between the read and the digest.
-const PIECE: usize = 128 << 10;
+/// Bytes per read: few enough to stay in a core's cache until they are digested.
+const READ: usize = 128 << 10;
 
-/// Opens the text that the root of a tree digests, so that trees and plain files live in different spaces.
+/// The prefix of what the root of a tree digests: it separates trees from plain files.
 const TREE: &[u8] = b"pipe tree 1\0";
 
-/// A SHA-256 digest. Written as 64 lowercase hexadecimal digits.
+/// A SHA-256 digest, displayed as 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -30,17 +31,15 @@ impl Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
-    /// A digest from its 32 bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Digest {
         Digest(bytes)
     }
 
-    /// Its 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Its first 12 hexadecimal digits: enough to tell things apart on a screen.
+    /// The first 12 hexadecimal digits, for display.
     pub fn short(&self) -> String {
         let mut text = self.to_string();
         text.truncate(12);
@@ -56,7 +55,7 @@ impl fmt::Display for Digest {
             pair[0] = DIGITS[usize::from(byte >> 4)];
             pair[1] = DIGITS[usize::from(byte & 15)];
         }
-        f.pad(std::str::from_utf8(&text).unwrap_or_default())
+        f.pad(std::str::from_utf8(&text).expect("hexadecimal digits are UTF-8"))
     }
 }
 
@@ -66,7 +65,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A text that isn't 64 lowercase hexadecimal digits.
+/// The text is not 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotADigest;
 
@@ -118,37 +117,34 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A digest of bytes that come piece by piece: equal to [`Digest::of`] of all of them.
+/// Computes [`Digest::of`] incrementally.
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// No bytes yet.
     pub fn new() -> Hasher {
         Hasher::default()
     }
 
-    /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes taken.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
 }
 
-/// The digest of a file's content: plain up to one [`BLOCK`], else the tree over blocks, made on rayon's current pool.
-/// (A tree's root is the SHA-256 of a prefix, the length and the blocks' digests; wherever a digest is compared, the
-/// length is compared as well.)
+/// The digest of a file's content: SHA-256 up to one [`BLOCK`], the root of the hash tree
+/// otherwise. The root is the SHA-256 of a prefix, the length and the digests of the blocks, which
+/// are computed on rayon's current pool.
 pub fn digest_file(path: &Path) -> io::Result<Digest> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     digest_open(&file, length)
 }
 
-/// The digest that [`digest_file`] gives a file with this content.
+/// [`digest_file`] for content in memory.
 pub fn digest_bytes(bytes: &[u8]) -> Digest {
     if bytes.len() as u64 <= BLOCK {
         return Digest::of(bytes);
@@ -157,7 +153,7 @@ pub fn digest_bytes(bytes: &[u8]) -> Digest {
     root_of(bytes.len() as u64, &blocks)
 }
 
-/// The digest of the first `length` bytes of an open file; an error where it is shorter.
+/// The digest of the first `length` bytes of an open file. Fails if the file is shorter.
 pub(super) fn digest_open(file: &File, length: u64) -> io::Result<Digest> {
     if length <= BLOCK {
         return digest_span(file, 0, length);
@@ -184,11 +180,11 @@ fn root_of(length: u64, blocks: &[Digest]) -> Digest {
 
 fn digest_span(file: &File, start: u64, length: u64) -> io::Result<Digest> {
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0u8; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
+    let mut buffer = vec![0u8; READ.min(usize::try_from(length).unwrap_or(READ))];
     let (mut position, end) = (start, start + length);
     while position < end {
-        let wanted = buffer.len().min(usize::try_from(end - position).unwrap_or(PIECE));
-        let Some(piece) = buffer.get_mut(..wanted) else { break };
+        let wanted = buffer.len().min(usize::try_from(end - position).unwrap_or(READ));
+        let piece = &mut buffer[..wanted];
         file.read_exact_at(piece, position)?;
         hasher.update(piece);
         position += wanted as u64;
@@ -202,7 +198,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn text_and_digest_are_one_to_one() {
+    fn text_round_trips_and_other_text_is_refused() {
         let digest = Digest::of(b"abc");
         assert_eq!(
             digest.to_string(),
@@ -221,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_file_is_a_tree_and_any_changed_byte_changes_it() {
+    fn a_long_file_has_a_tree_and_every_changed_byte_changes_the_root() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("long");
         let mut bytes: Vec<u8> = (0..BLOCK * 2 + 5).map(|i| (i * 31 % 251) as u8).collect();
@@ -247,7 +243,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_do_not_matter(bytes in proptest::collection::vec(any::<u8>(), 0..2000), cut in 0usize..2000) {
+        fn incremental_digests_equal_digests_of_the_whole(bytes in proptest::collection::vec(any::<u8>(), 0..2000), cut in 0usize..2000) {
             let cut = cut.min(bytes.len());
             let mut hasher = Hasher::new();
             hasher.update(&bytes[..cut]);

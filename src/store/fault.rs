@@ -1,5 +1,5 @@
-//! Kills at will, for tests: a commit calls [`step`] between its steps, and a test says at which of them the process is
-//! to be as good as dead. Outside of tests nothing ever happens here.
+//! Fault injection for tests: a commit calls [`step`] between its steps, and a test chooses the
+//! step at which the process is considered killed. Does nothing outside of tests.
 
 use std::io;
 
@@ -8,7 +8,7 @@ thread_local! {
     static STEPS_LEFT: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
 }
 
-/// Fails where a test wants the process to die, and from then on.
+/// Fails at the step that a test chose, and at every later one.
 pub(super) fn step() -> io::Result<()> {
     #[cfg(test)]
     match STEPS_LEFT.get() {
@@ -19,7 +19,7 @@ pub(super) fn step() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a test wants this thread to be as good as dead: nothing is tidied up then.
+/// Whether a test considers this thread killed. Nothing is cleaned up then.
 pub(super) fn killed() -> bool {
     #[cfg(test)]
     return STEPS_LEFT.get() == Some(0);
@@ -27,7 +27,7 @@ pub(super) fn killed() -> bool {
     false
 }
 
-/// Runs `work`, killed after `steps` steps.
+/// Runs `work` and kills it after `steps` steps.
 #[cfg(test)]
 pub(super) fn kill_after<T>(steps: u32, work: impl FnOnce() -> T) -> T {
     STEPS_LEFT.set(Some(steps));

@@ -1,6 +1,7 @@
-//! What lies in a folder outside the store: names and digests, without reading again what was read before. The digests
-//! are remembered by (device, inode, length, modification and change time), one memo file a folder. A file that was
-//! changed as lately as the look itself isn't remembered: it could change once more within the same tick of the clock.
+//! Lists an external folder with names and digests, and reads only new and changed files. Digests
+//! are remembered together with the stat fields that identify an unchanged file, in one memo file
+//! per folder. A file that changed shortly before it was listed isn't remembered: it could change
+//! again within the same tick of the file system's clock.
 
 use super::digest::{Digest, digest_open};
 use super::error::StoreError;
@@ -16,25 +17,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use walkdir::{DirEntry, WalkDir};
 
-/// A change younger than this at the time of the look isn't remembered. File systems tick every few milliseconds, old
-/// ones every two seconds.
-const YOUNG: Duration = Duration::from_secs(2);
+/// The minimum age of a change for a digest to be remembered. The clocks of file systems tick every
+/// few milliseconds, of old ones every two seconds.
+const MIN_AGE: Duration = Duration::from_secs(2);
 
-/// A folder's files.
+/// The files of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// The files, sorted by path. Links are followed.
+    /// Sorted by path. Links are followed.
     pub files: Vec<ListedFile>,
-    /// What was left out: its path, and why. Sorted.
+    /// Paths that were left out, with the reason. Sorted.
     pub skipped: Vec<(String, String)>,
-    /// The digest of `files`: names and contents, wherever the folder lies.
+    /// The digest of `files`: names and contents, independent of the folder's path.
     pub digest: Digest,
 }
 
-/// Told how many bytes are digested, of how many; says whether to go on.
+/// Called with the number of bytes digested and in total. Returns whether to continue.
 pub(super) type Watch<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
 
-/// What tells that a file hasn't changed.
+/// The stat fields that identify an unchanged file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -58,13 +59,14 @@ impl Identity {
 
 type Known = HashMap<String, (Identity, Digest)>;
 
-/// A file that was found, not yet digested.
+/// A file that isn't digested yet.
 struct Found {
     path: String,
     identity: Identity,
 }
 
-/// Lists `folder` through the memo file `memo`. `own` is left out: a store may lie in the folder that it works for.
+/// Lists `folder` with the memo file `memo`. Leaves out the folder `own`: a store may be inside of
+/// a listed folder.
 pub(super) fn list(
     folder: &Path,
     memo: &Path,
@@ -72,7 +74,8 @@ pub(super) fn list(
     now: SystemTime,
     watch: Watch,
 ) -> Result<Listing, StoreError> {
-    let looked = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // A clock before 1970 makes every file too young to be remembered.
+    let listed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let known = read_memo(memo);
     let (found, mut skipped) = walk(folder, own)?;
     let (digests, read) = digest_new(folder, &found, &known, watch)?;
@@ -84,7 +87,7 @@ pub(super) fn list(
             Err(error) => skipped.push((found.path, error.to_string())),
             Ok(digest) => {
                 let file = ListedFile { path: found.path, len: found.identity.length, digest };
-                if is_old(&found.identity, looked) {
+                if is_old_enough(&found.identity, listed) {
                     remembered.push((file.path.clone(), found.identity, digest));
                 }
                 files.push(file);
@@ -92,7 +95,7 @@ pub(super) fn list(
         }
     }
     if stale {
-        // Without it the next look only takes longer.
+        // Without it the next listing only takes longer.
         let _ = sealed::write(memo, &sealed::seal(&encode(&remembered)), false);
     }
     skipped.sort_unstable();
@@ -101,18 +104,19 @@ pub(super) fn list(
     Ok(Listing { files: manifest.files, skipped, digest })
 }
 
-/// Whether the last change was long enough before the look. The change time is the kernel's; the modification time is
-/// whatever an archive said.
-fn is_old(identity: &Identity, looked: Duration) -> bool {
+/// Whether a file's last change was long enough before it was listed. The kernel sets the change
+/// time; the modification time may come from an archive.
+fn is_old_enough(identity: &Identity, listed: Duration) -> bool {
     let (seconds, nanoseconds) = identity.changed;
     let changed = Duration::new(seconds.max(0) as u64, nanoseconds.clamp(0, 999_999_999) as u32);
-    changed + YOUNG <= looked
+    changed + MIN_AGE <= listed
 }
 
 type Walked = (Vec<Found>, Vec<(String, String)>);
 
 fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
-    let metadata = std::fs::metadata(folder).map_err(StoreError::io("looking at", folder))?;
+    let metadata =
+        std::fs::metadata(folder).map_err(StoreError::io("reading the metadata of", folder))?;
     if !metadata.is_dir() {
         return Err(StoreError::io("listing", folder)(io::ErrorKind::NotADirectory.into()));
     }
@@ -124,12 +128,13 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
             Ok(entry) => entry,
             Err(error) => {
                 let path = error.path().unwrap_or(folder).to_owned();
-                skipped.push((relative(folder, &path).into_owned(), what_failed(error)));
+                skipped.push((relative(folder, &path).into_owned(), walk_error(error)));
                 continue;
             }
         };
-        let mut skip =
-            |why: &str| skipped.push((relative(folder, entry.path()).into_owned(), why.to_owned()));
+        let mut skip = |reason: &str| {
+            skipped.push((relative(folder, entry.path()).into_owned(), reason.to_owned()))
+        };
         let is_folder = entry.file_type().is_dir();
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             skip("hidden");
@@ -147,7 +152,7 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
         } else {
             match describe(folder, &entry) {
                 Ok(file) => found.push(file),
-                Err(why) => skip(&why),
+                Err(reason) => skip(&reason),
             }
         }
     }
@@ -156,7 +161,7 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
 }
 
 fn describe(folder: &Path, entry: &DirEntry) -> Result<Found, String> {
-    let metadata = entry.metadata().map_err(what_failed)?;
+    let metadata = entry.metadata().map_err(walk_error)?;
     if !metadata.is_file() {
         return Err("neither a file nor a folder".to_owned());
     }
@@ -170,15 +175,15 @@ fn relative<'a>(folder: &Path, path: &'a Path) -> std::borrow::Cow<'a, str> {
     path.strip_prefix(folder).unwrap_or(path).to_string_lossy()
 }
 
-fn what_failed(error: walkdir::Error) -> String {
+fn walk_error(error: walkdir::Error) -> String {
     match error.loop_ancestor() {
-        Some(_) => "a link that leads back to a folder around it".to_owned(),
+        Some(_) => "a link to a folder that contains it".to_owned(),
         None => error.into_io_error().map_or("can't be read".to_owned(), |error| error.to_string()),
     }
 }
 
-/// Digests in the order of `found`, those known taken as they are; and how many files were read. A file that can't be
-/// read is an error in its own place.
+/// The digests in the order of `found`, known ones without reading the file, and the number of
+/// files read. A file that can't be read has an error in its place.
 fn digest_new(
     folder: &Path,
     found: &[Found],
@@ -219,14 +224,14 @@ fn digest_new(
     Ok((digests.ok_or(StoreError::Cancelled)?, to_read))
 }
 
-/// Where the memo file of `folder` lies in `memos`.
+/// The path of the memo file of `folder` in `memos`.
 pub(super) fn memo_path(memos: &Path, folder: &Path) -> PathBuf {
     let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     memos.join(Digest::of(folder.as_os_str().as_encoded_bytes()).to_string())
 }
 
-/// An entry of the memo file, little-endian: device, inode, length, two times as seconds and nanoseconds, digest (32),
-/// length of the path (4), path.
+/// An entry of the memo file, little-endian: device, inode, length, two times as seconds and
+/// nanoseconds, digest (32), length of the path (4), path.
 fn encode(files: &[(String, Identity, Digest)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(files.len() * 160);
     for (path, identity, digest) in files {
@@ -276,20 +281,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    struct Place {
+    struct Home {
         _temporary: tempfile::TempDir,
         folder: PathBuf,
         memo: PathBuf,
         store: PathBuf,
     }
 
-    impl Place {
-        fn new() -> Place {
+    impl Home {
+        fn new() -> Home {
             let temporary = tempfile::tempdir().unwrap();
             let (folder, memo) = (temporary.path().join("images"), temporary.path().join("memo"));
             let store = folder.join("cache");
             std::fs::create_dir_all(&store).unwrap();
-            Place { folder, memo, store, _temporary: temporary }
+            Home { folder, memo, store, _temporary: temporary }
         }
 
         fn write(&self, path: &str, content: &[u8]) {
@@ -298,8 +303,8 @@ mod tests {
             std::fs::write(path, content).unwrap();
         }
 
-        /// Bytes read, and the listing, as seen `later` seconds from now.
-        fn look(&self, later: u64) -> (u64, Listing) {
+        /// The number of bytes read and the listing, `later` seconds from now.
+        fn list(&self, later: u64) -> (u64, Listing) {
             let read = AtomicU64::new(0);
             let watch = |_, total| {
                 read.store(total, Ordering::Relaxed);
@@ -312,17 +317,17 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_names_and_contents() {
-        let place = Place::new();
-        place.write("b/2.jpg", b"two");
-        place.write("a.jpg", b"one");
-        place.write(".DS_Store", b"x");
-        place.write(".ipynb_checkpoints/a.jpg", b"x");
-        place.write("cache/v1/artifact", b"x");
-        std::os::unix::fs::symlink("a.jpg", place.folder.join("linked.jpg")).unwrap();
-        std::os::unix::fs::symlink("nowhere", place.folder.join("broken.jpg")).unwrap();
-        std::os::unix::fs::symlink("..", place.folder.join("b/loop")).unwrap();
-        let (_, listing) = place.look(0);
+    fn a_listing_contains_names_and_contents() {
+        let home = Home::new();
+        home.write("b/2.jpg", b"two");
+        home.write("a.jpg", b"one");
+        home.write(".DS_Store", b"x");
+        home.write(".ipynb_checkpoints/a.jpg", b"x");
+        home.write("cache/v1/artifact", b"x");
+        std::os::unix::fs::symlink("a.jpg", home.folder.join("linked.jpg")).unwrap();
+        std::os::unix::fs::symlink("nowhere", home.folder.join("broken.jpg")).unwrap();
+        std::os::unix::fs::symlink("..", home.folder.join("b/loop")).unwrap();
+        let (_, listing) = home.list(0);
         let files: Vec<_> =
             listing.files.iter().map(|file| (file.path.as_str(), file.len, file.digest)).collect();
         let one = Digest::of(b"one");
@@ -332,64 +337,63 @@ mod tests {
         );
         let skipped: Vec<_> = listing.skipped.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(skipped, [".DS_Store", ".ipynb_checkpoints", "b/loop", "broken.jpg"]);
-        let elsewhere = Place::new();
+        let elsewhere = Home::new();
         elsewhere.write("b/2.jpg", b"two");
         elsewhere.write("a.jpg", b"one");
         elsewhere.write("linked.jpg", b"one");
-        assert_eq!(elsewhere.look(0).1.digest, listing.digest);
+        assert_eq!(elsewhere.list(0).1.digest, listing.digest);
         elsewhere.write("b/2.jpg", b"too");
-        assert_ne!(elsewhere.look(0).1.digest, listing.digest);
+        assert_ne!(elsewhere.list(0).1.digest, listing.digest);
     }
 
     #[test]
-    fn what_was_read_is_not_read_again_unless_it_was_young() {
-        let place = Place::new();
-        place.write("a", b"one");
-        place.write("b", b"three");
-        assert_eq!(place.look(0).0, 8);
-        assert_eq!(place.look(10).0, 8, "files as young as the first look were not remembered");
-        let (read, listing) = place.look(20);
+    fn an_unchanged_file_is_not_read_again_unless_it_was_new() {
+        let home = Home::new();
+        home.write("a", b"one");
+        home.write("b", b"three");
+        assert_eq!(home.list(0).0, 8);
+        assert_eq!(home.list(10).0, 8, "files as new as the first listing were not remembered");
+        let (read, listing) = home.list(20);
         assert_eq!(read, 0);
-        place.write("a", b"two");
-        let (read, changed) = place.look(30);
+        home.write("a", b"two");
+        let (read, changed) = home.list(30);
         assert_eq!(read, 3);
         assert_ne!(changed.digest, listing.digest);
-        std::fs::remove_file(place.folder.join("a")).unwrap();
-        assert_eq!(place.look(40).1.files.len(), 1);
+        std::fs::remove_file(home.folder.join("a")).unwrap();
+        assert_eq!(home.list(40).1.files.len(), 1);
     }
 
     #[test]
-    fn every_truncation_of_the_memo_only_costs_time() {
-        let place = Place::new();
-        place.write("a", b"one");
-        place.write("b", b"three");
-        let (_, listing) = place.look(10);
-        let bytes = std::fs::read(&place.memo).unwrap();
+    fn a_truncated_memo_only_costs_time() {
+        let home = Home::new();
+        home.write("a", b"one");
+        home.write("b", b"three");
+        let (_, listing) = home.list(10);
+        let bytes = std::fs::read(&home.memo).unwrap();
         for length in 0..bytes.len() {
-            std::fs::write(&place.memo, &bytes[..length]).unwrap();
-            assert_eq!(place.look(10), (8, listing.clone()), "{length}");
+            std::fs::write(&home.memo, &bytes[..length]).unwrap();
+            assert_eq!(home.list(10), (8, listing.clone()), "{length}");
         }
-        assert_eq!(place.look(20).0, 0);
+        assert_eq!(home.list(20).0, 0);
     }
 
     #[test]
-    fn a_wish_to_stop_is_heard_and_a_missing_folder_is_named() {
-        let place = Place::new();
-        place.write("a", b"one");
+    fn listing_can_be_cancelled_and_a_missing_folder_is_named() {
+        let home = Home::new();
+        home.write("a", b"one");
         let now = SystemTime::now();
-        let stopped = list(&place.folder, &place.memo, &place.store, now, &|_, _| false);
+        let stopped = list(&home.folder, &home.memo, &home.store, now, &|_, _| false);
         assert!(matches!(stopped, Err(StoreError::Cancelled)));
         for wrong in ["none", "a"] {
-            let error =
-                list(&place.folder.join(wrong), &place.memo, &place.store, now, &|_, _| true)
-                    .unwrap_err();
+            let error = list(&home.folder.join(wrong), &home.memo, &home.store, now, &|_, _| true)
+                .unwrap_err();
             assert!(error.to_string().contains(wrong), "{error}");
         }
     }
 
     proptest! {
         #[test]
-        fn the_memo_reads_back_and_no_bytes_make_it_panic(
+        fn the_memo_round_trips_and_any_bytes_are_handled(
             rows in proptest::collection::btree_map(".{0,9}", (any::<[u64; 3]>(), any::<[i64; 4]>(), any::<[u8; 32]>()), 0..5),
             noise in proptest::collection::vec(any::<u8>(), 0..300), cut in any::<prop::sample::Index>(),
         ) {

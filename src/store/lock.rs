@@ -1,5 +1,6 @@
-//! The kernel's locks on files of their own. They save work and keep `gc` away; correctness rests on renames, so on a
-//! file system without locks everything goes on without them. Nothing ever has to be unlocked by hand.
+//! Kernel file locks. They prevent duplicate work and concurrent `gc`; correctness relies on
+//! renames alone, so a file system without locks works too. The kernel releases the locks of a
+//! killed process.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -8,10 +9,11 @@ use std::path::Path;
 /// A lock, held until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
+    /// None on a file system without locks.
     file: Option<File>,
 }
 
-/// The file of a lock, made where it is missing.
+/// Opens the file of a lock, which is created if it is missing.
 fn open(path: &Path) -> io::Result<File> {
     let open = || File::options().create(true).append(true).open(path);
     match (open(), path.parent()) {
@@ -23,43 +25,48 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether the file system says that it has no locks: then there is nobody to wait for.
-fn has_none(error: &io::Error) -> bool {
+/// Whether the file system doesn't support locks.
+fn is_unsupported(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(libc::ENOLCK)
 }
 
 impl Lock {
-    /// Takes the lock for itself, or None where somebody has it.
+    /// Locks exclusively. None if the lock is taken.
     pub(super) fn try_exclusive(path: &Path) -> io::Result<Option<Lock>> {
-        Lock::taken(path, File::try_lock)
+        Lock::try_with(path, File::try_lock)
     }
 
-    /// Takes the lock together with others, or None where somebody has it for itself.
+    /// Locks shared. None if the lock is taken exclusively.
     pub(super) fn try_shared(path: &Path) -> io::Result<Option<Lock>> {
-        Lock::taken(path, File::try_lock_shared)
+        Lock::try_with(path, File::try_lock_shared)
     }
 
-    fn taken(path: &Path, take: fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<Lock>> {
+    fn try_with(
+        path: &Path,
+        take: fn(&File) -> Result<(), TryLockError>,
+    ) -> io::Result<Option<Lock>> {
         let file = open(path)?;
         match take(&file) {
             Ok(()) => Ok(Some(Lock { file: Some(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) if has_none(&error) => Ok(Some(Lock { file: None })),
+            Err(TryLockError::Error(error)) if is_unsupported(&error) => {
+                Ok(Some(Lock { file: None }))
+            }
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
-    /// Waits for the lock.
+    /// Locks exclusively, waiting as long as the lock is taken.
     pub(super) fn wait(path: &Path) -> io::Result<Lock> {
         let file = open(path)?;
         match file.lock() {
             Ok(()) => Ok(Lock { file: Some(file) }),
-            Err(error) if has_none(&error) => Ok(Lock { file: None }),
+            Err(error) if is_unsupported(&error) => Ok(Lock { file: None }),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether the kernel really holds it: false on a file system without locks.
+    /// False on a file system without locks.
     pub(super) fn is_held(&self) -> bool {
         self.file.is_some()
     }
@@ -70,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holder_or_many_sharers() {
+    fn a_lock_is_exclusive_or_shared() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("locks/one");
         let first = Lock::try_exclusive(&path).unwrap().unwrap();

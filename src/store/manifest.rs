@@ -1,41 +1,39 @@
-//! Lists of files by path, length and digest, and the one text that a list has. An artifact's digest is that of its
-//! manifest's text, so a manifest that reads with the right digest is right in every entry.
+//! The manifest: the files of an artifact with path, length and digest, and its canonical text. The
+//! artifact's digest is the digest of that text, so it protects every entry.
 
 use super::digest::Digest;
 use serde::{Deserialize, Serialize};
 
-/// The name of the manifest in an artifact's folder. A stage can't write a file of this name.
+/// The name of the manifest in the artifact's folder. A stage can't write a file of this name.
 pub(super) const NAME: &str = "manifest.json";
 
-/// The format of manifests.
+/// The format of manifests. Versions: 1, the first.
 const FORMAT: u32 = 1;
 
 /// A file in a manifest or a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedFile {
-    /// Its path, relative, with `/` between its parts.
+    /// The relative path, separated by `/`.
     pub path: String,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// The digest of its content, as [`digest_file`](super::digest_file) makes it.
+    /// The digest of the content by [`digest_file`](super::digest_file).
     pub digest: Digest,
 }
 
 /// The files of an artifact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
-    /// Its files, sorted by path.
+    /// Sorted by path.
     pub files: Vec<ListedFile>,
 }
 
-/// What a text turned out to be.
+/// The result of parsing a manifest.
 pub(super) enum Parsed {
-    /// A manifest.
     Manifest(Manifest),
-    /// A manifest of a newer format.
+    /// It has this newer format.
     Newer(u32),
-    /// Something else.
-    Nothing,
+    Invalid,
 }
 
 #[derive(Deserialize)]
@@ -50,18 +48,17 @@ struct Written {
 }
 
 impl Manifest {
-    /// Its text: JSON, a file a line.
+    /// The canonical text: JSON with one file per line.
     pub(super) fn text(&self) -> String {
         text(self.files.iter())
     }
 
-    /// The digest of its text.
     pub fn digest(&self) -> Digest {
         Digest::of(self.text().as_bytes())
     }
 
-    /// The digest that a manifest of some of its files would have: those that `reads` names, folders with a `/` at the
-    /// end; all where `reads` is empty.
+    /// The digest of a manifest of the files listed in `reads` alone: a `/` at the end means a
+    /// folder, an empty list all files.
     pub(super) fn part(&self, reads: &[&str]) -> Digest {
         let wanted = |path: &str| {
             reads.is_empty()
@@ -72,7 +69,6 @@ impl Manifest {
         Digest::of(text(self.files.iter().filter(|file| wanted(&file.path))).as_bytes())
     }
 
-    /// Reads a text.
     pub(super) fn parse(bytes: &[u8]) -> Parsed {
         match serde_json::from_slice::<Written>(bytes) {
             Ok(Written { format: FORMAT, files })
@@ -80,10 +76,10 @@ impl Manifest {
             {
                 Parsed::Manifest(Manifest { files })
             }
-            // Whatever else a newer format changes, it says that it is one.
+            // A newer format still has the field `format`.
             _ => match serde_json::from_slice(bytes) {
                 Ok(Format { format }) if format > FORMAT => Parsed::Newer(format),
-                _ => Parsed::Nothing,
+                _ => Parsed::Invalid,
             },
         }
     }
@@ -93,14 +89,13 @@ fn text<'a>(files: impl Iterator<Item = &'a ListedFile>) -> String {
     let mut text = format!("{{\"format\":{FORMAT},\"files\":[");
     for (index, file) in files.enumerate() {
         text.push_str(if index == 0 { "\n" } else { ",\n" });
-        // A path is UTF-8, so this can't fail.
-        text.push_str(&serde_json::to_string(file).unwrap_or_default());
+        text.push_str(&serde_json::to_string(file).expect("a file's entry serializes to JSON"));
     }
     text.push_str("\n]}\n");
     text
 }
 
-/// Whether a relative path stays inside the folder it is relative to.
+/// Whether a relative path stays inside its base folder.
 fn is_inside(path: &str) -> bool {
     path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
@@ -123,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_stay_inside() {
+    fn a_path_that_leaves_the_folder_is_refused() {
         assert!(is_inside("a/b.c/...") && is_inside("..a"));
         assert!(
             ["", "/a", "a/", "a//b", "../a", "a/../b", "."].iter().all(|path| !is_inside(path))
@@ -132,18 +127,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(files in files()) {
+        fn a_manifest_round_trips_and_a_truncated_one_is_refused(files in files()) {
             let manifest = Manifest { files };
             let text = manifest.text();
             prop_assert!(matches!(Manifest::parse(text.as_bytes()), Parsed::Manifest(read) if read == manifest));
             for length in (0..text.len() - 1).step_by(7) {
-                prop_assert!(matches!(Manifest::parse(&text.as_bytes()[..length]), Parsed::Nothing));
+                prop_assert!(matches!(Manifest::parse(&text.as_bytes()[..length]), Parsed::Invalid));
             }
             prop_assert_eq!(manifest.part(&[]), manifest.digest());
         }
 
         #[test]
-        fn a_part_sees_only_its_files(files in files(), other in files()) {
+        fn a_partial_digest_depends_only_on_its_files(files in files(), other in files()) {
             let reads = ["a", "b/"];
             let mut changed: Vec<ListedFile> = other;
             changed.retain(|file| file.path != "a" && !file.path.starts_with("b/"));
@@ -153,14 +148,14 @@ mod tests {
         }
 
         #[test]
-        fn digests_tell_lists_apart(a in files(), b in files()) {
+        fn different_manifests_have_different_digests(a in files(), b in files()) {
             let (a, b) = (Manifest { files: a }, Manifest { files: b });
             prop_assert_eq!(a == b, a.digest() == b.digest());
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            prop_assert!(matches!(Manifest::parse(&bytes), Parsed::Nothing));
+        fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            prop_assert!(matches!(Manifest::parse(&bytes), Parsed::Invalid));
         }
     }
 }

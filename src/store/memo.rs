@@ -1,8 +1,8 @@
-//! A keyed side store for pure, repeatable work: downloads, facts of images, features, checkpoints. It may change how
-//! long something takes, never a byte of what comes out, so anything in it may vanish at any time. It survives kills; a
-//! value that was cut short or changed reads as absent.
+//! The memo: a key-value cache for pure, repeatable work such as downloads, image headers, features
+//! and checkpoints. It may affect running time, never results, so any entry may be removed at any
+//! time. Writes are atomic; a truncated or changed value reads as absent.
 
-use super::artifact::settle;
+use super::artifact::mark_committed;
 use super::digest::Digest;
 use super::lock::Lock;
 use super::sealed::{self, Sealed};
@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// How old a time of last use may get before a use renews it: exact enough for `gc`, and few writes.
-const RENEW: Duration = Duration::from_secs(24 * 3600);
+/// The minimum time between two updates of an entry's time of last use: exact enough for `gc` with
+/// few writes.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
-/// The memo of a store. Cheap to clone; usable from any thread and process.
+/// The memo of a store. Cheap to clone, usable from any thread and process.
 #[derive(Clone, Debug)]
 pub struct Memo(Arc<Home>);
 
@@ -26,57 +27,58 @@ struct Home {
     _temporary: Option<tempfile::TempDir>,
 }
 
-/// A lock on a key of the memo, held until dropped.
+/// The lock of a key, held until dropped.
 #[derive(Debug)]
-pub struct MemoLock(#[expect(dead_code, reason = "held, not looked at")] Lock);
+pub struct MemoLock(#[expect(dead_code, reason = "held until dropped")] Lock);
 
 impl Memo {
     pub(super) fn new(values: PathBuf, locks: PathBuf) -> Memo {
         Memo(Arc::new(Home { values, locks, _temporary: None }))
     }
 
-    /// A memo that vanishes with its last clone, for tests.
+    /// A memo that is removed with its last clone, for tests.
     pub fn temporary() -> io::Result<Memo> {
         let folder = tempfile::tempdir()?;
         let (values, locks) = (folder.path().join("memo"), folder.path().join("locks"));
         Ok(Memo(Arc::new(Home { values, locks, _temporary: Some(folder) })))
     }
 
-    /// What was put under `key` in `bucket`, if it is there whole.
+    /// The value of `key` in `bucket`. None if it is absent or damaged.
     pub fn get(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
-        let path = self.place(bucket, key, "value");
+        let path = self.path(bucket, key, "value");
         let value = read(&path, key)?;
-        renew(&path);
+        touch(&path);
         Some(value)
     }
 
-    /// Keeps `value` under `key` in `bucket`. Whoever reads meanwhile sees the old value or the new, whole.
+    /// Sets the value of `key` in `bucket`. A concurrent reader gets the old or the new value.
     pub fn put(&self, bucket: &str, key: &str, value: &[u8]) -> io::Result<()> {
-        write(&self.place(bucket, key, "value"), key, value)
+        write(&self.path(bucket, key, "value"), key, value)
     }
 
-    /// The file that was linked under `key` in `bucket`, if it is there in its full length. Its content isn't read:
-    /// whoever does checks it. Read-only.
+    /// The read-only file linked under `key` in `bucket`. None if it is absent or has another
+    /// length. The content isn't checked.
     pub fn file(&self, bucket: &str, key: &str) -> Option<PathBuf> {
-        let seal = self.place(bucket, key, "length");
+        let seal = self.path(bucket, key, "length");
         let length = u64::from_le_bytes(read(&seal, key)?.try_into().ok()?);
-        let path = self.place(bucket, key, "file");
+        let path = self.path(bucket, key, "file");
         let found = std::fs::metadata(&path).ok()?;
         if !found.is_file() || found.len() != length {
             return None;
         }
-        renew(&seal);
+        touch(&seal);
         Some(path)
     }
 
-    /// Keeps `file` under `key` in `bucket`: a hard link, or a copy where links fail. The file becomes read-only and gets
-    /// the time of committed files, so it has to be the caller's own, and finished.
+    /// Stores `file` under `key` in `bucket` as a hard link, or as a copy if linking fails. The
+    /// file becomes read-only and gets the modification time of committed files, so it must be
+    /// complete and owned by the caller.
     pub fn link(&self, bucket: &str, key: &str, file: &Path) -> io::Result<()> {
         if self.file(bucket, key).is_some() {
             return Ok(());
         }
         self.discard(bucket, key, &["length", "file"])?;
-        let path = self.place(bucket, key, "file");
+        let path = self.path(bucket, key, "file");
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         std::fs::create_dir_all(folder)?;
         let linked = tempfile::Builder::new()
@@ -92,28 +94,29 @@ impl Memo {
             }
         };
         let opened = File::open(&kept)?;
-        settle(&opened)?;
+        mark_committed(&opened)?;
         let length = opened.metadata()?.len();
         kept.persist(&path)?;
-        write(&self.place(bucket, key, "length"), key, &length.to_le_bytes())
+        write(&self.path(bucket, key, "length"), key, &length.to_le_bytes())
     }
 
-    /// Where a file for `key` in `bucket` may be made bit by bit, by whoever holds the key's [`lock`](Self::lock): it
-    /// survives kills until it is finished, linked and removed, or too old for `gc`.
+    /// The path for a partial file of `key` in `bucket`, to be written by the holder of the key's
+    /// [`lock`](Self::lock). It survives kills until it is linked and removed, or collected by
+    /// `gc`.
     pub fn partial(&self, bucket: &str, key: &str) -> io::Result<PathBuf> {
-        let path = self.place(bucket, key, "partial");
+        let path = self.path(bucket, key, "partial");
         std::fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
         Ok(path)
     }
 
-    /// Forgets what is kept under `key` in `bucket`.
+    /// Removes `key` from `bucket`.
     pub fn remove(&self, bucket: &str, key: &str) -> io::Result<()> {
         self.discard(bucket, key, &["length", "file", "value"])
     }
 
     fn discard(&self, bucket: &str, key: &str, parts: &[&str]) -> io::Result<()> {
-        for what in parts {
-            match std::fs::remove_file(self.place(bucket, key, what)) {
+        for part in parts {
+            match std::fs::remove_file(self.path(bucket, key, part)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -121,13 +124,13 @@ impl Memo {
         Ok(())
     }
 
-    /// Waits for the lock of `key` in `bucket`: for work that two processes shouldn't both do.
+    /// Locks `key` in `bucket`, waiting if it is taken: for work that should be done once.
     pub fn lock(&self, bucket: &str, key: &str) -> io::Result<MemoLock> {
         let name = Digest::of(format!("{bucket}\n{key}").as_bytes());
         Lock::wait(&self.0.locks.join(name.to_string())).map(MemoLock)
     }
 
-    /// Every file that is kept, for tests that lose some.
+    /// All files, for tests that remove some.
     #[cfg(test)]
     pub fn files(&self) -> io::Result<Vec<PathBuf>> {
         let walk = walkdir::WalkDir::new(&self.0.values).sort_by_file_name();
@@ -137,21 +140,20 @@ impl Memo {
         files.map(|entry| Ok(entry?.into_path())).collect()
     }
 
-    fn place(&self, bucket: &str, key: &str, what: &str) -> PathBuf {
+    fn path(&self, bucket: &str, key: &str, part: &str) -> PathBuf {
         let name = Digest::of(key.as_bytes()).to_string();
-        let shelf = name.get(..2).unwrap_or_default();
-        self.0.values.join(plain(bucket)).join(shelf).join(format!("{name}.{what}"))
+        self.0.values.join(folder_name(bucket)).join(&name[..2]).join(format!("{name}.{part}"))
     }
 }
 
-/// A bucket's name as a folder's.
-fn plain(bucket: &str) -> String {
+/// The folder of a bucket.
+fn folder_name(bucket: &str) -> String {
     let keep =
         |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
     format!("{}_", bucket.chars().map(keep).collect::<String>())
 }
 
-/// The payload of a memo file names its key, so that a file under another's name isn't taken for it.
+/// The payload contains the key, so that a renamed file isn't taken for another key's.
 fn write(path: &Path, key: &str, value: &[u8]) -> io::Result<()> {
     let mut payload = (key.len() as u64).to_le_bytes().to_vec();
     payload.extend_from_slice(key.as_bytes());
@@ -167,12 +169,12 @@ fn read(path: &Path, key: &str) -> Option<Vec<u8>> {
     (found == key.as_bytes()).then(|| value.to_vec())
 }
 
-/// Notes that a file was used, for `gc`. Best effort: a store may be read-only.
-pub(super) fn renew(path: &Path) {
+/// Updates the time of last use, for `gc`. Best effort: the store may be read-only.
+pub(super) fn touch(path: &Path) {
     let now = SystemTime::now();
     let Ok(file) = File::open(path) else { return };
     let modified = file.metadata().and_then(|metadata| metadata.modified());
-    if modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age > RENEW)) {
+    if modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age > TOUCH_INTERVAL)) {
         let _ = file.set_modified(now);
     }
 }
@@ -183,7 +185,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_value_is_there_until_it_is_removed() {
+    fn a_value_is_kept_until_it_is_removed() {
         let memo = Memo::temporary().unwrap();
         assert_eq!(memo.get("b", "k"), None);
         memo.put("b", "k", b"one").unwrap();
@@ -198,17 +200,17 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_reads_as_absent() {
+    fn every_truncated_entry_reads_as_absent() {
         let memo = Memo::temporary().unwrap();
         memo.put("b", "key", b"value").unwrap();
         let outside = tempfile::tempdir().unwrap();
         let file = outside.path().join("file");
         std::fs::write(&file, b"content").unwrap();
         memo.link("b", "key", &file).unwrap();
-        let whole = |what| std::fs::read(memo.place("b", "key", what)).unwrap();
+        let whole = |what| std::fs::read(memo.path("b", "key", what)).unwrap();
         for what in ["value", "length", "file"] {
             let bytes = whole(what);
-            let path = memo.place("b", "key", what);
+            let path = memo.path("b", "key", what);
             for length in 0..bytes.len() {
                 std::fs::remove_file(&path).unwrap();
                 std::fs::write(&path, &bytes[..length]).unwrap();
@@ -221,33 +223,33 @@ mod tests {
     }
 
     #[test]
-    fn a_file_under_anothers_name_is_not_taken_for_it() {
+    fn a_renamed_file_is_not_taken_for_another_key() {
         let memo = Memo::temporary().unwrap();
         memo.put("b", "one", b"1").unwrap();
         memo.put("b", "two", b"2").unwrap();
-        std::fs::rename(memo.place("b", "one", "value"), memo.place("b", "two", "value")).unwrap();
+        std::fs::rename(memo.path("b", "one", "value"), memo.path("b", "two", "value")).unwrap();
         assert_eq!(memo.get("b", "two"), None);
     }
 
     #[test]
-    fn a_link_outlives_its_file_and_can_be_made_again() {
+    fn a_link_outlives_its_file_and_can_be_renewed() {
         let memo = Memo::temporary().unwrap();
         let outside = tempfile::tempdir().unwrap();
         let file = outside.path().join("file");
         std::fs::write(&file, b"content").unwrap();
         memo.link("b", "k", &file).unwrap();
         memo.link("b", "k", &file).unwrap();
-        std::fs::remove_file(memo.place("b", "k", "length")).unwrap();
+        std::fs::remove_file(memo.path("b", "k", "length")).unwrap();
         assert_eq!(memo.file("b", "k"), None);
         memo.link("b", "k", &file).unwrap();
         std::fs::remove_file(&file).unwrap();
         assert_eq!(std::fs::read(memo.file("b", "k").unwrap()).unwrap(), b"content");
-        let folder = memo.place("b", "k", "file");
+        let folder = memo.path("b", "k", "file");
         assert_eq!(std::fs::read_dir(folder.parent().unwrap()).unwrap().count(), 2);
     }
 
     #[test]
-    fn one_at_a_time_holds_a_key() {
+    fn a_key_is_locked_by_one_at_a_time() {
         let memo = Memo::temporary().unwrap();
         let held = memo.lock("b", "k").unwrap();
         let _other = memo.lock("b", "l").unwrap();

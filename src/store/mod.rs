@@ -1,30 +1,32 @@
-//! Artifacts by content. A stage's output is a folder of read-only files named by the digest of its manifest; a cache key
-//! names the artifact that was made for it and the log of how. Beside them the memo, what is known of folders outside,
-//! and a place for the records of runs. Knows nothing of images, pipelines or what any file means.
+//! The content-addressed store. An artifact is a folder of read-only files named by the digest of
+//! its manifest; a cache key maps to the artifact that was built for it and the log of the build.
+//! The store also holds the memo, the digests of files in external folders, and the records of
+//! runs. It doesn't depend on pipelines or on what a file contains.
 //!
 //! ```text
-//! cache/v1/                  a versioned bucket: another format lives beside it, and is never misread
-//!   format                   the format, so that an older program refuses what a newer one wrote
-//!   artifacts/ab/abcd…/      the files of an artifact, and manifest.json; abcd… is the digest of the manifest
-//!   keys/ab/abcd…            key -> digest, with the log; sealed
+//! cache/v1/                  the format's own folder: other formats get other folders
+//!   format                   the format; a program refuses a newer one
+//!   artifacts/ab/abcd…/      the files of an artifact, and manifest.json with the digest abcd…
+//!   keys/ab/abcd…            key -> digest, and the log; sealed
 //!   memo/, memo-locks/       the memo; its values are sealed
-//!   listings/                digests of files outside, a file a folder; sealed
-//!   slots/                   artifacts in the making
-//!   jobs/                    job files of runs that are going on
-//!   locks/                   a file a key; empty
-//!   lock                     shared by whoever uses the store, exclusive for gc; empty
-//!   damaged/                 what was found damaged
+//!   listings/                digests of external files, one file per folder; sealed
+//!   slots/                   artifacts being built
+//!   jobs/                    job files of active runs
+//!   locks/                   one empty file per key
+//!   lock                     locked shared by users of the store, exclusively by gc; empty
+//!   damaged/                 quarantined artifacts and keys
 //!   runs/                    records of runs
 //! ```
 //!
-//! | written | how | cut short or changed, it reads as |
+//! | file | written by | if truncated or changed |
 //! | --- | --- | --- |
-//! | artifact | digests, manifest last, sync, rename | damaged: set aside, said, made again |
-//! | key | sealed (carries its own digest), sync, rename | damaged: set aside, said, made again |
+//! | artifact | digests, manifest last, sync, rename | damaged: quarantined, reported, rebuilt |
+//! | key | sealed (carries its own digest), sync, rename | damaged: quarantined, reported, rebuilt |
 //! | memo, listings | sealed, rename | absent |
 //!
-//! What a hit checks: the manifest's own digest, each file's presence, length and time. Blocks are checked by those who
-//! read them; `pipe cache verify` checks everything. The hit path neither digests a file nor waits for the disk.
+//! A lookup checks the manifest's digest and the presence, length and modification time of each
+//! file. Readers check the content that they read; `pipe cache verify` checks everything. A cache
+//! hit neither digests a file nor syncs.
 
 mod artifact;
 mod digest;
@@ -32,22 +34,22 @@ mod error;
 mod fault;
 mod listing;
 mod lock;
+mod maintenance;
 mod manifest;
 mod memo;
 mod sealed;
 mod slot;
-mod upkeep;
 
 pub use artifact::Artifact;
 pub use digest::{BLOCK, Digest, Hasher, NotADigest, digest_bytes, digest_file};
 pub use error::{StoreError, is_full};
 pub use listing::Listing;
+pub use maintenance::{Collected, Keep, Share, Usage, Verified};
 pub use manifest::{ListedFile, Manifest};
 pub use memo::{Memo, MemoLock};
 pub use slot::{Entry, Slot};
-pub use upkeep::{Collected, Keep, Share, Usage, Verified};
 
-use artifact::Flaw;
+use artifact::ArtifactError;
 use lock::Lock;
 use sealed::Sealed;
 use serde::{Deserialize, Serialize};
@@ -55,16 +57,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// What the file `format` says.
+/// The content of the file `format`.
 const FORMAT: &str = "pipe store 1\n";
 
-/// How long somebody who tidies up is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long opening a store waits for `gc`.
+const GC_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a lock is asked for again.
+/// The interval at which a taken lock is tried again.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A store, and a share in its lock. Cheap to clone; usable from any thread.
+/// An open store, which holds the shared lock. Cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
@@ -73,12 +75,12 @@ struct Inner {
     base: PathBuf,
     root: PathBuf,
     memo: Memo,
-    /// Held as long as the store is open; only gc lets go of it, to take it for itself.
+    /// The shared lock, held while the store is open. Only `gc` releases it, to lock exclusively.
     lock: Mutex<Option<Lock>>,
     notes: Mutex<Vec<String>>,
 }
 
-/// The first line of a key's entry; the log follows it.
+/// The first line of a key's entry. The log follows.
 #[derive(Serialize, Deserialize)]
 struct KeyHeader {
     key: Digest,
@@ -86,10 +88,11 @@ struct KeyHeader {
 }
 
 impl Store {
-    /// Opens the store in the folder `base`, made where it is missing.
+    /// Opens the store in the folder `base`, which is created if it is missing.
     ///
     /// # Errors
-    /// Where a newer program wrote it, where `gc` is at work for longer than a few seconds, and where the system refuses.
+    /// If a newer program wrote it, `gc` keeps it locked for several seconds, or an I/O
+    /// operation fails.
     pub fn open(base: &Path) -> Result<Store, StoreError> {
         let base = std::path::absolute(base).map_err(StoreError::io("opening the store", base))?;
         let root = base.join("v1");
@@ -100,58 +103,60 @@ impl Store {
         Ok(Store(Arc::new(Inner { base, root, memo, lock, notes })))
     }
 
-    /// The folder that it was opened in, absolute.
+    /// The folder passed to [`open`](Self::open), absolute.
     pub fn base(&self) -> &Path {
         &self.0.base
     }
 
-    /// Its versioned bucket.
+    /// The folder of this format.
     pub fn root(&self) -> &Path {
         &self.0.root
     }
 
-    /// The artifact of `key`, if it is there and passes the quick checks. A damaged one is set aside, and is as absent.
+    /// The artifact of `key`, if there is one and it passes the quick checks. A damaged one is
+    /// quarantined and counts as missing.
     pub fn lookup(&self, key: &Digest) -> Result<Option<Artifact>, StoreError> {
         match self.read_key(key)? {
             Some((digest, _)) => {
-                memo::renew(&self.key_path(key));
+                memo::touch(&self.key_path(key));
                 self.artifact(&digest)
             }
             None => Ok(None),
         }
     }
 
-    /// The artifact of this digest, if it is there and passes the quick checks. A damaged one is set aside, and is as
-    /// absent.
+    /// The artifact of this digest, if there is one and it passes the quick checks. A damaged one
+    /// is quarantined and counts as missing.
     pub fn artifact(&self, digest: &Digest) -> Result<Option<Artifact>, StoreError> {
         let path = self.artifact_path(digest);
         match Artifact::read(&path, digest) {
             Ok(artifact) => Ok(Some(artifact)),
-            Err(Flaw::Absent) => Ok(None),
-            Err(Flaw::Refused(error)) => Err(error),
-            Err(Flaw::Damaged(what)) => {
-                self.set_aside(&path, &format!("artifact {}", digest.short()), &what)?;
+            Err(ArtifactError::Missing) => Ok(None),
+            Err(ArtifactError::Store(error)) => Err(error),
+            Err(ArtifactError::Damaged(reason)) => {
+                self.quarantine(&path, &format!("artifact {}", digest.short()), &reason)?;
                 Ok(None)
             }
         }
     }
 
-    /// Takes the lock of `key` and looks again: what somebody else made meanwhile is a hit, unless `force`. While
-    /// somebody else holds it, `waiting` is asked several times a second whether to go on.
+    /// Locks `key`, then looks it up again: an artifact that another process built meanwhile is a
+    /// hit, unless `force`. While another process holds the lock, `keep_waiting` is called several
+    /// times a second.
     ///
     /// # Errors
-    /// [`StoreError::Cancelled`] once `waiting` says no.
+    /// [`StoreError::Cancelled`] if `keep_waiting` returns false.
     pub fn enter(
         &self,
         key: &Digest,
         force: bool,
-        waiting: &mut dyn FnMut() -> bool,
+        keep_waiting: &mut dyn FnMut() -> bool,
     ) -> Result<Entry, StoreError> {
         let path = self.root().join("locks").join(key.to_string());
         let lock = loop {
             match Lock::try_exclusive(&path).map_err(StoreError::io("locking", &path))? {
                 Some(lock) => break lock,
-                None if waiting() => std::thread::sleep(POLL),
+                None if keep_waiting() => std::thread::sleep(POLL),
                 None => return Err(StoreError::Cancelled),
             }
         };
@@ -161,25 +166,26 @@ impl Store {
         }
     }
 
-    /// What was told while the artifact of `key` was made: JSON lines. Empty where there is none.
+    /// The log of the build of `key`, as JSON lines. Empty if the key has no entry.
     pub fn log(&self, key: &Digest) -> Result<Vec<u8>, StoreError> {
         Ok(self.read_key(key)?.map(|(_, log)| log).unwrap_or_default())
     }
 
-    /// The memo.
     pub fn memo(&self) -> &Memo {
         &self.0.memo
     }
 
-    /// What lies in a folder outside. Only what isn't known already is read.
+    /// Lists an external folder. Only new and changed files are read.
     pub fn folder_listing(&self, folder: &Path) -> Result<Listing, StoreError> {
         self.folder_listing_watched(folder, &|_, _| true)
     }
 
-    /// The same; `watch` is told how many bytes are read of how many, from several threads, and says whether to go on.
+    /// The same with a callback, called from several threads with the number of bytes read and in
+    /// total.
     ///
     /// # Errors
-    /// [`StoreError::Cancelled`] once `watch` says no. A folder that isn't one, or can't be read.
+    /// [`StoreError::Cancelled`] if `watch` returns false. If `folder` is not a folder or
+    /// can't be read.
     pub fn folder_listing_watched(
         &self,
         folder: &Path,
@@ -189,17 +195,17 @@ impl Store {
         listing::list(folder, &memo, self.base(), SystemTime::now(), watch)
     }
 
-    /// Where runs are recorded.
+    /// The folder of run records.
     pub fn runs_folder(&self) -> PathBuf {
         self.root().join("runs")
     }
 
-    /// Where job files of runs that are going on lie.
+    /// The folder of job files of active runs.
     pub fn jobs_folder(&self) -> PathBuf {
         self.root().join("jobs")
     }
 
-    /// What was found damaged since the last call, a sentence each.
+    /// The damage found since the last call, one sentence each.
     pub fn take_notes(&self) -> Vec<String> {
         std::mem::take(&mut self.0.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -209,14 +215,14 @@ impl Store {
     }
 
     fn artifact_path(&self, digest: &Digest) -> PathBuf {
-        shelved(&self.root().join("artifacts"), digest)
+        sharded(&self.root().join("artifacts"), digest)
     }
 
     fn key_path(&self, key: &Digest) -> PathBuf {
-        shelved(&self.root().join("keys"), key)
+        sharded(&self.root().join("keys"), key)
     }
 
-    /// The digest and the log that a key has.
+    /// The artifact digest and the log of a key.
     fn read_key(&self, key: &Digest) -> Result<Option<(Digest, Vec<u8>)>, StoreError> {
         let path = self.key_path(key);
         let parsed = match sealed::read(&path).map_err(StoreError::io("reading", &path))? {
@@ -225,11 +231,8 @@ impl Store {
             Sealed::Whole(payload) => split_entry(key, payload),
         };
         if parsed.is_none() {
-            self.set_aside(
-                &path,
-                &format!("the entry of key {}", key.short()),
-                "it isn't what was written",
-            )?;
+            let name = format!("the entry of key {}", key.short());
+            self.quarantine(&path, &name, "its digest doesn't match")?;
         }
         Ok(parsed)
     }
@@ -241,30 +244,32 @@ impl Store {
         {
             let (key, earlier, now) = (key.short(), earlier.short(), artifact.short());
             self.note(format!(
-                "key {key} made other bytes this time ({now}) than before ({earlier})"
+                "key {key} is not reproducible: this build made {now}, an earlier one {earlier}"
             ));
         }
-        let header = serde_json::to_string(&KeyHeader { key: *key, artifact: *artifact })
-            .unwrap_or_default();
+        let header = KeyHeader { key: *key, artifact: *artifact };
+        let header = serde_json::to_string(&header).expect("two digests serialize to JSON");
         let payload = [header.as_bytes(), b"\n", log].concat();
         sealed::write(&path, &sealed::seal(&payload), true)
             .map_err(StoreError::io("writing", &path))
     }
 
-    /// Moves what is damaged out of the way and notes it.
-    fn set_aside(&self, path: &Path, name: &str, what: &str) -> Result<(), StoreError> {
+    /// Moves a damaged file or folder to `damaged/` and notes it.
+    fn quarantine(&self, path: &Path, name: &str, reason: &str) -> Result<(), StoreError> {
         let folder = self.root().join("damaged");
-        let failed = || StoreError::Damaged { path: path.to_owned(), what: what.to_owned() };
+        let failed = || StoreError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
         std::fs::create_dir_all(&folder).map_err(|_| failed())?;
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file_name = path.file_name().expect("artifacts and keys have names").to_string_lossy();
         let free = (0..)
             .map(|number| folder.join(format!("{file_name}-{number}")))
             .find(|path| !path.exists());
-        let aside = free.ok_or_else(failed)?;
-        match std::fs::rename(path, &aside) {
-            Ok(()) => self
-                .note(format!("{name} was damaged ({what}); it was moved to {}", aside.display())),
-            // Somebody else was faster.
+        let target = free.expect("there are always free names");
+        match std::fs::rename(path, &target) {
+            Ok(()) => self.note(format!(
+                "{name} was damaged ({reason}); it was moved to {}",
+                target.display()
+            )),
+            // Another process quarantined it.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(_) => return Err(failed()),
         }
@@ -272,10 +277,11 @@ impl Store {
     }
 }
 
-/// A folder for each first byte, so that none gets too large.
-fn shelved(folder: &Path, digest: &Digest) -> PathBuf {
+/// The path of an entry in a folder with a subfolder for each first byte, so that none gets too
+/// large.
+fn sharded(folder: &Path, digest: &Digest) -> PathBuf {
     let name = digest.to_string();
-    folder.join(name.get(..2).unwrap_or_default()).join(name)
+    folder.join(&name[..2]).join(name)
 }
 
 fn split_entry(key: &Digest, mut payload: Vec<u8>) -> Option<(Digest, Vec<u8>)> {
@@ -284,7 +290,7 @@ fn split_entry(key: &Digest, mut payload: Vec<u8>) -> Option<(Digest, Vec<u8>)> 
     (header.key == *key).then(|| (header.artifact, payload.split_off(end + 1)))
 }
 
-/// Refuses a newer format; writes ours where there is none, or none that anybody wrote whole.
+/// Refuses a newer format. A missing or truncated format file is written.
 fn check_format(path: &Path) -> Result<(), StoreError> {
     match std::fs::read_to_string(path) {
         Ok(text) if text == FORMAT => Ok(()),
@@ -292,7 +298,7 @@ fn check_format(path: &Path) -> Result<(), StoreError> {
             Err(StoreError::Newer { path: path.to_owned(), found: text.trim_end().to_owned() })
         }
         _ => sealed::write(path, FORMAT.as_bytes(), true)
-            .map_err(StoreError::io("making the store", path)),
+            .map_err(StoreError::io("creating the store", path)),
     }
 }
 
@@ -301,10 +307,10 @@ fn shared(path: &Path) -> Result<Lock, StoreError> {
     loop {
         match Lock::try_shared(path).map_err(StoreError::io("locking", path))? {
             Some(lock) => return Ok(lock),
-            None if start.elapsed() < PATIENCE => std::thread::sleep(POLL),
+            None if start.elapsed() < GC_TIMEOUT => std::thread::sleep(POLL),
             None => {
-                let by = "`pipe cache gc` is probably tidying up; run again when it is done";
-                return Err(StoreError::Locked { path: path.to_owned(), by });
+                let help = "`pipe cache gc` is probably running; run again when it is done";
+                return Err(StoreError::Locked { path: path.to_owned(), help });
             }
         }
     }

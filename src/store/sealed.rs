@@ -1,7 +1,7 @@
-//! Small files that carry their own digest, and writing a file so that it is either there whole or not at all. A sealed
-//! file that was cut short, or changed in any bit, reads as damaged, never as other content.
+//! Sealed files, which carry their own digest, and atomic writes. A truncated or changed sealed
+//! file reads as damaged, never as other content.
 //!
-//! The form: `pipe sealed 1 ` + 64 hexadecimal digits + newline, then the payload that they digest.
+//! Format: `pipe sealed 1 `, the payload's digest as 64 hexadecimal digits, a newline, the payload.
 
 use super::digest::Digest;
 use std::fs::{File, Permissions};
@@ -11,20 +11,18 @@ use std::path::Path;
 
 const MARK: &[u8] = b"pipe sealed 1 ";
 
-/// Begins the names of files that aren't finished; what a kill leaves of them is collected by `gc`.
+/// The prefix of the names of unfinished files. `gc` removes those left by a killed process.
 pub(super) const UNFINISHED: &str = ".unfinished-";
 
-/// What was found where a sealed file was looked for.
+/// The result of reading a sealed file.
 pub(super) enum Sealed {
-    /// Its payload.
+    /// With the payload.
     Whole(Vec<u8>),
-    /// A file that isn't what was written.
     Damaged,
-    /// Nothing.
     Absent,
 }
 
-/// Payload -> bytes of a sealed file.
+/// The content of a sealed file with this payload.
 pub(super) fn seal(payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(MARK.len() + 65 + payload.len());
     bytes.extend_from_slice(MARK);
@@ -34,7 +32,7 @@ pub(super) fn seal(payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Bytes of a sealed file -> payload, if they are whole.
+/// The payload of a sealed file. None if it is damaged.
 fn unseal(bytes: &[u8]) -> Option<&[u8]> {
     let (digest, payload) = bytes.strip_prefix(MARK)?.split_at_checked(64)?;
     let payload = payload.strip_prefix(b"\n")?;
@@ -42,7 +40,7 @@ fn unseal(bytes: &[u8]) -> Option<&[u8]> {
     (digest == Digest::of(payload)).then_some(payload)
 }
 
-/// Reads a sealed file. An error is one of the system's; damage is not an error.
+/// Reads a sealed file. Damage is not an error.
 pub(super) fn read(path: &Path) -> io::Result<Sealed> {
     match std::fs::read(path) {
         Ok(bytes) => {
@@ -53,8 +51,8 @@ pub(super) fn read(path: &Path) -> io::Result<Sealed> {
     }
 }
 
-/// Writes `bytes` under a name of its own and renames: whoever reads `path` sees the old content or the new, whole.
-/// Makes the folder where it is missing. `durable` also waits for the disk, for what must outlive a power failure.
+/// Writes a file atomically, by renaming a temporary one: a reader sees the old or the new content.
+/// Creates a missing folder. `durable` also syncs, for files that must survive a power failure.
 pub(super) fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut file = match unfinished(folder) {
@@ -72,7 +70,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> 
     if durable { sync_folder(folder) } else { Ok(()) }
 }
 
-/// A new file in `folder` that vanishes unless it is persisted. Its mode is left to the user's umask.
+/// A new file in `folder` that is removed unless it is persisted. Its mode depends on the umask.
 pub(super) fn unfinished(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
         .prefix(UNFINISHED)
@@ -80,7 +78,7 @@ pub(super) fn unfinished(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
         .tempfile_in(folder)
 }
 
-/// Waits until the names in `folder` are on the disk.
+/// Syncs the entries of a folder.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
@@ -91,7 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn every_truncation_is_damage() {
+    fn every_truncated_file_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/sealed");
         let bytes = seal(b"some payload\nof two lines\n");
@@ -109,14 +107,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic_and_no_changed_bit_passes(
-            payload in proptest::collection::vec(any::<u8>(), 0..200), place in any::<prop::sample::Index>(), bit in 0u8..8,
+        fn every_changed_bit_is_noticed_and_any_bytes_are_handled(
+            payload in proptest::collection::vec(any::<u8>(), 0..200), position in any::<prop::sample::Index>(), bit in 0u8..8,
         ) {
             prop_assert!(unseal(&payload).is_none());
             let mut bytes = seal(&payload);
             prop_assert_eq!(unseal(&bytes), Some(&payload[..]));
-            let place = place.index(bytes.len());
-            bytes[place] ^= 1 << bit;
+            let position = position.index(bytes.len());
+            bytes[position] ^= 1 << bit;
             prop_assert_eq!(unseal(&bytes), None);
         }
     }

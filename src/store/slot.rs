@@ -1,8 +1,8 @@
-//! An artifact in the making: a folder that nobody else sees, and its commit. Digests first, the manifest last, then the
-//! disk is waited for, then one rename makes the artifact, and a second one its key. A kill between any two steps leaves
-//! nothing or the whole artifact.
+//! The slot: a private folder in which an artifact is built, and its commit. The commit digests the
+//! files, writes the manifest last, syncs, renames the folder to the artifact, and then writes the
+//! key. A kill between any two steps leaves no artifact or the complete one.
 
-use super::artifact::{self, Artifact, Flaw};
+use super::artifact::{Artifact, ArtifactError, mark_committed};
 use super::digest::{Digest, digest_open};
 use super::error::StoreError;
 use super::fault;
@@ -15,18 +15,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
-/// Beyond this many files, one call for the whole file system is cheaper than one a file.
-const FEW: usize = 32;
+/// Above this number of files, syncing the whole file system is cheaper than syncing each file.
+const SYNC_EACH_MAX: usize = 32;
 
-/// What entering a key finds.
+/// The result of [`Store::enter`].
 pub enum Entry {
-    /// The artifact is there.
+    /// The artifact exists.
     Hit(Artifact),
-    /// It has to be made, by whoever holds the slot.
+    /// The artifact has to be built in the slot.
     Miss(Slot),
 }
 
-/// An artifact in the making. Holds its key's lock. Dropped without a commit, it leaves nothing.
+/// A folder in which an artifact is built. Holds the key's lock. Dropped without a commit, it
+/// leaves nothing behind.
 pub struct Slot {
     store: Store,
     key: Digest,
@@ -35,45 +36,47 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// An empty folder in `folder`. What a killed process left of the same key is removed, since the lock proves that
-    /// nobody works on it.
+    /// Creates an empty folder in `folder`. Slots of the same key are leftovers of killed
+    /// processes, since this process holds the lock, and are removed.
     pub(super) fn new(
         store: &Store,
         key: &Digest,
         folder: &Path,
         lock: Lock,
     ) -> Result<Slot, StoreError> {
-        std::fs::create_dir_all(folder).map_err(StoreError::io("making", folder))?;
+        std::fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
         let name = key.to_string();
         if lock.is_held() {
             remove_leftovers(folder, &name);
         }
-        for number in 0.. {
+        let mut number = 0;
+        loop {
             let path = folder.join(format!("{name}-{}-{number}", std::process::id()));
             match std::fs::create_dir(&path) {
                 Ok(()) => return Ok(Slot { store: store.clone(), key: *key, path, _lock: lock }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(StoreError::io("making", &path)(error)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(StoreError::io("creating", &path)(error)),
             }
         }
-        Err(StoreError::Cancelled)
     }
 
-    /// The folder to fill.
+    /// The folder to build in.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes what is in the folder the artifact of the slot's key, with the log of how it was made.
+    /// Commits the content of the folder as the artifact of the slot's key, with the log of the
+    /// build.
     ///
     /// # Errors
-    /// Where the folder holds something that an artifact can't (links, names that aren't UTF-8), or the system refuses
-    /// something. There is no artifact then, and the slot is gone.
+    /// If the folder contains something that an artifact can't (a link, a name that isn't
+    /// UTF-8), or an I/O operation fails. Then there is no artifact, and the slot is
+    /// removed.
     pub fn commit(self, log: &[u8]) -> Result<Artifact, StoreError> {
         let failed = |doing| StoreError::io(doing, &self.path);
         let Contents { files, folders } = contents(&self.path)?;
         fault::step().map_err(failed("finishing"))?;
-        let files = settle(&self.path, &files)?;
+        let files = finish_files(&self.path, &files)?;
         fault::step().map_err(failed("finishing"))?;
         sync(&self.path, &files).map_err(failed("syncing"))?;
         let manifest = Manifest { files };
@@ -85,24 +88,24 @@ impl Slot {
             .try_for_each(|folder| sealed::sync_folder(folder))
             .map_err(failed("syncing"))?;
         fault::step().map_err(failed("finishing"))?;
-        let artifact = self.place(Digest::of(text.as_bytes()))?;
+        let artifact = self.move_into_place(Digest::of(text.as_bytes()))?;
         fault::step().map_err(failed("finishing"))?;
         self.store.write_key(&self.key, &artifact.digest, log)?;
         Ok(artifact)
     }
 
-    /// Renames the folder to where the artifact belongs. One that is there already, whole, is as good.
-    fn place(&self, digest: Digest) -> Result<Artifact, StoreError> {
+    /// Renames the folder to the artifact's path. If the artifact exists already, that one is used.
+    fn move_into_place(&self, digest: Digest) -> Result<Artifact, StoreError> {
         let path = self.store.artifact_path(&digest);
-        let folder = path.parent().unwrap_or(&path);
-        std::fs::create_dir_all(folder).map_err(StoreError::io("making", folder))?;
+        let folder = path.parent().expect("an artifact's path has a parent");
+        std::fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
         loop {
             if let Some(artifact) = self.store.artifact(&digest)? {
                 return Ok(artifact);
             }
             match std::fs::rename(&self.path, &path) {
                 Ok(()) => break,
-                // Somebody else made the same just now.
+                // Another process committed the same artifact.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -117,10 +120,11 @@ impl Slot {
         sealed::sync_folder(folder).map_err(StoreError::io("syncing", folder))?;
         match Artifact::read(&path, &digest) {
             Ok(artifact) => Ok(artifact),
-            Err(Flaw::Refused(error)) => Err(error),
-            Err(Flaw::Damaged(what)) => Err(StoreError::Damaged { path, what }),
-            Err(Flaw::Absent) => {
-                Err(StoreError::Damaged { path, what: "it vanished while it was made".to_owned() })
+            Err(ArtifactError::Store(error)) => Err(error),
+            Err(ArtifactError::Damaged(reason)) => Err(StoreError::Damaged { path, reason }),
+            Err(ArtifactError::Missing) => {
+                let reason = "it disappeared during the commit".to_owned();
+                Err(StoreError::Damaged { path, reason })
             }
         }
     }
@@ -129,7 +133,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if !fault::killed() {
-            // After a commit there is nothing; what can't be removed now, `gc` removes.
+            // After a commit the folder is gone. `gc` removes what can't be removed now.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
@@ -147,7 +151,7 @@ fn remove_leftovers(folder: &Path, name: &str) {
 struct Contents {
     /// Relative paths, sorted.
     files: Vec<String>,
-    /// Absolute ones, the deepest first.
+    /// Absolute paths, the deepest first.
     folders: Vec<PathBuf>,
 }
 
@@ -155,8 +159,10 @@ fn contents(root: &Path) -> Result<Contents, StoreError> {
     let mut contents = Contents { files: Vec::new(), folders: Vec::new() };
     for entry in WalkDir::new(root).contents_first(true) {
         let entry = entry.map_err(|error| StoreError::io("listing", root)(error.into()))?;
-        let unfit =
-            |what: &str| StoreError::Unfit { path: entry.path().to_owned(), what: what.to_owned() };
+        let unfit = |reason: &str| {
+            let path = entry.path().to_owned();
+            StoreError::Unfit { path, reason: reason.to_owned() }
+        };
         let kind = entry.file_type();
         if kind.is_dir() {
             contents.folders.push(entry.into_path());
@@ -165,11 +171,11 @@ fn contents(root: &Path) -> Result<Contents, StoreError> {
         if !kind.is_file() {
             return Err(unfit("it is neither a file nor a folder"));
         }
-        let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let relative = entry.path().strip_prefix(root).expect("the walk stays below its root");
         match relative.to_str() {
             None => return Err(unfit("its name isn't UTF-8")),
             Some(manifest::NAME) => {
-                return Err(unfit("the store itself writes a file of this name"));
+                return Err(unfit("the name is reserved for the store's manifest"));
             }
             Some(path) => contents.files.push(path.to_owned()),
         }
@@ -178,37 +184,37 @@ fn contents(root: &Path) -> Result<Contents, StoreError> {
     Ok(contents)
 }
 
-/// Makes files read-only, gives them their time, and digests them: in parallel, in the order given.
-fn settle(root: &Path, files: &[String]) -> Result<Vec<ListedFile>, StoreError> {
-    let settle = |name: &String| {
+/// Marks the files as committed and digests them, in parallel and in the given order.
+fn finish_files(root: &Path, files: &[String]) -> Result<Vec<ListedFile>, StoreError> {
+    let finish = |name: &String| {
         let path = root.join(name);
         let file = File::open(&path).map_err(StoreError::io("opening", &path))?;
-        artifact::settle(&file).map_err(StoreError::io("finishing", &path))?;
-        let len = file.metadata().map_err(StoreError::io("looking at", &path))?.len();
+        mark_committed(&file).map_err(StoreError::io("finishing", &path))?;
+        let len = file.metadata().map_err(StoreError::io("reading the metadata of", &path))?.len();
         let digest = digest_open(&file, len).map_err(StoreError::io("reading", &path))?;
         Ok(ListedFile { path: name.clone(), len, digest })
     };
     match files {
-        // The pool isn't worth starting.
-        [] | [_] => files.iter().map(settle).collect(),
-        _ => files.par_iter().map(settle).collect(),
+        // Not worth starting the thread pool.
+        [] | [_] => files.iter().map(finish).collect(),
+        _ => files.par_iter().map(finish).collect(),
     }
 }
 
-/// Waits until the files' contents are on the disk.
+/// Syncs the content of the files.
 fn sync(root: &Path, files: &[ListedFile]) -> io::Result<()> {
-    if files.len() > FEW && sync_file_system(root)? {
+    if files.len() > SYNC_EACH_MAX && sync_file_system(root)? {
         return Ok(());
     }
     files.iter().try_for_each(|file| File::open(root.join(&file.path))?.sync_all())
 }
 
-/// Waits until everything written to the file system of `folder` is on the disk. False where there is no such call.
+/// Syncs the file system of `folder`. Returns false if the platform has no such call.
 #[cfg(target_os = "linux")]
 fn sync_file_system(folder: &Path) -> io::Result<bool> {
     use std::os::fd::AsRawFd;
     let folder = File::open(folder)?;
-    // SAFETY: the call takes a number only, that of a file which is open until after it.
+    // SAFETY: the call takes only a file descriptor, and the file is open until after the call.
     match unsafe { libc::syncfs(folder.as_raw_fd()) } {
         0 => Ok(true),
         _ => Err(io::Error::last_os_error()),

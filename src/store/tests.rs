@@ -1,4 +1,4 @@
-//! A store as its users see it: what is committed is found again, whole or not at all.
+//! Tests of the store through its public interface: commits, damage, locks and garbage collection.
 
 use super::*;
 use std::collections::HashSet;
@@ -23,7 +23,7 @@ fn key(name: &str) -> Digest {
 }
 
 fn slot(store: &Store, name: &str) -> Slot {
-    match store.enter(&key(name), false, &mut || panic!("nobody else is there")).unwrap() {
+    match store.enter(&key(name), false, &mut || panic!("the key is locked")).unwrap() {
         Entry::Miss(slot) => slot,
         Entry::Hit(_) => panic!("a hit"),
     }
@@ -35,7 +35,7 @@ fn fill(slot: &Slot) {
     std::fs::write(slot.path().join("a"), b"one").unwrap();
 }
 
-fn make(store: &Store, name: &str) -> Artifact {
+fn build(store: &Store, name: &str) -> Artifact {
     let slot = slot(store, name);
     fill(&slot);
     slot.commit(b"{\"log\":1}\n").unwrap()
@@ -52,19 +52,19 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_is_committed_is_found_again() {
+fn a_committed_artifact_is_found() {
     let home = Home::new();
-    let made = make(&home.open(), "k");
+    let built = build(&home.open(), "k");
     let store = home.open();
     let found = store.lookup(&key("k")).unwrap().unwrap();
-    assert_eq!(found.digest, made.digest);
+    assert_eq!(found.digest, built.digest);
     assert_eq!(found.size(), 6);
     let paths: Vec<_> = found.manifest.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["a", "deep/er/b"]);
     assert_eq!(std::fs::read(found.file("deep/er/b")).unwrap(), b"two");
     assert_eq!(std::fs::metadata(found.file("a")).unwrap().permissions().mode() & 0o777, 0o444);
     assert_eq!(store.log(&key("k")).unwrap(), b"{\"log\":1}\n");
-    assert_eq!(store.artifact(&made.digest).unwrap().unwrap().digest, made.digest);
+    assert_eq!(store.artifact(&built.digest).unwrap().unwrap().digest, built.digest);
     found.verify().unwrap();
     assert!(store.lookup(&key("other")).unwrap().is_none());
     assert!(store.take_notes().is_empty());
@@ -72,10 +72,10 @@ fn what_is_committed_is_found_again() {
 }
 
 #[test]
-fn equal_content_is_one_artifact_and_parts_see_only_what_they_read() {
+fn equal_content_is_one_artifact_and_partial_digests_ignore_other_files() {
     let home = Home::new();
     let store = home.open();
-    let (one, two) = (make(&store, "k"), make(&store, "l"));
+    let (one, two) = (build(&store, "k"), build(&store, "l"));
     assert_eq!(one.digest, two.digest);
     let slot = slot(&store, "m");
     fill(&slot);
@@ -89,7 +89,7 @@ fn equal_content_is_one_artifact_and_parts_see_only_what_they_read() {
 }
 
 #[test]
-fn a_slot_that_is_not_committed_leaves_nothing() {
+fn a_slot_without_a_commit_leaves_nothing() {
     let home = Home::new();
     let store = home.open();
     fill(&slot(&store, "k"));
@@ -98,7 +98,7 @@ fn a_slot_that_is_not_committed_leaves_nothing() {
 }
 
 #[test]
-fn an_artifact_holds_files_with_plain_names_alone() {
+fn links_and_reserved_or_non_utf8_names_are_refused() {
     let home = Home::new();
     let store = home.open();
     let refused = |spoil: fn(&Path)| {
@@ -123,7 +123,7 @@ fn an_artifact_holds_files_with_plain_names_alone() {
 }
 
 #[test]
-fn a_kill_at_any_step_of_a_commit_leaves_nothing_or_all() {
+fn a_kill_at_any_step_of_a_commit_leaves_nothing_or_the_whole_artifact() {
     let mut steps = 0;
     loop {
         let home = Home::new();
@@ -149,18 +149,18 @@ fn a_kill_at_any_step_of_a_commit_leaves_nothing_or_all() {
             assert!(steps >= 6, "{steps}");
             return;
         }
-        make(&store, "k").verify().unwrap();
-        assert!(names(&store.root().join("slots")).is_empty(), "what the kill left is gone");
+        build(&store, "k").verify().unwrap();
+        assert!(names(&store.root().join("slots")).is_empty(), "leftovers of the kill are removed");
         assert!(store.take_notes().is_empty(), "step {steps}");
         steps += 1;
     }
 }
 
 #[test]
-fn every_truncation_of_an_artifact_or_a_key_is_noticed_said_and_made_again() {
+fn every_truncated_artifact_or_key_is_noticed_reported_and_rebuilt() {
     let home = Home::new();
     let store = home.open();
-    let artifact = make(&store, "k");
+    let artifact = build(&store, "k");
     let damaged = store.root().join("damaged");
     for path in [artifact.file("manifest.json"), artifact.file("a"), store.key_path(&key("k"))] {
         let bytes = std::fs::read(&path).unwrap();
@@ -170,10 +170,10 @@ fn every_truncation_of_an_artifact_or_a_key_is_noticed_said_and_made_again() {
             assert!(store.lookup(&key("k")).unwrap().is_none(), "{path:?} {length}");
             let notes = store.take_notes();
             assert!(notes.len() == 1 && notes[0].contains("damaged"), "{notes:?}");
-            // Back to where it was, for the next length: committing each time would take long.
-            let aside = damaged.join(&names(&damaged)[0]);
+            // Moved back for the next length: committing each time would take long.
+            let quarantined = damaged.join(&names(&damaged)[0]);
             std::fs::rename(
-                aside,
+                quarantined,
                 if path.parent() == Some(&artifact.path) { &artifact.path } else { &path },
             )
             .unwrap();
@@ -186,16 +186,16 @@ fn every_truncation_of_an_artifact_or_a_key_is_noticed_said_and_made_again() {
         assert!(store.lookup(&key("k")).unwrap().is_none());
         assert_eq!(store.take_notes().len(), 1);
         std::fs::remove_dir_all(&damaged).unwrap();
-        assert_eq!(make(&store, "k").digest, artifact.digest);
+        assert_eq!(build(&store, "k").digest, artifact.digest);
         assert!(store.take_notes().is_empty());
     }
 }
 
 #[test]
-fn missing_files_changed_bytes_and_changed_times() {
+fn missing_and_changed_files_are_noticed_and_changed_times_are_restored() {
     let home = Home::new();
     let store = home.open();
-    let artifact = make(&store, "k");
+    let artifact = build(&store, "k");
     let writable =
         |path: &Path| std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
     let path = artifact.file("a");
@@ -203,56 +203,56 @@ fn missing_files_changed_bytes_and_changed_times() {
     std::fs::write(&path, b"one").unwrap();
     assert!(
         store.lookup(&key("k")).unwrap().is_some(),
-        "another time alone, as after a copy, is no damage"
+        "another time without another content is no damage"
     );
     assert_eq!(
         std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o444,
-        "and is put right"
+        "and is restored"
     );
     writable(&path);
     std::fs::write(&path, b"eno").unwrap();
     assert!(store.lookup(&key("k")).unwrap().is_none());
     assert!(store.take_notes()[0].contains("the content of a "));
-    let artifact = make(&store, "k");
+    let artifact = build(&store, "k");
     std::fs::remove_file(artifact.file("deep/er/b")).unwrap();
     assert!(store.lookup(&key("k")).unwrap().is_none());
     assert!(store.take_notes()[0].contains("deep/er/b is missing"));
-    let artifact = make(&store, "k");
+    let artifact = build(&store, "k");
     std::fs::remove_file(artifact.file("manifest.json")).unwrap();
     assert!(store.lookup(&key("k")).unwrap().is_none());
     assert!(store.take_notes()[0].contains("manifest.json is missing"));
 }
 
 #[test]
-fn verify_finds_what_times_do_not_tell() {
+fn verify_finds_changes_that_times_do_not_show() {
     let home = Home::new();
     let store = home.open();
-    let artifact = make(&store, "k");
+    let artifact = build(&store, "k");
     let path = artifact.file("a");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
     std::fs::write(&path, b"eno").unwrap();
-    artifact::settle(&std::fs::File::open(&path).unwrap()).unwrap();
+    artifact::mark_committed(&std::fs::File::open(&path).unwrap()).unwrap();
     assert!(store.lookup(&key("k")).unwrap().is_some());
     assert!(artifact.verify().is_err());
     let verified = store.verify(&mut |_| true).unwrap();
     assert_eq!((verified.artifacts, verified.damaged.len()), (1, 1));
     assert!(store.lookup(&key("k")).unwrap().is_none());
-    assert!(matches!(make(&store, "k").verify(), Ok(())));
+    assert!(matches!(build(&store, "k").verify(), Ok(())));
     assert!(matches!(store.verify(&mut |_| false), Err(StoreError::Cancelled)));
 }
 
 #[test]
-fn many_who_want_the_same_make_it_once() {
+fn concurrent_builds_of_one_key_build_once() {
     let home = Home::new();
-    let made = std::sync::atomic::AtomicU32::new(0);
+    let builds = std::sync::atomic::AtomicU32::new(0);
     let digests: HashSet<Digest> = std::thread::scope(|scope| {
         let work = || {
             let store = home.open();
             match store.enter(&key("k"), false, &mut || true).unwrap() {
                 Entry::Hit(artifact) => artifact.digest,
                 Entry::Miss(slot) => {
-                    made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    builds.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                     fill(&slot);
                     slot.commit(b"").unwrap().digest
                 }
@@ -261,20 +261,20 @@ fn many_who_want_the_same_make_it_once() {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    assert_eq!((digests.len(), made.into_inner()), (1, 1));
+    assert_eq!((digests.len(), builds.into_inner()), (1, 1));
 }
 
 #[test]
-fn whoever_waits_can_give_up_and_force_makes_again() {
+fn waiting_can_be_cancelled_and_force_rebuilds() {
     let home = Home::new();
     let store = home.open();
     let held = slot(&store, "k");
-    let mut asked = 0;
-    let gave_up = store.enter(&key("k"), false, &mut || {
-        asked += 1;
-        asked < 3
+    let mut calls = 0;
+    let cancelled = store.enter(&key("k"), false, &mut || {
+        calls += 1;
+        calls < 3
     });
-    assert!(matches!(gave_up, Err(StoreError::Cancelled)));
+    assert!(matches!(cancelled, Err(StoreError::Cancelled)));
     fill(&held);
     held.commit(b"first").unwrap();
     let Entry::Miss(again) = store.enter(&key("k"), true, &mut || true).unwrap() else {
@@ -282,12 +282,12 @@ fn whoever_waits_can_give_up_and_force_makes_again() {
     };
     std::fs::write(again.path().join("a"), b"other").unwrap();
     again.commit(b"second").unwrap();
-    assert!(store.take_notes()[0].contains("other bytes"));
+    assert!(store.take_notes()[0].contains("not reproducible"));
     assert_eq!(store.log(&key("k")).unwrap(), b"second");
 }
 
 #[test]
-fn a_newer_store_is_refused_and_a_damaged_format_is_put_right() {
+fn a_newer_store_is_refused_and_a_truncated_format_file_is_restored() {
     let home = Home::new();
     let format = home.open().root().join("format");
     for length in 0..FORMAT.len() {
@@ -301,11 +301,11 @@ fn a_newer_store_is_refused_and_a_damaged_format_is_put_right() {
 }
 
 #[test]
-fn usage_counts_what_is_there() {
+fn usage_counts_entries_and_bytes() {
     let home = Home::new();
     let store = home.open();
-    make(&store, "k");
-    make(&store, "l");
+    build(&store, "k");
+    build(&store, "l");
     store.memo().put("features", "x", b"1").unwrap();
     let usage = store.usage().unwrap();
     assert_eq!((usage.artifacts.count, usage.keys.count, usage.runs.count), (1, 2, 0));
@@ -314,10 +314,10 @@ fn usage_counts_what_is_there() {
 }
 
 #[test]
-fn gc_keeps_what_is_named_or_young_and_waits_for_nobody() {
+fn gc_keeps_named_and_young_entries_and_needs_the_exclusive_lock() {
     let home = Home::new();
     let store = home.open();
-    let made = make(&store, "named");
+    let kept = build(&store, "named");
     let other = slot(&store, "unnamed");
     std::fs::write(other.path().join("a"), b"other").unwrap();
     let other = other.commit(b"").unwrap();
@@ -336,9 +336,9 @@ fn gc_keeps_what_is_named_or_young_and_waits_for_nobody() {
     assert!(names(&store.root().join("slots")).is_empty());
 
     keep = Keep { keys: HashSet::from([key("named")]), ..Keep::default() };
-    let would = store.gc(&keep, true).unwrap();
+    let counted = store.gc(&keep, true).unwrap();
     assert_eq!(
-        (would.artifacts.count, store.lookup(&key("unnamed")).unwrap().is_some()),
+        (counted.artifacts.count, store.lookup(&key("unnamed")).unwrap().is_some()),
         (1, true)
     );
     assert_eq!(store.gc(&keep, false).unwrap().artifacts.count, 1);
@@ -349,7 +349,7 @@ fn gc_keeps_what_is_named_or_young_and_waits_for_nobody() {
     assert!(store.lookup(&key("named")).unwrap().is_some() && store.memo().get("b", "k").is_none());
     assert_eq!(names(&store.runs_folder()), ["run"]);
 
-    keep = Keep { digests: HashSet::from([made.digest]), ..Keep::default() };
+    keep = Keep { digests: HashSet::from([kept.digest]), ..Keep::default() };
     store.gc(&keep, false).unwrap();
     assert!(store.lookup(&key("named")).unwrap().is_some(), "the key of a named artifact stays");
     store.gc(&Keep::default(), false).unwrap();

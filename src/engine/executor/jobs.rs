@@ -1,5 +1,5 @@
-//! The part of the executor that handles running jobs: writes job files, launches jobs, polls and stops them, and takes
-//! their outcomes.
+//! The part of the executor that handles running jobs: writes job files, launches jobs, polls and
+//! stops them, and takes their outcomes.
 
 use super::Executor;
 use super::node::{Active, Node, StageEnd, Status, StopCause};
@@ -75,8 +75,8 @@ impl Executor<'_> {
         Ok(self.jobs_folder.insert(folder).path().to_owned())
     }
 
-    /// Takes the outcome of a job that has ended; stops one that was cancelled or timed out, and kills one that doesn't
-    /// stop within [`GRACE`].
+    /// Takes the outcome of a job that has ended; stops one that was cancelled or timed out, and
+    /// kills one that doesn't stop within [`GRACE`].
     pub(super) fn poll(&mut self, index: usize) -> Result<(), EngineError> {
         let Node { status: Status::Running(active), stage, .. } = &mut self.nodes[index] else {
             return Ok(());

@@ -1,5 +1,6 @@
-//! Executes a plan: starts every stage whose inputs are ready, in parallel up to the number of jobs. On a cache hit,
-//! replays the recorded log without starting a process. Starts jobs only through a [`Launcher`].
+//! Executes a plan: starts every stage whose inputs are ready, in parallel up to the number of
+//! jobs. On a cache hit, replays the recorded log without starting a process. Starts jobs only
+//! through a [`Launcher`].
 
 mod jobs;
 mod node;
@@ -23,8 +24,8 @@ use std::time::{Duration, Instant};
 /// The interval at which jobs and the cancellation token are polled while no events arrive.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Executes `plan` in child processes of this program. `handler` gets [`Event::RunStarted`] and all events up to the end
-/// of the last stage; [`Event::RunFinished`] is left to the caller.
+/// Executes `plan` in child processes of this program. `handler` gets [`Event::RunStarted`] and all
+/// events up to the end of the last stage; [`Event::RunFinished`] is left to the caller.
 ///
 /// # Errors
 /// If the store fails. A failed stage is not an error but part of the report.
@@ -170,8 +171,8 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Why a stage can't run any more, if that is so: a stage that it needs has no artifact, or, unless `keep_going`, any
-    /// stage failed.
+    /// Why a stage can't run any more, if that is so: a stage that it needs has no artifact, or,
+    /// unless `keep_going`, any stage failed.
     fn blocked_by(&self, node: &Node<'a>) -> Option<String> {
         let reason = |blocking: &Node| match blocking.end()? {
             StageEnd::Failed(_) => Some(format!("`{}` failed", blocking.stage.name)),

@@ -1,5 +1,5 @@
-//! Builds one artifact, in any process or thread: takes the key's lock, opens a slot, runs the kind, checks
-//! that its inputs haven't changed, and commits.
+//! Builds one artifact, in any process or thread: takes the key's lock, opens a slot, runs the
+//! kind, checks that its inputs haven't changed, and commits.
 
 use crate::engine::job::{Job, JobOutcome};
 use crate::engine::{Context, InputArtifact, KindRef, Kinds, OrFail, StageError};
@@ -126,8 +126,8 @@ fn context(
     }
 }
 
-/// A sink that forwards to `events` and appends all events except progress to `log`, which a later cache
-/// hit replays.
+/// A sink that forwards to `events` and appends all events except progress to `log`, which a later
+/// cache hit replays.
 fn logging(events: &EventSink, log: &Log) -> EventSink {
     let (events, log) = (events.clone(), Arc::clone(log));
     EventSink::new(move |event| {

@@ -1,5 +1,5 @@
-//! The worker process `pipe stage JOB`: executes one job and writes its events to stdout as JSON lines. It
-//! stops on SIGTERM or SIGINT, or when its parent dies.
+//! The worker process `pipe stage JOB`: executes one job and writes its events to stdout as JSON
+//! lines. It stops on SIGTERM or SIGINT, or when its parent dies.
 
 mod build;
 
@@ -22,8 +22,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// The exit code of a cancelled job.
 const INTERRUPTED: u8 = 130;
 
-/// Executes the job in the file `job`. The outcome is the last line on stdout, and the exit code: 0, 1 or
-/// 130.
+/// Executes the job in the file `job`. The outcome is the last line on stdout, and the exit code:
+/// 0, 1 or 130.
 pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
     let cancel = CancellationToken::new();
     cancel_on_signals(&cancel);
@@ -62,9 +62,9 @@ fn cancel_on_signals(cancel: &CancellationToken) {
     }
 }
 
-/// Requests cancellation when the pipe that the parent holds open on stdin is closed. With the parent gone,
-/// nothing would kill a stage that doesn't check its token, so the process exits after [`GRACE`], or at once
-/// if cancellation had been requested before.
+/// Requests cancellation when the pipe that the parent holds open on stdin is closed. With the
+/// parent gone, nothing would kill a stage that doesn't check its token, so the process exits after
+/// [`GRACE`], or at once if cancellation had been requested before.
 fn cancel_when_parent_dies(cancel: &CancellationToken) {
     let Some(mut stdin) = stdin_pipe() else { return };
     let cancel = cancel.clone();

@@ -1,7 +1,7 @@
-//! Looking after a store: how much room what takes, whether everything is still what was committed, and removing what
-//! nobody asks for any more. Runs are a record, not a cache: nothing here touches them.
+//! Maintenance of a store: disk usage, verification of every file, and garbage collection. Run
+//! records are not a cache: nothing here removes them.
 
-use super::artifact::Flaw;
+use super::artifact::ArtifactError;
 use super::digest::Digest;
 use super::error::StoreError;
 use super::lock::Lock;
@@ -16,75 +16,71 @@ use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 use walkdir::WalkDir;
 
-/// How many things, and how many bytes on the disk. A file that several things share counts where it is met first.
+/// A number of entries and their bytes on disk. A file shared by several entries counts once, for
+/// the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Share {
-    /// How many artifacts, keys, runs, or files.
+    /// Artifacts, keys, runs, or files.
     pub count: u64,
-    /// Bytes of their files.
     pub bytes: u64,
 }
 
-/// How much room what takes.
+/// The disk usage of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Artifacts.
     pub artifacts: Share,
-    /// Keys and their logs.
+    /// Keys with their logs.
     pub keys: Share,
-    /// The memo, by bucket.
+    /// The memo by bucket.
     pub memo: BTreeMap<String, Share>,
-    /// What is known of folders outside.
+    /// Digests of files in external folders.
     pub listings: Share,
-    /// Records of runs.
     pub runs: Share,
-    /// Artifacts in the making, or left over by a kill.
+    /// Artifacts being built, or left by a killed process.
     pub slots: Share,
-    /// What was set aside.
+    /// Quarantined artifacts and keys.
     pub damaged: Share,
 }
 
 impl Usage {
-    /// Bytes of everything.
+    /// The total number of bytes.
     pub fn total(&self) -> u64 {
         let parts = [self.artifacts, self.keys, self.listings, self.runs, self.slots, self.damaged];
         parts.iter().chain(self.memo.values()).map(|share| share.bytes).sum()
     }
 }
 
-/// What reading everything found.
+/// The result of verifying a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
-    /// Artifacts that were read.
+    /// The number of artifacts.
     pub artifacts: u64,
-    /// Bytes that were read.
+    /// Their size.
     pub bytes: u64,
-    /// What was damaged, and set aside: a sentence each.
+    /// The damage that was found, one sentence each.
     pub damaged: Vec<String>,
 }
 
-/// What `gc` is not to remove.
+/// What `gc` keeps.
 #[derive(Clone, Debug, Default)]
 pub struct Keep {
-    /// Artifacts, such as those that recorded runs name.
+    /// Artifacts, such as those of recorded runs.
     pub digests: HashSet<Digest>,
-    /// Keys, with their logs and artifacts.
+    /// Keys with their logs and artifacts.
     pub keys: HashSet<Digest>,
-    /// What was made or used within this time.
+    /// Everything created or used within this time.
     pub younger_than: Duration,
 }
 
-/// What `gc` removed, or would remove.
+/// What `gc` removed or would remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Collected {
-    /// Artifacts.
     pub artifacts: Share,
-    /// Everything else: keys, memo, leftovers of kills, what was set aside.
+    /// Keys, memo entries, leftovers of killed processes, quarantined files.
     pub other: Share,
 }
 
 impl Store {
-    /// How much room what takes.
     pub fn usage(&self) -> Result<Usage, StoreError> {
         let mut seen = HashSet::new();
         let mut usage = Usage {
@@ -97,22 +93,18 @@ impl Store {
             ..Usage::default()
         };
         for bucket in children(&self.root().join("memo")) {
-            let name = bucket
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .trim_end_matches('_')
-                .to_owned();
+            let name = bucket.file_name().expect("an entry of a folder has a name");
+            let name = name.to_string_lossy().trim_end_matches('_').to_owned();
             usage.memo.insert(name, share(&bucket, 2, &mut seen));
         }
         Ok(usage)
     }
 
-    /// Reads every artifact and key. What is damaged is set aside. `watch` is told each artifact's bytes before it is
-    /// read, and says whether to go on.
+    /// Reads every artifact and key, and quarantines the damaged ones. `watch` is called with the
+    /// size of each artifact before it is read, and returns whether to continue.
     ///
     /// # Errors
-    /// [`StoreError::Cancelled`] once `watch` says no; where the system refuses something.
+    /// [`StoreError::Cancelled`] if `watch` returns false, or if an I/O operation fails.
     pub fn verify(&self, watch: &mut dyn FnMut(u64) -> bool) -> Result<Verified, StoreError> {
         let mut verified = Verified::default();
         self.take_notes();
@@ -121,11 +113,11 @@ impl Store {
             if !watch(artifact.size()) {
                 return Err(StoreError::Cancelled);
             }
-            match artifact.compare() {
-                Ok(()) | Err(Flaw::Absent) => {}
-                Err(Flaw::Refused(error)) => return Err(error),
-                Err(Flaw::Damaged(what)) => {
-                    self.set_aside(&path, &format!("artifact {}", digest.short()), &what)?
+            match artifact.check_content() {
+                Ok(()) | Err(ArtifactError::Missing) => {}
+                Err(ArtifactError::Store(error)) => return Err(error),
+                Err(ArtifactError::Damaged(reason)) => {
+                    self.quarantine(&path, &format!("artifact {}", digest.short()), &reason)?
                 }
             }
             verified.artifacts += 1;
@@ -138,10 +130,10 @@ impl Store {
         Ok(verified)
     }
 
-    /// Removes what `keep` doesn't name and nobody used lately. With `dry_run` only says what that is.
+    /// Removes everything that `keep` doesn't protect. With `dry_run`, only counts it.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] while anybody else uses the store.
+    /// [`StoreError::Locked`] while another process uses the store.
     pub fn gc(&self, keep: &Keep, dry_run: bool) -> Result<Collected, StoreError> {
         let path = self.root().join("lock");
         let mut held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,15 +143,16 @@ impl Store {
             Err(error) => Err(error),
             Ok(Some(lock)) if lock.is_held() => self.collect(keep, dry_run),
             Ok(_) => {
-                let by = "a run uses the store (or its file system has no locks); tidy up when it is done";
-                Err(StoreError::Locked { path: path.clone(), by })
+                let help =
+                    "a run uses the store, or its file system has no locks; collect after the run";
+                Err(StoreError::Locked { path: path.clone(), help })
             }
         };
         *held = Some(shared(&path)?);
         result
     }
 
-    /// The exclusive lock is held: whatever looks unfinished here is a leftover.
+    /// Requires the exclusive lock: unfinished files are then leftovers.
     fn collect(&self, keep: &Keep, dry_run: bool) -> Result<Collected, StoreError> {
         let mut sweep =
             Sweep { now: SystemTime::now(), keep, dry_run, trash: self.root().join("slots/trash") };
@@ -172,12 +165,12 @@ impl Store {
             }
         }
         for bucket in children(&self.root().join("memo")) {
-            for file in children(&bucket).iter().flat_map(|shelf| children(shelf)) {
+            for file in children(&bucket).iter().flat_map(|shard| children(shard)) {
                 sweep.remove_memo(&file, other)?;
             }
         }
         for listing in children(&self.root().join("listings")) {
-            sweep.remove_old(&listing, other)?;
+            sweep.remove_unless_young(&listing, other)?;
         }
         for folder in ["slots", "jobs", "locks", "memo-locks"] {
             for leftover in children(&self.root().join(folder)) {
@@ -185,12 +178,13 @@ impl Store {
             }
         }
         for damaged in children(&self.root().join("damaged")) {
-            sweep.remove_old(&damaged, other)?;
+            sweep.remove_unless_young(&damaged, other)?;
         }
         Ok(collected)
     }
 
-    /// Removes keys that aren't kept, and returns the artifacts that are: those named, and those of the keys that stay.
+    /// Removes the keys that aren't kept, and returns the artifacts to keep: those that `keep`
+    /// names, and those of the remaining keys.
     fn collect_keys(
         &self,
         sweep: &mut Sweep,
@@ -206,7 +200,7 @@ impl Store {
                 Some(artifact) if sweep.keep.keys.contains(&key) || sweep.is_young(&path) => {
                     kept.insert(artifact);
                 }
-                // Its artifact stays for another reason, and so may it: it is small, and makes a hit.
+                // The artifact is kept anyway; with its small key it stays a cache hit.
                 Some(artifact) if sweep.keep.digests.contains(&artifact) => {}
                 _ => sweep.remove(&path, removed)?,
             }
@@ -214,14 +208,14 @@ impl Store {
         Ok(kept)
     }
 
-    /// What lies in a folder with a shelf for each first byte, sorted; other names are passed over.
+    /// The sorted entries of a sharded folder. Names that aren't digests are skipped.
     fn named_by_digest(&self, folder: &str) -> Vec<(PathBuf, Digest)> {
-        let shelves = children(&self.root().join(folder));
+        let shards = children(&self.root().join(folder));
         let named = |path: PathBuf| {
             let digest = path.file_name()?.to_str()?.parse().ok()?;
             Some((path, digest))
         };
-        shelves.iter().flat_map(|shelf| children(shelf)).filter_map(named).collect()
+        shards.iter().flat_map(|shard| children(shard)).filter_map(named).collect()
     }
 }
 
@@ -235,27 +229,27 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     fn is_young(&self, path: &Path) -> bool {
         let modified = std::fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-        // A time in the future is young.
+        // So is one with a time in the future.
         modified.is_ok_and(|time| {
             self.now.duration_since(time).map_or(true, |age| age < self.keep.younger_than)
         })
     }
 
-    fn remove_old(&mut self, path: &Path, removed: &mut Share) -> Result<(), StoreError> {
+    fn remove_unless_young(&mut self, path: &Path, removed: &mut Share) -> Result<(), StoreError> {
         if self.is_young(path) { Ok(()) } else { self.remove(path, removed) }
     }
 
-    /// A linked file's own time says nothing: that of its seal beside it counts.
+    /// The time of a linked file is constant, so that of its `length` file counts.
     fn remove_memo(&mut self, path: &Path, removed: &mut Share) -> Result<(), StoreError> {
         let is_linked = path.extension().is_some_and(|extension| extension == "file");
         if is_linked && self.is_young(&path.with_extension("length")) {
             Ok(())
         } else {
-            self.remove_old(path, removed)
+            self.remove_unless_young(path, removed)
         }
     }
 
-    /// A folder is renamed before it is emptied, so that a kill leaves no half of an artifact.
+    /// Renames a folder before it is emptied, so that a kill doesn't leave half of an artifact.
     fn remove(&mut self, path: &Path, removed: &mut Share) -> Result<(), StoreError> {
         let Share { bytes, .. } = share(path, 0, &mut HashSet::new());
         removed.count += 1;
@@ -282,7 +276,7 @@ impl Sweep<'_> {
     }
 }
 
-/// What lies in a folder, sorted; nothing where there is no such folder.
+/// The sorted entries of a folder. None if it is missing.
 fn children(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -290,7 +284,8 @@ fn children(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Counts what lies at `depth` in a folder, and the bytes of all files below it that weren't seen before.
+/// Counts the entries at `depth` below a folder, and the bytes of all files below it that aren't in
+/// `seen`.
 fn share(folder: &Path, depth: usize, seen: &mut HashSet<(u64, u64)>) -> Share {
     let mut share = Share::default();
     for entry in WalkDir::new(folder).into_iter().flatten() {
