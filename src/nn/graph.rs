@@ -270,16 +270,6 @@ impl Graph {
         self.proper().iter().map(|node| self.node_multiply_adds(node)).sum()
     }
 
-    /// Values of all parameters together (buffers not counted), as torchvision counts them. Those of the auxiliary head
-    /// are counted where the graph has one: torchvision publishes `inception_v3` with it, 27,161,264 for 1000 classes, of
-    /// which 3,326,696 are the auxiliary head's.
-    pub fn parameter_count(&self) -> u64 {
-        super::parameters::describe(self)
-            .iter()
-            .map(|info| info.shape.iter().product::<usize>() as u64)
-            .sum()
-    }
-
     fn node_multiply_adds(&self, node: &Node) -> u64 {
         let inputs = |index: usize| self.nodes[node.inputs[index]].shape;
         let count = match node.op {

@@ -3,7 +3,6 @@
 
 use super::NnError;
 use super::graph::{Graph, Op};
-use super::network::{BatchNorm, StepOptions};
 use super::number::Number;
 use super::ops::{
     Backend, DropoutPosition, Flat, Geometry, Gradient, Moments, NormStatistics, Normalization,
@@ -11,6 +10,7 @@ use super::ops::{
 };
 use super::parameters::{Parameter, Statistics};
 use super::program::{Instruction, Program};
+use super::step::{BatchNorm, StepOptions};
 use std::ops::Range;
 
 /// What a run is for.

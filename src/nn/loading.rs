@@ -3,8 +3,9 @@
 
 use super::NnError;
 use super::graph::{AUXILIARY, Head};
+use super::layout;
 use super::number::Number;
-use super::parameters::{self, ParameterInfo, Statistics};
+use super::parameters::{ParameterInfo, Statistics};
 use super::weights::{WeightTensor, Weights};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -104,7 +105,7 @@ pub(crate) fn take(
     }
     loaded.unused = weights.tensors.keys().filter(|name| !taken.contains(*name)).cloned().collect();
     let turned = |(info, tensor): (&&ParameterInfo, &Option<&WeightTensor>)| {
-        tensor.map(|tensor| parameters::from_torch(info, &tensor.data))
+        tensor.map(|tensor| layout::from_torch(info, &tensor.data))
     };
     let values = parameters.par_iter().zip(&tensors).map(turned).collect();
     Ok(Taken { values, statistics, loaded })

@@ -8,11 +8,13 @@
 //! Images are NHWC, normalized, `f32`; weights leave and enter as torchvision lays them out.
 
 pub mod backbones;
-mod buffers;
 mod error;
 mod graph;
+mod initialization;
 mod interpreter;
+mod layout;
 mod loading;
+mod matrix;
 mod network;
 mod number;
 pub mod ops;
@@ -20,21 +22,21 @@ mod parameters;
 mod plan;
 mod program;
 mod recognize;
+mod step;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_auxiliary;
 pub mod weights;
 
 pub use backbones::{BackboneInfo, backbone, backbones};
 pub use error::NnError;
 pub use graph::{AUXILIARY, Builder, Graph, Head, Node, Op, Shape, Value, Window};
 pub use loading::Loaded;
-pub use network::{AUXILIARY_WEIGHT, BatchNorm, Network, Step, StepOptions};
+pub use network::{AUXILIARY_WEIGHT, Network};
 pub use number::Number;
 pub use ops::{Backend, Buffer, soft_targets};
 pub use parameters::{Parameter, ParameterInfo, Role};
 pub use recognize::{classifier, recognize};
+pub use step::{BatchNorm, Step, StepOptions};
 pub use weights::{WeightTensor, Weights, read_safetensors, write_safetensors};
 
 /// The CPU device of dfdx, on which the hand-written ops run.

@@ -4,13 +4,15 @@
 mod exchange;
 
 use super::graph::{Graph, Head};
+use super::initialization;
 use super::interpreter::{Interpreter, Pass};
 use super::loading::{self, Loaded, Taken};
 use super::number::{Number, converted};
-use super::ops::{Backend, Buffer, Flat, Recorder};
+use super::ops::{Backend, Flat, Recorder};
 use super::parameters::{self, Parameter, ParameterInfo, Statistics};
 use super::plan::Plan;
 use super::program::Program;
+use super::step::{Step, StepOptions};
 use super::weights::Weights;
 use super::{NnError, backbones};
 use dfdx::tensor::{Gradients, PutTape, SplitTape, Tensor};
@@ -23,46 +25,6 @@ use std::sync::OnceLock;
 /// How much an auxiliary head's cross entropy counts beside the network's own: 0.4, as torchvision's reference training
 /// has it.
 pub const AUXILIARY_WEIGHT: f64 = 0.4;
-
-/// With which statistics batch norms normalize in a training step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BatchNorm {
-    /// With the batch's, and the running ones are updated. Norms below everything trainable use the running ones.
-    Batch,
-    /// With the running ones, which stay as they are; gradients flow through.
-    Running,
-}
-
-/// How a training step is made.
-#[derive(Clone, Copy, Debug)]
-pub struct StepOptions {
-    /// The root of randomness.
-    pub seed: u64,
-    /// The step's number since the start of training: dropout masks come from (seed, step, layer).
-    pub step: u64,
-    /// Statistics of batch norms.
-    pub batch_norm: BatchNorm,
-}
-
-/// What a training step gives.
-pub struct Step<D: Backend<N>, N: Number = f32> {
-    /// Mean cross entropy of the batch, an auxiliary head's added with its factor.
-    pub loss: f64,
-    /// (batch, classes), in training mode; those of the network proper.
-    pub logits: Vec<f32>,
-    /// Of the trainable parameters: `gradients.get(&parameter.tensor)`, in our layout.
-    pub gradients: Gradients<N, D>,
-}
-
-impl<D: Backend<N>, N: Number> Step<D, N> {
-    /// The gradient's buffer of a trainable parameter, without a copy.
-    ///
-    /// # Errors
-    /// For want of memory, where it has no gradient yet and zeros are made.
-    pub fn gradient(&mut self, parameter: &Parameter<D, N>) -> Result<&mut Buffer<D, N>, NnError> {
-        self.gradients.get_or_alloc_mut(&parameter.tensor).map_err(NnError::device)
-    }
-}
 
 /// A network on a device, its parameters in single or double precision; running statistics and what it makes of images in
 /// evaluation are in single. It is made and loaded in single precision, and [`converted`](Self::converted).
@@ -113,7 +75,7 @@ impl<D: Backend> Network<D> {
     /// For want of memory.
     pub fn from_graph(graph: Graph, head: &Head, seed: u64, device: D) -> Result<Self, NnError> {
         let described = parameters::describe(&graph);
-        let initial = parameters::initial(&described, seed);
+        let initial = initialization::initial(&described, seed);
         let statistics = parameters::statistics(&graph);
         Network::of(graph, head, described.into_iter().zip(initial), statistics, device)
     }
@@ -135,7 +97,7 @@ impl<D: Backend> Network<D> {
         let Taken { values, statistics, loaded } =
             loading::take(&infos, parameters::statistics(&graph), head, weights)?;
         let draw = |(index, taken): (usize, Option<Vec<f32>>)| {
-            taken.unwrap_or_else(|| parameters::initial_of(&described, index, seed))
+            taken.unwrap_or_else(|| initialization::initial_of(&described, index, seed))
         };
         let values: Vec<Vec<f32>> = values.into_par_iter().enumerate().map(draw).collect();
         let network =

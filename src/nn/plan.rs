@@ -5,8 +5,8 @@
 //! it. Products are made in blocks of rows whose shape depends on the network alone; the last block is padded. So a
 //! image's values are the same bytes alone, in any batch and with any number of threads.
 
-use super::buffers::{Matrix, MatrixMut, multiply};
 use super::graph::{Graph, Op};
+use super::matrix::{Matrix, MatrixMut, multiply};
 use super::number::Number;
 use super::ops::chunks::at_least;
 use super::ops::convolution::patches::{Patches, block_rows};

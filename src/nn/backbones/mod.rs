@@ -3,8 +3,6 @@
 //! other way round).
 
 mod alexnet;
-#[cfg(test)]
-mod block_tests;
 mod inception;
 mod resnet;
 #[cfg(test)]

@@ -3,10 +3,11 @@
 
 use super::{Network, Plans, tensor};
 use crate::nn::NnError;
+use crate::nn::layout;
 use crate::nn::loading::{self, Loaded, Taken};
 use crate::nn::number::{Number, converted};
 use crate::nn::ops::Backend;
-use crate::nn::parameters::{self, Parameter, ParameterInfo};
+use crate::nn::parameters::{Parameter, ParameterInfo};
 use crate::nn::weights::{WeightTensor, Weights};
 
 impl<D: Backend> Network<D> {
@@ -36,7 +37,7 @@ impl<D: Backend> Network<D> {
 impl<D: Backend<N>, N: Number> Network<D, N> {
     /// Values in our layout, such as a gradient, in torchvision's.
     pub fn torch_layout(&self, info: &ParameterInfo, values: &[N]) -> Vec<N> {
-        parameters::to_torch(info, values)
+        layout::to_torch(info, values)
     }
 
     /// As [`save`](Self::save), without what only training uses: the auxiliary head. This is what a model file keeps.
@@ -57,7 +58,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         for Parameter { info, tensor, .. } in
             self.parameters.iter().filter(|parameter| wanted(&parameter.info.name))
         {
-            let data = parameters::to_torch(info, &D::numbers(tensor));
+            let data = layout::to_torch(info, &D::numbers(tensor));
             weights
                 .tensors
                 .insert(info.name.clone(), WeightTensor { shape: info.shape.clone(), data });
@@ -94,7 +95,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         for (place, Parameter { info, .. }) in self.parameters.iter().enumerate() {
             if weights.tensors.contains_key(&info.name) {
                 match loading::found(weights, &info.name, &info.shape) {
-                    Ok(tensor) => places.push((place, parameters::from_torch(info, &tensor.data))),
+                    Ok(tensor) => places.push((place, layout::from_torch(info, &tensor.data))),
                     Err(reason) => mismatches.push(reason),
                 }
             }

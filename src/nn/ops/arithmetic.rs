@@ -4,7 +4,7 @@ use super::{Flat, Gradient, Recorder};
 
 pub(crate) mod cpu {
     use super::*;
-    use crate::nn::buffers::values;
+    use crate::nn::matrix::values;
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::{CHUNK, add_to, at_least};
     use crate::nn::ops::{deposit, flat};

@@ -172,7 +172,7 @@ mod kernels {
     use rayon::prelude::*;
 
     pub(super) fn numbers<N: Number>(tensor: &Flat<Cpu, N>) -> Cow<'_, [N]> {
-        Cow::Borrowed(crate::nn::buffers::values(tensor))
+        Cow::Borrowed(crate::nn::matrix::values(tensor))
     }
 
     pub(super) fn for_each<N: Number, W: Send, E: Send>(

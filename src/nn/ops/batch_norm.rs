@@ -61,7 +61,7 @@ pub(crate) fn folded(
 
 pub(crate) mod cpu {
     use super::*;
-    use crate::nn::buffers::values;
+    use crate::nn::matrix::values;
     use crate::nn::ops::chunks::at_least;
     use crate::nn::ops::{deposit, flat};
     use dfdx::tensor::{Cpu, CpuError, Tape};

@@ -18,7 +18,7 @@ pub fn soft_targets(labels: &[usize], classes: usize, smoothing: f32) -> Vec<f32
 
 pub(crate) mod cpu {
     use super::*;
-    use crate::nn::buffers::values;
+    use crate::nn::matrix::values;
     use crate::nn::number::{Number, doubles};
     use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
 

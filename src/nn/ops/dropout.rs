@@ -35,7 +35,7 @@ impl DropoutPosition {
 
 pub(crate) mod cpu {
     use super::*;
-    use crate::nn::buffers::values;
+    use crate::nn::matrix::values;
     use crate::nn::number::Number;
     use crate::nn::ops::{deposit, flat};
     use dfdx::tensor::{Cpu, CpuError, Tape};

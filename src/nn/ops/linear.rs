@@ -4,7 +4,7 @@ use super::{Flat, Gradient, Recorder};
 
 pub(crate) mod cpu {
     use super::*;
-    use crate::nn::buffers::{Matrix, MatrixMut, multiply, values};
+    use crate::nn::matrix::{Matrix, MatrixMut, multiply, values};
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::column_sums;
     use crate::nn::ops::{deposit, flat};

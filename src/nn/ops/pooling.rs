@@ -74,7 +74,7 @@ fn bin(index: usize, bins: usize, size: usize) -> (usize, usize) {
 
 pub(crate) mod cpu {
     use super::*;
-    use crate::nn::buffers::values;
+    use crate::nn::matrix::values;
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::{SHORT, row_sums};
     use crate::nn::ops::{deposit, flat};

@@ -7,7 +7,7 @@
 
 use super::Geometry;
 use super::patches::{Patches, block_rows};
-use crate::nn::buffers::{Matrix, MatrixMut, multiply, values};
+use crate::nn::matrix::{Matrix, MatrixMut, multiply, values};
 use crate::nn::number::Number;
 use crate::nn::ops::chunks::{CHUNK, column_sums};
 use crate::nn::ops::{Flat, Gradient, Recorder, flat};

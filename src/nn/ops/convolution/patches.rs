@@ -1,8 +1,8 @@
 //! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with a weight. Both the
 //! convolution and its gradient by the input are such products.
 
-use crate::nn::buffers::{Matrix, MatrixMut, multiply};
 use crate::nn::graph::Shape;
+use crate::nn::matrix::{Matrix, MatrixMut, multiply};
 use crate::nn::number::Number;
 use rayon::prelude::*;
 

@@ -4,6 +4,8 @@
 //! `for k, v in getattr(torchvision.models, NAME)(weights=None).state_dict().items(): print(k, *v.shape)`, without
 //! `num_batches_tracked`.
 
+mod blocks;
+
 use super::*;
 use crate::nn::{BatchNorm, Cpu, Network, Role, StepOptions, WeightTensor, Weights, soft_targets};
 use crate::random::Stream;
@@ -12,13 +14,13 @@ use crate::random::Stream;
 /// publishes them (`num_params` and `_ops` of the weights' `meta`). Inception's list and number are those with the
 /// auxiliary head, its multiply-adds those without, since evaluation doesn't run it.
 const GOLDEN: [(&str, &str, u64, u64); 7] = [
-    ("resnet18", include_str!("golden/resnet18.txt"), 11_689_512, 1_814),
-    ("resnet34", include_str!("golden/resnet34.txt"), 21_797_672, 3_664),
-    ("resnet50", include_str!("golden/resnet50.txt"), 25_557_032, 4_089),
-    ("resnet101", include_str!("golden/resnet101.txt"), 44_549_160, 7_801),
-    ("resnet152", include_str!("golden/resnet152.txt"), 60_192_808, 11_514),
-    ("inception_v3", include_str!("golden/inception_v3.txt"), 27_161_264, 5_713),
-    ("alexnet", include_str!("golden/alexnet.txt"), 61_100_840, 714),
+    ("resnet18", include_str!("../golden/resnet18.txt"), 11_689_512, 1_814),
+    ("resnet34", include_str!("../golden/resnet34.txt"), 21_797_672, 3_664),
+    ("resnet50", include_str!("../golden/resnet50.txt"), 25_557_032, 4_089),
+    ("resnet101", include_str!("../golden/resnet101.txt"), 44_549_160, 7_801),
+    ("resnet152", include_str!("../golden/resnet152.txt"), 60_192_808, 11_514),
+    ("inception_v3", include_str!("../golden/inception_v3.txt"), 27_161_264, 5_713),
+    ("alexnet", include_str!("../golden/alexnet.txt"), 61_100_840, 714),
 ];
 
 /// The graph of a backbone as published, the auxiliary head included.

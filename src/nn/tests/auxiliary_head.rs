@@ -1,14 +1,14 @@
 //! A network with an auxiliary head beside the same without: what training adds, and what evaluation and files leave out.
 
-use super::*;
+use crate::nn::*;
 use crate::random::Stream;
 use dfdx::prelude::*;
 
 const OPTIONS: StepOptions = StepOptions { seed: 5, step: 2, batch_norm: BatchNorm::Batch };
 
 /// A small network whose auxiliary head is built as Inception's is, with other sizes.
-fn small(classes: usize, auxiliary: bool) -> (Graph, super::Head) {
-    let head = super::Head::Dense { hidden: vec![], dropout: 0.25, classes };
+fn small(classes: usize, auxiliary: bool) -> (Graph, Head) {
+    let head = Head::Dense { hidden: vec![], dropout: 0.25, classes };
     let (mut b, x) = Builder::new(9, 9, 3);
     let mut build = || -> Result<(), NnError> {
         b.stage("stem");

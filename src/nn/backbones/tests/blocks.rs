@@ -2,7 +2,7 @@
 //! gradient of every parameter. The numbers in `tests/golden/blocks` were written by `make.py` beside them, which makes
 //! parameters and images by the same formula.
 
-use super::{alexnet, inception, resnet};
+use crate::nn::backbones::{alexnet, inception, resnet};
 use crate::nn::graph::{Builder, Graph, Head, Op, Value, Window};
 use crate::nn::{
     AUXILIARY, Backend, BatchNorm, Cpu, Network, NnError, Number, StepOptions, WeightTensor,

@@ -1,6 +1,8 @@
 //! Networks as a whole: every parameter learns, bytes don't depend on threads or batches, frozen parts stay as they are,
 //! weights go out and come back.
 
+mod auxiliary_head;
+
 use super::graph::Value;
 use super::number::doubles;
 use super::*;

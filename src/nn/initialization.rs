@@ -1,0 +1,57 @@
+//! Initial values of parameters, from named random streams.
+
+use super::parameters::{ParameterInfo, Role};
+use crate::random::Stream;
+use rayon::prelude::*;
+
+/// Initial values of every parameter: see [`initial_of`].
+pub(crate) fn initial(parameters: &[ParameterInfo], seed: u64) -> Vec<Vec<f32>> {
+    (0..parameters.len()).into_par_iter().map(|index| initial_of(parameters, index, seed)).collect()
+}
+
+/// Initial values in our layout of one parameter of a list, from the stream of its name, so that networks which share a
+/// layer's name and shape start alike. As torchvision's residual networks and AlexNet do: He's normal initialization by
+/// fan-out for convolutions without a bias (which norms follow), torch's default uniform(-1/sqrt(fan in), 1/sqrt(fan in))
+/// for layers with one, 1 and 0 for norms. Inception starts so too; torchvision's own start of it, a deviation of 0.1
+/// whatever the fan, is one that it warns of.
+pub(crate) fn initial_of(parameters: &[ParameterInfo], index: usize, seed: u64) -> Vec<f32> {
+    let info = &parameters[index];
+    let mut stream = Stream::new(seed, &format!("initial {}", info.name), &[]);
+    let count: usize = info.shape.iter().product();
+    let biased = parameters.get(index + 1).is_some_and(|next| next.role == Role::Bias);
+    // A bias follows the weight whose inputs it shares.
+    let weight = if info.role == Role::Bias { &parameters[index - 1] } else { info };
+    let bound = 1.0 / (weight.shape[1..].iter().product::<usize>() as f64).sqrt();
+    match info.role {
+        Role::ConvWeight if !biased => {
+            let deviation = (2.0 * info.shape[1] as f64 / count as f64).sqrt();
+            (0..count).map(|_| (stream.normal() * deviation) as f32).collect()
+        }
+        Role::ConvWeight | Role::LinearWeight | Role::Bias => {
+            (0..count).map(|_| stream.between(-bound, bound) as f32).collect()
+        }
+        Role::NormWeight => vec![1.0; count],
+        Role::NormBias => vec![0.0; count],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::parameters::describe;
+    use crate::nn::{Head, backbone};
+
+    #[test]
+    fn convolutions_start_with_the_deviation_of_their_fan_out() {
+        let graph = backbone("resnet18").unwrap().graph(&Head::Original, (64, 64)).unwrap();
+        let list = describe(&graph);
+        let place = list.iter().position(|info| info.name == "layer2.0.conv2.weight").unwrap();
+        let draw = |seed| initial(&list, seed).swap_remove(place);
+        let values = draw(7);
+        let variance =
+            values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64;
+        assert!((variance / (2.0 / (128.0 * 9.0)) - 1.0).abs() < 0.02, "{variance}");
+        assert_eq!(values, draw(7));
+        assert_ne!(values, draw(8));
+    }
+}

@@ -1,0 +1,83 @@
+//! Converts parameter values between torchvision's memory layout and ours.
+//!
+//! Our layout of a convolution's weight is (kernel row, kernel column, input channel, output channel), of a linear
+//! layer's (input, output), the input of a flattened map in H,W,C order: both are the right-hand side of the matrix
+//! product that runs them, row by row.
+
+use super::number::Number;
+use super::parameters::{ParameterInfo, Role};
+use rayon::prelude::*;
+
+/// Output rows, inputs' channels and pixels of a weight: torch keeps (out, channel, pixel), we keep (pixel, channel, out).
+fn axes(info: &ParameterInfo) -> Option<(usize, usize, usize)> {
+    match info.role {
+        Role::ConvWeight => Some((info.shape[0], info.shape[1], info.shape[2] * info.shape[3])),
+        Role::LinearWeight => Some((info.shape[0], info.source.channels, info.source.pixels())),
+        _ => None,
+    }
+}
+
+/// Lines that are turned together: as many values as a cache line holds.
+const TURNED: usize = 16;
+
+/// Values in torch's layout, as ours.
+pub(crate) fn from_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N> {
+    let Some((outputs, channels, pixels)) = axes(info) else { return values.to_vec() };
+    let mut ours = vec![N::ZERO; values.len()];
+    // A line of ours is a (pixel, channel).
+    ours.par_chunks_mut(TURNED * outputs).enumerate().for_each(|(block, lines)| {
+        let first = block * TURNED;
+        for output in 0..outputs {
+            let source = &values[output * channels * pixels..][..channels * pixels];
+            for (line, place) in lines.chunks_exact_mut(outputs).zip(first..) {
+                line[output] = source[place % channels * pixels + place / channels];
+            }
+        }
+    });
+    ours
+}
+
+/// Values in our layout, as torch's.
+pub(crate) fn to_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N> {
+    let Some((outputs, channels, pixels)) = axes(info) else { return values.to_vec() };
+    let mut torch = vec![N::ZERO; values.len()];
+    // A line of torch's is an output.
+    torch.par_chunks_mut(TURNED * channels * pixels).enumerate().for_each(|(block, lines)| {
+        let first = block * TURNED;
+        for (place, source) in values.chunks_exact(outputs).enumerate() {
+            let target = place % channels * pixels + place / channels;
+            for (line, output) in lines.chunks_exact_mut(channels * pixels).zip(first..) {
+                line[target] = source[output];
+            }
+        }
+    });
+    torch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Shape;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn layouts_turn_into_each_other(outputs in 1usize..5, channels in 1usize..5, h in 1usize..4, w in 1usize..4) {
+            let info = ParameterInfo {
+                name: "x".into(),
+                shape: vec![outputs, channels, h, w],
+                role: Role::ConvWeight,
+                stage: "s".into(),
+                depth: 0,
+                source: Shape::new(9, 9, channels),
+            };
+            let torch: Vec<f32> = (0..outputs * channels * h * w).map(|v| v as f32).collect();
+            let ours = from_torch(&info, &torch);
+            prop_assert_eq!(&to_torch(&info, &ours), &torch);
+            // (pixel 0, channel 0, output 1) is torch's (output 1, channel 0, pixel 0).
+            if outputs > 1 {
+                prop_assert_eq!(ours[1], torch[channels * h * w]);
+            }
+        }
+    }
+}
