@@ -38,7 +38,7 @@ pub fn backbones() -> Result<Vec<BackboneRow>, ModelError> {
             parameters: graph.parameter_count(),
             multiply_adds: graph.multiply_adds(),
             input_size: side,
-            stages: info.stages.iter().map(|&stage| stage.to_owned()).collect(),
+            stages: info.layer_groups.iter().map(|&stage| stage.to_owned()).collect(),
             weights: weights.map(|preset| (preset.name.to_owned(), preset.top1)).collect(),
         })
     };

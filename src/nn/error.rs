@@ -1,4 +1,4 @@
-//! What can go wrong in this room, as sentences that name the thing, what was found and what was expected.
+//! Errors of networks, their inputs and their weights.
 
 use std::fmt;
 use std::io;

@@ -1,60 +1,52 @@
-//! A network as a graph: nodes in the order in which they run, named as torchvision names their parameters, each with
-//! the shape of what it makes, inferred and checked once when the node is added. Knows no numbers: parameters, devices
-//! and gradients are the interpreter's; what the graph says of itself (parameters, multiply-adds, stages) is read off it.
+//! A network's structure as a graph: nodes in execution order, with torchvision's names and the shape of their output, which
+//! is inferred and checked when a node is added. Doesn't depend on parameters, devices or gradients.
 
 use super::NnError;
 
-/// The stage of an auxiliary head's nodes, torchvision's name of the branch. It isn't among [`Graph::stages`], so that
-/// `freeze` can't name it: where there is one, it is a second head.
+/// The layer group of an auxiliary head, torchvision's name of the branch. It isn't among [`Graph::layer_groups`], so `freeze`
+/// can't name it: an auxiliary head is a second head.
 pub const AUXILIARY: &str = "AuxLogits";
 
-/// The shape of one image's activation: a map of `height` x `width` pixels with `channels` each, stored in that
+/// The shape of one image's activation: a map of `height` x `width` pixels with `channels` values each, stored in that
 /// order (HWC). A vector is a map of one pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Rows.
     pub height: usize,
-    /// Columns.
     pub width: usize,
-    /// Values a pixel.
+    /// Values per pixel.
     pub channels: usize,
 }
 
 impl Shape {
-    /// A map.
     pub fn new(height: usize, width: usize, channels: usize) -> Shape {
         Shape { height, width, channels }
     }
 
-    /// A vector.
+    /// A vector of this length.
     pub fn vector(channels: usize) -> Shape {
         Shape::new(1, 1, channels)
     }
 
-    /// Pixels of the map.
     pub fn pixels(&self) -> usize {
         self.height * self.width
     }
 
-    /// Values of one image.
+    /// Number of values.
     pub fn len(&self) -> usize {
         self.pixels() * self.channels
     }
 
-    /// True for a shape without values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// A window that slides over a map: kernel, stride and zero padding, each as (vertical, horizontal).
+/// A sliding window: kernel, stride and zero padding, each as (vertical, horizontal), in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Size of the kernel.
     pub kernel: (usize, usize),
-    /// Step between two positions.
     pub stride: (usize, usize),
-    /// Rows and columns of padding on each side.
+    /// Padding on each side.
     pub padding: (usize, usize),
 }
 
@@ -64,8 +56,8 @@ impl Window {
         Window { kernel: (kernel, kernel), stride: (stride, stride), padding: (padding, padding) }
     }
 
-    /// Height and width of what sliding over `height` x `width` gives (rounded down, as torch does), or `None` where
-    /// the kernel doesn't fit.
+    /// Height and width of the output for an input of `height` x `width` (rounded down, as PyTorch does), or `None` if the
+    /// kernel doesn't fit.
     pub fn over(&self, height: usize, width: usize) -> Option<(usize, usize)> {
         let along = |size: usize, kernel: usize, stride: usize, padding: usize| {
             let room = (size + 2 * padding).checked_sub(kernel)?;
@@ -78,18 +70,18 @@ impl Window {
     }
 }
 
-/// What a node does.
+/// The operation of a node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
-    /// The images.
+    /// The images, (height, width, channels).
     Input,
     /// 2-D convolution; parameters `weight` (and `bias`).
     Convolution {
-        /// Channels it makes.
+        /// Output channels.
         channels: usize,
         /// Kernel, stride, padding.
         window: Window,
-        /// Whether it adds a bias.
+        /// Whether a bias is added.
         bias: bool,
     },
     /// Batch normalization over N, H, W; parameters `weight`, `bias`, buffers `running_mean`, `running_var`.
@@ -99,35 +91,35 @@ pub enum Op {
     },
     /// max(x, 0).
     Relu,
-    /// The largest value in each window; padding never wins.
+    /// Maximum over each window, padding excluded.
     MaxPool(Window),
-    /// The mean of each window.
+    /// Mean over each window.
     AveragePool {
         /// Kernel, stride, padding.
         window: Window,
-        /// Whether zeros of the padding count as values.
+        /// Whether padding counts as zeros (`count_include_pad` in PyTorch).
         count_padding: bool,
     },
-    /// Means over a grid of `height` x `width` nearly equal bins; 1 x 1 is the global mean.
+    /// Means over a grid of `height` x `width` nearly equal bins (`adaptive_avg_pool2d`); 1 x 1 is the global mean.
     AdaptivePool {
         /// Bins vertically.
         height: usize,
         /// Bins horizontally.
         width: usize,
     },
-    /// The sum of two maps of one shape.
+    /// Sum of two maps of equal shape.
     Add,
-    /// Maps of one size, channels one after the other.
+    /// Concatenates the channels of maps of equal size.
     Concatenate,
-    /// A map as a vector. Memory stays as it is (HWC); weights of a linear layer that reads it are permuted from
-    /// torch's C,H,W order when they are loaded.
+    /// A map as a vector, without moving values (HWC): the weights of a linear layer that reads it are permuted from
+    /// PyTorch's C,H,W order when they are loaded.
     Flatten,
     /// A fully connected layer; parameters `weight`, `bias`.
     Linear {
-        /// Values it makes.
+        /// Number of outputs.
         channels: usize,
     },
-    /// Zeroes values with this probability while training and scales the others by 1 / (1 - p).
+    /// In training, zeroes values with probability p and scales the others by 1 / (1 - p).
     Dropout {
         /// Probability in [0, 1).
         probability: f32,
@@ -135,7 +127,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// In words: "a window of 3 x 3 pixels".
+    /// For error messages: "a window of 3 x 3 pixels".
     fn described(&self) -> String {
         match self {
             Op::Convolution { window, .. }
@@ -153,39 +145,36 @@ impl Op {
     }
 }
 
-/// One node.
+/// One node of a [`Graph`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// torchvision's name of the module (`layer1.0.conv1`), under which its parameters are found.
+    /// torchvision's name of the module (`layer1.0.conv1`), the prefix of its parameters' names.
     pub name: String,
-    /// Index into [`Graph::stages`], one past its end in the auxiliary head.
-    pub stage: usize,
-    /// What it does.
+    /// Index into [`Graph::layer_groups`], or its length for nodes of the auxiliary head.
+    pub group: usize,
     pub op: Op,
-    /// The nodes it reads, all earlier ones.
+    /// Indices of the nodes it reads, all smaller than its own.
     pub inputs: Vec<usize>,
-    /// What it makes for one image.
+    /// Shape of its output for one image.
     pub shape: Shape,
 }
 
-/// What follows the backbone's features.
+/// The layers after the backbone's features.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Head {
-    /// The published classifier, 1000 classes of ImageNet.
+    /// The published classifier with ImageNet's 1000 classes.
     Original,
-    /// Dense layers of `hidden` sizes with ReLU and dropout after each, then one to `classes`.
+    /// Dense layers of `hidden` sizes, each followed by ReLU and dropout, then a linear layer to `classes` logits.
     Dense {
         /// Sizes of the hidden layers; empty for a linear classifier.
         hidden: Vec<usize>,
-        /// Dropout probability, after each hidden layer, or before the classifier where there is none.
+        /// Dropout probability in [0, 1): after each hidden layer, or before a linear classifier.
         dropout: f32,
-        /// Number of classes.
         classes: usize,
     },
 }
 
 impl Head {
-    /// Number of logits.
     pub fn classes(&self) -> usize {
         match self {
             Head::Original => 1000,
@@ -194,68 +183,67 @@ impl Head {
     }
 }
 
-/// A network's structure.
+/// The structure of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     nodes: Vec<Node>,
-    stages: Vec<String>,
+    layer_groups: Vec<String>,
     features: usize,
     logits: usize,
 }
 
 impl Graph {
-    /// The nodes, in the order in which they run: those up to [`logits`](Self::logits) are the network proper, those after
-    /// it the auxiliary head.
+    /// The nodes in execution order: the main network up to [`logits`](Self::logits), then the auxiliary head.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The shape of one image.
+    /// The shape of an input image.
     pub fn input(&self) -> Shape {
         self.nodes[0].shape
     }
 
-    /// The node whose values are the features, all that follows being the head.
+    /// Index of the node that outputs the features; the nodes after it are the head.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// The node that makes the logits.
+    /// Index of the node that outputs the logits.
     pub fn logits(&self) -> usize {
         self.logits
     }
 
-    /// The node that makes the auxiliary head's logits, the last one, where there is such a head.
+    /// Index of the node that outputs the auxiliary head's logits (the last node), if there is such a head.
     pub fn auxiliary(&self) -> Option<usize> {
         (self.logits + 1 < self.nodes.len()).then(|| self.nodes.len() - 1)
     }
 
-    /// The network proper: what evaluation runs, without the auxiliary head.
-    pub fn proper(&self) -> &[Node] {
+    /// The nodes of the main network, without the auxiliary head: all that evaluation runs.
+    pub fn main_nodes(&self) -> &[Node] {
         &self.nodes[..=self.logits]
     }
 
-    /// Features a image.
+    /// Number of features per image.
     pub fn feature_count(&self) -> usize {
         self.nodes[self.features].shape.len()
     }
 
-    /// Logits a image.
+    /// Number of logits per image.
     pub fn classes(&self) -> usize {
         self.nodes[self.logits].shape.len()
     }
 
-    /// Names of the stages from the images to the logits, the last one being `head`: what `freeze` can name.
-    pub fn stages(&self) -> &[String] {
-        &self.stages
+    /// Names of the layer groups from input to output, the last one `head`. `freeze` takes these names.
+    pub fn layer_groups(&self) -> &[String] {
+        &self.layer_groups
     }
 
-    /// The name of the stage that a node belongs to.
-    pub fn stage_of(&self, node: &Node) -> &str {
-        self.stages.get(node.stage).map_or(AUXILIARY, String::as_str)
+    /// The name of a node's layer group.
+    pub fn group_of(&self, node: &Node) -> &str {
+        self.layer_groups.get(node.group).map_or(AUXILIARY, String::as_str)
     }
 
-    /// The same without dropout, so that a training step computes what the graph computes, nothing drawn.
+    /// The same graph without dropout, so that a training step is deterministic.
     pub fn without_dropout(mut self) -> Graph {
         for node in &mut self.nodes {
             if let Op::Dropout { probability } = &mut node.op {
@@ -265,9 +253,9 @@ impl Graph {
         self
     }
 
-    /// Multiply-adds of convolutions and linear layers for one image in evaluation, where the auxiliary head doesn't run.
+    /// Multiply-adds of convolutions and linear layers per image in evaluation, without the auxiliary head.
     pub fn multiply_adds(&self) -> u64 {
-        self.proper().iter().map(|node| self.node_multiply_adds(node)).sum()
+        self.main_nodes().iter().map(|node| self.node_multiply_adds(node)).sum()
     }
 
     fn node_multiply_adds(&self, node: &Node) -> u64 {
@@ -283,25 +271,25 @@ impl Graph {
     }
 }
 
-/// Builds a [`Graph`] node by node. Names nest: [`within`](Builder::within) puts a prefix before what is added inside.
+/// Builds a [`Graph`] node by node. Names nest: [`within`](Builder::within) adds a prefix.
 pub struct Builder {
     nodes: Vec<Node>,
-    stages: Vec<String>,
+    layer_groups: Vec<String>,
     prefix: String,
     features: Option<usize>,
     logits: Option<usize>,
 }
 
-/// A node's place in a graph that is being built.
+/// The output of a node in a graph under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value(usize);
 
 impl Builder {
-    /// A graph whose images are `height` x `width` with `channels` each.
+    /// A graph for images of `height` x `width` pixels with `channels` channels, and its input.
     pub fn new(height: usize, width: usize, channels: usize) -> (Builder, Value) {
         let input = Node {
             name: "input".into(),
-            stage: 0,
+            group: 0,
             op: Op::Input,
             inputs: Vec::new(),
             shape: Shape::new(height, width, channels),
@@ -309,7 +297,7 @@ impl Builder {
         (
             Builder {
                 nodes: vec![input],
-                stages: Vec::new(),
+                layer_groups: Vec::new(),
                 prefix: String::new(),
                 features: None,
                 logits: None,
@@ -318,12 +306,12 @@ impl Builder {
         )
     }
 
-    /// Opens the stage to which the nodes that follow belong.
-    pub fn stage(&mut self, name: &str) {
-        self.stages.push(name.to_owned());
+    /// Starts a layer group: the nodes added next belong to it.
+    pub fn layer_group(&mut self, name: &str) {
+        self.layer_groups.push(name.to_owned());
     }
 
-    /// Runs `build` with `name.` before every name.
+    /// Runs `build` with the prefix `name.` for every node's name.
     pub fn within<T>(
         &mut self,
         name: &str,
@@ -337,7 +325,6 @@ impl Builder {
         result
     }
 
-    /// The shape of a value.
     pub fn shape(&self, value: Value) -> Shape {
         self.nodes[value.0].shape
     }
@@ -345,7 +332,7 @@ impl Builder {
     /// Adds a node.
     ///
     /// # Errors
-    /// When the shapes of its inputs don't fit the op; the message names the node and the shapes.
+    /// When the op can't be applied to the shapes of its inputs; the message names the node and the shapes.
     pub fn add(&mut self, name: &str, op: Op, inputs: &[Value]) -> Result<Value, NnError> {
         let name = format!("{}{name}", self.prefix);
         let shapes: Vec<Shape> = inputs.iter().map(|&value| self.shape(value)).collect();
@@ -362,10 +349,10 @@ impl Builder {
                     shapes.join(", ")
                 ))
             })?;
-        let stage = self.stages.len().saturating_sub(usize::from(self.logits.is_none()));
+        let group = self.layer_groups.len().saturating_sub(usize::from(self.logits.is_none()));
         self.nodes.push(Node {
             name,
-            stage,
+            group,
             op,
             inputs: inputs.iter().map(|value| value.0).collect(),
             shape,
@@ -373,7 +360,7 @@ impl Builder {
         Ok(Value(self.nodes.len() - 1))
     }
 
-    /// Convolution without a bias.
+    /// Adds a convolution without a bias.
     pub fn convolution(
         &mut self,
         name: &str,
@@ -384,30 +371,33 @@ impl Builder {
         self.add(name, Op::Convolution { channels, window, bias: false }, &[x])
     }
 
-    /// Batch normalization with torch's default epsilon.
+    /// Adds batch normalization with PyTorch's default epsilon, 1e-5.
     pub fn batch_norm(&mut self, name: &str, x: Value) -> Result<Value, NnError> {
         self.add(name, Op::BatchNorm { epsilon: 1e-5 }, &[x])
     }
 
-    /// ReLU; it has no parameters, so its name is only for reading.
+    /// Adds a ReLU. It has no parameters, so its name needn't be unique.
     pub fn relu(&mut self, x: Value) -> Result<Value, NnError> {
         self.add("relu", Op::Relu, &[x])
     }
 
-    /// Marks the features and opens the stage `head`.
+    /// Marks the features and starts the layer group `head`.
     pub fn features(&mut self, x: Value) {
         self.features = Some(x.0);
-        self.stage("head");
+        self.layer_group("head");
     }
 
-    /// Ends the network proper, whose logits were made last: what follows is an auxiliary head, of the stage
-    /// [`AUXILIARY`], which ends with logits of as many classes.
+    /// Ends the main network, whose logits are the last node. The nodes added next are the auxiliary head, in the layer group
+    /// [`AUXILIARY`]; it must end with as many logits.
     pub fn auxiliary(&mut self) {
         self.logits = Some(self.nodes.len() - 1);
     }
 
-    /// Adds the head under torchvision's name of the classifier, `fc`. With hidden layers the numbering is that of
+    /// Adds the head under torchvision's name of the classifier, such as `fc`. Hidden layers are numbered as in
     /// `nn.Sequential(Linear, ReLU, Dropout, Linear, …)`: `fc.0`, `fc.3`, ….
+    ///
+    /// # Errors
+    /// When a size is 0 or dropout isn't in [0, 1).
     pub fn dense_head(
         &mut self,
         name: &str,
@@ -443,10 +433,10 @@ impl Builder {
         })
     }
 
-    /// The finished graph.
+    /// Finishes the graph.
     ///
     /// # Errors
-    /// When no features were marked, or an auxiliary head's logits aren't as many as the network's.
+    /// When no features were marked, or the auxiliary head has another number of logits.
     pub fn finish(self) -> Result<Graph, NnError> {
         let features =
             self.features.ok_or_else(|| NnError::Graph("the graph marks no features".into()))?;
@@ -458,17 +448,17 @@ impl Builder {
                 "{others} auxiliary logits beside the network's {classes}"
             )));
         }
-        Ok(Graph { nodes: self.nodes, stages: self.stages, features, logits })
+        Ok(Graph { nodes: self.nodes, layer_groups: self.layer_groups, features, logits })
     }
 }
 
-/// The shape that `op` makes of `inputs`, or `None` where it can't be applied to them.
+/// The output shape of `op`, or `None` if it can't be applied to `inputs`.
 fn infer(op: Op, inputs: &[Shape]) -> Option<Shape> {
     let windowed = |x: Shape, window: Window, channels: usize| {
         let (height, width) = window.over(x.height, x.width)?;
         Some(Shape::new(height, width, channels))
     };
-    // A pooling window that lies in the padding alone would have no value to take.
+    // A pooling window entirely within the padding would contain no value.
     let pooled = |x: Shape, window: Window| {
         let fits =
             2 * window.padding.0 <= window.kernel.0 && 2 * window.padding.1 <= window.kernel.1;

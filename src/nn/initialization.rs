@@ -4,22 +4,22 @@ use super::parameters::{ParameterInfo, Role};
 use crate::random::Stream;
 use rayon::prelude::*;
 
-/// Initial values of every parameter: see [`initial_of`].
+/// Initial values of all parameters; see [`initial_of`].
 pub(crate) fn initial(parameters: &[ParameterInfo], seed: u64) -> Vec<Vec<f32>> {
     (0..parameters.len()).into_par_iter().map(|index| initial_of(parameters, index, seed)).collect()
 }
 
-/// Initial values in our layout of one parameter of a list, from the stream of its name, so that networks which share a
-/// layer's name and shape start alike. As torchvision's residual networks and AlexNet do: He's normal initialization by
-/// fan-out for convolutions without a bias (which norms follow), torch's default uniform(-1/sqrt(fan in), 1/sqrt(fan in))
-/// for layers with one, 1 and 0 for norms. Inception starts so too; torchvision's own start of it, a deviation of 0.1
-/// whatever the fan, is one that it warns of.
+/// Initial values of one parameter of a list, in our layout. The random stream is named after the parameter, so networks that
+/// share a layer's name and shape share its initial values. As in torchvision's residual networks and AlexNet: Kaiming normal
+/// initialization by fan-out for convolutions without a bias (followed by norms), PyTorch's default
+/// uniform(-1/sqrt(fan_in), 1/sqrt(fan_in)) for layers with a bias, 1 and 0 for norms. Inception is initialized the same way:
+/// torchvision warns of its own initialization (a standard deviation of 0.1 for any fan).
 pub(crate) fn initial_of(parameters: &[ParameterInfo], index: usize, seed: u64) -> Vec<f32> {
     let info = &parameters[index];
     let mut stream = Stream::new(seed, &format!("initial {}", info.name), &[]);
     let count: usize = info.shape.iter().product();
     let biased = parameters.get(index + 1).is_some_and(|next| next.role == Role::Bias);
-    // A bias follows the weight whose inputs it shares.
+    // A bias follows its weight in the list and has the same fan-in.
     let weight = if info.role == Role::Bias { &parameters[index - 1] } else { info };
     let bound = 1.0 / (weight.shape[1..].iter().product::<usize>() as f64).sqrt();
     match info.role {
@@ -42,7 +42,7 @@ mod tests {
     use crate::nn::{Head, backbone};
 
     #[test]
-    fn convolutions_start_with_the_deviation_of_their_fan_out() {
+    fn convolutions_have_the_standard_deviation_of_their_fan_out() {
         let graph = backbone("resnet18").unwrap().graph(&Head::Original, (64, 64)).unwrap();
         let list = describe(&graph);
         let place = list.iter().position(|info| info.name == "layer2.0.conv2.weight").unwrap();

@@ -8,7 +8,7 @@ use super::number::Number;
 use super::parameters::{ParameterInfo, Role};
 use rayon::prelude::*;
 
-/// Output rows, inputs' channels and pixels of a weight: torch keeps (out, channel, pixel), we keep (pixel, channel, out).
+/// Outputs, input channels and pixels of a weight: PyTorch stores (out, channel, pixel), we store (pixel, channel, out).
 fn axes(info: &ParameterInfo) -> Option<(usize, usize, usize)> {
     match info.role {
         Role::ConvWeight => Some((info.shape[0], info.shape[1], info.shape[2] * info.shape[3])),
@@ -17,16 +17,16 @@ fn axes(info: &ParameterInfo) -> Option<(usize, usize, usize)> {
     }
 }
 
-/// Lines that are turned together: as many values as a cache line holds.
-const TURNED: usize = 16;
+/// Lines transposed together: as many `f32` as a cache line holds.
+const BLOCK: usize = 16;
 
-/// Values in torch's layout, as ours.
+/// Converts values from PyTorch's layout to ours.
 pub(crate) fn from_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N> {
     let Some((outputs, channels, pixels)) = axes(info) else { return values.to_vec() };
     let mut ours = vec![N::ZERO; values.len()];
     // A line of ours is a (pixel, channel).
-    ours.par_chunks_mut(TURNED * outputs).enumerate().for_each(|(block, lines)| {
-        let first = block * TURNED;
+    ours.par_chunks_mut(BLOCK * outputs).enumerate().for_each(|(block, lines)| {
+        let first = block * BLOCK;
         for output in 0..outputs {
             let source = &values[output * channels * pixels..][..channels * pixels];
             for (line, place) in lines.chunks_exact_mut(outputs).zip(first..) {
@@ -37,13 +37,13 @@ pub(crate) fn from_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N
     ours
 }
 
-/// Values in our layout, as torch's.
+/// Converts values from our layout to PyTorch's.
 pub(crate) fn to_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N> {
     let Some((outputs, channels, pixels)) = axes(info) else { return values.to_vec() };
     let mut torch = vec![N::ZERO; values.len()];
     // A line of torch's is an output.
-    torch.par_chunks_mut(TURNED * channels * pixels).enumerate().for_each(|(block, lines)| {
-        let first = block * TURNED;
+    torch.par_chunks_mut(BLOCK * channels * pixels).enumerate().for_each(|(block, lines)| {
+        let first = block * BLOCK;
         for (place, source) in values.chunks_exact(outputs).enumerate() {
             let target = place % channels * pixels + place / channels;
             for (line, output) in lines.chunks_exact_mut(channels * pixels).zip(first..) {
@@ -62,12 +62,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn layouts_turn_into_each_other(outputs in 1usize..5, channels in 1usize..5, h in 1usize..4, w in 1usize..4) {
+        fn layouts_convert_both_ways(outputs in 1usize..5, channels in 1usize..5, h in 1usize..4, w in 1usize..4) {
             let info = ParameterInfo {
                 name: "x".into(),
                 shape: vec![outputs, channels, h, w],
                 role: Role::ConvWeight,
-                stage: "s".into(),
+                group: "s".into(),
                 depth: 0,
                 source: Shape::new(9, 9, channels),
             };

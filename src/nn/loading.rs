@@ -1,43 +1,42 @@
-//! Which tensors of a weights file a network takes, and which of its parameters they leave alone. Knows names and shapes;
-//! nothing of devices.
+//! Matches the tensors of a weights file with a network's parameters by name and shape. Doesn't depend on devices.
 
 use super::NnError;
 use super::graph::{AUXILIARY, Head};
 use super::layout;
 use super::number::Number;
-use super::parameters::{ParameterInfo, Statistics};
+use super::parameters::{ParameterInfo, RunningStatistics};
 use super::weights::{WeightTensor, Weights};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-/// What loading weights left alone.
+/// Parameters and tensors that loading left unmatched.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
-    /// Parameters of the network that keep their values, such as a new head's.
+    /// Parameters that keep their values, such as those of a new head.
     pub kept: Vec<String>,
-    /// Tensors of the file that the network has no place for, such as the original classifier.
+    /// Tensors of the file without a matching parameter, such as the original classifier's.
     pub unused: Vec<String>,
 }
 
-/// What a network takes of weights.
+/// The values that a network takes from weights.
 pub(crate) struct Taken {
-    /// For each parameter its values in our layout, or `None` where it keeps its own.
+    /// For each parameter its values in our layout, or `None` if it keeps its own.
     pub values: Vec<Option<Vec<f32>>>,
-    pub statistics: Vec<Statistics>,
+    pub statistics: Vec<RunningStatistics>,
     pub loaded: Loaded,
 }
 
-/// What may be lacking.
+/// The parts that may be missing.
 struct Optional {
-    /// The head: it is dense, and the weights' classifier isn't the same as a whole.
+    /// The head: it is dense, and the weights lack part of it.
     head: bool,
-    /// The auxiliary head: the weights hold nothing of it.
+    /// The auxiliary head: the weights have none of it.
     auxiliary: bool,
 }
 
 impl Optional {
     fn of(parameters: &[&ParameterInfo], head: &Head, weights: &Weights) -> Optional {
-        let mut own = parameters.iter().filter(|info| info.stage == "head");
+        let mut own = parameters.iter().filter(|info| info.group == "head");
         Optional {
             head: matches!(head, Head::Dense { .. })
                 && own.any(|info| found(weights, &info.name, &info.shape).is_err()),
@@ -45,10 +44,10 @@ impl Optional {
         }
     }
 
-    /// Whether this parameter may keep its values where the weights don't fit it. An auxiliary head for another number of
-    /// classes leaves its convolutions to the network's and only its classifier behind.
-    fn spares(&self, info: &ParameterInfo) -> bool {
-        match info.stage.as_str() {
+    /// Whether this parameter may keep its values if the weights don't match it. Of an auxiliary head for another number of
+    /// classes, only the classifier may.
+    fn allows(&self, info: &ParameterInfo) -> bool {
+        match info.group.as_str() {
             "head" => self.head,
             AUXILIARY => self.auxiliary || info.name.starts_with("AuxLogits.fc."),
             _ => false,
@@ -56,18 +55,18 @@ impl Optional {
     }
 }
 
-/// Whether a name is that of the auxiliary head's parameter or buffer.
+/// Whether a parameter or buffer belongs to the auxiliary head.
 pub(crate) fn in_auxiliary(name: &str) -> bool {
     name.strip_prefix(AUXILIARY).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Looks up every parameter and running statistic.
+/// Looks up all parameters and running statistics.
 ///
 /// # Errors
 /// [`NnError::Mismatch`] names every tensor that is missing or has another shape, with both shapes.
 pub(crate) fn take(
     parameters: &[&ParameterInfo],
-    mut statistics: Vec<Statistics>,
+    mut statistics: Vec<RunningStatistics>,
     head: &Head,
     weights: &Weights,
 ) -> Result<Taken, NnError> {
@@ -80,7 +79,7 @@ pub(crate) fn take(
             Ok(_) => {
                 taken.insert(info.name.clone());
             }
-            Err(_) if optional.spares(info) => loaded.kept.push(info.name.clone()),
+            Err(_) if optional.allows(info) => loaded.kept.push(info.name.clone()),
             Err(reason) => mismatches.push(reason.clone()),
         }
         tensors.push(tensor.ok());
@@ -97,21 +96,21 @@ pub(crate) fn take(
             taken.insert(name);
         }
         if norm.variance.iter().any(|variance| *variance < 0.0) {
-            mismatches.push(format!("{}.running_var holds a negative variance", norm.name));
+            mismatches.push(format!("{}.running_var contains a negative variance", norm.name));
         }
     }
     if !mismatches.is_empty() {
         return Err(NnError::Mismatch(mismatches));
     }
     loaded.unused = weights.tensors.keys().filter(|name| !taken.contains(*name)).cloned().collect();
-    let turned = |(info, tensor): (&&ParameterInfo, &Option<&WeightTensor>)| {
+    let converted = |(info, tensor): (&&ParameterInfo, &Option<&WeightTensor>)| {
         tensor.map(|tensor| layout::from_torch(info, &tensor.data))
     };
-    let values = parameters.par_iter().zip(&tensors).map(turned).collect();
+    let values = parameters.par_iter().zip(&tensors).map(converted).collect();
     Ok(Taken { values, statistics, loaded })
 }
 
-/// The tensor of this name and shape, or a sentence that says what is there instead.
+/// The tensor of this name and shape, or a message with the shape found instead.
 pub(crate) fn found<'a, N: Number>(
     weights: &'a Weights<N>,
     name: &str,

@@ -1,15 +1,15 @@
-//! Reaching numbers where they lie: the values of dfdx's CPU tensors without a copy, matrices as views that can be split
-//! into disjoint parts, and the one call into `gemm`. The only file of this room with `unsafe`; knows nothing of layers.
+//! Matrix views over slices, which can be split into disjoint tiles, their product through `gemm`, and access to the values of
+//! dfdx's CPU tensors without a copy. The only file of `nn` with `unsafe`.
 
 use super::number::Number;
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cpu, Tensor};
 use std::marker::PhantomData;
 
-/// The values of a flat tensor.
+/// The values of a flat tensor, without a copy.
 ///
 /// # Panics
-/// When the tensor is broadcast, which none of ours is.
+/// When the tensor is broadcast, which no tensor here is.
 pub(crate) fn values<N: Number>(tensor: &Tensor<(usize,), N, Cpu>) -> &[N] {
     let count = tensor.shape().0;
     if count == 0 {
@@ -21,14 +21,14 @@ pub(crate) fn values<N: Number>(tensor: &Tensor<(usize,), N, Cpu>) -> &[N] {
         (count - 1) * size_of::<N>(),
         "broadcast"
     );
-    // SAFETY: dfdx keeps a tensor's values in one `Vec`; its first and last element by index lie `count - 1` apart, so all
-    // `count` lie in that `Vec` one after the other. They stay borrowed as long as the tensor is, and nothing changes them
-    // meanwhile, since that takes the tensor mutably. The pointer is derived from a reference to one element, which the
+    // SAFETY: dfdx stores a tensor's values in one `Vec`; the addresses of the first and the last element are `count - 1`
+    // elements apart, so all `count` are contiguous in that `Vec`. They are borrowed as long as the tensor is, and changing
+    // them takes the tensor mutably. The pointer is derived from a reference to one element, which the
     // aliasing model called Tree Borrows allows to be read beyond (Stacked Borrows doesn't); dfdx offers no other way.
     unsafe { std::slice::from_raw_parts(first, count) }
 }
 
-/// A matrix that is read: any strides.
+/// A read-only matrix view with any strides.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a, N = f32> {
     data: &'a [N],
@@ -39,10 +39,10 @@ pub(crate) struct Matrix<'a, N = f32> {
 }
 
 impl<'a, N: Copy> Matrix<'a, N> {
-    /// Rows one after the other, `stride` apart.
+    /// `rows` x `columns`, row-major, with `stride` values from one row to the next.
     ///
     /// # Panics
-    /// When the data doesn't hold that many.
+    /// When the data is too short.
     pub fn new(data: &'a [N], rows: usize, columns: usize, stride: usize) -> Matrix<'a, N> {
         assert!(
             fits(data.len(), rows, columns, stride),
@@ -52,24 +52,23 @@ impl<'a, N: Copy> Matrix<'a, N> {
         Matrix { data, rows, columns, row_stride: stride, column_stride: 1 }
     }
 
-    /// Some of its rows.
+    /// The rows `first..first + count`.
     ///
     /// # Panics
-    /// When it doesn't have them.
+    /// When they are out of range.
     pub fn rows(self, first: usize, count: usize) -> Matrix<'a, N> {
         assert!(first + count <= self.rows);
         Matrix { data: &self.data[first * self.row_stride..], rows: count, ..self }
     }
 
-    /// Some of its columns.
+    /// The columns `first..first + count`.
     ///
     /// # Panics
-    /// When it doesn't have them.
+    /// When they are out of range.
     pub fn columns(self, first: usize, count: usize) -> Matrix<'a, N> {
         self.transposed().rows(first, count).transposed()
     }
 
-    /// The transpose.
     pub fn transposed(self) -> Matrix<'a, N> {
         Matrix {
             rows: self.columns,
@@ -81,14 +80,14 @@ impl<'a, N: Copy> Matrix<'a, N> {
     }
 }
 
-/// Whether `rows` x `columns`, rows `stride` apart, lie within `length` values.
+/// Whether a matrix of `rows` x `columns` with this row stride fits in `length` values.
 fn fits(length: usize, rows: usize, columns: usize, stride: usize) -> bool {
     rows == 0
         || columns == 0
         || (columns <= stride || rows == 1) && (rows - 1) * stride + columns <= length
 }
 
-/// A row-major matrix that is written, which can be split into parts that don't overlap.
+/// A mutable row-major matrix view that can be split into disjoint tiles.
 pub(crate) struct MatrixMut<'a, N = f32> {
     data: *mut N,
     rows: usize,
@@ -97,14 +96,14 @@ pub(crate) struct MatrixMut<'a, N = f32> {
     lifetime: PhantomData<&'a mut [N]>,
 }
 
-// SAFETY: a `MatrixMut` is as exclusive as the `&mut [N]` it was made from: parts made by splitting share no element.
+// SAFETY: a `MatrixMut` is as exclusive as the `&mut [N]` it was made from: tiles share no element.
 unsafe impl<N: Send> Send for MatrixMut<'_, N> {}
 
 impl<'a, N> MatrixMut<'a, N> {
-    /// `rows` x `columns`, rows `stride` apart.
+    /// `rows` x `columns` with `stride` values from one row to the next.
     ///
     /// # Panics
-    /// When the data doesn't hold that many.
+    /// When the data is too short.
     pub fn new(data: &'a mut [N], rows: usize, columns: usize, stride: usize) -> MatrixMut<'a, N> {
         assert!(
             fits(data.len(), rows, columns, stride),
@@ -114,12 +113,10 @@ impl<'a, N> MatrixMut<'a, N> {
         MatrixMut { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
     }
 
-    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Number of columns.
     pub fn columns(&self) -> usize {
         self.columns
     }
@@ -127,7 +124,7 @@ impl<'a, N> MatrixMut<'a, N> {
     /// One row.
     ///
     /// # Panics
-    /// When there is no such row.
+    /// When it is out of range.
     #[cfg(test)]
     pub fn row(&mut self, index: usize) -> &mut [N] {
         assert!(index < self.rows);
@@ -135,7 +132,7 @@ impl<'a, N> MatrixMut<'a, N> {
         unsafe { std::slice::from_raw_parts_mut(self.data.add(index * self.stride), self.columns) }
     }
 
-    /// Cuts the matrix into tiles of at most `height` x `width`, row of tiles by row of tiles.
+    /// Splits the matrix into tiles of at most `height` x `width`, in row-major order.
     pub fn tiles(self, height: usize, width: usize) -> Vec<Tile<'a, N>> {
         let (height, width) = (height.max(1), width.max(1));
         let mut tiles =
@@ -157,21 +154,20 @@ impl<'a, N> MatrixMut<'a, N> {
     }
 }
 
-/// A part of a matrix and where it lies in the whole.
+/// A part of a matrix and its position.
 pub(crate) struct Tile<'a, N = f32> {
-    /// Its first row.
+    /// First row in the whole matrix.
     pub row: usize,
-    /// Its first column.
+    /// First column in the whole matrix.
     pub column: usize,
-    /// The part.
     pub out: MatrixMut<'a, N>,
 }
 
-/// `out = a b`, or `out += a b`, on this thread alone, in sums of [`Number::SLICE`] products. How those are split up depends
-/// on the shapes and the processor.
+/// `out = a b`, or `out += a b` where `accumulate`, single-threaded, in partial sums of [`Number::SLICE`] products. The order
+/// of summation depends only on the shapes and the processor.
 ///
 /// # Panics
-/// When the shapes don't fit.
+/// When the shapes don't match.
 pub(crate) fn multiply<N: Number>(
     out: &mut MatrixMut<N>,
     accumulate: bool,
@@ -231,7 +227,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_tensor_lends_its_values() {
+    fn a_tensors_values_are_read_in_place() {
         let tensor = Cpu::default().tensor_from_vec(vec![1.0, 2.0, 3.0], (3usize,));
         assert_eq!(values(&tensor), [1.0, 2.0, 3.0]);
         assert_eq!(values::<f32>(&Cpu::default().tensor_from_vec(vec![], (0usize,))), [0.0; 0]);
@@ -239,7 +235,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "broadcast")]
-    fn a_broadcast_tensor_lends_nothing() {
+    fn a_broadcast_tensor_is_refused() {
         use dfdx::tensor_ops::BroadcastTo;
         let tensor = Cpu::default().tensor_from_vec(vec![1.0], ());
         values(&tensor.broadcast_like::<_, dfdx::shapes::Axis<0>>(&(3usize,)));
@@ -271,8 +267,8 @@ mod tests {
         }
 
         #[test]
-        fn products_are_those_of_a_loop(
-            m in 1usize..20, n in 1usize..20, k in 0usize..200, turned: bool, accumulate: bool,
+        fn products_equal_a_naive_loop(
+            m in 1usize..20, n in 1usize..20, k in 0usize..200, transposed: bool, accumulate: bool,
         ) {
             let number = |index: usize| (index * 37 % 11) as f32 - 5.0;
             let a: Vec<f32> = (0..m * k).map(number).collect();
@@ -281,11 +277,11 @@ mod tests {
             let expected: Vec<f32> = (0..m * n)
                 .map(|at| {
                     let (i, j) = (at / n, at % n);
-                    let a = |l: usize| if turned { a[l * m + i] } else { a[i * k + l] };
+                    let a = |l: usize| if transposed { a[l * m + i] } else { a[i * k + l] };
                     (0..k).map(|l| a(l) * b[l * n + j]).sum::<f32>() + if accumulate { out[at] } else { 0.0 }
                 })
                 .collect();
-            let left = if turned { Matrix::new(&a, k, m, m).transposed() } else { Matrix::new(&a, m, k, k) };
+            let left = if transposed { Matrix::new(&a, k, m, m).transposed() } else { Matrix::new(&a, m, k, k) };
             let right = Matrix::new(&b, k, n, n);
             multiply(&mut MatrixMut::new(&mut out, m, n, n), accumulate, left, right);
             prop_assert_eq!(&out, &expected);

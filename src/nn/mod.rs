@@ -1,13 +1,14 @@
-//! Neural networks: graphs of layers named as torchvision names their parameters, an interpreter that runs them on
-//! dfdx's tape, the ops that dfdx lacks on stable Rust, backbones (one file a family), and their weights. Knows tensors
-//! and numbers alone: nothing of images as files, of pipelines, of how training goes or what classes are called.
+//! Neural networks: graphs of layers, their execution on dfdx's tape, the ops that dfdx lacks on stable Rust, backbones (one
+//! file a family) and weights files. Parameters have torchvision's names. Doesn't depend on image files, pipelines, training
+//! loops or class names.
 //!
-//! A [`Graph`] is made by a backbone's file; [`Network`] holds its parameters on a device and runs it: a training
-//! [`step`](Network::step) on the tape, [`logits`](Network::logits) and [`features`](Network::features) without. What a
-//! device must be able to do is the trait [`Backend`]: written by hand for the CPU, composed of dfdx's own ops for others.
-//! Images are NHWC, normalized, `f32`; weights leave and enter as torchvision lays them out.
+//! A backbone's file builds a [`Graph`]; [`Network`] holds its parameters on a device and runs it: a training
+//! [`step`](Network::step) on the tape, [`logits`](Network::logits) and [`features`](Network::features) without. A device
+//! implements the trait [`Backend`]: with hand-written kernels on the CPU, composed of dfdx's own ops elsewhere. Images are
+//! NHWC, normalized, `f32`; weights are read and written in torchvision's layouts.
 
 pub mod backbones;
+mod compiled;
 mod error;
 mod graph;
 mod initialization;
@@ -19,7 +20,6 @@ mod network;
 mod number;
 pub mod ops;
 mod parameters;
-mod plan;
 mod program;
 mod recognize;
 mod step;
@@ -39,5 +39,5 @@ pub use recognize::{classifier, recognize};
 pub use step::{BatchNorm, Step, StepOptions};
 pub use weights::{WeightTensor, Weights, read_safetensors, write_safetensors};
 
-/// The CPU device of dfdx, on which the hand-written ops run.
+/// dfdx's CPU device, which runs the hand-written kernels.
 pub use dfdx::tensor::Cpu;

@@ -1,16 +1,15 @@
-//! A graph with its parameters on a device: training steps, logits, features. How instructions run is the interpreter's;
-//! how weights come in and go out is `exchange`'s.
+//! A graph with its parameters on a device: training steps, logits, features. `exchange` loads and saves weights.
 
 mod exchange;
 
+use super::compiled::CompiledNetwork;
 use super::graph::{Graph, Head};
 use super::initialization;
 use super::interpreter::{Interpreter, Pass};
 use super::loading::{self, Loaded, Taken};
 use super::number::{Number, converted};
-use super::ops::{Backend, Flat, Recorder};
-use super::parameters::{self, Parameter, ParameterInfo, Statistics};
-use super::plan::Plan;
+use super::ops::{Backend, FlatTensor, MaybeTape};
+use super::parameters::{self, Parameter, ParameterInfo, RunningStatistics};
 use super::program::Program;
 use super::step::{Step, StepOptions};
 use super::weights::Weights;
@@ -22,40 +21,38 @@ use std::iter;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// How much an auxiliary head's cross entropy counts beside the network's own: 0.4, as torchvision's reference training
-/// has it.
+/// Weight of an auxiliary head's cross entropy in the loss: 0.4, as in torchvision's reference training.
 pub const AUXILIARY_WEIGHT: f64 = 0.4;
 
-/// A network on a device, its parameters in single or double precision; running statistics and what it makes of images in
-/// evaluation are in single. It is made and loaded in single precision, and [`converted`](Self::converted).
+/// A network on a device. `N` is the precision of parameters and training; running statistics and evaluation are in `f32`. A
+/// network is created and loaded in `f32`, then [`converted`](Self::converted).
 pub struct Network<D: Backend<N>, N: Number = f32> {
     graph: Graph,
     program: Program,
     head: Head,
-    /// For each node, its first parameter's index.
+    /// For each node, the index of its first parameter.
     offsets: Vec<usize>,
     parameters: Vec<Parameter<D, N>>,
-    statistics: Vec<Statistics>,
+    statistics: Vec<RunningStatistics>,
     device: D,
-    plans: Plans,
+    compiled: Compiled,
 }
 
-/// What inference needs of the parameters, folded: of the backbone and of the head apart, since a head that learns leaves a
-/// frozen backbone's as it is.
+/// Compiled networks for inference: backbone and head separately, since training a head doesn't change a frozen backbone.
 #[derive(Default)]
-struct Plans {
-    backbone: OnceLock<Plan>,
-    head: OnceLock<Plan>,
+struct Compiled {
+    backbone: OnceLock<CompiledNetwork>,
+    head: OnceLock<CompiledNetwork>,
 }
 
-/// Images that run at once in evaluation on devices without plans.
-const EVALUATED: usize = 32;
+/// Batch size of evaluation on devices without compiled networks.
+const EVALUATION_BATCH: usize = 32;
 
 impl<D: Backend> Network<D> {
-    /// A backbone with a head for images of `input` (height, width), initialized from `seed` as torchvision does.
+    /// A backbone with a head for images of `input` (height, width), initialized from `seed`.
     ///
     /// # Errors
-    /// For an unknown backbone, a head or an input size that doesn't fit, or want of memory.
+    /// For an unknown backbone, an invalid head or input size, or when memory can't be allocated.
     pub fn new(
         backbone: &str,
         head: &Head,
@@ -69,10 +66,10 @@ impl<D: Backend> Network<D> {
         Network::from_graph(info.graph(head, input)?, head, seed, device)
     }
 
-    /// A network of any graph that ends in `head`.
+    /// A network for any graph that ends in `head`, initialized from `seed`.
     ///
     /// # Errors
-    /// For want of memory.
+    /// When memory can't be allocated.
     pub fn from_graph(graph: Graph, head: &Head, seed: u64, device: D) -> Result<Self, NnError> {
         let described = parameters::describe(&graph);
         let initial = initialization::initial(&described, seed);
@@ -80,11 +77,11 @@ impl<D: Backend> Network<D> {
         Network::of(graph, head, described.into_iter().zip(initial), statistics, device)
     }
 
-    /// The network that [`from_graph`](Self::from_graph) and then [`load`](Self::load) make, without drawing numbers that
-    /// the weights would replace: only what they lack is initialized from `seed`.
+    /// Same as [`from_graph`](Self::from_graph) followed by [`load`](Self::load), but initializes from `seed` only the
+    /// parameters that the weights lack.
     ///
     /// # Errors
-    /// As those of both.
+    /// As for both.
     pub fn from_weights(
         graph: Graph,
         head: &Head,
@@ -107,12 +104,11 @@ impl<D: Backend> Network<D> {
 }
 
 impl<D: Backend<N>, N: Number> Network<D, N> {
-    /// A network of all its parts.
     fn of(
         graph: Graph,
         head: &Head,
         described: impl Iterator<Item = (ParameterInfo, Vec<N>)>,
-        statistics: Vec<Statistics>,
+        statistics: Vec<RunningStatistics>,
         device: D,
     ) -> Result<Self, NnError> {
         let parameter = |(info, values)| {
@@ -124,17 +120,17 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             head: head.clone(),
             offsets: parameters::offsets(&graph),
             statistics,
-            plans: Plans::default(),
+            compiled: Compiled::default(),
             parameters: parameters?,
             graph,
             device,
         })
     }
 
-    /// The same network in another precision; what is trainable stays so.
+    /// The same network in another precision, with the same trainable parameters.
     ///
     /// # Errors
-    /// For want of memory.
+    /// When memory can't be allocated.
     pub fn converted<M: Number>(&self) -> Result<Network<D, M>, NnError>
     where
         D: Backend<M>,
@@ -151,48 +147,45 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         Ok(network)
     }
 
-    /// The structure.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The device it lives on.
     pub fn device(&self) -> &D {
         &self.device
     }
 
-    /// The parameters, in torch's order.
+    /// The parameters, in PyTorch's order.
     pub fn parameters(&self) -> &[Parameter<D, N>] {
         &self.parameters
     }
 
-    /// The parameters, to be updated: only those that are trainable may change.
+    /// The parameters, to be updated. Only trainable ones may change.
     pub fn parameters_mut(&mut self) -> &mut [Parameter<D, N>] {
-        self.plans.head = OnceLock::new();
+        self.compiled.head = OnceLock::new();
         if self
             .parameters
             .iter()
-            .any(|parameter| parameter.trainable && parameter.info.stage != "head")
+            .any(|parameter| parameter.trainable && parameter.info.group != "head")
         {
-            self.plans.backbone = OnceLock::new();
+            self.compiled.backbone = OnceLock::new();
         }
         &mut self.parameters
     }
 
-    /// Chooses what steps make gradients for. What lies below everything trainable runs without a tape and with
-    /// running statistics.
+    /// Selects the trainable parameters. Layers below all of them run without a tape and with running statistics.
     pub fn set_trainable(&mut self, choose: impl Fn(&ParameterInfo) -> bool) {
         for parameter in &mut self.parameters {
             parameter.trainable = choose(&parameter.info);
         }
     }
 
-    /// One training step: forward, mean cross entropy against `targets` (batch, classes; rows of any sum, so that
-    /// smoothing and class weights can be folded in), backward. An auxiliary head's cross entropy is added with the factor
-    /// [`AUXILIARY_WEIGHT`]. Parameters stay as they are.
+    /// One training step: forward, mean cross entropy against `targets`, backward. Parameters don't change. `images` are
+    /// (batch, height, width, 3), `targets` (batch, classes) with rows of any sum, so that label smoothing and class weights
+    /// can be folded in. An auxiliary head's cross entropy is added, times [`AUXILIARY_WEIGHT`].
     ///
     /// # Errors
-    /// When the lengths don't fit, when batch statistics would be over a single value, or for want of memory.
+    /// When lengths don't match, a batch norm would see a single value per channel, or memory can't be allocated.
     pub fn step(
         &mut self,
         images: &[f32],
@@ -203,11 +196,11 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         self.train(0..self.program.instructions.len(), images, batch, targets, options)
     }
 
-    /// As [`step`](Self::step), of the head alone, from features (batch, feature count). An auxiliary head, which reads no
-    /// features, isn't run and gets no gradients.
+    /// As [`step`](Self::step), for the head alone, from features (batch, feature count). An auxiliary head, which doesn't read
+    /// features, doesn't run and gets no gradients.
     ///
     /// # Errors
-    /// As those of [`step`](Self::step).
+    /// As for [`step`](Self::step).
     pub fn step_from_features(
         &mut self,
         features: &[f32],
@@ -218,7 +211,6 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         self.train(self.program.head..self.program.auxiliary, features, batch, targets, options)
     }
 
-    /// A step of a range of instructions.
     fn train(
         &mut self,
         range: Range<usize>,
@@ -229,7 +221,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     ) -> Result<Step<D, N>, NnError> {
         self.check_input(range.start, input, batch)?;
         if batch == 0 {
-            return Err(NnError::Input("a training step needs a image at least".into()));
+            return Err(NnError::Input("a training step needs at least one image".into()));
         }
         if targets.len() != batch * self.graph.classes() {
             let (found, classes) = (targets.len(), self.graph.classes());
@@ -242,17 +234,17 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         let wanted: Vec<usize> = iter::once(self.graph.logits()).chain(auxiliary).collect();
         let mut interpreter = self.interpreter(batch, Pass::Training(*options));
         let outputs = interpreter.run(range, input, &wanted)?;
-        let (mut tape, moments) =
-            (interpreter.tape.take(), std::mem::take(&mut interpreter.moments));
+        let (mut tape, batch_statistics) =
+            (interpreter.tape.take(), std::mem::take(&mut interpreter.batch_statistics));
         drop(interpreter);
         let loss = loss(&outputs, targets, batch, &mut tape).map_err(NnError::device)?;
-        for (norm, moments, count) in moments {
-            self.statistics[norm].update(&moments, count);
-            self.plans = Plans::default();
+        for (norm, of_batch, count) in batch_statistics {
+            self.statistics[norm].update(&of_batch, count);
+            self.compiled = Compiled::default();
         }
         let (loss_value, logits) = (
             loss.as_vec(),
-            outputs.first().map(|logits| N::singles(D::numbers(logits)).into_owned()),
+            outputs.first().map(|logits| N::into_f32(D::numbers(logits)).into_owned()),
         );
         let gradients = match tape {
             Some(tape) => loss.put_tape(tape).try_backward().map_err(NnError::device)?,
@@ -265,27 +257,27 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         })
     }
 
-    /// Logits (batch, classes) in evaluation mode. On the CPU a image's are the same bytes in any batch and with any
+    /// Logits (batch, classes) in evaluation mode. On the CPU an image's logits are bitwise identical in any batch and with any
     /// number of threads.
     ///
     /// # Errors
-    /// When the length doesn't fit, or for want of memory.
+    /// When the length doesn't match, or memory can't be allocated.
     pub fn logits(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
         self.evaluate(0..self.program.auxiliary, images, batch)
     }
 
-    /// Features (batch, feature count) in evaluation mode, before the head; with [`logits`](Self::logits)'s promises.
+    /// Features (batch, feature count) in evaluation mode, the input of the head; reproducible as [`logits`](Self::logits) are.
     ///
     /// # Errors
-    /// As those of [`logits`](Self::logits).
+    /// As for [`logits`](Self::logits).
     pub fn features(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
         self.evaluate(0..self.program.head, images, batch)
     }
 
-    /// Logits in evaluation mode from features: what the head makes of them.
+    /// Logits (batch, classes) in evaluation mode from features (batch, feature count).
     ///
     /// # Errors
-    /// As those of [`logits`](Self::logits).
+    /// As for [`logits`](Self::logits).
     pub fn logits_from_features(
         &self,
         features: &[f32],
@@ -301,19 +293,19 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         batch: usize,
     ) -> Result<Vec<f32>, NnError> {
         self.check_input(range.start, input, batch)?;
-        if !D::PLANNED {
-            return Ok(N::singles(self.interpret(range, input, batch)?.into()).into_owned());
+        if !D::COMPILES {
+            return Ok(N::into_f32(self.interpret(range, input, batch)?.into()).into_owned());
         }
         match (range.start < self.program.head, range.end > self.program.head) {
             (true, true) => {
-                Ok(self.head_plan().run(&self.backbone_plan().run(input, batch), batch))
+                Ok(self.compiled_head().run(&self.compiled_backbone().run(input, batch), batch))
             }
-            (true, false) => Ok(self.backbone_plan().run(input, batch)),
-            (false, _) => Ok(self.head_plan().run(input, batch)),
+            (true, false) => Ok(self.compiled_backbone().run(input, batch)),
+            (false, _) => Ok(self.compiled_head().run(input, batch)),
         }
     }
 
-    /// Evaluation op by op, a few images at a time.
+    /// Evaluation by the interpreter, [`EVALUATION_BATCH`] images at a time.
     fn interpret(
         &self,
         range: Range<usize>,
@@ -324,7 +316,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             if range.end > self.program.head { self.graph.logits() } else { self.graph.features() };
         let per_image = input.len() / batch.max(1);
         let mut out = Vec::new();
-        for part in input.chunks(EVALUATED * per_image.max(1)) {
+        for part in input.chunks(EVALUATION_BATCH * per_image.max(1)) {
             let count = part.len() / per_image;
             let part = tensor(&self.device, converted(part))?;
             let made =
@@ -334,37 +326,44 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         Ok(out)
     }
 
-    /// Folds norms into convolutions for inference now rather than at the next use. Any change to parameters undoes it.
+    /// Compiles the network for inference now rather than at the next use. Any change of parameters discards it.
     pub fn prepare(&mut self) {
-        if D::PLANNED {
-            self.backbone_plan();
-            self.head_plan();
+        if D::COMPILES {
+            self.compiled_backbone();
+            self.compiled_head();
         }
     }
 
-    /// Gives back the memory that inference took; the next one prepares itself again.
+    /// Frees the compiled network; the next inference compiles again.
     pub fn release(&mut self) {
-        self.plans = Plans::default();
+        self.compiled = Compiled::default();
     }
 
-    fn backbone_plan(&self) -> &Plan {
-        self.plans.backbone.get_or_init(|| self.plan(0..self.program.head))
+    fn compiled_backbone(&self) -> &CompiledNetwork {
+        self.compiled.backbone.get_or_init(|| self.compile(0..self.program.head))
     }
 
-    fn head_plan(&self) -> &Plan {
-        self.plans.head.get_or_init(|| self.plan(self.program.head..self.program.auxiliary))
+    fn compiled_head(&self) -> &CompiledNetwork {
+        self.compiled.head.get_or_init(|| self.compile(self.program.head..self.program.auxiliary))
     }
 
-    fn plan(&self, range: Range<usize>) -> Plan {
-        let values = |place: usize| N::singles(D::numbers(&self.parameters[place].tensor));
-        Plan::new(&self.graph, &self.program, &self.offsets, &values, &self.statistics, range)
+    fn compile(&self, range: Range<usize>) -> CompiledNetwork {
+        let values = |place: usize| N::into_f32(D::numbers(&self.parameters[place].tensor));
+        CompiledNetwork::new(
+            &self.graph,
+            &self.program,
+            &self.offsets,
+            &values,
+            &self.statistics,
+            range,
+        )
     }
 
     /// Logits (batch, classes) in evaluation mode, op by op and in the network's own precision: slower than
     /// [`logits`](Self::logits), for numerical comparison.
     ///
     /// # Errors
-    /// As those of [`logits`](Self::logits).
+    /// As for [`logits`](Self::logits).
     pub fn interpreted_logits(&self, images: &[f32], batch: usize) -> Result<Vec<N>, NnError> {
         self.check_input(0, images, batch)?;
         self.interpret(0..self.program.auxiliary, images, batch)
@@ -401,12 +400,12 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     }
 }
 
-/// Cross entropy of the logits, and of the auxiliary ones with their factor where there are any, against the same targets.
+/// Cross entropy of the logits, plus the weighted one of auxiliary logits if there are any, against the same targets.
 fn loss<D: Backend<N>, N: Number>(
-    outputs: &[Flat<D, N>],
+    outputs: &[FlatTensor<D, N>],
     targets: &[f32],
     batch: usize,
-    tape: &mut Recorder<D, N>,
+    tape: &mut MaybeTape<D, N>,
 ) -> Result<Tensor<(), N, D>, D::Err> {
     let mut losses = Vec::with_capacity(outputs.len());
     for logits in outputs {
@@ -425,8 +424,11 @@ fn loss<D: Backend<N>, N: Number>(
     Ok(total)
 }
 
-fn tensor<D: Backend<N>, N: Number>(device: &D, values: Vec<N>) -> Result<Flat<D, N>, NnError> {
+fn tensor<D: Backend<N>, N: Number>(
+    device: &D,
+    values: Vec<N>,
+) -> Result<FlatTensor<D, N>, NnError> {
     let length = values.len();
-    let tensor: Result<Flat<D, N>, _> = device.try_tensor_from_vec(values, (length,));
+    let tensor: Result<FlatTensor<D, N>, _> = device.try_tensor_from_vec(values, (length,));
     tensor.map_err(NnError::device)
 }

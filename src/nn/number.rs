@@ -1,4 +1,4 @@
-//! The two precisions that networks are computed in, so that everything is written once. Knows no kernel.
+//! The element types `f32` and `f64`, so that networks and ops are written once for both.
 
 use dfdx::dtypes::Dtype;
 use std::borrow::Cow;
@@ -31,35 +31,33 @@ pub type GemmKernel<N> = unsafe fn(
 
 /// `f32` or `f64`.
 pub trait Number: Dtype + From<f32> + Into<f64> {
-    /// 0.
     const ZERO: Self;
-    /// Less than any number.
+    /// Negative infinity.
     const LOWEST: Self;
-    /// How many products a sum takes up before it is added to others: rounding grows with the square root of how many are
-    /// added up one after the other, so that short sums of short sums lose fewer digits.
+    /// Number of products in a partial sum of a matrix product. The rounding error grows with the square root of the length
+    /// of a sum, so sums of short partial sums are more accurate.
     const SLICE: usize;
 
-    /// The nearest of this precision.
+    /// Rounds to this precision.
     fn of(value: f64) -> Self;
 
-    /// Whether it is none.
     fn is_nan(self) -> bool;
 
-    /// In single precision: what is given, or a copy.
-    fn singles(values: Cow<[Self]>) -> Cow<[f32]>;
+    /// Values as `f32`, without a copy where they are.
+    fn into_f32(values: Cow<[Self]>) -> Cow<[f32]>;
 
-    /// Appends its bytes, the lowest first.
+    /// Appends the little-endian bytes.
     fn write(self, bytes: &mut Vec<u8>);
 
     /// The fastest matrix product for this processor.
     fn gemm_kernel() -> GemmKernel<Self>;
 
-    /// Lends `length` values of this thread's scratch memory, whatever they hold. Not to be nested.
+    /// Runs `work` on `length` values of thread-local scratch memory with arbitrary content. Must not be nested.
     fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
 macro_rules! number {
-    ($number:ty, slice: $slice:expr, gemm: $gemm:expr, singles: $singles:expr) => {
+    ($number:ty, slice: $slice:expr, gemm: $gemm:expr, into_f32: $into_f32:expr) => {
         impl Number for $number {
             const ZERO: Self = 0.0;
             const LOWEST: Self = Self::NEG_INFINITY;
@@ -73,8 +71,8 @@ macro_rules! number {
                 self.is_nan()
             }
 
-            fn singles(values: Cow<[Self]>) -> Cow<[f32]> {
-                $singles(values)
+            fn into_f32(values: Cow<[Self]>) -> Cow<[f32]> {
+                $into_f32(values)
             }
 
             fn write(self, bytes: &mut Vec<u8>) {
@@ -100,15 +98,14 @@ macro_rules! number {
     };
 }
 
-number!(f32, slice: 64, gemm: gemm_f32::gemm::f32::get_gemm_fn, singles: |values| values);
-number!(f64, slice: usize::MAX, gemm: gemm_f64::gemm::f64::get_gemm_fn, singles: |values: Cow<[f64]>| values.iter().map(|value| *value as f32).collect());
+number!(f32, slice: 64, gemm: gemm_f32::gemm::f32::get_gemm_fn, into_f32: |values| values);
+number!(f64, slice: usize::MAX, gemm: gemm_f64::gemm::f64::get_gemm_fn, into_f32: |values: Cow<[f64]>| values.iter().map(|value| *value as f32).collect());
 
-/// Numbers in another precision.
+/// Values in another precision.
 pub(crate) fn converted<N: Number, M: Number>(values: &[N]) -> Vec<M> {
     values.iter().map(|&value| M::of(value.into())).collect()
 }
 
-/// Numbers in double precision.
-pub(crate) fn doubles<N: Number>(values: &[N]) -> Vec<f64> {
+pub(crate) fn to_f64<N: Number>(values: &[N]) -> Vec<f64> {
     converted(values)
 }

@@ -4,67 +4,64 @@
 use super::Backend;
 use super::graph::{Graph, Node, Op, Shape};
 use super::number::Number;
-use super::ops::{Flat, Moments};
+use super::ops::{BatchStatistics, FlatTensor};
 
-/// What a parameter does, which decides how it is initialized and whether weight decay applies.
+/// The kind of a parameter, which decides its initialization and whether weight decay applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A convolution's kernel.
+    /// Kernel of a convolution.
     ConvWeight,
-    /// A linear layer's matrix.
+    /// Matrix of a linear layer.
     LinearWeight,
-    /// A bias of a convolution or linear layer.
+    /// Bias of a convolution or a linear layer.
     Bias,
-    /// A batch norm's scale.
+    /// Scale of a batch norm.
     NormWeight,
-    /// A batch norm's shift.
+    /// Shift of a batch norm.
     NormBias,
 }
 
-/// What is known of a parameter beside its values.
+/// Name, shape and role of a parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterInfo {
     /// torchvision's name, such as `layer1.0.conv1.weight`.
     pub name: String,
     /// torchvision's shape: (out, in, height, width) of a convolution, (out, in) of a linear layer.
     pub shape: Vec<usize>,
-    /// What it does.
     pub role: Role,
-    /// The stage of the graph it belongs to, `head` for what follows the features, [`AUXILIARY`](super::AUXILIARY) in an
-    /// auxiliary head.
-    pub stage: String,
-    /// The stage's place: 0 is nearest to the images; an auxiliary head's is that of the head.
+    /// Its layer group: `head` after the features, [`AUXILIARY`](super::AUXILIARY) in an auxiliary head.
+    pub group: String,
+    /// Index of the layer group, 0 nearest to the input; an auxiliary head has that of the head.
     pub depth: usize,
-    /// The map that a flattened input came from, which decides the order of a linear layer's inputs.
+    /// The shape before flattening, which determines the order of a linear layer's inputs.
     pub(crate) source: Shape,
 }
 
 /// A parameter on a device, in the network's precision.
 pub struct Parameter<D: Backend<N>, N: Number = f32> {
-    /// Name, shape, role.
     pub info: ParameterInfo,
-    /// Its values, flat, in our layout.
-    pub tensor: Flat<D, N>,
-    /// Whether steps make a gradient for it.
+    /// Its values, flat, in our [layout](super::layout).
+    pub tensor: FlatTensor<D, N>,
+    /// Whether training steps compute its gradient.
     pub trainable: bool,
 }
 
-/// A batch norm's running statistics, by the name of its node.
+/// Running statistics of a batch norm.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Statistics {
+pub(crate) struct RunningStatistics {
     pub name: String,
     pub mean: Vec<f32>,
     pub variance: Vec<f32>,
 }
 
-impl Statistics {
-    /// torchvision's names of mean and variance.
+impl RunningStatistics {
+    /// torchvision's names of the mean and the variance.
     pub fn names(&self) -> (String, String) {
         (format!("{}.running_mean", self.name), format!("{}.running_var", self.name))
     }
 
-    /// Takes a batch's moments over `count` values in with torch's momentum of 0.1; what is kept is the unbiased variance.
-    pub fn update(&mut self, moments: &Moments, count: usize) {
+    /// Updates from a batch with `count` values per channel, with PyTorch's momentum of 0.1 and the unbiased variance.
+    pub fn update(&mut self, moments: &BatchStatistics, count: usize) {
         const MOMENTUM: f32 = 0.1;
         let unbiased = count as f32 / (count.max(2) - 1) as f32;
         let mix = |kept: &mut Vec<f32>, new: &[f32], factor: f32| {
@@ -77,14 +74,14 @@ impl Statistics {
     }
 }
 
-/// The parameters of one node, in torch's order.
+/// The parameters of one node, in PyTorch's order.
 fn of_node(graph: &Graph, node: &Node) -> Vec<ParameterInfo> {
     let info = |suffix: &str, shape: Vec<usize>, role: Role, source: Shape| ParameterInfo {
         name: format!("{}.{suffix}", node.name),
         shape,
         role,
-        stage: graph.stage_of(node).to_owned(),
-        depth: node.stage.min(graph.stages().len().saturating_sub(1)),
+        group: graph.group_of(node).to_owned(),
+        depth: node.group.min(graph.layer_groups().len().saturating_sub(1)),
         source,
     };
     let input = node.inputs.first().map_or(node.shape, |&input| graph.nodes()[input].shape);
@@ -111,7 +108,7 @@ fn of_node(graph: &Graph, node: &Node) -> Vec<ParameterInfo> {
     }
 }
 
-/// The map that a linear layer's input was flattened from, looking through what leaves the order of values alone.
+/// The shape of a linear layer's input before flattening, looking through ops that keep the order of values.
 fn source_map(graph: &Graph, node: &Node) -> Shape {
     let mut source = &graph.nodes()[node.inputs[0]];
     while matches!(source.op, Op::Flatten | Op::Dropout { .. } | Op::Relu) {
@@ -130,12 +127,12 @@ impl Graph {
     }
 }
 
-/// Every parameter of a graph, in torch's order but for those of an auxiliary head, which come last.
+/// All parameters of a graph in PyTorch's order, those of an auxiliary head last.
 pub(crate) fn describe(graph: &Graph) -> Vec<ParameterInfo> {
     graph.nodes().iter().flat_map(|node| of_node(graph, node)).collect()
 }
 
-/// For each node, where its parameters begin in [`describe`]'s list.
+/// For each node, the index of its first parameter in [`describe`]'s list.
 pub(crate) fn offsets(graph: &Graph) -> Vec<usize> {
     let mut next = 0;
     let begin = |node| {
@@ -146,10 +143,10 @@ pub(crate) fn offsets(graph: &Graph) -> Vec<usize> {
     graph.nodes().iter().map(begin).collect()
 }
 
-/// Every batch norm's running statistics as they start.
-pub(crate) fn statistics(graph: &Graph) -> Vec<Statistics> {
+/// Initial running statistics of all batch norms: mean 0, variance 1.
+pub(crate) fn statistics(graph: &Graph) -> Vec<RunningStatistics> {
     let norms = graph.nodes().iter().filter(|node| matches!(node.op, Op::BatchNorm { .. }));
-    let fresh = |node: &Node| Statistics {
+    let fresh = |node: &Node| RunningStatistics {
         name: node.name.clone(),
         mean: vec![0.0; node.shape.channels],
         variance: vec![1.0; node.shape.channels],

@@ -1,31 +1,30 @@
-//! A graph as the list of ops that run it: batch norms with the addition and the ReLU that follow them in one op, so that
-//! memory is walked once. Training and inference plans both start from it. Knows no numbers.
+//! A graph as a list of instructions: batch norms are fused with the addition and the ReLU that follow them, so that memory is
+//! traversed once. Both the interpreter and compiled networks start from it.
 
 use super::graph::{Graph, Op};
 use std::ops::Range;
 
-/// One op to run. Values are named by the node that makes them; of fused nodes by the last.
+/// One instruction. A value is identified by the node that outputs it, for fused nodes by the last one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instruction {
-    /// The node that has the parameters.
+    /// The node with the parameters.
     pub node: usize,
-    /// The value it makes.
     pub output: usize,
-    /// The values it reads; where `residual`, the last one is added.
+    /// The values it reads; with `residual`, the last one is the residual.
     pub inputs: Vec<usize>,
-    /// Whether another value is added to a batch norm's.
+    /// Whether a residual is added to the batch norm's output.
     pub residual: bool,
-    /// Whether ReLU follows.
+    /// Whether a ReLU is applied last.
     pub relu: bool,
 }
 
-/// The ops of a graph in the order in which they run.
+/// The instructions of a graph in execution order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Program {
     pub instructions: Vec<Instruction>,
-    /// The instructions from here on make the head: they need no value from before but the features.
+    /// Index of the head's first instruction. The head reads no earlier value but the features.
     pub head: usize,
-    /// The instructions from here on make the auxiliary head, which only training from images runs.
+    /// Index of the auxiliary head's first instruction. Only training from images runs it.
     pub auxiliary: usize,
 }
 
@@ -33,7 +32,7 @@ impl Program {
     pub fn new(graph: &Graph) -> Program {
         let nodes = graph.nodes();
         let readers = readers(graph);
-        // A node that alone reads `value`; features stay visible.
+        // The only reader of `value`, if it is the only one. Features and logits stay unfused.
         let only_reader = |value: usize| match readers[value][..] {
             [reader] if value != graph.features() && value != graph.logits() => Some(reader),
             _ => None,
@@ -44,7 +43,7 @@ impl Program {
             if fused[index] || node.op == Op::Input {
                 continue;
             }
-            let mut made = Instruction {
+            let mut instruction = Instruction {
                 node: index,
                 output: index,
                 inputs: node.inputs.clone(),
@@ -56,26 +55,27 @@ impl Program {
                     && let [a, b] = nodes[add].inputs[..]
                     && a.max(b) == index
                 {
-                    made.inputs.push(a.min(b));
-                    (made.residual, made.output) = (true, add);
+                    instruction.inputs.push(a.min(b));
+                    (instruction.residual, instruction.output) = (true, add);
                     fused[add] = true;
                 }
                 if let Some(relu) =
-                    only_reader(made.output).filter(|&reader| nodes[reader].op == Op::Relu)
+                    only_reader(instruction.output).filter(|&reader| nodes[reader].op == Op::Relu)
                 {
-                    (made.relu, made.output) = (true, relu);
+                    (instruction.relu, instruction.output) = (true, relu);
                     fused[relu] = true;
                 }
             }
-            instructions.push(made);
+            instructions.push(instruction);
         }
-        let behind =
-            |node: usize| instructions.partition_point(|made: &Instruction| made.node <= node);
+        let behind = |node: usize| {
+            instructions.partition_point(|instruction: &Instruction| instruction.node <= node)
+        };
         let (head, auxiliary) = (behind(graph.features()), behind(graph.logits()));
         Program { instructions, head, auxiliary }
     }
 
-    /// For each value, how often the instructions of a range read it.
+    /// For each value, the number of reads by a range of instructions.
     pub fn uses(&self, range: Range<usize>, values: usize) -> Vec<usize> {
         let mut uses = vec![0; values];
         for instruction in &self.instructions[range] {
@@ -85,7 +85,7 @@ impl Program {
     }
 }
 
-/// For each node, those that read it.
+/// For each node, the nodes that read it.
 fn readers(graph: &Graph) -> Vec<Vec<usize>> {
     let mut readers = vec![Vec::new(); graph.nodes().len()];
     for (index, node) in graph.nodes().iter().enumerate() {
@@ -100,20 +100,22 @@ mod tests {
     use crate::nn::{Head, backbone};
 
     #[test]
-    fn norms_take_what_follows_them() {
+    fn norms_are_fused_with_the_addition_and_the_relu_that_follow() {
         let graph = backbone("resnet18").unwrap().graph(&Head::Original, (64, 64)).unwrap();
         let program = Program::new(&graph);
         let named = |name: &str| {
-            let found =
-                program.instructions.iter().find(|made| graph.nodes()[made.node].name == name);
-            found.map(|made| (made.residual, made.relu))
+            let found = program
+                .instructions
+                .iter()
+                .find(|instruction| graph.nodes()[instruction.node].name == name);
+            found.map(|instruction| (instruction.residual, instruction.relu))
         };
         assert_eq!(named("bn1"), Some((false, true)));
         assert_eq!(named("layer1.0.bn2"), Some((true, true)));
         assert_eq!(
             named("layer2.0.bn2"),
             Some((false, false)),
-            "the projection's norm runs last and takes the sum"
+            "the projection's norm runs last and is fused with the sum"
         );
         assert_eq!(named("layer2.0.downsample.1"), Some((true, true)));
         assert!(named("layer1.0.add").is_none() && named("layer1.0.relu").is_none());

@@ -1,23 +1,22 @@
-//! Which backbone weights are of, by the names and shapes of their tensors; and which tensors are a classifier's. Knows
-//! nothing of files.
+//! Recognizes the backbone of weights by the names and shapes of their tensors, and lists the tensors of a classifier.
 
 use super::backbones::{BackboneInfo, backbones};
 use super::graph::{Graph, Head};
 use super::parameters::{ParameterInfo, describe};
 use super::weights::Weights;
 
-/// How much of what weights and a backbone have together has to be in both.
-const ALIKE: f64 = 0.9;
+/// Minimum similarity, as intersection over union of tensors.
+const MIN_SIMILARITY: f64 = 0.9;
 
-/// The backbone whose parameters are most like these weights, where one is: at least nine in ten of the tensors that
-/// either has are in both, with the same shape. The classifier isn't looked at, nor are statistics.
+/// The backbone that weights belong to: the one with the most similar parameters, if at least 90 % of the tensors in either
+/// are in both with the same shape. The classifier and running statistics are ignored.
 pub fn recognize(weights: &Weights) -> Option<&'static BackboneInfo> {
-    let scored = backbones().iter().filter_map(|info| Some((likeness(info, weights)?, info)));
+    let scored = backbones().iter().filter_map(|info| Some((similarity(info, weights)?, info)));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, info)| info)
+    best.filter(|(similarity, _)| *similarity >= MIN_SIMILARITY).map(|(_, info)| info)
 }
 
-/// The tensors of the classifier with which a backbone is published.
+/// Names of the tensors of a backbone's published classifier.
 pub fn classifier(info: &BackboneInfo) -> Vec<String> {
     let Some(graph) = published(info) else { return Vec::new() };
     describe(&graph).into_iter().filter(is_classifier).map(|parameter| parameter.name).collect()
@@ -28,10 +27,10 @@ fn published(info: &BackboneInfo) -> Option<Graph> {
 }
 
 fn is_classifier(parameter: &ParameterInfo) -> bool {
-    parameter.stage == "head"
+    parameter.group == "head"
 }
 
-fn likeness(info: &BackboneInfo, weights: &Weights) -> Option<f64> {
+fn similarity(info: &BackboneInfo, weights: &Weights) -> Option<f64> {
     let (classifier, features): (Vec<_>, Vec<_>) =
         describe(&published(info)?).into_iter().partition(is_classifier);
     let is_there = |one: &&ParameterInfo| {
@@ -54,13 +53,13 @@ mod tests {
     use crate::nn::{Cpu, Network, WeightTensor};
 
     #[test]
-    fn networks_are_told_apart_though_one_holds_another() {
+    fn similar_networks_are_distinguished() {
         for name in ["resnet18", "resnet34", "alexnet"] {
             let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 3 };
             let mut weights =
                 Network::new(name, &head, (64, 64), 0, Cpu::default()).unwrap().save();
             assert_eq!(recognize(&weights).map(|info| info.name), Some(name));
-            // Another classifier, and one tensor that is none of it, make no other network of it.
+            // Another classifier and an extra tensor don't change the result.
             weights
                 .tensors
                 .insert("extra".into(), WeightTensor { shape: vec![1], data: vec![0.0] });
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_classifier_is_what_follows_the_features() {
+    fn the_classifier_is_the_layers_after_the_features() {
         let of = |name| classifier(crate::nn::backbone(name).unwrap());
         assert_eq!(of("resnet50"), ["fc.weight", "fc.bias"]);
         assert!(of("alexnet").contains(&"classifier.6.weight".to_owned()));

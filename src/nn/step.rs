@@ -6,41 +6,40 @@ use super::ops::{Backend, Buffer};
 use super::parameters::Parameter;
 use dfdx::tensor::Gradients;
 
-/// With which statistics batch norms normalize in a training step.
+/// The statistics that batch norms use in a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchNorm {
-    /// With the batch's, and the running ones are updated. Norms below everything trainable use the running ones.
+    /// The batch's; running statistics are updated. Norms below all trainable parameters use running statistics.
     Batch,
-    /// With the running ones, which stay as they are; gradients flow through.
+    /// Running statistics, which don't change; gradients flow through.
     Running,
 }
 
-/// How a training step is made.
+/// Options of a training step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepOptions {
-    /// The root of randomness.
+    /// The root seed.
     pub seed: u64,
-    /// The step's number since the start of training: dropout masks come from (seed, step, layer).
+    /// Number of steps since the start of training. Dropout masks depend on (seed, step, layer).
     pub step: u64,
-    /// Statistics of batch norms.
     pub batch_norm: BatchNorm,
 }
 
-/// What a training step gives.
+/// The result of a training step.
 pub struct Step<D: Backend<N>, N: Number = f32> {
-    /// Mean cross entropy of the batch, an auxiliary head's added with its factor.
+    /// Mean cross entropy of the batch, plus that of an auxiliary head times [`AUXILIARY_WEIGHT`](super::AUXILIARY_WEIGHT).
     pub loss: f64,
-    /// (batch, classes), in training mode; those of the network proper.
+    /// Logits (batch, classes) in training mode, of the main network.
     pub logits: Vec<f32>,
-    /// Of the trainable parameters: `gradients.get(&parameter.tensor)`, in our layout.
+    /// Gradients of the trainable parameters, in our layout: `gradients.get(&parameter.tensor)`.
     pub gradients: Gradients<N, D>,
 }
 
 impl<D: Backend<N>, N: Number> Step<D, N> {
-    /// The gradient's buffer of a trainable parameter, without a copy.
+    /// The gradient buffer of a trainable parameter, without a copy; zeros where there is none.
     ///
     /// # Errors
-    /// For want of memory, where it has no gradient yet and zeros are made.
+    /// When memory can't be allocated.
     pub fn gradient(&mut self, parameter: &Parameter<D, N>) -> Result<&mut Buffer<D, N>, NnError> {
         self.gradients.get_or_alloc_mut(&parameter.tensor).map_err(NnError::device)
     }

@@ -179,11 +179,11 @@ fn rates(options: &OptimizerConfig, parameters: &[&ParameterInfo]) -> Vec<f64> {
     let backbone = options.backbone_learning_rate.unwrap_or(options.learning_rate);
     let top = parameters
         .iter()
-        .filter(|info| !is_head(&info.stage))
+        .filter(|info| !is_head(&info.group))
         .map(|info| info.depth)
         .max()
         .unwrap_or(0);
-    let rate = |info: &&ParameterInfo| match is_head(&info.stage) {
+    let rate = |info: &&ParameterInfo| match is_head(&info.group) {
         true => options.learning_rate,
         false => backbone * options.layer_decay.powi((top - info.depth).min(1000) as i32),
     };
@@ -269,7 +269,7 @@ mod tests {
             name: name.to_owned(),
             shape: vec![values.len()],
             role,
-            stage: stage.to_owned(),
+            group: stage.to_owned(),
             depth: 0,
             source: Shape::vector(values.len()),
         };

@@ -110,7 +110,7 @@ pub fn network() -> Network<Cpu> {
     let head = Head::Dense { hidden: Vec::new(), dropout: 0.2, classes: CLASSES.len() };
     let (mut builder, mut x) = Builder::new(8, 8, 3);
     for (stage, channels) in [("first", 8), ("second", 16)] {
-        builder.stage(stage);
+        builder.layer_group(stage);
         x = builder
             .convolution(&format!("{stage}.conv"), x, channels, Window::square(3, 2, 1))
             .unwrap();

@@ -182,9 +182,9 @@ fn weights_that_are_none_are_refused_with_their_file() {
     for (name, content, said) in [
         ("cut.safetensors", one(&[0; 3]), "not a complete safetensors file"),
         ("overlap.safetensors", header(overlapping, &[0; 6]), "not a complete safetensors file"),
-        ("nan.safetensors", one(&f32::NAN.to_le_bytes()), "a holds NaN at index 0"),
+        ("nan.safetensors", one(&f32::NAN.to_le_bytes()), "a contains NaN at index 0"),
         ("cut.pth", pth[..pth.len() - 100].to_vec(), "it is cut short or damaged"),
-        ("nan.pth", golden("nan.pth"), "fc.bias holds NaN at index 1"),
+        ("nan.pth", golden("nan.pth"), "fc.bias contains NaN at index 1"),
         (
             "evil.pth",
             golden("malicious.pth"),

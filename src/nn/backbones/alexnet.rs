@@ -1,5 +1,5 @@
 //! AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in the form of "One weird trick for parallelizing convolutional neural
-//! networks" (2014), as torchvision builds it. Its features are what the last but one linear layer makes.
+//! networks" (2014), as torchvision builds it. Its features are the output of the second linear layer (after ReLU).
 
 use super::BackboneInfo;
 use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};
@@ -7,7 +7,7 @@ use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};
 pub(super) const ALEXNET: BackboneInfo = BackboneInfo {
     name: "alexnet",
     input_size: 224,
-    stages: &["features", "classifier"],
+    layer_groups: &["features", "classifier"],
     features: 4096,
     build: alexnet,
     auxiliary: None,
@@ -16,9 +16,9 @@ pub(super) const ALEXNET: BackboneInfo = BackboneInfo {
 fn alexnet(head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
     let (mut builder, mut x) = Builder::new(input.0, input.1, 3);
     let b = &mut builder;
-    b.stage("features");
+    b.layer_group("features");
     let pool = Op::MaxPool(Window::square(3, 2, 0));
-    // (place in torch's Sequential, channels, window, whether a pooling follows)
+    // (index in torchvision's Sequential, channels, window, whether a pooling follows)
     for (place, channels, window, pooled) in [
         (0, 64, Window::square(11, 4, 2), true),
         (3, 192, Window::square(5, 1, 2), true),
@@ -37,14 +37,14 @@ fn alexnet(head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
         }
     }
     x = b.add("avgpool", Op::AdaptivePool { height: 6, width: 6 }, &[x])?;
-    b.stage("classifier");
+    b.layer_group("classifier");
     x = classifier(b, x, 4096)?;
     b.features(x);
     b.dense_head("classifier.6", x, head)?;
     builder.finish()
 }
 
-/// Twice dropout, `width` channels and ReLU: the classifier but for its last layer.
+/// The classifier without its last layer: dropout, linear to `width`, ReLU, twice.
 pub(super) fn classifier(b: &mut Builder, x: Value, width: usize) -> Result<Value, NnError> {
     let mut x = b.add("flatten", Op::Flatten, &[x])?;
     for place in [0, 3] {

@@ -1,7 +1,7 @@
-//! Inception V3 (Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, 2015), as torchvision builds it, with the auxiliary head of
-//! the paper's section 4 where it is asked for. Images come normalized with mean and deviation 0.5. torchvision's
-//! `transform_input` isn't here, because it makes just that of images normalized with ImageNet's mean and deviation
-//! (a test holds the two together to 1e-12): doing both would normalize twice.
+//! Inception V3 (Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, 2015), as torchvision builds it, optionally with the auxiliary
+//! head of the paper's section 4. Images are normalized with mean and standard deviation 0.5. torchvision's `transform_input`
+//! isn't implemented: it converts images normalized with ImageNet's mean and standard deviation to this (a test compares the
+//! two to 1e-12).
 
 use super::BackboneInfo;
 use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};
@@ -9,7 +9,7 @@ use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};
 pub(super) const INCEPTION_V3: BackboneInfo = BackboneInfo {
     name: "inception_v3",
     input_size: 299,
-    stages: &[
+    layer_groups: &[
         "Conv2d_1a_3x3",
         "Conv2d_2a_3x3",
         "Conv2d_2b_3x3",
@@ -33,7 +33,7 @@ pub(super) const INCEPTION_V3: BackboneInfo = BackboneInfo {
 };
 
 const POINT: Window = Window { kernel: (1, 1), stride: (1, 1), padding: (0, 0) };
-/// Rows of seven, and columns of seven.
+/// 1x7 and 7x1 that keep the map's size.
 const WIDE_7: Window = Window { kernel: (1, 7), stride: (1, 1), padding: (0, 3) };
 const TALL_7: Window = Window { kernel: (7, 1), stride: (1, 1), padding: (3, 0) };
 const WIDE_3: Window = Window { kernel: (1, 3), stride: (1, 1), padding: (0, 1) };
@@ -47,17 +47,17 @@ fn inception_v3(head: &Head, input: (usize, usize), auxiliary: bool) -> Result<G
     let (mut builder, x) = Builder::new(input.0, input.1, 3);
     let b = &mut builder;
     let x = stem(b, x)?;
-    let x = stage(b, "Mixed_5b", |b| block_a(b, x, 32))?;
-    let x = stage(b, "Mixed_5c", |b| block_a(b, x, 64))?;
-    let x = stage(b, "Mixed_5d", |b| block_a(b, x, 64))?;
-    let x = stage(b, "Mixed_6a", |b| block_b(b, x))?;
-    let x = stage(b, "Mixed_6b", |b| block_c(b, x, 128))?;
-    let x = stage(b, "Mixed_6c", |b| block_c(b, x, 160))?;
-    let x = stage(b, "Mixed_6d", |b| block_c(b, x, 160))?;
-    let branch = stage(b, "Mixed_6e", |b| block_c(b, x, 192))?;
-    let x = stage(b, "Mixed_7a", |b| block_d(b, branch))?;
-    let x = stage(b, "Mixed_7b", |b| block_e(b, x))?;
-    let x = stage(b, "Mixed_7c", |b| block_e(b, x))?;
+    let x = layer_group(b, "Mixed_5b", |b| block_a(b, x, 32))?;
+    let x = layer_group(b, "Mixed_5c", |b| block_a(b, x, 64))?;
+    let x = layer_group(b, "Mixed_5d", |b| block_a(b, x, 64))?;
+    let x = layer_group(b, "Mixed_6a", |b| block_b(b, x))?;
+    let x = layer_group(b, "Mixed_6b", |b| block_c(b, x, 128))?;
+    let x = layer_group(b, "Mixed_6c", |b| block_c(b, x, 160))?;
+    let x = layer_group(b, "Mixed_6d", |b| block_c(b, x, 160))?;
+    let branch = layer_group(b, "Mixed_6e", |b| block_c(b, x, 192))?;
+    let x = layer_group(b, "Mixed_7a", |b| block_d(b, branch))?;
+    let x = layer_group(b, "Mixed_7b", |b| block_e(b, x))?;
+    let x = layer_group(b, "Mixed_7c", |b| block_e(b, x))?;
     let x = b.add("avgpool", Op::AdaptivePool { height: 1, width: 1 }, &[x])?;
     let mut x = b.add("flatten", Op::Flatten, &[x])?;
     b.features(x);
@@ -72,35 +72,35 @@ fn inception_v3(head: &Head, input: (usize, usize), auxiliary: bool) -> Result<G
     builder.finish()
 }
 
-/// Five convolutions and two poolings, to 192 channels at an eighth of the size.
+/// Five convolutions and two max poolings, to 192 channels at an eighth of the size.
 fn stem(b: &mut Builder, x: Value) -> Result<Value, NnError> {
-    let x = stage(b, "Conv2d_1a_3x3", |b| basic(b, x, 32, HALF_3))?;
-    let x = stage(b, "Conv2d_2a_3x3", |b| basic(b, x, 32, Window::square(3, 1, 0)))?;
-    let x = stage(b, "Conv2d_2b_3x3", |b| basic(b, x, 64, SAME_3))?;
+    let x = layer_group(b, "Conv2d_1a_3x3", |b| basic(b, x, 32, HALF_3))?;
+    let x = layer_group(b, "Conv2d_2a_3x3", |b| basic(b, x, 32, Window::square(3, 1, 0)))?;
+    let x = layer_group(b, "Conv2d_2b_3x3", |b| basic(b, x, 64, SAME_3))?;
     let x = b.add("maxpool1", Op::MaxPool(HALF_3), &[x])?;
-    let x = stage(b, "Conv2d_3b_1x1", |b| basic(b, x, 80, POINT))?;
-    let x = stage(b, "Conv2d_4a_3x3", |b| basic(b, x, 192, Window::square(3, 1, 0)))?;
+    let x = layer_group(b, "Conv2d_3b_1x1", |b| basic(b, x, 80, POINT))?;
+    let x = layer_group(b, "Conv2d_4a_3x3", |b| basic(b, x, 192, Window::square(3, 1, 0)))?;
     b.add("maxpool2", Op::MaxPool(HALF_3), &[x])
 }
 
-/// A module of the top level, which is a stage of its own.
-fn stage(
+/// A top-level module, which is its own layer group.
+fn layer_group(
     b: &mut Builder,
     name: &str,
     build: impl FnOnce(&mut Builder) -> Result<Value, NnError>,
 ) -> Result<Value, NnError> {
-    b.stage(name);
+    b.layer_group(name);
     b.within(name, build)
 }
 
-/// Convolution, norm with an epsilon of 1e-3, ReLU: torchvision's `BasicConv2d`, inside its name.
+/// torchvision's `BasicConv2d`: convolution, batch norm with an epsilon of 1e-3, ReLU.
 fn basic(b: &mut Builder, x: Value, channels: usize, window: Window) -> Result<Value, NnError> {
     let x = b.convolution("conv", x, channels, window)?;
     let x = b.add("bn", Op::BatchNorm { epsilon: 1e-3 }, &[x])?;
     b.relu(x)
 }
 
-/// One [`basic`] after the other, each with its name, channels and window.
+/// A sequence of [`basic`] layers, each with its name, channels and window.
 fn chain(
     b: &mut Builder,
     mut x: Value,
@@ -112,7 +112,7 @@ fn chain(
     Ok(x)
 }
 
-/// Means of 3x3, padding counted, and a 1x1 convolution.
+/// Average pooling of 3x3, padding counted, then a 1x1 convolution.
 fn pooled(b: &mut Builder, x: Value, channels: usize) -> Result<Value, NnError> {
     let mean =
         b.add("avg_pool2d", Op::AveragePool { window: SAME_3, count_padding: true }, &[x])?;
@@ -147,7 +147,7 @@ pub(super) fn block_b(b: &mut Builder, x: Value) -> Result<Value, NnError> {
     b.add("cat", Op::Concatenate, &[three, twice, pool])
 }
 
-/// torchvision's `InceptionC`: 1x1, 7x7 as a row and a column of seven with `inner` channels between, twice that, pooling.
+/// torchvision's `InceptionC`: 1x1, 7x7 as 1x7 and 7x1 with `inner` channels between, twice that, pooling.
 pub(super) fn block_c(b: &mut Builder, x: Value, inner: usize) -> Result<Value, NnError> {
     let one = chain(b, x, &[("branch1x1", 192, POINT)])?;
     let seven = [
@@ -182,7 +182,7 @@ pub(super) fn block_d(b: &mut Builder, x: Value) -> Result<Value, NnError> {
     b.add("cat", Op::Concatenate, &[three, seven, pool])
 }
 
-/// torchvision's `InceptionE`: 1x1, a row and a column of three side by side, the same behind a 3x3, pooling.
+/// torchvision's `InceptionE`: 1x1; 1x3 and 3x1 in parallel; the same after a 3x3; pooling.
 pub(super) fn block_e(b: &mut Builder, x: Value) -> Result<Value, NnError> {
     let one = chain(b, x, &[("branch1x1", 320, POINT)])?;
     let three = chain(b, x, &[("branch3x3_1", 384, POINT)])?;
@@ -195,7 +195,8 @@ pub(super) fn block_e(b: &mut Builder, x: Value) -> Result<Value, NnError> {
     b.add("cat", Op::Concatenate, &[one, wide, tall, twice_wide, twice_tall, pool])
 }
 
-/// torchvision's `InceptionAux`: means of 5x5, 1x1, 5x5, the global mean, a linear layer. It needs a map of 17 x 17.
+/// torchvision's `InceptionAux`: average pooling of 5x5, convolutions of 1x1 and 5x5, global mean, linear layer. The map must
+/// have at least 17 x 17 pixels.
 pub(super) fn auxiliary_head(b: &mut Builder, x: Value, classes: usize) -> Result<Value, NnError> {
     let map = b.shape(x);
     if map.height.min(map.width) < 17 {

@@ -1,6 +1,5 @@
-//! The list of backbones: one file a family, one entry a network. A backbone turns an input size and a head into a
-//! graph whose names are torchvision's. Knows nothing of weights files (`weights::registry` names backbones, not the
-//! other way round).
+//! The list of backbones: one file per family, one entry per network. A backbone builds a graph with torchvision's names for an
+//! input size and a head. Doesn't depend on weights files (`weights::registry` refers to backbones by name).
 
 mod alexnet;
 mod inception;
@@ -13,41 +12,41 @@ use super::{Graph, Head, NnError};
 /// Builds a graph for a head and images of (height, width).
 type Build = fn(&Head, (usize, usize)) -> Result<Graph, NnError>;
 
-/// What a backbone is, without building it.
+/// A backbone, without its graph.
 pub struct BackboneInfo {
-    /// Its name, torchvision's.
+    /// torchvision's name.
     pub name: &'static str,
-    /// The side of the square images that its published weights were made for.
+    /// Side of the square images that its published weights were trained on, in pixels.
     pub input_size: usize,
-    /// The stages that `freeze` can name, from the images on, `head` left out.
-    pub stages: &'static [&'static str],
-    /// Features a image at any input size.
+    /// The layer groups from input to output, without `head`. `freeze` takes these names.
+    pub layer_groups: &'static [&'static str],
+    /// Number of features per image, for any input size.
     pub features: usize,
     build: Build,
-    /// The same with an auxiliary head, where the published network has one.
+    /// Builds the graph with an auxiliary head, if the published network has one.
     auxiliary: Option<Build>,
 }
 
 impl BackboneInfo {
-    /// The graph for images of `input` (height, width) with three channels, ending in `head`. It has no auxiliary head.
+    /// The graph for images of `input` (height, width) with three channels, ending in `head`, without an auxiliary head.
     ///
     /// # Errors
-    /// When the images are too small, or the head is impossible.
+    /// When the images are too small, or the head is invalid.
     pub fn graph(&self, head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
         (self.build)(head, input)
     }
 
-    /// Whether the published network has an auxiliary head: a second classifier half-way up that only training runs, so
-    /// that gradients reach the lower half by a shorter way.
+    /// Whether the published network has an auxiliary head: a second classifier on an intermediate layer that only training runs,
+    /// for a shorter path of gradients to the early layers.
     pub fn has_auxiliary(&self) -> bool {
         self.auxiliary.is_some()
     }
 
-    /// As [`graph`](Self::graph), with the auxiliary head, for as many classes as `head`, in the stage
+    /// As [`graph`](Self::graph), with the auxiliary head, for as many classes as `head`, in the layer group
     /// [`AUXILIARY`](super::AUXILIARY).
     ///
     /// # Errors
-    /// As those of [`graph`](Self::graph), and for a backbone that has no auxiliary head.
+    /// As for [`graph`](Self::graph), and for a backbone that has no auxiliary head.
     pub fn graph_with_auxiliary(
         &self,
         head: &Head,
@@ -67,7 +66,7 @@ impl BackboneInfo {
     }
 }
 
-/// Every backbone, in the order in which they are listed to the user.
+/// All backbones, in the order of listings.
 pub fn backbones() -> &'static [BackboneInfo] {
     static LIST: [BackboneInfo; 7] = [
         resnet::RESNET18,
@@ -81,7 +80,7 @@ pub fn backbones() -> &'static [BackboneInfo] {
     &LIST
 }
 
-/// The backbone of this name.
+/// The backbone with this name.
 pub fn backbone(name: &str) -> Option<&'static BackboneInfo> {
     backbones().iter().find(|info| info.name == name)
 }

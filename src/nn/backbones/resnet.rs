@@ -1,13 +1,20 @@
-//! Residual networks (He, Zhang, Ren and Sun, 2015), as torchvision builds them: version 1.5, where a bottleneck's
-//! stride sits on its 3x3 convolution.
+//! Residual networks (He, Zhang, Ren and Sun, 2015), as torchvision builds them: version 1.5, with a bottleneck's stride in its
+//! 3x3 convolution.
 
 use super::{BackboneInfo, Build};
 use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};
 
-const STAGES: &[&str] = &["conv1", "layer1", "layer2", "layer3", "layer4"];
+const LAYER_GROUPS: &[&str] = &["conv1", "layer1", "layer2", "layer3", "layer4"];
 
 const fn entry(name: &'static str, features: usize, build: Build) -> BackboneInfo {
-    BackboneInfo { name, input_size: 224, stages: STAGES, features, build, auxiliary: None }
+    BackboneInfo {
+        name,
+        input_size: 224,
+        layer_groups: LAYER_GROUPS,
+        features,
+        build,
+        auxiliary: None,
+    }
 }
 
 pub(super) const RESNET18: BackboneInfo =
@@ -21,7 +28,7 @@ pub(super) const RESNET101: BackboneInfo =
 pub(super) const RESNET152: BackboneInfo =
     entry("resnet152", 2048, |head, input| resnet(bottleneck, [3, 8, 36, 3], head, input));
 
-/// A block of `width` channels inside, with `stride`.
+/// Builds a residual block with `width` inner channels and a stride.
 type Block = fn(&mut Builder, Value, usize, usize) -> Result<Value, NnError>;
 
 fn resnet(
@@ -32,14 +39,14 @@ fn resnet(
 ) -> Result<Graph, NnError> {
     let (mut builder, x) = Builder::new(input.0, input.1, 3);
     let b = &mut builder;
-    b.stage("conv1");
+    b.layer_group("conv1");
     let x = b.convolution("conv1", x, 64, Window::square(7, 2, 3))?;
     let x = b.batch_norm("bn1", x)?;
     let x = b.relu(x)?;
     let mut x = b.add("maxpool", Op::MaxPool(Window::square(3, 2, 1)), &[x])?;
     for (layer, &depth) in depths.iter().enumerate() {
-        let name = STAGES[layer + 1];
-        b.stage(name);
+        let name = LAYER_GROUPS[layer + 1];
+        b.layer_group(name);
         for index in 0..depth {
             let stride = if layer > 0 && index == 0 { 2 } else { 1 };
             x = b.within(&format!("{name}.{index}"), |b| block(b, x, 64 << layer, stride))?;
@@ -52,7 +59,7 @@ fn resnet(
     builder.finish()
 }
 
-/// Two 3x3 convolutions.
+/// torchvision's `BasicBlock`: two 3x3 convolutions.
 pub(super) fn basic(
     b: &mut Builder,
     x: Value,
@@ -67,7 +74,7 @@ pub(super) fn basic(
     join(b, x, y, stride)
 }
 
-/// 1x1 down to `width`, 3x3, 1x1 up to four times `width`.
+/// torchvision's `Bottleneck`: 1x1 to `width` channels, 3x3, 1x1 to four times `width`.
 pub(super) fn bottleneck(
     b: &mut Builder,
     x: Value,
@@ -85,7 +92,7 @@ pub(super) fn bottleneck(
     join(b, x, y, stride)
 }
 
-/// The sum of the block's input, projected where the shapes differ, and what the block made of it.
+/// Adds the shortcut, projected where the shapes differ, and applies ReLU.
 fn join(b: &mut Builder, x: Value, y: Value, stride: usize) -> Result<Value, NnError> {
     let channels = b.shape(y).channels;
     let shortcut = if stride == 1 && b.shape(x).channels == channels {

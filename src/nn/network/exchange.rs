@@ -1,7 +1,6 @@
-//! A network's weights, in and out, under torchvision's names and in its layouts: all of them, or some. Which tensors of a
-//! file fit is `loading`'s to say; nothing here runs a network.
+//! Loads and saves a network's weights, all or some, under torchvision's names and in its layouts.
 
-use super::{Network, Plans, tensor};
+use super::{Compiled, Network, tensor};
 use crate::nn::NnError;
 use crate::nn::layout;
 use crate::nn::loading::{self, Loaded, Taken};
@@ -11,13 +10,11 @@ use crate::nn::parameters::{Parameter, ParameterInfo};
 use crate::nn::weights::{WeightTensor, Weights};
 
 impl<D: Backend> Network<D> {
-    /// Takes weights by name. The tensors of the original classifier are left out where the head is dense and they don't
-    /// fit it; an auxiliary head that the weights lack keeps its values, as does its classifier where they have another
-    /// number of classes. What was left out is said.
+    /// Loads weights by name. A dense head keeps its values if the classifier in the weights has other shapes; so does an
+    /// auxiliary head that the weights lack, or its classifier for another number of classes. Returns the unmatched names.
     ///
     /// # Errors
-    /// [`NnError::Mismatch`] names every tensor that is missing or has another shape, with both shapes; nothing was taken
-    /// then.
+    /// [`NnError::Mismatch`] with every tensor that is missing or has another shape; the network is unchanged then.
     pub fn load(&mut self, weights: &Weights) -> Result<Loaded, NnError> {
         let infos: Vec<&ParameterInfo> =
             self.parameters.iter().map(|parameter| &parameter.info).collect();
@@ -29,18 +26,18 @@ impl<D: Backend> Network<D> {
             }
         }
         self.statistics = statistics;
-        self.plans = Plans::default();
+        self.compiled = Compiled::default();
         Ok(loaded)
     }
 }
 
 impl<D: Backend<N>, N: Number> Network<D, N> {
-    /// Values in our layout, such as a gradient, in torchvision's.
+    /// Converts values such as a gradient from our layout to torchvision's.
     pub fn torch_layout(&self, info: &ParameterInfo, values: &[N]) -> Vec<N> {
         layout::to_torch(info, values)
     }
 
-    /// As [`save`](Self::save), without what only training uses: the auxiliary head. This is what a model file keeps.
+    /// As [`save`](Self::save), without the auxiliary head, which only training uses. Model files contain these weights.
     pub fn save_without_auxiliary(&self) -> Weights<N> {
         let mut weights = self.save();
         weights.tensors.retain(|name, _| !loading::in_auxiliary(name));
@@ -52,7 +49,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         self.save_named(|_| true)
     }
 
-    /// As [`save`](Self::save), of the names that are asked for alone.
+    /// As [`save`](Self::save), only of the names for which `wanted` is true.
     pub fn save_named(&self, wanted: impl Fn(&str) -> bool) -> Weights<N> {
         let mut weights = Weights::default();
         for Parameter { info, tensor, .. } in
@@ -77,7 +74,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         weights
     }
 
-    /// The names under which [`save`](Self::save) gives parameters and buffers.
+    /// The names of parameters and buffers in [`save`](Self::save).
     pub fn names(&self) -> Vec<String> {
         let parameters = self.parameters.iter().map(|parameter| parameter.info.name.clone());
         parameters
@@ -85,10 +82,10 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             .collect()
     }
 
-    /// Puts what [`save_named`](Self::save_named) gave back in its place; the rest stays.
+    /// Restores weights from [`save_named`](Self::save_named); other parameters don't change.
     ///
     /// # Errors
-    /// As [`load`](Self::load), when a tensor has no place here or another shape; nothing was taken then.
+    /// [`NnError::Mismatch`] if a tensor is unknown or has another shape; the network is unchanged then.
     pub fn restore(&mut self, weights: &Weights<N>) -> Result<(), NnError> {
         let mut places = Vec::new();
         let mut mismatches = Vec::new();
@@ -129,18 +126,18 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             self.parameters[place].tensor = tensor(&self.device, values)?;
         }
         self.statistics = statistics;
-        self.plans = Plans::default();
+        self.compiled = Compiled::default();
         Ok(())
     }
 
-    /// Calls `take` with everything that decides what [`features`](Self::features) gives, which are in single precision: the
-    /// structure as a text, then each parameter and buffer below the head by name.
+    /// Calls `take` with everything that determines [`features`](Self::features): the structure as text, then each parameter
+    /// and buffer below the head by name, in `f32`. Used to hash a frozen backbone.
     pub fn describe_backbone(&self, mut take: impl FnMut(&str, &[f32])) {
         let features = self.graph.features();
         take(&format!("{:?}", &self.graph.nodes()[..=features]), &[]);
         let head = self.offsets.get(features + 1).copied().unwrap_or(self.parameters.len());
         for Parameter { info, tensor, .. } in &self.parameters[..head] {
-            take(&info.name, &N::singles(D::numbers(tensor)));
+            take(&info.name, &N::into_f32(D::numbers(tensor)));
         }
         for norm in &self.statistics {
             take(&norm.name, &norm.mean);

@@ -1,22 +1,22 @@
 //! ReLU, addition and concatenation.
 
-use super::{Flat, Gradient, Recorder};
+use super::{FlatTensor, Gradient, MaybeTape};
 
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::matrix::values;
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::{CHUNK, add_to, at_least};
-    use crate::nn::ops::{deposit, flat};
+    use crate::nn::ops::{flat, store_gradient};
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// See [`Backend::relu`](crate::nn::Backend::relu).
     pub(crate) fn relu<N: Number>(
-        x: &Flat<Cpu, N>,
+        x: &FlatTensor<Cpu, N>,
         gradient: Gradient,
-        tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Flat<Cpu, N>, CpuError> {
+        tape: &mut MaybeTape<Cpu, N>,
+    ) -> Result<FlatTensor<Cpu, N>, CpuError> {
         let out = flat(rectified(values(x)))?;
         if let Some(tape) = tape {
             let (x_ghost, out_ghost, kept) = (x.ghost(), out.ghost(), out.clone());
@@ -30,7 +30,7 @@ pub(crate) mod cpu {
                     },
                 );
                 if gradient.wanted() {
-                    deposit(grads.get_or_alloc_mut(&x_ghost)?, gradient, dy);
+                    store_gradient(grads.get_or_alloc_mut(&x_ghost)?, gradient, dy);
                 }
                 Ok(())
             });
@@ -48,11 +48,11 @@ pub(crate) mod cpu {
 
     /// See [`Backend::add`](crate::nn::Backend::add).
     pub(crate) fn add<N: Number>(
-        a: &Flat<Cpu, N>,
-        b: &Flat<Cpu, N>,
+        a: &FlatTensor<Cpu, N>,
+        b: &FlatTensor<Cpu, N>,
         gradients: [Gradient; 2],
-        tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Flat<Cpu, N>, CpuError> {
+        tape: &mut MaybeTape<Cpu, N>,
+    ) -> Result<FlatTensor<Cpu, N>, CpuError> {
         let out = flat(sum(values(a), values(b)))?;
         if let Some(tape) = tape {
             let (ghosts, out_ghost) = ([a.ghost(), b.ghost()], out.ghost());
@@ -61,7 +61,7 @@ pub(crate) mod cpu {
                 for (ghost, gradient) in
                     ghosts.iter().zip(gradients).filter(|(_, gradient)| gradient.wanted())
                 {
-                    deposit(grads.get_or_alloc_mut(ghost)?, gradient, dy.clone());
+                    store_gradient(grads.get_or_alloc_mut(ghost)?, gradient, dy.clone());
                 }
                 Ok(())
             });
@@ -77,10 +77,10 @@ pub(crate) mod cpu {
 
     /// See [`Backend::concatenate`](crate::nn::Backend::concatenate).
     pub(crate) fn concatenate<N: Number>(
-        parts: &[(&Flat<Cpu, N>, usize, Gradient)],
+        parts: &[(&FlatTensor<Cpu, N>, usize, Gradient)],
         rows: usize,
-        tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Flat<Cpu, N>, CpuError> {
+        tape: &mut MaybeTape<Cpu, N>,
+    ) -> Result<FlatTensor<Cpu, N>, CpuError> {
         let inputs: Vec<_> = parts.iter().map(|&(part, width, _)| (values(part), width)).collect();
         let out = flat(joined(&inputs, rows))?;
         if let Some(tape) = tape {
@@ -101,7 +101,7 @@ pub(crate) mod cpu {
                                 part.copy_from_slice(&row[first..first + width]);
                             },
                         );
-                        deposit(grads.get_or_alloc_mut(&ghost)?, gradient, part);
+                        store_gradient(grads.get_or_alloc_mut(&ghost)?, gradient, part);
                     }
                     first += width;
                 }

@@ -1,5 +1,4 @@
-//! The trait a device implements so that networks run on it, and its two implementations: kernels of ours on the CPU,
-//! dfdx's own ops elsewhere.
+//! The trait of a device that networks run on, implemented by hand-written kernels on the CPU and by dfdx's own ops elsewhere.
 
 #[cfg(feature = "cuda")]
 use super::composed;
@@ -11,173 +10,171 @@ use dfdx::tensor::{Cpu, CpuError, HasErr, OwnedTape, Storage, Tensor, TensorFrom
 use dfdx::tensor_ops::Device;
 use std::borrow::Cow;
 
-/// A device's buffer, such as a gradient's.
+/// A buffer on a device, such as a gradient.
 pub type Buffer<D, N = f32> = <D as Storage<N>>::Vec;
 
-/// Values on a device, flat.
-pub type Flat<D, N = f32> = Tensor<(usize,), N, D>;
+/// A flat tensor on a device.
+pub type FlatTensor<D, N = f32> = Tensor<(usize,), N, D>;
 
-/// A tensor on the CPU with these values.
-pub(super) fn flat<N: Number>(values: Vec<N>) -> Result<Flat<Cpu, N>, CpuError> {
+/// A flat tensor on the CPU.
+pub(super) fn flat<N: Number>(values: Vec<N>) -> Result<FlatTensor<Cpu, N>, CpuError> {
     let length = values.len();
     Cpu::default().try_tensor_from_vec(values, (length,))
 }
 
-/// What a batch norm makes, and the moments of a batch that was normalized with its own.
-pub type Normalized<D, N = f32> = (Flat<D, N>, Option<Moments>);
+/// The output of a batch norm, and the batch's statistics if it normalized with them.
+pub type Normalized<D, N = f32> = (FlatTensor<D, N>, Option<BatchStatistics>);
 
-/// The tape, where there is one.
-pub type Recorder<D, N = f32> = Option<OwnedTape<N, D>>;
+/// The tape, or `None` when nothing is recorded.
+pub type MaybeTape<D, N = f32> = Option<OwnedTape<N, D>>;
 
 type Failure<D> = <D as HasErr>::Err;
 
-/// What a batch norm normalizes with.
+/// The statistics that a batch norm normalizes with.
 #[derive(Clone, Copy, Debug)]
 pub enum NormStatistics<'a> {
-    /// Mean and variance of the batch.
+    /// Those of the batch.
     Batch,
-    /// Kept ones.
+    /// Running statistics.
     Running {
-        /// Mean of each channel.
+        /// Per channel.
         mean: &'a [f32],
-        /// Variance of each channel.
+        /// Per channel.
         variance: &'a [f32],
     },
 }
 
-/// How a batch norm normalizes and what follows it.
+/// The options of a batch norm.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalization<'a> {
-    /// With which statistics.
     pub statistics: NormStatistics<'a>,
     /// Added to the variance.
     pub epsilon: f64,
-    /// Whether ReLU follows.
+    /// Whether a ReLU is applied last.
     pub relu: bool,
 }
 
 /// Mean and biased variance of each channel of a batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moments {
-    /// Means.
+pub struct BatchStatistics {
     pub mean: Vec<f32>,
-    /// Biased variances.
     pub variance: Vec<f32>,
 }
 
-/// A device that networks run on in a precision: everything of dfdx's, and the ops that it lacks. Lengths of tensors must
-/// fit the shapes that come with them; ops may panic where they don't.
+/// A device that networks run on in precision `N`: a dfdx device and the ops that dfdx lacks. The lengths of tensors must match
+/// the shapes passed with them; ops may panic otherwise.
 pub trait Backend<N: Number = f32>: Device<N> {
-    /// Whether inference goes through folded plans on the host rather than op by op on the device.
-    const PLANNED: bool;
+    /// Whether inference runs compiled networks on the host rather than op by op on the device.
+    const COMPILES: bool;
 
-    /// A tensor's values in this process's memory, as they lie there or as a copy.
-    fn numbers(tensor: &Flat<Self, N>) -> Cow<'_, [N]>;
+    /// A tensor's values in host memory, borrowed or copied.
+    fn numbers(tensor: &FlatTensor<Self, N>) -> Cow<'_, [N]>;
 
-    /// Does work on each of several tensors, such as an optimizer's: side by side on the host, where dfdx's kernels use one
-    /// thread each, and one after the other on devices that are parallel in themselves.
+    /// Runs `work` on each of several tensors, such as an optimizer's: in parallel on the host, where dfdx's kernels are
+    /// single-threaded, and sequentially on devices that are parallel themselves.
     ///
     /// # Errors
-    /// The first of those that the work ends in.
+    /// The first error of `work`.
     fn for_each<W: Send, E: Send>(
-        tensors: Vec<(&mut Flat<Self, N>, W)>,
-        work: impl Fn(&mut Flat<Self, N>, W) -> Result<(), E> + Send + Sync,
+        tensors: Vec<(&mut FlatTensor<Self, N>, W)>,
+        work: impl Fn(&mut FlatTensor<Self, N>, W) -> Result<(), E> + Send + Sync,
     ) -> Result<(), E>;
 
-    /// 2-D convolution: `x` (batch, height, width, channels), `weight` (kernel height, kernel width, in, out), `bias`
-    /// (out). `gradients` are those of x, weight, bias.
+    /// 2-D convolution of `x` (batch, height, width, in) with `weight` (kernel height, kernel width, in, out) and `bias` (out)
+    /// to (batch, height, width, out). `gradients` are those of x, weight, bias.
     fn convolution(
-        x: &Flat<Self, N>,
-        weight: &Flat<Self, N>,
-        bias: Option<&Flat<Self, N>>,
+        x: &FlatTensor<Self, N>,
+        weight: &FlatTensor<Self, N>,
+        bias: Option<&FlatTensor<Self, N>>,
         geometry: &Geometry,
         gradients: [Gradient; 3],
-        tape: &mut Recorder<Self, N>,
-    ) -> Result<Flat<Self, N>, Failure<Self>>;
+        tape: &mut MaybeTape<Self, N>,
+    ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// Batch normalization of `x` (rows, channels) over its rows with `affine` weight and bias (channels), plus `residual`
-    /// (rows, channels) where there is one, then ReLU where wanted: one op, since each would walk the same memory again.
-    /// `gradients` are those of x, weight, bias, residual. With the batch's statistics it also gives them.
+    /// Batch normalization (Ioffe and Szegedy, 2015) of `x` (rows, channels) over its rows with weight and bias `affine`
+    /// (channels), plus an optional `residual` (rows, channels), then an optional ReLU. A single op, since each would traverse
+    /// the same memory again. `gradients` are those of x, weight, bias, residual.
     fn batch_norm(
-        x: &Flat<Self, N>,
-        affine: [&Flat<Self, N>; 2],
-        residual: Option<&Flat<Self, N>>,
+        x: &FlatTensor<Self, N>,
+        affine: [&FlatTensor<Self, N>; 2],
+        residual: Option<&FlatTensor<Self, N>>,
         norm: &Normalization,
         gradients: [Gradient; 4],
-        tape: &mut Recorder<Self, N>,
+        tape: &mut MaybeTape<Self, N>,
     ) -> Result<Normalized<Self, N>, Failure<Self>>;
 
-    /// max(x, 0).
+    /// max(x, 0), elementwise; NaN stays NaN.
     fn relu(
-        x: &Flat<Self, N>,
+        x: &FlatTensor<Self, N>,
         gradient: Gradient,
-        tape: &mut Recorder<Self, N>,
-    ) -> Result<Flat<Self, N>, Failure<Self>>;
+        tape: &mut MaybeTape<Self, N>,
+    ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// a + b.
+    /// a + b, elementwise.
     fn add(
-        a: &Flat<Self, N>,
-        b: &Flat<Self, N>,
+        a: &FlatTensor<Self, N>,
+        b: &FlatTensor<Self, N>,
         gradients: [Gradient; 2],
-        tape: &mut Recorder<Self, N>,
-    ) -> Result<Flat<Self, N>, Failure<Self>>;
+        tape: &mut MaybeTape<Self, N>,
+    ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// Parts of (rows, width) each, joined row by row.
+    /// Concatenates parts (rows, width) along the second axis.
     fn concatenate(
-        parts: &[(&Flat<Self, N>, usize, Gradient)],
+        parts: &[(&FlatTensor<Self, N>, usize, Gradient)],
         rows: usize,
-        tape: &mut Recorder<Self, N>,
-    ) -> Result<Flat<Self, N>, Failure<Self>>;
+        tape: &mut MaybeTape<Self, N>,
+    ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// Maximum or mean over windows.
+    /// Maximum or mean over windows of `x` (batch, height, width, channels).
     fn pool(
-        x: &Flat<Self, N>,
+        x: &FlatTensor<Self, N>,
         pooling: &Pooling,
         gradient: Gradient,
-        tape: &mut Recorder<Self, N>,
-    ) -> Result<Flat<Self, N>, Failure<Self>>;
+        tape: &mut MaybeTape<Self, N>,
+    ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// `x` (batch, in) times `weight` (in, out) plus `bias` (out). `gradients` are those of x, weight, bias.
+    /// `x` (batch, in) times `weight` (in, out) plus `bias` (out), giving (batch, out). `gradients` are those of x, weight, bias.
     fn linear(
-        x: &Flat<Self, N>,
-        weight: &Flat<Self, N>,
-        bias: &Flat<Self, N>,
+        x: &FlatTensor<Self, N>,
+        weight: &FlatTensor<Self, N>,
+        bias: &FlatTensor<Self, N>,
         batch: usize,
         gradients: [Gradient; 3],
-        tape: &mut Recorder<Self, N>,
-    ) -> Result<Flat<Self, N>, Failure<Self>>;
+        tape: &mut MaybeTape<Self, N>,
+    ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// Zeroes values by a mask that depends on `position` alone, and scales the others by 1 / (1 - probability).
+    /// Dropout (Srivastava et al., 2014): zeroes values with `probability` in [0, 1), by a mask that depends only on
+    /// `position`, and scales the others by 1 / (1 - probability).
     fn dropout(
-        x: &Flat<Self, N>,
+        x: &FlatTensor<Self, N>,
         probability: f32,
         position: DropoutPosition,
         gradient: Gradient,
-        tape: &mut Recorder<Self, N>,
-    ) -> Result<Flat<Self, N>, Failure<Self>>;
+        tape: &mut MaybeTape<Self, N>,
+    ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// Mean over the batch of - sum over classes of target * log softmax(logits), as a tensor for dfdx's `backward`.
-    /// `targets` (batch, classes), whose rows may have any sum.
+    /// Mean over the batch of -sum(target * log_softmax(logits)), for `logits` and `targets` (batch, classes). The rows of
+    /// `targets` may have any sum.
     fn cross_entropy(
-        logits: &Flat<Self, N>,
+        logits: &FlatTensor<Self, N>,
         targets: &[f32],
         batch: usize,
-        tape: &mut Recorder<Self, N>,
+        tape: &mut MaybeTape<Self, N>,
     ) -> Result<Tensor<(), N, Self>, Failure<Self>>;
 }
 
-/// The CPU's kernels, each from its op's file.
+/// The CPU kernels.
 mod kernels {
-    use super::{Cow, Cpu, Flat, Number};
+    use super::{Cow, Cpu, FlatTensor, Number};
     use rayon::prelude::*;
 
-    pub(super) fn numbers<N: Number>(tensor: &Flat<Cpu, N>) -> Cow<'_, [N]> {
+    pub(super) fn numbers<N: Number>(tensor: &FlatTensor<Cpu, N>) -> Cow<'_, [N]> {
         Cow::Borrowed(crate::nn::matrix::values(tensor))
     }
 
     pub(super) fn for_each<N: Number, W: Send, E: Send>(
-        tensors: Vec<(&mut Flat<Cpu, N>, W)>,
-        work: impl Fn(&mut Flat<Cpu, N>, W) -> Result<(), E> + Send + Sync,
+        tensors: Vec<(&mut FlatTensor<Cpu, N>, W)>,
+        work: impl Fn(&mut FlatTensor<Cpu, N>, W) -> Result<(), E> + Send + Sync,
     ) -> Result<(), E> {
         tensors.into_par_iter().try_for_each(|(tensor, with)| work(tensor, with))
     }
@@ -193,103 +190,103 @@ mod kernels {
 
 /// Implements [`Backend`] with the ops of a module.
 macro_rules! backend {
-    ($device:ty, $number:ty, $module:ident, planned: $planned:literal) => {
+    ($device:ty, $number:ty, $module:ident, compiles: $compiles:literal) => {
         impl Backend<$number> for $device {
-            const PLANNED: bool = $planned;
+            const COMPILES: bool = $compiles;
 
-            fn numbers(tensor: &Flat<Self, $number>) -> Cow<'_, [$number]> {
+            fn numbers(tensor: &FlatTensor<Self, $number>) -> Cow<'_, [$number]> {
                 $module::numbers(tensor)
             }
 
             fn for_each<W: Send, E: Send>(
-                tensors: Vec<(&mut Flat<Self, $number>, W)>,
-                work: impl Fn(&mut Flat<Self, $number>, W) -> Result<(), E> + Send + Sync,
+                tensors: Vec<(&mut FlatTensor<Self, $number>, W)>,
+                work: impl Fn(&mut FlatTensor<Self, $number>, W) -> Result<(), E> + Send + Sync,
             ) -> Result<(), E> {
                 $module::for_each(tensors, work)
             }
 
             fn convolution(
-                x: &Flat<Self, $number>,
-                weight: &Flat<Self, $number>,
-                bias: Option<&Flat<Self, $number>>,
+                x: &FlatTensor<Self, $number>,
+                weight: &FlatTensor<Self, $number>,
+                bias: Option<&FlatTensor<Self, $number>>,
                 geometry: &Geometry,
                 gradients: [Gradient; 3],
-                tape: &mut Recorder<Self, $number>,
-            ) -> Result<Flat<Self, $number>, Failure<Self>> {
+                tape: &mut MaybeTape<Self, $number>,
+            ) -> Result<FlatTensor<Self, $number>, Failure<Self>> {
                 $module::convolution(x, weight, bias, geometry, gradients, tape)
             }
 
             fn batch_norm(
-                x: &Flat<Self, $number>,
-                affine: [&Flat<Self, $number>; 2],
-                residual: Option<&Flat<Self, $number>>,
+                x: &FlatTensor<Self, $number>,
+                affine: [&FlatTensor<Self, $number>; 2],
+                residual: Option<&FlatTensor<Self, $number>>,
                 norm: &Normalization,
                 gradients: [Gradient; 4],
-                tape: &mut Recorder<Self, $number>,
+                tape: &mut MaybeTape<Self, $number>,
             ) -> Result<Normalized<Self, $number>, Failure<Self>> {
                 $module::batch_norm(x, affine, residual, norm, gradients, tape)
             }
 
             fn relu(
-                x: &Flat<Self, $number>,
+                x: &FlatTensor<Self, $number>,
                 gradient: Gradient,
-                tape: &mut Recorder<Self, $number>,
-            ) -> Result<Flat<Self, $number>, Failure<Self>> {
+                tape: &mut MaybeTape<Self, $number>,
+            ) -> Result<FlatTensor<Self, $number>, Failure<Self>> {
                 $module::relu(x, gradient, tape)
             }
 
             fn add(
-                a: &Flat<Self, $number>,
-                b: &Flat<Self, $number>,
+                a: &FlatTensor<Self, $number>,
+                b: &FlatTensor<Self, $number>,
                 gradients: [Gradient; 2],
-                tape: &mut Recorder<Self, $number>,
-            ) -> Result<Flat<Self, $number>, Failure<Self>> {
+                tape: &mut MaybeTape<Self, $number>,
+            ) -> Result<FlatTensor<Self, $number>, Failure<Self>> {
                 $module::add(a, b, gradients, tape)
             }
 
             fn concatenate(
-                parts: &[(&Flat<Self, $number>, usize, Gradient)],
+                parts: &[(&FlatTensor<Self, $number>, usize, Gradient)],
                 rows: usize,
-                tape: &mut Recorder<Self, $number>,
-            ) -> Result<Flat<Self, $number>, Failure<Self>> {
+                tape: &mut MaybeTape<Self, $number>,
+            ) -> Result<FlatTensor<Self, $number>, Failure<Self>> {
                 $module::concatenate(parts, rows, tape)
             }
 
             fn pool(
-                x: &Flat<Self, $number>,
+                x: &FlatTensor<Self, $number>,
                 pooling: &Pooling,
                 gradient: Gradient,
-                tape: &mut Recorder<Self, $number>,
-            ) -> Result<Flat<Self, $number>, Failure<Self>> {
+                tape: &mut MaybeTape<Self, $number>,
+            ) -> Result<FlatTensor<Self, $number>, Failure<Self>> {
                 $module::pool(x, pooling, gradient, tape)
             }
 
             fn linear(
-                x: &Flat<Self, $number>,
-                weight: &Flat<Self, $number>,
-                bias: &Flat<Self, $number>,
+                x: &FlatTensor<Self, $number>,
+                weight: &FlatTensor<Self, $number>,
+                bias: &FlatTensor<Self, $number>,
                 batch: usize,
                 gradients: [Gradient; 3],
-                tape: &mut Recorder<Self, $number>,
-            ) -> Result<Flat<Self, $number>, Failure<Self>> {
+                tape: &mut MaybeTape<Self, $number>,
+            ) -> Result<FlatTensor<Self, $number>, Failure<Self>> {
                 $module::linear(x, weight, bias, batch, gradients, tape)
             }
 
             fn dropout(
-                x: &Flat<Self, $number>,
+                x: &FlatTensor<Self, $number>,
                 probability: f32,
                 position: DropoutPosition,
                 gradient: Gradient,
-                tape: &mut Recorder<Self, $number>,
-            ) -> Result<Flat<Self, $number>, Failure<Self>> {
+                tape: &mut MaybeTape<Self, $number>,
+            ) -> Result<FlatTensor<Self, $number>, Failure<Self>> {
                 $module::dropout(x, probability, position, gradient, tape)
             }
 
             fn cross_entropy(
-                logits: &Flat<Self, $number>,
+                logits: &FlatTensor<Self, $number>,
                 targets: &[f32],
                 batch: usize,
-                tape: &mut Recorder<Self, $number>,
+                tape: &mut MaybeTape<Self, $number>,
             ) -> Result<Tensor<(), $number, Self>, Failure<Self>> {
                 $module::cross_entropy(logits, targets, batch, tape)
             }
@@ -297,9 +294,9 @@ macro_rules! backend {
     };
 }
 
-backend!(Cpu, f32, kernels, planned: true);
-backend!(Cpu, f64, kernels, planned: true);
+backend!(Cpu, f32, kernels, compiles: true);
+backend!(Cpu, f64, kernels, compiles: true);
 #[cfg(feature = "cuda")]
-backend!(dfdx::tensor::Cuda, f32, composed, planned: false);
+backend!(dfdx::tensor::Cuda, f32, composed, compiles: false);
 #[cfg(feature = "cuda")]
-backend!(dfdx::tensor::Cuda, f64, composed, planned: false);
+backend!(dfdx::tensor::Cuda, f64, composed, compiles: false);

@@ -1,17 +1,17 @@
-//! Batch normalization (Ioffe and Szegedy, 2015) of (rows, channels) over the rows, with a residual and ReLU in the same
-//! pass: with the batch's statistics, or with kept ones, through which gradients flow as through any scale and shift.
+//! Batch normalization (Ioffe and Szegedy, 2015) of (rows, channels) over the rows, with an optional residual and ReLU in the
+//! same pass. With running statistics, gradients flow through it as through any scale and shift.
 
 use super::chunks::{SHORT, add_to, chunk_rows, row_sums};
-use super::{Flat, Gradient, Moments, NormStatistics, Normalization, Recorder};
-use crate::nn::number::{Number, doubles};
+use super::{BatchStatistics, FlatTensor, Gradient, MaybeTape, NormStatistics, Normalization};
+use crate::nn::number::{Number, to_f64};
 
-/// y = relu((x - mean) * scale + shift + residual), and what the backward pass needs of how scale came about. The mean is
-/// taken off first: far from zero, x * scale + shift would lose the digits in which x differs from it.
+/// The coefficients of y = relu((x - mean) * scale + shift + residual). The mean is subtracted first: x * scale + shift would
+/// cancel catastrophically if the mean is large.
 #[derive(Clone)]
 struct Affine<N> {
     mean: Vec<N>,
     scale: Vec<N>,
-    /// The norm's shift, less what rounding took off the mean.
+    /// The norm's bias, corrected for the rounding of the mean.
     shift: Vec<N>,
     /// 1 / sqrt(variance + epsilon).
     inverse: Vec<f64>,
@@ -36,11 +36,11 @@ impl<N: Number> Affine<N> {
     }
 }
 
-fn single(value: f64) -> f32 {
+fn to_single(value: f64) -> f32 {
     value as f32
 }
 
-/// Scale and shift that a norm with these parameters and statistics amounts to: x * scale + shift.
+/// Scale and shift per channel that a norm is equivalent to: x * scale + shift.
 pub(crate) fn folded(
     weight: &[f32],
     bias: &[f32],
@@ -49,13 +49,13 @@ pub(crate) fn folded(
     epsilon: f64,
 ) -> (Vec<f32>, Vec<f32>) {
     let Affine { scale, inverse, .. } =
-        Affine::<f32>::new(weight, bias, &doubles(mean), &doubles(variance), epsilon);
+        Affine::<f32>::new(weight, bias, &to_f64(mean), &to_f64(variance), epsilon);
     let exact = weight.iter().zip(inverse).map(|(weight, inverse)| f64::from(*weight) * inverse);
     let shift = bias
         .iter()
         .zip(mean)
         .zip(exact)
-        .map(|((b, m), s)| single(f64::from(*b) - f64::from(*m) * s));
+        .map(|((b, m), s)| to_single(f64::from(*b) - f64::from(*m) * s));
     (scale, shift.collect())
 }
 
@@ -63,29 +63,29 @@ pub(crate) mod cpu {
     use super::*;
     use crate::nn::matrix::values;
     use crate::nn::ops::chunks::at_least;
-    use crate::nn::ops::{deposit, flat};
+    use crate::nn::ops::{flat, store_gradient};
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// See [`Backend::batch_norm`](crate::nn::Backend::batch_norm).
     pub(crate) fn batch_norm<N: Number>(
-        x: &Flat<Cpu, N>,
-        [weight, bias]: [&Flat<Cpu, N>; 2],
-        residual: Option<&Flat<Cpu, N>>,
+        x: &FlatTensor<Cpu, N>,
+        [weight, bias]: [&FlatTensor<Cpu, N>; 2],
+        residual: Option<&FlatTensor<Cpu, N>>,
         norm: &Normalization,
         gradients: [Gradient; 4],
-        tape: &mut Recorder<Cpu, N>,
-    ) -> Result<(Flat<Cpu, N>, Option<Moments>), CpuError> {
+        tape: &mut MaybeTape<Cpu, N>,
+    ) -> Result<(FlatTensor<Cpu, N>, Option<BatchStatistics>), CpuError> {
         let channels = values(weight).len();
         let (mean, variance) = match norm.statistics {
             NormStatistics::Batch => moments(values(x), channels),
-            NormStatistics::Running { mean, variance } => (doubles(mean), doubles(variance)),
+            NormStatistics::Running { mean, variance } => (to_f64(mean), to_f64(variance)),
         };
         let affine = Affine::new(values(weight), values(bias), &mean, &variance, norm.epsilon);
         let out = flat(apply(values(x), &affine, residual.map(values), norm.relu))?;
-        let moments = matches!(norm.statistics, NormStatistics::Batch).then(|| Moments {
-            mean: mean.into_iter().map(single).collect(),
-            variance: variance.into_iter().map(single).collect(),
+        let moments = matches!(norm.statistics, NormStatistics::Batch).then(|| BatchStatistics {
+            mean: mean.into_iter().map(to_single).collect(),
+            variance: variance.into_iter().map(to_single).collect(),
         });
         let Some(tape) = tape else { return Ok((out, moments)) };
 
@@ -117,31 +117,35 @@ pub(crate) mod cpu {
             let [weight_gradient, bias_gradient] =
                 [weight_gradient, bias_gradient].map(|sums| sums.into_iter().map(N::of).collect());
             if let Some(residual) = residual_ghost.filter(|_| gradients[3].wanted()) {
-                deposit(grads.get_or_alloc_mut(&residual)?, gradients[3], dy);
+                store_gradient(grads.get_or_alloc_mut(&residual)?, gradients[3], dy);
             }
             if gradients[1].wanted() {
-                deposit(grads.get_or_alloc_mut(&weight_ghost)?, gradients[1], weight_gradient);
+                store_gradient(
+                    grads.get_or_alloc_mut(&weight_ghost)?,
+                    gradients[1],
+                    weight_gradient,
+                );
             }
             if gradients[2].wanted() {
-                deposit(grads.get_or_alloc_mut(&bias_ghost)?, gradients[2], bias_gradient);
+                store_gradient(grads.get_or_alloc_mut(&bias_ghost)?, gradients[2], bias_gradient);
             }
             Ok(())
         });
         Ok((out, moments))
     }
 
-    /// Where ReLU let values through.
+    /// Where the ReLU's gradient is nonzero.
     enum Mask<N: Number> {
-        /// Everywhere: there was none.
+        /// Everywhere: there is no ReLU.
         None,
         /// Where (x - mean) * scale + shift is positive.
         Recomputed,
         /// Where the output is positive.
-        Output(Flat<Cpu, N>),
+        Output(FlatTensor<Cpu, N>),
     }
 
-    /// Mean and variance of each column: within a chunk of rows about the chunk's mean, chunks merged in their order (Chan,
-    /// Golub and LeVeque, 1979).
+    /// Mean and biased variance of each column: per chunk of rows about the chunk's mean, merged in order (Chan, Golub and
+    /// LeVeque, 1979).
     fn moments<N: Number>(x: &[N], channels: usize) -> (Vec<f64>, Vec<f64>) {
         let chunk = chunk_rows(channels) * channels;
         let parts: Vec<(Vec<f64>, Vec<f64>)> =
@@ -163,7 +167,7 @@ pub(crate) mod cpu {
         (mean, squares)
     }
 
-    /// Means of a chunk's columns, and sums of squared distances from them.
+    /// Column means of a chunk, and sums of squared deviations from them.
     fn chunk_moments<N: Number>(rows: &[N], channels: usize) -> (Vec<f64>, Vec<f64>) {
         let count = (rows.len() / channels) as f64;
         let [mut mean] = row_sums(
@@ -226,7 +230,7 @@ pub(crate) mod cpu {
         out
     }
 
-    /// Column sums of dy and of dy times the normalized x, behind the mask. With a mask by output, dy is masked in place.
+    /// Column sums of the masked dy and of the masked dy times the normalized x. With [`Mask::Output`], masks dy in place.
     fn sums<N: Number>(
         x: &[N],
         dy: &mut [N],
@@ -289,7 +293,7 @@ pub(crate) mod cpu {
         (plain, weighted)
     }
 
-    /// dx = a dy + b (x - mean) + c by channel, dy behind the mask: with the batch's statistics
+    /// dx = scale dy + b (x - mean) + c per channel with masked dy: with the batch's statistics
     /// scale (dy - mean(dy) - x̂ mean(dy x̂)), else scale dy.
     fn by_input<N: Number>(
         x: &[N],

@@ -1,13 +1,12 @@
-//! Work on long slices in parallel, in chunks whose size never depends on the number of threads. Knows nothing of what is
-//! computed.
+//! Parallel work on long slices, in chunks whose size never depends on the number of threads, so that results don't either.
 
 use crate::nn::number::Number;
 use rayon::prelude::*;
 
-/// Values in a chunk: small enough for a core's second-level cache, long enough to be worth a task.
+/// Values per chunk: fits in an L2 cache, and is long enough for a task.
 pub(crate) const CHUNK: usize = 16 * 1024;
 
-/// Rows in a chunk of rows of `width` values.
+/// Rows per chunk of rows with `width` values.
 pub(crate) fn chunk_rows(width: usize) -> usize {
     (CHUNK / width.max(1)).max(1)
 }
@@ -15,7 +14,7 @@ pub(crate) fn chunk_rows(width: usize) -> usize {
 /// `target[i] += source[i]`.
 ///
 /// # Panics
-/// When the lengths differ: zipping them would drop gradients.
+/// When the lengths differ: zipping would drop gradients.
 pub(crate) fn add_to<N: Number>(target: &mut [N], source: &[N]) {
     assert_eq!(target.len(), source.len());
     target.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK)).for_each(|(target, source)| {
@@ -25,12 +24,11 @@ pub(crate) fn add_to<N: Number>(target: &mut [N], source: &[N]) {
     });
 }
 
-/// Rows that are summed in single precision before their sum is added to others in double: few enough that hardly a digit
-/// is lost, many enough that the double sums cost next to nothing.
+/// Rows that are summed in `N` before their sum is added to an `f64`: few enough that rounding is small, many enough that the
+/// `f64` sums cost little.
 pub(crate) const SHORT: usize = 16;
 
-/// `K` sums of `width` columns each over parts of [`SHORT`] rows: `add` adds a part's rows to sums in their own precision that
-/// begin at zero.
+/// `K` column sums of `width` columns over parts of [`SHORT`] rows. `add` adds a part's rows to sums in `N` that start at zero.
 pub(crate) fn row_sums<T, N: Number, const K: usize>(
     parts: impl Iterator<Item = T>,
     width: usize,
@@ -48,7 +46,7 @@ pub(crate) fn row_sums<T, N: Number, const K: usize>(
     totals
 }
 
-/// Sums of columns of (rows, width), each chunk of rows by itself, the chunks' sums added in their order.
+/// Column sums of (rows, width): per chunk of rows, added in order.
 pub(crate) fn column_sums<N: Number>(values: &[N], width: usize) -> Vec<N> {
     let of_chunk = |rows: &[N]| {
         row_sums(rows.chunks(SHORT * width), width, |rows: &[N], [sums]: &mut [Vec<N>; 1]| {
@@ -66,7 +64,7 @@ pub(crate) fn column_sums<N: Number>(values: &[N], width: usize) -> Vec<N> {
     totals.into_iter().map(N::of).collect()
 }
 
-/// The larger of both, and not a number where `x` is none: ReLU must not hide that a network has gone astray.
+/// The maximum of both; NaN if `x` is NaN, so that a ReLU doesn't hide a diverged network.
 #[inline(always)]
 pub(crate) fn at_least<N: Number>(x: N, floor: N) -> N {
     if x < floor { floor } else { x }

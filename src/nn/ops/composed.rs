@@ -1,13 +1,14 @@
-//! The same ops made of dfdx's own, for any of its devices: windows are gathered as rows by an index (what lies outside of
-//! the map is an appended row), and multiplied, summed or maximised. Right on a GPU; on the CPU the reference in tests.
+//! The ops composed of dfdx's own, for any of its devices: windows are gathered as rows by index (padding is an extra row), then
+//! multiplied, summed or maximized. Used on GPUs, and as the reference for the CPU kernels in tests.
 //!
-//! dfdx's tape makes gradients for all that takes part, so `Gradient`s aren't asked for here. A maximum hands its gradient
-//! to all equal ones, where the CPU's kernel chooses the first.
+//! dfdx's tape computes gradients for all inputs, so `Gradient`s are ignored. A maximum distributes its gradient to all equal
+//! values, where the CPU kernel chooses the first.
 
 use super::convolution::Geometry;
-use super::pooling::{Pooling, Taking};
+use super::pooling::{PoolKind, Pooling};
 use super::{
-    DropoutPosition, Flat, Gradient, Moments, NormStatistics, Normalization, Normalized, Recorder,
+    BatchStatistics, DropoutPosition, FlatTensor, Gradient, MaybeTape, NormStatistics,
+    Normalization, Normalized,
 };
 use crate::nn::number::{Number, converted};
 use dfdx::prelude::*;
@@ -19,25 +20,27 @@ type Rows = (usize, usize);
 
 /// See [`Backend::numbers`](crate::nn::Backend::numbers).
 #[cfg(feature = "cuda")]
-pub(super) fn numbers<D: Device<N>, N: Number>(tensor: &Flat<D, N>) -> std::borrow::Cow<'_, [N]> {
+pub(super) fn numbers<D: Device<N>, N: Number>(
+    tensor: &FlatTensor<D, N>,
+) -> std::borrow::Cow<'_, [N]> {
     std::borrow::Cow::Owned(tensor.as_vec())
 }
 
 /// See [`Backend::for_each`](crate::nn::Backend::for_each).
 #[cfg(feature = "cuda")]
 pub(super) fn for_each<D: Device<N>, N: Number, W, E>(
-    tensors: Vec<(&mut Flat<D, N>, W)>,
-    work: impl Fn(&mut Flat<D, N>, W) -> Result<(), E>,
+    tensors: Vec<(&mut FlatTensor<D, N>, W)>,
+    work: impl Fn(&mut FlatTensor<D, N>, W) -> Result<(), E>,
 ) -> Result<(), E> {
     tensors.into_iter().try_for_each(|(tensor, with)| work(tensor, with))
 }
 
-/// Runs ops on the tape, or on one that is thrown away where there is none.
+/// Runs ops on the tape, or on a temporary one if there is none.
 fn recorded<D: Device<N>, N: Number>(
-    x: &Flat<D, N>,
-    tape: &mut Recorder<D, N>,
+    x: &FlatTensor<D, N>,
+    tape: &mut MaybeTape<D, N>,
     run: impl FnOnce(Taped<(usize,), D, N>) -> Result<Taped<(usize,), D, N>, Failure<D>>,
-) -> Result<Flat<D, N>, Failure<D>> {
+) -> Result<FlatTensor<D, N>, Failure<D>> {
     let keep = tape.is_some();
     let (out, used) = run(x.clone().put_tape(tape.take().unwrap_or_default()))?.split_tape();
     *tape = keep.then_some(used);
@@ -51,7 +54,7 @@ fn flat<S: Shape, D: Device<N>, N: Number>(
     x.try_reshape_like(&(length,))
 }
 
-/// Rows of `x` (rows, channels) by `index`, `filler` in all places of the row after the last.
+/// Rows of `x` (rows, channels) by `index`; the index after the last row gives a row of `filler`.
 fn gather<D: Device<N>, N: Number>(
     x: Taped<Rows, D, N>,
     filler: N,
@@ -68,13 +71,13 @@ fn gather<D: Device<N>, N: Number>(
 
 /// See [`Backend::convolution`](crate::nn::Backend::convolution).
 pub(crate) fn convolution<D: Device<N>, N: Number>(
-    x: &Flat<D, N>,
-    weight: &Flat<D, N>,
-    bias: Option<&Flat<D, N>>,
+    x: &FlatTensor<D, N>,
+    weight: &FlatTensor<D, N>,
+    bias: Option<&FlatTensor<D, N>>,
     geometry: &Geometry,
     _: [Gradient; 3],
-    tape: &mut Recorder<D, N>,
-) -> Result<Flat<D, N>, Failure<D>> {
+    tape: &mut MaybeTape<D, N>,
+) -> Result<FlatTensor<D, N>, Failure<D>> {
     let Geometry { batch, input, output, .. } = *geometry;
     let weight = weight.clone().try_reshape_like(&(geometry.depth(), output.channels))?;
     let shape = (batch * output.pixels(), output.channels);
@@ -90,7 +93,7 @@ pub(crate) fn convolution<D: Device<N>, N: Number>(
     })
 }
 
-/// For each output pixel and each tap, the input pixel.
+/// For each output pixel and each tap, the index of the input pixel.
 fn convolution_index(geometry: &Geometry) -> Vec<usize> {
     let Geometry { batch, input, output, window } = *geometry;
     let outside = batch * input.pixels();
@@ -117,12 +120,12 @@ fn convolution_index(geometry: &Geometry) -> Vec<usize> {
 
 /// See [`Backend::batch_norm`](crate::nn::Backend::batch_norm).
 pub(crate) fn batch_norm<D: Device<N>, N: Number>(
-    x: &Flat<D, N>,
-    [weight, bias]: [&Flat<D, N>; 2],
-    residual: Option<&Flat<D, N>>,
+    x: &FlatTensor<D, N>,
+    [weight, bias]: [&FlatTensor<D, N>; 2],
+    residual: Option<&FlatTensor<D, N>>,
     norm: &Normalization,
     _: [Gradient; 4],
-    tape: &mut Recorder<D, N>,
+    tape: &mut MaybeTape<D, N>,
 ) -> Result<Normalized<D, N>, Failure<D>> {
     let channels = weight.shape().0;
     let shape = (x.shape().0 / channels, channels);
@@ -138,7 +141,7 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
                 let (centered, tape) = x.put_tape(tape).try_sub(means)?.split_tape();
                 let squares = centered.clone().put_tape(tape).try_square()?;
                 let (variance, tape) = squares.try_mean::<(usize,), Axis<0>>()?.split_tape();
-                moments = Some(Moments {
+                moments = Some(BatchStatistics {
                     mean: converted(&mean.as_vec()),
                     variance: converted(&variance.as_vec()),
                 });
@@ -148,10 +151,12 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
             }
             NormStatistics::Running { mean, variance } => {
                 let device = x.device().clone();
-                let mean: Flat<D, N> = device.try_tensor_from_vec(converted(mean), (channels,))?;
+                let mean: FlatTensor<D, N> =
+                    device.try_tensor_from_vec(converted(mean), (channels,))?;
                 let deviation =
                     variance.iter().map(|v| N::of((f64::from(*v) + norm.epsilon).sqrt())).collect();
-                let deviation: Flat<D, N> = device.try_tensor_from_vec(deviation, (channels,))?;
+                let deviation: FlatTensor<D, N> =
+                    device.try_tensor_from_vec(deviation, (channels,))?;
                 (x.try_sub(mean.try_broadcast_like::<_, Axis<0>>(&shape)?)?, deviation)
             }
         };
@@ -168,29 +173,29 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
 
 /// See [`Backend::relu`](crate::nn::Backend::relu).
 pub(crate) fn relu<D: Device<N>, N: Number>(
-    x: &Flat<D, N>,
+    x: &FlatTensor<D, N>,
     _: Gradient,
-    tape: &mut Recorder<D, N>,
-) -> Result<Flat<D, N>, Failure<D>> {
+    tape: &mut MaybeTape<D, N>,
+) -> Result<FlatTensor<D, N>, Failure<D>> {
     recorded(x, tape, |x| x.try_relu())
 }
 
 /// See [`Backend::add`](crate::nn::Backend::add).
 pub(crate) fn add<D: Device<N>, N: Number>(
-    a: &Flat<D, N>,
-    b: &Flat<D, N>,
+    a: &FlatTensor<D, N>,
+    b: &FlatTensor<D, N>,
     _: [Gradient; 2],
-    tape: &mut Recorder<D, N>,
-) -> Result<Flat<D, N>, Failure<D>> {
+    tape: &mut MaybeTape<D, N>,
+) -> Result<FlatTensor<D, N>, Failure<D>> {
     recorded(a, tape, |a| a.try_add(b.clone()))
 }
 
 /// See [`Backend::concatenate`](crate::nn::Backend::concatenate).
 pub(crate) fn concatenate<D: Device<N>, N: Number>(
-    parts: &[(&Flat<D, N>, usize, Gradient)],
+    parts: &[(&FlatTensor<D, N>, usize, Gradient)],
     rows: usize,
-    tape: &mut Recorder<D, N>,
-) -> Result<Flat<D, N>, Failure<D>> {
+    tape: &mut MaybeTape<D, N>,
+) -> Result<FlatTensor<D, N>, Failure<D>> {
     let (first, rest) = parts.split_first().expect("the graph concatenates one value at least");
     recorded(&first.0, tape, |x| {
         let mut joined: Taped<Rows, D, N> = x.try_reshape_like(&(rows, first.1))?;
@@ -204,15 +209,15 @@ pub(crate) fn concatenate<D: Device<N>, N: Number>(
 
 /// See [`Backend::pool`](crate::nn::Backend::pool).
 pub(crate) fn pool<D: Device<N>, N: Number>(
-    x: &Flat<D, N>,
+    x: &FlatTensor<D, N>,
     pooling: &Pooling,
     _: Gradient,
-    tape: &mut Recorder<D, N>,
-) -> Result<Flat<D, N>, Failure<D>> {
-    let Pooling { batch, input, output, taking } = *pooling;
+    tape: &mut MaybeTape<D, N>,
+) -> Result<FlatTensor<D, N>, Failure<D>> {
+    let Pooling { batch, input, output, kind } = *pooling;
     let (index, taps, shares) = pooling_index(pooling);
     let shape = (batch * output.pixels(), output.channels);
-    let maximum = matches!(taking, Taking::Maximum(_));
+    let maximum = matches!(kind, PoolKind::Maximum(_));
     recorded(x, tape, |x| {
         let x = x.try_reshape_like(&(batch * input.pixels(), input.channels))?;
         let windows = gather(x, if maximum { N::LOWEST } else { N::ZERO }, index)?;
@@ -221,7 +226,7 @@ pub(crate) fn pool<D: Device<N>, N: Number>(
         flat(if maximum {
             windows.try_max::<Rows, Axis<1>>()?
         } else {
-            let shares: Flat<D, N> =
+            let shares: FlatTensor<D, N> =
                 windows.device().try_tensor_from_vec(converted(&shares), (shape.0,))?;
             windows
                 .try_sum::<Rows, Axis<1>>()?
@@ -230,7 +235,7 @@ pub(crate) fn pool<D: Device<N>, N: Number>(
     })
 }
 
-/// For each output pixel the input pixels of its window, made equally many; how many; what their sum is multiplied with.
+/// For each output pixel the input pixels of its window, padded to equal length; that length; the factor of each window's sum.
 fn pooling_index(pooling: &Pooling) -> (Vec<usize>, usize, Vec<f64>) {
     let Pooling { batch, input, output, .. } = *pooling;
     let window = |pixel: usize| pooling.window(pixel / output.width, pixel % output.width);
@@ -255,13 +260,13 @@ fn pooling_index(pooling: &Pooling) -> (Vec<usize>, usize, Vec<f64>) {
 
 /// See [`Backend::linear`](crate::nn::Backend::linear).
 pub(crate) fn linear<D: Device<N>, N: Number>(
-    x: &Flat<D, N>,
-    weight: &Flat<D, N>,
-    bias: &Flat<D, N>,
+    x: &FlatTensor<D, N>,
+    weight: &FlatTensor<D, N>,
+    bias: &FlatTensor<D, N>,
     batch: usize,
     _: [Gradient; 3],
-    tape: &mut Recorder<D, N>,
-) -> Result<Flat<D, N>, Failure<D>> {
+    tape: &mut MaybeTape<D, N>,
+) -> Result<FlatTensor<D, N>, Failure<D>> {
     let (inputs, outputs) = (x.shape().0 / batch, bias.shape().0);
     let weight = weight.clone().try_reshape_like(&(inputs, outputs))?;
     recorded(x, tape, |x| {
@@ -272,14 +277,14 @@ pub(crate) fn linear<D: Device<N>, N: Number>(
 
 /// See [`Backend::dropout`](crate::nn::Backend::dropout).
 pub(crate) fn dropout<D: Device<N>, N: Number>(
-    x: &Flat<D, N>,
+    x: &FlatTensor<D, N>,
     probability: f32,
     position: DropoutPosition,
     _: Gradient,
-    tape: &mut Recorder<D, N>,
-) -> Result<Flat<D, N>, Failure<D>> {
+    tape: &mut MaybeTape<D, N>,
+) -> Result<FlatTensor<D, N>, Failure<D>> {
     let length = x.shape().0;
-    let mask: Flat<D, N> = x
+    let mask: FlatTensor<D, N> = x
         .device()
         .try_tensor_from_vec(converted(&position.mask(length, probability)), (length,))?;
     recorded(x, tape, |x| x.try_mul(mask))
@@ -287,10 +292,10 @@ pub(crate) fn dropout<D: Device<N>, N: Number>(
 
 /// See [`Backend::cross_entropy`](crate::nn::Backend::cross_entropy).
 pub(crate) fn cross_entropy<D: Device<N>, N: Number>(
-    logits: &Flat<D, N>,
+    logits: &FlatTensor<D, N>,
     targets: &[f32],
     batch: usize,
-    tape: &mut Recorder<D, N>,
+    tape: &mut MaybeTape<D, N>,
 ) -> Result<Tensor<(), N, D>, Failure<D>> {
     let shape = (batch, targets.len() / batch);
     let targets: Tensor<Rows, N, D> =

@@ -1,10 +1,10 @@
-//! Cross entropy of logits against soft targets, and targets made of labels with label smoothing.
+//! Cross entropy of logits against soft targets, and soft targets from labels with label smoothing.
 
-use super::{Flat, Recorder};
+use super::{FlatTensor, MaybeTape};
 use dfdx::tensor::Tensor;
 
-/// Targets (labels, classes) in which a label's class has 1 - smoothing and all classes share the rest evenly (Szegedy
-/// and others, 2016; torch's `label_smoothing`).
+/// Targets (labels, classes): 1 - smoothing for the label's class, plus smoothing / classes for all (Szegedy et al., 2016;
+/// PyTorch's `label_smoothing`).
 pub fn soft_targets(labels: &[usize], classes: usize, smoothing: f32) -> Vec<f32> {
     let share = smoothing / classes.max(1) as f32;
     let mut targets = vec![share; labels.len() * classes];
@@ -19,17 +19,17 @@ pub fn soft_targets(labels: &[usize], classes: usize, smoothing: f32) -> Vec<f32
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::matrix::values;
-    use crate::nn::number::{Number, doubles};
+    use crate::nn::number::{Number, to_f64};
     use dfdx::tensor::{Cpu, CpuError, Tape, TensorFromVec};
 
     /// See [`Backend::cross_entropy`](crate::nn::Backend::cross_entropy).
     pub(crate) fn cross_entropy<N: Number>(
-        logits: &Flat<Cpu, N>,
+        logits: &FlatTensor<Cpu, N>,
         targets: &[f32],
         batch: usize,
-        tape: &mut Recorder<Cpu, N>,
+        tape: &mut MaybeTape<Cpu, N>,
     ) -> Result<Tensor<(), N, Cpu>, CpuError> {
-        let numbers = doubles(values(logits));
+        let numbers = to_f64(values(logits));
         let classes = targets.len() / batch;
         let mut loss = 0.0;
         let mut gradient = vec![N::ZERO; targets.len()];
@@ -51,7 +51,7 @@ pub(crate) mod cpu {
         Ok(loss)
     }
 
-    /// One image's loss; its gradient by the logits, over the batch.
+    /// One image's loss; writes the gradient of the batch's mean by its logits.
     fn row<N: Number>(logits: &[f64], targets: &[f32], batch: usize, gradient: &mut [N]) -> f64 {
         let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let exponentials: Vec<f64> = logits.iter().map(|&logit| (logit - largest).exp()).collect();

@@ -1,24 +1,23 @@
-//! Dropout (Srivastava and others, 2014) whose masks come from a position alone, so that no generator's state has to be
-//! kept and the number of threads changes nothing.
+//! Dropout (Srivastava et al., 2014). Masks depend only on a position, so no generator state is saved and the number of threads
+//! doesn't matter.
 
 use super::chunks::CHUNK;
-use super::{Flat, Gradient, Recorder};
+use super::{FlatTensor, Gradient, MaybeTape};
 use crate::random::Stream;
 use rayon::prelude::*;
 
-/// What a mask is made from.
+/// The key of a mask's random stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropoutPosition {
-    /// The root of randomness.
+    /// The root seed.
     pub seed: u64,
-    /// The training step.
     pub step: u64,
-    /// The layer.
+    /// Index of the node.
     pub layer: u64,
 }
 
 impl DropoutPosition {
-    /// For each of `count` values, 0 or 1 / (1 - probability).
+    /// `count` factors, each 0 or 1 / (1 - probability).
     pub(super) fn mask(self, count: usize, probability: f32) -> Vec<f32> {
         let kept = 1.0 / (1.0 - probability);
         let mut mask = vec![0.0; count];
@@ -37,17 +36,17 @@ pub(crate) mod cpu {
     use super::*;
     use crate::nn::matrix::values;
     use crate::nn::number::Number;
-    use crate::nn::ops::{deposit, flat};
+    use crate::nn::ops::{flat, store_gradient};
     use dfdx::tensor::{Cpu, CpuError, Tape};
 
     /// See [`Backend::dropout`](crate::nn::Backend::dropout).
     pub(crate) fn dropout<N: Number>(
-        x: &Flat<Cpu, N>,
+        x: &FlatTensor<Cpu, N>,
         probability: f32,
         position: DropoutPosition,
         gradient: Gradient,
-        tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Flat<Cpu, N>, CpuError> {
+        tape: &mut MaybeTape<Cpu, N>,
+    ) -> Result<FlatTensor<Cpu, N>, CpuError> {
         let mask = position.mask(values(x).len(), probability);
         let out = flat(masked(values(x), &mask))?;
         if let Some(tape) = tape {
@@ -56,7 +55,7 @@ pub(crate) mod cpu {
                 let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 dy.iter_mut().zip(&mask).for_each(|(dy, mask)| *dy *= N::from(*mask));
                 if gradient.wanted() {
-                    deposit(grads.get_or_alloc_mut(&x_ghost)?, gradient, dy);
+                    store_gradient(grads.get_or_alloc_mut(&x_ghost)?, gradient, dy);
                 }
                 Ok(())
             });

@@ -1,28 +1,28 @@
-//! A fully connected layer: (batch, in) times (in, out) plus (out).
+//! Linear layer: (batch, in) times (in, out) plus (out).
 
-use super::{Flat, Gradient, Recorder};
+use super::{FlatTensor, Gradient, MaybeTape};
 
 pub(crate) mod cpu {
     use super::*;
     use crate::nn::matrix::{Matrix, MatrixMut, multiply, values};
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::column_sums;
-    use crate::nn::ops::{deposit, flat};
+    use crate::nn::ops::{flat, store_gradient};
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
-    /// Width of the blocks that products are split into.
+    /// Side of the tiles that products are split into.
     const BLOCK: usize = 128;
 
     /// See [`Backend::linear`](crate::nn::Backend::linear).
     pub(crate) fn linear<N: Number>(
-        x: &Flat<Cpu, N>,
-        weight: &Flat<Cpu, N>,
-        bias: &Flat<Cpu, N>,
+        x: &FlatTensor<Cpu, N>,
+        weight: &FlatTensor<Cpu, N>,
+        bias: &FlatTensor<Cpu, N>,
         batch: usize,
         gradients: [Gradient; 3],
-        tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Flat<Cpu, N>, CpuError> {
+        tape: &mut MaybeTape<Cpu, N>,
+    ) -> Result<FlatTensor<Cpu, N>, CpuError> {
         let (inputs, outputs) = (values(x).len() / batch, values(bias).len());
         let out = flat(forward(values(x), values(weight), values(bias), batch))?;
         let Some(tape) = tape else { return Ok(out) };
@@ -32,17 +32,25 @@ pub(crate) mod cpu {
             let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
             let dy_matrix = Matrix::new(&dy, batch, outputs, outputs);
             if gradients[0].wanted() {
-                let turned = Matrix::new(values(&weight), inputs, outputs, outputs).transposed();
+                let transposed =
+                    Matrix::new(values(&weight), inputs, outputs, outputs).transposed();
                 let slot = grads.get_or_alloc_mut(&x.ghost())?;
-                product(slot, batch, inputs, gradients[0] == Gradient::Add, dy_matrix, turned);
+                product(slot, batch, inputs, gradients[0] == Gradient::Add, dy_matrix, transposed);
             }
             if gradients[1].wanted() {
-                let turned = Matrix::new(values(&x), batch, inputs, inputs).transposed();
+                let transposed = Matrix::new(values(&x), batch, inputs, inputs).transposed();
                 let slot = grads.get_or_alloc_mut(&weight.ghost())?;
-                product(slot, inputs, outputs, gradients[1] == Gradient::Add, turned, dy_matrix);
+                product(
+                    slot,
+                    inputs,
+                    outputs,
+                    gradients[1] == Gradient::Add,
+                    transposed,
+                    dy_matrix,
+                );
             }
             if gradients[2].wanted() {
-                deposit(
+                store_gradient(
                     grads.get_or_alloc_mut(&bias_ghost)?,
                     gradients[2],
                     column_sums(&dy, outputs),

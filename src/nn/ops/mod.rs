@@ -1,10 +1,10 @@
-//! What networks compute with: a file or folder an op, each with its CPU kernel as an op on dfdx's tape; in `composed`
-//! the same made of dfdx's own ops, for devices without kernels of ours and as the reference in tests; in `backend` the
-//! trait that makes a device one that networks run on. Knows shapes and numbers; nothing of graphs or of names.
+//! The ops that networks are computed with: one file or folder per op, each with a CPU kernel recorded on dfdx's tape; in
+//! `composed` the same ops composed of dfdx's own, for devices without kernels here and as the reference in tests; in
+//! `backend` the trait of a device that networks run on.
 //!
-//! Activations, parameters and gradients are flat tensors; shapes travel beside them, checked when the graph is built.
-//! Ops take the tape apart from the tensors: with `None` nothing is recorded and nothing kept for a backward pass. The
-//! precision is a type parameter.
+//! Activations, parameters and gradients are flat tensors; shapes are passed beside them, checked when the graph is built.
+//! Ops take the tape separately from the tensors: with `None` nothing is recorded or kept for a backward pass. The precision
+//! is a type parameter.
 
 mod arithmetic;
 mod backend;
@@ -20,7 +20,8 @@ mod pooling;
 
 use backend::flat;
 pub use backend::{
-    Backend, Buffer, Flat, Moments, NormStatistics, Normalization, Normalized, Recorder,
+    Backend, BatchStatistics, Buffer, FlatTensor, MaybeTape, NormStatistics, Normalization,
+    Normalized,
 };
 #[cfg(test)]
 mod tests;
@@ -30,30 +31,29 @@ pub use convolution::Geometry;
 pub use cross_entropy::soft_targets;
 pub use dropout::DropoutPosition;
 pub(crate) use pooling::cpu::one as pool_one;
-pub use pooling::{Pooling, Taking};
+pub use pooling::{PoolKind, Pooling};
 
 use super::number::Number;
 
-/// Whether and how an op hands a gradient to one of its inputs when the tape runs backwards.
+/// Whether and how an op stores the gradient of one of its inputs in the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gradient {
-    /// The input has none.
+    /// The input needs no gradient.
     None,
-    /// This op is the first to hand one over: it need not look at what is there.
+    /// This op is the first to store one: it overwrites.
     First,
-    /// Added to what others have handed over.
+    /// Adds to the gradient that other ops stored.
     Add,
 }
 
 impl Gradient {
-    /// Whether one is wanted.
     pub fn wanted(self) -> bool {
         self != Gradient::None
     }
 }
 
-/// Hands a gradient over in place of what is in the slot, or added to it.
-pub(crate) fn deposit<N: Number>(slot: &mut Vec<N>, gradient: Gradient, values: Vec<N>) {
+/// Overwrites the gradient in `slot`, or adds to it.
+pub(crate) fn store_gradient<N: Number>(slot: &mut Vec<N>, gradient: Gradient, values: Vec<N>) {
     match gradient {
         Gradient::None => {}
         Gradient::First => *slot = values,

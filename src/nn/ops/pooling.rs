@@ -1,45 +1,42 @@
-//! Pooling over windows of a map: maximum, mean, and the mean over a grid of nearly equal bins.
+//! Pooling over windows of a map: maximum, mean, and adaptive mean.
 
-use super::{Flat, Gradient, Recorder};
+use super::{FlatTensor, Gradient, MaybeTape};
 use crate::nn::graph::{Shape, Window};
 
-/// What is taken of each window.
+/// The kind of pooling.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Taking {
-    /// The largest value, the first of equals; padding never wins.
+pub enum PoolKind {
+    /// Maximum, padding excluded; the gradient goes to the first maximal pixel.
     Maximum(Window),
-    /// The mean, where `count_padding` with the padding's zeros as values.
+    /// Mean.
     Mean {
         /// Kernel, stride, padding.
         window: Window,
-        /// Whether padding counts.
+        /// Whether padding counts as zeros (`count_include_pad` in PyTorch).
         count_padding: bool,
     },
-    /// The mean over bins that cover the map evenly.
+    /// Mean over nearly equal bins (`adaptive_avg_pool2d`).
     Bins,
 }
 
-/// A pooling op's shapes.
+/// The shapes and the kind of a pooling op.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pooling {
-    /// Images.
     pub batch: usize,
-    /// Of one image.
+    /// Shape of one image's input.
     pub input: Shape,
-    /// Of what is made of one image.
+    /// Shape of one image's output.
     pub output: Shape,
-    /// What is taken of which windows.
-    pub taking: Taking,
+    pub kind: PoolKind,
 }
 
 impl Pooling {
-    /// The pixels [top, bottom) x [left, right) of an output pixel's window, clipped to the map, and by what their sum is
-    /// divided for a mean.
+    /// Top, bottom, left and right (half-open) of an output pixel's window, clipped to the map, and the divisor of a mean.
     pub(super) fn window(&self, y: usize, x: usize) -> (usize, usize, usize, usize, usize) {
-        match self.taking {
-            Taking::Maximum(window) => self.clipped(window, y, x, false),
-            Taking::Mean { window, count_padding } => self.clipped(window, y, x, count_padding),
-            Taking::Bins => {
+        match self.kind {
+            PoolKind::Maximum(window) => self.clipped(window, y, x, false),
+            PoolKind::Mean { window, count_padding } => self.clipped(window, y, x, count_padding),
+            PoolKind::Bins => {
                 let (top, bottom) = bin(y, self.output.height, self.input.height);
                 let (left, right) = bin(x, self.output.width, self.input.width);
                 (top, bottom, left, right, (bottom - top) * (right - left))
@@ -67,7 +64,7 @@ impl Pooling {
     }
 }
 
-/// The bounds of one of `bins` bins over `size` values, torch's `adaptive_avg_pool2d`.
+/// The bounds of one of `bins` bins over `size` values, as in PyTorch's `adaptive_avg_pool2d`.
 fn bin(index: usize, bins: usize, size: usize) -> (usize, usize) {
     (index * size / bins, ((index + 1) * size).div_ceil(bins))
 }
@@ -77,23 +74,23 @@ pub(crate) mod cpu {
     use crate::nn::matrix::values;
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::{SHORT, row_sums};
-    use crate::nn::ops::{deposit, flat};
+    use crate::nn::ops::{flat, store_gradient};
     use dfdx::tensor::{Cpu, CpuError, Tape};
     use rayon::prelude::*;
 
     /// See [`Backend::pool`](crate::nn::Backend::pool).
     pub(crate) fn pool<N: Number>(
-        x: &Flat<Cpu, N>,
+        x: &FlatTensor<Cpu, N>,
         pooling: &Pooling,
         gradient: Gradient,
-        tape: &mut Recorder<Cpu, N>,
-    ) -> Result<Flat<Cpu, N>, CpuError> {
+        tape: &mut MaybeTape<Cpu, N>,
+    ) -> Result<FlatTensor<Cpu, N>, CpuError> {
         let pooling = *pooling;
         let out = flat(forward(values(x), &pooling))?;
         if let Some(tape) = tape {
             let (x_ghost, out_ghost) = (x.ghost(), out.ghost());
             let kept =
-                matches!(pooling.taking, Taking::Maximum(_)).then(|| (x.clone(), out.clone()));
+                matches!(pooling.kind, PoolKind::Maximum(_)).then(|| (x.clone(), out.clone()));
             tape.add_backward_op(move |grads| {
                 let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 if gradient.wanted() {
@@ -104,7 +101,7 @@ pub(crate) mod cpu {
                         }
                         None => spread_mean(&dy, &pooling, &mut dx),
                     }
-                    deposit(grads.get_or_alloc_mut(&x_ghost)?, gradient, dx);
+                    store_gradient(grads.get_or_alloc_mut(&x_ghost)?, gradient, dx);
                 }
                 Ok(())
             });
@@ -112,7 +109,7 @@ pub(crate) mod cpu {
         Ok(out)
     }
 
-    /// Pools every map, a image a task.
+    /// Pools all maps, one task per image.
     fn forward<N: Number>(x: &[N], pooling: &Pooling) -> Vec<N> {
         let mut out = vec![N::ZERO; pooling.batch * pooling.output.len()];
         let maps = x.par_chunks_exact(pooling.input.len());
@@ -125,7 +122,7 @@ pub(crate) mod cpu {
     /// Pools one map.
     pub(crate) fn one<N: Number>(map: &[N], pooling: &Pooling, out: &mut [N]) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
-        let maximum = matches!(pooling.taking, Taking::Maximum(_));
+        let maximum = matches!(pooling.kind, PoolKind::Maximum(_));
         for (index, out) in out.chunks_exact_mut(channels).enumerate() {
             let (top, bottom, left, right, count) =
                 pooling.window(index / pooling.output.width, index % pooling.output.width);
@@ -139,7 +136,7 @@ pub(crate) mod cpu {
         }
     }
 
-    /// The largest of the pixels of `lines`. NaN wins, so that a network that has gone astray is seen.
+    /// The maximum of the pixels of `lines`. NaN propagates, so that a diverged network is noticed.
     fn largest<'a, N: Number>(
         lines: impl Iterator<Item = &'a [N]>,
         channels: usize,
@@ -178,7 +175,7 @@ pub(crate) mod cpu {
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = N::of(sum / count as f64));
     }
 
-    /// The gradient of a maximum goes to the first pixel of the window that had it.
+    /// Adds the gradient of a maximum to the first maximal pixel of the window.
     fn spread_maximum<N: Number>(x: &[N], out: &[N], dy: &[N], pooling: &Pooling, dx: &mut [N]) {
         let (channels, width) = (pooling.input.channels, pooling.input.width);
         let size = (pooling.input.len(), pooling.output.len());

@@ -11,11 +11,11 @@ fn small(classes: usize, auxiliary: bool) -> (Graph, Head) {
     let head = Head::Dense { hidden: vec![], dropout: 0.25, classes };
     let (mut b, x) = Builder::new(9, 9, 3);
     let mut build = || -> Result<(), NnError> {
-        b.stage("stem");
+        b.layer_group("stem");
         let x = b.convolution("conv", x, 6, Window::square(3, 1, 1))?;
         let x = b.batch_norm("bn", x)?;
         let branch = b.relu(x)?;
-        b.stage("body");
+        b.layer_group("body");
         let x = b.convolution("conv2", branch, 8, Window::square(3, 2, 1))?;
         let x = b.batch_norm("bn2", x)?;
         let x = b.relu(x)?;
@@ -96,8 +96,8 @@ fn evaluation_and_the_head_alone_do_not_see_it() {
     let mut one = plain.step_from_features(&features, 4, &targets(4), &OPTIONS).unwrap();
     let mut other = whole.step_from_features(&features, 4, &targets(4), &OPTIONS).unwrap();
     assert_eq!((one.loss, &one.logits), (other.loss, &other.logits));
-    whole.set_trainable(|info| info.stage == "head" || info.stage == AUXILIARY);
-    plain.set_trainable(|info| info.stage == "head");
+    whole.set_trainable(|info| info.group == "head" || info.group == AUXILIARY);
+    plain.set_trainable(|info| info.group == "head");
     assert_eq!(squares(&mut one, &plain), squares(&mut other, &whole));
     assert_eq!(plain.save(), whole.save_without_auxiliary());
     assert_eq!(whole.save().tensors.len(), plain.save().tensors.len() + 7);
@@ -117,7 +117,7 @@ fn a_step_adds_four_tenths_of_its_cross_entropy() {
     let mut alike = Network::from_graph(graph, &head, 1, Cpu::default()).unwrap();
     for parameter in alike.parameters_mut() {
         // Without a say of its own, the head's loss is that of even logits, and sends nothing down.
-        if parameter.info.stage == "head" {
+        if parameter.info.group == "head" {
             parameter.tensor = Cpu::default().zeros_like(&parameter.tensor);
         }
     }
@@ -143,7 +143,7 @@ fn a_step_adds_four_tenths_of_its_cross_entropy() {
 fn frozen_below_it_learns_alone_and_nothing_trainable_is_no_error() {
     let mut network = network(5, true, 1);
     for trained in [vec!["head", AUXILIARY], vec!["head"], vec![AUXILIARY], vec![]] {
-        network.set_trainable(|info| trained.contains(&info.stage.as_str()));
+        network.set_trainable(|info| trained.contains(&info.group.as_str()));
         let mut step = network.step(&images(4), 4, &targets(4), &OPTIONS).unwrap();
         assert!(step.loss.is_finite());
         assert_eq!(squares(&mut step, &network) > 0.0, !trained.is_empty());
@@ -221,7 +221,7 @@ fn from_weights_is_a_new_network_that_loaded_them() {
 #[test]
 fn logits_of_another_number_are_refused() {
     let (mut b, x) = Builder::new(1, 1, 3);
-    b.stage("body");
+    b.layer_group("body");
     b.features(x);
     b.add("fc", Op::Linear { channels: 4 }, &[x]).unwrap();
     b.auxiliary();

@@ -4,7 +4,7 @@
 mod auxiliary_head;
 
 use super::graph::Value;
-use super::number::doubles;
+use super::number::to_f64;
 use super::*;
 use crate::random::Stream;
 use dfdx::prelude::*;
@@ -37,11 +37,11 @@ fn menagerie() -> Network<Cpu> {
     let head = dense(&[6], 0.2);
     let (mut b, x) = Builder::new(13, 11, 3);
     let build = |b: &mut Builder, x: Value| -> Result<(), NnError> {
-        b.stage("stem");
+        b.layer_group("stem");
         let wide = Window { kernel: (1, 7), stride: (1, 1), padding: (0, 3) };
         let x = b.add("conv", Op::Convolution { channels: 8, window: wide, bias: true }, &[x])?;
         let x = b.batch_norm("bn", x)?;
-        b.stage("body");
+        b.layer_group("body");
         let left = b.convolution("left", x, 6, Window::square(3, 2, 1))?;
         let left = b.relu(left)?;
         let mean = Op::AveragePool { window: Window::square(3, 2, 1), count_padding: true };
@@ -91,9 +91,8 @@ fn a_step_is_the_same_bytes_with_any_number_of_threads() {
     {
         let mut network = network.converted::<N>().unwrap();
         let step = network.step(&images(9, 40), 9, &targets(9), &OPTIONS).unwrap();
-        let gradient = |parameter: &Parameter<Cpu, N>| {
-            doubles(&step.gradients.get(&parameter.tensor).as_vec())
-        };
+        let gradient =
+            |parameter: &Parameter<Cpu, N>| to_f64(&step.gradients.get(&parameter.tensor).as_vec());
         let gradients = network.parameters().iter().map(gradient).collect();
         (step.loss, gradients, network.save())
     }
@@ -109,13 +108,13 @@ fn a_step_is_the_same_bytes_with_any_number_of_threads() {
 #[test]
 fn a_network_goes_into_double_precision_and_back_unchanged() {
     let mut network = menagerie();
-    network.set_trainable(|info| info.stage == "head");
+    network.set_trainable(|info| info.group == "head");
     let double = network.converted::<f64>().unwrap();
     assert!(
         double
             .parameters()
             .iter()
-            .all(|parameter| parameter.trainable == (parameter.info.stage == "head"))
+            .all(|parameter| parameter.trainable == (parameter.info.group == "head"))
     );
     assert!(double.converted::<f32>().unwrap().save() == network.save());
     let images = &images(2, 13)[..2 * 13 * 11 * 3];
@@ -145,7 +144,7 @@ fn a_images_logits_are_the_same_bytes_alone_in_any_batch_and_with_any_threads() 
 }
 
 #[test]
-fn plans_compute_what_the_interpreter_does() {
+fn compiled_networks_agree_with_the_interpreter() {
     let inception = network("inception_v3", &dense(&[], 0.0), 80);
     for mut network in [network("resnet18", &dense(&[8], 0.5), 64), menagerie(), inception] {
         let shape = network.graph().input();
@@ -154,17 +153,17 @@ fn plans_compute_what_the_interpreter_does() {
         let images: Vec<f32> = (0..count * shape.len()).map(|_| stream.normal() as f32).collect();
         // Running statistics other than those at the start.
         network.step(&images, count, &targets(count), &OPTIONS).unwrap();
-        let planned = network.logits(&images, count).unwrap();
+        let compiled = network.logits(&images, count).unwrap();
         let interpreted = network.interpreted_logits(&images, count).unwrap();
         let largest = interpreted.iter().fold(0.0f32, |largest, v| largest.max(v.abs()));
-        for (a, b) in planned.iter().zip(&interpreted) {
+        for (a, b) in compiled.iter().zip(&interpreted) {
             assert!((a - b).abs() < 1e-4 * largest, "{a} {b}");
         }
     }
 }
 
 #[test]
-fn changed_parameters_change_the_plan() {
+fn changed_parameters_change_the_compiled_network() {
     let mut network = network("resnet18", &dense(&[], 0.0), 32);
     let images = images(2, 32);
     let before = network.logits(&images, 2).unwrap();
@@ -176,7 +175,7 @@ fn changed_parameters_change_the_plan() {
 #[test]
 fn what_lies_below_everything_trainable_stays_as_it_is() {
     let mut network = network("resnet18", &dense(&[], 0.0), 64);
-    network.set_trainable(|info| info.stage == "layer4" || info.stage == "head");
+    network.set_trainable(|info| info.group == "layer4" || info.group == "head");
     let before = network.save();
     let step = network.step(&images(4, 64), 4, &targets(4), &OPTIONS).unwrap();
     assert!(step.loss.is_finite());
@@ -193,7 +192,7 @@ fn what_lies_below_everything_trainable_stays_as_it_is() {
     );
 
     // A frozen backbone's head learns from features as it does from images.
-    network.set_trainable(|info| info.stage == "head");
+    network.set_trainable(|info| info.group == "head");
     let whole = network.step(&images(4, 64), 4, &targets(4), &OPTIONS).unwrap();
     let features = network.features(&images(4, 64), 4).unwrap();
     let head = network.step_from_features(&features, 4, &targets(4), &OPTIONS).unwrap();

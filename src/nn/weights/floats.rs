@@ -1,21 +1,21 @@
-//! Floating-point numbers of 16, 32 and 64 bits as `f32` or `f64`, and the rule that weights are finite. Knows no file format.
+//! Decodes floating-point values of 16, 32 and 64 bits to `f32` or `f64`, and checks that weights are finite.
 
 use crate::nn::number::Number;
 
-/// How a number lies in a file, in little-endian bytes.
+/// The type of floating-point values in a file, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Float {
-    /// IEEE 754 half precision.
+    /// IEEE 754 binary16.
     F16,
-    /// The upper half of a single.
+    /// The upper half of a binary32.
     BF16,
-    /// Single precision.
+    /// IEEE 754 binary32.
     F32,
-    /// Double precision.
+    /// IEEE 754 binary64.
     F64,
 }
 
-/// The numbers in `bytes`; what is left over at the end is none.
+/// Decodes `bytes`; an incomplete value at the end is ignored.
 pub fn values<N: Number>(bytes: &[u8], of: Float) -> Vec<N> {
     match of {
         Float::F32 => bytes.as_chunks().0.iter().map(|&b| N::from(f32::from_le_bytes(b))).collect(),
@@ -29,12 +29,11 @@ pub fn values<N: Number>(bytes: &[u8], of: Float) -> Vec<N> {
     }
 }
 
-/// The upper half of a single.
 fn bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// IEEE 754 half precision as single.
+/// Decodes an IEEE 754 binary16.
 fn half(bits: u16) -> f32 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let exponent = i32::from(bits >> 10 & 31);
@@ -47,14 +46,14 @@ fn half(bits: u16) -> f32 {
     }
 }
 
-/// Whether all numbers of the tensor `name` are finite.
+/// Checks that all values of the tensor `name` are finite.
 ///
 /// # Errors
-/// A sentence that names the tensor and the first number that isn't.
+/// A message with the tensor and the first value that isn't.
 pub fn finite<N: Number>(name: &str, values: &[N]) -> Result<(), String> {
     match values.iter().enumerate().find(|&(_, &value)| !value.into().is_finite()) {
         Some((index, value)) => {
-            Err(format!("{name} holds {value:?} at index {index}: the weights are damaged"))
+            Err(format!("{name} contains {value:?} at index {index}: the weights are damaged"))
         }
         None => Ok(()),
     }
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_become_singles() {
+    fn binary16_is_decoded() {
         for (bits, value) in [
             (0x3c00, 1.0),
             (0xc000, -2.0),

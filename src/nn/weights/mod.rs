@@ -1,5 +1,5 @@
-//! Weights as named tensors in torchvision's names and layouts, the files that hold them (safetensors, torch's `.pth`),
-//! and the registry of published ones. Knows nothing of networks: whether weights fit one is the network's to say.
+//! Weights as tensors under torchvision's names and in its layouts, their files (safetensors, PyTorch's `.pth`), and the registry
+//! of published weights. Doesn't depend on networks.
 
 mod floats;
 mod pickle;
@@ -16,28 +16,28 @@ use std::path::Path;
 pub use registry::{Interpolation, Preset, preset, presets};
 pub use safetensors::{from_bytes, read_safetensors, to_bytes, write_safetensors};
 
-/// How much of a file is looked at to tell what it is.
+/// Bytes read to detect a file's format.
 const BEGINNING: u64 = 512;
 
-/// Said where a file isn't whole.
+/// The advice for an incomplete file.
 const AGAIN: &str = "download or copy it again";
 
-/// What frameworks put before every name of a network that they wrap: torch's `DataParallel` and `compile`, Lightning, and
-/// classes of one's own.
+/// Prefixes of all names in a wrapped network: PyTorch's `DataParallel` and `compile`, Lightning, and common user classes.
 const WRAPPINGS: [&str; 5] = ["module.", "_orig_mod.", "model.", "net.", "backbone."];
 
-/// Reads a file of weights, safetensors or `.pth`, whatever its name: its content says which it is. What a framework put
-/// before all names is taken off.
+/// Reads a weights file, safetensors or `.pth`; the format is detected from its content. Prefixes that wrappers add to all
+/// names are removed.
 ///
 /// # Errors
-/// When it can't be read, is neither, is cut short or damaged, asks for anything but tensors, or holds what isn't finite.
+/// When the file can't be read, has another format, is truncated or damaged, references anything but tensors, or contains
+/// values that aren't finite.
 pub fn read(path: &Path) -> Result<Weights, NnError> {
     let failed = |source| NnError::Io { path: path.to_owned(), source };
     let mut beginning = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
     file.take(BEGINNING).read_to_end(&mut beginning).map_err(failed)?;
-    // A safetensors file begins with the length of its header, eight bytes, which could be those of any other format, and
-    // the header with a brace.
+    // A safetensors file begins with the header's length in eight bytes, which could match any other format, then the header,
+    // which begins with a brace.
     if beginning.get(8) == Some(&b'{') {
         return read_safetensors(path).map(unwrapped);
     }
@@ -54,7 +54,7 @@ pub fn read(path: &Path) -> Result<Weights, NnError> {
     Err(NnError::file(path, reason))
 }
 
-/// The weights without what is before all of their names.
+/// Removes prefixes that all names share.
 fn unwrapped(mut weights: Weights) -> Weights {
     let is_before_all = |weights: &Weights, wrapping: &&str| {
         !weights.tensors.is_empty()
@@ -70,21 +70,21 @@ fn unwrapped(mut weights: Weights) -> Weights {
     weights
 }
 
-/// One tensor.
+/// A tensor.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct WeightTensor<N = f32> {
     /// torchvision's shape.
     pub shape: Vec<usize>,
-    /// Its values, row by row.
+    /// Values in row-major order.
     pub data: Vec<N>,
 }
 
-/// Named tensors and what the file says of itself.
+/// Named tensors, and the metadata of their file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights<N = f32> {
     /// By torchvision's names, buffers included.
     pub tensors: BTreeMap<String, WeightTensor<N>>,
-    /// Free text by name.
+    /// Text by key.
     pub metadata: BTreeMap<String, String>,
 }
 

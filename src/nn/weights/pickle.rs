@@ -1,15 +1,15 @@
-//! What a pickle would call: the names of all functions and classes in it, found by walking its instructions without
-//! carrying any of them out. Knows which of them only build tensors, and nothing of tensors themselves.
+//! Finds the functions and classes that a pickle references, by scanning its opcodes without executing any, and rejects all but
+//! those that build tensors.
 //!
-//! A pickle is a program for a small machine, and `torch.load` runs it: that is how a file of weights can do anything.
-//! `pytorch_reader` runs no call either, but passes over those that it doesn't know. A file that asks for one is not what
-//! it seems to be, so it is refused here, by the name of what it asks for.
+//! A pickle is a program for a stack machine, and `torch.load` runs it, so a weights file can execute arbitrary code.
+//! `pytorch_reader` executes no calls either, but ignores unknown ones. A file that references one isn't a plain weights file, so
+//! it is rejected here, by name.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 
-/// What builds tensors and dictionaries of them, by module and name. Anything else is refused.
-const HARMLESS: [(&str, &[&str]); 3] = [
+/// The allowed references, by module and name: they build tensors and dictionaries of them.
+const ALLOWED: [(&str, &[&str]); 3] = [
     ("collections", &["OrderedDict"]),
     ("torch._utils", &["_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"]),
     (
@@ -29,35 +29,35 @@ const HARMLESS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// The longest text, in bytes, that is read whole: names of tensors are far shorter.
-const LONGEST: u64 = 1 << 20;
+/// Maximum length of a string, in bytes. Names of tensors are far shorter.
+const MAX_STRING: u64 = 1 << 20;
 
-/// Walks one pickle to its end.
+/// Scans one pickle to its end.
 ///
 /// # Errors
-/// A sentence, when it names anything that isn't harmless, or isn't a whole pickle.
+/// A message, when it references anything that isn't allowed, or is incomplete.
 pub fn check(input: &mut impl Read) -> Result<(), String> {
-    let mut walk = Walk { input, memo: BTreeMap::new(), recent: [None, None] };
-    while walk.step()? {}
+    let mut scan = Scan { input, memo: BTreeMap::new(), recent: [None, None] };
+    while scan.step()? {}
     Ok(())
 }
 
-/// The state of a walk. Protocol 4 takes names from the stack, where the two texts pushed last are.
-struct Walk<'a, R> {
+/// The state of a scan. Protocol 4 takes names from the stack, so the last two values are tracked.
+struct Scan<'a, R> {
     input: &'a mut R,
-    /// What was put aside for later use: texts, or something else.
+    /// The memo: strings, or `None` for other values.
     memo: BTreeMap<u64, Option<String>>,
-    /// What was pushed last, and before it, where these are texts.
+    /// The last two values pushed, if they are strings.
     recent: [Option<String>; 2],
 }
 
-impl<R: Read> Walk<'_, R> {
-    /// One instruction. False after the last.
+impl<R: Read> Scan<'_, R> {
+    /// Scans one opcode. Returns false after the last.
     fn step(&mut self) -> Result<bool, String> {
         let [code] = self.bytes()?;
         match code {
             b'.' => return Ok(false),
-            // Brackets around what is taken from the stack later; frames and buffers say nothing of what is in them.
+            // MARK, FRAME and PROTO don't push a value.
             b'(' => {}
             0x95 => drop(self.bytes::<8>()?),
             0x80 => drop(self.bytes::<1>()?),
@@ -109,7 +109,7 @@ impl<R: Read> Walk<'_, R> {
         Ok(true)
     }
 
-    /// Instructions that push something which is no text, or take from the stack: what they carry is passed over.
+    /// Opcodes that push other values than strings, or pop: skips their arguments.
     fn other(&mut self, code: u8) -> Result<(), String> {
         match code {
             b'F' | b'I' | b'L' | b'P' => drop(self.line()?),
@@ -167,7 +167,7 @@ impl<R: Read> Walk<'_, R> {
 
     fn text<const N: usize>(&mut self) -> Result<(), String> {
         let length = self.number::<N>()?;
-        if length > LONGEST {
+        if length > MAX_STRING {
             return Err(format!("it holds a text of {length} bytes"));
         }
         let mut bytes = Vec::new();
@@ -189,7 +189,7 @@ impl<R: Read> Walk<'_, R> {
         if passed.map_err(|error| error.to_string())? == length { Ok(()) } else { Err(damaged()) }
     }
 
-    /// A number of N bytes, the lowest first.
+    /// A little-endian number of N bytes.
     fn number<const N: usize>(&mut self) -> Result<u64, String> {
         Ok(self.bytes::<N>()?.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
@@ -199,7 +199,7 @@ impl<R: Read> Walk<'_, R> {
         loop {
             match self.bytes()? {
                 [b'\n'] => return Ok(String::from_utf8_lossy(&line).into_owned()),
-                [_] if line.len() as u64 > LONGEST => return Err(damaged()),
+                [_] if line.len() as u64 > MAX_STRING => return Err(damaged()),
                 [byte] => line.push(byte),
             }
         }
@@ -217,7 +217,7 @@ fn damaged() -> String {
 }
 
 fn allow(module: &str, name: &str) -> Result<(), String> {
-    if HARMLESS.iter().any(|(known, names)| *known == module && names.contains(&name)) {
+    if ALLOWED.iter().any(|(known, names)| *known == module && names.contains(&name)) {
         return Ok(());
     }
     Err(format!("it asks for `{module}.{name}`, which builds no tensor: nothing of it was run"))
@@ -233,24 +233,24 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_name_a_function_is_seen() {
+    fn every_way_to_reference_a_function_is_detected() {
         let name = "`os.system`";
         assert!(refused(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.").contains(name));
         assert!(refused(b"(X\x02\x00\x00\x00lsios\nsystem\n.").contains(name));
         assert!(refused(b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x93.").contains(name));
-        // The name comes from the memo, the module again from there.
+        // Module and name come from the memo.
         assert!(
             refused(b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93.").contains(name)
         );
         assert!(refused(b"\x80\x04Vos\nVsystem\n\x93.").contains(name));
         assert!(refused(b"\x80\x04K\x01K\x02\x93.").contains("computes"));
-        // A text between two others is taken away again: what counts can't be told from the last two.
+        // A value is pushed and popped in between, so the last two values don't determine the reference.
         assert!(refused(b"\x80\x04\x8c\x02os\x8c\x06systemN0\x93.").contains("computes"));
         assert!(refused(b"\x80\x02\x82\x01.").contains("extensions"));
     }
 
     #[test]
-    fn harmless_names_pass_and_what_follows_is_left_alone() {
+    fn allowed_references_pass_and_only_one_pickle_is_read() {
         let mut rest: &[u8] = b"\x80\x02ccollections\nOrderedDict\n)R.rest";
         check(&mut rest).unwrap();
         assert_eq!(rest, b"rest");
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_not_believed() {
+    fn lengths_beyond_the_file_are_refused() {
         assert!(refused(b"X\xff\xff\xff\xffabc.").contains("4294967295 bytes"));
         assert!(refused(b"B\xff\xff\xff\xffabc.").contains("cut short"));
         assert!(refused(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff.").contains("bytes"));

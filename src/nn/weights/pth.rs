@@ -1,6 +1,6 @@
-//! Reading the `.pth` files that `torch.save` writes: a zip archive since torch 1.6, a stream of pickles before, as some of
-//! torchvision's published files still are. Which functions a file may ask for is `pickle`'s to say, before anything of it
-//! is read; what is in it is then read by the crate `pytorch_reader`, which calls nothing and checks every length.
+//! Reads the `.pth` files that `torch.save` writes: a zip archive since PyTorch 1.6, a stream of pickles before, as some of
+//! torchvision's published files still are. `pickle` first checks that a file references only tensors; then the crate
+//! `pytorch_reader` reads it, which executes no calls and checks every length.
 
 use super::floats::{Float, finite, values};
 use super::{AGAIN, WeightTensor, Weights, pickle};
@@ -9,22 +9,22 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
-/// The keys under which training scripts keep the weights beside an optimizer's state and the like.
+/// The keys under which training scripts save weights beside optimizer state and the like.
 const WRAPPERS: [&str; 6] =
     ["state_dict", "model_state_dict", "model", "net", "model_ema", "state_dict_ema"];
 
-/// Said where a file holds more than tensors, or is of a kind that isn't read.
+/// The advice for a file that contains more than tensors, or has an unsupported format.
 pub const CONVERT: &str = "load it in Python, where it was made, and save the tensors alone: torch.save(model.state_dict(), \"weights.pth\")";
 
-/// Tensors that share numbers, and compressed archives, may be larger than their file, but not by more than this.
-const LARGER: u64 = 16;
+/// Maximum ratio of tensor bytes to file bytes. Above 1, since tensors may share storage and archives may be compressed.
+const MAX_EXPANSION: u64 = 16;
 
-/// The number that a stream of pickles begins with, as the second pickle protocol writes it.
+/// The magic number of the legacy format, as pickle protocol 2 encodes it.
 const LEGACY: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/// The pickles of such a stream: that number, the format's version, facts of the machine, the weights, the storages' names.
+/// Number of pickles in the legacy format: magic number, version, system information, weights, storage keys.
 const LEGACY_PICKLES: usize = 5;
 
-/// Whether a file that begins so is worth a try.
+/// Whether a file with this beginning may be a `.pth` file.
 pub fn is_pth(beginning: &[u8]) -> bool {
     is_zip(beginning) || is_tar(beginning) || beginning.first() == Some(&0x80)
 }
@@ -40,8 +40,8 @@ fn is_tar(beginning: &[u8]) -> bool {
 /// Reads a file that begins with `beginning`.
 ///
 /// # Errors
-/// A sentence, when the file is cut short or damaged, when it asks for anything but tensors and dictionaries of them
-/// (nothing is run), when a tensor isn't of floating-point numbers, or a number isn't finite.
+/// A message, when the file is truncated or damaged, references anything but tensors and dictionaries of them (nothing is
+/// executed), or contains a tensor that isn't floating-point or not finite.
 pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
     let length = check_names(path, beginning)?;
     let mut tensors = Vec::from_iter(weights_in(path)?.into_tensors());
@@ -51,7 +51,7 @@ pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
         return Err(format!("it holds no tensors; {CONVERT}"));
     }
     let total = tensors.iter().try_fold(0u64, |sum, (_, tensor)| sum.checked_add(size(tensor)?));
-    if total.is_none_or(|total| total > length.saturating_mul(LARGER)) {
+    if total.is_none_or(|total| total > length.saturating_mul(MAX_EXPANSION)) {
         return Err(format!("its tensors are far larger than its {length} bytes: it is damaged"));
     }
     let mut weights = Weights::default();
@@ -62,19 +62,19 @@ pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
     Ok(weights)
 }
 
-/// Whether a tensor is one whole number, such as a norm's count of batches, which nothing here reads.
+/// Whether a tensor is an integer scalar, such as `num_batches_tracked`, which is ignored.
 fn is_counter(tensor: &Tensor) -> bool {
     let is_whole = !matches!(tensor.dtype(), DType::F16 | DType::BF16 | DType::F32 | DType::F64);
     is_whole && tensor.shape().is_empty()
 }
 
-/// Bytes of a tensor, where they can be counted.
+/// Size of a tensor in bytes, or `None` on overflow.
 fn size(tensor: &Tensor) -> Option<u64> {
     let number = tensor.dtype().size() as u64;
     tensor.shape().iter().try_fold(number, |product, &side| product.checked_mul(side as u64))
 }
 
-/// Refuses files that ask for more than tensors. Returns the file's length.
+/// Rejects files that reference more than tensors. Returns the file's length.
 fn check_names(path: &Path, beginning: &[u8]) -> Result<u64, String> {
     let failed = |error: std::io::Error| error.to_string();
     let file = File::open(path).map_err(failed)?;
@@ -126,7 +126,7 @@ fn check_stream(file: File, beginning: &[u8]) -> Result<(), String> {
     (0..if is_legacy { LEGACY_PICKLES } else { 1 }).try_for_each(|_| check_pickle(&mut input))
 }
 
-/// The tensors under the key that training scripts use, or all there are.
+/// The tensors under one of [`WRAPPERS`], or all.
 fn weights_in(path: &Path) -> Result<PytorchReader, String> {
     let broken = |error: PytorchError| format!("not a whole .pth file: {error}");
     for key in WRAPPERS {
@@ -145,10 +145,10 @@ fn numbers(name: &str, tensor: &Tensor) -> Result<Vec<f32>, String> {
         DType::BF16 => Float::BF16,
         DType::F32 => Float::F32,
         DType::F64 => Float::F64,
-        other => return Err(format!("{name} holds {other:?}, not floating-point numbers")),
+        other => return Err(format!("{name} contains {other:?}, not floating-point numbers")),
     };
     let bytes = tensor.read().map_err(|error| format!("it is cut short or damaged: {error}"))?;
-    // What was read is in the machine's order of bytes.
+    // The reader returns native byte order.
     let bytes =
         if cfg!(target_endian = "big") { swapped(bytes, tensor.dtype().size()) } else { bytes };
     let data = values(&bytes, of);
@@ -169,7 +169,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
 
-    /// Files that torch wrote; `golden/make.py` says how.
+    /// Files written by PyTorch with `golden/make.py`.
     fn golden(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("src/nn/weights/golden").join(name)
     }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_file_that_torch_writes_holds_the_numbers_it_was_given() {
+    fn files_of_every_format_that_torch_writes_are_read() {
         type Expected = BTreeMap<String, BTreeMap<String, WeightTensor>>;
         let expected: Expected =
             serde_json::from_slice(&std::fs::read(golden("expected.json")).unwrap()).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_more_than_tensors_is_refused_by_name() {
+    fn references_to_anything_but_tensors_are_refused_by_name() {
         for name in ["malicious.pth", "malicious4.pth", "malicious_legacy.pth"] {
             let message = refused(name);
             assert!(
@@ -208,26 +208,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_weights_is_said() {
-        assert!(refused("nan.pth").contains("fc.bias holds NaN at index 1"));
-        assert!(refused("integers.pth").contains("fc.bias holds I64, not floating-point numbers"));
+    fn files_without_weights_are_refused() {
+        assert!(refused("nan.pth").contains("fc.bias contains NaN at index 1"));
+        assert!(
+            refused("integers.pth").contains("fc.bias contains I64, not floating-point numbers")
+        );
         assert!(refused("nothing.pth").contains("it holds no tensors"));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.pth");
-        let said = |bytes: &[u8]| {
+        let error = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             read(&path).unwrap_err().to_string()
         };
         let mut tar = vec![0; 512];
         tar[257..262].copy_from_slice(b"ustar");
-        assert!(said(&tar).contains("before 0.1.10"));
-        assert!(said(b"<html>Not found</html>").contains("neither"), "{}", said(b"<html>"));
-        assert!(said(b"").contains("it is empty"));
-        assert!(said(b"PK\x03\x04").contains("cut short"));
+        assert!(error(&tar).contains("before 0.1.10"));
+        assert!(error(b"<html>Not found</html>").contains("neither"), "{}", error(b"<html>"));
+        assert!(error(b"").contains("it is empty"));
+        assert!(error(b"PK\x03\x04").contains("cut short"));
     }
 
     #[test]
-    fn a_file_cut_short_anywhere_is_an_error() {
+    fn a_file_truncated_anywhere_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cut.pth");
         for name in ["zip.pth", "legacy.pth"] {
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_far_larger_than_their_file_are_not_made() {
+    fn tensors_far_larger_than_their_file_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bomb.pth");
         // The shape (3, 2) of `expanded`, which repeats two numbers, becomes (3 * 2^20, 2).

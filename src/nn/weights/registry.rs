@@ -1,9 +1,9 @@
-//! The registry of published weights: which network they are for, where they lie, how their file is recognized, and
-//! the preprocessing they were made with. Knows no network's structure and fetches nothing.
+//! The registry of published weights: their network, URL, digest prefix and preprocessing. Doesn't depend on network structures
+//! and downloads nothing.
 
 use crate::nn::NnError;
 
-/// How images are brought to the resize size.
+/// Interpolation when resizing images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
     /// Antialiased bilinear.
@@ -13,7 +13,7 @@ pub enum Interpolation {
 }
 
 impl Interpolation {
-    /// Its name in a pipeline file.
+    /// The name in a pipeline file.
     pub fn name(self) -> &'static str {
         match self {
             Interpolation::Bilinear => "bilinear",
@@ -22,36 +22,35 @@ impl Interpolation {
     }
 }
 
-/// One published set of weights.
+/// A published set of weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preset {
-    /// Its full name, `resnet50/V1`.
+    /// Full name, such as `resnet50/V1`.
     pub name: &'static str,
-    /// The network it is for, also its name without a version where it is the first of that network in the list.
+    /// Name of the network; also a short name of the network's first preset in the list.
     pub backbone: &'static str,
-    /// The file, below [`BASE`].
+    /// File name below [`BASE`].
     pub file: &'static str,
-    /// The hexadecimal digits with which the SHA-256 of the file begins.
+    /// Prefix of the file's SHA-256, in hexadecimal.
     pub sha256_prefix: &'static str,
-    /// The shorter side is brought to this many pixels.
+    /// The shorter side is resized to this many pixels.
     pub resize: u32,
-    /// The side of the square cut from the center.
+    /// Side of the center crop, in pixels.
     pub crop: u32,
-    /// How images are resized.
     pub interpolation: Interpolation,
-    /// Subtracted from pixels in 0..1, by channel.
+    /// Mean of each channel, for pixels in 0..1.
     pub mean: [f32; 3],
-    /// Divided by afterwards.
+    /// Standard deviation of each channel.
     pub std: [f32; 3],
     /// Published top-1 accuracy on ImageNet's validation set, percent.
     pub top1: f32,
 }
 
-/// Where torchvision's files lie.
+/// Base URL of torchvision's files.
 pub const BASE: &str = "https://download.pytorch.org/models/";
 
 impl Preset {
-    /// Where its file lies, or would below another `base`: a mirror holds the same files.
+    /// The URL of its file below `base`: [`BASE`], or a mirror with the same files.
     pub fn url(&self, base: &str) -> String {
         format!("{}/{}", base.trim_end_matches('/'), self.file)
     }
@@ -60,7 +59,7 @@ impl Preset {
 const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// An entry in torchvision's usual preprocessing to 224 pixels.
+/// A preset with torchvision's usual preprocessing to 224 pixels.
 const fn imagenet(
     name: &'static str,
     backbone: &'static str,
@@ -83,7 +82,7 @@ const fn imagenet(
     }
 }
 
-/// Every published set, the default version of each network first: V1 makes better fixed features than V2's recipe.
+/// All presets, the default version of each network first: V1 gives better frozen features than V2's training recipe.
 pub fn presets() -> &'static [Preset] {
     static LIST: [Preset; 10] = [
         imagenet("resnet18/V1", "resnet18", "resnet18-f37072fd.pth", "f37072fd", 256, 69.758),
@@ -115,7 +114,7 @@ pub fn presets() -> &'static [Preset] {
 /// The preset of this name: `resnet50/V2`, or `resnet50` for the network's default.
 ///
 /// # Errors
-/// For a name that isn't listed; the error lists the names, likeliest first.
+/// For an unknown name; the error lists the known names, most similar first.
 pub fn preset(name: &str) -> Result<&'static Preset, NnError> {
     let found = presets().iter().find(|preset| preset.name == name || preset.backbone == name);
     found.ok_or_else(|| {
@@ -128,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_name_carries_the_start_of_its_digest() {
+    fn a_file_name_contains_its_digest_prefix() {
         for preset in presets() {
             assert!(
                 preset.file.ends_with(&format!("-{}.pth", preset.sha256_prefix)),

@@ -1,4 +1,4 @@
-//! Reading and writing safetensors files: deterministic bytes out, and nothing accepted that isn't exactly in order.
+//! Reads and writes safetensors files. Written bytes are deterministic; malformed files are rejected.
 
 use super::floats::{Float, finite, values};
 use super::{AGAIN, WeightTensor, Weights};
@@ -12,19 +12,18 @@ use std::path::Path;
 /// Reads a file.
 ///
 /// # Errors
-/// When it can't be read, or is refused by [`from_bytes`].
+/// When it can't be read, or [`from_bytes`] rejects it.
 pub fn read_safetensors<N: Number>(path: &Path) -> Result<Weights<N>, NnError> {
     let bytes =
         std::fs::read(path).map_err(|source| NnError::Io { path: path.to_owned(), source })?;
     from_bytes(&bytes).map_err(|reason| NnError::file(path, reason))
 }
 
-/// Reads a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `f32` or `f64`, as is asked for; single whole
-/// numbers, such as batch norms' `num_batches_tracked`, are left out, since nothing here reads them.
+/// Parses a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `N`; integer scalars such as
+/// `num_batches_tracked` are ignored.
 ///
 /// # Errors
-/// A sentence, when the bytes are cut short, when tensors overlap, leave gaps or overrun the file, or when a value is
-/// infinite or not a number.
+/// A message, when the bytes are truncated, tensors overlap, leave gaps or exceed the file, or a value isn't finite.
 pub fn from_bytes<N: Number>(bytes: &[u8]) -> Result<Weights<N>, String> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| format!("not a complete safetensors file ({error}); {AGAIN}"))?;
@@ -39,7 +38,10 @@ pub fn from_bytes<N: Number>(bytes: &[u8]) -> Result<Weights<N>, String> {
             Some(data) => data,
             None if view.shape().is_empty() => continue,
             None => {
-                return Err(format!("{name} holds {:?}, not floating-point numbers", view.dtype()));
+                return Err(format!(
+                    "{name} contains {:?}, not floating-point numbers",
+                    view.dtype()
+                ));
             }
         };
         finite(&name, &data)?;
@@ -59,7 +61,7 @@ fn numbers<N: Number>(view: &TensorView) -> Option<Vec<N>> {
     Some(values(view.data(), of))
 }
 
-/// A tensor that becomes bytes when it is written, so that a file is never held beside what it is made of.
+/// A tensor that is converted to bytes when it is written, so that the whole file is never in memory.
 struct Written<'a, N>(&'a WeightTensor<N>);
 
 impl<N: Number> View for Written<'_, N> {
@@ -82,10 +84,10 @@ impl<N: Number> View for Written<'_, N> {
     }
 }
 
-/// Tensors by name, and the metadata where there is any.
+/// Tensors by name, and the metadata if there is any.
 type Parts<'a, N> = (Vec<(&'a String, Written<'a, N>)>, Option<HashMap<String, String>>);
 
-/// What is written of these weights.
+/// The contents of the file for these weights.
 fn written<N: Number>(weights: &Weights<N>) -> Result<Parts<'_, N>, String> {
     if weights.metadata.len() > 1 {
         return Err("metadata of several entries has no fixed order: put them into one".into());
@@ -100,24 +102,24 @@ fn written<N: Number>(weights: &Weights<N>) -> Result<Parts<'_, N>, String> {
     Ok((tensors.collect(), (!metadata.is_empty()).then_some(metadata)))
 }
 
-/// The bytes of a file that holds these weights: equal weights, equal bytes.
+/// The bytes of a file with these weights; equal weights give equal bytes.
 ///
 /// # Errors
-/// A sentence, when a shape doesn't have as many values as there are, or when there is more than one metadata entry:
-/// their order in a file can't be fixed.
+/// A message, when a shape doesn't match its number of values, or there is more than one metadata entry: the order of several
+/// isn't deterministic.
 pub fn to_bytes<N: Number>(weights: &Weights<N>) -> Result<Vec<u8>, String> {
     let (tensors, metadata) = written(weights)?;
     ::safetensors::serialize(tensors, metadata).map_err(|error| error.to_string())
 }
 
-/// Writes a file of the bytes that [`to_bytes`] gives, replacing what is there.
+/// Writes a file with the bytes of [`to_bytes`], replacing an existing one.
 ///
 /// # Errors
-/// When it can't be written, or the weights are refused by [`to_bytes`].
+/// When it can't be written, or [`to_bytes`] rejects the weights.
 pub fn write_safetensors<N: Number>(path: &Path, weights: &Weights<N>) -> Result<(), NnError> {
     let (tensors, metadata) = written(weights).map_err(|reason| NnError::file(path, reason))?;
     let unwritten = |source| NnError::Io { path: path.to_owned(), source };
-    // The file that is put in its place would be the user's alone: it gets the permissions of any other.
+    // `serialize_to_file` creates a private temporary file: restore the usual permissions.
     let usual = std::fs::File::create(path)
         .and_then(|file| file.metadata())
         .map_err(unwritten)?
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_the_bytes_are_always_the_same() {
+    fn weights_round_trip_with_deterministic_bytes() {
         let bytes = to_bytes(&example()).unwrap();
         assert_eq!(from_bytes::<f32>(&bytes).unwrap(), example());
         assert_eq!(bytes, to_bytes(&example()).unwrap());
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_double_precision_come_back_whole() {
+    fn f64_values_round_trip() {
         let third = WeightTensor { shape: vec![2], data: vec![1.0f64 / 3.0, -1e-300] };
         let weights =
             Weights { tensors: [("third".to_owned(), third)].into(), ..Weights::default() };
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_short_anywhere_is_an_error() {
+    fn a_file_truncated_anywhere_is_refused() {
         let bytes = to_bytes(&example()).unwrap();
         for length in 0..bytes.len() {
             assert!(
@@ -221,12 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_none_and_types_that_are_not_real_are_refused() {
+    fn values_that_are_not_finite_and_integer_tensors_are_refused() {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut weights = example();
             weights.tensors.get_mut("fc.bias").unwrap().data[1] = bad;
             let message = from_bytes::<f32>(&to_bytes(&weights).unwrap()).unwrap_err();
-            assert!(message.contains("fc.bias holds") && message.contains("index 1"), "{message}");
+            assert!(
+                message.contains("fc.bias contains") && message.contains("index 1"),
+                "{message}"
+            );
         }
         let integers = with_header(r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, 8);
         assert!(from_bytes::<f32>(&integers).unwrap_err().contains("I64"));
@@ -238,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_without_its_values_is_not_written() {
+    fn invalid_weights_are_not_written() {
         let mut weights = example();
         weights.tensors.get_mut("fc.bias").unwrap().shape = vec![3];
         assert!(to_bytes(&weights).unwrap_err().contains("fc.bias has 2 values"));

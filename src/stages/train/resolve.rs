@@ -106,9 +106,9 @@ fn freeze(
     match &**freeze {
         Freeze::None => Frozen::Nothing,
         Freeze::All => Frozen::All,
-        Freeze::Below(group) if backbone.stages.contains(&group.as_str()) => Frozen::Part,
+        Freeze::Below(group) if backbone.layer_groups.contains(&group.as_str()) => Frozen::Part,
         Freeze::Below(other) => {
-            let words = || ["none", "all"].into_iter().chain(backbone.stages.iter().copied());
+            let words = || ["none", "all"].into_iter().chain(backbone.layer_groups.iter().copied());
             let help = nearest(other, words()).map(|near| format!("did you mean `{near}`?"));
             let message = format!("{} has no layer group `{other}` to freeze", backbone.name);
             let label = format!("expected {}", or_list(words()));
@@ -138,11 +138,11 @@ fn unfreeze(
         let help = "leave `unfreeze_at` out, or set `freeze = \"all\"`".to_owned();
         report("nothing is frozen, so there is nothing to unfreeze".to_owned(), NO_EFFECT, help);
     }
-    let top = backbone.stages.len();
+    let top = backbone.layer_groups.len();
     let position = |freeze: &Freeze| match freeze {
         Freeze::None => Some(0),
         Freeze::All => Some(top),
-        Freeze::Below(group) => backbone.stages.iter().position(|name| name == group),
+        Freeze::Below(group) => backbone.layer_groups.iter().position(|name| name == group),
     };
     let mut frozen_below = keys.freeze.as_deref().and_then(position).unwrap_or(top);
     let epochs = *keys.epochs;
@@ -150,7 +150,7 @@ fn unfreeze(
         let group = String::from(entry.freeze.clone());
         let Some(at) = position(&entry.freeze) else {
             let message = format!("{} has no layer group `{group}` to unfreeze", backbone.name);
-            let help = format!("expected {}", or_list(backbone.stages.iter().copied()));
+            let help = format!("expected {}", or_list(backbone.layer_groups.iter().copied()));
             report(message, "not a layer group", help);
             continue;
         };

@@ -70,7 +70,7 @@ fn take_model<D: Backend>(
             let help = "leave `head` out, or feed published weights, such as `source = \"torchvision:resnet50\"`";
             return Err(StageError::failed(message).with_help(help));
         }
-        let heads = network.parameters().iter().filter(|parameter| parameter.info.stage == HEAD);
+        let heads = network.parameters().iter().filter(|parameter| parameter.info.group == HEAD);
         for parameter in heads {
             weights.tensors.remove(&parameter.info.name);
         }

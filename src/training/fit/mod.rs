@@ -423,10 +423,10 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
 
 /// Whether a batch's statistics are ever taken: by a norm of the backbone that learns at the end, or by an auxiliary head's.
 fn normalizes<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Options) -> bool {
-    let stages = network.graph().stages();
+    let stages = network.graph().layer_groups();
     let last = options.unfreezing().last().map_or(1, |entry| entry.epoch);
     let takes = |info: &ParameterInfo| {
-        info.role == Role::NormWeight && !options.freeze_at(last).includes(&info.stage, stages)
+        info.role == Role::NormWeight && !options.freeze_at(last).includes(&info.group, stages)
     };
     options.batch_norm == BatchNormMode::Train
         && network.parameters().iter().any(|parameter| takes(&parameter.info))
@@ -443,8 +443,8 @@ fn set_trainable<D: Backend<N>, N: Number>(
     options: &Options,
     epoch: u64,
 ) {
-    let stages = network.graph().stages().to_vec();
-    network.set_trainable(|info| options.trains(epoch, &info.stage, info.role, &stages));
+    let stages = network.graph().layer_groups().to_vec();
+    network.set_trainable(|info| options.trains(epoch, &info.group, info.role, &stages));
 }
 
 #[cfg(test)]

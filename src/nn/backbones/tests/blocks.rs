@@ -4,6 +4,7 @@
 
 use crate::nn::backbones::{alexnet, inception, resnet};
 use crate::nn::graph::{Builder, Graph, Head, Op, Value, Window};
+use crate::nn::number::to_f64;
 use crate::nn::{
     AUXILIARY, Backend, BatchNorm, Cpu, Network, NnError, Number, StepOptions, WeightTensor,
     Weights, soft_targets,
@@ -92,7 +93,7 @@ fn golden(name: &str) -> BTreeMap<String, Vec<f64>> {
 /// stem -> block -> flatten -> fc, or the auxiliary head beside a global mean.
 fn graph(channels: usize, size: (usize, usize), block: Option<Block>) -> Graph {
     let (mut b, x) = Builder::new(size.0, size.1, 3);
-    b.stage("stem");
+    b.layer_group("stem");
     let x = b
         .add(
             "stem",
@@ -100,7 +101,7 @@ fn graph(channels: usize, size: (usize, usize), block: Option<Block>) -> Graph {
             &[x],
         )
         .unwrap();
-    b.stage("block");
+    b.layer_group("block");
     let mean: Block = |b, x| b.add("mean", Op::AdaptivePool { height: 1, width: 1 }, &[x]);
     let made = b.within("block", |b| block.unwrap_or(mean)(b, x)).unwrap();
     let made = b.add("flatten", Op::Flatten, &[made]).unwrap();
@@ -152,10 +153,9 @@ where
         soft_targets(&(0..BATCH).map(|label| label % CLASSES).collect::<Vec<_>>(), CLASSES, 0.0);
     let options = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch };
     let step = network.step(&images, BATCH, &targets, &options).unwrap();
-    let doubles = |values: &[f32]| -> Vec<f64> { values.iter().copied().map(f64::from).collect() };
     held("loss", &[step.loss]);
-    held("logits", &doubles(&step.logits));
-    held("evaluated", &doubles(&network.logits(&images, BATCH).unwrap()));
+    held("logits", &to_f64(&step.logits));
+    held("evaluated", &to_f64(&network.logits(&images, BATCH).unwrap()));
     for parameter in network.parameters() {
         let Parameter { info, .. } = parameter;
         let gradient = network.torch_layout(info, &step.gradients.get(&parameter.tensor).as_vec());

@@ -62,8 +62,8 @@ fn names_and_shapes_are_torchvisions() {
         assert_eq!((graph.multiply_adds() as f64 / 1e6).round() as u64, millions, "{name}");
         assert_eq!(graph.feature_count(), info.features);
         assert_eq!(graph.classes(), 1000);
-        let (head, stages) = graph.stages().split_last().unwrap();
-        assert!(head == "head" && stages == info.stages, "{name}");
+        let (head, groups) = graph.layer_groups().split_last().unwrap();
+        assert!(head == "head" && groups == info.layer_groups, "{name}");
     }
 }
 
@@ -75,22 +75,22 @@ fn an_auxiliary_head_is_a_stage_of_its_own_that_freeze_cannot_name() {
         info.graph(&head, (299, 299)).unwrap(),
         info.graph_with_auxiliary(&head, (299, 299)).unwrap(),
     );
-    assert!(plain.auxiliary().is_none() && plain.proper() == plain.nodes());
-    assert_eq!(whole.proper(), plain.nodes(), "the network proper is the same");
-    assert_eq!((whole.stages(), whole.classes()), (plain.stages(), 7));
+    assert!(plain.auxiliary().is_none() && plain.main_nodes() == plain.nodes());
+    assert_eq!(whole.main_nodes(), plain.nodes(), "the main network is the same");
+    assert_eq!((whole.layer_groups(), whole.classes()), (plain.layer_groups(), 7));
     assert_eq!(
         (whole.features(), whole.multiply_adds()),
         (plain.features(), plain.multiply_adds())
     );
     assert_eq!(whole.nodes()[whole.auxiliary().unwrap()].name, "AuxLogits.fc");
     let described = crate::nn::parameters::describe(&whole);
-    let own = described.iter().filter(|info| info.stage == crate::nn::AUXILIARY);
-    let depth = whole.stages().len() - 1;
+    let own = described.iter().filter(|info| info.group == crate::nn::AUXILIARY);
+    let depth = whole.layer_groups().len() - 1;
     assert!(
         own.clone().count() == 8
             && own.clone().all(|info| info.name.starts_with("AuxLogits.") && info.depth == depth)
     );
-    assert!(!whole.stages().iter().any(|stage| stage == crate::nn::AUXILIARY));
+    assert!(!whole.layer_groups().iter().any(|group| group == crate::nn::AUXILIARY));
     assert!(info.graph_with_auxiliary(&head, (299, 320)).is_ok());
     assert!(info.graph_with_auxiliary(&head, (299, 298)).is_err());
     let error = info.graph_with_auxiliary(&head, (203, 203)).unwrap_err().to_string();
@@ -219,7 +219,7 @@ fn heads_are_numbered_as_in_a_sequential() {
         let head = Head::Dense { hidden: hidden.to_vec(), dropout, classes: 7 };
         let graph = backbone("resnet18").unwrap().graph(&head, (64, 64)).unwrap();
         let head =
-            crate::nn::parameters::describe(&graph).into_iter().filter(|info| info.stage == "head");
+            crate::nn::parameters::describe(&graph).into_iter().filter(|info| info.group == "head");
         head.map(|info| format!("{} {:?}", info.name, info.shape)).collect::<Vec<_>>()
     };
     assert_eq!(names(&[], 0.5), ["fc.weight [7, 512]", "fc.bias [7]"]);

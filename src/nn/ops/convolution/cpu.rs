@@ -1,28 +1,28 @@
-//! Convolution on the CPU: products of gathered windows and weights through `gemm`, split into blocks that depend on
-//! shapes alone.
+//! Convolution on the CPU as products of gathered windows and weights through `gemm`, split into blocks that depend only on
+//! shapes.
 //!
 //! Forward, Y = P W with the windows P of the input. Backward, dW = Pᵀ dY, split over kernel rows, output channels and
-//! fixed ranges of rows. dX is again a product of windows: input pixels that lie at the same place relative to the stride
-//! see the same taps of the kernel, so each such class is a convolution of dY, stride 1, with those taps turned around.
+//! fixed ranges of rows. dX is again a product of windows: input pixels at the same offset modulo the stride are read by
+//! the same taps of the kernel, so each such class is a convolution of dY with stride 1 and those taps flipped.
 
 use super::Geometry;
 use super::patches::{Patches, block_rows};
 use crate::nn::matrix::{Matrix, MatrixMut, multiply, values};
 use crate::nn::number::Number;
 use crate::nn::ops::chunks::{CHUNK, column_sums};
-use crate::nn::ops::{Flat, Gradient, Recorder, flat};
+use crate::nn::ops::{FlatTensor, Gradient, MaybeTape, flat};
 use dfdx::tensor::{Cpu, CpuError, HasErr, Tape};
 use rayon::prelude::*;
 
 /// See [`Backend::convolution`](crate::nn::Backend::convolution).
 pub(crate) fn convolution<N: Number>(
-    x: &Flat<Cpu, N>,
-    weight: &Flat<Cpu, N>,
-    bias: Option<&Flat<Cpu, N>>,
+    x: &FlatTensor<Cpu, N>,
+    weight: &FlatTensor<Cpu, N>,
+    bias: Option<&FlatTensor<Cpu, N>>,
     geometry: &Geometry,
     gradients: [Gradient; 3],
-    tape: &mut Recorder<Cpu, N>,
-) -> Result<Flat<Cpu, N>, <Cpu as HasErr>::Err> {
+    tape: &mut MaybeTape<Cpu, N>,
+) -> Result<FlatTensor<Cpu, N>, <Cpu as HasErr>::Err> {
     let geometry = *geometry;
     let out = flat(forward(values(x), values(weight), bias.map(values), &geometry))?;
     let Some(tape) = tape else { return Ok(out) };
@@ -33,7 +33,7 @@ pub(crate) fn convolution<N: Number>(
     tape.add_backward_op(move |grads| {
         let dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
         if let Some(bias) = bias_ghost.filter(|_| gradients[2].wanted()) {
-            super::super::deposit(
+            super::super::store_gradient(
                 grads.get_or_alloc_mut(&bias)?,
                 gradients[2],
                 column_sums(&dy, geometry.output.channels),
@@ -98,7 +98,7 @@ impl Split {
     }
 }
 
-/// dW = Pᵀ dY into `out`, added to what is there where `accumulate`.
+/// dW = Pᵀ dY into `out`; adds to `out` where `accumulate`.
 fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool, out: &mut [N]) {
     let split = Split::of(geometry);
     let (depth, channels) = (geometry.depth(), geometry.output.channels);
@@ -152,16 +152,16 @@ fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool
     }
 }
 
-/// The input pixels along one axis that lie `first` after a multiple of the stride, and the taps that they see.
+/// The input pixels along one axis at offset `first` modulo the stride, and the taps that read them.
 struct Class {
-    /// The first of them; the others follow a stride apart.
+    /// First pixel; the others follow at the stride.
     first: usize,
-    /// How many there are.
+    /// Number of pixels.
     count: usize,
-    /// The taps they see: `tap`, `tap + stride`, …, as many as `taps`.
+    /// The taps that read them: `tap`, `tap + stride`, …, `taps` in number.
     tap: usize,
     taps: usize,
-    /// The output pixel that the first one sees through its last tap.
+    /// The output pixel that reads the first one through the last of these taps.
     origin: isize,
 }
 
@@ -176,7 +176,7 @@ fn classes(size: usize, kernel: usize, stride: usize, padding: usize) -> Vec<Cla
     (0..stride.min(size)).map(class).collect()
 }
 
-/// dX into `out`, added to what is there where `accumulate`.
+/// dX into `out`; adds to `out` where `accumulate`.
 fn by_input<N: Number>(
     dy: &[N],
     weight: &[N],
@@ -200,7 +200,7 @@ fn by_input<N: Number>(
                 origin: (row.origin, column.origin),
                 taps: (row.taps, column.taps),
             };
-            let weight = turned(weight, geometry, row, column);
+            let weight = flipped_taps(weight, geometry, row, column);
             if whole {
                 patches.multiply(dy, &weight, input.channels, accumulate, out);
                 continue;
@@ -212,21 +212,26 @@ fn by_input<N: Number>(
     }
 }
 
-/// The taps that a class sees, from the last to the first, as (tap, output channel, input channel).
-fn turned<N: Number>(weight: &[N], geometry: &Geometry, row: &Class, column: &Class) -> Vec<N> {
+/// The taps of a class, from the last to the first, as (tap, output channel, input channel).
+fn flipped_taps<N: Number>(
+    weight: &[N],
+    geometry: &Geometry,
+    row: &Class,
+    column: &Class,
+) -> Vec<N> {
     let (inputs, outputs) = (geometry.input.channels, geometry.output.channels);
-    let mut turned = vec![N::ZERO; row.taps * column.taps * inputs * outputs];
-    turned.par_chunks_exact_mut(inputs * outputs).enumerate().for_each(|(index, block)| {
+    let mut flipped = vec![N::ZERO; row.taps * column.taps * inputs * outputs];
+    flipped.par_chunks_exact_mut(inputs * outputs).enumerate().for_each(|(index, block)| {
         let tap_row = row.tap + geometry.window.stride.0 * (row.taps - 1 - index / column.taps);
         let tap_column =
             column.tap + geometry.window.stride.1 * (column.taps - 1 - index % column.taps);
         let tap = tap_row * geometry.window.kernel.1 + tap_column;
         transpose(&weight[tap * inputs * outputs..][..inputs * outputs], inputs, outputs, block);
     });
-    turned
+    flipped
 }
 
-/// `target` (columns, rows) = the transpose of `source` (rows, columns), in squares that fit the first-level cache.
+/// `target` (columns, rows) = the transpose of `source` (rows, columns), in squares that fit in an L1 cache.
 fn transpose<N: Number>(source: &[N], rows: usize, columns: usize, target: &mut [N]) {
     const SIDE: usize = 16;
     for first_row in (0..rows).step_by(SIDE) {
@@ -242,7 +247,7 @@ fn transpose<N: Number>(source: &[N], rows: usize, columns: usize, target: &mut 
     }
 }
 
-/// Writes a class's rows to their pixels, or adds them.
+/// Writes a class's rows to their pixels, or adds them where `accumulate`.
 fn scatter<N: Number>(
     part: &[N],
     geometry: &Geometry,

@@ -9,23 +9,22 @@ use patches::Patches;
 /// The shapes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Geometry {
-    /// Images.
     pub batch: usize,
-    /// Of one image.
+    /// Shape of one image's input.
     pub input: Shape,
-    /// Of what is made of one image.
+    /// Shape of one image's output.
     pub output: Shape,
     /// Kernel, stride, padding.
     pub window: Window,
 }
 
 impl Geometry {
-    /// Values of one output pixel's receptive field: the length of the products' sums.
+    /// Values in one output pixel's receptive field: the inner dimension of the matrix product.
     pub(crate) fn depth(&self) -> usize {
         self.window.kernel.0 * self.window.kernel.1 * self.input.channels
     }
 
-    /// The windows that the output's pixels look at.
+    /// The windows that the output pixels read.
     pub(crate) fn patches(&self) -> Patches {
         Patches {
             map: self.input,

@@ -1,21 +1,21 @@
-//! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with a weight. Both the
-//! convolution and its gradient by the input are such products.
+//! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with a weight. A convolution and
+//! its gradient by the input are such products.
 
 use crate::nn::graph::Shape;
 use crate::nn::matrix::{Matrix, MatrixMut, multiply};
 use crate::nn::number::Number;
 use rayon::prelude::*;
 
-/// A grid of windows over the maps of a batch. Row r of the matrix is the window of grid pixel r (of all images, one
-/// after the other): `taps.0` x `taps.1` pixels, zeros where the map ends.
+/// A grid of windows over the maps of a batch. Row r of the matrix is the window of grid pixel r, counted over all images:
+/// `taps.0` x `taps.1` pixels, zero outside the map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Patches {
     pub map: Shape,
-    /// Windows vertically and horizontally.
+    /// Number of windows vertically and horizontally.
     pub grid: (usize, usize),
-    /// Distance of neighboring windows.
+    /// Distance between neighboring windows.
     pub step: (usize, usize),
-    /// The first window's first pixel.
+    /// First pixel of the first window.
     pub origin: (isize, isize),
     /// Size of a window.
     pub taps: (usize, usize),
@@ -32,7 +32,7 @@ impl Patches {
         self.taps.0 * self.taps.1 * self.map.channels
     }
 
-    /// Whether the matrix is the maps as they lie in memory.
+    /// Whether the matrix equals the maps in memory, so that nothing has to be gathered.
     pub fn is_identity(&self) -> bool {
         self.taps == (1, 1)
             && self.step == (1, 1)
@@ -40,7 +40,7 @@ impl Patches {
             && self.grid == (self.map.height, self.map.width)
     }
 
-    /// Writes rows from `first` on into `out`, as many as it holds.
+    /// Writes rows from `first` on into `out`, until it is full.
     pub fn gather<N: Number>(&self, source: &[N], first: usize, out: &mut [N]) {
         let (image, segment) = (self.rows_per_image(), self.taps.1 * self.map.channels);
         let row_length = self.map.width * self.map.channels;
@@ -78,7 +78,7 @@ impl Patches {
         }
     }
 
-    /// Runs `work` on rows `first..first + rows` of the matrix, gathered into scratch memory unless they already lie so.
+    /// Runs `work` on rows `first..first + rows` of the matrix, gathered into scratch memory if necessary.
     pub fn with_rows<N: Number, T>(
         &self,
         source: &[N],
@@ -96,7 +96,7 @@ impl Patches {
         })
     }
 
-    /// `out` (rows, columns) = the matrix times `weight` (depth, columns), or added to what is there.
+    /// `out` (rows, columns) = the matrix times `weight` (depth, columns); adds to `out` where `accumulate`.
     pub fn multiply<N: Number>(
         &self,
         source: &[N],
@@ -118,16 +118,16 @@ impl Patches {
     }
 }
 
-/// Values of gathered rows that a block aims at: half a megabyte stays in a core's second-level cache.
+/// Target size of a block of gathered rows, in values: half a megabyte of `f32` stays in an L2 cache.
 const GATHERED: usize = 128 * 1024;
 
-/// Height of blocks of rows `depth` long.
+/// Number of rows of length `depth` in a block.
 pub(crate) fn block_rows(depth: usize) -> usize {
     (GATHERED / depth.max(1)).clamp(64, 256) / 16 * 16
 }
 
-/// Height and width of the tiles that a product of (rows, depth) and (depth, columns) is split into: enough of them for
-/// several threads, wide enough that gathering rows more than once costs little.
+/// Height and width of the tiles of a product of (rows, depth) and (depth, columns): enough tiles for several threads, and wide
+/// enough that gathering rows again costs little.
 fn block(rows: usize, depth: usize, columns: usize) -> (usize, usize) {
     let height = block_rows(depth);
     let bands = rows.div_ceil(height).max(1);

@@ -4,11 +4,11 @@
 mod naive;
 
 use super::convolution::Geometry;
-use super::pooling::{Pooling, Taking};
+use super::pooling::{PoolKind, Pooling};
 use super::*;
 use crate::nn::graph::{Shape, Window};
 use crate::nn::matrix::values;
-use crate::nn::number::{Number, converted, doubles};
+use crate::nn::number::{Number, converted, to_f64};
 use crate::random::Stream;
 use dfdx::prelude::*;
 use proptest::prelude::*;
@@ -16,8 +16,12 @@ use proptest::test_runner::TestCaseError;
 
 type Failure = <Cpu as HasErr>::Err;
 type Loop<'a> = dyn Fn(&[Vec<f64>]) -> Vec<f64> + 'a;
-type Op<'a, N> =
-    dyn Fn(&[Flat<Cpu, N>], Gradient, &mut Recorder<Cpu, N>) -> Result<Flat<Cpu, N>, Failure> + 'a;
+type Op<'a, N> = dyn Fn(
+        &[FlatTensor<Cpu, N>],
+        Gradient,
+        &mut MaybeTape<Cpu, N>,
+    ) -> Result<FlatTensor<Cpu, N>, Failure>
+    + 'a;
 
 /// Relative to the size of what is made: how far an op may be from the loop in single and in double precision.
 const NEAR: [f64; 2] = [1e-5, 1e-12];
@@ -27,24 +31,24 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| stream.normal() as f32).collect()
 }
 
-fn tensor<N: Number>(values: Vec<N>) -> Flat<Cpu, N> {
+fn tensor<N: Number>(values: Vec<N>) -> FlatTensor<Cpu, N> {
     let length = values.len();
     Cpu::default().tensor_from_vec(values, (length,))
 }
 
 /// The gradients by `inputs` of the sum of `out` weighted with `weights`.
 fn backwards<N: Number>(
-    out: Flat<Cpu, N>,
-    tape: Recorder<Cpu, N>,
+    out: FlatTensor<Cpu, N>,
+    tape: MaybeTape<Cpu, N>,
     weights: &[f32],
-    inputs: &[Flat<Cpu, N>],
+    inputs: &[FlatTensor<Cpu, N>],
 ) -> Vec<Vec<f64>>
 where
     Cpu: Device<N>,
 {
     let out = out.put_tape(tape.expect("the tape comes back"));
     let grads = (out * tensor(converted(weights))).sum::<(), Axis<0>>().backward();
-    inputs.iter().map(|input| doubles(&grads.get(input).as_vec())).collect()
+    inputs.iter().map(|input| to_f64(&grads.get(input).as_vec())).collect()
 }
 
 /// Checks an op, written for any precision, against its loop in `f64`: its values and its gradients, in `f32` and in `f64`.
@@ -58,14 +62,14 @@ macro_rules! check {
     }};
 }
 
-fn tensors<N: Number>(inputs: &[Vec<f32>]) -> Vec<Flat<Cpu, N>> {
+fn tensors<N: Number>(inputs: &[Vec<f32>]) -> Vec<FlatTensor<Cpu, N>> {
     inputs.iter().map(|values| tensor(converted(values))).collect()
 }
 
 /// The op's values, and its gradients by central differences at up to 40 places of
 /// each input. Then the op twice, so that gradients have to be added up.
 fn hold<N: Number>(
-    given: &[Flat<Cpu, N>],
+    given: &[FlatTensor<Cpu, N>],
     near: f64,
     op: &Op<N>,
     naive: &Loop,
@@ -73,7 +77,7 @@ fn hold<N: Number>(
 where
     Cpu: Device<N>,
 {
-    let inputs: Vec<Vec<f64>> = given.iter().map(|input| doubles(values(input))).collect();
+    let inputs: Vec<Vec<f64>> = given.iter().map(|input| to_f64(values(input))).collect();
     let expected = naive(&inputs);
     let untaped = op(given, Gradient::First, &mut None).unwrap();
     let mut tape = Some(Default::default());
@@ -81,7 +85,7 @@ where
     prop_assert_eq!(values(&untaped), values(&made), "the tape changes nothing");
     let size = (expected.iter().map(|v| v * v).sum::<f64>() / expected.len() as f64).sqrt();
     prop_assert_eq!(values(&made).len(), expected.len());
-    for (index, (ours, exact)) in doubles(values(&made)).iter().zip(&expected).enumerate() {
+    for (index, (ours, exact)) in to_f64(values(&made)).iter().zip(&expected).enumerate() {
         prop_assert!((ours - exact).abs() < near * (1.0 + size), "value {index}: {ours} {exact}");
     }
 
@@ -237,18 +241,18 @@ proptest! {
     fn pools((input, window) in windows(), batch in 1usize..3, which in 0usize..3, seed in 0u64..1000) {
         let fits = 2 * window.padding.0 <= window.kernel.0 && 2 * window.padding.1 <= window.kernel.1;
         prop_assume!(fits);
-        let taking = match which {
-            0 => Taking::Maximum(window),
-            _ => Taking::Mean { window, count_padding: which == 1 },
+        let kind = match which {
+            0 => PoolKind::Maximum(window),
+            _ => PoolKind::Mean { window, count_padding: which == 1 },
         };
         let output = geometry(batch, input, window, input.channels).output;
-        check_pool(Pooling { batch, input, output, taking }, seed)?;
+        check_pool(Pooling { batch, input, output, kind }, seed)?;
     }
 
     #[test]
     fn bins(h in 1usize..9, w in 1usize..9, channels in 1usize..4, to in (1usize..5, 1usize..5), seed in 0u64..1000) {
         let (input, output) = (Shape::new(h, w, channels), Shape::new(to.0, to.1, channels));
-        check_pool(Pooling { batch: 2, input, output, taking: Taking::Bins }, seed)?;
+        check_pool(Pooling { batch: 2, input, output, kind: PoolKind::Bins }, seed)?;
     }
 
     #[test]
@@ -290,7 +294,7 @@ proptest! {
     fn dropouts(length in 1usize..50, probability in 0.0f32..0.9, seed in 0u64..1000) {
         let position = DropoutPosition { seed, step: 3, layer: 1 };
         let ones = dropout::cpu::dropout(&tensor(vec![1.0; length]), probability, position, Gradient::None, &mut None).unwrap();
-        let mask: Vec<f64> = doubles(values(&ones));
+        let mask: Vec<f64> = to_f64(values(&ones));
         let naive = |x: &[Vec<f64>]| x[0].iter().zip(&mask).map(|(x, mask)| x * mask).collect::<Vec<_>>();
         let data = vec![numbers(length, seed)];
         check!(data.clone(), |x, gradient, tape| dropout::cpu::dropout(&x[0], probability, position, gradient, tape), &naive)?;
@@ -359,7 +363,7 @@ fn large_convolutions() {
             (geometry.depth() * geometry.output.channels, 2),
         ]
         .map(|(count, seed)| tensor(converted::<f32, N>(&numbers(count, seed))));
-        let expected = naive::convolution(geometry, &inputs.clone().map(|x| doubles(values(&x))));
+        let expected = naive::convolution(geometry, &inputs.clone().map(|x| to_f64(values(&x))));
         let weights = numbers(expected.len(), 3);
         let (x, weight) = (inputs[0].clone(), &inputs[1]);
         let (mut tape, mut other) = (Some(Default::default()), Some(Default::default()));
@@ -375,7 +379,7 @@ fn large_convolutions() {
         let composed =
             composed::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut other)
                 .unwrap();
-        assert!(distance(&doubles(values(&ours)), &expected) < near);
+        assert!(distance(&to_f64(values(&ours)), &expected) < near);
         let gradients = backwards(ours, tape, &weights, &inputs);
         for (gradient, reference) in
             gradients.iter().zip(backwards(composed, other, &weights, &inputs))
@@ -428,7 +432,7 @@ fn a_network_gone_astray_is_seen() {
         batch: 1,
         input: Shape::new(2, 2, 1),
         output: Shape::vector(1),
-        taking: Taking::Maximum(window),
+        kind: PoolKind::Maximum(window),
     };
     let map = tensor(vec![1.0, f32::NAN, 2.0, 3.0]);
     assert!(

@@ -66,7 +66,7 @@ pub(super) fn batch_norm(norm: &Normalization, channels: usize, inputs: &[Vec<f6
 }
 
 pub(super) fn pool(pooling: &Pooling, inputs: &[Vec<f64>]) -> Vec<f64> {
-    let Pooling { batch, input, output, taking } = *pooling;
+    let Pooling { batch, input, output, kind } = *pooling;
     let mut out = Vec::new();
     for image in 0..batch {
         for y in 0..output.height {
@@ -77,18 +77,18 @@ pub(super) fn pool(pooling: &Pooling, inputs: &[Vec<f64>]) -> Vec<f64> {
                             * input.channels
                             + channel]
                     };
-                    out.push(match taking {
-                        Taking::Maximum(window) => inside(&window, input, y, x)
+                    out.push(match kind {
+                        PoolKind::Maximum(window) => inside(&window, input, y, x)
                             .0
                             .iter()
                             .map(|&(r, c)| at(r, c))
                             .fold(f64::NEG_INFINITY, f64::max),
-                        Taking::Mean { window, count_padding } => {
+                        PoolKind::Mean { window, count_padding } => {
                             let (pixels, padded) = inside(&window, input, y, x);
                             let count = if count_padding { padded } else { pixels.len() };
                             pixels.iter().map(|&(r, c)| at(r, c)).sum::<f64>() / count as f64
                         }
-                        Taking::Bins => {
+                        PoolKind::Bins => {
                             let rows = bin(y, output.height, input.height);
                             let columns = bin(x, output.width, input.width);
                             let values: Vec<f64> = rows
