@@ -144,7 +144,7 @@ fn a_page_has_everything_that_the_run_has() {
         "66.7\u{202f}%",
         "4 of 6 test images",
         "kept, epoch 3",
-        "taken for",
+        "predicted as",
         "Recall with its",
         "Images of each class",
         "And 2 more.",
@@ -235,7 +235,7 @@ fn twenty_thousand_images_of_a_thousand_classes_make_no_heavy_page() {
     let html = page(&[Results::of(&record)]);
     check(&html);
     assert!(html.len() < 2_000_000, "{}", html.len());
-    assert!(html.contains("The 60 classes with the most mistakes, of 1,000"));
+    assert!(html.contains("The 60 classes with the most errors, of 1,000"));
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn several_runs_are_held_against_the_first() {
     let html = page(&[Results::of(&first), Results::of(&second), Results::of(&failed)]);
     check(&html);
     for part in
-        ["could be chance", "all.epochs", "Validation loss", "<h1>3 runs", failed.id.as_str()]
+        ["not statistically significant", "all.epochs", "Validation loss", "<h1>3 runs", failed.id.as_str()]
     {
         assert!(html.contains(part), "{part}");
     }

@@ -22,9 +22,18 @@ pub fn counted(value: u64, thing: &str) -> String {
     }
 }
 
-/// A share in 0..=1 as a percentage with one decimal: `93.1 %`.
+/// A share in 0..=1 as a percentage with one decimal: `93.1 %`. Only 0 and 1 are written as `0.0 %` and `100.0 %`: 9,999
+/// of 10,000 is not all. `–` for NaN and for values that only a damaged file contains.
 pub fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    if share.is_nan() || share.abs() > 1e6 {
+        return "–".to_owned();
+    }
+    let value = match share * 100.0 {
+        value if share < 1.0 && value > 99.9 => 99.9,
+        value if share > 0.0 && value < 0.1 => 0.1,
+        value => value,
+    };
+    format!("{value:.1} %")
 }
 
 /// A duration: `0.04 s`, `12.3 s`, `2 min 05 s`, `3 h 07 min`.
@@ -94,7 +103,10 @@ mod tests {
             [counted(1, "stage"), counted(2, "stage"), counted(2000, "class")],
             ["1 stage", "2 stages", "2,000 classes"]
         );
-        assert_eq!(percent(0.93125), "93.1 %");
+        assert_eq!(
+            [0.0, 0.93125, 0.99999, 1.0, 0.0001, -0.25, f64::NAN, 1e306].map(percent),
+            ["0.0 %", "93.1 %", "99.9 %", "100.0 %", "0.1 %", "-25.0 %", "–", "–"]
+        );
         assert_eq!(
             [seconds(0.042), seconds(12.34), seconds(125.4), seconds(11_220.0)],
             ["0.04 s", "12.3 s", "2 min 05 s", "3 h 07 min"]

@@ -1,74 +1,62 @@
-//! A share with its interval on a ruler from 0 to 100 %.
+//! A share with its confidence interval on a scale from 0 to 100 %.
 
-use super::{escape, percent};
-use std::fmt::Write;
+use super::figure::{Plot, px, width};
+use super::percent;
+use maud::{Markup, html};
 
 const HEIGHT: f64 = 46.0;
 const MIDDLE: f64 = 14.0;
 
-/// A share, what is known of it, and what it is held against.
+/// A share with its interval and a baseline. Values beyond 0..=1 are drawn and described as the nearer end.
 #[derive(Clone, Debug)]
 pub struct Interval {
-    /// What it is the share of, for those who don't see it.
-    pub about: String,
+    /// The quantity, as the accessible name.
+    pub description: String,
     /// The share, 0 to 1.
     pub value: f64,
-    /// The ends of its interval.
     pub ends: [f64; 2],
-    /// A share to hold it against, and its name.
+    /// The share to compare with, and its name.
     pub baseline: Option<(f64, String)>,
 }
 
 impl Interval {
-    /// The ruler as SVG. Empty where the numbers aren't finite.
-    pub fn draw(&self) -> String {
+    /// The scale as SVG. Empty where the numbers aren't finite.
+    pub fn render(&self) -> Markup {
         let [low, high] = self.ends;
         if ![self.value, low, high].iter().all(|value| value.is_finite()) {
-            return String::new();
+            return Markup::default();
         }
-        // What lies beyond the ruler is drawn, and told, as its end.
         let [value, low, high] = [self.value, low, high].map(|share| share.clamp(0.0, 1.0));
-        let at = |share: f64| 100.0 * share;
-        let mut svg = format!(
-            r#"<svg class="plot" role="img" aria-label="{}" height="{HEIGHT:.0}" style="--left:8px;--right:8px"><desc>{}</desc><line class="rail" x2="100%" y1="{MIDDLE}" y2="{MIDDLE}"/>"#,
-            escape(&self.about),
-            escape(&format!("{}, between {} and {}", percent(value), percent(low), percent(high))),
-        );
-        for tick in [0, 25, 50, 75, 100] {
-            let anchor = match tick {
-                0 => "start",
-                100 => "end",
-                _ => "middle",
-            };
-            let _ = write!(
-                svg,
-                r#"<line class="grid" x1="{tick}%" x2="{tick}%" y1="{:.0}" y2="{:.0}"/><text class="tick {anchor}" x="{tick}%" y="{:.0}">{tick}{}</text>"#,
-                MIDDLE + 5.0,
-                MIDDLE + 11.0,
-                MIDDLE + 26.0,
-                if tick == 100 { "\u{202f}%" } else { "" },
-            );
-        }
-        if let Some((share, name)) = self.baseline.as_ref().filter(|(share, _)| share.is_finite()) {
-            let share = share.clamp(0.0, 1.0);
-            let _ = write!(
-                svg,
-                r#"<g><title>{}</title><line class="baseline" x1="{:.2}%" x2="{:.2}%" y1="{:.0}" y2="{:.0}"/></g>"#,
-                escape(&format!("{name}: {}", percent(share))),
-                at(share),
-                at(share),
-                MIDDLE - 9.0,
-                MIDDLE + 9.0,
-            );
-        }
-        let _ = write!(
-            svg,
-            r#"<line class="reach" x1="{:.2}%" x2="{:.2}%" y1="{MIDDLE}" y2="{MIDDLE}"/><circle class="dot" cx="{:.2}%" cy="{MIDDLE}" r="5"/></svg>"#,
-            at(low),
-            at(high),
-            at(value),
-        );
-        svg
+        let plot = Plot {
+            label: &self.description,
+            description: &format!(
+                "{}, between {} and {}",
+                percent(value),
+                percent(low),
+                percent(high)
+            ),
+            height: HEIGHT,
+            margins: [8.0, 8.0],
+        };
+        plot.render(&html! {
+            line.rail x2="100%" y1=(MIDDLE) y2=(MIDDLE) {}
+            @for (percent, anchor) in [(0, "start"), (25, "middle"), (50, "middle"), (75, "middle"), (100, "end")] {
+                @let x = format!("{percent}%");
+                line.grid x1=(x) x2=(x) y1=(px(MIDDLE + 5.0)) y2=(px(MIDDLE + 11.0)) {}
+                text.tick.(anchor) x=(x) y=(px(MIDDLE + 26.0)) {
+                    (percent) @if percent == 100 { "\u{202f}%" }
+                }
+            }
+            @if let Some((share, name)) = self.baseline.as_ref().filter(|(share, _)| share.is_finite()) {
+                @let share = share.clamp(0.0, 1.0);
+                g {
+                    title { (name) ": " (percent(share)) }
+                    line.baseline x1=(width(share)) x2=(width(share)) y1=(px(MIDDLE - 9.0)) y2=(px(MIDDLE + 9.0)) {}
+                }
+            }
+            line.reach x1=(width(low)) x2=(width(high)) y1=(MIDDLE) y2=(MIDDLE) {}
+            circle.dot cx=(width(value)) cy=(MIDDLE) r="5" {}
+        })
     }
 }
 
@@ -79,8 +67,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_numbers_draw(value: f64, ends: [f64; 2], baseline: f64) {
-            let svg = Interval { about: String::new(), value, ends, baseline: Some((baseline, "<b>".to_owned())) }.draw();
+        fn any_values_are_drawn(value: f64, ends: [f64; 2], baseline: f64) {
+            let baseline = Some((baseline, "<b>".to_owned()));
+            let svg = Interval { description: String::new(), value, ends, baseline }.render().into_string();
             prop_assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("<b>"), "{}", svg);
         }
     }

@@ -1,29 +1,30 @@
-//! Charts as SVG, and the escaping that everything shown needs. A leaf: knows shapes, scales and names, not what they
-//! mean.
+//! Charts as inline SVG. A leaf: it knows shapes, scales and labels, not the meaning of the values.
 //!
-//! Charts are fluid: widths are percentages and letters keep their size, so that one chart serves a phone and a wide
-//! screen without a script. What can be hovered has a `<title>`. Colors are CSS variables ([`STYLE`]) for light and
-//! dark; the palette can be told apart by color-blind readers, and what must not be confused differs in more than
-//! color. Output is stable: fixed decimals, no ids, no hash order. Numbers that aren't finite are left out.
+//! Charts are fluid: widths are percentages and text keeps its size, so one chart serves a phone and a wide screen
+//! without a script. Elements that can be hovered have a `<title>`. Colors are CSS variables ([`STYLE`]) for light and
+//! dark mode; the palette is safe for color-blind readers, and whatever must not be confused differs in more than
+//! color. Output is deterministic: fixed decimals, no ids, no hash order. Values that aren't finite are left out, and a
+//! chart without any value renders as an empty string.
 
-mod bars;
+mod bar_chart;
+mod confusion_matrix;
+mod figure;
 mod histogram;
 mod interval;
-mod lines;
-mod matrix;
+mod line_chart;
 mod scale;
 mod text;
 
-pub use bars::{Bar, Bars, Tone};
+pub use bar_chart::{Bar, BarChart, Tone};
+pub use confusion_matrix::ConfusionMatrix;
 pub use histogram::{Bin, Histogram};
 pub use interval::Interval;
-pub use lines::{Lines, Mark, Series};
-pub use matrix::Matrix;
+pub use line_chart::{LineChart, Marker, Series};
 pub use scale::{Scale, Unit};
-pub use text::{escape, percent, shorten};
+pub use text::{percent, shorten};
 
-/// The style sheet that charts need: variables for light and dark, and the classes that charts use.
+/// The style sheet that charts need: variables for light and dark mode, and the classes that charts use.
 pub const STYLE: &str = include_str!("style.css");
 
-/// How many colors of the palette there are; a series' color is taken modulo this.
+/// The number of colors in the palette; a series' color is taken modulo this.
 pub const COLORS: usize = 6;

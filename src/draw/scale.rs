@@ -1,20 +1,19 @@
-//! From values to places on an axis, and the round numbers beside it.
+//! Maps values to positions on an axis, and chooses round numbers for its ticks.
 
-/// Values larger than this are no measurement but an overflow; they and NaNs are left out of charts.
+/// Larger values come from an overflow and not from a measurement; they and NaNs are left out of charts.
 const LARGEST: f64 = 1e30;
 
-/// How numbers along an axis are written.
+/// The format of the numbers along an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// As they are.
     Number,
-    /// Whole numbers: epochs, counts. No tick lies between two of them.
+    /// Integers: epochs, counts. No tick is placed between two of them.
     Whole,
-    /// Shares from 0 to 1, as percentages.
+    /// Shares from 0 to 1, written as percentages.
     Share,
 }
 
-/// One axis: its ends and its ticks, all round.
+/// A linear axis: its ends and the distance between its ticks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scale {
     low: f64,
@@ -23,23 +22,21 @@ pub struct Scale {
     unit: Unit,
 }
 
-/// Whether a value can be drawn.
-pub(super) fn drawable(value: f64) -> bool {
+pub(super) fn is_drawable(value: f64) -> bool {
     value.abs() <= LARGEST
 }
 
 impl Scale {
-    /// An axis from the largest round number below all `values` to the smallest above, with about `ticks` steps.
-    /// 0 to 1 where there are no values.
-    pub fn round(values: impl IntoIterator<Item = f64>, ticks: usize, unit: Unit) -> Scale {
+    /// An axis that ends at ticks and covers all `values`, with about `ticks` steps. 0 to 1 where there are no values.
+    pub fn nice(values: impl IntoIterator<Item = f64>, ticks: usize, unit: Unit) -> Scale {
         let scale = Scale::tight(values, ticks, unit);
         let Scale { low, high, step, .. } = scale;
         Scale { low: (low / step).floor() * step, high: (high / step).ceil() * step, ..scale }
     }
 
-    /// An axis that ends where the values end; ticks lie within.
+    /// An axis that ends at the smallest and largest of `values`, with about `ticks` steps within.
     pub fn tight(values: impl IntoIterator<Item = f64>, ticks: usize, unit: Unit) -> Scale {
-        let ends = values.into_iter().filter(|value| drawable(*value)).fold(
+        let ends = values.into_iter().filter(|value| is_drawable(*value)).fold(
             None,
             |ends: Option<(f64, f64)>, value| {
                 let (low, high) = ends.unwrap_or((value, value));
@@ -47,7 +44,7 @@ impl Scale {
             },
         );
         let (mut low, mut high) = ends.unwrap_or((0.0, 1.0));
-        // Closer than rounding can tell apart: as good as one value.
+        // Within rounding error of each other: treated as one value.
         if high - low <= 1e-9 * high.abs().max(low.abs()) || high - low < 1e-30 {
             let around = if unit == Unit::Whole { 1.0 } else { (0.1 * high.abs()).max(0.01) };
             (low, high) = (low - around, high + around);
@@ -56,13 +53,13 @@ impl Scale {
         Scale { low, high, step: if unit == Unit::Whole { step.max(1.0) } else { step }, unit }
     }
 
-    /// The place of a value, 0 at the low end and 1 at the high one; held to that range. 0 for NaN.
-    pub fn place(&self, value: f64) -> f64 {
-        let place = (value - self.low) / (self.high - self.low);
-        if place.is_nan() { 0.0 } else { place.clamp(0.0, 1.0) }
+    /// The position of a value: 0 at the low end, 1 at the high end, clamped to that range. 0 for NaN.
+    pub fn position(&self, value: f64) -> f64 {
+        let position = (value - self.low) / (self.high - self.low);
+        if position.is_nan() { 0.0 } else { position.clamp(0.0, 1.0) }
     }
 
-    /// The ticks: value and text, ascending.
+    /// (value, text), ascending.
     pub fn ticks(&self) -> Vec<(f64, String)> {
         let slack = 1e-6;
         let first = (self.low / self.step - slack).ceil();
@@ -72,7 +69,7 @@ impl Scale {
     }
 
     fn text(&self, value: f64) -> String {
-        // A tick that should be 0 may be 1e-17.
+        // Rounding may turn a tick at 0 into 1e-17.
         let value = if value.abs() < self.step / 2.0 { 0.0 } else { value };
         let (value, step, sign) = match self.unit {
             Unit::Share => (value * 100.0, self.step * 100.0, "\u{202f}%"),
@@ -87,11 +84,11 @@ impl Scale {
     }
 }
 
-/// The smallest of 1, 2, 2.5, 5 and 10 times a power of ten that isn't below `step`.
+/// The smallest of 1, 2, 5 and 10 times a power of ten that is at least `step`.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     let within = step / power;
-    // 2.5 would need a decimal more than its power of ten shows.
+    // Not 2.5: it would need one decimal more.
     let round =
         [1.0, 2.0, 5.0].into_iter().find(|round| within <= round * (1.0 + 1e-9)).unwrap_or(10.0);
     round * power
@@ -109,41 +106,40 @@ mod tests {
     #[test]
     fn ticks_are_round_numbers() {
         assert_eq!(
-            texts(&Scale::round([0.0, 2.31], 5, Unit::Number)),
+            texts(&Scale::nice([0.0, 2.31], 5, Unit::Number)),
             ["0.0", "0.5", "1.0", "1.5", "2.0", "2.5"]
         );
         assert_eq!(
-            texts(&Scale::round([0.62, 0.97], 4, Unit::Share)),
+            texts(&Scale::nice([0.62, 0.97], 4, Unit::Share)),
             ["60\u{202f}%", "70\u{202f}%", "80\u{202f}%", "90\u{202f}%", "100\u{202f}%"]
         );
         assert_eq!(texts(&Scale::tight([1.0, 3.0], 8, Unit::Whole)), ["1", "2", "3"]);
         assert_eq!(texts(&Scale::tight([1.0, 1.0], 8, Unit::Whole)), ["0", "1", "2"]);
-        assert_eq!(texts(&Scale::round([], 2, Unit::Number)), ["0.0", "0.5", "1.0"]);
+        assert_eq!(texts(&Scale::nice([], 2, Unit::Number)), ["0.0", "0.5", "1.0"]);
         assert_eq!(
-            texts(&Scale::round([f64::NAN, f64::INFINITY, -1e300], 2, Unit::Number)).len(),
+            texts(&Scale::nice([f64::NAN, f64::INFINITY, -1e300], 2, Unit::Number)).len(),
             3
         );
     }
 
     proptest! {
         #[test]
-        fn ticks_rise_and_lie_within(values in prop::collection::vec(any::<f64>(), 0..6), ticks in 1usize..12, whole: bool) {
+        fn ticks_ascend_and_positions_are_within_the_axis(values in prop::collection::vec(any::<f64>(), 0..6), ticks in 1usize..12, whole: bool) {
             let unit = if whole { Unit::Whole } else { Unit::Number };
-            for scale in [Scale::round(values.clone(), ticks, unit), Scale::tight(values.clone(), ticks, unit)] {
+            for scale in [Scale::nice(values.clone(), ticks, unit), Scale::tight(values.clone(), ticks, unit)] {
                 let found = scale.ticks();
                 prop_assert!(found.len() <= 101);
                 prop_assert!(found.iter().all(|(value, _)| value.is_finite()));
                 prop_assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "{found:?}");
                 for &value in &values {
-                    let place = scale.place(value);
-                    prop_assert!((0.0..=1.0).contains(&place));
+                    prop_assert!((0.0..=1.0).contains(&scale.position(value)));
                 }
             }
         }
 
         #[test]
-        fn a_round_scale_covers_its_values(values in prop::collection::vec(-1e6..1e6f64, 1..6)) {
-            let scale = Scale::round(values.clone(), 5, Unit::Number);
+        fn a_nice_scale_covers_its_values(values in prop::collection::vec(-1e6..1e6f64, 1..6)) {
+            let scale = Scale::nice(values.clone(), 5, Unit::Number);
             prop_assert!(scale.low <= scale.high);
             prop_assert!(values.iter().all(|value| *value >= scale.low - 1e-6 && *value <= scale.high + 1e-6));
             prop_assert!(scale.ticks().len() >= 2);

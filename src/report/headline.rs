@@ -1,14 +1,15 @@
-//! The one number that a run is about, how sure it is, and what it means; beside it the few others worth a glance.
+//! The accuracy of a run with its confidence interval and baseline, and the few other values worth a glance.
 
 use super::html;
 use super::training::summary;
 use crate::common::number::thousands;
-use crate::draw::{self, escape, percent};
+use crate::draw::{self, percent};
 use crate::metrics::{Evaluation, SplitMetrics};
 use crate::runs::{Results, StageFacts};
+use maud::{Markup, html};
 
-/// The split that speaks for a model: the test split, else validation, else whichever there is.
-pub(super) fn chosen(evaluation: &Evaluation) -> Option<(&str, &SplitMetrics)> {
+/// The split whose metrics represent a model: test, else validation, else the first.
+pub(super) fn primary_split(evaluation: &Evaluation) -> Option<(&str, &SplitMetrics)> {
     let named = |name: &str| evaluation.splits.get_key_value(name);
     let split = named("test")
         .or_else(|| named("validation"))
@@ -16,43 +17,40 @@ pub(super) fn chosen(evaluation: &Evaluation) -> Option<(&str, &SplitMetrics)> {
     split.map(|(name, split)| (name.as_str(), split))
 }
 
-/// The commonest class of a split and its share: what answering without looking would get.
-pub(super) fn commonest(split: &SplitMetrics) -> Option<(&str, f64)> {
-    // Of equals the first, as the classes are ordered.
+/// The majority class of a split, the first of equals, and its share: the accuracy of the constant classifier.
+fn majority_class(split: &SplitMetrics) -> Option<(&str, f64)> {
     let class = split.per_class.iter().rev().max_by_key(|class| class.support)?;
     (split.count > 0).then(|| (class.class.as_str(), class.support as f64 / split.count as f64))
 }
 
-pub(super) fn headline(results: &Results, stage: &StageFacts, evaluation: &Evaluation) -> String {
-    let Some((name, split)) = chosen(evaluation) else { return String::new() };
+pub(super) fn headline(results: &Results, stage: &StageFacts, evaluation: &Evaluation) -> Markup {
+    let Some((name, split)) = primary_split(evaluation) else { return Markup::default() };
     let [low, high] = split.accuracy_interval;
-    let hits = (split.accuracy * split.count as f64).round().max(0.0) as u64;
-    let baseline = commonest(split);
-    let ruler = draw::Interval {
-        about: format!("Accuracy on the {name} split"),
+    let correct = (split.accuracy * split.count as f64).round().max(0.0) as u64;
+    let baseline = majority_class(split);
+    let interval = draw::Interval {
+        description: format!("Accuracy on the {name} split"),
         value: split.accuracy,
         ends: split.accuracy_interval,
-        baseline: baseline.map(|(class, share)| (share, format!("always answering {class}"))),
+        baseline: baseline.map(|(class, share)| (share, format!("always predicting {class}"))),
     };
-    let against = baseline.map_or_else(String::new, |(class, share)| {
-        format!(" Always answering “{class}” would get {} (the dashed mark).", percent(share))
-    });
-    let meaning = format!(
-        "{} of {} {name} images are classified rightly. On new images of the same kind, expect between {} and {} \
-         (95\u{202f}% Wilson interval).{against}",
-        thousands(hits),
-        thousands(split.count),
-        percent(low),
-        percent(high),
-    );
-    format!(
-        "<div class=\"headline\"><div><div class=\"big\">{}</div><p>{} accuracy</p></div><div class=\"ruler\">{}<p>{}</p></div></div>{}",
-        percent(split.accuracy),
-        escape(name),
-        ruler.draw(),
-        escape(&meaning),
-        html::tiles(&tiles(results, stage, evaluation, split)),
-    )
+    html! {
+        .headline {
+            div { .big { (percent(split.accuracy)) } p { (name) " accuracy" } }
+            .ruler {
+                (interval.render())
+                p {
+                    (thousands(correct)) " of " (thousands(split.count)) " " (name)
+                    " images are classified correctly. On new images of the same kind, expect between "
+                    (percent(low)) " and " (percent(high)) " (95\u{202f}% Wilson interval)."
+                    @if let Some((class, share)) = baseline {
+                        " Always predicting “" (class) "” would score " (percent(share)) " (dashed line)."
+                    }
+                }
+            }
+        }
+        (html::tiles(&tiles(results, stage, evaluation, split)))
+    }
 }
 
 fn tiles(
@@ -63,7 +61,7 @@ fn tiles(
 ) -> Vec<(&'static str, String)> {
     let mut tiles = vec![("Macro F1", format!("{:.3}", split.macro_average.f1))];
     if evaluation.classes.len() > 5 {
-        tiles.push(("Among the top 5", percent(split.top5)));
+        tiles.push(("Top-5 accuracy", percent(split.top5)));
     }
     tiles.push(("Cross-entropy", format!("{:.3}", split.loss)));
     if let Some(validation) =
@@ -71,7 +69,7 @@ fn tiles(
     {
         tiles.push(("Validation accuracy", percent(validation.accuracy)));
     }
-    tiles.push(("Classes", evaluation.classes.len().to_string()));
+    tiles.push(("Classes", thousands(evaluation.classes.len() as u64)));
     if let Some((_, training)) = summary(results, stage) {
         tiles.push(("Epoch kept", format!("{} of {}", training.kept_epoch, training.epochs)));
     }

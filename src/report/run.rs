@@ -1,63 +1,70 @@
-//! The page of one run, from its headline to its footnotes.
+//! The page of one run.
 
+use super::advice::advice;
 use super::html::{self, section};
-use super::{advice, evaluation, exploration, facts, headline, training, wrong};
-use crate::draw::escape;
-use crate::runs::{Results, Status};
-use std::fmt::Write;
+use super::{evaluation, exploration, headline, misclassified, provenance, training};
+use crate::metrics::Evaluation;
+use crate::runs::{Results, StageFacts, Status};
+use maud::{Markup, html};
 
-pub(super) fn page(results: &Results) -> String {
+pub(super) fn page(results: &Results) -> Markup {
     let record = results.record();
     let evaluations = results.evaluations();
-    let mut body = facts::header(record);
-    body.push_str(&facts::failure(record));
-    for (stage, evaluation) in &evaluations {
-        let headline = headline::headline(results, stage, evaluation);
-        body.push_str(&if evaluations.len() > 1 {
-            section(&stage.stage, &headline)
-        } else {
-            headline
-        });
-    }
-    body.push_str(&section("What to try next", &advice_list(results)));
-    body.push_str(&section("Training", &training::curves(results)));
-    for (stage, evaluation) in &evaluations {
-        let suffix =
-            if evaluations.len() > 1 { format!(" of {}", stage.stage) } else { String::new() };
-        body.push_str(&section(&format!("Mistakes{suffix}"), &evaluation::mistakes(evaluation)));
-        body.push_str(&section(&format!("Classes{suffix}"), &evaluation::classes(evaluation)));
-        body.push_str(&section(
-            &format!("Most confidently wrong{suffix}"),
-            &wrong::images(results, stage),
-        ));
-    }
-    for (stage, found) in results.explorations() {
-        let several = results.explorations().len() > 1;
-        let suffix = if several { format!(" of {}", stage.stage) } else { String::new() };
-        body.push_str(&section(&format!("Images{suffix}"), &exploration::plots(&found)));
-    }
-    body.push_str(&section("Stages", &facts::stages(record)));
-    body.push_str(&section("How to repeat it", &facts::repeat(results)));
-    body.push_str(&facts::footer(&[record]));
+    let explorations = results.explorations();
+    let several = evaluations.len() > 1;
+    let body = html! {
+        (provenance::header(record))
+        (provenance::failure(record))
+        @for (stage, evaluation) in &evaluations {
+            @let headline = headline::headline(results, stage, evaluation);
+            @if several { (section(&stage.stage, &headline)) } @else { (headline) }
+        }
+        (section("What to try next", &suggestions(results)))
+        (section("Training", &training::curves(results)))
+        @for (stage, evaluation) in &evaluations {
+            (errors(results, stage, evaluation, several))
+        }
+        @for (stage, found) in &explorations {
+            @let suffix = suffix(stage, explorations.len() > 1);
+            (section(&format!("Images{suffix}"), &exploration::plots(found)))
+        }
+        (section("Stages", &provenance::stages(record)))
+        (section("How to reproduce it", &provenance::reproduction(results)))
+        (provenance::footer(&[record]))
+    };
     html::page(&format!("{} · run {}", record.pipeline, record.id), &body)
 }
 
-/// What to try next, for a run that came to a result.
-fn advice_list(results: &Results) -> String {
-    if results.record().status != Status::Ok {
-        return String::new();
+fn errors(results: &Results, stage: &StageFacts, evaluation: &Evaluation, several: bool) -> Markup {
+    let suffix = suffix(stage, several);
+    html! {
+        (section(&format!("Errors{suffix}"), &evaluation::errors(evaluation)))
+        (section(&format!("Classes{suffix}"), &evaluation::classes(evaluation)))
+        (section(&format!("Most confident errors{suffix}"), &misclassified::images(results, stage)))
     }
-    let mut items = String::new();
-    for sentence in advice(results) {
-        let _ = write!(items, "<li>{}</li>", code_in(&sentence));
-    }
-    if items.is_empty() { items } else { format!("<ul>{items}</ul>") }
 }
 
-/// Escapes, and sets what stands between backticks as code.
-fn code_in(sentence: &str) -> String {
-    let parts = sentence.split('`').map(escape).enumerate();
-    parts
-        .map(|(index, part)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part })
-        .collect()
+/// Tells sections of several stages apart.
+fn suffix(stage: &StageFacts, several: bool) -> String {
+    if several { format!(" of {}", stage.stage) } else { String::new() }
+}
+
+/// Advice for a run that succeeded.
+fn suggestions(results: &Results) -> Markup {
+    let succeeded = results.record().status == Status::Ok;
+    let sentences = if succeeded { advice(results) } else { Vec::new() };
+    html! {
+        @if !sentences.is_empty() {
+            ul { @for sentence in &sentences { li { (with_code(sentence)) } } }
+        }
+    }
+}
+
+/// Sets the text between backticks as code.
+fn with_code(sentence: &str) -> Markup {
+    html! {
+        @for (index, part) in sentence.split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
 }

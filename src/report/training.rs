@@ -1,14 +1,15 @@
-//! How training went: loss, accuracy and learning rate by epoch.
+//! Training curves: loss and accuracy by epoch.
 
 use super::html::{self, Column, Table, side_by_side};
-use crate::draw::{Lines, Mark, Series, Unit, percent};
+use crate::draw::{LineChart, Marker, Series, Unit, percent};
 use crate::metrics::EpochRow;
 use crate::runs::{Results, StageFacts, TrainingSide};
+use maud::{Markup, html};
 
-/// Rows of the table of epochs; longer trainings show every nth.
-const MOST_ROWS: usize = 200;
+/// Rows of the table of epochs; a longer training shows every nth epoch.
+const MAX_ROWS: usize = 200;
 
-/// The training that an evaluating stage's model comes from, and how it went: the one that it needs, else the only one.
+/// The training that produced the model of an evaluating stage: the stage that it needs, else the only one.
 pub(super) fn summary<'a>(
     results: &Results<'a>,
     stage: &StageFacts,
@@ -22,45 +23,33 @@ pub(super) fn summary<'a>(
 }
 
 /// The curves of every training in the run.
-pub(super) fn curves(results: &Results) -> String {
+pub(super) fn curves(results: &Results) -> Markup {
     let histories = results.histories();
-    let several = histories.len() > 1;
-    let one = |(stage, rows): &(&StageFacts, Vec<EpochRow>)| {
-        let kept = TrainingSide::of(results, stage, rows).map(|training| training.kept_epoch);
-        let heading = if several {
-            format!("<h3>{}</h3>", crate::draw::escape(&stage.stage))
-        } else {
-            String::new()
-        };
-        let table = html::details("Every epoch in numbers", &table(rows));
-        format!(
-            "{heading}{}{table}",
-            side_by_side(&[loss(rows, kept).draw(), accuracy(rows, kept).draw()])
-        )
-    };
-    histories.iter().map(one).collect()
+    html! {
+        @for (stage, rows) in &histories {
+            @let kept = TrainingSide::of(results, stage, rows).map(|training| training.kept_epoch);
+            @if histories.len() > 1 { h3 { (stage.stage) } }
+            (side_by_side([loss(rows, kept), accuracy(rows, kept)]))
+            (html::details("All epochs as a table", &table(rows)))
+        }
+    }
 }
 
 type Value = fn(&EpochRow) -> Option<f64>;
 
-/// A curve's points.
+/// (epoch, value), where the row has the value.
 pub(super) fn points(rows: &[EpochRow], value: Value) -> Vec<(f64, f64)> {
     rows.iter().filter_map(|row| Some((row.epoch as f64, value(row)?))).collect()
 }
 
-fn loss(rows: &[EpochRow], kept: Option<u64>) -> Lines {
-    chart("Loss", Unit::Number, rows, kept, |row| Some(row.train_loss), |row| row.validation_loss)
+fn loss(rows: &[EpochRow], kept: Option<u64>) -> Markup {
+    let values: [Value; 2] = [|row| Some(row.train_loss), |row| row.validation_loss];
+    chart("Loss", Unit::Number, rows, kept, values)
 }
 
-fn accuracy(rows: &[EpochRow], kept: Option<u64>) -> Lines {
-    chart(
-        "Accuracy",
-        Unit::Share,
-        rows,
-        kept,
-        |row| Some(row.train_accuracy),
-        |row| row.validation_accuracy,
-    )
+fn accuracy(rows: &[EpochRow], kept: Option<u64>) -> Markup {
+    let values: [Value; 2] = [|row| Some(row.train_accuracy), |row| row.validation_accuracy];
+    chart("Accuracy", Unit::Share, rows, kept, values)
 }
 
 fn chart(
@@ -68,9 +57,8 @@ fn chart(
     unit: Unit,
     rows: &[EpochRow],
     kept: Option<u64>,
-    train: Value,
-    validation: Value,
-) -> Lines {
+    [train, validation]: [Value; 2],
+) -> Markup {
     let line = |name: &str, color, dashed, value: Value| Series {
         name: name.to_owned(),
         color,
@@ -80,22 +68,23 @@ fn chart(
     let mut series =
         vec![line("training", 1, true, train), line("validation", 0, false, validation)];
     series.retain(|series| !series.points.is_empty());
-    let marks = kept.map(|epoch| Mark {
+    let marker = kept.map(|epoch| Marker {
         series: series.len().saturating_sub(1),
         x: epoch as f64,
         label: format!("kept, epoch {epoch}"),
     });
-    Lines {
+    LineChart {
         title: title.to_owned(),
-        x: "epoch".to_owned(),
+        x_label: "epoch".to_owned(),
         x_unit: Unit::Whole,
         y_unit: unit,
         series,
-        marks: marks.into_iter().collect(),
+        markers: marker.into_iter().collect(),
     }
+    .render()
 }
 
-fn table(rows: &[EpochRow]) -> String {
+fn table(rows: &[EpochRow]) -> Markup {
     let names = [
         "Epoch",
         "Learning rate",
@@ -105,15 +94,15 @@ fn table(rows: &[EpochRow]) -> String {
         "Validation accuracy",
     ];
     let mut table = Table::new(&names.map(|name| (name, Column::Number)));
-    let number =
-        |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
-    let share = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), percent);
-    let every = rows.len().div_ceil(MOST_ROWS).max(1);
+    let dash = || "–".to_owned();
+    let number = |value: Option<f64>| value.map_or_else(dash, |value| format!("{value:.4}"));
+    let share = |value: Option<f64>| value.map_or_else(dash, percent);
+    let every = rows.len().div_ceil(MAX_ROWS).max(1);
     let last = rows.len().saturating_sub(1);
     for (_, row) in
         rows.iter().enumerate().filter(|(index, _)| index % every == 0 || *index == last)
     {
-        table.row(&[
+        table.row([
             row.epoch.to_string(),
             format!("{:.2e}", row.learning_rate),
             number(Some(row.train_loss)),
@@ -122,5 +111,5 @@ fn table(rows: &[EpochRow]) -> String {
             share(row.validation_accuracy),
         ]);
     }
-    table.html()
+    table.render()
 }
