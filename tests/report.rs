@@ -6,7 +6,7 @@ use pipe::data::{InputInfo, Preprocessing};
 use pipe::events::{CancellationToken, Event, EventSink, RunOutcome, StageOutcome};
 use pipe::metrics::{EpochRow, Evaluation, PredictionWriter, Scorer, write_history};
 use pipe::report::page;
-use pipe::runs::{Record, Recorder, Results, RunFacts, Source, StageFacts, Status, find};
+use pipe::runs::{PipelineFile, Record, Recorder, Results, RunInfo, StageRecord, Status, find};
 use pipe::store::{Digest, Entry, Store, digest_bytes};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -70,21 +70,21 @@ impl Case {
     }
 
     /// Records a run of one stage that did it all.
-    fn run(&self, runs: &Path, facts: StageFacts) -> Record {
+    fn run(&self, runs: &Path, facts: StageRecord) -> Record {
         let results = tempfile::tempdir().unwrap();
         self.write_results(results.path());
         let mut recorder = Recorder::start(
             runs,
-            RunFacts {
+            RunInfo {
                 pipeline: "clothes".to_owned(),
                 file: "clothes.toml".to_owned(),
-                sources: vec![Source {
+                pipeline_files: vec![PipelineFile {
                     name: "clothes.toml".to_owned(),
                     text: "[stages.all]".to_owned(),
                 }],
                 seed: 42,
                 device: "cpu".to_owned(),
-                ..RunFacts::default()
+                ..RunInfo::default()
             },
         );
         recorder.record(&Event::StageStarted {
@@ -95,7 +95,7 @@ impl Case {
             reason_details: Vec::new(),
         });
         let outcome = if self.error.is_some() { StageOutcome::Failed } else { StageOutcome::Ran };
-        let stage = StageFacts {
+        let stage = StageRecord {
             stage: "all".to_owned(),
             kind: "all".to_owned(),
             parameters: json!({ "epochs": self.epochs, "head": { "dropout": 0.5 } })
@@ -115,7 +115,7 @@ impl Case {
 
 fn run(case: &Case) -> (tempfile::TempDir, Record) {
     let runs = tempfile::tempdir().unwrap();
-    let record = case.run(runs.path(), StageFacts::default());
+    let record = case.run(runs.path(), StageRecord::default());
     (runs, record)
 }
 
@@ -196,7 +196,7 @@ fn names_can_break_out_of_nothing() {
         ..Case::default()
     };
     let (_runs, record) = run(&case);
-    let stage = StageFacts {
+    let stage = StageRecord {
         stage: name.to_owned(),
         error: Some(name.to_owned()),
         ..record.stages[0].clone()
@@ -269,15 +269,19 @@ fn metrics_that_do_not_fit_together_still_draw() {
 #[test]
 fn several_runs_are_held_against_the_first() {
     let runs = tempfile::tempdir().unwrap();
-    let first = Case::default().run(runs.path(), StageFacts::default());
-    let second = Case { epochs: 5, ..Case::default() }.run(runs.path(), StageFacts::default());
+    let first = Case::default().run(runs.path(), StageRecord::default());
+    let second = Case { epochs: 5, ..Case::default() }.run(runs.path(), StageRecord::default());
     let failed =
-        Case { error: Some("no"), ..Case::default() }.run(runs.path(), StageFacts::default());
+        Case { error: Some("no"), ..Case::default() }.run(runs.path(), StageRecord::default());
     let html = page(&[Results::of(&first), Results::of(&second), Results::of(&failed)]);
     check(&html);
-    for part in
-        ["not statistically significant", "all.epochs", "Validation loss", "<h1>3 runs", failed.id.as_str()]
-    {
+    for part in [
+        "not statistically significant",
+        "all.epochs",
+        "Validation loss",
+        "<h1>3 runs",
+        failed.id.as_str(),
+    ] {
         assert!(html.contains(part), "{part}");
     }
     assert!(!html.contains("head.dropout"));
@@ -294,10 +298,10 @@ fn the_surest_mistakes_are_shown_as_images() {
     write_cache(&case, slot.path());
     let artifact = slot.commit(b"").unwrap();
     // The stage is fed by itself, which is all the same to the page.
-    let facts = StageFacts {
+    let facts = StageRecord {
         digest: Some(artifact.digest.to_string()),
         needs: BTreeMap::from([("data".to_owned(), "all".to_owned())]),
-        ..StageFacts::default()
+        ..StageRecord::default()
     };
     let record = case.run(&store.runs_folder(), facts);
     let html = page(&[Results::of(&record).with_store(&store)]);

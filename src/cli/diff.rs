@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::shared::StoreArguments;
 use crate::common::number;
 use crate::runs::diff::{
-    Change, ClassDiff, Diff, PairedDiff, Presence, SplitDiff, StageDiff, TrainingDiff,
+    Change, ClassDiff, Diff, PairedTest, Presence, SplitDiff, StageDiff, TrainingDiff,
 };
 use crate::runs::{self, Results, Timestamp};
 use crate::ui::{self, Side, Style, Table};
@@ -187,7 +187,7 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
 /// Whether the difference in accuracy is statistically significant, or its interval if the runs
 /// share no predictions to test.
 fn significance(style: Style, split: &SplitDiff) -> String {
-    let Some(PairedDiff { common, only_first, only_second, p_value, same_images }) = &split.paired
+    let Some(PairedTest { common, only_first, only_second, p_value, same_images }) = &split.paired
     else {
         let [low, high] = split.accuracy_difference_interval.map(points);
         let difference = points(split.accuracy_difference);

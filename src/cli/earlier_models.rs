@@ -4,7 +4,7 @@
 use super::failure::Failure;
 use super::shared::stage_of;
 use crate::engine::Graph;
-use crate::runs::{self, Record, RunId, StageFacts};
+use crate::runs::{self, Record, RunId, StageRecord};
 use crate::stages;
 use crate::store::{Digest, Store};
 use crate::ui;
@@ -18,7 +18,7 @@ pub(super) struct EarlierModels(BTreeMap<String, (RunId, String)>);
 impl EarlierModels {
     /// Replaces the path of the model, which means nothing to a reader, by run and stage in a
     /// stage's record.
-    pub(super) fn name_in(&self, facts: &mut StageFacts) {
+    pub(super) fn name_in(&self, facts: &mut StageRecord) {
         if let Some((run, made_by)) = self.0.get(&facts.stage) {
             stages::name_earlier_model(&mut facts.parameters, run.as_str(), made_by);
         }

@@ -10,7 +10,7 @@ use crate::config::Pipeline;
 use crate::engine::{self, Device, Force, Graph, Options, Plan, Report};
 use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
-use crate::runs::{self, Recorder, Results, RunFacts, RunId, Source, StageFacts};
+use crate::runs::{self, PipelineFile, Recorder, Results, RunId, RunInfo, StageRecord};
 use crate::store::Store;
 use crate::ui::{self, OutputMode, Reporter};
 use clap::Args;
@@ -120,7 +120,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             reporter.handle(event);
         }
     })?;
-    let mut stages: Vec<StageFacts> = report.stages.iter().map(stage_facts).collect();
+    let mut stages: Vec<StageRecord> = report.stages.iter().map(stage_facts).collect();
     stages.iter_mut().for_each(|stage| models.name_in(stage));
     let id = close(recorder, &mut reporter, &report, stages, &store)?;
     if !arguments.json {
@@ -136,24 +136,24 @@ fn facts(
     graph: &Graph,
     plan: &Plan,
     options: &Options,
-) -> RunFacts {
+) -> RunInfo {
     let stages = plan.stages.iter().filter_map(|planned| {
         let stage = graph.stages.iter().find(|stage| stage.name == planned.name)?;
-        Some(StageFacts {
+        Some(StageRecord {
             stage: stage.name.clone(),
             kind: stage.kind.name().to_owned(),
             needs: stage.needs.clone(),
             parameters: stage.values.clone(),
-            ..StageFacts::default()
+            ..StageRecord::default()
         })
     });
-    RunFacts {
+    RunInfo {
         pipeline: graph.name.clone(),
         file: arguments.pipeline.file.display().to_string(),
-        sources: pipeline
+        pipeline_files: pipeline
             .sources
             .files()
-            .map(|(name, text)| Source { name: name.to_owned(), text: text.to_owned() })
+            .map(|(name, text)| PipelineFile { name: name.to_owned(), text: text.to_owned() })
             .collect(),
         overrides: arguments.pipeline.overrides.clone(),
         seed: graph.seed,
@@ -168,7 +168,7 @@ fn close(
     mut recorder: Recorder,
     reporter: &mut Reporter,
     report: &Report,
-    stages: Vec<StageFacts>,
+    stages: Vec<StageRecord>,
     store: &Store,
 ) -> Result<Option<RunId>, Failure> {
     let recorded = recorder.id().cloned();
@@ -193,11 +193,11 @@ fn close(
 fn run_with_same_outputs(report: &Report, store: &Store) -> Option<RunId> {
     let digests =
         report.stages.iter().map(|stage| Some((stage.stage.clone(), stage.digest?.to_string())));
-    runs::equal(&store.runs_folder(), &digests.collect::<Option<_>>()?)
+    runs::find_identical(&store.runs_folder(), &digests.collect::<Option<_>>()?)
 }
 
-fn stage_facts(stage: &engine::StageReport) -> StageFacts {
-    StageFacts {
+fn stage_facts(stage: &engine::StageReport) -> StageRecord {
+    StageRecord {
         stage: stage.stage.clone(),
         kind: stage.kind.to_owned(),
         needs: stage.needs.clone(),

@@ -6,7 +6,7 @@ use crate::common::nearest;
 use crate::common::words::and_list;
 use crate::config::{self, Pipeline};
 use crate::engine::{self, Fingerprint, Graph, History};
-use crate::runs::{self, Record, StageFacts};
+use crate::runs::{self, Record, StageRecord};
 use crate::stages::KINDS;
 use crate::store::Store;
 use clap::Args;
@@ -76,7 +76,7 @@ pub(super) fn shown(path: &Path) -> String {
 }
 
 /// The stage of a run that the user named.
-pub(super) fn stage_of<'a>(record: &'a Record, name: &str) -> Result<&'a StageFacts, Failure> {
+pub(super) fn stage_of<'a>(record: &'a Record, name: &str) -> Result<&'a StageRecord, Failure> {
     record.stage(name).ok_or_else(|| {
         let names = || record.stages.iter().map(|stage| stage.stage.as_str());
         let help = match nearest(name, names()) {
@@ -88,12 +88,12 @@ pub(super) fn stage_of<'a>(record: &'a Record, name: &str) -> Result<&'a StageFa
 }
 
 /// The fingerprints of a store's earlier runs, for the engine.
-pub(super) struct Earlier(runs::History);
+pub(super) struct Earlier(runs::FingerprintHistory);
 
 impl Earlier {
     /// Reads nothing until the engine asks for a stage.
     pub(super) fn of(store: &Store) -> Earlier {
-        Earlier(runs::History::new(&store.runs_folder()))
+        Earlier(runs::FingerprintHistory::new(&store.runs_folder()))
     }
 }
 

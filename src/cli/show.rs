@@ -6,7 +6,7 @@ use super::summary::{self, MODEL, REPORT};
 use crate::common::number;
 use crate::common::words::or_list;
 use crate::metrics::Evaluation;
-use crate::runs::{self, Record, Results, StageFacts, Timestamp};
+use crate::runs::{self, Record, Results, StageRecord, Timestamp};
 use crate::stages::makes_models;
 use crate::store::{Digest, Store};
 use crate::ui::{self, Side, Style, Table};
@@ -59,11 +59,11 @@ pub(super) fn model_of(
     if let Some(name) = stage {
         stage_of(record, name)?;
     }
-    let is_wanted = |facts: &&StageFacts| {
+    let is_wanted = |facts: &&StageRecord| {
         stage.map_or_else(|| makes_models(&facts.kind), |name| facts.stage == name)
     };
     let wanted = record.stages.iter().filter(is_wanted);
-    let mut found: Vec<(&StageFacts, PathBuf)> = Vec::new();
+    let mut found: Vec<(&StageRecord, PathBuf)> = Vec::new();
     for facts in wanted {
         let Some(digest) = facts.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok())
         else {

@@ -7,7 +7,7 @@ use crate::common::number;
 use crate::engine::Report;
 use crate::events::{RunOutcome, StageOutcome};
 use crate::metrics::Evaluation;
-use crate::runs::{self, Record, Results, RunId, StageFacts};
+use crate::runs::{self, Record, Results, RunId, StageRecord};
 use crate::stages::makes_models;
 use crate::store::{Artifact, Store};
 use crate::ui::{self, Style};
@@ -47,7 +47,7 @@ pub(super) fn print(
 pub(super) fn headlines(record: &Record) -> Vec<String> {
     let evaluations = Results::of(record).evaluations();
     let named = evaluations.len() > 1;
-    let line = |(stage, evaluation): (&StageFacts, Evaluation)| {
+    let line = |(stage, evaluation): (&StageRecord, Evaluation)| {
         let [low, high] = evaluation.accuracy_interval?;
         let images =
             evaluation.splits.get("test").map(|split| number::counted(split.count, "test image"));

@@ -5,7 +5,7 @@ use super::headline::primary_split;
 use super::training::summary;
 use crate::draw::percent;
 use crate::metrics::{Evaluation, SplitMetrics};
-use crate::runs::{Results, StageFacts, TrainingSide};
+use crate::runs::{Results, StageRecord, TrainingSummary};
 use serde_json::Value;
 
 const MAX_SUGGESTIONS: usize = 3;
@@ -16,7 +16,7 @@ pub(super) fn advice(results: &Results) -> Vec<String> {
     let Some((stage, evaluation)) = evaluations.first() else { return Vec::new() };
     let Some((name, split)) = primary_split(evaluation) else { return Vec::new() };
     let training = summary(results, stage);
-    let of_training = |rule: fn(&StageFacts, &TrainingSide, &Evaluation) -> Option<String>| {
+    let of_training = |rule: fn(&StageRecord, &TrainingSummary, &Evaluation) -> Option<String>| {
         training.as_ref().and_then(|(stage, training)| rule(stage, training, evaluation))
     };
     let rules = [
@@ -30,7 +30,7 @@ pub(super) fn advice(results: &Results) -> Vec<String> {
 }
 
 /// The best epoch is the last one, and training didn't stop early.
-fn train_longer(stage: &StageFacts, training: &TrainingSide, _: &Evaluation) -> Option<String> {
+fn train_longer(stage: &StageRecord, training: &TrainingSummary, _: &Evaluation) -> Option<String> {
     let planned = stage.parameters.get("epochs").and_then(Value::as_u64)?;
     let is_improving =
         training.best_epoch == training.epochs && training.epochs == planned && planned > 1;
@@ -43,8 +43,8 @@ fn train_longer(stage: &StageFacts, training: &TrainingSide, _: &Evaluation) -> 
 
 /// Training accuracy is much higher than validation accuracy, by more than the size of the split explains.
 fn overfitting(
-    stage: &StageFacts,
-    training: &TrainingSide,
+    stage: &StageRecord,
+    training: &TrainingSummary,
     evaluation: &Evaluation,
 ) -> Option<String> {
     let gap = training.train_accuracy - training.validation_accuracy?;
@@ -83,7 +83,7 @@ fn weakest_class(evaluation: &Evaluation, split: &SplitMetrics) -> Option<String
 }
 
 /// The backbone is frozen, and validation accuracy is close to training accuracy.
-fn unfreeze(stage: &StageFacts, training: &TrainingSide, _: &Evaluation) -> Option<String> {
+fn unfreeze(stage: &StageRecord, training: &TrainingSummary, _: &Evaluation) -> Option<String> {
     let is_frozen = stage.parameters.get("freeze").and_then(Value::as_str) == Some("all");
     let validation = training.validation_accuracy?;
     let has_room = validation < 0.97 && training.train_accuracy - validation < 0.05;

@@ -7,8 +7,8 @@ use super::training::points;
 use crate::common::number::{seconds, thousands};
 use crate::draw::{Bar, BarChart, COLORS, LineChart, Series, Unit, percent};
 use crate::metrics::{EpochRow, Evaluation, SplitMetrics};
-use crate::runs::diff::{PairedDiff, SplitDiff, diff};
-use crate::runs::{Record, Results, StageFacts, TrainingSide};
+use crate::runs::diff::{PairedTest, SplitDiff, diff};
+use crate::runs::{Record, Results, StageRecord, TrainingSummary};
 use maud::{Markup, Render, html};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ const SIGNIFICANCE: f64 = 0.05;
 struct Side<'a> {
     results: &'a Results<'a>,
     evaluation: Option<Evaluation>,
-    history: Option<(&'a StageFacts, Vec<EpochRow>)>,
+    history: Option<(&'a StageRecord, Vec<EpochRow>)>,
 }
 
 impl Side<'_> {
@@ -112,11 +112,11 @@ fn table(sides: &[Side]) -> Markup {
     ]);
     for side in sides {
         let record = side.record();
-        let status = record.status.word();
+        let status = record.status.as_str();
         let training = side
             .history
             .as_ref()
-            .and_then(|(stage, rows)| TrainingSide::of(side.results, stage, rows));
+            .and_then(|(stage, rows)| TrainingSummary::of(side.results, stage, rows));
         let metric = |text: fn(&str, &SplitMetrics) -> String| {
             or_dash(side.split().map(|(name, split)| text(name, split)))
         };
@@ -166,7 +166,7 @@ fn tests(sides: &[Side]) -> Markup {
         let difference = diff(first.results, other.results);
         let Some(split) = difference.splits.first() else { continue };
         let [low, high] = split.accuracy_difference_interval;
-        let paired = |text: fn(&PairedDiff) -> String| or_dash(split.paired.as_ref().map(text));
+        let paired = |text: fn(&PairedTest) -> String| or_dash(split.paired.as_ref().map(text));
         let class = if split.accuracy_difference > 0.0 { "better" } else { "worse" };
         table.row([
             html! { code { (other.id()) } },

@@ -5,7 +5,7 @@ use super::training::summary;
 use crate::common::number::thousands;
 use crate::draw::{self, percent};
 use crate::metrics::{Evaluation, SplitMetrics};
-use crate::runs::{Results, StageFacts};
+use crate::runs::{Results, StageRecord};
 use maud::{Markup, html};
 
 /// The split whose metrics represent a model: test, else validation, else the first.
@@ -23,7 +23,7 @@ fn majority_class(split: &SplitMetrics) -> Option<(&str, f64)> {
     (split.count > 0).then(|| (class.class.as_str(), class.support as f64 / split.count as f64))
 }
 
-pub(super) fn headline(results: &Results, stage: &StageFacts, evaluation: &Evaluation) -> Markup {
+pub(super) fn headline(results: &Results, stage: &StageRecord, evaluation: &Evaluation) -> Markup {
     let Some((name, split)) = primary_split(evaluation) else { return Markup::default() };
     let [low, high] = split.accuracy_interval;
     let correct = (split.accuracy * split.count as f64).round().max(0.0) as u64;
@@ -55,7 +55,7 @@ pub(super) fn headline(results: &Results, stage: &StageFacts, evaluation: &Evalu
 
 fn tiles(
     results: &Results,
-    stage: &StageFacts,
+    stage: &StageRecord,
     evaluation: &Evaluation,
     split: &SplitMetrics,
 ) -> Vec<(&'static str, String)> {

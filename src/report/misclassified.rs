@@ -4,7 +4,7 @@
 use crate::data::{Split, TensorCache};
 use crate::draw::{percent, shorten};
 use crate::metrics::Prediction;
-use crate::runs::{Results, StageFacts};
+use crate::runs::{Results, StageRecord};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use image::codecs::jpeg::JpegEncoder;
@@ -20,7 +20,7 @@ const SIDE: u32 = 160;
 const QUALITY: u8 = 82;
 
 /// The images as figures. Empty without predictions, errors or a tensor cache.
-pub(super) fn images(results: &Results, stage: &StageFacts) -> Markup {
+pub(super) fn images(results: &Results, stage: &StageRecord) -> Markup {
     let wrong = most_confident_errors(results.predictions(&stage.stage).unwrap_or_default());
     if wrong.is_empty() {
         return Markup::default();
@@ -69,7 +69,7 @@ fn most_confident_errors(predictions: Vec<Prediction>) -> Vec<Prediction> {
 }
 
 /// The artifacts of the stage's inputs: one of them may be a tensor cache.
-fn inputs(results: &Results, stage: &StageFacts) -> Vec<PathBuf> {
+fn inputs(results: &Results, stage: &StageRecord) -> Vec<PathBuf> {
     stage.needs.values().filter_map(|need| results.artifact(need)).collect()
 }
 

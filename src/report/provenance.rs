@@ -2,7 +2,7 @@
 
 use super::html::{Column, Table, details};
 use crate::common::number::{counted, seconds};
-use crate::runs::{Record, Results, StageFacts, StageState, Status};
+use crate::runs::{Record, Results, StageRecord, StageState, Status};
 use maud::{Markup, Render, html};
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ const SHORT_DIGEST: usize = 12;
 
 /// The name of the pipeline and of the run.
 pub(super) fn header(record: &Record) -> Markup {
-    let status = record.status.word();
+    let status = record.status.as_str();
     html! {
         header {
             p.eyebrow { "Run " code { (record.id.as_str()) } }
@@ -110,7 +110,7 @@ pub(super) fn stages(record: &Record) -> Markup {
 }
 
 /// The CSS class and the text of a stage's outcome.
-fn outcome(record: &Record, stage: &StageFacts) -> (&'static str, &'static str) {
+fn outcome(record: &Record, stage: &StageRecord) -> (&'static str, &'static str) {
     match record.state(stage) {
         StageState::Ran => ("ran", "ran"),
         StageState::Fresh => ("fresh", "fresh"),
@@ -131,8 +131,8 @@ pub(super) fn reproduction(results: &Results) -> Markup {
             p.soft style="margin-top:14px" { (machine(record)) }
         }
         (details("Parameters", &parameter_table(record)))
-        @for source in results.asked().unwrap_or_default().sources {
-            (details(&source.name, &html! { pre { (cut(&source.text, MAX_FILE)) } }))
+        @for file in results.pipeline_input().unwrap_or_default().files {
+            (details(&file.name, &html! { pre { (cut(&file.text, MAX_FILE)) } }))
         }
     }
 }
@@ -189,7 +189,7 @@ fn parameter_table(record: &Record) -> Markup {
 }
 
 /// The parameters of a stage as text, nested ones by path: `head.dropout`.
-pub(super) fn parameters(stage: &StageFacts) -> Vec<(String, String)> {
+pub(super) fn parameters(stage: &StageRecord) -> Vec<(String, String)> {
     let mut leaves = Vec::new();
     for (key, value) in &stage.parameters {
         flatten(key.clone(), value, &mut leaves);

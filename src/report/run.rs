@@ -4,7 +4,7 @@ use super::advice::advice;
 use super::html::{self, section};
 use super::{evaluation, exploration, headline, misclassified, provenance, training};
 use crate::metrics::Evaluation;
-use crate::runs::{Results, StageFacts, Status};
+use crate::runs::{Results, StageRecord, Status};
 use maud::{Markup, html};
 
 pub(super) fn page(results: &Results) -> Markup {
@@ -35,7 +35,12 @@ pub(super) fn page(results: &Results) -> Markup {
     html::page(&format!("{} · run {}", record.pipeline, record.id), &body)
 }
 
-fn errors(results: &Results, stage: &StageFacts, evaluation: &Evaluation, several: bool) -> Markup {
+fn errors(
+    results: &Results,
+    stage: &StageRecord,
+    evaluation: &Evaluation,
+    several: bool,
+) -> Markup {
     let suffix = suffix(stage, several);
     html! {
         (section(&format!("Errors{suffix}"), &evaluation::errors(evaluation)))
@@ -45,7 +50,7 @@ fn errors(results: &Results, stage: &StageFacts, evaluation: &Evaluation, severa
 }
 
 /// Tells sections of several stages apart.
-fn suffix(stage: &StageFacts, several: bool) -> String {
+fn suffix(stage: &StageRecord, several: bool) -> String {
     if several { format!(" of {}", stage.stage) } else { String::new() }
 }
 

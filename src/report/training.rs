@@ -3,7 +3,7 @@
 use super::html::{self, Column, Table, side_by_side};
 use crate::draw::{LineChart, Marker, Series, Unit, percent};
 use crate::metrics::EpochRow;
-use crate::runs::{Results, StageFacts, TrainingSide};
+use crate::runs::{Results, StageRecord, TrainingSummary};
 use maud::{Markup, html};
 
 /// Rows of the table of epochs; a longer training shows every nth epoch.
@@ -12,14 +12,14 @@ const MAX_ROWS: usize = 200;
 /// The training that produced the model of an evaluating stage: the stage that it needs, else the only one.
 pub(super) fn summary<'a>(
     results: &Results<'a>,
-    stage: &StageFacts,
-) -> Option<(&'a StageFacts, TrainingSide)> {
+    stage: &StageRecord,
+) -> Option<(&'a StageRecord, TrainingSummary)> {
     let histories = results.histories();
     let needed = histories
         .iter()
         .find(|(trained, _)| stage.needs.values().any(|need| *need == trained.stage));
     let (trained, rows) = needed.or_else(|| histories.first().filter(|_| histories.len() == 1))?;
-    Some((*trained, TrainingSide::of(results, trained, rows)?))
+    Some((*trained, TrainingSummary::of(results, trained, rows)?))
 }
 
 /// The curves of every training in the run.
@@ -27,7 +27,7 @@ pub(super) fn curves(results: &Results) -> Markup {
     let histories = results.histories();
     html! {
         @for (stage, rows) in &histories {
-            @let kept = TrainingSide::of(results, stage, rows).map(|training| training.kept_epoch);
+            @let kept = TrainingSummary::of(results, stage, rows).map(|training| training.kept_epoch);
             @if histories.len() > 1 { h3 { (stage.stage) } }
             (side_by_side([loss(rows, kept), accuracy(rows, kept)]))
             (html::details("All epochs as a table", &table(rows)))

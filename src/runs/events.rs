@@ -1,5 +1,5 @@
-//! A run's events on disk: a JSON object a line. A line that can't be read, such as the last one of a run that was
-//! killed, is counted and left out.
+//! The events of a run on disk: one JSON object per line. Lines that can't be read, such as an incomplete last line, are
+//! counted and skipped.
 
 use super::Record;
 use crate::events::Event;
@@ -8,22 +8,19 @@ use std::io::{BufRead, BufReader};
 
 pub(super) const FILE: &str = "events.jsonl";
 
-/// What `events.jsonl` holds.
+/// The content of `events.jsonl`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Events {
-    /// The events in the order they were told, progress left out.
+    /// In the order in which they were emitted, without progress.
     pub list: Vec<Event>,
-    /// How many lines could not be read.
+    /// The number of lines that could not be read.
     pub damaged: usize,
 }
 
 /// An event as a line.
 pub(super) fn line(event: &Event) -> Vec<u8> {
-    // Serializing an event can't fail: its keys are text. Were it to, the line would be left out.
-    let mut line = serde_json::to_vec(event).unwrap_or_default();
-    if !line.is_empty() {
-        line.push(b'\n');
-    }
+    let mut line = serde_json::to_vec(event).expect("events have string keys only");
+    line.push(b'\n');
     line
 }
 
@@ -33,7 +30,7 @@ pub fn events(record: &Record) -> Events {
     let Ok(file) = File::open(record.folder.join(FILE)) else { return events };
     for line in BufReader::new(file).split(b'\n') {
         let Ok(line) = line else {
-            // Reading on would meet the same error for ever.
+            // The iterator would return the same error forever.
             events.damaged += 1;
             break;
         };

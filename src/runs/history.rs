@@ -1,29 +1,29 @@
-//! What stages were made of in earlier runs, for explaining why one has to run now. Fingerprints are handed out as they
-//! were recorded, as JSON: what is in them is the engine's business.
+//! The fingerprints of stages in earlier runs, which explain why a stage has to run now. They are JSON values: their
+//! content is up to the engine.
 
 use super::{Record, list};
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-/// How many runs it looks back: an explanation by something older helps nobody.
-const LOOK_BACK: usize = 200;
+/// The number of runs that are searched, newest first.
+const MAX_RUNS: usize = 200;
 
-/// The fingerprints of earlier runs, read when first asked for.
-pub struct History {
+/// The fingerprints of earlier runs, read on first use.
+pub struct FingerprintHistory {
     runs: PathBuf,
-    /// (stage, kind, fingerprint) of stages that have an artifact, newest first.
+    /// (stage, kind, fingerprint) of stages with an artifact, newest first.
     known: OnceCell<Vec<(String, String, Value)>>,
 }
 
-impl History {
-    /// The history of the runs under `runs`.
-    pub fn new(runs: &Path) -> History {
-        History { runs: runs.to_path_buf(), known: OnceCell::new() }
+impl FingerprintHistory {
+    /// The fingerprints of the runs in the folder `runs`.
+    pub fn new(runs: &Path) -> FingerprintHistory {
+        FingerprintHistory { runs: runs.to_path_buf(), known: OnceCell::new() }
     }
 
-    /// Fingerprints of this kind that led to an artifact, each one once, with the name of the stage: those of a stage of
-    /// this name first, newest first, then those of stages with other names, newest first.
+    /// The distinct fingerprints of artifacts of a kind, with the names of their stages: stages called `stage` first, then
+    /// the others, each newest first.
     pub fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Value)> {
         let known = self.known.get_or_init(|| fingerprints(list(&self.runs)));
         let of_kind = || known.iter().filter(|(_, its_kind, _)| its_kind == kind);
@@ -40,7 +40,7 @@ impl History {
 }
 
 fn fingerprints(records: Vec<Record>) -> Vec<(String, String, Value)> {
-    let stages = records.into_iter().take(LOOK_BACK).flat_map(|record| record.stages);
-    let made = stages.filter(|stage| stage.digest.is_some());
-    made.filter_map(|stage| Some((stage.stage, stage.kind, stage.fingerprint?))).collect()
+    let stages = records.into_iter().take(MAX_RUNS).flat_map(|record| record.stages);
+    let with_artifact = stages.filter(|stage| stage.digest.is_some());
+    with_artifact.filter_map(|stage| Some((stage.stage, stage.kind, stage.fingerprint?))).collect()
 }

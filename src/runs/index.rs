@@ -1,5 +1,5 @@
-//! Finding runs: all of them, the one that a name means, the one that equals what would run now. There is no index
-//! file that could go stale: the folders are the index.
+//! Lists and finds runs: all, by id or number, and by their outputs. The folders are the index: there is no index file that
+//! could become stale.
 
 use super::record::{RUN, Record, RunId};
 use super::{RunsError, Status, Timestamp};
@@ -9,22 +9,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// How many runs an error offers.
-const OFFERED: usize = 5;
+/// The number of runs that an error lists.
+const MAX_CANDIDATES: usize = 5;
 
-/// Every run, newest first; those whose record can't be read stand at the end and say why.
+/// All runs, newest first; those whose record can't be read come last, with the reason in [`Record::problem`].
 pub fn list(runs: &Path) -> Vec<Record> {
     let mut records: Vec<Record> =
         folders(runs).into_iter().map(|(id, folder)| Record::load(&folder, id)).collect();
-    records.sort_by(|a, b| {
-        let place =
-            |record: &Record| (record.status == Status::Unreadable, Reverse(record.started));
-        place(a).cmp(&place(b)).then_with(|| a.id.cmp(&b.id))
+    records.sort_by_cached_key(|record| {
+        (record.status == Status::Unreadable, Reverse(record.started), record.id.clone())
     });
     records
 }
 
-/// The run that `wanted` means: `@N` (the Nth in [`list`], `@0` the latest), an id, or the beginning of one id only.
+/// The run called `wanted`: `@N` (the Nth in [`list`], `@0` the latest), an id, or an unambiguous prefix of one.
 pub fn find(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
     let record = match wanted.strip_prefix('@') {
         Some(number) => by_number(runs, wanted, number)?,
@@ -45,19 +43,19 @@ fn by_number(runs: &Path, wanted: &str, number: &str) -> Result<Record, RunsErro
 }
 
 fn by_prefix(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
-    let mut fitting: Vec<(RunId, PathBuf)> = folders(runs)
+    let mut matching: Vec<(RunId, PathBuf)> = folders(runs)
         .into_iter()
         .filter(|(id, _)| !wanted.is_empty() && id.as_str().starts_with(wanted))
         .collect();
-    match (fitting.pop(), fitting.is_empty()) {
+    match (matching.pop(), matching.is_empty()) {
         (Some((id, folder)), true) => Ok(Record::load(&folder, id)),
         (None, _) => Err(not_found(wanted, &list(runs))),
         (Some(_), false) => {
             let records = list(runs);
-            let fitting = records.iter().filter(|record| record.id.as_str().starts_with(wanted));
+            let matching = records.iter().filter(|record| record.id.as_str().starts_with(wanted));
             Err(RunsError::Ambiguous {
                 wanted: wanted.to_owned(),
-                candidates: fitting.map(describe).collect(),
+                candidates: matching.map(describe).collect(),
             })
         }
     }
@@ -67,11 +65,11 @@ fn not_found(wanted: &str, records: &[Record]) -> RunsError {
     if records.is_empty() {
         return RunsError::NoRuns;
     }
-    let candidates = records.iter().take(OFFERED).map(describe).collect();
+    let candidates = records.iter().take(MAX_CANDIDATES).map(describe).collect();
     RunsError::NotFound { wanted: wanted.to_owned(), candidates }
 }
 
-/// A line that tells one run from the others.
+/// A run as a line of an error.
 fn describe(record: &Record) -> String {
     match &record.problem {
         Some(_) => format!("{}  unreadable", record.id),
@@ -82,17 +80,17 @@ fn describe(record: &Record) -> String {
     }
 }
 
-/// The latest run that ended well with exactly these stages and digests: the run that doing it all again would repeat.
-pub fn equal(runs: &Path, digests: &BTreeMap<String, String>) -> Option<RunId> {
-    // Records are read one at a time, those last written to first: nearly always the first one is it.
+/// The latest successful run with exactly these stages and digests.
+pub fn find_identical(runs: &Path, digests: &BTreeMap<String, String>) -> Option<RunId> {
+    // Records are read one at a time, the last modified first: nearly always the first one matches.
     let mut folders = folders(runs);
-    let written =
+    let modified =
         |folder: &Path| fs::metadata(folder.join(RUN)).and_then(|metadata| metadata.modified());
     folders.sort_by_cached_key(|(id, folder)| {
-        Reverse((written(folder).unwrap_or(SystemTime::UNIX_EPOCH), id.clone()))
+        Reverse((modified(folder).unwrap_or(SystemTime::UNIX_EPOCH), id.clone()))
     });
     let mut records = folders.into_iter().map(|(id, folder)| Record::load(&folder, id));
-    let same = |record: &Record| {
+    let is_identical = |record: &Record| {
         let stages: Option<BTreeMap<&String, &String>> = record
             .stages
             .iter()
@@ -100,10 +98,10 @@ pub fn equal(runs: &Path, digests: &BTreeMap<String, String>) -> Option<RunId> {
             .collect();
         record.status == Status::Ok && stages.is_some_and(|stages| stages.into_iter().eq(digests))
     };
-    records.find(same).map(|record| record.id)
+    records.find(is_identical).map(|record| record.id)
 }
 
-/// The folders that are named as runs are, by id.
+/// The folders whose names are run ids, sorted by id.
 fn folders(runs: &Path) -> Vec<(RunId, PathBuf)> {
     let Ok(entries) = fs::read_dir(runs) else { return Vec::new() };
     let named = entries.flatten().filter_map(|entry| {

@@ -1,24 +1,24 @@
-//! The kind of machine a run ran on: what can change the bytes of its results, and what explains its times.
+//! The machine of a run: the properties that can change its results, and those that explain its times.
 
 use serde::{Deserialize, Serialize};
 
-/// A kind of machine. Two runs on the same kind, with one pipeline file and one set of images, give the same bytes.
+/// Two runs with equal `target`, `simd` and `device`, the same pipeline file and the same images give the same bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {
-    /// Processor architecture and system: `x86_64-linux`.
+    /// Architecture and operating system: `x86_64-linux`.
     pub target: String,
-    /// The SIMD extensions that the processor has, of those that kernels choose by; the widest last.
+    /// The SIMD extensions of the processor that kernels are selected by, the widest last.
     pub simd: Vec<String>,
-    /// Processor cores that this process may use.
+    /// Cores available to the process.
     pub cores: usize,
-    /// Where networks were computed: `cpu`, `cuda:0`.
+    /// The device that networks are computed on: `cpu`, `cuda:0`.
     pub device: String,
 }
 
 impl Machine {
-    /// The machine that this process runs on.
-    pub fn here(device: &str) -> Machine {
+    /// The machine of this process.
+    pub fn current(device: &str) -> Machine {
         Machine {
             target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             simd: simd(),
@@ -38,7 +38,11 @@ fn simd() -> Vec<String> {
         ("avx2", is_x86_feature_detected!("avx2")),
         ("avx512f", is_x86_feature_detected!("avx512f")),
     ];
-    known.iter().filter(|(_, there)| *there).map(|(name, _)| (*name).to_owned()).collect()
+    known
+        .iter()
+        .filter(|(_, is_detected)| *is_detected)
+        .map(|(name, _)| (*name).to_owned())
+        .collect()
 }
 
 #[cfg(target_arch = "aarch64")]

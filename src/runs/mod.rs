@@ -1,18 +1,18 @@
-//! What happened: every run that ran something, as a folder under the store's `runs/`. The record, the index over all of
-//! them, and the difference between two. Knows no kind by name, only the names of the few small results that it keeps a
-//! copy of, so that a run stays readable when its artifacts are collected. Times and ids live here and nowhere else.
+//! Recorded runs. Every run that executes a stage has a folder under the store's `runs/`; this module writes it, finds
+//! it and compares two of them. It knows the file names of a few small results, which it copies so that a run stays
+//! readable after its artifacts are collected, and no stage kind. Times and run ids occur in no other room.
 //!
 //! A run's folder:
 //!
-//! | file | what it is | written |
+//! | file | content | written |
 //! | --- | --- | --- |
-//! | `run.json` | the [`Record`] | whole, by rename, at the start, after each stage and at the end |
-//! | `events.jsonl` | every event but progress, a line each | appended while the run lasts |
-//! | `pipeline.json` | the texts of the pipeline file and of what it extends, the overrides | once |
+//! | `run.json` | the [`Record`] | at the start, after each stage and at the end; replaced by rename |
+//! | `events.jsonl` | every event except progress, one per line | appended during the run |
+//! | `pipeline.json` | the [`PipelineInput`] | once, at the start |
 //! | `results/STAGE/FILE` | copies of small results: metrics, history, exploration, predictions | once, at the end |
-//! | `lock` | empty; locked by the kernel while the run's process lives | once |
+//! | `lock` | empty; locked while the run's process lives | once, at the start |
 //!
-//! A run without an outcome whose lock is free has died. Nothing has to be cleaned up for that to be seen.
+//! A run without an outcome whose lock is free has died: its state needs no cleanup by the process that died.
 
 pub mod diff;
 mod events;
@@ -25,55 +25,45 @@ mod recorder;
 mod results;
 #[cfg(test)]
 mod tests;
-mod time;
+mod timestamp;
 
-pub use diff::{Diff, TrainingSide, diff};
+pub use diff::{Diff, TrainingSummary, diff};
 pub use events::{Events, events};
-pub use history::History;
-pub use index::{equal, find, list};
+pub use history::FingerprintHistory;
+pub use index::{find, find_identical, list};
 pub use machine::Machine;
-pub use record::{FORMAT, Record, RunId, Source, StageFacts, StageState, Status};
-pub use recorder::{Recorder, RunFacts};
-pub use results::{Asked, Results};
-pub use time::Timestamp;
+pub use record::{FORMAT, Record, RunId, StageRecord, StageState, Status};
+pub use recorder::{Recorder, RunInfo};
+pub use results::{PipelineFile, PipelineInput, Results};
+pub use timestamp::Timestamp;
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What can go wrong with the records of runs. Each says what to do.
-#[derive(Debug)]
+/// Errors of finding, reading and writing runs.
+#[derive(Debug, thiserror::Error)]
 pub enum RunsError {
-    /// There is no run at all.
+    #[error("there is no run yet; `pipe run FILE` makes one")]
     NoRuns,
-    /// No run answers to this name; the latest few are offered.
+    #[error("no run is called `{wanted}`; the latest are:{}", lines(candidates))]
     NotFound {
-        /// What was asked for.
         wanted: String,
-        /// Lines that describe runs which do exist, newest first.
+        /// A line for each of the latest runs, newest first.
         candidates: Vec<String>,
     },
-    /// Several runs begin with this prefix.
+    #[error("`{wanted}` matches {} runs; type more of the id:{}", candidates.len(), lines(candidates))]
     Ambiguous {
-        /// What was asked for.
         wanted: String,
-        /// Lines that describe the runs it fits, newest first.
+        /// A line for each run that matches, newest first.
         candidates: Vec<String>,
     },
-    /// The record is there and can't be read.
-    Unreadable {
-        /// The run.
-        id: RunId,
-        /// Why.
-        problem: String,
-    },
-    /// Reading or writing failed.
+    #[error("the record of run {id} can't be read: {problem}")]
+    Unreadable { id: RunId, problem: String },
+    #[error("could not {action} {}: {source}", path.display())]
     Io {
-        /// What was being done: "write".
+        /// "write".
         action: &'static str,
-        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
 }
@@ -84,37 +74,6 @@ impl RunsError {
     }
 }
 
-impl fmt::Display for RunsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |f: &mut fmt::Formatter<'_>, head: String, candidates: &[String]| {
-            write!(f, "{head}")?;
-            candidates.iter().try_for_each(|candidate| write!(f, "\n  {candidate}"))
-        };
-        match self {
-            RunsError::NoRuns => write!(f, "there is no run yet; `pipe run FILE` makes one"),
-            RunsError::NotFound { wanted, candidates } => {
-                list(f, format!("no run is called `{wanted}`; the latest are:"), candidates)
-            }
-            RunsError::Ambiguous { wanted, candidates } => list(
-                f,
-                format!("`{wanted}` fits {} runs; add a letter or two:", candidates.len()),
-                candidates,
-            ),
-            RunsError::Unreadable { id, problem } => {
-                write!(f, "the record of run {id} can't be read: {problem}")
-            }
-            RunsError::Io { action, path, source } => {
-                write!(f, "could not {action} {}: {source}", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for RunsError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            RunsError::Io { source, .. } => Some(source),
-            _ => None,
-        }
-    }
+fn lines(texts: &[String]) -> String {
+    texts.iter().map(|text| format!("\n  {text}")).collect()
 }

@@ -1,5 +1,5 @@
-//! The record of one run, as `run.json` holds it, and how it is read back: a damaged or foreign record is a record that
-//! says so, never an error of the whole list and never a panic. Knows nothing of how runs are made.
+//! The record of one run, which is the content of `run.json`. Reading never fails: a damaged record, or one of a newer
+//! version, becomes a record with the status [`Status::Unreadable`].
 
 use super::{Machine, RunsError, Timestamp, files};
 use crate::events::{RunOutcome, StageOutcome};
@@ -10,35 +10,36 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// The version of a run's folder. 1: the first.
+/// The version of the format of a run's folder.
+///
+/// 1: the first.
 pub const FORMAT: u32 = 1;
 
 pub(super) const RUN: &str = "run.json";
 pub(super) const LOCK: &str = "lock";
 
-/// Letters of an id: those that can't be taken for one another when read aloud or copied by hand.
-const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// The characters of an id: without those that are easily mistaken for each other.
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// The name of a run: six letters and digits, drawn at random.
+/// The id of a run: six random letters and digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(String);
 
 impl RunId {
-    /// The id made of 30 bits of `bits`.
+    /// The id of the lowest 30 bits.
     pub(super) fn from_bits(bits: u64) -> RunId {
         RunId(
-            (0..6).map(|place| char::from(LETTERS[(bits >> (5 * place) & 31) as usize])).collect(),
+            (0..6).map(|index| char::from(ALPHABET[(bits >> (5 * index) & 31) as usize])).collect(),
         )
     }
 
-    /// Reads an id; `None` where the text could be none.
+    /// `None` where the text is not an id.
     pub fn parse(text: &str) -> Option<RunId> {
-        let fits = text.len() == 6 && text.bytes().all(|byte| LETTERS.contains(&byte));
-        fits.then(|| RunId(text.to_owned()))
+        let is_id = text.len() == 6 && text.bytes().all(|byte| ALPHABET.contains(&byte));
+        is_id.then(|| RunId(text.to_owned()))
     }
 
-    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -50,19 +51,19 @@ impl fmt::Display for RunId {
     }
 }
 
-/// How a run stands.
+/// The status of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// Its process lives.
+    /// The process is alive.
     Running,
-    /// Every stage asked for is there.
+    /// All requested stages succeeded.
     Ok,
     /// A stage failed.
     Failed,
-    /// The user asked to stop.
+    /// The user cancelled it.
     Cancelled,
-    /// Its process is gone, and it never said how it ended: killed, or the machine went down.
+    /// The process ended without recording an outcome: it was killed, or the machine went down.
     Died,
     /// The record is damaged, or of a newer version.
     #[default]
@@ -70,8 +71,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The word for it: "ok", "failed", "died".
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Status::Running => "running",
             Status::Ok => "ok",
@@ -85,145 +85,124 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
+        f.pad(self.as_str())
     }
 }
 
-/// One stage of a run.
+/// One stage of a run. Not all fields are known before the stage ends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct StageFacts {
-    /// Its name in the pipeline.
+pub struct StageRecord {
     pub stage: String,
-    /// Its kind.
     pub kind: String,
-    /// What feeds it: role -> stage.
+    /// The inputs: role -> stage.
     pub needs: BTreeMap<String, String>,
-    /// Its parameters as they were used, defaults filled in.
+    /// With defaults filled in.
     pub parameters: Map<String, Value>,
-    /// Everything that decided its key, where it came to be known.
+    /// Everything that enters the key.
     pub fingerprint: Option<Value>,
-    /// Its cache key, 64 hex digits, where it came to be known.
+    /// The cache key, 64 hex digits.
     pub key: Option<String>,
-    /// The digest of its artifact, 64 hex digits, where there is one.
+    /// The digest of the artifact, 64 hex digits.
     pub digest: Option<String>,
-    /// How it ended; `None` while the run lasts, and for a run that died before.
+    /// `None` until the stage ends, and if the run died before that.
     pub outcome: Option<StageOutcome>,
-    /// Why it was run, most telling first; empty where it didn't run.
+    /// Why it had to run, the most important first; empty if it didn't.
     pub reasons: Vec<String>,
-    /// Seconds it ran; 0 where it did not.
+    /// The run time; 0 if it didn't run.
     pub seconds: f64,
     /// Why it failed or was skipped.
     pub error: Option<String>,
-    /// Where its artifact lies, for the recorder to copy small results from. Not recorded.
+    /// The folder of the artifact, from which the recorder copies small results. Not recorded.
     #[serde(skip)]
     pub artifact: Option<PathBuf>,
 }
 
-/// How a stage stands in a run, the run's own state taken into account.
+/// The state of a stage, derived from its outcome and the status of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StageState {
     /// It ran and its artifact was committed.
     Ran,
-    /// Its artifact was there already.
+    /// Its artifact was in the cache.
     Fresh,
     /// It ran and failed.
     Failed,
-    /// Something above it failed, or the run was cancelled.
+    /// A stage that it needs failed, or the run was cancelled.
     Skipped,
-    /// It is at work.
     Running,
-    /// It was at work when the run died.
+    /// It was running when the run died.
     Died,
-    /// The run didn't come to it, or hasn't yet.
+    /// It hasn't started, and never will if the run ended.
     Waiting,
-}
-
-/// A text that the pipeline was read from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Source {
-    /// Its name, as shown to the user: a path.
-    pub name: String,
-    /// The text.
-    pub text: String,
 }
 
 /// One run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
-    /// The version of the folder, [`FORMAT`].
+    /// The version of the format, [`FORMAT`].
     pub format: u32,
-    /// Its id, which is the name of its folder.
+    /// The name of the folder.
     pub id: RunId,
-    /// How it stands at the moment of reading. What the file says of it is never believed.
+    /// The status at the time of reading. Written, but derived from outcome and lock when read.
     #[serde(skip_deserializing)]
     pub status: Status,
-    /// Why the record can't be read, where it can't. Everything but the id is empty then.
+    /// Why the record can't be read. Everything but the id and the folder is empty then.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// The pipeline's name.
     pub pipeline: String,
-    /// The pipeline file, as it was named on the command line.
+    /// The pipeline file, as given on the command line.
     pub file: String,
-    /// The overrides given with `--set`, in order.
+    /// The values of `--set`, in order.
     pub overrides: Vec<String>,
-    /// The root seed.
     pub seed: u64,
-    /// The version of the program.
+    /// The version of pipe.
     pub version: String,
-    /// The machine.
     pub machine: Machine,
-    /// When the first stage began to run.
+    /// When the first stage started.
     pub started: Timestamp,
-    /// When it ended, where it did.
     pub finished: Option<Timestamp>,
-    /// How it ended, where it said so.
     pub outcome: Option<RunOutcome>,
-    /// Seconds from its start to its end, or to the last thing it wrote down.
+    /// From the start to the end, or to the last update of the record.
     pub seconds: f64,
-    /// Its stages in the order of the plan.
-    pub stages: Vec<StageFacts>,
-    /// Its folder.
+    /// In the order of the plan.
+    pub stages: Vec<StageRecord>,
     #[serde(skip)]
     pub folder: PathBuf,
 }
 
 impl Record {
-    /// The stage of that name.
-    pub fn stage(&self, name: &str) -> Option<&StageFacts> {
+    pub fn stage(&self, name: &str) -> Option<&StageRecord> {
         self.stages.iter().find(|stage| stage.stage == name)
     }
 
-    /// How one of its stages stands.
-    pub fn state(&self, stage: &StageFacts) -> StageState {
+    pub fn state(&self, stage: &StageRecord) -> StageState {
         match (stage.outcome, self.status) {
             (Some(StageOutcome::Ran), _) => StageState::Ran,
             (Some(StageOutcome::Fresh), _) => StageState::Fresh,
             (Some(StageOutcome::Failed), _) => StageState::Failed,
             (Some(StageOutcome::Skipped), _) => StageState::Skipped,
-            // A stage tells its key when it starts.
+            // The key is recorded when a stage starts.
             (None, Status::Running) if stage.key.is_some() => StageState::Running,
             (None, Status::Died) if stage.key.is_some() => StageState::Died,
             (None, _) => StageState::Waiting,
         }
     }
 
-    /// The first error of a stage that failed: the stage and what it said.
+    /// The first stage that failed, and its error.
     pub fn error(&self) -> Option<(&str, &str)> {
         let failed =
             self.stages.iter().find(|stage| stage.outcome == Some(StageOutcome::Failed))?;
-        Some((failed.stage.as_str(), failed.error.as_deref().unwrap_or("it gave no reason")))
+        Some((failed.stage.as_str(), failed.error.as_deref().unwrap_or("no error was recorded")))
     }
 
     /// Reads the record in `folder`. Never fails: see [`Status::Unreadable`].
     pub(super) fn load(folder: &Path, id: RunId) -> Record {
         let mut read = Record::read(folder);
-        let alive = matches!(&read, Ok(record) if record.outcome.is_none()) && is_locked(folder);
-        if !alive && matches!(&read, Ok(record) if record.outcome.is_none()) {
-            // It may have ended between the two looks.
+        let is_alive = matches!(&read, Ok(record) if record.outcome.is_none()) && is_locked(folder);
+        if !is_alive && matches!(&read, Ok(record) if record.outcome.is_none()) {
+            // The run may have ended between reading its record and testing its lock.
             read = Record::read(folder);
         }
         let mut record =
@@ -233,7 +212,7 @@ impl Record {
             (None, Some(RunOutcome::Ok)) => Status::Ok,
             (None, Some(RunOutcome::Failed)) => Status::Failed,
             (None, Some(RunOutcome::Cancelled)) => Status::Cancelled,
-            (None, None) if alive => Status::Running,
+            (None, None) if is_alive => Status::Running,
             (None, None) => Status::Died,
         };
         record.id = id;
@@ -258,7 +237,6 @@ impl Record {
         serde_json::from_slice(&bytes).map_err(damaged)
     }
 
-    /// Writes the record into its folder.
     pub(super) fn save(&self, folder: &Path) -> Result<(), RunsError> {
         let path = folder.join(RUN);
         let mut text = serde_json::to_vec_pretty(self)
@@ -268,7 +246,8 @@ impl Record {
     }
 }
 
-/// Whether a process holds the run's lock. A shared try, so that two readers don't take each other for the run.
+/// Whether a process holds the run's lock. The test takes a shared lock, so that two readers don't mistake each other for
+/// the run.
 fn is_locked(folder: &Path) -> bool {
     let Ok(file) = File::open(folder.join(LOCK)) else { return false };
     matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))

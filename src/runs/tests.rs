@@ -1,4 +1,4 @@
-//! Runs from start to end, in temporary folders: what is left behind, what survives damage, what is found.
+//! Runs from start to end in temporary folders: their files, damage to them, and finding and comparing runs.
 
 use super::*;
 use crate::events::{Event, Level, RunOutcome, StageOutcome};
@@ -31,11 +31,11 @@ fn finished(stage: &str, outcome: StageOutcome, error: Option<&str>) -> Event {
     }
 }
 
-fn facts(pipeline: &str) -> RunFacts {
-    RunFacts {
+fn info(pipeline: &str) -> RunInfo {
+    RunInfo {
         pipeline: pipeline.to_owned(),
         file: "clothes.toml".to_owned(),
-        sources: vec![Source {
+        pipeline_files: vec![PipelineFile {
             name: "clothes.toml".to_owned(),
             text: "[stages.train]\n".to_owned(),
         }],
@@ -46,8 +46,8 @@ fn facts(pipeline: &str) -> RunFacts {
     }
 }
 
-fn train(digest: &str, epochs: u64) -> StageFacts {
-    StageFacts {
+fn train(digest: &str, epochs: u64) -> StageRecord {
+    StageRecord {
         stage: "train".to_owned(),
         kind: "train".to_owned(),
         parameters: json!({ "epochs": epochs, "head": { "dropout": 0.5 } })
@@ -57,21 +57,21 @@ fn train(digest: &str, epochs: u64) -> StageFacts {
         fingerprint: Some(json!({ "epochs": epochs })),
         digest: Some(digest.to_owned()),
         outcome: Some(StageOutcome::Ran),
-        ..StageFacts::default()
+        ..StageRecord::default()
     }
 }
 
 /// A finished run of one stage.
-fn run(runs: &Path, stage: StageFacts) -> Record {
-    let mut recorder = Recorder::start(runs, facts("clothes"));
+fn run(runs: &Path, stage: StageRecord) -> Record {
+    let mut recorder = Recorder::start(runs, info("clothes"));
     recorder.record(&started(&stage.stage));
     let id = recorder.finish(vec![stage], RunOutcome::Ok).unwrap().unwrap();
-    // Runs in one millisecond have no order.
+    // Two runs that start in the same millisecond have no order.
     std::thread::sleep(std::time::Duration::from_millis(2));
     find(runs, id.as_str()).unwrap()
 }
 
-/// An artifact of an evaluation, one row a image: (true class, predicted class).
+/// The artifact of an evaluation of one image per row: (true class, predicted class).
 fn evaluation(rows: &[(u32, usize)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let classes = CLASSES.map(str::to_owned);
@@ -95,10 +95,10 @@ fn evaluation(rows: &[(u32, usize)]) -> tempfile::TempDir {
 }
 
 #[test]
-fn nothing_ran_nothing_is_left() {
+fn a_run_without_stale_stages_leaves_no_folder() {
     let folder = tempfile::tempdir().unwrap();
     let runs = folder.path().join("runs");
-    let mut recorder = Recorder::start(&runs, facts("clothes"));
+    let mut recorder = Recorder::start(&runs, info("clothes"));
     recorder.record(&Event::RunStarted {
         pipeline: "clothes".to_owned(),
         stages: vec!["train".to_owned()],
@@ -110,9 +110,9 @@ fn nothing_ran_nothing_is_left() {
 }
 
 #[test]
-fn a_run_is_seen_while_it_lasts_and_when_it_ended() {
+fn a_run_is_listed_while_in_progress_and_afterwards() {
     let runs = tempfile::tempdir().unwrap();
-    let mut recorder = Recorder::start(runs.path(), facts("clothes"));
+    let mut recorder = Recorder::start(runs.path(), info("clothes"));
     recorder.record(&Event::RunStarted {
         pipeline: "clothes".to_owned(),
         stages: vec!["train".to_owned()],
@@ -135,17 +135,17 @@ fn a_run_is_seen_while_it_lasts_and_when_it_ended() {
     );
     let events = events(&record);
     assert_eq!((events.list.len(), events.damaged), (4, 0));
-    let asked = Results::of(&record).asked().unwrap();
+    let input = Results::of(&record).pipeline_input().unwrap();
     assert_eq!(
-        (asked.sources[0].text.as_str(), asked.overrides),
+        (input.files[0].text.as_str(), input.overrides),
         ("[stages.train]\n", record.overrides.clone())
     );
 }
 
 #[test]
-fn a_run_whose_process_is_gone_has_died_and_keeps_what_it_told() {
+fn a_run_whose_process_ended_has_died_and_keeps_its_events() {
     let runs = tempfile::tempdir().unwrap();
-    let mut recorder = Recorder::start(runs.path(), facts("clothes"));
+    let mut recorder = Recorder::start(runs.path(), info("clothes"));
     recorder.record(&started("fetch"));
     recorder.record(&finished("fetch", StageOutcome::Ran, None));
     recorder.record(&started("train"));
@@ -157,16 +157,16 @@ fn a_run_whose_process_is_gone_has_died_and_keeps_what_it_told() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_an_error_at_the_end_alone() {
+fn an_error_of_creating_the_folder_is_returned_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let runs = folder.path().join("runs");
     fs::write(&runs, "a file where the folder should be").unwrap();
-    let mut recorder = Recorder::start(&runs, facts("clothes"));
+    let mut recorder = Recorder::start(&runs, info("clothes"));
     recorder.record(&started("train"));
     recorder.record(&finished("train", StageOutcome::Ran, None));
     assert_eq!(recorder.id(), None);
     let error = recorder.finish(Vec::new(), RunOutcome::Ok).unwrap_err().to_string();
-    assert!(error.contains("could not make"), "{error}");
+    assert!(error.contains("could not create"), "{error}");
 }
 
 #[test]
@@ -206,10 +206,10 @@ fn every_truncation_of_the_events_loses_one_line_at_most() {
 }
 
 #[test]
-fn a_newer_record_is_refused_with_a_sentence() {
+fn a_record_of_a_newer_version_is_refused() {
     let runs = tempfile::tempdir().unwrap();
     let record = run(runs.path(), train("1", 3));
-    fs::write(record.folder.join("run.json"), r#"{ "format": 2, "stages": "otherwise" }"#).unwrap();
+    fs::write(record.folder.join("run.json"), r#"{ "format": 2, "stages": "unknown" }"#).unwrap();
     let error = find(runs.path(), "@0").unwrap_err().to_string();
     assert!(error.contains("newer version of pipe (format 2; this one reads up to 1)"), "{error}");
 }
@@ -232,7 +232,7 @@ fn runs_are_found_by_prefix_and_number() {
 }
 
 #[test]
-fn a_prefix_of_several_lists_them() {
+fn an_ambiguous_prefix_lists_the_runs() {
     let runs = tempfile::tempdir().unwrap();
     let record = run(runs.path(), train("1", 3));
     let last = if record.id.as_str().ends_with('a') { "b" } else { "a" };
@@ -241,30 +241,30 @@ fn a_prefix_of_several_lists_them() {
     fs::create_dir(&record.folder).unwrap();
     let error = find(runs.path(), &twin[..5]).unwrap_err().to_string();
     assert!(
-        error.contains("fits 2 runs") && error.contains(&twin) && error.contains("unreadable"),
+        error.contains("matches 2 runs") && error.contains(&twin) && error.contains("unreadable"),
         "{error}"
     );
 }
 
 #[test]
-fn the_latest_run_with_the_same_digests_is_the_equal_one() {
+fn the_latest_run_with_the_same_digests_is_found() {
     let runs = tempfile::tempdir().unwrap();
     let (_, newer) = (run(runs.path(), train("1", 3)), run(runs.path(), train("1", 3)));
     run(runs.path(), train("2", 4));
     let digests = |digest: &str| BTreeMap::from([("train".to_owned(), digest.to_owned())]);
-    assert_eq!(equal(runs.path(), &digests("1")), Some(newer.id));
-    assert_eq!(equal(runs.path(), &digests("3")), None);
-    assert_eq!(equal(runs.path(), &BTreeMap::new()), None);
+    assert_eq!(find_identical(runs.path(), &digests("1")), Some(newer.id));
+    assert_eq!(find_identical(runs.path(), &digests("3")), None);
+    assert_eq!(find_identical(runs.path(), &BTreeMap::new()), None);
 }
 
 #[test]
-fn earlier_fingerprints_come_same_name_first_then_newest_first() {
+fn earlier_fingerprints_are_sorted_by_name_then_newest_first() {
     let runs = tempfile::tempdir().unwrap();
-    let other = StageFacts { stage: "other".to_owned(), ..train("3", 5) };
+    let other = StageRecord { stage: "other".to_owned(), ..train("3", 5) };
     for stage in [train("1", 3), train("2", 4), other, train("1", 3)] {
         run(runs.path(), stage);
     }
-    let history = History::new(runs.path());
+    let history = FingerprintHistory::new(runs.path());
     let expected = [("train", 3), ("train", 4), ("other", 5)];
     let expected = expected.map(|(stage, epochs)| (stage.to_owned(), json!({ "epochs": epochs })));
     assert_eq!(history.earlier("train", "train"), expected);
@@ -272,14 +272,14 @@ fn earlier_fingerprints_come_same_name_first_then_newest_first() {
 }
 
 #[test]
-fn results_outlive_their_artifacts() {
+fn results_survive_the_deletion_of_their_artifacts() {
     let runs = tempfile::tempdir().unwrap();
     let artifact = evaluation(&[(0, 0), (1, 0)]);
     let name = "../eva/luate";
-    let stage = StageFacts {
+    let stage = StageRecord {
         stage: name.to_owned(),
         artifact: Some(artifact.path().to_path_buf()),
-        ..StageFacts::default()
+        ..StageRecord::default()
     };
     let record = run(runs.path(), stage);
     drop(artifact);
@@ -291,7 +291,7 @@ fn results_outlive_their_artifacts() {
 }
 
 #[test]
-fn a_difference_says_what_was_asked_what_came_out_and_how_sure_it_is() {
+fn a_diff_has_changed_parameters_outputs_and_metrics() {
     let runs = tempfile::tempdir().unwrap();
     let history = tempfile::tempdir().unwrap();
     let row = |epoch, loss| EpochRow {
@@ -307,15 +307,15 @@ fn a_difference_says_what_was_asked_what_came_out_and_how_sure_it_is() {
 
     let side = |digest: &str, epochs, rows: &[(u32, usize)]| {
         let artifact = evaluation(rows);
-        let mut recorder = Recorder::start(runs.path(), facts("clothes"));
+        let mut recorder = Recorder::start(runs.path(), info("clothes"));
         recorder.record(&started("train"));
         let train =
-            StageFacts { artifact: Some(history.path().to_path_buf()), ..train(digest, epochs) };
-        let evaluate = StageFacts {
+            StageRecord { artifact: Some(history.path().to_path_buf()), ..train(digest, epochs) };
+        let evaluate = StageRecord {
             stage: "evaluate".to_owned(),
             kind: "evaluate".to_owned(),
             artifact: Some(artifact.path().to_path_buf()),
-            ..StageFacts::default()
+            ..StageRecord::default()
         };
         let id = recorder.finish(vec![train, evaluate], RunOutcome::Ok).unwrap().unwrap();
         find(runs.path(), id.as_str()).unwrap()
@@ -348,7 +348,7 @@ fn a_difference_says_what_was_asked_what_came_out_and_how_sure_it_is() {
         (4, 1, 2, true)
     );
     assert_eq!(paired.p_value, 1.0);
-    // Trousers: found once of once, then never. Shirts: one of three, then three of three.
+    // Recall of trousers: 1 of 1, then 0 of 1; of shirts: 1 of 3, then 3 of 3.
     let changes: Vec<_> =
         split.classes.iter().map(|class| (class.class.as_str(), class.recall_difference)).collect();
     assert_eq!(changes, [("trousers", Some(-1.0)), ("shirt", Some(1.0 - 1.0 / 3.0))]);
@@ -356,7 +356,7 @@ fn a_difference_says_what_was_asked_what_came_out_and_how_sure_it_is() {
 }
 
 #[test]
-fn a_run_does_not_differ_from_itself_and_one_without_results_has_no_metrics() {
+fn a_run_equals_itself_and_one_without_results_has_no_metrics() {
     let runs = tempfile::tempdir().unwrap();
     let a = run(runs.path(), train("1", 3));
     let same = diff(&Results::of(&a), &Results::of(&a));
@@ -371,8 +371,8 @@ fn a_run_does_not_differ_from_itself_and_one_without_results_has_no_metrics() {
 }
 
 #[test]
-fn numbers_that_json_does_not_know_are_no_reason_to_lose_a_run() {
+fn a_nan_does_not_lose_the_run() {
     let runs = tempfile::tempdir().unwrap();
-    let record = run(runs.path(), StageFacts { seconds: f64::NAN, ..train("1", 3) });
+    let record = run(runs.path(), StageRecord { seconds: f64::NAN, ..train("1", 3) });
     assert_eq!((record.status, record.stages[0].seconds), (Status::Ok, 0.0));
 }

@@ -1,6 +1,6 @@
-//! Metrics of two runs side by side, with what can be said for sure of their difference.
+//! Compares the metrics of two runs, with the statistical significance of the difference.
 
-use super::super::{Results, StageFacts};
+use super::super::{Results, StageRecord};
 use crate::metrics::{self, ClassMetrics, Evaluation, Prediction, SplitMetrics};
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -10,117 +10,106 @@ use std::cmp::Ordering;
 pub struct SplitDiff {
     /// The evaluating stage in the second run.
     pub stage: String,
-    /// The split: "test", "validation".
+    /// "test", "validation".
     pub split: String,
-    /// The first run's.
-    pub first: SplitSide,
-    /// The second run's.
-    pub second: SplitSide,
+    pub first: SplitSummary,
+    pub second: SplitSummary,
     /// Second accuracy - first accuracy.
     pub accuracy_difference: f64,
-    /// The 95 % interval of that difference, as for two separate sets of images (Newcombe, 1998, method 10, from the
-    /// two Wilson intervals). Wider than need be where the images are the same: [`SplitDiff::paired`] is sharper.
+    /// The 95 % interval of that difference for two independent samples (Newcombe, 1998, method 10, from the two Wilson
+    /// intervals). Conservative where the images are the same: [`SplitDiff::paired`] has more power.
     pub accuracy_difference_interval: [f64; 2],
-    /// The test on the images that both were tried on; `None` where a run has no predictions or none is common.
-    pub paired: Option<PairedDiff>,
-    /// Classes of either run, those whose F1 changed most first.
+    /// `None` without predictions, or without common images.
+    pub paired: Option<PairedTest>,
+    /// The classes of either run, those whose F1 changed most first.
     pub classes: Vec<ClassDiff>,
 }
 
 /// One run's metrics of a split.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SplitSide {
-    /// Images scored.
+pub struct SplitSummary {
+    /// The number of images.
     pub count: u64,
-    /// Share classified rightly, 0 to 1.
+    /// 0 to 1.
     pub accuracy: f64,
     /// Its 95 % Wilson interval.
     pub accuracy_interval: [f64; 2],
-    /// Share whose class is among the five likeliest.
+    /// Top-5 accuracy, 0 to 1.
     pub top5: f64,
-    /// Mean cross-entropy, nats.
+    /// Mean cross-entropy in nats.
     pub loss: f64,
     /// Mean F1 over classes.
     pub macro_f1: f64,
 }
 
-/// McNemar's test on the images that both runs were tried on.
+/// McNemar's test on the images that both runs have predictions for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct PairedDiff {
+pub struct PairedTest {
     /// Images with the same path and label in both.
     pub common: u64,
-    /// Of those, the ones that only the first got right.
+    /// Of those, the images that only the first run classified correctly.
     pub only_first: u64,
-    /// The ones that only the second got right.
+    /// Of those, the images that only the second run classified correctly.
     pub only_second: u64,
-    /// How likely so uneven a split of the disagreements would be, were both equally good (exact McNemar test).
+    /// The probability of disagreements at least as uneven if both models were equally good (exact test).
     pub p_value: f64,
-    /// Whether both runs were scored on exactly those images.
+    /// Whether neither run was evaluated on other images.
     pub same_images: bool,
 }
 
-/// One class in both runs. A class that one of them doesn't know has no side there.
+/// One class in both runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassDiff {
-    /// The class's name.
     pub class: String,
-    /// The first run's.
-    pub first: Option<ClassSide>,
-    /// The second run's.
-    pub second: Option<ClassSide>,
-    /// Second F1 - first F1, where both know the class.
+    /// `None` where the run doesn't have the class.
+    pub first: Option<ClassScores>,
+    pub second: Option<ClassScores>,
+    /// Second F1 - first F1.
     pub f1_difference: Option<f64>,
-    /// Second recall - first recall, where both know the class.
+    /// Second recall - first recall.
     pub recall_difference: Option<f64>,
 }
 
 /// One run's metrics of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ClassSide {
-    /// Of the images given this class, the share that is of it.
+pub struct ClassScores {
     pub precision: f64,
-    /// Of the images of this class, the share given it.
     pub recall: f64,
-    /// Their harmonic mean.
     pub f1: f64,
-    /// Images of this class.
+    /// The number of images of the class.
     pub support: u64,
 }
 
 pub(super) fn diff(first: &Results, second: &Results) -> Vec<SplitDiff> {
-    let evaluations = pairs(first.evaluations(), second.evaluations());
-    evaluations
+    pairs(first.evaluations(), second.evaluations())
         .into_iter()
-        .flat_map(|Pair { stages: [a, b], first: was, second: is }| {
+        .flat_map(|pair| {
+            let [a, b] = pair.stages;
             let predictions = first.predictions(&a.stage).zip(second.predictions(&b.stage));
-            splits(
-                &b.stage,
-                &was,
-                &is,
-                predictions.as_ref().map(|(a, b)| (a.as_slice(), b.as_slice())),
-            )
+            let predictions = predictions.as_ref().map(|(a, b)| (a.as_slice(), b.as_slice()));
+            splits(&b.stage, &pair.first, &pair.second, predictions)
         })
         .collect()
 }
 
-/// Results of both runs that belong together.
+/// The results of corresponding stages of both runs.
 pub(super) struct Pair<'a, T> {
-    /// The stages that made them, the first run's first.
-    pub(super) stages: [&'a StageFacts; 2],
+    /// The stages of the results.
+    pub(super) stages: [&'a StageRecord; 2],
     pub(super) first: T,
     pub(super) second: T,
 }
 
-/// Pairs results of stages with the same name, or the only one of each run.
+/// Pairs the results of stages with the same name, or the only results of both runs.
 pub(super) fn pairs<'a, T>(
-    first: Vec<(&'a StageFacts, T)>,
-    second: Vec<(&'a StageFacts, T)>,
+    first: Vec<(&'a StageRecord, T)>,
+    second: Vec<(&'a StageRecord, T)>,
 ) -> Vec<Pair<'a, T>> {
     let only = first.len() == 1 && second.len() == 1;
-    let mut left: Vec<Option<(&StageFacts, T)>> = first.into_iter().map(Some).collect();
+    let mut left: Vec<Option<(&StageRecord, T)>> = first.into_iter().map(Some).collect();
     let mut pairs = Vec::new();
     for (stage, second) in second {
-        let same = |(other, _): &(&StageFacts, T)| only || other.stage == stage.stage;
+        let same = |(other, _): &(&StageRecord, T)| only || other.stage == stage.stage;
         let found =
             left.iter_mut().find(|known| known.as_ref().is_some_and(same)).and_then(Option::take);
         if let Some((other, first)) = found {
@@ -159,7 +148,7 @@ fn split_diff(
         split: split.to_owned(),
         accuracy_difference: second.accuracy - first.accuracy,
         accuracy_difference_interval: difference_interval(first, second),
-        paired: paired.map(|paired| PairedDiff {
+        paired: paired.map(|paired| PairedTest {
             common: paired.common,
             only_first: paired.only_first,
             only_second: paired.only_second,
@@ -167,14 +156,14 @@ fn split_diff(
             same_images: paired.common == first.count && paired.common == second.count,
         }),
         classes: classes(&first.per_class, &second.per_class),
-        first: SplitSide::of(first),
-        second: SplitSide::of(second),
+        first: SplitSummary::of(first),
+        second: SplitSummary::of(second),
     }
 }
 
-impl SplitSide {
-    fn of(split: &SplitMetrics) -> SplitSide {
-        SplitSide {
+impl SplitSummary {
+    fn of(split: &SplitMetrics) -> SplitSummary {
+        SplitSummary {
             count: split.count,
             accuracy: split.accuracy,
             accuracy_interval: split.accuracy_interval,
@@ -195,7 +184,7 @@ fn difference_interval(first: &SplitMetrics, second: &SplitMetrics) -> [f64; 2] 
 
 fn classes(first: &[ClassMetrics], second: &[ClassMetrics]) -> Vec<ClassDiff> {
     let find = |side: &[ClassMetrics], name: &str| {
-        side.iter().find(|row| row.class == name).map(ClassSide::of)
+        side.iter().find(|row| row.class == name).map(ClassScores::of)
     };
     let added = second.iter().filter(|row| first.iter().all(|known| known.class != row.class));
     let mut classes: Vec<ClassDiff> = first
@@ -208,7 +197,7 @@ fn classes(first: &[ClassMetrics], second: &[ClassMetrics]) -> Vec<ClassDiff> {
     classes
 }
 
-fn class_diff(class: &str, first: Option<ClassSide>, second: Option<ClassSide>) -> ClassDiff {
+fn class_diff(class: &str, first: Option<ClassScores>, second: Option<ClassScores>) -> ClassDiff {
     let both = first.zip(second);
     ClassDiff {
         class: class.to_owned(),
@@ -219,8 +208,13 @@ fn class_diff(class: &str, first: Option<ClassSide>, second: Option<ClassSide>) 
     }
 }
 
-impl ClassSide {
-    fn of(row: &ClassMetrics) -> ClassSide {
-        ClassSide { precision: row.precision, recall: row.recall, f1: row.f1, support: row.support }
+impl ClassScores {
+    fn of(row: &ClassMetrics) -> ClassScores {
+        ClassScores {
+            precision: row.precision,
+            recall: row.recall,
+            f1: row.f1,
+            support: row.support,
+        }
     }
 }

@@ -1,102 +1,87 @@
-//! The difference between two runs: what was asked otherwise, what came out otherwise, and whether the one is better
-//! than the other by more than chance. Everything serializes, for `--json`. Knows the form of metrics, not how they
-//! are made, and nothing of how a difference is shown.
+//! Compares two runs: changed parameters, changed outputs, and whether the difference in metrics is statistically
+//! significant. The result serializes, for `--json`; rendering it is up to others.
 
 mod evaluation;
 mod training;
 mod values;
 
-pub use evaluation::{ClassDiff, ClassSide, PairedDiff, SplitDiff, SplitSide};
-pub use training::{TrainingDiff, TrainingSide};
+pub use evaluation::{ClassDiff, ClassScores, PairedTest, SplitDiff, SplitSummary};
+pub use training::{TrainingDiff, TrainingSummary};
 pub use values::Change;
 
-use super::{Record, Results, RunId, StageFacts, Status, Timestamp};
+use super::{Record, Results, RunId, StageRecord, Status, Timestamp};
 use crate::events::StageOutcome;
 use serde::Serialize;
 
-/// Two runs held against each other. "First" and "second" are as they were named; a difference is second - first.
+/// The comparison of two runs. A difference is second - first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Diff {
-    /// The first run.
-    pub first: Side,
-    /// The second run.
-    pub second: Side,
-    /// Facts of the runs as wholes that differ: pipeline, seed, version, machine.
+    pub first: RunSummary,
+    pub second: RunSummary,
+    /// Changed properties of the run as a whole: pipeline, seed, version, machine.
     pub settings: Vec<Change>,
-    /// The stages that differ in any way, in the order of the second run's plan, those that only the first has last.
+    /// The stages that differ, in the order of the second run's plan, then those that only the first run has.
     pub stages: Vec<StageDiff>,
-    /// Names of the stages that are the same in both: parameters, wiring and output.
+    /// Names of the stages with the same parameters, inputs and output.
     pub same_stages: Vec<String>,
-    /// Training held against training, where both have a history.
+    /// Trainings with a history in both runs.
     pub training: Vec<TrainingDiff>,
-    /// Metrics side by side, a split each, the test split first.
+    /// Metrics by split, the test split first.
     pub splits: Vec<SplitDiff>,
 }
 
 /// One of the two runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Side {
-    /// Its id.
+pub struct RunSummary {
     pub run: RunId,
-    /// Its pipeline's name.
     pub pipeline: String,
-    /// When it started.
     pub started: Timestamp,
-    /// How it stands.
     pub status: Status,
-    /// Seconds it took.
     pub seconds: f64,
 }
 
-/// Which of two runs has a stage.
+/// The runs that have a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Presence {
-    /// Both.
     Both,
-    /// The first alone: it was removed.
+    /// It was removed.
     OnlyFirst,
-    /// The second alone: it was added.
+    /// It was added.
     OnlySecond,
 }
 
 /// One stage in both runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageDiff {
-    /// Its name.
     pub stage: String,
-    /// Which run has it.
     pub presence: Presence,
-    /// Kind and wiring, where they differ: `kind`, `needs.data`.
+    /// Changes of kind and inputs: `kind`, `needs.data`.
     pub wiring: Vec<Change>,
-    /// Parameters that differ, nested ones by their path: `head.dropout`.
+    /// Changed parameters, nested ones by path: `head.dropout`.
     pub parameters: Vec<Change>,
-    /// Whether the outputs differ; `None` where one of them has none.
+    /// Whether the outputs differ; `None` unless both have one.
     pub output_changed: Option<bool>,
-    /// The digest of the first's output.
     pub first_digest: Option<String>,
-    /// The digest of the second's output.
     pub second_digest: Option<String>,
-    /// How it ended in the first.
     pub first_outcome: Option<StageOutcome>,
-    /// How it ended in the second.
     pub second_outcome: Option<StageOutcome>,
 }
 
 impl Diff {
-    /// Whether both runs asked for the same and got the same.
+    /// Whether settings, stages and outputs are the same in both runs.
     pub fn is_empty(&self) -> bool {
         self.settings.is_empty() && self.stages.is_empty()
     }
 }
 
-/// Holds two runs against each other.
+/// Compares two runs.
 pub fn diff(first: &Results, second: &Results) -> Diff {
     let (a, b) = (first.record(), second.record());
     let (stages, same_stages) = stages(a, b);
     Diff {
-        first: Side::of(a),
-        second: Side::of(b),
+        first: RunSummary::of(a),
+        second: RunSummary::of(b),
         settings: settings(a, b),
         stages,
         same_stages,
@@ -105,9 +90,9 @@ pub fn diff(first: &Results, second: &Results) -> Diff {
     }
 }
 
-impl Side {
-    fn of(record: &Record) -> Side {
-        Side {
+impl RunSummary {
+    fn of(record: &Record) -> RunSummary {
+        RunSummary {
             run: record.id.clone(),
             pipeline: record.pipeline.clone(),
             started: record.started,
@@ -118,7 +103,7 @@ impl Side {
 }
 
 fn settings(a: &Record, b: &Record) -> Vec<Change> {
-    let facts = |record: &Record| {
+    let settings = |record: &Record| {
         let machine = &record.machine;
         serde_json::json!({
             "pipeline": record.pipeline,
@@ -128,10 +113,10 @@ fn settings(a: &Record, b: &Record) -> Vec<Change> {
             "machine": { "target": machine.target, "simd": machine.simd, "device": machine.device },
         })
     };
-    values::changes(Some(&facts(a)), Some(&facts(b)))
+    values::changes(Some(&settings(a)), Some(&settings(b)))
 }
 
-/// The stages that differ, and the names of those that don't.
+/// The stages that differ, and the names of the others.
 fn stages(a: &Record, b: &Record) -> (Vec<StageDiff>, Vec<String>) {
     let in_second = b.stages.iter().map(|stage| (a.stage(&stage.stage), Some(stage)));
     let only_first = a
@@ -144,7 +129,7 @@ fn stages(a: &Record, b: &Record) -> (Vec<StageDiff>, Vec<String>) {
     (differing, same.into_iter().map(|stage| stage.stage).collect())
 }
 
-fn stage_diff(first: Option<&StageFacts>, second: Option<&StageFacts>) -> Option<StageDiff> {
+fn stage_diff(first: Option<&StageRecord>, second: Option<&StageRecord>) -> Option<StageDiff> {
     let presence = match (first, second) {
         (Some(_), Some(_)) => Presence::Both,
         (Some(_), None) => Presence::OnlyFirst,
@@ -152,9 +137,9 @@ fn stage_diff(first: Option<&StageFacts>, second: Option<&StageFacts>) -> Option
         (None, None) => return None,
     };
     let wiring =
-        |stage: &StageFacts| serde_json::json!({ "kind": stage.kind, "needs": stage.needs });
-    let parameters = |stage: &StageFacts| serde_json::Value::Object(stage.parameters.clone());
-    let digest = |stage: Option<&StageFacts>| stage.and_then(|stage| stage.digest.clone());
+        |stage: &StageRecord| serde_json::json!({ "kind": stage.kind, "needs": stage.needs });
+    let parameters = |stage: &StageRecord| serde_json::Value::Object(stage.parameters.clone());
+    let digest = |stage: Option<&StageRecord>| stage.and_then(|stage| stage.digest.clone());
     let (first_digest, second_digest) = (digest(first), digest(second));
     Some(StageDiff {
         stage: second.or(first)?.stage.clone(),
@@ -173,7 +158,7 @@ fn stage_diff(first: Option<&StageFacts>, second: Option<&StageFacts>) -> Option
 }
 
 impl StageDiff {
-    /// Whether there is anything to tell. That it ran in one and was fresh in the other is nothing.
+    /// Whether the stage differs. Its outcome doesn't count: it may have run in one and been fresh in the other.
     fn differs(&self) -> bool {
         self.presence != Presence::Both
             || !self.wiring.is_empty()

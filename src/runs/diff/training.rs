@@ -1,28 +1,26 @@
-//! How two trainings went, as a line each.
+//! Compares the training histories of two runs.
 
-use super::super::{Results, StageFacts};
+use super::super::{Results, StageRecord};
 use crate::metrics::EpochRow;
 use serde::Serialize;
 
-/// Two trainings held against each other.
+/// One training in both runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrainingDiff {
-    /// The stage.
+    /// The training stage in the second run.
     pub stage: String,
-    /// The first.
-    pub first: TrainingSide,
-    /// The second.
-    pub second: TrainingSide,
+    pub first: TrainingSummary,
+    pub second: TrainingSummary,
 }
 
-/// How one training went.
+/// The summary of one training.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TrainingSide {
-    /// Epochs that were run.
+pub struct TrainingSummary {
+    /// The number of epochs that were run.
     pub epochs: u64,
-    /// The epoch whose weights were kept; the best one where that isn't on record.
+    /// The epoch whose weights were kept; `best_epoch` where that wasn't recorded.
     pub kept_epoch: u64,
-    /// The epoch with the lowest validation loss, the first of equals; of training loss where nothing was validated.
+    /// The first epoch with the lowest validation loss, or training loss without validation.
     pub best_epoch: u64,
     /// Training loss at the kept epoch.
     pub train_loss: f64,
@@ -34,19 +32,26 @@ pub struct TrainingSide {
     pub validation_accuracy: Option<f64>,
 }
 
-impl TrainingSide {
-    /// Sums up the history of `stage`; `None` for an empty one.
-    pub fn of(results: &Results, stage: &StageFacts, rows: &[EpochRow]) -> Option<TrainingSide> {
+impl TrainingSummary {
+    /// The summary of the history of `stage`; `None` if it is empty.
+    pub fn of(
+        results: &Results,
+        stage: &StageRecord,
+        rows: &[EpochRow],
+    ) -> Option<TrainingSummary> {
         let training = results.training(&stage.stage);
-        TrainingSide::kept(rows, training.and_then(|training| training.get("epoch")?.as_u64()))
+        TrainingSummary::of_rows(
+            rows,
+            training.and_then(|training| training.get("epoch")?.as_u64()),
+        )
     }
 
-    fn kept(rows: &[EpochRow], epoch: Option<u64>) -> Option<TrainingSide> {
+    fn of_rows(rows: &[EpochRow], kept_epoch: Option<u64>) -> Option<TrainingSummary> {
         let last = rows.last()?;
         let loss = |row: &EpochRow| row.validation_loss.unwrap_or(row.train_loss);
         let best = rows.iter().min_by(|a, b| loss(a).total_cmp(&loss(b)))?;
-        let kept = rows.iter().find(|row| Some(row.epoch) == epoch).unwrap_or(best);
-        Some(TrainingSide {
+        let kept = rows.iter().find(|row| Some(row.epoch) == kept_epoch).unwrap_or(best);
+        Some(TrainingSummary {
             epochs: last.epoch,
             kept_epoch: kept.epoch,
             best_epoch: best.epoch,
@@ -64,8 +69,8 @@ pub(super) fn diff(first: &Results, second: &Results) -> Vec<TrainingDiff> {
         .filter_map(|pair| {
             Some(TrainingDiff {
                 stage: pair.stages[1].stage.clone(),
-                first: TrainingSide::of(first, pair.stages[0], &pair.first)?,
-                second: TrainingSide::of(second, pair.stages[1], &pair.second)?,
+                first: TrainingSummary::of(first, pair.stages[0], &pair.first)?,
+                second: TrainingSummary::of(second, pair.stages[1], &pair.second)?,
             })
         })
         .collect()

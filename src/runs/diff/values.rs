@@ -1,21 +1,21 @@
-//! The difference between two trees of JSON values, as a list of paths.
+//! Compares two JSON values leaf by leaf.
 
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// One value that differs.
+/// A value that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
-    /// Where it stands: `head.dropout`.
+    /// The path: `head.dropout`.
     pub key: String,
-    /// What the first has there; `None` where it has nothing.
+    /// `None` where the first has no such key.
     pub first: Option<Value>,
-    /// What the second has there; `None` where it has nothing.
+    /// `None` where the second has no such key.
     pub second: Option<Value>,
 }
 
-/// The leaves that differ, by path, sorted. Lists are leaves: a list that changed is shown whole.
+/// The leaves that differ, sorted by path. A list is one leaf.
 pub(super) fn changes(first: Option<&Value>, second: Option<&Value>) -> Vec<Change> {
     let (mut a, b) = (leaves(first), leaves(second));
     let mut changes: Vec<Change> = Vec::new();
@@ -42,7 +42,7 @@ fn leaves(value: Option<&Value>) -> BTreeMap<String, &Value> {
     found
 }
 
-/// An empty table is a leaf, so that it differs from a table that isn't there; the root is none.
+/// An empty table is a leaf, so that it differs from a missing one. The root is never a leaf if it is a table.
 fn collect<'a>(path: String, value: &'a Value, found: &mut BTreeMap<String, &'a Value>) {
     match value {
         Value::Object(table) if path.is_empty() || !table.is_empty() => {
@@ -64,7 +64,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn each_leaf_that_differs_is_named_by_its_path() {
+    fn differing_leaves_are_listed_by_path() {
         let first = json!({ "epochs": 8, "head": { "hidden": [256], "dropout": 0.5 }, "old": true, "same": {} });
         let second = json!({ "epochs": 3, "head": { "hidden": [256, 64], "dropout": 0.5 }, "new": null, "same": {} });
         let change = |key: &str, first, second| Change { key: key.to_owned(), first, second };
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_side_has_not_is_all_changed() {
+    fn all_leaves_differ_from_a_missing_value() {
         let value = json!({ "a": 1, "b": { "c": 2 } });
         assert_eq!(changes(None, Some(&value)).len(), 2);
         assert_eq!(changes(Some(&value), None).len(), 2);
@@ -98,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_differs_from_itself_and_sides_swap(first in tree(), second in tree()) {
+        fn a_value_equals_itself_and_sides_can_be_swapped(first in tree(), second in tree()) {
             prop_assert_eq!(changes(Some(&first), Some(&first)), Vec::new());
             let swapped: Vec<Change> = changes(Some(&second), Some(&first))
                 .into_iter()
