@@ -22,8 +22,9 @@ pub fn counted(value: u64, thing: &str) -> String {
     }
 }
 
-/// A share in 0..=1 as a percentage with one decimal: `93.1 %`. Only 0 and 1 are written as `0.0 %` and `100.0 %`: 9,999
-/// of 10,000 is not all. `–` for NaN and for values that only a damaged file contains.
+/// A share in 0..=1 as a percentage with one decimal: `93.1 %`. Only 0 and 1 are written as `0.0 %`
+/// and `100.0 %`: 9,999 of 10,000 is not all. `–` for NaN and for values that only a damaged file
+/// contains.
 pub fn percent(share: f64) -> String {
     if share.is_nan() || share.abs() > 1e6 {
         return "–".to_owned();

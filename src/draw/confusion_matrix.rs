@@ -1,5 +1,5 @@
-//! A confusion matrix as a heat map: counts, shaded by their share of the row. The diagonal, which is correct, has another
-//! color than the errors.
+//! A confusion matrix as a heat map: counts, shaded by their share of the row. The diagonal, which
+//! is correct, has another color than the errors.
 
 use super::figure::{figure, px};
 use super::{percent, shorten};
@@ -47,7 +47,8 @@ impl Layout {
         };
         let longest = classes.iter().map(|class| class.chars().count().min(name)).max();
         let names = longest.unwrap_or(0) as f64 * font * 0.56 + 10.0;
-        // Slanted names rise by the sine of 45 degrees, and the last one extends to the right as far.
+        // Slanted names rise by the sine of 45 degrees, and the last one extends to the right as
+        // far.
         let (above, beyond) =
             if slanted { (names * 0.71 + 12.0, names * 0.71) } else { (names + 4.0, 4.0) };
         let (left, top, side) = (names + 22.0, above + 20.0, cell * classes.len() as f64);

@@ -1,9 +1,11 @@
-//! The frame that charts share: a figure with a caption, the SVG that is its plot, and the axes in it.
+//! The frame that charts share: a figure with a caption, the SVG that is its plot, and the axes in
+//! it.
 
 use super::Scale;
 use maud::{Markup, html};
 
-/// Height of the strip below a plot, which holds the numbers and the label of its x axis, in pixels.
+/// Height of the strip below a plot, which holds the numbers and the label of its x axis, in
+/// pixels.
 pub(super) const X_AXIS: f64 = 38.0;
 
 /// A length in pixels, as an attribute.

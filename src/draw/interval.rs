@@ -7,7 +7,8 @@ use maud::{Markup, html};
 const HEIGHT: f64 = 46.0;
 const MIDDLE: f64 = 14.0;
 
-/// A share with its interval and a baseline. Values beyond 0..=1 are drawn and described as the nearer end.
+/// A share with its interval and a baseline. Values beyond 0..=1 are drawn and described as the
+/// nearer end.
 #[derive(Clone, Debug)]
 pub struct Interval {
     /// The quantity, as the accessible name.

@@ -51,7 +51,8 @@ pub struct Marker {
 }
 
 impl LineChart {
-    /// The chart as HTML: a figure with its legend and the SVG. Empty where there is nothing to draw.
+    /// The chart as HTML: a figure with its legend and the SVG. Empty where there is nothing to
+    /// draw.
     pub fn render(&self) -> Markup {
         let series: Vec<Vec<(f64, f64)>> =
             self.series.iter().map(|series| thinned(&series.points)).collect();

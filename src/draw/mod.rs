@@ -1,10 +1,11 @@
 //! Charts as inline SVG. A leaf: it knows shapes, scales and labels, not the meaning of the values.
 //!
-//! Charts are fluid: widths are percentages and text keeps its size, so one chart serves a phone and a wide screen
-//! without a script. Elements that can be hovered have a `<title>`. Colors are CSS variables ([`STYLE`]) for light and
-//! dark mode; the palette is safe for color-blind readers, and whatever must not be confused differs in more than
-//! color. Output is deterministic: fixed decimals, no ids, no hash order. Values that aren't finite are left out, and a
-//! chart without any value renders as an empty string.
+//! Charts are fluid: widths are percentages and text keeps its size, so one chart serves a phone
+//! and a wide screen without a script. Elements that can be hovered have a `<title>`. Colors are
+//! CSS variables ([`STYLE`]) for light and dark mode; the palette is safe for color-blind readers,
+//! and whatever must not be confused differs in more than color. Output is deterministic: fixed
+//! decimals, no ids, no hash order. Values that aren't finite are left out, and a chart without any
+//! value renders as an empty string.
 
 mod bar_chart;
 mod confusion_matrix;
@@ -23,7 +24,8 @@ pub use line_chart::{LineChart, Marker, Series};
 pub use scale::{Scale, Unit};
 pub use text::{percent, shorten};
 
-/// The style sheet that charts need: variables for light and dark mode, and the classes that charts use.
+/// The style sheet that charts need: variables for light and dark mode, and the classes that charts
+/// use.
 pub const STYLE: &str = include_str!("style.css");
 
 /// The number of colors in the palette; a series' color is taken modulo this.

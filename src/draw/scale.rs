@@ -1,6 +1,7 @@
 //! Maps values to positions on an axis, and chooses round numbers for its ticks.
 
-/// Larger values come from an overflow and not from a measurement; they and NaNs are left out of charts.
+/// Larger values come from an overflow and not from a measurement; they and NaNs are left out of
+/// charts.
 const LARGEST: f64 = 1e30;
 
 /// The format of the numbers along an axis.
@@ -27,7 +28,8 @@ pub(super) fn is_drawable(value: f64) -> bool {
 }
 
 impl Scale {
-    /// An axis that ends at ticks and covers all `values`, with about `ticks` steps. 0 to 1 where there are no values.
+    /// An axis that ends at ticks and covers all `values`, with about `ticks` steps. 0 to 1 where
+    /// there are no values.
     pub fn nice(values: impl IntoIterator<Item = f64>, ticks: usize, unit: Unit) -> Scale {
         let scale = Scale::tight(values, ticks, unit);
         let Scale { low, high, step, .. } = scale;
@@ -53,7 +55,8 @@ impl Scale {
         Scale { low, high, step: if unit == Unit::Whole { step.max(1.0) } else { step }, unit }
     }
 
-    /// The position of a value: 0 at the low end, 1 at the high end, clamped to that range. 0 for NaN.
+    /// The position of a value: 0 at the low end, 1 at the high end, clamped to that range. 0 for
+    /// NaN.
     pub fn position(&self, value: f64) -> f64 {
         let position = (value - self.low) / (self.high - self.low);
         if position.is_nan() { 0.0 } else { position.clamp(0.0, 1.0) }

@@ -7,7 +7,8 @@ pub fn percent(share: f64) -> String {
     number::percent(share).replace(' ', "\u{202f}")
 }
 
-/// At most `width` characters: the start and the end of a longer text with an ellipsis between them.
+/// At most `width` characters: the start and the end of a longer text with an ellipsis between
+/// them.
 pub fn shorten(text: &str, width: usize) -> String {
     let count = text.chars().count();
     if count <= width {

@@ -1,4 +1,5 @@
-//! Suggestions for the next run, from the metrics alone. Few rules of thumb, each with a high threshold.
+//! Suggestions for the next run, from the metrics alone. Few rules of thumb, each with a high
+//! threshold.
 
 use super::evaluation::confused;
 use super::headline::primary_split;
@@ -41,7 +42,8 @@ fn train_longer(stage: &StageRecord, training: &TrainingSummary, _: &Evaluation)
     })
 }
 
-/// Training accuracy is much higher than validation accuracy, by more than the size of the split explains.
+/// Training accuracy is much higher than validation accuracy, by more than the size of the split
+/// explains.
 fn overfitting(
     stage: &StageRecord,
     training: &TrainingSummary,

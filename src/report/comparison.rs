@@ -1,4 +1,5 @@
-//! The comparison of several runs with the first: metrics, significance of the differences, changed parameters, curves.
+//! The comparison of several runs with the first: metrics, significance of the differences, changed
+//! parameters, curves.
 
 use super::headline::primary_split;
 use super::html::{self, Column, Table, section, side_by_side};

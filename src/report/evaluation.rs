@@ -1,4 +1,5 @@
-//! Errors and per-class metrics: the confusion matrix, the most confused pairs of classes, and each class.
+//! Errors and per-class metrics: the confusion matrix, the most confused pairs of classes, and each
+//! class.
 
 use super::headline::primary_split;
 use super::html::{self, Column, Table, side_by_side};
@@ -28,7 +29,8 @@ pub(super) struct Confusion<'a> {
     support: u64,
 }
 
-/// The pairs of classes that are confused, the most frequent first, equal ones in the order of the classes.
+/// The pairs of classes that are confused, the most frequent first, equal ones in the order of the
+/// classes.
 pub(super) fn confused<'a>(classes: &'a [String], split: &SplitMetrics) -> Vec<Confusion<'a>> {
     let mut pairs: Vec<Confusion> = Vec::new();
     for (truth, row) in classes.iter().zip(&split.confusion) {

@@ -1,5 +1,5 @@
-//! Statistics of a data set: images of each class, sizes, formats, unreadable files. Parts of `explore.json` that are
-//! missing or have an unexpected form are left out.
+//! Statistics of a data set: images of each class, sizes, formats, unreadable files. Parts of
+//! `explore.json` that are missing or have an unexpected form are left out.
 
 use super::html::{self, Column, Table, details, side_by_side, tiles};
 use crate::common::number::{counted, thousands};

@@ -1,4 +1,5 @@
-//! The accuracy of a run with its confidence interval and baseline, and the few other values worth a glance.
+//! The accuracy of a run with its confidence interval and baseline, and the few other values worth
+//! a glance.
 
 use super::html;
 use super::training::summary;
@@ -17,7 +18,8 @@ pub(super) fn primary_split(evaluation: &Evaluation) -> Option<(&str, &SplitMetr
     split.map(|(name, split)| (name.as_str(), split))
 }
 
-/// The majority class of a split, the first of equals, and its share: the accuracy of the constant classifier.
+/// The majority class of a split, the first of equals, and its share: the accuracy of the constant
+/// classifier.
 fn majority_class(split: &SplitMetrics) -> Option<(&str, f64)> {
     let class = split.per_class.iter().rev().max_by_key(|class| class.support)?;
     (split.count > 0).then(|| (class.class.as_str(), class.support as f64 / split.count as f64))

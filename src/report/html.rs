@@ -1,5 +1,5 @@
-//! The frame of a page and the elements that its content is made of. `maud` escapes every text; content is passed as
-//! [`Markup`], and a part without content renders as an empty one.
+//! The frame of a page and the elements that its content is made of. `maud` escapes every text;
+//! content is passed as [`Markup`], and a part without content renders as an empty one.
 
 use crate::draw;
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};

@@ -1,5 +1,5 @@
-//! The misclassified images with the highest confidence, which show wrong labels and hard images first. The images come
-//! from the tensor cache, as long as it is in the store.
+//! The misclassified images with the highest confidence, which show wrong labels and hard images
+//! first. The images come from the tensor cache, as long as it is in the store.
 
 use crate::data::{Split, TensorCache};
 use crate::draw::{percent, shorten};

@@ -1,7 +1,8 @@
-//! HTML pages rendered from runs: one self-contained file without scripts that fetches nothing, and declares so in its
-//! content security policy. Whatever a run lacks (it failed, it has no test split, its artifacts were collected) is left
-//! out of its page. Pages enter no digest. Their size is bounded, however large the data set: tables are cut with a
-//! sentence that says so, charts thinned, and at most two dozen images shown.
+//! HTML pages rendered from runs: one self-contained file without scripts that fetches nothing, and
+//! declares so in its content security policy. Whatever a run lacks (it failed, it has no test
+//! split, its artifacts were collected) is left out of its page. Pages enter no digest. Their size
+//! is bounded, however large the data set: tables are cut with a sentence that says so, charts
+//! thinned, and at most two dozen images shown.
 
 mod advice;
 mod comparison;

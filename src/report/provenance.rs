@@ -1,4 +1,5 @@
-//! Where a result comes from: the stages that ran, when and on which machine, and how to reproduce the run.
+//! Where a result comes from: the stages that ran, when and on which machine, and how to reproduce
+//! the run.
 
 use super::html::{Column, Table, details};
 use crate::common::number::{counted, seconds};
@@ -6,7 +7,8 @@ use crate::runs::{Record, Results, StageRecord, StageState, Status};
 use maud::{Markup, Render, html};
 use serde_json::Value;
 
-/// Characters of a pipeline file, an error, a stage's error or reasons in the table of stages, a parameter's value.
+/// Characters of a pipeline file, an error, a stage's error or reasons in the table of stages, a
+/// parameter's value.
 const MAX_FILE: usize = 100_000;
 const MAX_ERROR: usize = 8_000;
 const MAX_REASON: usize = 300;

@@ -9,7 +9,8 @@ use maud::{Markup, html};
 /// Rows of the table of epochs; a longer training shows every nth epoch.
 const MAX_ROWS: usize = 200;
 
-/// The training that produced the model of an evaluating stage: the stage that it needs, else the only one.
+/// The training that produced the model of an evaluating stage: the stage that it needs, else the
+/// only one.
 pub(super) fn summary<'a>(
     results: &Results<'a>,
     stage: &StageRecord,

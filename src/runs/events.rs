@@ -1,5 +1,5 @@
-//! The events of a run on disk: one JSON object per line. Lines that can't be read, such as an incomplete last line, are
-//! counted and skipped.
+//! The events of a run on disk: one JSON object per line. Lines that can't be read, such as an
+//! incomplete last line, are counted and skipped.
 
 use super::Record;
 use crate::events::Event;

@@ -1,5 +1,5 @@
-//! The fingerprints of stages in earlier runs, which explain why a stage has to run now. They are JSON values: their
-//! content is up to the engine.
+//! The fingerprints of stages in earlier runs, which explain why a stage has to run now. They are
+//! JSON values: their content is up to the engine.
 
 use super::{Record, list};
 use serde_json::Value;
@@ -22,8 +22,8 @@ impl FingerprintHistory {
         FingerprintHistory { runs: runs.to_path_buf(), known: OnceCell::new() }
     }
 
-    /// The distinct fingerprints of artifacts of a kind, with the names of their stages: stages called `stage` first, then
-    /// the others, each newest first.
+    /// The distinct fingerprints of artifacts of a kind, with the names of their stages: stages
+    /// called `stage` first, then the others, each newest first.
     pub fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Value)> {
         let known = self.known.get_or_init(|| fingerprints(list(&self.runs)));
         let of_kind = || known.iter().filter(|(_, its_kind, _)| its_kind == kind);

@@ -1,5 +1,5 @@
-//! Lists and finds runs: all, by id or number, and by their outputs. The folders are the index: there is no index file that
-//! could become stale.
+//! Lists and finds runs: all, by id or number, and by their outputs. The folders are the index:
+//! there is no index file that could become stale.
 
 use super::record::{RUN, Record, RunId};
 use super::{RunsError, Status, Timestamp};
@@ -12,7 +12,8 @@ use std::time::SystemTime;
 /// The number of runs that an error lists.
 const MAX_CANDIDATES: usize = 5;
 
-/// All runs, newest first; those whose record can't be read come last, with the reason in [`Record::problem`].
+/// All runs, newest first; those whose record can't be read come last, with the reason in
+/// [`Record::problem`].
 pub fn list(runs: &Path) -> Vec<Record> {
     let mut records: Vec<Record> =
         folders(runs).into_iter().map(|(id, folder)| Record::load(&folder, id)).collect();
@@ -22,7 +23,8 @@ pub fn list(runs: &Path) -> Vec<Record> {
     records
 }
 
-/// The run called `wanted`: `@N` (the Nth in [`list`], `@0` the latest), an id, or an unambiguous prefix of one.
+/// The run called `wanted`: `@N` (the Nth in [`list`], `@0` the latest), an id, or an unambiguous
+/// prefix of one.
 pub fn find(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
     let record = match wanted.strip_prefix('@') {
         Some(number) => by_number(runs, wanted, number)?,

@@ -1,8 +1,10 @@
-//! The machine of a run: the properties that can change its results, and those that explain its times.
+//! The machine of a run: the properties that can change its results, and those that explain its
+//! times.
 
 use serde::{Deserialize, Serialize};
 
-/// Two runs with equal `target`, `simd` and `device`, the same pipeline file and the same images give the same bytes.
+/// Two runs with equal `target`, `simd` and `device`, the same pipeline file and the same images
+/// give the same bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {

@@ -1,6 +1,7 @@
-//! Recorded runs. Every run that executes a stage has a folder under the store's `runs/`; this module writes it, finds
-//! it and compares two of them. It knows the file names of a few small results, which it copies so that a run stays
-//! readable after its artifacts are collected, and no stage kind. Times and run ids occur in no other room.
+//! Recorded runs. Every run that executes a stage has a folder under the store's `runs/`; this
+//! module writes it, finds it and compares two of them. It knows the file names of a few small
+//! results, which it copies so that a run stays readable after its artifacts are collected, and no
+//! stage kind. Times and run ids occur in no other room.
 //!
 //! A run's folder:
 //!
@@ -12,7 +13,8 @@
 //! | `results/STAGE/FILE` | copies of small results: metrics, history, exploration, predictions | once, at the end |
 //! | `lock` | empty; locked while the run's process lives | once, at the start |
 //!
-//! A run without an outcome whose lock is free has died: its state needs no cleanup by the process that died.
+//! A run without an outcome whose lock is free has died: its state needs no cleanup by the process
+//! that died.
 
 pub mod diff;
 mod events;

@@ -1,5 +1,5 @@
-//! The record of one run, which is the content of `run.json`. Reading never fails: a damaged record, or one of a newer
-//! version, becomes a record with the status [`Status::Unreadable`].
+//! The record of one run, which is the content of `run.json`. Reading never fails: a damaged
+//! record, or one of a newer version, becomes a record with the status [`Status::Unreadable`].
 
 use super::{Machine, RunsError, Timestamp, files};
 use crate::events::{RunOutcome, StageOutcome};
@@ -246,8 +246,8 @@ impl Record {
     }
 }
 
-/// Whether a process holds the run's lock. The test takes a shared lock, so that two readers don't mistake each other for
-/// the run.
+/// Whether a process holds the run's lock. The test takes a shared lock, so that two readers don't
+/// mistake each other for the run.
 fn is_locked(folder: &Path) -> bool {
     let Ok(file) = File::open(folder.join(LOCK)) else { return false };
     matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))

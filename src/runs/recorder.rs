@@ -26,8 +26,9 @@ pub struct RunInfo {
     pub stages: Vec<StageRecord>,
 }
 
-/// Records a run in progress. The folder is created when the first stage starts, so that a run without stale stages leaves
-/// nothing. A run whose recorder is dropped without [`Recorder::finish`] is listed as died.
+/// Records a run in progress. The folder is created when the first stage starts, so that a run
+/// without stale stages leaves nothing. A run whose recorder is dropped without
+/// [`Recorder::finish`] is listed as died.
 pub struct Recorder {
     runs: PathBuf,
     record: Record,
@@ -153,8 +154,8 @@ impl Recorder {
         self.record.save(&open.folder)
     }
 
-    /// Ends the record with the final state of the stages, and copies small results from their artifacts. `None` if no
-    /// stage started. Returns the first error of recording, now or before.
+    /// Ends the record with the final state of the stages, and copies small results from their
+    /// artifacts. `None` if no stage started. Returns the first error of recording, now or before.
     pub fn finish(
         mut self,
         stages: Vec<StageRecord>,
@@ -188,7 +189,8 @@ impl Recorder {
         earlier.and(copied).and(saved).map(|()| Some(self.record.id.clone()))
     }
 
-    /// Creates the folder, complete with its lock, under a name that readers ignore, and renames it to its id.
+    /// Creates the folder, complete with its lock, under a name that readers ignore, and renames it
+    /// to its id.
     fn create_folder(&mut self) -> Result<Open, RunsError> {
         self.record.started = Timestamp::now();
         self.started = Instant::now();
@@ -222,7 +224,8 @@ impl Recorder {
         let failed = |path: &Path, error| RunsError::io("write", path, error);
         let lock_path = folder.join(LOCK);
         let lock = File::create(&lock_path).map_err(|error| failed(&lock_path, error))?;
-        // On a file system without locks a run in progress is listed as died; nothing else depends on the lock.
+        // On a file system without locks a run in progress is listed as died; nothing else depends
+        // on the lock.
         let _ = lock.lock();
         let events_path = folder.join(events::FILE);
         let mut events = File::create(&events_path).map_err(|error| failed(&events_path, error))?;

@@ -1,5 +1,6 @@
-//! The small results that a run keeps copies of: written when the run ends, read from the copy or, without one, from the
-//! artifact in the store. A result that is missing or damaged reads as absent.
+//! The small results that a run keeps copies of: written when the run ends, read from the copy or,
+//! without one, from the artifact in the store. A result that is missing or damaged reads as
+//! absent.
 
 use super::{Record, RunsError, StageRecord, files};
 use crate::metrics::{self, EpochRow, Evaluation, Prediction};
@@ -9,7 +10,8 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The files that are copied, and the largest size of each in bytes. Larger files stay in the artifact only.
+/// The files that are copied, and the largest size of each in bytes. Larger files stay in the
+/// artifact only.
 const COPIED: [(&str, u64); 5] = [
     ("metrics.json", 64 << 20),
     ("history.csv", 16 << 20),
@@ -35,7 +37,8 @@ pub(super) fn copy(folder: &Path, stage: &str, artifact: &Path) -> Result<(), Ru
     Ok(())
 }
 
-/// The folder of a stage's results. Stage names are user input: bytes that aren't safe in a file name are written in hex.
+/// The folder of a stage's results. Stage names are user input: bytes that aren't safe in a file
+/// name are written in hex.
 fn results_folder(folder: &Path, stage: &str) -> PathBuf {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let escaped = |byte: u8| {

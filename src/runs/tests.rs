@@ -1,4 +1,5 @@
-//! Runs from start to end in temporary folders: their files, damage to them, and finding and comparing runs.
+//! Runs from start to end in temporary folders: their files, damage to them, and finding and
+//! comparing runs.
 
 use super::*;
 use crate::events::{Event, Level, RunOutcome, StageOutcome};

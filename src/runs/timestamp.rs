@@ -1,12 +1,12 @@
-//! Points in time in UTC, to the millisecond. Time zones are not supported: records are read on other machines than the
-//! one that wrote them.
+//! Points in time in UTC, to the millisecond. Time zones are not supported: records are read on
+//! other machines than the one that wrote them.
 
 use crate::common::number::counted;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// Serialized as `2026-07-30T09:05:02.345Z` (RFC 3339); displayed as `2026-07-30 09:05 UTC`. The default is the start of
-/// 1970.
+/// Serialized as `2026-07-30T09:05:02.345Z` (RFC 3339); displayed as `2026-07-30 09:05 UTC`. The
+/// default is the start of 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(jiff::Timestamp);
 

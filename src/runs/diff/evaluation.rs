@@ -16,8 +16,9 @@ pub struct SplitDiff {
     pub second: SplitSummary,
     /// Second accuracy - first accuracy.
     pub accuracy_difference: f64,
-    /// The 95 % interval of that difference for two independent samples (Newcombe, 1998, method 10, from the two Wilson
-    /// intervals). Conservative where the images are the same: [`SplitDiff::paired`] has more power.
+    /// The 95 % interval of that difference for two independent samples (Newcombe, 1998, method 10,
+    /// from the two Wilson intervals). Conservative where the images are the same:
+    /// [`SplitDiff::paired`] has more power.
     pub accuracy_difference_interval: [f64; 2],
     /// `None` without predictions, or without common images.
     pub paired: Option<PairedTest>,
@@ -51,7 +52,8 @@ pub struct PairedTest {
     pub only_first: u64,
     /// Of those, the images that only the second run classified correctly.
     pub only_second: u64,
-    /// The probability of disagreements at least as uneven if both models were equally good (exact test).
+    /// The probability of disagreements at least as uneven if both models were equally good (exact
+    /// test).
     pub p_value: f64,
     /// Whether neither run was evaluated on other images.
     pub same_images: bool,
@@ -174,7 +176,8 @@ impl SplitSummary {
     }
 }
 
-/// Newcombe's hybrid score interval of `second - first` (Statistics in Medicine 17, 1998, method 10).
+/// Newcombe's hybrid score interval of `second - first` (Statistics in Medicine 17, 1998, method
+/// 10).
 fn difference_interval(first: &SplitMetrics, second: &SplitMetrics) -> [f64; 2] {
     let (p1, [low1, high1]) = (first.accuracy, first.accuracy_interval);
     let (p2, [low2, high2]) = (second.accuracy, second.accuracy_interval);

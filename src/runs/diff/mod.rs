@@ -1,5 +1,5 @@
-//! Compares two runs: changed parameters, changed outputs, and whether the difference in metrics is statistically
-//! significant. The result serializes, for `--json`; rendering it is up to others.
+//! Compares two runs: changed parameters, changed outputs, and whether the difference in metrics is
+//! statistically significant. The result serializes, for `--json`; rendering it is up to others.
 
 mod evaluation;
 mod training;
@@ -20,7 +20,8 @@ pub struct Diff {
     pub second: RunSummary,
     /// Changed properties of the run as a whole: pipeline, seed, version, machine.
     pub settings: Vec<Change>,
-    /// The stages that differ, in the order of the second run's plan, then those that only the first run has.
+    /// The stages that differ, in the order of the second run's plan, then those that only the
+    /// first run has.
     pub stages: Vec<StageDiff>,
     /// Names of the stages with the same parameters, inputs and output.
     pub same_stages: Vec<String>,
@@ -158,7 +159,8 @@ fn stage_diff(first: Option<&StageRecord>, second: Option<&StageRecord>) -> Opti
 }
 
 impl StageDiff {
-    /// Whether the stage differs. Its outcome doesn't count: it may have run in one and been fresh in the other.
+    /// Whether the stage differs. Its outcome doesn't count: it may have run in one and been fresh
+    /// in the other.
     fn differs(&self) -> bool {
         self.presence != Presence::Both
             || !self.wiring.is_empty()

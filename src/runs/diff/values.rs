@@ -42,7 +42,8 @@ fn leaves(value: Option<&Value>) -> BTreeMap<String, &Value> {
     found
 }
 
-/// An empty table is a leaf, so that it differs from a missing one. The root is never a leaf if it is a table.
+/// An empty table is a leaf, so that it differs from a missing one. The root is never a leaf if it
+/// is a table.
 fn collect<'a>(path: String, value: &'a Value, found: &mut BTreeMap<String, &'a Value>) {
     match value {
         Value::Object(table) if path.is_empty() || !table.is_empty() => {
