@@ -51,7 +51,7 @@ fn backbones_are_listed() {
     let table = desk.ok(&["backbones"]).stdout;
     assert!(
         table.contains(
-            "\nresnet50          25.6 M         4.09 G    224  V1 76.1 %, V2 80.9 %  conv1 layer1 layer2 layer3 layer4\n"
+            "\nresnet50      25.6 M   4.09 G    224  V1 76.1 %, V2 80.9 %  conv1 layer1 layer2 layer3 layer4\n"
         ),
         "{table}"
     );
