@@ -1,5 +1,5 @@
-//! What a stage is given while it runs, and nothing else: parameters, inputs, an empty slot, the memo, a voice, a wish to
-//! stop, a seed, a thread budget, a device.
+//! The context of a running stage: values, inputs, an empty slot, the memo, an event sink, a
+//! cancellation token, a seed, a thread budget and a device. A stage sees nothing else.
 
 use super::StageError;
 use crate::config::Values;
@@ -11,19 +11,19 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// What computes.
+/// The device that computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Device {
-    /// The processor.
     #[default]
     Cpu,
-    /// The NVIDIA card of this number.
+    /// The NVIDIA GPU with this index.
     Cuda(usize),
 }
 
 impl Device {
-    /// What of it changes numbers, and so is part of keys: "cpu" or "cuda", not which card.
+    /// The part of the device that changes numbers and so is part of keys: "cpu" or "cuda",
+    /// without the index.
     pub fn class(self) -> &'static str {
         match self {
             Device::Cpu => "cpu",
@@ -36,7 +36,7 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Device::Cpu => f.write_str("cpu"),
-            Device::Cuda(card) => write!(f, "cuda:{card}"),
+            Device::Cuda(index) => write!(f, "cuda:{index}"),
         }
     }
 }
@@ -59,62 +59,60 @@ impl FromStr for Device {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Device, String> {
-        match text.split_once(':') {
-            None if text == "cpu" => Ok(Device::Cpu),
-            None if text == "cuda" => Ok(Device::Cuda(0)),
-            Some(("cuda", card)) if card.parse::<usize>().is_ok() => {
-                Ok(Device::Cuda(card.parse().unwrap_or(0)))
-            }
-            _ => Err(format!("`{text}` is not a device: use `cpu`, `cuda`, or `cuda:N`")),
-        }
+        let device = match text {
+            "cpu" => Some(Device::Cpu),
+            "cuda" => Some(Device::Cuda(0)),
+            _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Device::Cuda),
+        };
+        device.ok_or_else(|| format!("`{text}` is not a device: use `cpu`, `cuda`, or `cuda:N`"))
     }
 }
 
 /// An artifact that a stage reads.
 #[derive(Clone, Debug)]
 pub struct InputArtifact {
-    /// Its folder. Read-only.
+    /// The read-only folder of its files.
     pub path: PathBuf,
-    /// Its digest, of all its files.
     pub digest: Digest,
-    /// The folder outside the store that it lists and that is read in place. Its files are checked as they are read.
+    /// The folder outside the store whose files the artifact lists. They are read in place and
+    /// checked against the artifact.
     pub folder: Option<PathBuf>,
 }
 
-/// What a stage sees while it runs.
+/// What a running stage has access to.
 pub struct Context {
-    /// Its resolved values as JSON; the kind's `run` gets them typed.
+    /// The resolved values as JSON; the kind's `run` gets them typed.
     pub values: Values,
-    /// Its inputs by role.
+    /// Inputs by role.
     pub inputs: BTreeMap<String, InputArtifact>,
-    /// Facts from outside that its key was made with, as [`Kind::pin`](super::Kind::pin) told them.
+    /// The facts from [`Kind::pin`](super::Kind::pin) that are part of the key.
     pub facts: BTreeMap<String, serde_json::Value>,
-    /// An empty folder that nobody else sees. What is in it at the end becomes the artifact.
+    /// A private, empty folder. Its content becomes the artifact.
     pub slot: PathBuf,
-    /// The keyed side store for pure, repeatable work.
     pub memo: Memo,
-    /// Takes what the stage has to tell.
     pub events: EventSink,
-    /// Raised when the stage should stop. To be looked at between steps.
+    /// To be checked between steps.
     pub cancel: CancellationToken,
-    /// The root of random numbers; 0 for a kind that doesn't declare that it draws any.
+    /// The seed of all random numbers; 0 for a kind that doesn't draw any.
     pub seed: u64,
-    /// How many threads it may keep busy. Rayon's current pool has that many.
+    /// The thread budget, which is the size of rayon's current pool.
     pub threads: usize,
-    /// What computes.
     pub device: Device,
-    /// Its cache key, for checkpoints in the memo.
+    /// The cache key, for checkpoints in the memo.
     pub key: Digest,
 }
 
 impl Context {
-    /// The artifact that feeds `role`.
+    /// The input `role`.
+    ///
+    /// # Errors
+    /// If no stage feeds it.
     pub fn input(&self, role: &str) -> Result<&InputArtifact, StageError> {
         self.optional_input(role)
-            .ok_or_else(|| StageError::failed(format!("nothing feeds the input `{role}`")))
+            .ok_or_else(|| StageError::failed(format!("no stage feeds the input `{role}`")))
     }
 
-    /// The artifact that feeds `role`, if any does.
+    /// The input `role`, if a stage feeds it.
     pub fn optional_input(&self, role: &str) -> Option<&InputArtifact> {
         self.inputs.get(role)
     }
@@ -125,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_are_read_as_they_are_written() {
+    fn devices_round_trip_and_other_names_are_refused() {
         for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(3)] {
             assert_eq!(device.to_string().parse(), Ok(device));
         }

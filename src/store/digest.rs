@@ -67,26 +67,26 @@ impl fmt::Debug for Digest {
 
 /// The text is not 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotADigest;
+pub struct ParseDigestError;
 
-impl fmt::Display for NotADigest {
+impl fmt::Display for ParseDigestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a digest is 64 lowercase hexadecimal digits")
     }
 }
 
-impl std::error::Error for NotADigest {}
+impl std::error::Error for ParseDigestError {}
 
 impl FromStr for Digest {
-    type Err = NotADigest;
+    type Err = ParseDigestError;
 
-    fn from_str(text: &str) -> Result<Digest, NotADigest> {
+    fn from_str(text: &str) -> Result<Digest, ParseDigestError> {
         let digit = |byte: u8| match byte {
             b'0'..=b'9' => Ok(byte - b'0'),
             b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(NotADigest),
+            _ => Err(ParseDigestError),
         };
-        let text: &[u8; 64] = text.as_bytes().try_into().map_err(|_| NotADigest)?;
+        let text: &[u8; 64] = text.as_bytes().try_into().map_err(|_| ParseDigestError)?;
         let mut bytes = [0u8; 32];
         for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
             *byte = digit(pair[0])? << 4 | digit(pair[1])?;
@@ -212,7 +212,7 @@ mod tests {
         );
         for wrong in ["", "ba", &"A".repeat(64), &"g".repeat(64), &"a".repeat(65), &"é".repeat(32)]
         {
-            assert_eq!(wrong.parse::<Digest>(), Err(NotADigest), "{wrong}");
+            assert_eq!(wrong.parse::<Digest>(), Err(ParseDigestError), "{wrong}");
         }
     }
 

@@ -41,7 +41,7 @@ mod sealed;
 mod slot;
 
 pub use artifact::Artifact;
-pub use digest::{BLOCK, Digest, Hasher, NotADigest, digest_bytes, digest_file};
+pub use digest::{BLOCK, Digest, Hasher, ParseDigestError, digest_bytes, digest_file};
 pub use error::{StoreError, is_full};
 pub use listing::Listing;
 pub use maintenance::{Collected, Keep, Share, Usage, Verified};
