@@ -1,4 +1,4 @@
-//! What there is to choose from, as plain rows for a table.
+//! The list of backbones, as rows of a table.
 
 use super::ModelError;
 use crate::nn::weights::presets;
@@ -8,37 +8,34 @@ use serde::Serialize;
 /// One backbone, with its published classifier at its usual input size.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BackboneRow {
-    /// Its name.
     pub name: String,
-    /// Numbers that it learns, without those of an auxiliary head, which a trained model doesn't keep.
+    /// Number of trainable values, without those of an auxiliary head, which model files don't contain.
     pub parameters: u64,
-    /// Multiplications (each with an addition) for one image.
+    /// Multiply-adds per image.
     pub multiply_adds: u64,
-    /// Side of its usual input, in pixels.
+    /// Side of its default input, in pixels.
     pub input_size: usize,
-    /// Stages that `freeze` can name, from the images on.
+    /// Layer groups from input to output, as `freeze` takes them.
     pub stages: Vec<String>,
-    /// Published weights by name, each with its accuracy on ImageNet in percent, the default first.
+    /// Published weights, each with its top-1 accuracy on ImageNet in percent, the default first.
     pub weights: Vec<(String, f32)>,
 }
 
-/// Every backbone, in the order in which they are listed to the user.
+/// All backbones, in the order of listings.
 ///
 /// # Errors
-/// When one of them doesn't fit its own input size, which would be a fault of this program.
+/// When a backbone can't be built for its own input size, which would be a bug.
 pub fn backbones() -> Result<Vec<BackboneRow>, ModelError> {
     let row = |info: &nn::BackboneInfo| {
         let side = info.input_size;
-        let graph = info
-            .graph(&Head::Original, (side, side))
-            .map_err(|error| ModelError::new(error.to_string()))?;
+        let graph = info.graph(&Head::Original, (side, side))?;
         let weights = presets().iter().filter(|preset| preset.backbone == info.name);
         Ok(BackboneRow {
             name: info.name.to_owned(),
             parameters: graph.parameter_count(),
             multiply_adds: graph.multiply_adds(),
             input_size: side,
-            stages: info.layer_groups.iter().map(|&stage| stage.to_owned()).collect(),
+            stages: info.layer_groups.iter().map(|&group| group.to_owned()).collect(),
             weights: weights.map(|preset| (preset.name.to_owned(), preset.top1)).collect(),
         })
     };
@@ -50,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_those_that_torchvision_publishes() {
+    fn counts_equal_those_that_torchvision_publishes() {
         let rows = backbones().unwrap();
         let row = rows.iter().find(|row| row.name == "resnet50").unwrap();
         assert_eq!((row.parameters, row.input_size), (25_557_032, 224));

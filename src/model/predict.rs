@@ -1,4 +1,4 @@
-//! From the bytes of image files to answers.
+//! Classifies image files given as bytes.
 
 use super::{Model, ModelError};
 use crate::data::decode;
@@ -7,58 +7,57 @@ use crate::metrics::top_k;
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// Images decoded and classified together.
+/// Number of images decoded and classified together.
 const BATCH: usize = 32;
 
-/// The answer for one image.
+/// The prediction for one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// The image's name, as given.
+    /// Name of the image, as given.
     pub path: String,
-    /// The likeliest class.
+    /// The most probable class.
     pub class: String,
-    /// Its probability, 0 to 1.
+    /// Its probability, in 0..1.
     pub probability: f32,
-    /// The likeliest classes with their probabilities, likeliest first; as many as were asked for, and at least one.
+    /// The most probable classes with their probabilities, in descending order; at least one.
     pub top: Vec<(String, f32)>,
 }
 
-/// A image that could not be read.
+/// An image that couldn't be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Unreadable {
-    /// The image's name, as given.
+    /// Name of the image, as given.
     pub path: String,
-    /// Why.
     pub reason: String,
 }
 
-/// The answers for some images, in the order given.
+/// The predictions for some images, in the given order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Predictions {
-    /// An answer for each image that could be read.
+    /// One row per readable image.
     pub rows: Vec<Row>,
-    /// The others.
+    /// The unreadable images.
     pub unreadable: Vec<Unreadable>,
 }
 
 impl Model {
-    /// Classifies images given as (name, bytes of the file). The answer for a image is the same in any company, so a
-    /// caller may hand over a long list in portions that fit in memory.
+    /// Classifies images given as (name, bytes of the file). A prediction doesn't depend on the other images, so callers may pass
+    /// a long list in chunks.
     ///
     /// # Errors
-    /// When the network can't be run; images that can't be read are no error but listed.
+    /// When the network can't run. Unreadable images are listed in the result.
     pub fn predict(
         &self,
         images: &[(String, Vec<u8>)],
         top: usize,
     ) -> Result<Predictions, ModelError> {
         let mut predictions = Predictions::default();
-        for portion in images.chunks(BATCH) {
+        for chunk in images.chunks(BATCH) {
             let inputs: Vec<Result<Vec<f32>, String>> =
-                portion.par_iter().map(|(_, bytes)| self.input(bytes)).collect();
-            let mut readable = Vec::with_capacity(portion.len());
+                chunk.par_iter().map(|(_, bytes)| self.input(bytes)).collect();
+            let mut readable = Vec::with_capacity(chunk.len());
             let mut batch = Vec::new();
-            for ((path, _), input) in portion.iter().zip(inputs) {
+            for ((path, _), input) in chunk.iter().zip(inputs) {
                 match input {
                     Ok(numbers) => {
                         readable.push(path);

@@ -1,12 +1,12 @@
-//! A model from file to answer, and files that are none. Knows no pipeline and no store.
+//! Reading and writing model files, and rejecting damaged ones.
 
 use super::*;
 use crate::data::{Fit, Interpolation};
 use crate::nn::WeightTensor;
 use crate::nn::weights::to_bytes;
 
-fn card() -> Card {
-    Card {
+fn info() -> ModelInfo {
+    ModelInfo {
         backbone: "resnet18".to_owned(),
         head: Classifier::Dense(Dense { hidden: vec![4], dropout: 0.5 }),
         classes: ["a", "b"].map(str::to_owned).to_vec(),
@@ -27,27 +27,27 @@ fn tiny() -> Weights {
 }
 
 #[test]
-fn a_card_reads_back_as_it_was_written() {
-    let text = card().to_json().unwrap();
+fn an_info_round_trips() {
+    let text = info().to_json().unwrap();
     assert!(
         text.starts_with(
             r#"{"format":1,"backbone":"resnet18","head":{"hidden":[4],"dropout":0.5},"classes":["a","b"],"#
         )
     );
-    assert_eq!(Card::from_json(&text).unwrap(), card());
+    assert_eq!(ModelInfo::from_json(&text).unwrap(), info());
 }
 
 #[test]
-fn a_newer_format_is_refused_whatever_else_it_holds() {
-    let error = Card::from_json(r#"{"format":2,"unheard":"of"}"#).unwrap_err().to_string();
+fn a_newer_format_is_refused() {
+    let error = ModelInfo::from_json(r#"{"format":2,"unheard":"of"}"#).unwrap_err().to_string();
     assert!(error.contains("it is of format 2, and this `pipe` reads up to format 1"), "{error}");
 }
 
 #[test]
-fn impossible_cards_are_refused() {
-    let text = card().to_json().unwrap();
+fn impossible_infos_are_refused() {
+    let text = info().to_json().unwrap();
     for length in 0..text.len() {
-        assert!(Card::from_json(&text[..length]).is_err());
+        assert!(ModelInfo::from_json(&text[..length]).is_err());
     }
     for (from, to) in [
         ("\"resize\":40", "\"resize\":4000000000"),
@@ -60,12 +60,12 @@ fn impossible_cards_are_refused() {
         ("0.229", "0.0"),
     ] {
         assert!(text.contains(from), "{from}");
-        assert!(Card::from_json(&text.replace(from, to)).is_err(), "{to}");
+        assert!(ModelInfo::from_json(&text.replace(from, to)).is_err(), "{to}");
     }
 }
 
 #[test]
-fn what_is_no_model_is_refused_with_a_sentence() {
+fn files_that_are_no_models_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let refused = |bytes: &[u8]| {
@@ -76,16 +76,16 @@ fn what_is_no_model_is_refused_with_a_sentence() {
     };
     refused(b"");
     assert!(refused(&to_bytes(&tiny()).unwrap()).contains("not a model that `pipe` trained"));
-    let with = |card: &Card| {
-        let metadata = BTreeMap::from([(METADATA.to_owned(), card.to_json().unwrap())]);
+    let with = |info: &ModelInfo| {
+        let metadata = BTreeMap::from([(METADATA.to_owned(), info.to_json().unwrap())]);
         to_bytes(&Weights { metadata, ..tiny() }).unwrap()
     };
-    assert!(refused(&with(&card())).contains("it holds 2 weights"));
+    assert!(refused(&with(&info())).contains("it holds 2 weights"));
     assert!(
-        refused(&with(&Card { backbone: "vgg".to_owned(), ..card() }))
+        refused(&with(&ModelInfo { backbone: "vgg".to_owned(), ..info() }))
             .contains("no backbone has the name `vgg`")
     );
-    let whole = with(&card());
+    let whole = with(&info());
     for length in 0..whole.len() {
         refused(&whole[..length]);
     }

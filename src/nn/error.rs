@@ -5,44 +5,40 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// An error of a network, its input or its weights.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NnError {
-    /// No backbone, preset or stage has this name; the names there are.
+    /// No backbone or preset has this name.
+    #[error("no {what} has the name `{name}`; there are {}", known.join(", "))]
     Unknown {
-        /// "backbone", "weights", …
+        /// "backbone" or "weights".
         what: &'static str,
-        /// The name that was asked for.
         name: String,
-        /// The names that exist, nearest first.
+        /// The known names, most similar first.
         known: Vec<String>,
     },
-    /// The graph doesn't fit together, or not with this input.
+    /// The graph is invalid, or doesn't match the size of its input.
+    #[error("{0}")]
     Graph(String),
-    /// Numbers handed in have the wrong length or range.
+    /// An input has the wrong length.
+    #[error("{0}")]
     Input(String),
-    /// A batch norm would take the statistics of a single value a channel: one image, one pixel.
-    SingleValue {
-        /// The norm.
-        norm: String,
-    },
-    /// Weights that don't fit the network: a sentence for each parameter, with both shapes.
+    /// A batch norm would compute statistics of a single value per channel: one image, one pixel.
+    #[error(
+        "{norm} would normalize over a single value per channel: batches of one image are too small here"
+    )]
+    SingleValue { norm: String },
+    /// Weights that don't match the network: one message per tensor, with both shapes.
+    #[error("{}", mismatches(.0))]
     Mismatch(Vec<String>),
-    /// A weights file that isn't what it should be.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A file that couldn't be read or written.
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The device failed, most likely for want of memory.
+    /// A weights file is invalid.
+    #[error("{}: {reason}", path.display())]
+    File { path: PathBuf, reason: String },
+    /// A file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// The device failed, most likely because memory can't be allocated.
+    #[error("the device failed (out of memory?): {0}")]
     Device(String),
 }
 
@@ -55,7 +51,7 @@ impl NnError {
         NnError::File { path: path.to_owned(), reason: reason.into() }
     }
 
-    /// An unknown name, with the known ones sorted so that the likeliest slip of the pen comes first.
+    /// An unknown name; sorts the known names by similarity.
     pub(crate) fn unknown<'a>(
         what: &'static str,
         name: &str,
@@ -69,40 +65,9 @@ impl NnError {
     }
 }
 
-impl fmt::Display for NnError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NnError::Unknown { what, name, known } => {
-                write!(f, "no {what} has the name `{name}`; there are {}", known.join(", "))
-            }
-            NnError::Graph(reason) | NnError::Input(reason) => f.write_str(reason),
-            NnError::SingleValue { norm } => {
-                write!(
-                    f,
-                    "{norm} would normalize over a single value a channel: batches of one image are too small here"
-                )
-            }
-            NnError::Mismatch(list) => {
-                let (count, more) = (list.len(), list.len().saturating_sub(8));
-                write!(
-                    f,
-                    "{count} of the weights don't fit the network: {}",
-                    list[..count - more].join("; ")
-                )?;
-                if more > 0 { write!(f, "; and {more} more") } else { Ok(()) }
-            }
-            NnError::File { path, reason } => write!(f, "{}: {reason}", path.display()),
-            NnError::Io { path, source } => write!(f, "{}: {source}", path.display()),
-            NnError::Device(reason) => write!(f, "the device failed (out of memory?): {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for NnError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            NnError::Io { source, .. } => Some(source),
-            _ => None,
-        }
-    }
+/// At most eight of the messages.
+fn mismatches(list: &[String]) -> String {
+    let (shown, rest) = list.split_at(list.len().min(8));
+    let more = if rest.is_empty() { String::new() } else { format!("; and {} more", rest.len()) };
+    format!("{} of the weights don't match the network: {}{more}", list.len(), shown.join("; "))
 }

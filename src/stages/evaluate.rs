@@ -6,7 +6,7 @@ use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Loader, LoaderOptions, Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
 use crate::metrics::{Evaluation, PredictionWriter, Scorer, SplitMetrics};
-use crate::model::{self, Card, Classifier, Model};
+use crate::model::{self, Classifier, Model, ModelInfo};
 use crate::training::features::Features;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -95,7 +95,7 @@ impl Kind for Evaluate {
 }
 
 /// Whether the model can be asked about these images: the model's class for each of theirs.
-fn check(cache: &TensorCache, card: &Card) -> Result<Vec<u32>, StageError> {
+fn check(cache: &TensorCache, card: &ModelInfo) -> Result<Vec<u32>, StageError> {
     let info = cache.info();
     let place = |name: &String| {
         card.classes.iter().position(|class| class == name).map(|place| place as u32)

@@ -400,7 +400,7 @@ fn an_auxiliary_head_learns_and_is_not_in_the_model() {
     let lines = "backbone = \"inception_v3\"\naux_logits = true\nepochs = 1\nbatch_size = 2\naugment = \"none\"";
     place.train(lines, &[("data", "larger")], "model").unwrap();
     let model = Model::open(&place.path("model").join("model.safetensors")).unwrap();
-    assert_eq!(model.card().backbone, "inception_v3");
+    assert_eq!(model.info().backbone, "inception_v3");
     let bytes = std::fs::read(place.path("model").join("model.safetensors")).unwrap();
     let names = crate::nn::weights::from_bytes::<f32>(&bytes).unwrap().tensors;
     assert!(

@@ -229,7 +229,7 @@ fn write(
     StageError::check(&context.cancel)?;
     let path = context.slot.join(MODEL);
     let (tensors, numbers) = size(&read);
-    let card = model::card(&read)?;
+    let card = model::info(&read)?;
     let known = known.or_else(|| card.as_ref().map(of_ours));
     match card {
         Some(card) => model::save(&path, &card, read)?,
@@ -254,7 +254,7 @@ fn size(weights: &Weights) -> (usize, usize) {
 }
 
 /// What a model of our own says of itself.
-fn of_ours(card: &model::Card) -> Pretrained {
+fn of_ours(card: &model::ModelInfo) -> Pretrained {
     Pretrained {
         weights: format!("a trained {}", card.backbone),
         architecture: card.backbone.clone(),

@@ -10,7 +10,7 @@ use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::engine::{Context, Device, Input, Kind, OrFail, Resolver, StageError};
 use crate::metrics::write_history;
-use crate::model::{self, Card, Classifier, Dense, imagenet_classes};
+use crate::model::{self, Classifier, Dense, ModelInfo, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
 use crate::stages::pretrained::PREPROCESSING;
 use crate::training::{
@@ -124,7 +124,7 @@ fn train<D: Backend + Backend<f64>>(
 ) -> Result<(), StageError> {
     let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
     let info = cache.info();
-    let card = Card {
+    let card = ModelInfo {
         backbone: options.backbone.clone(),
         head: classifier(&options.head),
         classes: match options.head {
@@ -192,7 +192,7 @@ fn classifier(head: &WordOr<OriginalHead, DenseHead>) -> Classifier {
 
 /// The network of a model, with random weights.
 fn network<D: Backend>(
-    card: &Card,
+    card: &ModelInfo,
     auxiliary: bool,
     seed: u64,
     device: D,

@@ -6,7 +6,7 @@ use crate::common::number::counted;
 use crate::data::source::{self, Source};
 use crate::engine::{Feed, StageError};
 use crate::events::EventSink;
-use crate::model::{self, Card, Classifier};
+use crate::model::{self, Classifier, ModelInfo};
 use crate::nn::weights::{self, Weights, registry};
 use crate::nn::{self, Backend, Loaded, Network, NnError};
 use crate::stages::fetch::Fetch;
@@ -30,7 +30,7 @@ pub(super) fn published_backbone(feed: Feed) -> Option<&'static str> {
 /// Takes the weights in `artifact`. A head is taken only where it tells the same classes apart.
 pub(super) fn start_from<D: Backend>(
     network: &mut Network<D>,
-    card: &Card,
+    card: &ModelInfo,
     artifact: &Path,
     events: &EventSink,
 ) -> Result<(), StageError> {
@@ -41,7 +41,7 @@ pub(super) fn start_from<D: Backend>(
         ));
     }
     let mut weights = weights::read(&path)?;
-    match model::card(&weights)? {
+    match model::info(&weights)? {
         Some(origin) => take_model(network, card, &origin, &mut weights, events),
         None => take_published(
             network,
@@ -56,8 +56,8 @@ pub(super) fn start_from<D: Backend>(
 /// Takes another training's weights; its head only where it tells the same classes apart.
 fn take_model<D: Backend>(
     network: &mut Network<D>,
-    card: &Card,
-    origin: &Card,
+    card: &ModelInfo,
+    origin: &ModelInfo,
     weights: &mut Weights,
     events: &EventSink,
 ) -> Result<(), StageError> {
@@ -92,7 +92,7 @@ fn take_model<D: Backend>(
 /// that is asked for alone: that it has as many classes doesn't make them the same ones.
 fn take_published<D: Backend>(
     network: &mut Network<D>,
-    card: &Card,
+    card: &ModelInfo,
     known: Option<&Pretrained>,
     weights: &mut Weights,
     events: &EventSink,
@@ -126,14 +126,14 @@ fn take_published<D: Backend>(
 }
 
 /// Whether weights are the backbone's and not another's that holds all that it has: a ResNet-18 would load from a ResNet-34.
-fn check_network(card: &Card, weights: &Weights) -> Result<(), StageError> {
+fn check_network(card: &ModelInfo, weights: &Weights) -> Result<(), StageError> {
     match nn::recognize(weights).filter(|other| other.name != card.backbone) {
         Some(other) => Err(of_another(other.name, card)),
         None => Ok(()),
     }
 }
 
-fn of_another(name: &str, card: &Card) -> StageError {
+fn of_another(name: &str, card: &ModelInfo) -> StageError {
     let message = format!("these weights are of {name}, the backbone is {}", card.backbone);
     StageError::failed(message)
         .with_help(format!("set `backbone = \"{name}\"`, or take weights of {}", card.backbone))
@@ -142,7 +142,7 @@ fn of_another(name: &str, card: &Card) -> StageError {
 /// Loads weights. Where they don't fit, some names of each side show why.
 fn load<D: Backend>(
     network: &mut Network<D>,
-    card: &Card,
+    card: &ModelInfo,
     weights: &Weights,
 ) -> Result<Loaded, StageError> {
     network.load(weights).map_err(|error| match error {

@@ -189,7 +189,7 @@ fn statistics_of_a_single_value_are_refused_wherever_they_would_arise() {
         let (targets, images) = (soft_targets(&[1], 5, 0.0), images(1, size));
         let error = network.step(&images, 1, &targets, &OPTIONS).err().unwrap().to_string();
         assert!(
-            error.starts_with(&format!("{norm} would normalize over a single value a channel")),
+            error.starts_with(&format!("{norm} would normalize over a single value per channel")),
             "{error}"
         );
         let running = StepOptions { batch_norm: BatchNorm::Running, ..OPTIONS };

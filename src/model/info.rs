@@ -1,59 +1,57 @@
-//! What a model file says of itself, beside its weights: one JSON text in the metadata. Knows nothing of how weights
-//! are stored.
+//! The description of a model in its file: JSON in one metadata entry.
 
 use super::ModelError;
 use crate::data::Preprocessing;
 use crate::nn::Head;
 use serde::{Deserialize, Serialize};
 
-/// The version of the description. A newer one is refused.
+/// Version of the description. Newer ones are rejected.
 pub const FORMAT: u32 = 1;
 
-/// The longest side of a network's input, and the widest layer, that a file may ask for: far above anything real, and low
-/// enough that a damaged number fails here and not by asking for all memory.
-const MOST: usize = 1 << 16;
+/// Maximum side of a network's input, width of a layer and number of classes: far above any real model, and low enough that a
+/// damaged number is rejected here instead of exhausting memory.
+const MAX_SIZE: usize = 1 << 16;
 
-/// Everything but weights that is needed to ask a model about a image.
+/// Everything but the weights that classifying an image requires.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Card {
-    /// The backbone's name in the list of backbones.
+pub struct ModelInfo {
+    /// Name of the backbone.
     pub backbone: String,
-    /// What follows it.
+    /// The head.
     pub head: Classifier,
-    /// Names of the classes, in the order of the logits.
+    /// Class names, in the order of the logits.
     pub classes: Vec<String>,
-    /// From a decoded image to the network's input.
+    /// The preprocessing from a decoded image to the network's input.
     pub preprocessing: Preprocessing,
 }
 
-/// What follows a backbone, as the user asked for it: the word "original", or a table.
+/// A head as configured: the word "original", or a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Classifier {
-    /// The published one.
+    /// The published classifier.
     Original(Original),
-    /// One of the user's own.
+    /// Dense layers.
     Dense(Dense),
 }
 
 /// The word for the published classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Original {
-    /// It keeps its weights.
     #[serde(rename = "original")]
     Original,
 }
 
-/// A head of dense layers, as the user asked for it.
+/// A head of dense layers, as configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dense {
     /// Sizes of the hidden layers.
     pub hidden: Vec<usize>,
-    /// Probability of dropout while training.
+    /// Dropout probability in training, in [0, 1).
     pub dropout: f32,
 }
 
-/// The text's first key, read before the rest is looked at.
+/// The format version, parsed before the rest.
 #[derive(Serialize, Deserialize)]
 struct Versioned<T> {
     format: u32,
@@ -64,8 +62,8 @@ struct Versioned<T> {
 #[derive(Deserialize)]
 struct Nothing {}
 
-impl Card {
-    /// The head as a network takes it.
+impl ModelInfo {
+    /// The head for a network.
     pub fn head(&self) -> Head {
         match &self.head {
             Classifier::Original(_) => Head::Original,
@@ -88,7 +86,7 @@ impl Card {
             .map_err(|error| ModelError::new(format!("the model can't be described: {error}")))
     }
 
-    pub(super) fn from_json(text: &str) -> Result<Card, ModelError> {
+    pub(super) fn from_json(text: &str) -> Result<ModelInfo, ModelError> {
         let damaged = |error| ModelError::new(format!("its description can't be read: {error}"));
         let Versioned { format, .. } =
             serde_json::from_str::<Versioned<Nothing>>(text).map_err(damaged)?;
@@ -97,25 +95,25 @@ impl Card {
                 "it is of format {format}, and this `pipe` reads up to format {FORMAT}: use the newer `pipe` that made it"
             )));
         }
-        let card = serde_json::from_str::<Versioned<Card>>(text).map_err(damaged)?.rest;
-        card.check()?;
-        Ok(card)
+        let info = serde_json::from_str::<Versioned<ModelInfo>>(text).map_err(damaged)?.rest;
+        info.check()?;
+        Ok(info)
     }
 
-    /// Refuses what no training could have written.
+    /// Rejects values that training never writes.
     fn check(&self) -> Result<(), ModelError> {
         let Preprocessing { resize, crop, mean, std, .. } = &self.preprocessing;
-        let sizes = (1..=*resize).contains(crop) && *resize as usize <= MOST;
+        let sizes = (1..=*resize).contains(crop) && *resize as usize <= MAX_SIZE;
         let numbers = mean.iter().all(|mean| mean.is_finite())
             && std.iter().all(|std| std.is_finite() && *std > 0.0);
         let head = match &self.head {
             Classifier::Original(_) => self.classes.len() == Head::Original.classes(),
             Classifier::Dense(Dense { hidden, dropout }) => {
-                hidden.iter().all(|width| (1..=MOST).contains(width))
+                hidden.iter().all(|width| (1..=MAX_SIZE).contains(width))
                     && (0.0..1.0).contains(dropout)
             }
         };
-        if sizes && numbers && head && (1..=MOST).contains(&self.classes.len()) {
+        if sizes && numbers && head && (1..=MAX_SIZE).contains(&self.classes.len()) {
             Ok(())
         } else {
             Err(ModelError::new("its description holds impossible numbers"))
