@@ -28,7 +28,7 @@ fn of(kind: KindRef) -> KindSchema<'static> {
     KindSchema {
         name: kind.name(),
         about: kind.about(),
-        parameters: kind.keys(),
+        keys: kind.keys(),
         dataset: kind.dataset(),
         roles: roles.collect(),
     }

@@ -1,4 +1,4 @@
-//! One table held against declared parameters. Knows the declarations it is given, and no others.
+//! Checks a table against the declarations of its keys.
 
 use std::path::{Component, PathBuf};
 
@@ -10,39 +10,39 @@ use super::{DefaultValue, Diagnostic, KeyDecl, Node, Table, Type, Value, Values}
 use crate::common::nearest;
 use crate::common::words::and_list;
 
-/// Checks `table` against `declared`: unknown keys (with the nearest name), types, ranges, what is missing. Defaults are
-/// filled in. `at` is the key path of the table for messages ("stages.train"). What is wrong goes to `diagnostics` and is
-/// left out of the values: use these only if no diagnostic came up.
+/// Checks `table` against `declared`: unknown keys (with the nearest name), types, ranges, missing keys. Fills in defaults.
+/// `at` is the dotted key of the table for messages ("stages.train"). A wrong value is reported and left out: use the
+/// values only if nothing was reported and the table [isn't broken](Table::is_broken).
 pub fn check(
     at: &str,
     table: &Table,
     declared: &[KeyDecl],
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Values {
-    for (key, node) in table.iter() {
-        if !declared.iter().any(|parameter| parameter.name == key) {
-            diagnostics.push(unknown_key(at, key, node, declared));
+    for (name, node) in table.iter() {
+        if !declared.iter().any(|key| key.name == name) {
+            diagnostics.push(unknown_key(at, name, node, declared));
         }
     }
     let mut values = Values::new();
-    for parameter in declared {
-        let value = match table.get(parameter.name) {
-            Some(node) => fit(&path_of(at, parameter.name), node, &parameter.of, diagnostics),
-            None if parameter.default == DefaultValue::Required => {
-                diagnostics.push(missing_key(at, table, parameter));
+    for key in declared {
+        let value = match table.get(key.name) {
+            Some(node) => fit(&path_of(at, key.name), node, &key.of, diagnostics),
+            None if key.default == DefaultValue::Required => {
+                diagnostics.push(missing_key(at, table, key));
                 None
             }
-            None => default_of(parameter),
+            None => default_of(key),
         };
         if let Some(value) = value {
-            values.insert(parameter.name.to_owned(), value);
+            values.insert(key.name.to_owned(), value);
         }
     }
     values
 }
 
 fn unknown_key(at: &str, key: &str, node: &Node, declared: &[KeyDecl]) -> Diagnostic {
-    let names = || declared.iter().map(|parameter| parameter.name);
+    let names = || declared.iter().map(|key| key.name);
     let renamed = declared.iter().find(|declared| declared.formerly == Some(key));
     if let Some(now) = renamed {
         let diagnostic = Diagnostic::new(format!("`{key}` in `{at}` has a new name"));
@@ -66,14 +66,14 @@ fn inner_name(key: &str, declared: &[KeyDecl]) -> Option<String> {
     Some(format!("{}.{key}", outer.name))
 }
 
-fn missing_key(at: &str, table: &Table, parameter: &KeyDecl) -> Diagnostic {
+fn missing_key(at: &str, table: &Table, key: &KeyDecl) -> Diagnostic {
     let diagnostic =
-        Diagnostic::new(format!("`{at}` lacks `{}`", parameter.name)).at(table.origin().cloned());
-    let label = format!("expected a key `{}`: {}", parameter.name, expected(&parameter.of));
-    diagnostic.label(label).help(format!("`{}`: {}", parameter.name, parameter.doc))
+        Diagnostic::new(format!("`{at}` lacks `{}`", key.name)).at(table.origin().cloned());
+    let label = format!("expected a key `{}`: {}", key.name, expected(&key.of));
+    diagnostic.label(label).help(format!("`{}`: {}", key.name, key.doc))
 }
 
-/// The value as JSON, if it is of the type. If not, a diagnostic says so, unless the value is known to be broken.
+/// The value as JSON if it has the type, else reports a diagnostic, unless the value was reported already.
 fn fit(path: &str, node: &Node, of: &Type, diagnostics: &mut Vec<Diagnostic>) -> Option<Json> {
     match (of, &node.value) {
         (_, Value::Broken) => None,
@@ -83,7 +83,7 @@ fn fit(path: &str, node: &Node, of: &Type, diagnostics: &mut Vec<Diagnostic>) ->
             None
         }
         (Type::List(of) | Type::Array(of, _), Value::List(items)) => {
-            // All items are looked at before any is found missing, so that all mistakes are reported.
+            // All items are checked before any is found missing, so that all errors are reported.
             let items: Vec<_> = items.iter().map(|item| fit(path, item, of, diagnostics)).collect();
             items.into_iter().collect::<Option<Vec<_>>>().map(Json::Array)
         }
@@ -110,8 +110,8 @@ fn fit(path: &str, node: &Node, of: &Type, diagnostics: &mut Vec<Diagnostic>) ->
     }
 }
 
-/// The first alternative that fits. Where none does and one alone is of the value's shape, its mistakes are the ones to
-/// tell: a wrong key in a table that could also have been a name is a wrong key.
+/// The first alternative that fits. If none does and a single one has the value's shape, that one's errors are reported:
+/// a wrong key in a table that could also have been a word is a wrong key.
 fn fit_either(
     path: &str,
     node: &Node,
@@ -119,9 +119,9 @@ fn fit_either(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Json> {
     for of in types {
-        let mut mistakes = Vec::new();
-        let value = fit(path, node, of, &mut mistakes);
-        if mistakes.is_empty() {
+        let mut errors = Vec::new();
+        let value = fit(path, node, of, &mut errors);
+        if errors.is_empty() {
             return value;
         }
     }
@@ -148,7 +148,7 @@ fn is_alike(of: &Type, value: &Value) -> bool {
     }
 }
 
-/// Why a value isn't of a type.
+/// Why a value doesn't have a type.
 #[derive(Clone, Copy)]
 enum Misfit {
     Type,
@@ -195,7 +195,7 @@ fn fit_scalar(node: &Node, of: &Type) -> Result<Json, Misfit> {
     }
 }
 
-/// The path from the folder that its text belongs to; `~/` is the user's home.
+/// The path, relative to the folder of the text it is written in; `~/` is the user's home.
 fn absolute(node: &Node, text: &str) -> Result<String, Misfit> {
     if text.is_empty() {
         return Err(Misfit::Empty);
@@ -244,7 +244,7 @@ fn present_name(former: &str) -> Option<&'static str> {
     }
 }
 
-/// What to write instead, where that can be known.
+/// What to write instead, if that can be known.
 fn remedy(node: &Node, of: &Type) -> Option<String> {
     let fits = |value: Value| {
         let json = fit_scalar(&Node { value, ..node.clone() }, of).ok()?;

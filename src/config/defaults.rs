@@ -1,14 +1,14 @@
-//! Defaults, and JSON values brought to the one form in which they can be compared.
+//! Defaults of keys, and the normal form in which JSON values are compared.
 
 use serde_json::Value as Json;
 
 use super::{DefaultValue, KeyDecl, Type, Values};
 
-/// The value of a parameter that isn't given, in normal form.
-pub(super) fn default_of(parameter: &KeyDecl) -> Option<Json> {
-    match parameter.default {
+/// The default of a key in normal form.
+pub(super) fn default_of(key: &KeyDecl) -> Option<Json> {
+    match key.default {
         DefaultValue::Required | DefaultValue::Absent => None,
-        DefaultValue::Json(text) => normal(&serde_json::from_str(text).ok()?, &parameter.of),
+        DefaultValue::Json(text) => normal(&serde_json::from_str(text).ok()?, &key.of),
     }
 }
 
@@ -18,8 +18,8 @@ pub fn defaults(declared: &[KeyDecl]) -> Values {
     values.filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// The value as `check` would have made it: numbers as floats where numbers are declared, tables with their defaults.
-/// None where it isn't of the type.
+/// The value in the form that `check` produces: floats where numbers are declared, tables with their defaults. None if it
+/// doesn't have the type.
 pub(super) fn normal(value: &Json, of: &Type) -> Option<Json> {
     match (of, value) {
         (Type::Either(types), _) => types.iter().find_map(|of| normal(value, of)),
@@ -53,23 +53,23 @@ pub(super) fn normal(value: &Json, of: &Type) -> Option<Json> {
 }
 
 pub(super) fn normal_table(entries: &Values, declared: &[KeyDecl]) -> Option<Values> {
-    if entries.keys().any(|key| !declared.iter().any(|parameter| parameter.name == key)) {
+    if entries.keys().any(|key| !declared.iter().any(|declared| declared.name == key)) {
         return None;
     }
     let mut values = Values::new();
-    for parameter in declared {
-        let value = match entries.get(parameter.name) {
-            Some(value) => Some(normal(value, &parameter.of)?),
-            None if parameter.default == DefaultValue::Required => return None,
-            None => default_of(parameter),
+    for key in declared {
+        let value = match entries.get(key.name) {
+            Some(value) => Some(normal(value, &key.of)?),
+            None if key.default == DefaultValue::Required => return None,
+            None => default_of(key),
         };
-        values.extend(value.map(|value| (parameter.name.to_owned(), value)));
+        values.extend(value.map(|value| (key.name.to_owned(), value)));
     }
     Some(values)
 }
 
 impl Type {
-    /// The parameters of the tables that a value of this type may be.
+    /// The keys of the tables that a value of this type may be.
     pub(super) fn tables(&self) -> Vec<&'static [KeyDecl]> {
         match self {
             Type::Table(declared) => vec![*declared],
@@ -79,24 +79,22 @@ impl Type {
     }
 }
 
-/// What is wrong with declarations, for tests of the rooms that declare: a name given twice, a default that isn't JSON
-/// or isn't of its type, a missing doc. Empty for sound ones.
+/// Errors in declarations, for tests: a duplicate name, a default that isn't JSON or doesn't have the type, a missing doc.
 pub fn audit(declared: &[KeyDecl]) -> Vec<String> {
     let mut faults = Vec::new();
-    for (index, parameter) in declared.iter().enumerate() {
-        let name = parameter.name;
+    for (index, key) in declared.iter().enumerate() {
+        let name = key.name;
         if declared.iter().take(index).any(|other| other.name == name) {
             faults.push(format!("`{name}` is declared twice"));
         }
-        if parameter.doc.is_empty() || parameter.doc.contains('\n') {
+        if key.doc.is_empty() || key.doc.contains('\n') {
             faults.push(format!("`{name}` needs a doc of one line"));
         }
-        if matches!(parameter.default, DefaultValue::Json(_)) && default_of(parameter).is_none() {
+        if matches!(key.default, DefaultValue::Json(_)) && default_of(key).is_none() {
             faults.push(format!("the default of `{name}` isn't of its type"));
         }
-        faults.extend(
-            audit_inner(&parameter.of).into_iter().map(|fault| format!("in `{name}`: {fault}")),
-        );
+        faults
+            .extend(audit_inner(&key.of).into_iter().map(|fault| format!("in `{name}`: {fault}")));
     }
     faults
 }

@@ -1,11 +1,11 @@
-//! Types, values and names in words, for messages and for the reference.
+//! Types, values and keys in words, for messages and the reference.
 
 use crate::common::words::join;
 use serde_json::Value as Json;
 
 use super::{Type, Value};
 
-/// What a type takes: "a whole number from 1 to 64".
+/// The values of a type: "a whole number from 1 to 64".
 pub(super) fn expected(of: &Type) -> String {
     match of {
         Type::Bool => "true or false".to_owned(),
@@ -45,7 +45,7 @@ fn bounds(min: Option<String>, max: Option<String>) -> String {
     }
 }
 
-/// What a value is: "a whole number".
+/// The type of a value: "a whole number".
 pub(super) fn found(value: &Value) -> &'static str {
     match value {
         Value::Text(_) => "text",
@@ -55,7 +55,7 @@ pub(super) fn found(value: &Value) -> &'static str {
         Value::Bool(false) => "false",
         Value::List(_) => "a list",
         Value::Table(_) => "a table",
-        Value::Broken => "a mistake",
+        Value::Broken => "an error",
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn path_of(at: &str, key: &str) -> String {
     if at.is_empty() { key } else { format!("{at}.{key}") }
 }
 
-/// A value as it would be written in a pipeline file, on one line.
+/// A value in TOML, on one line.
 pub(super) fn toml_text(value: &Json) -> String {
     match value {
         Json::Array(items) => {

@@ -1,59 +1,57 @@
-//! What is wrong with a pipeline, said where the facts are known. How it looks is `render`'s.
+//! Errors in a pipeline file, with their location.
 
 use std::collections::HashSet;
 
 use super::{Origin, Sources};
 
-/// One mistake.
+/// One error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
-    /// What is wrong, in a sentence without a full stop.
+    /// What is wrong, without a full stop.
     pub message: String,
-    /// Where, if it is in a text.
+    /// The location, if there is one.
     pub origin: Option<Origin>,
-    /// What stands beside the caret, usually what was expected. May be empty.
+    /// The text at the caret, usually what was expected. May be empty.
     pub label: String,
     /// What to do: "did you mean `epochs`?".
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// A mistake without a place.
+    /// An error without a location.
     pub fn new(message: impl Into<String>) -> Diagnostic {
         Diagnostic { message: message.into(), origin: None, label: String::new(), help: None }
     }
 
-    /// The same, at a place.
+    /// Sets the location.
     pub fn at(mut self, origin: impl Into<Option<Origin>>) -> Diagnostic {
         self.origin = origin.into();
         self
     }
 
-    /// The same, with words beside the caret.
+    /// Sets the text at the caret.
     pub fn label(mut self, label: impl Into<String>) -> Diagnostic {
         self.label = label.into();
         self
     }
 
-    /// The same, with something to do about it.
+    /// Sets the help.
     pub fn help(mut self, help: impl Into<Option<String>>) -> Diagnostic {
         self.help = help.into();
         self
     }
 }
 
-/// Every mistake that was found, with the texts they are in. `Display` is [`Diagnostics::render`] without color.
+/// All errors of a pipeline with their source texts. `Display` is [`Diagnostics::render`] without color.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
-    /// The texts.
     pub sources: Sources,
-    /// The mistakes.
     pub list: Vec<Diagnostic>,
 }
 
 impl Diagnostics {
-    /// The mistakes in the order of the texts, those without a place first, each once: a table that two stages read is
-    /// checked twice.
+    /// Sorts errors by location, those without one first, and removes duplicates: a table that two stages read is checked
+    /// twice.
     pub fn new(sources: Sources, mut list: Vec<Diagnostic>) -> Diagnostics {
         let mut seen = HashSet::new();
         list.retain(|diagnostic| seen.insert(diagnostic.clone()));

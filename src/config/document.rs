@@ -1,4 +1,4 @@
-//! From TOML text to values with places. Knows TOML, and nothing of pipelines.
+//! Parses TOML into values with locations.
 
 use std::ops::Range;
 use std::path::Path;
@@ -10,24 +10,21 @@ use toml_parser::lexer::TokenKind;
 
 use super::{Diagnostic, Node, Origin, Table, Value};
 
-/// Tables of tables of tables: what is deeper than this in one dotted key is refused, since the parser, whose own limit
-/// covers brackets alone, would run out of stack.
+/// Maximum number of dots in one key: the parser limits only the nesting of brackets and would overflow the stack.
 const DEEPEST_KEY: usize = 32;
 
-/// A piece of a source that is TOML.
+/// A part of a source text that is TOML.
 pub(super) struct Text<'a> {
-    /// The source.
     pub file: usize,
-    /// The piece.
     pub text: &'a str,
-    /// Where it begins in the source.
+    /// Its offset in the source text.
     pub start: usize,
-    /// The folder at which relative paths in it start.
+    /// The folder that relative paths in it start at.
     pub folder: &'a Arc<Path>,
 }
 
 impl Text<'_> {
-    /// The piece as a document. None, and at least one diagnostic, where it isn't one.
+    /// Parses it as a document. None, and at least one diagnostic, if it isn't one.
     pub fn table(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<Table> {
         self.refuse_deep_keys(diagnostics)?;
         let (table, errors) = DeTable::parse_recoverable(self.text);
@@ -35,7 +32,7 @@ impl Text<'_> {
         Some(self.read_table(table.get_ref(), None, diagnostics))
     }
 
-    /// The piece as a single value. None, and at least one diagnostic, where it isn't one.
+    /// Parses it as a single value. None, and at least one diagnostic, if it isn't one.
     pub fn value(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<Value> {
         self.refuse_deep_keys(diagnostics)?;
         let (value, errors) = DeValue::parse_recoverable(self.text);
@@ -43,7 +40,7 @@ impl Text<'_> {
         Some(self.read_value(&value, diagnostics))
     }
 
-    /// Bytes of the piece as a place in the source, widened to whole characters.
+    /// A byte range of the part as a location in the source text, widened to whole characters.
     pub fn place(&self, span: Range<usize>) -> Origin {
         let start = self.text.floor_char_boundary(span.start);
         let end = self.text.ceil_char_boundary(span.end).max(start);
@@ -76,7 +73,7 @@ impl Text<'_> {
         Some(())
     }
 
-    /// Turns the parser's errors into diagnostics: the first of each line, since those after it are mostly its echo.
+    /// Turns the parser's errors into diagnostics, the first of each line: later ones are mostly consequences.
     fn report(
         &self,
         errors: Vec<toml::de::Error>,

@@ -1,4 +1,4 @@
-//! The pipeline file and the files it extends, read one after another. Knows one key, `extends`.
+//! Reads the pipeline file and the chain of files it extends.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use super::document::Text;
 use super::source::read_text;
 use super::{Diagnostic, Node, Origin, Sources, Table, Value};
 
-/// The tables of `file` and of what it extends, the file's own first. None, and a diagnostic, where one of them can't be
-/// read, isn't TOML or extends itself. Other diagnostics are of single values.
+/// The tables of `file` and of the files it extends, the file's own first. None, and a diagnostic, if one of them can't be
+/// read, isn't TOML or extends itself. Other diagnostics are about single values.
 pub(super) fn read_chain(
     file: &Path,
     sources: &mut Sources,
@@ -18,12 +18,12 @@ pub(super) fn read_chain(
     let mut visited: Vec<(PathBuf, PathBuf)> = Vec::new();
     let mut next = Some((file.to_owned(), None));
     while let Some((path, asked_at)) = next {
-        // Symbolic links and `..` lead to a file under many names: a circle is one of files, not of names.
+        // Symbolic links and `..` give a file several names: a cycle is one of files, not of names.
         let identity = path.canonicalize().unwrap_or_else(|_| path.clone());
         if let Some(first) = visited.iter().position(|(known, _)| *known == identity) {
             let names =
                 visited.iter().skip(first).map(|(_, name)| name.as_path()).chain([path.as_path()]);
-            diagnostics.push(circle(names).at(asked_at));
+            diagnostics.push(cycle(names).at(asked_at));
             return None;
         }
         let text = read_text(&path)
@@ -40,10 +40,10 @@ pub(super) fn read_chain(
     Some(tables)
 }
 
-fn circle<'a>(names: impl Iterator<Item = &'a Path>) -> Diagnostic {
+fn cycle<'a>(names: impl Iterator<Item = &'a Path>) -> Diagnostic {
     let names: Vec<String> = names.map(|name| format!("`{}`", name.display())).collect();
     Diagnostic::new(format!("a file extends itself: {}", names.join(" extends ")))
-        .label("the circle closes here")
+        .label("the cycle closes here")
 }
 
 fn read_table(
@@ -57,7 +57,7 @@ fn read_table(
     Text { file, text: sources.text(file), start: 0, folder: &folder }.table(diagnostics)
 }
 
-/// The file that `extends` names, and where it does.
+/// The file that `extends` names, and the location of the name.
 fn parent_of(
     path: &Path,
     extends: Node,
@@ -77,7 +77,7 @@ fn parent_of(
     }
 }
 
-/// The absolute folder that a file lies in.
+/// The absolute folder of a file.
 pub(super) fn folder_of(file: &Path) -> Arc<Path> {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     Arc::from(absolute.parent().unwrap_or(Path::new("/")))

@@ -1,27 +1,23 @@
-//! How a parameter is declared, once, for everything that is made from the declaration.
+//! The declaration of a key, from which checks, defaults, the schema, the reference and fingerprints follow.
 
-/// Checked parameters, defaults filled in. Numbers declared [`Type::Number`] are floats, paths are absolute.
+/// Checked values with defaults filled in. Values of [`Type::Number`] are floats, paths are absolute.
 pub type Values = serde_json::Map<String, serde_json::Value>;
 
-/// A declared parameter.
+/// A declared key. Written by [`keys!`](super::keys).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KeyDecl {
-    /// Its key.
     pub name: &'static str,
-    /// What it may be.
     pub of: Type,
-    /// What it is when it isn't given.
     pub default: DefaultValue,
-    /// What a change of it changes.
     pub affects: Affects,
     /// An earlier name, for the help of the error that it causes.
     pub formerly: Option<&'static str>,
-    /// What it does, in a sentence or two, for the reference and for editors. Markdown, one line.
+    /// A sentence or two for the reference and for editors. Markdown, one line.
     pub doc: &'static str,
 }
 
 impl KeyDecl {
-    /// A parameter that affects the output.
+    /// A key that affects the output.
     pub const fn new(
         name: &'static str,
         of: Type,
@@ -31,36 +27,26 @@ impl KeyDecl {
         KeyDecl { name, of, default, affects: Affects::Output, formerly: None, doc }
     }
 
-    /// The same, but changing how it is executed and no byte of what comes out.
+    /// Makes it a key that affects only the execution.
     pub const fn execution(mut self) -> KeyDecl {
         self.affects = Affects::Execution;
         self
     }
 }
 
-/// What a value may be.
+/// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Type {
     /// `true` or `false`.
     Bool,
     /// A whole number, bounds included; `i64::MIN` and `i64::MAX` stand for no bound.
-    Integer {
-        /// The least.
-        min: i64,
-        /// The greatest.
-        max: i64,
-    },
+    Integer { min: i64, max: i64 },
     /// A finite number, bounds included; infinite bounds stand for none, and `f64::MIN_POSITIVE` as `min` for "above 0".
-    /// Integers are taken as numbers.
-    Number {
-        /// The least.
-        min: f64,
-        /// The greatest.
-        max: f64,
-    },
+    /// Integers are accepted.
+    Number { min: f64, max: f64 },
     /// Any string.
     Text,
-    /// A path, made absolute: relative to the file it is written in, or to the current folder in `--set`.
+    /// A path, relative to the file it is written in, or to the current folder in `--set`; made absolute.
     Path,
     /// A string `SCHEME:REST`; with `path:REST`, REST is made absolute as in [`Type::Path`].
     Source,
@@ -68,7 +54,7 @@ pub enum Type {
     Choice(&'static [&'static str]),
     /// A list of values of one type.
     List(&'static Type),
-    /// A list of this many values of one type.
+    /// A list of a fixed number of values of one type.
     Array(&'static Type, usize),
     /// A table with keys of the user's choice and values of one type.
     Map(&'static Type),
@@ -119,22 +105,22 @@ impl Type {
     }
 }
 
-/// What a parameter is when it isn't given.
+/// The value of a key that isn't given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultValue {
-    /// It has to be given.
+    /// An error: the key has to be given.
     Required,
-    /// It isn't there: [`Values`] lack the key.
+    /// None: [`Values`] lack the key.
     Absent,
-    /// This value, as JSON: `"20"`, `"\"adamw\""`. For a table, `"{}"`: the defaults of its own keys fill it.
+    /// A value in JSON: `"20"`, `"\"adamw\""`. For a table, `"{}"`: the defaults of its keys.
     Json(&'static str),
 }
 
-/// What a change of a parameter changes.
+/// What a change of a key changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affects {
-    /// What comes out: it is part of the fingerprint.
+    /// The output: the key is part of the fingerprint.
     Output,
-    /// Only how it is made.
+    /// Only how the output is made.
     Execution,
 }

@@ -1,7 +1,6 @@
-//! From text to a [`Pipeline`]: reading a TOML file and what it extends, overrides on top, variables resolved, with the
-//! place of every key and value kept, so that a mistake can be shown as a compiler shows one. Here too: how parameters
-//! are declared, and what follows from a declaration (checking, defaults, fingerprints, JSON Schema, the reference).
-//! A leaf: knows no kind of stage by name, and nothing that runs.
+//! Reads a pipeline file: TOML, the files it extends, overrides, variables, with the location of every key and value for
+//! diagnostics with carets. Also the typed keys ([`keys!`](keys)) and what follows from their declaration: checks,
+//! defaults, fingerprints, the JSON Schema and the reference. Depends on no stage kind.
 
 mod check;
 mod defaults;
@@ -30,7 +29,7 @@ pub use keys::{
     Given, GivenNoKeys, GivenTable, Handle, Key, KeyType, Keys, ListType, Location, NoKeys,
     SourceText, WordOr, choices, keys, leaf, leaf_keys,
 };
-pub use pipeline::{Needs, Pipeline, StageSpec, load};
+pub use pipeline::{Needs, Pipeline, StageTable, load};
 pub use reference::reference;
 pub use schema::{KindSchema, RoleSchema, schema};
 pub use significant::significant;

@@ -1,4 +1,4 @@
-//! What stages need, held against the stages there are: unknown ones and circles. Doesn't know what a role is for.
+//! Checks `needs`: unknown stages and cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use super::{Diagnostic, Origin};
 use crate::common::nearest;
 use crate::common::words::and_list;
 
-/// Stage -> the stages it needs, with where it says so.
+/// Stage -> the stages it needs, with the location of each.
 type Edges<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a Origin)>>;
 
-/// Reports needed stages that aren't among those of `all`, and circles of stages, each once.
+/// Reports needed stages that don't exist, and each cycle once.
 pub(super) fn check_needs(all: &BTreeMap<String, Needs>, diagnostics: &mut Vec<Diagnostic>) {
     let mut edges = Edges::new();
     for (stage, needs) in all {
@@ -23,9 +23,9 @@ pub(super) fn check_needs(all: &BTreeMap<String, Needs>, diagnostics: &mut Vec<D
             }
         }
     }
-    while let Some(circle) = find_circle(&edges) {
-        diagnostics.push(describe_circle(&circle));
-        for (stage, _) in circle {
+    while let Some(cycle) = find_cycle(&edges) {
+        diagnostics.push(describe_cycle(&cycle));
+        for (stage, _) in cycle {
             edges.remove(stage);
         }
     }
@@ -47,15 +47,15 @@ fn unknown_stage(
     diagnostic.at(origin.clone()).label("no stage of this name").help(help)
 }
 
-/// Stages that need each other in a ring, each with the place where it names the next.
-fn find_circle<'a>(edges: &Edges<'a>) -> Option<Vec<(&'a str, &'a Origin)>> {
+/// Stages of a cycle, each with the location where it names the next.
+fn find_cycle<'a>(edges: &Edges<'a>) -> Option<Vec<(&'a str, &'a Origin)>> {
     let blocked = blocked_stages(edges);
     let needs_next = |stage: &str| {
         edges.get(stage)?.iter().copied().find(|(needed, _)| blocked.contains(needed))
     };
     let mut path: Vec<(&str, &Origin)> = Vec::new();
     let mut stage = *blocked.first()?;
-    // Whatever is blocked needs something blocked, so the walk comes round.
+    // Every blocked stage needs another blocked one, so the walk ends in a cycle.
     loop {
         if let Some(first) = path.iter().position(|(visited, _)| *visited == stage) {
             return Some(path.split_off(first));
@@ -66,7 +66,7 @@ fn find_circle<'a>(edges: &Edges<'a>) -> Option<Vec<(&'a str, &'a Origin)>> {
     }
 }
 
-/// The stages that could never start: in a ring, or above one.
+/// The stages that could never start: those in a cycle or depending on one.
 fn blocked_stages<'a>(edges: &Edges<'a>) -> BTreeSet<&'a str> {
     let mut blocked: BTreeSet<&str> = edges.keys().copied().collect();
     loop {
@@ -81,12 +81,10 @@ fn blocked_stages<'a>(edges: &Edges<'a>) -> BTreeSet<&'a str> {
     }
 }
 
-fn describe_circle(circle: &[(&str, &Origin)]) -> Diagnostic {
+fn describe_cycle(cycle: &[(&str, &Origin)]) -> Diagnostic {
     let names: Vec<String> =
-        circle.iter().chain(circle.first()).map(|(stage, _)| format!("`{stage}`")).collect();
+        cycle.iter().chain(cycle.first()).map(|(stage, _)| format!("`{stage}`")).collect();
     let diagnostic =
-        Diagnostic::new(format!("stages need each other in a circle: {}", names.join(" needs ")));
-    diagnostic
-        .at(circle.last().map(|(_, origin)| (*origin).clone()))
-        .label("the circle closes here")
+        Diagnostic::new(format!("stages need each other in a cycle: {}", names.join(" needs ")));
+    diagnostic.at(cycle.last().map(|(_, origin)| (*origin).clone())).label("the cycle closes here")
 }

@@ -1,4 +1,4 @@
-//! `--set KEY=VALUE` arguments as tables to be laid on top. Doesn't know which keys there are.
+//! Reads `--set KEY=VALUE` arguments into tables to merge.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::document::Text;
 use super::{Diagnostic, Node, Origin, Sources, Table, Value};
 
-/// What a source of this kind begins with; places count from there.
+/// Prefix of such a source text, so that it reads as on the command line.
 const PREFIX: &str = "--set ";
 
-/// Reads the arguments, each as a source of its own. None, and at least one diagnostic, where one of them isn't an override.
+/// Reads the arguments, each as a source text of its own. None, and at least one diagnostic, if one of them isn't an
+/// override.
 pub(super) fn read_overrides(
     arguments: &[String],
     folder: &Arc<Path>,
@@ -73,9 +74,9 @@ fn position_of_equals(argument: &str) -> Option<usize> {
 
 /// The key as TOML reads it: tables around a single leaf.
 fn read_key(key: &Text, diagnostics: &mut Vec<Diagnostic>) -> Option<Table> {
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     let document = format!("{}=0", key.text);
-    let table = Text { text: &document, ..*key }.table(&mut mistakes);
+    let table = Text { text: &document, ..*key }.table(&mut errors);
     if let Some(mut table) = table
         && leaf_mut(&mut table).is_some()
     {
@@ -94,7 +95,7 @@ fn read_key(key: &Text, diagnostics: &mut Vec<Diagnostic>) -> Option<Table> {
     None
 }
 
-/// The single leaf of a table that a dotted key made.
+/// The single leaf of a table made by a dotted key.
 fn leaf_mut(table: &mut Table) -> Option<&mut Node> {
     if table.len() != 1 {
         return None;
@@ -107,20 +108,20 @@ fn leaf_mut(table: &mut Table) -> Option<&mut Node> {
     leaf_mut(inner)
 }
 
-/// A TOML value, or, where it is none and doesn't begin like one, the text itself: nobody wants to quote for a shell.
+/// A TOML value, or the text itself if it doesn't look like one, so that strings need no quotes on the command line.
 fn read_value(value: &Text, diagnostics: &mut Vec<Diagnostic>) -> Option<Value> {
-    let mut mistakes = Vec::new();
-    match value.value(&mut mistakes) {
-        Some(read) if mistakes.is_empty() => Some(read),
+    let mut errors = Vec::new();
+    match value.value(&mut errors) {
+        Some(read) if errors.is_empty() => Some(read),
         _ if value.text.starts_with(['[', '{', '"', '\'']) => {
-            diagnostics.append(&mut mistakes);
+            diagnostics.append(&mut errors);
             None
         }
         _ => Some(Value::Text(value.text.to_owned())),
     }
 }
 
-/// Two overrides that say something about one key: which of them was meant can't be known.
+/// Reports overrides that set the same key: which of them counts would be a guess.
 fn refuse_conflicts(tables: &[Table], diagnostics: &mut Vec<Diagnostic>) {
     let mut known: Vec<Vec<&str>> = Vec::new();
     for table in tables {

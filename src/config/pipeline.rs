@@ -1,4 +1,4 @@
-//! What a pipeline file says, typed: its name, seed, data set and stages.
+//! A pipeline file as types: name, seed, data set and stages.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use super::{
 use crate::common::nearest;
 use crate::common::words::and_list;
 
-/// Role -> (stage, where it was written).
+/// Role -> (stage, location).
 pub type Needs = BTreeMap<String, (String, Origin)>;
 
-/// A pipeline as it was written, overrides on top, variables resolved. Parameters aren't checked yet.
+/// A pipeline as written, with overrides applied and variables resolved. The keys of stages aren't checked yet.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// `pipeline.name`, else the file's name without its extension.
@@ -32,32 +32,26 @@ pub struct Pipeline {
     /// `[dataset]`; empty where there is none.
     pub dataset: Table,
     /// `[stages.*]`, in the order of the file.
-    pub stages: Vec<StageSpec>,
-    /// Mistakes of structure that didn't keep the rest from being read. Whoever checks parameters reports these together
-    /// with what is found then. If there are any, stages may be missing, `needs` may name unknown stages or go in
-    /// circles, and nothing is to be run.
+    pub stages: Vec<StageTable>,
+    /// Errors of structure that didn't prevent reading the rest, to be reported together with those found when the keys are
+    /// checked. If there are any, stages may be missing, and `needs` may name unknown stages or form cycles.
     pub diagnostics: Vec<Diagnostic>,
-    /// The texts that all origins are in.
+    /// The texts that locations refer to.
     pub sources: Sources,
 }
 
-/// A stage as it was written.
+/// A stage as written.
 #[derive(Clone, Debug)]
-pub struct StageSpec {
-    /// Its name.
+pub struct StageTable {
     pub name: String,
-    /// Where its name was written.
     pub name_origin: Origin,
-    /// Its kind, by default its name.
+    /// Its name by default.
     pub kind: String,
-    /// Where the kind was written, by default the name's place.
     pub kind_origin: Origin,
-    /// Role -> (stage, where it was written).
     pub needs: Needs,
-    /// Where the roles of `needs` were written.
     pub role_origins: BTreeMap<String, Origin>,
-    /// Everything but `kind` and `needs`.
-    pub parameters: Table,
+    /// All keys but `kind` and `needs`.
+    pub keys: Table,
 }
 
 keys! {
@@ -70,13 +64,14 @@ keys! {
     }
 }
 
-/// What a file may have at its top.
+/// The top-level keys.
 const TOP: [&str; 6] = ["extends", "pipeline", "vars", "dataset", "stages", "matrix"];
 
-/// Reads `file` and what it extends, lays `overrides` ("a.b=c") on top and resolves variables.
+/// Reads `file` and the files it extends, applies `overrides` ("a.b=c") and resolves variables.
 ///
 /// # Errors
-/// Where a text can't be read or isn't TOML, or an override isn't one. All other mistakes are in [`Pipeline::diagnostics`].
+/// If a file can't be read or isn't TOML, or an override isn't `KEY=VALUE`. Other errors are in
+/// [`Pipeline::diagnostics`].
 pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Diagnostics> {
     let mut sources = Sources::default();
     let mut diagnostics = Vec::new();
@@ -88,7 +83,7 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Diagnostics> 
     };
     let mut document = Table::default();
     for table in chain.into_iter().rev().chain(overrides) {
-        document.lay(table);
+        document.merge(table);
     }
     document.settle_origins();
     let vars = document.remove("vars");
@@ -98,7 +93,7 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Diagnostics> 
     let general = reader.general(&pipeline);
     let dataset = reader.table("dataset");
     let stages = reader.stages();
-    reader.refuse_the_rest();
+    reader.report_unknown_keys();
     Ok(Pipeline {
         name: general
             .as_ref()
@@ -118,7 +113,7 @@ fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Takes the document apart.
+/// Divides the document into its parts.
 struct Reader {
     document: Table,
     diagnostics: Vec<Diagnostic>,
@@ -135,7 +130,7 @@ impl Reader {
         Some(General::resolved(given))
     }
 
-    /// The table at a key of the top; empty where there is none.
+    /// The table at a top-level key; empty if there is none.
     fn table(&mut self, key: &str) -> Table {
         match self.document.remove(key) {
             Some(node) => self.as_table(key, node).unwrap_or_default(),
@@ -157,7 +152,7 @@ impl Reader {
         }
     }
 
-    fn stages(&mut self) -> Vec<StageSpec> {
+    fn stages(&mut self) -> Vec<StageTable> {
         let given = self.document.get("stages").is_some();
         let table = self.table("stages");
         if table.is_empty() && (!given || table.origin().is_some()) {
@@ -171,15 +166,15 @@ impl Reader {
             let stage = self.stage(name.clone(), node);
             all_needs
                 .insert(name, stage.as_ref().map(|stage| stage.needs.clone()).unwrap_or_default());
-            // What kind a stage is whose kind is a mistake can't be known: nobody else is to see it.
+            // A stage whose `kind` is wrong can't be checked any further.
             stages.extend(stage.filter(|stage| !stage.kind.is_empty()));
         }
         check_needs(&all_needs, &mut self.diagnostics);
         stages
     }
 
-    /// One stage, with an empty kind where that is a mistake; None where it isn't a table.
-    fn stage(&mut self, name: String, node: Node) -> Option<StageSpec> {
+    /// One stage, with an empty kind if `kind` is wrong; None if it isn't a table.
+    fn stage(&mut self, name: String, node: Node) -> Option<StageTable> {
         let name_origin = node.key_origin.clone();
         if !is_name(&name) {
             let diagnostic = Diagnostic::new(format!("`{name}` can't be the name of a stage"))
@@ -187,8 +182,8 @@ impl Reader {
             self.diagnostics.push(diagnostic.label("expected letters, digits, `_` and `-`"));
         }
         let path = path_of("stages", &name);
-        let mut parameters = self.as_table(&path, node)?;
-        let (kind, kind_origin) = match parameters.remove("kind") {
+        let mut keys = self.as_table(&path, node)?;
+        let (kind, kind_origin) = match keys.remove("kind") {
             Some(kind) => (
                 self.name_of("kind", &format!("{path}.kind"), &kind).unwrap_or_default(),
                 kind.origin,
@@ -196,8 +191,8 @@ impl Reader {
             None => (name.clone(), name_origin.clone()),
         };
         let (needs, role_origins) =
-            self.needs(&format!("{path}.needs"), parameters.remove("needs"));
-        Some(StageSpec { name, name_origin, kind, kind_origin, needs, role_origins, parameters })
+            self.needs(&format!("{path}.needs"), keys.remove("needs"));
+        Some(StageTable { name, name_origin, kind, kind_origin, needs, role_origins, keys })
     }
 
     fn needs(&mut self, path: &str, node: Option<Node>) -> (Needs, BTreeMap<String, Origin>) {
@@ -217,7 +212,7 @@ impl Reader {
         (needs, origins)
     }
 
-    /// The name of a stage or a kind; None where it is a mistake.
+    /// The name of a stage or a kind; None if it is wrong.
     fn name_of(&mut self, what: &str, path: &str, node: &Node) -> Option<String> {
         match &node.value {
             Value::Text(text) if !text.is_empty() => Some(text.clone()),
@@ -233,8 +228,8 @@ impl Reader {
         }
     }
 
-    /// What nobody took.
-    fn refuse_the_rest(&mut self) {
+    /// Reports top-level keys that nothing read.
+    fn report_unknown_keys(&mut self) {
         for (key, node) in self.document.iter() {
             let diagnostic = if key == "matrix" {
                 let help = "run the file once for each combination, with `--set vars.NAME=VALUE`"

@@ -1,14 +1,14 @@
-//! Mistakes drawn as a compiler draws them: the line, a caret, what was expected, what to do.
+//! Renders diagnostics as a compiler does: the line, a caret, the expected value, help.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{Diagnostic, Diagnostics};
 
-/// As many mistakes are drawn, the rest is counted: nobody reads more at once.
+/// Maximum number of rendered diagnostics; the rest is counted.
 const MOST: usize = 50;
 
 impl Diagnostics {
-    /// All of them, a blank line between two, ending in a newline; with ANSI colors or without.
+    /// All of them with a blank line between two, ending in a newline.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let shown = self.list.iter().take(MOST);

@@ -1,7 +1,7 @@
-//! JSON Schema (draft 7) of pipeline files, from which editors complete and underline.
+//! JSON Schema (draft 7) of pipeline files, for completion and checks in editors.
 //!
-//! Nothing is required in it: a file may extend another, where what lacks is. Wherever a value isn't text, text with a
-//! variable in it is allowed too.
+//! No key is required in it, since a file may extend another. Where a value isn't text, text with a variable is allowed
+//! too.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -9,36 +9,31 @@ use super::defaults::default_of;
 use super::pipeline::General;
 use super::{KeyDecl, Keys, Type};
 
-/// What the schema says about a kind of stage.
+/// A stage kind as the schema describes it.
 #[derive(Clone, Debug)]
 pub struct KindSchema<'a> {
-    /// Its name.
     pub name: &'a str,
-    /// What it does, in a sentence.
     pub about: &'a str,
-    /// Its parameters.
-    pub parameters: &'a [KeyDecl],
+    pub keys: &'a [KeyDecl],
     /// The keys of `[dataset]` that it reads.
     pub dataset: &'a [KeyDecl],
     /// The roles that its `needs` may have.
     pub roles: Vec<RoleSchema<'a>>,
 }
 
-/// A role in `needs`.
+/// A role of `needs`.
 #[derive(Clone, Debug)]
 pub struct RoleSchema<'a> {
-    /// Its name.
     pub name: &'a str,
-    /// What it is for.
     pub doc: &'a str,
 }
 
-/// The schema of a pipeline file with stages of these `kinds`; `common` are the parameters that every stage has.
+/// The schema of a pipeline file; `common` are the keys that every stage has.
 pub fn schema(kinds: &[KindSchema], common: &[KeyDecl]) -> Json {
     let mut dataset: Vec<KeyDecl> = Vec::new();
-    for parameter in kinds.iter().flat_map(|kind| kind.dataset) {
-        if !dataset.iter().any(|known| known.name == parameter.name) {
-            dataset.push(*parameter);
+    for key in kinds.iter().flat_map(|kind| kind.dataset) {
+        if !dataset.iter().any(|known| known.name == key.name) {
+            dataset.push(*key);
         }
     }
     let matrix = json!({ "type": "object", "description": "A sweep: one run for each combination. Not built yet." });
@@ -64,7 +59,7 @@ pub fn schema(kinds: &[KindSchema], common: &[KeyDecl]) -> Json {
     })
 }
 
-/// A stage's kind is its `kind`, else its name.
+/// The kind of a stage is its `kind`, else its name.
 fn stages_schema(kinds: &[KindSchema]) -> Json {
     let named = kinds.iter().map(|kind| {
         let by_name = json!({
@@ -118,7 +113,7 @@ fn stage_schema(kind: &KindSchema, common: &[KeyDecl]) -> Json {
         "properties": roles.collect::<Map<_, _>>(),
         "additionalProperties": false,
     });
-    let mut properties = properties_of(kind.parameters);
+    let mut properties = properties_of(kind.keys);
     properties.extend(properties_of(common));
     properties.insert(
         "kind".to_owned(),
@@ -138,18 +133,15 @@ fn table_schema(declared: &[KeyDecl]) -> Json {
 }
 
 fn properties_of(declared: &[KeyDecl]) -> Map<String, Json> {
-    declared
-        .iter()
-        .map(|parameter| (parameter.name.to_owned(), parameter_schema(parameter)))
-        .collect()
+    declared.iter().map(|key| (key.name.to_owned(), key_schema(key))).collect()
 }
 
-fn parameter_schema(parameter: &KeyDecl) -> Json {
-    let mut schema = json!({ "description": parameter.doc });
-    if let Some(default) = default_of(parameter) {
+fn key_schema(key: &KeyDecl) -> Json {
+    let mut schema = json!({ "description": key.doc });
+    if let Some(default) = default_of(key) {
         schema["default"] = default;
     }
-    if let (Json::Object(schema), Json::Object(of)) = (&mut schema, type_schema(&parameter.of)) {
+    if let (Json::Object(schema), Json::Object(of)) = (&mut schema, type_schema(&key.of)) {
         schema.extend(of);
     }
     schema

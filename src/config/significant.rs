@@ -1,4 +1,4 @@
-//! Which values enter a fingerprint: those that affect outputs and aren't at their default.
+//! The values that enter a fingerprint: those that affect outputs and differ from their defaults.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,16 @@ use serde_json::Value as Json;
 use super::defaults::{default_of, normal, normal_table};
 use super::{Affects, KeyDecl, Type, Values};
 
-/// The values that affect outputs and differ from their defaults, by flattened name: "head.dropout" -> 0.5. Two sets of
-/// values that mean something different never come out the same: a table where the default is none or something else
-/// leaves `{}` at its own name, a key that lacks where the default has one leaves `null`, keys that nobody declared
-/// count. Inside lists and maps everything counts.
+/// The values that affect outputs and differ from their defaults, by dotted key: "head.dropout" -> 0.5. Different values
+/// never give the same result: a table whose default is absent or something else leaves `{}` at its own key, a missing key
+/// with a default leaves `null`, and undeclared keys and everything inside lists and maps are included.
 pub fn significant(values: &Values, declared: &[KeyDecl]) -> BTreeMap<String, Json> {
     let mut out = BTreeMap::new();
     compare_tables("", values, None, declared, &mut out);
     out
 }
 
-/// Compares a table with the table that is its default or, without one, with the defaults of its keys.
+/// Compares a table with its default or, if it has none, with the defaults of its keys.
 fn compare_tables(
     prefix: &str,
     values: &Values,
@@ -25,21 +24,21 @@ fn compare_tables(
     declared: &[KeyDecl],
     out: &mut BTreeMap<String, Json>,
 ) {
-    for parameter in declared.iter().filter(|parameter| parameter.affects == Affects::Output) {
+    for key in declared.iter().filter(|key| key.affects == Affects::Output) {
         let default = match default {
-            Some(table) => table.get(parameter.name).cloned(),
-            None => default_of(parameter),
+            Some(table) => table.get(key.name).cloned(),
+            None => default_of(key),
         };
-        let path = format!("{prefix}{}", parameter.name);
-        match (values.get(parameter.name), default) {
-            (Some(value), default) => compare(path, value, default, &parameter.of, out),
+        let path = format!("{prefix}{}", key.name);
+        match (values.get(key.name), default) {
+            (Some(value), default) => compare(path, value, default, &key.of, out),
             (None, Some(_)) => drop(out.insert(path, Json::Null)),
             (None, None) => {}
         }
     }
-    for (key, value) in values {
-        if !declared.iter().any(|parameter| parameter.name == key) {
-            out.insert(format!("{prefix}{key}"), value.clone());
+    for (name, value) in values {
+        if !declared.iter().any(|key| key.name == name) {
+            out.insert(format!("{prefix}{name}"), value.clone());
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The texts that a pipeline is made of (its file, the files it extends, `--set` arguments) and places in them.
-//! Doesn't know what the texts say.
+//! The source texts of a pipeline (its file, the files it extends, `--set` arguments) and locations in them.
 
 use std::io::Read;
 use std::ops::Range;
@@ -8,15 +7,15 @@ use std::path::Path;
 use super::Diagnostic;
 use crate::common::nearest;
 
-/// A file longer than this isn't a pipeline file.
+/// Maximum length of a pipeline file in bytes.
 const LONGEST: u64 = 1 << 18;
 
-/// A place in one of the [`Sources`].
+/// A location in the [`Sources`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// Which of the sources.
+    /// Index of the text.
     pub file: usize,
-    /// The bytes of the key or value there; both ends are character boundaries of the text.
+    /// Byte range of the key or value; both ends are character boundaries.
     pub span: Range<usize>,
 }
 
@@ -34,7 +33,7 @@ struct Source {
 }
 
 impl Sources {
-    /// What the user knows the text as: a path as it was given, or "command line". Empty for an unknown index.
+    /// A path as given, or "command line". Empty for an unknown index.
     pub fn name(&self, file: usize) -> &str {
         self.list.get(file).map_or("", |source| &source.name)
     }
@@ -60,7 +59,7 @@ impl Sources {
         files.map(|source| (source.name.as_str(), source.text.as_str()))
     }
 
-    /// The bytes at a place; empty where there is no such place.
+    /// The text at a location; empty if there is no such location.
     pub fn slice(&self, origin: &Origin) -> &str {
         self.text(origin.file).get(origin.span.clone()).unwrap_or("")
     }
@@ -79,7 +78,7 @@ impl Sources {
     }
 }
 
-/// The text of a file; a diagnostic without a place where it can't be had.
+/// The text of a file, or a diagnostic without a location if it can't be read.
 pub(super) fn read_text(path: &Path) -> Result<String, Diagnostic> {
     let unreadable = |error: std::io::Error| {
         let diagnostic =
@@ -110,7 +109,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, Diagnostic> {
     })
 }
 
-/// What the system says, without its number.
+/// The system's reason without its number.
 fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),

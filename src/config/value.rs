@@ -1,21 +1,19 @@
-//! The values of a pipeline file, each with the place it was written at. Doesn't know what any key means.
+//! The values of a pipeline file, each with its location.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Origin;
 
-/// A value, its key, and where both were written.
+/// A value and the locations of it and its key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// The value.
     pub value: Value,
-    /// Where the value was written.
     pub origin: Origin,
-    /// Where its key was written; in a list, the same as `origin`.
+    /// Location of the key; in a list, the same as `origin`.
     pub key_origin: Origin,
-    /// The absolute folder at which relative paths in this value start: the file's, or the current one for `--set`.
-    /// Where a path begins with a variable, that of the variable's value.
+    /// The absolute folder that relative paths in this value start at: the file's, or the current one for `--set`. If a
+    /// path begins with a variable, the folder of the variable's value.
     pub folder: Arc<Path>,
 }
 
@@ -34,11 +32,11 @@ pub enum Value {
     List(Vec<Node>),
     /// A table, inline or not.
     Table(Table),
-    /// A value with a mistake in it that was reported already. Nothing more is to be said about it.
+    /// A value whose error was reported already: further checks skip it.
     Broken,
 }
 
-/// Keys and values, in the order they were written in.
+/// Keys and values in the order of the file.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Table {
     entries: Vec<(String, Node)>,
@@ -46,8 +44,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Where the table was written: its header, all of an inline table, or its name in a dotted key. None if it isn't in
-    /// any source.
+    /// Location of the table: its header, all of an inline table, or its name in a dotted key. None if it isn't written
+    /// anywhere.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
@@ -77,8 +75,8 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// The place to show when there is something to say about the dotted path `path` ("head.dropout"): that of its
-    /// value, or, where it isn't written, that of the innermost table around it that is. An empty path is the table.
+    /// The location of the value at the dotted key `path` ("head.dropout") or, if it isn't written, of the innermost table
+    /// around it that is.
     pub fn place(&self, path: &str) -> Option<Origin> {
         let (key, rest) = path.split_once('.').unwrap_or((path, ""));
         match self.get(key) {
@@ -94,13 +92,13 @@ impl Table {
         Table { entries, origin }
     }
 
-    /// Whether a value in it was reported as wrong already.
+    /// Whether it contains a value whose error was reported already.
     pub fn is_broken(&self) -> bool {
         self.entries.iter().any(|(_, node)| node.value.is_broken())
     }
 
-    /// Gives the tables that dotted keys alone made ("head.dropout = 0.5") the place where their name was written. Only
-    /// once everything is laid on top of each other: before, such a table must not hide the header of another file.
+    /// Gives tables that only dotted keys made ("head.dropout = 0.5") the location of their name. To be called once all
+    /// files are merged: before, such a table must not hide the header in another file.
     pub(super) fn settle_origins(&mut self) {
         for node in self.nodes_mut() {
             if let Value::Table(table) = &mut node.value {
@@ -124,13 +122,13 @@ impl Table {
         self.entries.iter_mut().map(|(_, node)| node)
     }
 
-    /// Lays `over` on top: tables are merged key by key, anything else gives way. The places are those of what lies on
-    /// top; new keys come last.
-    pub(super) fn lay(&mut self, over: Table) {
+    /// Merges `over` into this table: tables key by key, other values are replaced, with their locations. New keys come
+    /// last.
+    pub(super) fn merge(&mut self, over: Table) {
         self.origin = over.origin.or(self.origin.take());
         for (key, node) in over.entries {
             match self.entries.iter_mut().find(|(name, _)| *name == key) {
-                Some((_, below)) => below.lay(node),
+                Some((_, below)) => below.merge(node),
                 None => self.entries.push((key, node)),
             }
         }
@@ -149,10 +147,10 @@ impl Value {
 }
 
 impl Node {
-    fn lay(&mut self, over: Node) {
+    fn merge(&mut self, over: Node) {
         let below = std::mem::replace(self, over);
         if let (Value::Table(mut table), Value::Table(over)) = (below.value, &mut self.value) {
-            table.lay(std::mem::take(over));
+            table.merge(std::mem::take(over));
             *over = table;
         }
     }

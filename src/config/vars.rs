@@ -1,7 +1,7 @@
-//! `${name}` in strings, replaced by what `[vars]` says. Doesn't know what the strings are for.
+//! Replaces `${name}` in strings by the values of `[vars]`.
 //!
-//! A string that is one variable and nothing else takes the variable's value as it is, a number as a number. A variable
-//! may use others. `$${` stands for `${`.
+//! A string that is a single variable takes its value with its type: a number stays a number. Variables may use others.
+//! `$${` stands for `${`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,13 +12,13 @@ use super::{Diagnostic, Node, Origin, Sources, Table, Value};
 use crate::common::nearest;
 use crate::common::words::and_list;
 
-/// Variables that use variables: what is deeper than this is refused rather than followed.
+/// Maximum nesting of variables that use variables.
 const DEEPEST: usize = 32;
 
-/// A text that grows beyond this by what is put into it is a mistake (or `a = "${b}${b}"`, `b = "${c}${c}"`, …).
+/// Maximum length of a text in bytes, against exponential growth (`a = "${b}${b}"`, `b = "${c}${c}"`, …).
 const LONGEST: usize = 1 << 16;
 
-/// Resolves every string of `document` in place; `vars` is what was at its key of that name.
+/// Resolves every string of `document` in place; `vars` is the value of its key `vars`.
 pub(super) fn resolve(
     document: &mut Table,
     vars: Option<Node>,
@@ -35,11 +35,9 @@ pub(super) fn resolve(
 }
 
 struct Variables<'a> {
-    /// As they were written.
+    /// As written.
     table: Table,
-    /// Those that are resolved already.
     resolved: BTreeMap<String, Node>,
-    /// Those that something uses.
     used: BTreeSet<String>,
     sources: &'a Sources,
     diagnostics: &'a mut Vec<Diagnostic>,
@@ -66,17 +64,17 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// What a string is made of.
+/// A part of a string.
 #[derive(Debug, PartialEq)]
 enum Piece<'t> {
     Plain(&'t str),
     Variable(&'t str),
 }
 
-/// A mistake in a string: what is wrong, and the text to point at.
-type Mistake<'t> = (String, &'t str);
+/// An error in a string: the message and the text to point to.
+type TextError<'t> = (String, &'t str);
 
-fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Mistake<'_>> {
+fn pieces(text: &str) -> Result<Vec<Piece<'_>>, TextError<'_>> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -128,7 +126,7 @@ impl Variables<'_> {
         }
     }
 
-    /// Puts variables into a text; `above` are the variables whose values are being resolved, outermost first.
+    /// Replaces the variables of a text; `above` are the variables whose values are being resolved, outermost first.
     fn resolve_text(&mut self, node: &mut Node, above: &mut Vec<String>) {
         let Value::Text(text) = &node.value else { return };
         if !text.contains("${") {
@@ -152,7 +150,8 @@ impl Variables<'_> {
         }
     }
 
-    /// The pieces as one value. A path that begins with a variable starts where the variable's value does.
+    /// Joins the pieces into one value. A path that begins with a variable is relative to the folder of the variable's
+    /// value.
     fn join(
         &mut self,
         pieces: &[Piece],
@@ -187,7 +186,7 @@ impl Variables<'_> {
         Some((Value::Text(whole), folder))
     }
 
-    /// The value of the variable that the text at `origin` uses. None where that is a mistake, reported now or before.
+    /// The value of the variable that the text at `origin` uses. None if it is wrong, which is reported.
     fn variable(&mut self, name: &str, origin: &Origin, above: &mut Vec<String>) -> Option<Node> {
         if self.table.get(name).is_none() {
             let diagnostic =
@@ -197,13 +196,13 @@ impl Variables<'_> {
         }
         self.used.insert(name.to_owned());
         if let Some(first) = above.iter().position(|other| other == name) {
-            let circle =
+            let cycle =
                 above.iter().skip(first).map(String::as_str).chain([name]).collect::<Vec<_>>();
-            let message = format!("a variable uses itself: `{}`", circle.join("` uses `"));
+            let message = format!("a variable uses itself: `{}`", cycle.join("` uses `"));
             self.diagnostics.push(
                 Diagnostic::new(message)
                     .at(self.within(origin, name))
-                    .label("the circle closes here"),
+                    .label("the cycle closes here"),
             );
             return None;
         }
@@ -257,7 +256,7 @@ impl Variables<'_> {
         }
     }
 
-    /// A variable that is set on the command line and used nowhere is a slip of the pen that would go unseen.
+    /// Reports variables that are set on the command line and used nowhere: most likely typos.
     fn report_unused_overrides(&mut self) {
         for (name, node) in self.table.iter() {
             if self.sources.is_argument(node.key_origin.file) && !self.used.contains(name) {
@@ -273,7 +272,7 @@ impl Variables<'_> {
         }
     }
 
-    /// The place of `part` within the text at `origin`, or all of it where escapes hide the part.
+    /// The location of `part` within the text at `origin`, or all of the text if escapes hide the part.
     fn within(&self, origin: &Origin, part: &str) -> Origin {
         let text = self.sources.slice(origin);
         let unescaped = |at: usize| !text.get(..at).is_some_and(|before| before.ends_with('$'));

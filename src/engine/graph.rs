@@ -5,7 +5,7 @@ use super::kind::{Checked, Feed, KindRef, Kinds, Resolver};
 use super::{Common, Input};
 use crate::common::nearest;
 use crate::config::{
-    DefaultValue, Diagnostic, Diagnostics, KeyDecl, Keys, Pipeline, StageSpec, Table, Values,
+    DefaultValue, Diagnostic, Diagnostics, KeyDecl, Keys, Pipeline, StageTable, Table, Values,
     check, significant,
 };
 use serde_json::Value as Json;
@@ -103,7 +103,7 @@ pub fn graph(pipeline: &Pipeline, kinds: &'static Kinds) -> Result<Graph, Diagno
 
 /// A stage whose keys were checked one by one.
 struct Draft<'a> {
-    spec: &'a StageSpec,
+    spec: &'a StageTable,
     kind: KindRef,
     values: Values,
     timeout: Option<f64>,
@@ -112,7 +112,7 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn check(
-        spec: &'a StageSpec,
+        spec: &'a StageTable,
         kind: KindRef,
         pipeline: &Pipeline,
         diagnostics: &mut Vec<Diagnostic>,
@@ -121,8 +121,8 @@ impl<'a> Draft<'a> {
         check_needs(spec, kind, pipeline, diagnostics);
         let declared: Vec<KeyDecl> = kind.keys().iter().chain(Common::KEYS).copied().collect();
         let at = format!("stages.{}", spec.name);
-        let mut values = check(&at, &spec.parameters, &declared, diagnostics);
-        let is_right = diagnostics.len() == before && !spec.parameters.is_broken();
+        let mut values = check(&at, &spec.keys, &declared, diagnostics);
+        let is_right = diagnostics.len() == before && !spec.keys.is_broken();
         let timeout = values.remove("timeout").and_then(|seconds| seconds.as_f64());
         Draft { spec, kind, values, timeout, is_right }
     }
@@ -150,7 +150,7 @@ impl<'a> Dataset<'a> {
     }
 
     /// The part that a kind reads.
-    fn of(&self, kind: KindRef, stage: &StageSpec) -> Checked<'a> {
+    fn of(&self, kind: KindRef, stage: &StageTable) -> Checked<'a> {
         let reads = |name: &str| kind.dataset().iter().any(|key| key.name == name);
         let values = self.values.iter().filter(|(name, _)| reads(name));
         let values = values.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -209,7 +209,7 @@ fn resolve_one(
         Resolver { stage: draft.spec, feeding: feeding.collect(), diagnostics: Vec::new() };
     let keys = Checked {
         values: draft.values.clone(),
-        table: &draft.spec.parameters,
+        table: &draft.spec.keys,
         fallback: Some(draft.spec.name_origin.clone()),
     };
     let values = draft.kind.resolve(keys, dataset.of(draft.kind, draft.spec), &mut resolver);
@@ -238,7 +238,7 @@ fn names(kinds: &'static Kinds) -> impl Iterator<Item = &'static str> {
     kinds.iter().map(|kind| kind.name())
 }
 
-fn unknown_kind(spec: &StageSpec, kinds: &'static Kinds) -> Diagnostic {
+fn unknown_kind(spec: &StageTable, kinds: &'static Kinds) -> Diagnostic {
     let help = did_you_mean(&spec.kind, names(kinds))
         .unwrap_or_else(|| one_of("the kinds are", names(kinds)));
     let label = if spec.kind == spec.name {
@@ -261,7 +261,7 @@ fn one_of<'a>(words: &str, names: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn check_needs(
-    spec: &StageSpec,
+    spec: &StageTable,
     kind: KindRef,
     pipeline: &Pipeline,
     diagnostics: &mut Vec<Diagnostic>,
@@ -298,7 +298,7 @@ fn either(kinds: &[&str]) -> String {
     kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ")
 }
 
-fn unknown_role(spec: &StageSpec, role: &str, inputs: &[Input]) -> Diagnostic {
+fn unknown_role(spec: &StageTable, role: &str, inputs: &[Input]) -> Diagnostic {
     let roles = || inputs.iter().map(|input| input.role);
     let help = match inputs {
         [] => "it takes no inputs".to_owned(),
@@ -309,9 +309,9 @@ fn unknown_role(spec: &StageSpec, role: &str, inputs: &[Input]) -> Diagnostic {
     diagnostic.at(spec.role_origins.get(role).cloned().unwrap_or_else(|| spec.name_origin.clone()))
 }
 
-fn missing_input(spec: &StageSpec, input: &Input, pipeline: &Pipeline) -> Diagnostic {
+fn missing_input(spec: &StageTable, input: &Input, pipeline: &Pipeline) -> Diagnostic {
     let fits =
-        |stage: &&StageSpec| input.kinds.contains(&stage.kind.as_str()) && stage.name != spec.name;
+        |stage: &&StageTable| input.kinds.contains(&stage.kind.as_str()) && stage.name != spec.name;
     let help = match pipeline.stages.iter().find(fits) {
         Some(stage) => format!("add `needs = {{ {} = \"{}\" }}`", input.role, stage.name),
         None => format!("add a stage of kind {} and name it in `needs`", either(input.kinds)),

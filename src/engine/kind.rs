@@ -4,7 +4,7 @@
 //! resolve to. The engine sees resolved values only as JSON: in job files, records and fingerprints.
 
 use super::{Context, StageError};
-use crate::config::{Diagnostic, Given, KeyDecl, Keys, Location, Origin, StageSpec, Table, Values};
+use crate::config::{Diagnostic, Given, KeyDecl, Keys, Location, Origin, StageTable, Table, Values};
 use crate::events::CancellationToken;
 use crate::store::Store;
 use serde::Serialize;
@@ -336,7 +336,7 @@ impl KindRef {
 
 /// Collects diagnostics while the keys of one stage are resolved, and knows what feeds the stage.
 pub struct Resolver<'a> {
-    pub(super) stage: &'a StageSpec,
+    pub(super) stage: &'a StageTable,
     pub(super) feeding: BTreeMap<&'a str, Feed<'a>>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }

@@ -73,7 +73,7 @@ fn checked(keys: &str) -> (Values, Diagnostics, Folder) {
     let folder = Folder::new(&[("a.toml", &format!("[stages.train]\n{keys}"))]);
     let pipeline = folder.load("a.toml", &[]).unwrap();
     let mut diagnostics: Vec<Diagnostic> = pipeline.diagnostics.clone();
-    let values = check("stages.train", &pipeline.stages[0].parameters, TRAIN, &mut diagnostics);
+    let values = check("stages.train", &pipeline.stages[0].keys, TRAIN, &mut diagnostics);
     (values, Diagnostics::new(pipeline.sources, diagnostics), folder)
 }
 

@@ -122,7 +122,7 @@ fn the_reference() {
 fn the_schema() {
     let kind = |name, parameters, dataset| {
         let roles = vec![RoleSchema { name: "data", doc: "The data." }];
-        KindSchema { name, about: "What it does.", parameters, dataset, roles }
+        KindSchema { name, about: "What it does.", keys: parameters, dataset, roles }
     };
     const COMMON: &[KeyDecl] =
         &[KeyDecl::new("timeout", ABOVE_ZERO, DefaultValue::Absent, "Seconds.").execution()];

@@ -277,7 +277,7 @@ error: a variable uses itself: `one` uses `two` uses `three` uses `one`
  --> a.toml:5:10
   |
 5 | three = "${one}"
-  |          ^^^^^^ the circle closes here
+  |          ^^^^^^ the cycle closes here
 
 error: unknown variable `modle`
  --> a.toml:7:25
@@ -361,7 +361,7 @@ error: variables that use variables, too deep to follow
 }
 
 #[test]
-fn stages_in_circles() {
+fn stages_in_cycles() {
     says(
         r#"[stages.a]
 needs = { data = "b" }
@@ -376,17 +376,17 @@ needs = { data = "self" }
 [stages.free]
 "#,
         r#"
-error: stages need each other in a circle: `a` needs `b` needs `c` needs `a`
+error: stages need each other in a cycle: `a` needs `b` needs `c` needs `a`
  --> a.toml:6:18
   |
 6 | needs = { data = "a" }
-  |                  ^^^ the circle closes here
+  |                  ^^^ the cycle closes here
 
-error: stages need each other in a circle: `self` needs `self`
+error: stages need each other in a cycle: `self` needs `self`
   --> a.toml:10:18
    |
 10 | needs = { data = "self" }
-   |                  ^^^^^^ the circle closes here
+   |                  ^^^^^^ the cycle closes here
 "#,
     );
 }
@@ -442,7 +442,7 @@ fn in_order_and_each_once() {
     let folder = Folder::new(&[("a.toml", "[stages.a]\nb = 1\n")]);
     let pipeline = folder.load("a.toml", &["stages.a.c=1"]).unwrap();
     let at = |message: &str, key: &str| {
-        Diagnostic::new(message).at(pipeline.stages[0].parameters.place(key))
+        Diagnostic::new(message).at(pipeline.stages[0].keys.place(key))
     };
     let list = vec![
         at("c", "c"),

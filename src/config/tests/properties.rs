@@ -33,7 +33,7 @@ fn exercise(text: &str, overrides: &[&str]) {
             look_at_pipeline(&pipeline);
             let mut diagnostics = pipeline.diagnostics.clone();
             for stage in &pipeline.stages {
-                let values = check(&stage.name, &stage.parameters, TRAIN, &mut diagnostics);
+                let values = check(&stage.name, &stage.keys, TRAIN, &mut diagnostics);
                 significant(&values, TRAIN);
             }
             look_at_diagnostics(&Diagnostics::new(pipeline.sources, diagnostics));
@@ -59,8 +59,8 @@ fn look_at_pipeline(pipeline: &Pipeline) {
         look_at(&stage.name_origin, &pipeline.sources);
         look_at(&stage.kind_origin, &pipeline.sources);
         stage.needs.values().for_each(|(_, origin)| look_at(origin, &pipeline.sources));
-        look_at_table(&stage.parameters, &pipeline.sources);
-        look_at(&stage.parameters.place("head.dropout").unwrap(), &pipeline.sources);
+        look_at_table(&stage.keys, &pipeline.sources);
+        look_at(&stage.keys.place("head.dropout").unwrap(), &pipeline.sources);
     }
     look_at_table(&pipeline.dataset, &pipeline.sources);
 }

@@ -62,7 +62,7 @@ fn a_file_as_it_is_written() {
     let stages: Vec<String> = pipeline
         .stages
         .iter()
-        .map(|stage| format!("{}:{} {}", stage.name, stage.kind, shorthand(&stage.parameters)))
+        .map(|stage| format!("{}:{} {}", stage.name, stage.kind, shorthand(&stage.keys)))
         .collect();
     assert_eq!(
         stages,
@@ -111,7 +111,7 @@ fn a_file_on_top_of_others() {
     assert_eq!((pipeline.name.as_str(), pipeline.seed), ("top", 7));
     let train = &pipeline.stages[2];
     assert_eq!(
-        shorthand(&train.parameters),
+        shorthand(&train.keys),
         r#"backbone="alexnet" head={hidden=[256] dropout=0.1 deep={er=1}} epochs=20"#
     );
     assert_eq!(train.needs.keys().collect::<Vec<_>>(), ["data", "more", "weights"]);
@@ -119,7 +119,7 @@ fn a_file_on_top_of_others() {
     assert_eq!(value(&names.value), r#"{0="shirt" 1="skirt" 2="hat"}"#);
     // Each value is shown in the file that it is from.
     let shown = |path: &str| {
-        let origin = train.parameters.place(path).unwrap();
+        let origin = train.keys.place(path).unwrap();
         let name = pipeline.sources.name(origin.file).rsplit('/').next().unwrap();
         format!("{name}: {}", pipeline.sources.slice(&origin))
     };
@@ -152,20 +152,20 @@ fn overrides_on_top() {
     assert_eq!(pipeline.diagnostics, []);
     assert_eq!(pipeline.name, "2024-01-01");
     assert_eq!(
-        shorthand(&pipeline.stages[2].parameters),
+        shorthand(&pipeline.stages[2].keys),
         r#"backbone="resnet18" head={hidden=[256] dropout=0.25} epochs=3 new key=[1 "a=b"]"#
     );
     assert_eq!(
-        shorthand(&pipeline.stages[0].parameters),
+        shorthand(&pipeline.stages[0].keys),
         r#"source="path:a=b" note="" other="resnet18" rate=0.001"#
     );
     let names = pipeline.dataset.get("class_names").unwrap();
     assert_eq!(value(&names.value), r#"{0="1" 1="a pair of trousers"}"#);
-    let epochs = pipeline.stages[2].parameters.place("epochs").unwrap();
+    let epochs = pipeline.stages[2].keys.place("epochs").unwrap();
     assert_eq!(pipeline.sources.text(epochs.file), "--set stages.train.epochs=3");
     assert_eq!(pipeline.sources.slice(&epochs), "3");
     // The header remains the stage's place.
-    let train = pipeline.stages[2].parameters.origin().unwrap();
+    let train = pipeline.stages[2].keys.origin().unwrap();
     assert_eq!(pipeline.sources.slice(train), "[stages.train]");
 }
 
@@ -196,7 +196,7 @@ table = { inner = "${whole}" }
     assert_eq!(pipeline.name, "p b-20");
     assert_eq!(pipeline.stages[1].kind, "b");
     assert_eq!(
-        shorthand(&pipeline.stages[1].parameters),
+        shorthand(&pipeline.stages[1].keys),
         r#"kinds=[20 0.001 true "b-20" "x0.001ytrue" "${name} ${ $$ $name $" "${name}" "$${name}"] table={inner=20}"#
     );
 }
@@ -212,7 +212,7 @@ fn a_path_starts_where_it_was_written() {
     ]);
     let folders = |overrides: &[&str]| -> Vec<String> {
         let pipeline = folder.load("top.toml", overrides).unwrap();
-        let nodes = pipeline.stages[0].parameters.iter();
+        let nodes = pipeline.stages[0].keys.iter();
         nodes
             .map(|(_, node)| {
                 node.folder
@@ -231,6 +231,6 @@ fn a_path_starts_where_it_was_written() {
 fn windows_line_ends_and_a_byte_order_mark_are_fine() {
     let folder = Folder::new(&[("a.toml", "\u{feff}[stages.fetch]\r\nsource = 'x'\r\n")]);
     let pipeline = folder.load("a.toml", &[]).unwrap();
-    let origin = pipeline.stages[0].parameters.place("source").unwrap();
+    let origin = pipeline.stages[0].keys.place("source").unwrap();
     assert_eq!(pipeline.sources.slice(&origin), "'x'");
 }

@@ -66,7 +66,7 @@ fn files_that_extend_themselves() {
  --> sub/../c.toml:1:11
   |
 1 | extends = './sub/../sub/b.toml'
-  |           ^^^^^^^^^^^^^^^^^^^^^ the circle closes here
+  |           ^^^^^^^^^^^^^^^^^^^^^ the cycle closes here
 "#
     );
     assert_eq!(
