@@ -190,8 +190,7 @@ impl Reader {
             ),
             None => (name.clone(), name_origin.clone()),
         };
-        let (needs, role_origins) =
-            self.needs(&format!("{path}.needs"), keys.remove("needs"));
+        let (needs, role_origins) = self.needs(&format!("{path}.needs"), keys.remove("needs"));
         Some(StageTable { name, name_origin, kind, kind_origin, needs, role_origins, keys })
     }
 

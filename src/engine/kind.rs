@@ -4,7 +4,9 @@
 //! resolve to. The engine sees resolved values only as JSON: in job files, records and fingerprints.
 
 use super::{Context, StageError};
-use crate::config::{Diagnostic, Given, KeyDecl, Keys, Location, Origin, StageTable, Table, Values};
+use crate::config::{
+    Diagnostic, Given, KeyDecl, Keys, Location, Origin, StageTable, Table, Values,
+};
 use crate::events::CancellationToken;
 use crate::store::Store;
 use serde::Serialize;

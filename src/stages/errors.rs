@@ -1,4 +1,4 @@
-//! How the errors of other rooms fail a stage. Knows no kind.
+//! Conversions of errors of other modules into stage errors.
 
 use crate::data::DataError;
 use crate::download::DownloadError;

@@ -1,5 +1,4 @@
-//! The kind `evaluate`: a trained model asked about the images it didn't learn from. Validation and test are scored
-//! apart, the test split once; images without a label are predicted and never scored.
+//! The kind `evaluate`: scores a trained model on the validation and test splits and predicts unlabelled images.
 
 use crate::config::{GivenNoKeys, KeyType, NoKeys, keys};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
@@ -13,12 +12,12 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::sync::Arc;
 
-/// Scores a model.
+/// The kind `evaluate`.
 pub struct Evaluate;
 
-/// Batches prepared ahead of the network.
+/// Batches loaded ahead of the network.
 const AHEAD: usize = 2;
-/// Names that are listed in a sentence.
+/// Maximum number of class names in a message.
 const SHOWN: usize = 20;
 
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
@@ -38,7 +37,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["preprocess"],
         required: true,
         reads: &[RECORDS, SAMPLES, INPUT],
-        doc: "The images, of which those for validation and test are scored, and those without a label predicted.",
+        doc: "The images: the validation and test splits are scored, unlabelled images are predicted.",
     },
     Input {
         role: "model",
@@ -94,7 +93,7 @@ impl Kind for Evaluate {
     }
 }
 
-/// Whether the model can be asked about these images: the model's class for each of theirs.
+/// Checks that the model fits the images. Returns the model's class for each of theirs.
 fn check(cache: &TensorCache, card: &ModelInfo) -> Result<Vec<u32>, StageError> {
     let info = cache.info();
     let place = |name: &String| {
@@ -103,12 +102,12 @@ fn check(cache: &TensorCache, card: &ModelInfo) -> Result<Vec<u32>, StageError> 
     let Some(classes) = info.classes.iter().map(place).collect() else {
         let help = match card.head {
             Classifier::Original(_) => {
-                "name classes as ImageNet does, in `dataset.class_names`; `pipe predict` needs no names"
+                "rename the classes to ImageNet's in `dataset.class_names`; `pipe predict` works without"
             }
-            Classifier::Dense(_) => "give evaluate the same `data` that the model was trained on",
+            Classifier::Dense(_) => "feed evaluate the `data` that the model was trained on",
         };
         return Err(StageError::failed(format!(
-            "the model knows the classes {}, and the images are of {}",
+            "the model's classes are {}, the images' are {}",
             listed(&card.classes),
             listed(&info.classes)
         ))
@@ -116,21 +115,21 @@ fn check(cache: &TensorCache, card: &ModelInfo) -> Result<Vec<u32>, StageError> 
     };
     if info.preprocessing != card.preprocessing {
         return Err(StageError::failed(
-            "the images were prepared in another way than those the model was trained on",
+            "the images were preprocessed differently from those that the model was trained on",
         )
-        .with_help("give evaluate the same `data` that the model was trained on"));
+        .with_help("feed evaluate the `data` that the model was trained on"));
     }
     let scored = [Split::Validation, Split::Test];
     if scored.iter().all(|&split| cache.of_split(split).is_empty()) {
         return Err(StageError::failed(
-            "the validation and the test split are both empty: there is nothing to score",
+            "the validation and the test split are both empty, so there is nothing to score",
         )
         .with_help("set `dataset.split.test` above 0"));
     }
     Ok(classes)
 }
 
-/// Names with commas between them, of very many the first.
+/// Names separated by commas; only the first of very many.
 fn listed(names: &[String]) -> String {
     match names.get(..SHOWN) {
         Some(first) if names.len() > SHOWN => {
@@ -182,11 +181,11 @@ fn predict(
     Ok(finished.collect())
 }
 
-/// Some samples, and the model's probabilities for each.
+/// Samples and the model's probabilities for each.
 type Answered = Result<(Vec<usize>, Vec<f32>), StageError>;
 
-/// Asks the model about samples. Where a training left features of this very backbone in the memo, they are gone on from,
-/// and what is missing is added: a image's answer is the same either way.
+/// Predicts samples. Features of this backbone that a training left in the memo are reused, and missing ones are added;
+/// the predictions are the same either way.
 fn answers<'a>(
     context: &Context,
     cache: &'a Arc<TensorCache>,
@@ -217,7 +216,7 @@ fn answers<'a>(
     })))
 }
 
-/// Says what came out, the headline last.
+/// Reports the results, the headline last.
 fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
     let events = &context.events;
     let headline = |split: &str| {
@@ -240,17 +239,17 @@ fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
             .collect();
         if !missing.is_empty() {
             events.warn(format!(
-                "no test images of {}: nothing is known about them",
+                "there are no test images of {}, so their accuracy is unknown",
                 missing.join(", ")
             ));
         }
     } else {
-        events.warn("there is no test split: only the validation split is scored, on which the model was chosen");
+        events.warn("there is no test split; the validation split is scored, but it also selected the epoch");
     }
     let unlabelled = cache.of_split(Split::Unlabelled).len();
     if unlabelled > 0 {
         events
-            .info(format!("{unlabelled} images without a label are predicted in predictions.csv"));
+            .info(format!("predictions of {unlabelled} unlabelled images are in predictions.csv"));
     }
     for split in ["validation", "test"] {
         if let Some(sentence) = headline(split) {

@@ -1,4 +1,4 @@
-//! The kind `explore`: what a set of images is like, before anything is done with it. The work is in `data`.
+//! The kind `explore`: statistics of a set of images before any processing.
 
 use super::dataset::{self, Dataset, GivenDataset, Labelling};
 use super::fetch::{self, Contents};
@@ -8,12 +8,12 @@ use crate::data::{explore, images, labels};
 use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
 use serde::{Deserialize, Serialize};
 
-/// Looks at images.
+/// The kind `explore`.
 pub struct Explore;
 
-/// File of the findings.
+/// Name of the report file.
 const FINDINGS: &str = "explore.json";
-/// From here on, classes are said to be of unequal size.
+/// Ratio of the largest to the smallest class from which a warning is given.
 const UNEQUAL: f64 = 5.0;
 
 static INPUTS: [Input; 1] = [Input {
@@ -45,7 +45,7 @@ impl Kind for Explore {
     }
 
     fn about(&self) -> &'static str {
-        "Looks at images: classes and how unequal they are, sizes, formats, what can't be read, what is there twice, mean colors."
+        "Summarizes images: class counts and imbalance, sizes, formats, unreadable files, duplicates, mean colors."
     }
 
     fn version(&self) -> u32 {
@@ -82,28 +82,28 @@ impl Kind for Explore {
         drop(task);
         let mut text = serde_json::to_vec_pretty(&found)
             .map_err(std::io::Error::other)
-            .or_fail("writing the findings")?;
+            .or_fail("writing explore.json")?;
         text.push(b'\n');
-        std::fs::write(context.slot.join(FINDINGS), text).or_fail("writing the findings")?;
-        tell(context, &found);
+        std::fs::write(context.slot.join(FINDINGS), text).or_fail("writing explore.json")?;
+        report(context, &found);
         Ok(())
     }
 }
 
-/// What is worth knowing, in sentences.
-fn tell(context: &Context, found: &explore::Exploration) {
+/// Reports what is noteworthy.
+fn report(context: &Context, found: &explore::Exploration) {
     if let Some(imbalance) = found.imbalance.filter(|imbalance| *imbalance >= UNEQUAL) {
         context.events.warn(format!(
-            "the largest class has {imbalance:.1} times as many images as the smallest: look at each class's recall, not at accuracy alone"
+            "the largest class has {imbalance:.1} times as many images as the smallest: compare the recall of classes, not only accuracy"
         ));
     }
     if found.duplicates.count > 0 {
         let contradictory = match found.duplicates.contradictory {
             0 => String::new(),
-            count => format!(", {} of them under another label", thousands(count)),
+            count => format!(", {} of them with a different label", thousands(count)),
         };
         context.events.info(format!(
-            "{} equal another one{contradictory}",
+            "{} duplicate another{contradictory}",
             counted(found.duplicates.count, "image")
         ));
     }

@@ -1,6 +1,5 @@
-//! The kind `fetch`: brings images or weights into the pipeline. What the program draws becomes an artifact; a folder is
-//! listed, and read in place from then on; weights are copied into a file that is always written the same way. Knows
-//! nothing of labels.
+//! The kind `fetch`: images or weights from outside. Synthetic images become an artifact; a folder is listed and read in
+//! place; weights are converted to one format.
 
 mod remote;
 mod timm;
@@ -22,15 +21,15 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Brings images or weights into the pipeline.
+/// The kind `fetch`.
 pub struct Fetch;
 
-/// Bucket of the memo that holds listings by their digest, from planning to running.
+/// Bucket of the memo with listings by their digest, from planning to running.
 const BUCKET: &str = "listings";
 
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
 ///
-/// - 3: images lie in the folder `images` of the artifact.
+/// - 3: the folder of images in an artifact is called `images`.
 const VERSION: u32 = 3;
 
 keys! {
@@ -106,8 +105,8 @@ impl Kind for Fetch {
     }
 
     fn about(&self) -> &'static str {
-        "Brings images or weights into the pipeline: a folder, read in place, images that the program draws, or \
-         pretrained weights from a file or the web."
+        "Provides images or weights: a folder, read in place, synthetic images, or pretrained weights from a file or \
+         the web."
     }
 
     fn version(&self) -> u32 {
@@ -122,7 +121,7 @@ impl Kind for Fetch {
     ) -> Option<FetchOptions> {
         check_source(&keys.source, resolver);
         if keys.synthetic.kinds.is_empty() {
-            let diagnostic = keys.synthetic.kinds.error("no kind is left to draw");
+            let diagnostic = keys.synthetic.kinds.error("there is no kind to draw");
             resolver.report(diagnostic.label("expected at least one"));
         }
         resolver.is_clean().then(|| FetchOptions::resolved(keys))
@@ -153,7 +152,7 @@ impl Kind for Fetch {
             list.map(|file| Image { path: file.path, length: file.len, digest: file.digest });
         let bytes = images::listing(list.collect());
         let digest = Digest::of(&bytes).to_string();
-        // The run needs the listing too, and would have to digest every image again. It does where this is lost.
+        // The run needs the listing too; without this entry it digests every image again.
         let _ = store.memo().put(BUCKET, &digest, &bytes);
         let facts = BTreeMap::from([("listing".to_owned(), Value::from(digest))]);
         Ok(Pin { facts, replaces, folder: Some(path) })
@@ -177,7 +176,7 @@ impl Kind for Fetch {
                 weights::run(&source, context)
             }
             Ok(Source::Run { run, stage }) => Err(StageError::failed(format!(
-                "nothing said what the stage `{stage}` of the run {run} made"
+                "the stage `{stage}` of run {run} was not replaced by its artifact"
             ))),
             Ok(Source::Unsupported { name, help }) => {
                 Err(StageError::failed(format!("fetching from {name} isn't built yet"))
@@ -214,7 +213,7 @@ fn draw(context: &Context, garments: &Garments) -> Result<(), StageError> {
     std::fs::write(context.slot.join(LISTING), images::listing(listed))
         .or_fail("writing the listing")?;
     let kinds = counted(garments.kinds.len() as u64, "kind");
-    context.events.info(format!("{} drawn, of {kinds}", counted(garments.total(), "image")));
+    context.events.info(format!("{} of {kinds} drawn", counted(garments.total(), "image")));
     Ok(())
 }
 
@@ -231,7 +230,7 @@ fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
             "{} changed while it was listed",
             folder.display()
         ))
-        .with_help("run the pipeline again when nothing writes to that folder any more"));
+        .with_help("run the pipeline again when nothing writes to that folder"));
     }
     std::fs::write(context.slot.join(LISTING), bytes).or_fail("writing the listing")?;
     let listed = images::open(&context.slot, Some(folder))?;
@@ -242,40 +241,36 @@ fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
                 or_list(image_files::EXTENSIONS)
             )));
     }
-    tell(context, &names, listed.list());
+    report(context, &names, listed.list());
     Ok(())
 }
 
-/// What was listed, and what wasn't.
-fn tell(context: &Context, names: &FolderScan, listed: &[Image]) {
+/// Reports what was listed and what was skipped.
+fn report(context: &Context, names: &FolderScan, listed: &[Image]) {
     let is_listed = |path: &String| listed.binary_search_by(|one| one.path.cmp(path)).is_ok();
     let unread: Vec<&String> = names.images.iter().filter(|path| !is_listed(path)).collect();
     if let [first, ..] = unread.as_slice() {
         let count = counted(unread.len() as u64, "image");
-        context.events.warn(format!("{count} can't be opened and left out, such as {first}"));
+        context.events.warn(format!("{count} can't be opened and skipped, such as {first}"));
     }
     if names.unnamed > 0 {
         let count = counted(names.unnamed, "file");
-        context.events.warn(format!("{count} left out: names that aren't UTF-8"));
+        context.events.warn(format!("{count} skipped: their names aren't UTF-8"));
     }
-    let left_out = match (names.hidden, names.others) {
+    let skipped = match (names.hidden, names.others) {
         (0, 0) => String::new(),
         (hidden, others) => {
-            format!(
-                "; left out: {} hidden, {} of other kinds",
-                thousands(hidden),
-                thousands(others)
-            )
+            format!("; skipped {} hidden and {} other files", thousands(hidden), thousands(others))
         }
     };
-    context.events.info(format!("{} listed{left_out}", counted(listed.len() as u64, "image")));
+    context.events.info(format!("{} listed{skipped}", counted(listed.len() as u64, "image")));
 }
 
 fn remembered(memo: &Memo, digest: &str) -> Option<Vec<u8>> {
     memo.get(BUCKET, digest).filter(|bytes| Digest::of(bytes).to_string() == digest)
 }
 
-/// The listing, from the images themselves. As in the store's own listing, what can't be opened isn't in it.
+/// The listing, from the images themselves. Like the store's listing, it omits files that can't be opened.
 fn digested(context: &Context, folder: &Path, names: &FolderScan) -> Result<Vec<u8>, StageError> {
     let task = context.events.task("list", Some(names.images.len() as u64), "images");
     let one = |path: &String| {
@@ -290,7 +285,7 @@ fn digested(context: &Context, folder: &Path, names: &FolderScan) -> Result<Vec<
     Ok(images::listing(listed))
 }
 
-/// What lies below a folder, by name. Links are followed, as in the store's own listing.
+/// The files below a folder. Links are followed, as in the store's listing.
 fn walk(folder: &Path) -> FolderScan {
     let mut names = FolderScan::default();
     let mut walker = walkdir::WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();

@@ -1,5 +1,5 @@
-//! The kinds of stage: one file each, and the list of them. A new kind is one file and one word here. Knows everything
-//! but who runs it, records it or shows it.
+//! The stage kinds, one file each, and their list. A new kind is a file and a line in the list. A kind depends neither
+//! on how stages are executed nor on how runs are recorded or shown.
 
 pub mod dataset;
 mod errors;
@@ -16,7 +16,7 @@ use crate::engine::{Kind, KindRef, Kinds};
 
 pub use fetch::{earlier_model, name_earlier_model, set_earlier_model};
 
-/// Every kind there is.
+/// All kinds.
 pub static KINDS: &Kinds = &[
     KindRef::new(&fetch::Fetch),
     KindRef::new(&explore::Explore),
@@ -25,7 +25,7 @@ pub static KINDS: &Kinds = &[
     KindRef::new(&evaluate::Evaluate),
 ];
 
-/// Whether stages of this kind make models to ask about images: what `fetch` brings are only weights to start from.
+/// Whether stages of this kind produce models that can classify images; weights from `fetch` only start a training.
 pub fn makes_models(kind: &str) -> bool {
     kind == train::Train.name()
 }

@@ -1,5 +1,4 @@
-//! The kind `preprocess`: images to a tensor cache, labels to classes, classes to splits. Knows where presets come from;
-//! the work is in `data`.
+//! The kind `preprocess`: decodes and resizes images into a tensor cache and assigns classes and splits.
 
 use super::dataset::{self, Dataset, GivenDataset};
 use super::fetch::{self, Contents};
@@ -20,14 +19,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Turns images into a tensor cache.
+/// The kind `preprocess`.
 pub struct Preprocess;
 
-/// Bucket of the memo that holds the latest records of each geometry.
+/// Bucket of the memo with the latest records of each geometry.
 const BUCKET: &str = "records";
-/// File of the images that couldn't be read, with reasons.
+/// Name of the list of unreadable images, with reasons.
 const REJECTED: &str = "rejected.tsv";
-/// How many unreadable images a failure shows.
+/// Maximum number of unreadable images in an error.
 const SHOWN: usize = 5;
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
@@ -92,7 +91,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["fetch"],
         required: false,
         reads: &[PREPROCESSING],
-        doc: "Fetched weights: resize, crop, interpolation, mean and std become those they were made with, where neither `input` nor the key itself says otherwise.",
+        doc: "Fetched weights, for the resize, crop, interpolation, mean and std that they were trained with, unless `input` or a key sets them.",
     },
 ];
 
@@ -106,7 +105,7 @@ impl Kind for Preprocess {
     }
 
     fn about(&self) -> &'static str {
-        "Decodes and resizes images into a file that training streams from, and gives each its class and split."
+        "Decodes and resizes images into a file that training streams from, and assigns classes and splits."
     }
 
     fn version(&self) -> u32 {
@@ -141,7 +140,7 @@ impl Kind for Preprocess {
             &dataset.unlabelled,
             &dataset.class_names,
         )?;
-        // Once before the long work, on all images, and again on those that could be read.
+        // Before the long work, on all images; and again on the readable ones.
         splits(images.list(), &labels, &dataset.split)?;
         let made = records(context, &images, &preprocessing)?;
         let rejected = reject(context, &images, &made, options.max_rejected)?;
@@ -150,12 +149,12 @@ impl Kind for Preprocess {
         let samples = samples(&kept, &labels, &splits, &made)?;
         let info = InputInfo { preprocessing, classes: labels.classes.clone() };
         tensor_cache::write_table(&context.slot, &info, &samples)?;
-        tell(context, &labels, &samples, &made);
+        report(context, &labels, &samples, &made);
         Ok(())
     }
 }
 
-/// Preprocessing as the keys say, else as the weights were trained with, else the usual.
+/// Preprocessing from the keys, else from the weights, else the usual values.
 fn preprocessing(
     options: &PreprocessOptions,
     context: &Context,
@@ -192,7 +191,7 @@ fn preprocessing(
     })
 }
 
-/// Replaces presets and shorthands by values. What weights will say stays open until they are there.
+/// Replaces presets and shorthands by values. What weights determine stays open until they are fetched.
 fn resolve_input(
     mut keys: PreprocessKeys,
     dataset: Dataset,
@@ -234,7 +233,7 @@ fn resolve_input(
     })
 }
 
-/// Fills in what a pretrained model was trained with, where the keys themselves say nothing.
+/// Fills in keys that aren't given from a pretrained model.
 fn apply_preset(
     input: &Key<String>,
     keys: &mut PreprocessKeys,
@@ -291,7 +290,7 @@ fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }
 
-/// Makes `records.bin`, or links it where an earlier one holds exactly the same.
+/// Writes `records.bin`, or links an earlier one with the same records.
 fn records(
     context: &Context,
     images: &ImageSet,
@@ -327,7 +326,7 @@ fn link(from: &Path, to: &Path) -> Result<(), StageError> {
         .or_fail(format_args!("writing {}", to.display()))
 }
 
-/// Lists the images that can't be read, and fails where they are too many.
+/// Lists unreadable images, and fails if there are too many.
 fn reject(
     context: &Context,
     images: &ImageSet,
@@ -348,20 +347,20 @@ fn reject(
             shown.join("\n")
         );
         let help =
-            format!("take them away, or allow more than {} % with `max_rejected`", most * 100.0);
+            format!("remove them, or allow more than {} % with `max_rejected`", most * 100.0);
         return Err(StageError::failed(message).with_help(help));
     }
     if let [[path, reason], ..] = rows.as_slice() {
         let (count, all) = (thousands(rows.len() as u64), counted(all as u64, "image"));
         context
             .events
-            .warn(format!("{count} of {all} can't be read and left out, such as {path}: {reason}"));
+            .warn(format!("{count} of {all} can't be read and skipped, such as {path}: {reason}"));
     }
     tensor_cache::write_rejected(&context.slot.join(REJECTED), rows)?;
     Ok(reasons)
 }
 
-/// The images that could be read, and their labels. Classes stay as they are.
+/// The readable images and their labels. The list of classes doesn't change.
 fn readable(
     list: &[Image],
     labels: &labels::Labels,
@@ -408,11 +407,11 @@ fn samples(
     .collect()
 }
 
-/// What came of it, in sentences.
-fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &Written) {
+/// Reports the result.
+fn report(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &Written) {
     if !labels.unused_names.is_empty() {
         context.events.warn(format!(
-            "no image is of a class written {}, named in class_names",
+            "no image has the class {}, which is named in class_names",
             labels.unused_names.join(", ")
         ));
     }
@@ -423,21 +422,21 @@ fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &W
     match contradictory.count() {
         0 => {}
         count => context.events.warn(format!(
-            "{} equal to others under a different label",
+            "{} duplicate others with a different label",
             counted(count as u64, "image")
         )),
     }
     match made.entries.iter().filter(|entry| Notes(entry.notes).has(Note::Lenient)).count() {
         0 => {}
         count => context.events.warn(format!(
-            "{} damaged; what could be decoded is used",
+            "{} damaged; the decodable part is used",
             counted(count as u64, "image")
         )),
     }
     if made.reused > 0 {
         let all = counted(made.entries.len() as u64, "image");
         context.events.info(format!(
-            "{} of {all} decoded before, and taken from there",
+            "{} of {all} taken from an earlier tensor cache",
             thousands(made.reused)
         ));
     }
@@ -447,5 +446,5 @@ fn tell(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &W
     let rest = if unlabelled == "0" { String::new() } else { format!(", {unlabelled} unlabelled") };
     context
         .events
-        .info(format!("{train} to train, {validation} to validate, {test} to test{rest}"));
+        .info(format!("{train} for training, {validation} for validation, {test} for test{rest}"));
 }

@@ -1,6 +1,5 @@
-//! What is known of weights beside their numbers: which network they are for and how images have to be prepared for them.
-//! A file beside fetched weights, which `preprocess` takes its numbers from and `train` compares with. Knows neither where
-//! weights come from nor what is in them.
+//! Metadata of fetched weights: their network, and the preprocessing that they were trained with. A file beside the
+//! weights that `preprocess` takes its values from and `train` compares with.
 
 use crate::data::{Fit, Interpolation, Preprocessing};
 use crate::engine::StageError;
@@ -9,22 +8,22 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// Its file in the artifact of fetched weights.
+/// Name of the file in the artifact of fetched weights.
 pub const PREPROCESSING: &str = "preprocessing.json";
 
-/// What is known of weights.
+/// Metadata of weights.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Pretrained {
-    /// What they are called, for sentences: "torchvision's resnet50/V1".
+    /// Their name in messages: "torchvision's resnet50/V1".
     pub weights: String,
-    /// The network they are for, by the name that their publisher gives it.
+    /// The network, by the publisher's name.
     pub architecture: String,
-    /// How images were prepared when they were made.
+    /// The preprocessing that they were trained with.
     pub preprocessing: Preprocessing,
 }
 
 impl Pretrained {
-    /// What the registry knows.
+    /// Metadata from the registry.
     pub fn published(preset: &Preset) -> Pretrained {
         let interpolation = match preset.interpolation {
             registry::Interpolation::Bilinear => Interpolation::Bilinear,
@@ -81,7 +80,7 @@ impl fmt::Display for InWords<'_> {
     }
 }
 
-/// A sentence where images were prepared otherwise than the weights were made with, naming both and what to write.
+/// A warning if images are preprocessed differently from those that the weights were trained with.
 pub fn mismatch(
     weights: &str,
     made_with: &Preprocessing,
@@ -93,7 +92,7 @@ pub fn mismatch(
     let Preprocessing { resize, crop, interpolation, mean, std, .. } = made_with;
     let filter = serde_json::to_string(interpolation).unwrap_or_default();
     Some(format!(
-        "{weights} were made with images of {}; these are {}, for which the features are worth less. To prepare \
+        "{weights} were trained with images of {}; these are {}, which makes the features less useful. To preprocess \
          images alike, write in the preprocess stage: resize = {resize}, crop = {crop}, interpolation = {filter}, mean = {mean:?}, std = {std:?}",
         InWords(made_with),
         InWords(images),
@@ -126,7 +125,7 @@ mod tests {
         let sentence =
             mismatch("torchvision's resnet50/V2", &of("resnet50/V2"), &of("resnet50")).unwrap();
         assert!(sentence.starts_with(
-            "torchvision's resnet50/V2 were made with images of 224 from 232 pixels, bilinear, mean 0.485 0.456 0.406, \
+            "torchvision's resnet50/V2 were trained with images of 224 from 232 pixels, bilinear, mean 0.485 0.456 0.406, \
              std 0.229 0.224 0.225; these are 224 from 256 pixels, bilinear,"
         ), "{sentence}");
         assert!(sentence.ends_with("resize = 232, crop = 224, interpolation = \"bilinear\", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]"), "{sentence}");

@@ -441,9 +441,8 @@ fn keys_too_deep() {
 fn in_order_and_each_once() {
     let folder = Folder::new(&[("a.toml", "[stages.a]\nb = 1\n")]);
     let pipeline = folder.load("a.toml", &["stages.a.c=1"]).unwrap();
-    let at = |message: &str, key: &str| {
-        Diagnostic::new(message).at(pipeline.stages[0].keys.place(key))
-    };
+    let at =
+        |message: &str, key: &str| Diagnostic::new(message).at(pipeline.stages[0].keys.place(key));
     let list = vec![
         at("c", "c"),
         at("b", "b"),

@@ -1,5 +1,4 @@
-//! Files on the web: which version of one is meant, from the first look on, and the file itself. Knows addresses and the
-//! memo, and nothing of what is in a file.
+//! Files on the web, pinned to the version that was seen first.
 
 use crate::download::{self, Address, Download, DownloadError, RetryPolicy, Version};
 use crate::engine::{Context, OrFail, StageError};
@@ -9,13 +8,13 @@ use crate::store::Memo;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// Bucket of the memo that holds which version of an address is meant.
+/// Bucket of the memo with the pinned version of each address.
 const BUCKET: &str = "pins";
 
-/// Another place for torchvision's files, which says where they come from, never what is in them.
+/// Environment variable with the base address of a mirror of torchvision's files; their digests stay the same.
 const MIRROR: &str = "PIPE_TORCHVISION";
 
-/// The version of what lies at `address` that is meant: as it was seen first. None where there was nothing.
+/// The pinned version of the file at `address`: the one seen first. None if there was no file.
 pub fn pinned(
     address: &Address,
     memo: &Memo,
@@ -27,7 +26,7 @@ pub fn pinned(
     }
 }
 
-/// As [`pinned`], of a file that has to be there.
+/// Like [`pinned`] for a file that must exist.
 pub fn required(
     address: &Address,
     memo: &Memo,
@@ -39,7 +38,7 @@ pub fn required(
     }
 }
 
-/// Looks at what lies there now, and means that from then on.
+/// Pins the file's current version.
 pub fn look(
     address: &Address,
     memo: &Memo,
@@ -50,7 +49,7 @@ pub fn look(
     Ok(found)
 }
 
-/// As [`look`], of a file that has to be there: where it isn't, what was meant before stays.
+/// Like [`look`] for a file that must exist: if it doesn't, the pin stays.
 pub fn look_required(
     address: &Address,
     memo: &Memo,
@@ -67,23 +66,22 @@ fn kept(address: &Address, memo: &Memo) -> Option<Option<Version>> {
 }
 
 fn seen(address: &Address, cancel: &CancellationToken) -> Result<Option<Version>, StageError> {
-    // Whoever plans waits: two tries, not many.
+    // Planning waits for this: two tries only.
     let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
     Ok(download::current_version(address, &retry, cancel)?)
 }
 
 fn remember(address: &Address, version: &Option<Version>, memo: &Memo) -> Result<(), StageError> {
     let bytes = fact(version).to_string();
-    memo.put(BUCKET, address.as_str(), bytes.as_bytes())
-        .or_fail("remembering which version is meant")
+    memo.put(BUCKET, address.as_str(), bytes.as_bytes()).or_fail("pinning the version")
 }
 
-/// A version as a fact of a fingerprint.
+/// A version as it enters a fingerprint.
 pub fn fact(version: &Option<Version>) -> Value {
     serde_json::to_value(version).unwrap_or_default()
 }
 
-/// The file at an address in the version that is meant.
+/// The file at an address in its pinned version.
 pub fn file(
     address: &Address,
     version: &Version,
@@ -93,7 +91,7 @@ pub fn file(
     bring(&Download { address, key: &key, version, sha256: None }, context)
 }
 
-/// The file of published weights, recognized by its digest.
+/// The file of published weights, verified by its digest.
 pub fn published(preset: &Preset, context: &Context) -> Result<PathBuf, StageError> {
     let mirror = std::env::var(MIRROR).ok().filter(|base| !base.is_empty());
     let url = preset.url(mirror.as_deref().unwrap_or(registry::BASE));

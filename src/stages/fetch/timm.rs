@@ -1,15 +1,14 @@
-//! The `config.json` that timm's weights have beside them on the hub: which network they are for, and how images were
-//! prepared. Knows that file alone.
+//! Reads timm's `config.json`: the network of the weights beside it, and their preprocessing.
 
 use super::super::pretrained::Pretrained;
 use crate::data::{Fit, Interpolation, Preprocessing};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Sides in pixels that can be meant.
+/// Plausible sides in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 8..=4096;
 
-/// The part of it that is needed, with timm's own defaults.
+/// The part of the file that is needed, with timm's defaults.
 #[derive(Deserialize)]
 struct Configuration {
     input_size: [u32; 3],
@@ -37,17 +36,17 @@ fn center() -> String {
     "center".to_owned()
 }
 
-/// Reads the file's text.
+/// Parses the file.
 ///
 /// # Errors
-/// A sentence, where it isn't timm's, or says what isn't known here.
+/// If it isn't timm's or contains something unsupported: a message.
 pub fn read(text: &[u8]) -> Result<Pretrained, String> {
     let json: Value =
         serde_json::from_slice(text).map_err(|error| format!("it isn't JSON: {error}"))?;
     let Some(architecture) = json.get("architecture").and_then(Value::as_str) else {
         return Err("it names no `architecture`, so it isn't timm's".to_owned());
     };
-    // Files of timm's early days have everything on one level.
+    // timm's early files have everything on one level.
     let inner = json.get("pretrained_cfg").unwrap_or(&json);
     let found =
         Configuration::deserialize(inner).map_err(|error| format!("`pretrained_cfg`: {error}"))?;
@@ -63,19 +62,19 @@ impl Configuration {
         let [channels, height, crop] = self.input_size;
         if channels != 3 || height != crop || !SIDES.contains(&crop) {
             return Err(format!(
-                "`input_size` is {:?}, and three channels of a square are read here",
+                "`input_size` is {:?}, but only [3, N, N] is supported",
                 self.input_size
             ));
         }
         if !(self.crop_pct > 0.0 && self.crop_pct <= 1.0) {
-            return Err(format!("`crop_pct` is {}, which is no part of a image", self.crop_pct));
+            return Err(format!("`crop_pct` is {}, which is not between 0 and 1", self.crop_pct));
         }
         let interpolation = match self.interpolation.as_str() {
             "bilinear" => Interpolation::Bilinear,
             "bicubic" => Interpolation::Bicubic,
             other => {
                 return Err(format!(
-                    "`interpolation` is \"{other}\", and bilinear and bicubic are known here"
+                    "`interpolation` is \"{other}\", but only bilinear and bicubic are supported"
                 ));
             }
         };
@@ -84,7 +83,7 @@ impl Configuration {
             "squash" => Fit::Stretch,
             other => {
                 return Err(format!(
-                    "`crop_mode` is \"{other}\", and center and squash are known here"
+                    "`crop_mode` is \"{other}\", but only center and squash are supported"
                 ));
             }
         };

@@ -1,5 +1,5 @@
-//! Weights as an artifact: from a file, a folder of timm's, torchvision's published ones or the web, always written the
-//! same way, with what is known of how images are to be prepared for them. Knows no network's structure.
+//! Fetches weights: a file, a folder of timm's, torchvision's published weights or a file on the web, converted to one
+//! format, with the preprocessing that they were trained with if it is known.
 
 use super::super::pretrained::{InWords, Pretrained};
 use super::{remote, timm};
@@ -18,20 +18,20 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The name that weights have in their artifact, as a train stage's do; also that of timm's on the hub.
+/// Name of the weights in the artifact, as in a train stage's; also timm's on the hub.
 pub const MODEL: &str = "model.safetensors";
-/// What timm's weights have beside them.
+/// Name of timm's configuration beside its weights.
 const CONFIGURATION: &str = "config.json";
-/// What files of weights are called.
+/// Extensions of files with weights.
 const ENDINGS: [&str; 4] = ["pth", "pt", "bin", "safetensors"];
 
-/// What is wrong with a source: a sentence, and what to do.
+/// An error about a source.
 pub struct Wrong {
     pub message: String,
     pub help: String,
 }
 
-/// Checks what a source names, as far as that can be known without looking outside.
+/// Checks a source as far as possible without file system and network.
 pub fn check(source: &Source) -> Result<(), Wrong> {
     match source {
         Source::Torchvision(name) => preset(name).map(drop).map_err(|_| {
@@ -45,7 +45,7 @@ pub fn check(source: &Source) -> Result<(), Wrong> {
             };
             Wrong {
                 message: format!(
-                    "torchvision publishes no weights called `{name}` that are known here"
+                    "torchvision has no weights named `{name}`, or they aren't supported"
                 ),
                 help,
             }
@@ -59,7 +59,7 @@ pub fn check(source: &Source) -> Result<(), Wrong> {
                 return Ok(());
             }
             let message = format!(
-                "`{}` isn't a file of weights, and nothing else is fetched from the web",
+                "`{}` isn't a file with weights, and only weights are fetched from the web",
                 address.file_name()
             );
             Err(Wrong { message, help: help() })
@@ -76,12 +76,12 @@ fn is_named_like_weights(path: &Path) -> bool {
         .is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
 }
 
-/// Whether what lies at a path is taken for weights: any file, and a folder with timm's pair of files.
+/// Whether a path is fetched as weights: any file, and a folder with timm's pair of files.
 pub fn is_weights(path: &Path) -> bool {
     path.is_file() || (path.join(MODEL).is_file() && path.join(CONFIGURATION).is_file())
 }
 
-/// What decides which weights a source means. None where it means none.
+/// The facts that identify the weights of a source. None if it isn't a source of weights.
 pub fn facts(
     source: &Source,
     memo: &Memo,
@@ -128,7 +128,7 @@ pub fn facts(
     Ok(Some(facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
 }
 
-/// Looks anew at what lies on the web.
+/// Pins the current version of a file on the web.
 pub fn refresh(source: &Source, memo: &Memo, cancel: &CancellationToken) -> Result<(), StageError> {
     let Source::Web(url) = source else { return Ok(()) };
     let (file, configuration) = addresses(url)?;
@@ -139,7 +139,7 @@ pub fn refresh(source: &Source, memo: &Memo, cancel: &CancellationToken) -> Resu
     }
 }
 
-/// The file of weights at a path, and timm's beside it.
+/// The file with weights at a path, and timm's configuration beside it.
 fn files(path: &Path) -> (PathBuf, Option<PathBuf>) {
     if path.is_file() {
         (path.to_owned(), None)
@@ -148,14 +148,14 @@ fn files(path: &Path) -> (PathBuf, Option<PathBuf>) {
     }
 }
 
-/// The address of weights, and where timm's configuration of them would lie.
+/// The address of weights, and of timm's configuration beside them.
 fn addresses(url: &str) -> Result<(Address, Option<Address>), StageError> {
     let file = Address::parse(url).map_err(StageError::failed)?;
     let configuration = (file.file_name() == MODEL).then(|| file.sibling(CONFIGURATION));
     Ok((file, configuration))
 }
 
-/// Makes the artifact.
+/// Writes the artifact.
 pub fn run(source: &Source, context: &Context) -> Result<(), StageError> {
     match source {
         Source::Torchvision(name) => {
@@ -183,7 +183,7 @@ pub fn run(source: &Source, context: &Context) -> Result<(), StageError> {
                 other => other,
             }
         }
-        _ => Err(StageError::failed("this source holds no weights")),
+        _ => Err(StageError::failed("this source has no weights")),
     }
 }
 
@@ -204,18 +204,18 @@ fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
     write(context, &file, url, known)
 }
 
-/// What timm's file says. Where it can't be understood, the weights can still be used.
+/// Metadata from timm's file. If it can't be read, the weights can still be used.
 fn described(text: &[u8], named: &str, context: &Context) -> Option<Pretrained> {
     timm::read(text)
         .inspect_err(|reason| {
             context.events.warn(format!(
-                "{named} doesn't say how images are prepared: {reason}; write `size` (or `resize` and `crop`), `mean` and `std` in the preprocess stage"
+                "the preprocessing of {named} is unknown: {reason}; set `size` (or `resize` and `crop`), `mean` and `std` in the preprocess stage"
             ));
         })
         .ok()
 }
 
-/// Reads a file of weights, called `named` in sentences, and writes it as the artifact.
+/// Reads a file with weights, called `named` in messages, and writes the artifact.
 fn write(
     context: &Context,
     file: &Path,
@@ -236,12 +236,12 @@ fn write(
         None => weights::write_safetensors(&path, &Weights { metadata: BTreeMap::new(), ..read })?,
     }
     let numbers = match numbers {
-        0..1_000_000 => counted(numbers as u64, "number"),
-        _ => format!("{:.1} million numbers", numbers as f64 / 1e6),
+        0..1_000_000 => counted(numbers as u64, "parameter"),
+        _ => format!("{:.1} million parameters", numbers as f64 / 1e6),
     };
     let mut text = format!("weights of {}, {numbers}", counted(tensors as u64, "tensor"));
     if let Some(known) = known {
-        known.write(&context.slot).or_fail("writing what is known of the weights")?;
+        known.write(&context.slot).or_fail("writing preprocessing.json")?;
         text =
             format!("{}: {text}; for images of {}", known.weights, InWords(&known.preprocessing));
     }
@@ -253,7 +253,7 @@ fn size(weights: &Weights) -> (usize, usize) {
     (weights.tensors.len(), weights.tensors.values().map(|tensor| tensor.data.len()).sum())
 }
 
-/// What a model of our own says of itself.
+/// Metadata of a model that `train` wrote.
 fn of_ours(card: &model::ModelInfo) -> Pretrained {
     Pretrained {
         weights: format!("a trained {}", card.backbone),

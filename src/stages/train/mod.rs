@@ -1,5 +1,5 @@
-//! The kind `train`: a backbone and a head fitted to the train split. What can be chosen is declared in `parameters`, and
-//! the work is in `learn`; here the two meet the data, the weights to start from, the device and the files.
+//! The kind `train`: trains a network on the train split. The keys are declared with [`Options`] and the work is in
+//! `training`; this module connects them to data, weights, device and files.
 
 mod resolve;
 mod start;
@@ -23,14 +23,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The file that carries the model.
+/// Name of the model file.
 pub const MODEL: &str = "model.safetensors";
 
-/// What is said of a training that is none.
+/// Message for a training without trainable parameters.
 pub(super) const ORIGINAL: &str =
-    "nothing is trained: the network keeps its published classifier, of ImageNet's 1,000 classes";
+    "nothing is trained: the network keeps its published classifier of ImageNet's 1,000 classes";
 
-/// Trains a model.
+/// The kind `train`.
 pub struct Train;
 
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
@@ -44,14 +44,14 @@ static INPUTS: [Input; 2] = [
         kinds: &["preprocess"],
         required: true,
         reads: &[RECORDS, SAMPLES, INPUT],
-        doc: "The images to learn from, and those to look at while learning.",
+        doc: "The training and validation images.",
     },
     Input {
         role: "weights",
         kinds: &["fetch", "train"],
         required: false,
         reads: &[MODEL, PREPROCESSING],
-        doc: "Weights to start from: fetched ones, or another train stage's model. Random ones where nothing feeds it.",
+        doc: "Weights to start from: fetched ones, or another train stage's model. Random weights without it.",
     },
 ];
 
@@ -65,7 +65,7 @@ impl Kind for Train {
     }
 
     fn about(&self) -> &'static str {
-        "Fits a network to the training images and keeps the epoch that does best on the validation images."
+        "Trains a network on the training images and keeps the epoch that is best on the validation images."
     }
 
     fn version(&self) -> u32 {
@@ -174,9 +174,9 @@ fn train<D: Backend + Backend<f64>>(
     })?;
     model::save(&context.slot.join(MODEL), &card, network.save_without_auxiliary())?;
     write_records(&context.slot, &fitted)?;
-    // A checkpoint that can't be removed costs space, and is found again by the next collection.
+    // A checkpoint that can't be removed only takes space until the next garbage collection.
     let _ = checkpoints.clear();
-    context.events.info(conclusion(&fitted));
+    context.events.info(summary(&fitted));
     Ok(())
 }
 
@@ -221,8 +221,8 @@ fn write_records(slot: &Path, fitted: &Fitted) -> Result<(), StageError> {
         .or_fail("writing training.json")
 }
 
-/// What came of it, in a short sentence.
-fn conclusion(fitted: &Fitted) -> String {
+/// The result in one sentence.
+fn summary(fitted: &Fitted) -> String {
     let ran = fitted.history.len();
     let epochs = match (ran, fitted.stopped_early) {
         (1, false) => "1 epoch".to_owned(),

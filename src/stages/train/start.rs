@@ -1,5 +1,5 @@
-//! Where a training starts from: fetched weights, whose classifier gives way to the new head, or another training's model.
-//! Says what was taken and what wasn't, and recognizes weights of another network. Knows nothing of how training goes.
+//! Loads the weights that a training starts from: fetched ones, whose classifier is replaced by the new head, or another
+//! training's model. Reports unused tensors and refuses weights of a different network.
 
 use super::MODEL;
 use crate::common::number::counted;
@@ -14,11 +14,10 @@ use crate::stages::pretrained::{Pretrained, mismatch};
 use crate::training::HEAD;
 use std::path::Path;
 
-/// Names that are shown of weights that don't fit.
+/// Maximum number of names in an error about weights that don't fit.
 const SHOWN: usize = 2;
 
-/// The backbone of the published weights that a fetch stage brings, where its source names such: known before they are
-/// fetched.
+/// The backbone of published weights that a fetch stage fetches, known before they are fetched.
 pub(super) fn published_backbone(feed: Feed) -> Option<&'static str> {
     let fetched = feed.resolved(&Fetch)?;
     match source::parse(&fetched.source.0) {
@@ -27,7 +26,7 @@ pub(super) fn published_backbone(feed: Feed) -> Option<&'static str> {
     }
 }
 
-/// Takes the weights in `artifact`. A head is taken only where it tells the same classes apart.
+/// Loads the weights in `artifact`; a head only if it has the same classes.
 pub(super) fn start_from<D: Backend>(
     network: &mut Network<D>,
     card: &ModelInfo,
@@ -42,8 +41,8 @@ pub(super) fn start_from<D: Backend>(
     }
     let mut weights = weights::read(&path)?;
     match model::info(&weights)? {
-        Some(origin) => take_model(network, card, &origin, &mut weights, events),
-        None => take_published(
+        Some(origin) => load_model(network, card, &origin, &mut weights, events),
+        None => load_published(
             network,
             card,
             Pretrained::read(artifact)?.as_ref(),
@@ -53,8 +52,8 @@ pub(super) fn start_from<D: Backend>(
     }
 }
 
-/// Takes another training's weights; its head only where it tells the same classes apart.
-fn take_model<D: Backend>(
+/// Loads another training's weights; its head only if it has the same classes.
+fn load_model<D: Backend>(
     network: &mut Network<D>,
     card: &ModelInfo,
     origin: &ModelInfo,
@@ -88,9 +87,9 @@ fn take_model<D: Backend>(
     Ok(())
 }
 
-/// Takes weights that come without a description of their classes, such as torchvision's. Their classifier is kept where
-/// that is asked for alone: that it has as many classes doesn't make them the same ones.
-fn take_published<D: Backend>(
+/// Loads weights without a list of classes, such as torchvision's. Their classifier is kept only for
+/// `head = "original"`: an equal number of classes doesn't make them the same.
+fn load_published<D: Backend>(
     network: &mut Network<D>,
     card: &ModelInfo,
     known: Option<&Pretrained>,
@@ -125,7 +124,8 @@ fn take_published<D: Backend>(
     Ok(())
 }
 
-/// Whether weights are the backbone's and not another's that holds all that it has: a ResNet-18 would load from a ResNet-34.
+/// Whether weights are of this backbone and not of a larger one that contains its tensors: a ResNet-18 would load from a
+/// ResNet-34.
 fn check_network(card: &ModelInfo, weights: &Weights) -> Result<(), StageError> {
     match nn::recognize(weights).filter(|other| other.name != card.backbone) {
         Some(other) => Err(of_another(other.name, card)),
@@ -139,7 +139,7 @@ fn of_another(name: &str, card: &ModelInfo) -> StageError {
         .with_help(format!("set `backbone = \"{name}\"`, or take weights of {}", card.backbone))
 }
 
-/// Loads weights. Where they don't fit, some names of each side show why.
+/// Loads weights. The error names tensors of both sides if they don't fit.
 fn load<D: Backend>(
     network: &mut Network<D>,
     card: &ModelInfo,
