@@ -4,16 +4,11 @@
 use super::failure::Failure;
 use super::shared::StoreArguments;
 use crate::common::number;
-use crate::runs::diff::{
-    Change, ClassDiff, Diff, PairedTest, Presence, SplitDiff, StageDiff, TrainingDiff,
-};
+use crate::runs::diff::{Change, ClassDiff, Diff, Presence, SplitDiff, StageDiff, TrainingDiff};
 use crate::runs::{self, Results, Timestamp};
 use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use std::process::ExitCode;
-
-/// Differences with a smaller p-value are called statistically significant.
-const SIGNIFICANCE: f64 = 0.05;
 
 /// Compare two runs
 ///
@@ -187,21 +182,22 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
 /// Whether the difference in accuracy is statistically significant, or its interval if the runs
 /// share no predictions to test.
 fn significance(style: Style, split: &SplitDiff) -> String {
-    let Some(PairedTest { common, only_first, only_second, p_value, same_images }) = &split.paired
-    else {
+    let Some(test) = split.paired else {
         let [low, high] = split.accuracy_difference_interval.map(points);
         let difference = points(split.accuracy_difference);
         return format!("difference in accuracy: {difference} (95 % interval {low} to {high})");
     };
-    let verdict = match *p_value < SIGNIFICANCE {
+    let verdict = match test.is_significant() {
         false => "not statistically significant",
-        true if only_second > only_first => "the second run is better, statistically significant",
+        true if test.only_second > test.only_first => {
+            "the second run is better, statistically significant"
+        }
         true => "the first run is better, statistically significant",
     };
-    let verdict = style.bold(&format!("{verdict} (p = {})", number::measured(*p_value)));
-    let which = if *same_images { "the same" } else { "the common" };
-    let images = number::counted(*common, "image");
-    let [first, second] = [*only_first, *only_second].map(number::thousands);
+    let verdict = style.bold(&format!("{verdict} (p = {})", number::measured(test.p_value)));
+    let which = if test.same_images { "the same" } else { "the common" };
+    let images = number::counted(test.common, "image");
+    let [first, second] = [test.only_first, test.only_second].map(number::thousands);
     format!(
         "{verdict}\nMcNemar's exact test on {which} {images}: {first} correct only in the first run, {second} only in the second"
     )

@@ -18,9 +18,9 @@ pub(super) struct EarlierModels(BTreeMap<String, (RunId, String)>);
 impl EarlierModels {
     /// Replaces the path of the model, which means nothing to a reader, by run and stage in a
     /// stage's record.
-    pub(super) fn name_in(&self, facts: &mut StageRecord) {
-        if let Some((run, made_by)) = self.0.get(&facts.stage) {
-            stages::name_earlier_model(&mut facts.parameters, run.as_str(), made_by);
+    pub(super) fn name_in(&self, stage: &mut StageRecord) {
+        if let Some((run, made_by)) = self.0.get(&stage.stage) {
+            stages::name_earlier_model(&mut stage.parameters, run.as_str(), made_by);
         }
     }
 }

@@ -110,9 +110,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let quiet = plan.is_fresh() && options.force == Force::None && options.from.is_none();
     let mode = if arguments.json { OutputMode::Json } else { OutputMode::Text { quiet } };
     let mut reporter = Reporter::new(mode);
-    let mut facts = facts(arguments, &pipeline, &graph, &plan, &options);
-    facts.stages.iter_mut().for_each(|stage| models.name_in(stage));
-    let mut recorder = Recorder::start(&store.runs_folder(), facts);
+    let mut info = run_info(arguments, &pipeline, &graph, &plan, &options);
+    info.stages.iter_mut().for_each(|stage| models.name_in(stage));
+    let mut recorder = Recorder::start(&store.runs_folder(), info);
     let report = engine::execute(&graph, plan, &store, &options, &cancel, &mut |event| {
         // The last event is emitted by `close`, which knows the id of the recorded run.
         if !matches!(event, Event::RunFinished { .. }) {
@@ -120,7 +120,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             reporter.handle(event);
         }
     })?;
-    let mut stages: Vec<StageRecord> = report.stages.iter().map(stage_facts).collect();
+    let mut stages: Vec<StageRecord> = report.stages.iter().map(stage_record).collect();
     stages.iter_mut().for_each(|stage| models.name_in(stage));
     let id = close(recorder, &mut reporter, &report, stages, &store)?;
     if !arguments.json {
@@ -130,7 +130,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// The part of the record that is known before the run starts.
-fn facts(
+fn run_info(
     arguments: &Arguments,
     pipeline: &Pipeline,
     graph: &Graph,
@@ -196,7 +196,7 @@ fn run_with_same_outputs(report: &Report, store: &Store) -> Option<RunId> {
     runs::find_identical(&store.runs_folder(), &digests.collect::<Option<_>>()?)
 }
 
-fn stage_facts(stage: &engine::StageReport) -> StageRecord {
+fn stage_record(stage: &engine::StageReport) -> StageRecord {
     StageRecord {
         stage: stage.stage.clone(),
         kind: stage.kind.to_owned(),

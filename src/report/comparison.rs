@@ -18,9 +18,6 @@ const MAX_PARAMETERS: usize = 200;
 const MAX_VALUE: usize = 80;
 const MAX_CLASSES: usize = 30;
 
-/// Differences with a larger p-value are not statistically significant.
-const SIGNIFICANCE: f64 = 0.05;
-
 /// One of the runs, with the results that the page needs.
 struct Side<'a> {
     results: &'a Results<'a>,
@@ -191,7 +188,7 @@ fn tests(sides: &[Side]) -> Markup {
 fn verdict(split: &SplitDiff) -> &'static str {
     let [low, high] = split.accuracy_difference_interval;
     let is_significant =
-        split.paired.map_or(low > 0.0 || high < 0.0, |paired| paired.p_value < SIGNIFICANCE);
+        split.paired.map_or(low > 0.0 || high < 0.0, |paired| paired.is_significant());
     match (is_significant, split.accuracy_difference > 0.0) {
         (false, _) => "not statistically significant",
         (true, true) => "better",

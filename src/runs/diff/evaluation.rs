@@ -59,6 +59,13 @@ pub struct PairedTest {
     pub same_images: bool,
 }
 
+impl PairedTest {
+    /// Whether the difference in accuracy is statistically significant: p < 0.05.
+    pub fn is_significant(&self) -> bool {
+        self.p_value < 0.05
+    }
+}
+
 /// One class in both runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassDiff {
