@@ -18,8 +18,8 @@ pub struct Paired {
 }
 
 /// The p-value of the exact two-sided McNemar test (McNemar, 1947): the probability, if both models
-/// are equally good, that disagreements split at least as unevenly as `only_first` to `only_second`.
-/// 1 if the models never disagree.
+/// are equally good, that disagreements split at least as unevenly as `only_first` to
+/// `only_second`. 1 if the models never disagree.
 pub fn mcnemar(only_first: u64, only_second: u64) -> f64 {
     let total = only_first + only_second;
     let fewer = only_first.min(only_second);

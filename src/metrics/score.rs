@@ -1,5 +1,5 @@
-//! Computes metrics from pairs of a label and class probabilities. Pairs are added one at a time, so
-//! memory does not grow with the split.
+//! Computes metrics from pairs of a label and class probabilities. Pairs are added one at a time,
+//! so memory does not grow with the split.
 
 use super::{Average, ClassMetrics, MetricsError, SplitMetrics};
 use std::cmp::Ordering;
@@ -10,8 +10,8 @@ const Z_95: f64 = 1.959_963_984_540_054;
 /// The k of top-k accuracy ([`SplitMetrics::top5`]).
 const TOP: usize = 5;
 
-/// The 95 % Wilson score interval of a proportion (Wilson, 1927). Unlike the normal approximation it
-/// stays within 0 and 1 and is meaningful at both ends. 0 to 1 for a count of 0.
+/// The 95 % Wilson score interval of a proportion (Wilson, 1927). Unlike the normal approximation
+/// it stays within 0 and 1 and is meaningful at both ends. 0 to 1 for a count of 0.
 pub fn wilson(hits: u64, count: u64) -> [f64; 2] {
     if count == 0 {
         return [0.0, 1.0];

@@ -139,23 +139,8 @@ impl Model {
     /// # Errors
     /// When the length doesn't match, or memory can't be allocated.
     pub fn probabilities(&self, images: &[f32], count: usize) -> Result<Vec<f32>, ModelError> {
-        self.softmax(self.network.logits(images, count))
-    }
-
-    /// As [`probabilities`](Self::probabilities), from the backbone's features (count, features), with the same result.
-    ///
-    /// # Errors
-    /// As for [`probabilities`](Self::probabilities).
-    pub fn probabilities_from_features(
-        &self,
-        features: &[f32],
-        count: usize,
-    ) -> Result<Vec<f32>, ModelError> {
-        self.softmax(self.network.logits_from_features(features, count))
-    }
-
-    fn softmax(&self, logits: Result<Vec<f32>, nn::NnError>) -> Result<Vec<f32>, ModelError> {
-        Ok(logits?.chunks_exact(self.classes().len()).flat_map(softmax).collect())
+        let logits = self.network.logits(images, count)?;
+        Ok(logits.chunks_exact(self.classes().len()).flat_map(softmax).collect())
     }
 
     pub fn network(&self) -> &Network<Cpu> {

@@ -1,12 +1,14 @@
-//! The kind `evaluate`: scores a trained model on the validation and test splits and predicts unlabelled images.
+//! The kind `evaluate`: scores a trained model on the validation and test splits and predicts
+//! unlabelled images.
 
 use crate::config::{GivenNoKeys, KeyType, NoKeys, keys};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
-use crate::data::{Loader, LoaderOptions, Split, TensorCache};
+use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
 use crate::metrics::{Evaluation, PredictionWriter, Scorer, SplitMetrics};
 use crate::model::{self, Classifier, Model, ModelInfo};
-use crate::training::features::Features;
+use crate::training::batches::Batches;
+use crate::training::features::FeatureCache;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
@@ -15,8 +17,6 @@ use std::sync::Arc;
 /// The kind `evaluate`.
 pub struct Evaluate;
 
-/// Batches loaded ahead of the network.
-const AHEAD: usize = 2;
 /// Maximum number of class names in a message.
 const SHOWN: usize = 20;
 
@@ -157,10 +157,13 @@ fn predict(
         .or_fail("writing predictions.csv")?;
     let mut scorers: BTreeMap<&str, Scorer> = BTreeMap::new();
     let task = context.events.task("predict", Some(samples.len() as u64), "images");
-    for answered in answers(context, cache, model, samples, batch_size)? {
+    for batch in batches(context, cache, model, samples, batch_size)? {
         StageError::check(&context.cancel)?;
-        let (samples, probabilities) = answered?;
-        for (&index, row) in samples.iter().zip(probabilities.chunks_exact(model.classes().len())) {
+        let batch = batch?;
+        let probabilities = batch.probabilities(model.network())?;
+        for (&index, row) in
+            batch.samples.iter().zip(probabilities.chunks_exact(model.classes().len()))
+        {
             let Some(sample) = cache.samples().get(index) else { continue };
             let split = sample.split.name();
             let class = sample.class.and_then(|class| classes.get(class as usize)).copied();
@@ -172,7 +175,7 @@ fn predict(
             }
             writer.write(&sample.path, split, class, row).or_fail("writing predictions.csv")?;
         }
-        task.advance(samples.len() as u64);
+        task.advance(batch.count() as u64);
     }
     writer.finish().or_fail("writing predictions.csv")?;
     let finished = scorers
@@ -181,39 +184,26 @@ fn predict(
     Ok(finished.collect())
 }
 
-/// Samples and the model's probabilities for each.
-type Answered = Result<(Vec<usize>, Vec<f32>), StageError>;
-
-/// Predicts samples. Features of this backbone that a training left in the memo are reused, and missing ones are added;
-/// the predictions are the same either way.
-fn answers<'a>(
+/// The batches of `samples`, read as training reads its validation split. If a training stored
+/// features of this backbone in the memo, they are reused and missing ones are added; the
+/// predictions are the same either way.
+fn batches(
     context: &Context,
-    cache: &'a Arc<TensorCache>,
-    model: &'a Model,
+    cache: &Arc<TensorCache>,
+    model: &Model,
     samples: Vec<usize>,
     batch_size: usize,
-) -> Result<Box<dyn Iterator<Item = Answered> + 'a>, StageError> {
-    let mut features =
-        Features::new(model.network(), cache, context.memo.clone(), context.slot.clone());
-    if !features.known() {
-        let options = LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
-        return Ok(Box::new(Loader::new(Arc::clone(cache), samples, options).map(|batch| {
-            let batch = batch?;
-            let probabilities = model.probabilities(&batch.images, batch.samples.len())?;
-            Ok((batch.samples, probabilities))
-        })));
-    }
-    let table =
-        features.of(model.network(), cache, &samples, None, (&context.events, &context.cancel))?;
-    let batches: Vec<Vec<usize>> = samples.chunks(batch_size).map(<[usize]>::to_vec).collect();
-    Ok(Box::new(batches.into_iter().map(move |batch| {
-        let mut rows = vec![0.0; batch.len() * table.width()];
-        for (&sample, row) in batch.iter().zip(rows.chunks_exact_mut(table.width())) {
-            table.read(cache, sample, row)?;
+) -> Result<Batches, StageError> {
+    let (memo, scratch) = (context.memo.clone(), context.slot.clone());
+    let mut features = FeatureCache::new(model.network(), cache, memo, scratch);
+    let table = match features.is_stored() {
+        true => {
+            let session = (&context.events, &context.cancel);
+            Some(features.table(model.network(), cache, &samples, None, session)?)
         }
-        let probabilities = model.probabilities_from_features(&rows, batch.len())?;
-        Ok((batch, probabilities))
-    })))
+        false => None,
+    };
+    Ok(Batches::evaluation(cache, samples, batch_size, table))
 }
 
 /// Reports the results, the headline last.

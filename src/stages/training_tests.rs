@@ -9,7 +9,7 @@ use crate::metrics::{Evaluation, read_history, read_predictions, softmax};
 use crate::model::Model;
 use crate::nn::{Cpu, Head, Network, write_safetensors};
 use crate::store::{Digest, Memo};
-use crate::training::testing::{COUNTS, Counts, small, write_cache};
+use crate::training::tests::{COUNTS, Counts, small, write_cache};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! Device buffers as numbers of this process and back, with nothing but dfdx's public calls. On the CPU buffers are
-//! slices; elsewhere copies travel through the SGD kernel, which is the one public way between a buffer and a tensor.
+//! Reads, writes and arithmetic on device buffers with dfdx's public API. On the CPU buffers are
+//! slices. On other devices data passes through the SGD kernel, the only public way between a
+//! buffer and a tensor.
 
 use super::TrainingError;
 use crate::nn::{Backend, Buffer, Cpu, Number};
@@ -7,10 +8,9 @@ use dfdx::tensor::{Storage, Tensor};
 use dfdx::tensor_ops::{Momentum, SgdConfig, WeightDecay};
 use std::any::Any;
 
-/// Lanes of [`square_sum`]: a sum's order depends on nothing but its length.
+/// Lanes of [`square_sum`]: the order of summation depends only on the length.
 const LANES: usize = 16;
 
-/// `count` zeros.
 pub fn zeros<D: Backend<N>, N: Number>(
     device: &D,
     count: usize,
@@ -18,12 +18,11 @@ pub fn zeros<D: Backend<N>, N: Number>(
     Storage::<N>::try_alloc_len(device, count).map_err(TrainingError::device)
 }
 
-/// How many numbers a buffer has.
 pub fn length<D: Backend<N>, N: Number>(device: &D, buffer: &Buffer<D, N>) -> usize {
     Storage::<N>::len(device, buffer)
 }
 
-/// The buffer's numbers, where it lies in this process's memory.
+/// The buffer as a slice, if it is in host memory.
 fn host<D: Backend<N>, N: Number>(buffer: &Buffer<D, N>) -> Option<&[N]> {
     let buffer: &dyn Any = buffer;
     buffer.downcast_ref::<Buffer<Cpu, N>>().map(|buffer| buffer.as_slice())
@@ -34,7 +33,7 @@ fn host_mut<D: Backend<N>, N: Number>(buffer: &mut Buffer<D, N>) -> Option<&mut 
     buffer.downcast_mut::<Buffer<Cpu, N>>().map(|buffer| buffer.as_mut_slice())
 }
 
-/// A copy of the buffer's numbers.
+/// Copies a buffer to the host.
 pub fn read<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &Buffer<D, N>,
@@ -45,14 +44,14 @@ pub fn read<D: Backend<N>, N: Number>(
     }
 }
 
-/// A buffer with these numbers.
+/// Copies numbers to a new buffer on the device.
 pub fn write<D: Backend<N>, N: Number>(
     device: &D,
     numbers: Vec<N>,
 ) -> Result<Buffer<D, N>, TrainingError> {
     let mut buffer = zeros::<D, N>(device, numbers.len())?;
     match host_mut::<D, N>(&mut buffer) {
-        Some(place) => place.copy_from_slice(&numbers),
+        Some(slice) => slice.copy_from_slice(&numbers),
         None => {
             let shape = (numbers.len(),);
             let tensor =
@@ -63,7 +62,6 @@ pub fn write<D: Backend<N>, N: Number>(
     Ok(buffer)
 }
 
-/// Multiplies every number by `factor`.
 pub fn scale<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &mut Buffer<D, N>,
@@ -79,7 +77,7 @@ pub fn scale<D: Backend<N>, N: Number>(
     Ok(())
 }
 
-/// Adds the numbers of another buffer of the same length.
+/// Adds another buffer of the same length in place.
 pub fn add<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &mut Buffer<D, N>,
@@ -100,7 +98,7 @@ pub fn add<D: Backend<N>, N: Number>(
     Ok(())
 }
 
-/// The sum of the squares.
+/// The sum of the squares, in f64.
 pub fn square_sum<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &Buffer<D, N>,
@@ -125,7 +123,7 @@ fn sum_squares<N: Number>(numbers: &[N]) -> f64 {
     lanes.iter().sum()
 }
 
-/// A tensor of the buffer's numbers times `factor`: zeros that a step of SGD with rate `-factor` moved.
+/// The buffer times `factor` as a tensor: an SGD step from zero with learning rate `-factor`.
 fn scaled<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &Buffer<D, N>,
@@ -139,7 +137,7 @@ fn scaled<D: Backend<N>, N: Number>(
     Ok(tensor)
 }
 
-/// Puts the tensor's numbers into a buffer of its length: what momentum is after a step along a weight decay of 1.
+/// Copies a tensor to a buffer of its length: the momentum after an SGD step with weight decay 1.
 fn copy<D: Backend<N>, N: Number>(
     device: &D,
     mut tensor: Tensor<(usize,), N, D>,
@@ -160,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_between_buffers_and_numbers_agree() {
+    fn slices_and_the_sgd_kernel_agree() {
         let device = Cpu::default();
         let numbers = vec![0.5, -1.25, 3.0, 1e-30];
         let mut buffer = write::<Cpu, f32>(&device, numbers.clone()).unwrap();
@@ -178,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn squares_are_summed_in_double_precision() {
+    fn squares_are_summed_in_f64() {
         let device = Cpu::default();
         let buffer = write::<Cpu, f32>(&device, vec![0.1; 1000]).unwrap();
         let expected = f64::from(0.1f32).powi(2) * 1000.0;

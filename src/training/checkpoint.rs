@@ -1,7 +1,8 @@
-//! What a training needs to go on where it was interrupted, kept in the memo under the stage's key. It may save time;
-//! it never changes a byte of what comes out, and a damaged or foreign one is as good as none.
+//! Checkpoints of an interrupted training, stored in the memo under the stage's cache key. A
+//! checkpoint saves time and never changes the resulting bytes; one that is corrupt or from another
+//! configuration is ignored.
 
-use super::stopping::Watch;
+use super::early_stopping::EarlyStoppingState;
 use crate::metrics::EpochRow;
 use crate::nn::{NnError, Number, WeightTensor, Weights, read_safetensors, write_safetensors};
 use crate::store::{Digest, Memo, digest_file};
@@ -11,70 +12,69 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The memo's bucket.
+/// Bucket of the memo.
 const BUCKET: &str = "checkpoint";
-/// The version of the content; another one is ignored.
+/// Version of the format; checkpoints of other versions are ignored.
 const FORMAT: u32 = 1;
 
 /// Tensors by name, in the network's precision.
 pub type Tensors<N = f32> = BTreeMap<String, WeightTensor<N>>;
 
-/// Where one training's checkpoint is kept.
+/// Reads and writes the checkpoint of one training.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
-    /// The memo.
     pub memo: Memo,
     /// The stage's cache key.
     pub key: Digest,
-    /// The least time between two checkpoints.
+    /// Minimum time between two checkpoints.
     pub every: Duration,
-    /// A folder for the file while it is written, best on the memo's disk.
+    /// A folder for the temporary file, best on the memo's file system.
     pub scratch: PathBuf,
 }
 
-/// Where a training stands, without tensors.
+/// The state of a training, without tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// The epoch under way, from 1; one more than there are when all are done.
+    /// The current epoch, from 1; the number of epochs + 1 after the last.
     pub epoch: u64,
-    /// Steps of it that are done.
+    /// Completed steps of the epoch.
     pub step: u64,
-    /// Training images seen in it.
+    /// Training images seen in the epoch.
     pub images: u64,
-    /// Those of them that were classified rightly.
+    /// Correctly classified ones among them.
     pub hits: u64,
-    /// The sum of their losses.
+    /// Sum of their losses.
     pub loss: f64,
-    /// The epochs that are done.
+    /// The completed epochs.
     pub history: Vec<EpochRow>,
-    /// What early stopping has seen.
-    pub watch: Watch,
-    /// Whether it said to stop.
+    #[serde(rename = "watch")]
+    pub early_stopping: EarlyStoppingState,
+    /// Whether early stopping ended the training.
     pub stopped: bool,
 }
 
-/// Everything a training needs to go on.
+/// Everything that a training needs to resume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot<N = f32> {
-    /// Where it stands.
     pub state: State,
-    /// Parameters that learn, and running statistics.
+    /// Trainable parameters and running statistics.
     pub current: Tensors<N>,
-    /// The same after the best epoch so far, where there was one.
+    /// The same tensors after the best epoch so far.
     pub best: Option<Tensors<N>>,
-    /// What the optimizer remembers.
-    pub moments: Tensors<N>,
+    /// The optimizer's state.
+    pub optimizer: Tensors<N>,
 }
 
-/// What is kept as the memo's value, and points to the file of tensors: a new file is kept beside the old one before this
-/// changes from one to the other, so a kill at any time leaves a whole checkpoint.
+/// The memo's value. It points to one of two files of tensors: a new file is stored beside the old
+/// one before the header switches to it, so a kill at any time leaves a complete checkpoint.
 #[derive(Serialize, Deserialize)]
-struct Card {
+struct Header {
     format: u32,
     configuration: Digest,
     state: State,
-    /// Which of the two files is meant.
-    turn: u8,
+    /// 0 or 1: the current file.
+    #[serde(rename = "turn")]
+    file: u8,
     /// The digest of that file.
     tensors: Digest,
 }
@@ -88,17 +88,16 @@ impl Default for State {
             hits: 0,
             loss: 0.0,
             history: Vec::new(),
-            watch: Watch::default(),
+            early_stopping: EarlyStoppingState::default(),
             stopped: false,
         }
     }
 }
 
 impl Checkpoints {
-    /// Keeps a snapshot in place of the one before.
+    /// Replaces the stored snapshot.
     pub fn write<N: Number>(&self, configuration: Digest, snapshot: Snapshot<N>) -> io::Result<()> {
-        let Snapshot { state, current, best, moments } = snapshot;
-        let mut tensors = moments;
+        let Snapshot { state, current, best, optimizer: mut tensors } = snapshot;
         let mut put = |prefix: &str, list: Tensors<N>| {
             tensors.extend(
                 list.into_iter().map(|(name, tensor)| (format!("{prefix}/{name}"), tensor)),
@@ -108,40 +107,43 @@ impl Checkpoints {
         put("best", best.unwrap_or_default());
         let file = self.scratch.join("checkpoint.safetensors");
         let weights = Weights { tensors, ..Weights::default() };
-        let kept = write_safetensors(&file, &weights)
+        let written = write_safetensors(&file, &weights)
             .map_err(|error| match error {
                 NnError::Io { source, .. } => source,
                 other => io::Error::other(other.to_string()),
             })
-            .and_then(|()| self.keep(configuration, state, &file));
+            .and_then(|()| self.link(configuration, state, &file));
         let removed = std::fs::remove_file(&file);
-        kept.and(removed)
+        written.and(removed)
     }
 
-    fn keep(&self, configuration: Digest, state: State, file: &Path) -> io::Result<()> {
-        let before = self.card().map_or(1, |card| card.turn);
-        let turn = 1 - before.min(1);
-        self.memo.remove(BUCKET, &self.name(turn))?;
-        self.memo.link(BUCKET, &self.name(turn), file)?;
-        let card = Card { format: FORMAT, configuration, state, turn, tensors: digest_file(file)? };
-        self.memo.put(BUCKET, &self.key.to_string(), &serde_json::to_vec(&card)?)?;
-        self.memo.remove(BUCKET, &self.name(before))
+    fn link(&self, configuration: Digest, state: State, path: &Path) -> io::Result<()> {
+        let previous = self.header().map_or(1, |header| header.file);
+        let file = 1 - previous.min(1);
+        self.memo.remove(BUCKET, &self.name(file))?;
+        self.memo.link(BUCKET, &self.name(file), path)?;
+        let tensors = digest_file(path)?;
+        let header = Header { format: FORMAT, configuration, state, file, tensors };
+        self.memo.put(BUCKET, &self.key.to_string(), &serde_json::to_vec(&header)?)?;
+        self.memo.remove(BUCKET, &self.name(previous))
     }
 
-    /// The snapshot that is kept, if it is one of this configuration; otherwise a sentence that says why it is ignored,
-    /// and nothing at all where there is none.
+    /// The stored snapshot, if there is one.
+    ///
+    /// # Errors
+    /// A warning that says why the stored snapshot is ignored.
     pub fn read<N: Number>(&self, configuration: Digest) -> Result<Option<Snapshot<N>>, String> {
-        let Some(card) = self.card() else { return Ok(None) };
-        if card.format != FORMAT || card.configuration != configuration {
-            return Err(ignored("is of another configuration"));
+        let Some(header) = self.header() else { return Ok(None) };
+        if header.format != FORMAT || header.configuration != configuration {
+            return Err(ignored("is from another configuration"));
         }
-        let Some(file) = self.memo.file(BUCKET, &self.name(card.turn)) else {
-            return Err(ignored("lacks its file"));
+        let Some(file) = self.memo.file(BUCKET, &self.name(header.file)) else {
+            return Err(ignored("lacks its tensors"));
         };
-        if digest_file(&file).ok() != Some(card.tensors) {
-            return Err(ignored("is damaged"));
+        if digest_file(&file).ok() != Some(header.tensors) {
+            return Err(ignored("is corrupt"));
         }
-        let mut tensors = read_safetensors::<N>(&file).map_err(|_| ignored("is damaged"))?.tensors;
+        let mut tensors = read_safetensors::<N>(&file).map_err(|_| ignored("is corrupt"))?.tensors;
         let mut take = |prefix: &str| -> Tensors<N> {
             let named = |name: &String, _: &mut WeightTensor<N>| name.starts_with(prefix);
             tensors
@@ -151,27 +153,27 @@ impl Checkpoints {
         };
         let (current, best) = (take("current/"), take("best/"));
         let best = (!best.is_empty()).then_some(best);
-        Ok(Some(Snapshot { state: card.state, current, best, moments: tensors }))
+        Ok(Some(Snapshot { state: header.state, current, best, optimizer: tensors }))
     }
 
-    /// Forgets the snapshot.
+    /// Removes the stored snapshot.
     pub fn clear(&self) -> io::Result<()> {
         let names = [self.key.to_string(), self.name(0), self.name(1)];
         names.iter().try_for_each(|name| self.memo.remove(BUCKET, name))
     }
 
-    /// The value that is kept; none where there is none, or one that no reader of this version understands.
-    fn card(&self) -> Option<Card> {
+    /// None if there is no header, or none that this version can parse.
+    fn header(&self) -> Option<Header> {
         serde_json::from_slice(&self.memo.get(BUCKET, &self.key.to_string())?).ok()
     }
 
-    fn name(&self, turn: u8) -> String {
-        format!("{}-{turn}", self.key)
+    fn name(&self, file: u8) -> String {
+        format!("{}-{file}", self.key)
     }
 }
 
-fn ignored(what: &str) -> String {
-    format!("the checkpoint {what} and is ignored: training starts from the beginning")
+fn ignored(defect: &str) -> String {
+    format!("the checkpoint {defect} and is ignored: training starts over")
 }
 
 #[cfg(test)]
@@ -187,7 +189,7 @@ mod tests {
             state: State { epoch: 3, step: 7, loss: 0.1 + 0.2, images: 224, ..State::default() },
             current: tensors("fc.weight", 0.0),
             best: Some(tensors("fc.weight", 1.0)),
-            moments: tensors("first/fc.weight", 2.0),
+            optimizer: tensors("first/fc.weight", 2.0),
         }
     }
 
@@ -201,50 +203,53 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_read_and_nothing_is_left_in_the_scratch_folder() {
+    fn a_written_snapshot_reads_back_and_the_scratch_folder_is_left_empty() {
         let folder = tempfile::tempdir().unwrap();
-        let place = checkpoints(folder.path());
+        let checkpoints = checkpoints(folder.path());
         let configuration = Digest::of(b"one");
-        assert_eq!(place.read::<f32>(configuration), Ok(None));
+        assert_eq!(checkpoints.read::<f32>(configuration), Ok(None));
         for _ in 0..2 {
-            place.write(configuration, snapshot()).unwrap();
-            assert_eq!(place.read::<f32>(configuration), Ok(Some(snapshot())));
+            checkpoints.write(configuration, snapshot()).unwrap();
+            assert_eq!(checkpoints.read::<f32>(configuration), Ok(Some(snapshot())));
         }
         let without_best = Snapshot { best: None, ..snapshot() };
-        place.write(configuration, without_best.clone()).unwrap();
-        assert_eq!(place.read::<f32>(configuration), Ok(Some(without_best)));
+        checkpoints.write(configuration, without_best.clone()).unwrap();
+        assert_eq!(checkpoints.read::<f32>(configuration), Ok(Some(without_best)));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        place.clear().unwrap();
-        assert_eq!(place.read::<f32>(configuration), Ok(None));
+        checkpoints.clear().unwrap();
+        assert_eq!(checkpoints.read::<f32>(configuration), Ok(None));
     }
 
     #[test]
-    fn one_of_another_configuration_is_ignored_with_a_sentence() {
+    fn a_checkpoint_from_another_configuration_is_ignored_with_a_warning() {
         let folder = tempfile::tempdir().unwrap();
-        let place = checkpoints(folder.path());
-        place.write(Digest::of(b"one"), snapshot()).unwrap();
+        let checkpoints = checkpoints(folder.path());
+        checkpoints.write(Digest::of(b"one"), snapshot()).unwrap();
         assert!(
-            place.read::<f32>(Digest::of(b"two")).unwrap_err().contains("another configuration")
+            checkpoints
+                .read::<f32>(Digest::of(b"two"))
+                .unwrap_err()
+                .contains("another configuration")
         );
     }
 
     #[test]
-    fn one_that_was_damaged_is_ignored_with_a_sentence() {
+    fn a_corrupt_checkpoint_is_ignored_with_a_warning() {
         let folder = tempfile::tempdir().unwrap();
-        let place = checkpoints(folder.path());
+        let checkpoints = checkpoints(folder.path());
         let configuration = Digest::of(b"one");
-        place.write(configuration, snapshot()).unwrap();
-        let turn = place.card().unwrap().turn;
-        let file = place.memo.file(BUCKET, &place.name(turn)).unwrap();
+        checkpoints.write(configuration, snapshot()).unwrap();
+        let index = checkpoints.header().unwrap().file;
+        let file = checkpoints.memo.file(BUCKET, &checkpoints.name(index)).unwrap();
         let mut bytes = std::fs::read(&file).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, &bytes).unwrap();
-        assert!(place.read::<f32>(configuration).unwrap_err().contains("is damaged"));
+        assert!(checkpoints.read::<f32>(configuration).unwrap_err().contains("is corrupt"));
         std::fs::remove_file(&file).unwrap();
-        assert!(place.read::<f32>(configuration).unwrap_err().contains("lacks its file"));
-        // The next one is whole again.
-        place.write(configuration, snapshot()).unwrap();
-        assert_eq!(place.read::<f32>(configuration), Ok(Some(snapshot())));
+        assert!(checkpoints.read::<f32>(configuration).unwrap_err().contains("lacks its tensors"));
+        // The next one is complete again.
+        checkpoints.write(configuration, snapshot()).unwrap();
+        assert_eq!(checkpoints.read::<f32>(configuration), Ok(Some(snapshot())));
     }
 }

@@ -1,69 +1,62 @@
-//! Training: epochs over batches, update rules by parameter group, learning rates by step, which epoch to keep and when
-//! to stop, checkpoints. Knows networks, samples and numbers; knows no pipeline file, no stage and no image format.
+//! Training: batches, optimizer, learning-rate schedule, early stopping and checkpoints. [`fit`] is
+//! the entry point. Depends on networks, samples and metrics; on no pipeline file, stage or image
+//! format.
 //!
-//! [`fit`] is the whole of it. Its state is small and explicit (parameters, the optimizer's moments, a position, what was
-//! seen so far), since order, augmentation, dropout and learning rates are functions of (seed, epoch, step): a training
-//! that was interrupted at any step goes on to the same bytes. While the whole backbone is frozen, [`features`] runs it once
-//! a image, and the loop goes over what it made.
+//! The state of a training is small and explicit: parameters, optimizer state, a position and the
+//! history. Order, augmentation, dropout and learning rates are functions of (seed, epoch, step),
+//! so a training that is interrupted at any step resumes to the same bytes.
+//!
+//! While the whole backbone is frozen, [`features`] are extracted once per image and cached.
 
 mod balance;
+pub mod batches;
 mod buffers;
 mod checkpoint;
 mod describe;
+mod early_stopping;
 pub mod features;
 mod fit;
 mod optimizer;
 mod options;
 mod schedule;
-mod stopping;
 #[cfg(test)]
-pub(crate) mod testing;
+pub(crate) mod tests;
 
 pub use checkpoint::Checkpoints;
-pub use describe::foreseen;
+pub use describe::decisions_from_options;
 pub use fit::{Fitted, Session, fit};
-pub use optimizer::Optimizer;
 pub use options::{
     BatchNormMode, CheckpointOptions, ClassWeights, DenseHead, EarlyStopping, Freeze, HEAD, Keep,
     Monitor, NoAugmentation, OptimizerConfig, OptimizerKind, Options, OriginalHead, Precision,
     Sampling, Schedule, ScheduleKind, TrainKeys, Unfreeze, UnfreezeAt,
 };
-pub use schedule::Rates;
-pub use stopping::{Verdict, Watch};
 
 use crate::data::DataError;
 use crate::metrics::MetricsError;
 use crate::nn::NnError;
 use std::fmt;
 
-/// Why training ended without a model. Displays as one sentence.
-#[derive(Debug)]
+/// Why a training ended without a model.
+#[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
-    /// The user asked to stop.
+    #[error("cancelled")]
     Cancelled,
-    /// The data and the options don't fit together.
-    Unfit {
-        /// What doesn't.
-        message: String,
-        /// What to do.
-        help: String,
-    },
-    /// The loss is no number any more.
-    Diverged {
-        /// Where, and at which learning rate.
-        message: String,
-        /// What to try.
-        help: String,
-    },
-    /// Samples could not be read.
+    /// The options don't fit the data.
+    #[error("{message}")]
+    Incompatible { message: String, help: String },
+    /// The loss, the gradient or a weight became NaN or infinite.
+    #[error("{message}")]
+    Diverged { message: String, help: String },
+    #[error(transparent)]
     Data(DataError),
-    /// The network could not be run.
-    Network(NnError),
-    /// The network's answers could not be scored.
-    Metrics(MetricsError),
-    /// Features that were computed could not be written or read.
-    Features(String),
-    /// The device failed.
+    #[error(transparent)]
+    Network(#[from] NnError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Features could not be written or read.
+    #[error("{message}: {source}")]
+    Features { message: String, source: std::io::Error },
+    #[error("device error: {0}")]
     Device(String),
 }
 
@@ -72,36 +65,19 @@ impl TrainingError {
         TrainingError::Device(error.to_string())
     }
 
-    /// What to do about it, where that is known.
     pub fn help(&self) -> Option<&str> {
         match self {
-            TrainingError::Unfit { help, .. } | TrainingError::Diverged { help, .. } => Some(help),
+            TrainingError::Incompatible { help, .. } | TrainingError::Diverged { help, .. } => {
+                Some(help)
+            }
             TrainingError::Data(error) => error.help(),
             TrainingError::Network(NnError::SingleValue { .. }) => Some(
-                "raise `batch_size` or prepare larger images; where `weights` are given, `batch_norm = \"affine\"` takes the statistics that they came with",
+                "increase `batch_size` or the image size; with pretrained `weights`, `batch_norm = \"affine\"` uses their running statistics",
             ),
             _ => None,
         }
     }
 }
-
-impl fmt::Display for TrainingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TrainingError::Cancelled => f.write_str("cancelled"),
-            TrainingError::Unfit { message, .. } | TrainingError::Diverged { message, .. } => {
-                f.write_str(message)
-            }
-            TrainingError::Data(error) => error.fmt(f),
-            TrainingError::Network(error) => error.fmt(f),
-            TrainingError::Metrics(error) => error.fmt(f),
-            TrainingError::Features(sentence) => f.write_str(sentence),
-            TrainingError::Device(reason) => write!(f, "the device failed: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for TrainingError {}
 
 impl From<DataError> for TrainingError {
     fn from(error: DataError) -> TrainingError {
@@ -109,17 +85,5 @@ impl From<DataError> for TrainingError {
             DataError::Cancelled => TrainingError::Cancelled,
             other => TrainingError::Data(other),
         }
-    }
-}
-
-impl From<NnError> for TrainingError {
-    fn from(error: NnError) -> TrainingError {
-        TrainingError::Network(error)
-    }
-}
-
-impl From<MetricsError> for TrainingError {
-    fn from(error: MetricsError) -> TrainingError {
-        TrainingError::Metrics(error)
     }
 }

@@ -1,27 +1,33 @@
-//! The learning rate of every step, as a function of its number alone, so that resuming needs no state.
+//! The learning rate as a function of the step number alone, so that resuming needs no state.
 
 use super::options::{Schedule, ScheduleKind};
 
-/// A schedule laid over the steps of a training.
+/// A learning-rate schedule over the steps of a training.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rates {
+pub struct LearningRates {
     kind: ScheduleKind,
     floor: f64,
     warm_up: u64,
     total: u64,
 }
 
-impl Rates {
-    /// Lays `schedule` over `epochs` of `steps` each.
-    pub fn new(schedule: &Schedule, epochs: u64, steps: u64) -> Rates {
+impl LearningRates {
+    /// `steps` are those of one epoch.
+    pub fn new(schedule: &Schedule, epochs: u64, steps: u64) -> LearningRates {
         let total = epochs.saturating_mul(steps);
         let warm_up = ((schedule.warmup_epochs * steps as f64).round() as u64).min(total);
-        Rates { kind: schedule.kind, floor: schedule.min_learning_rate_ratio, warm_up, total }
+        LearningRates {
+            kind: schedule.kind,
+            floor: schedule.min_learning_rate_ratio,
+            warm_up,
+            total,
+        }
     }
 
-    /// The share of the highest rate that step `step` (from 0) takes. In a warm-up of w steps, step i takes (i + 1)/w; in
-    /// the n steps after it, step i of the cosine takes floor + (1 - floor)(1 + cos(pi i/n))/2.
-    pub fn factor(&self, step: u64) -> f64 {
+    /// The multiplier of the peak learning rate at `step` (from 0), in 0..=1. It is (i + 1)/w for
+    /// step i of a warm-up of w steps, and floor + (1 - floor)(1 + cos(pi i/n))/2 for step i of the
+    /// n cosine steps after it.
+    pub fn multiplier(&self, step: u64) -> f64 {
         if step < self.warm_up {
             return (step + 1) as f64 / self.warm_up as f64;
         }
@@ -46,11 +52,11 @@ mod tests {
         Schedule { kind, warmup_epochs: warm_up, min_learning_rate_ratio: floor }
     }
 
-    fn factors(rates: &Rates, steps: u64) -> Vec<f64> {
-        (0..steps).map(|step| (rates.factor(step) * 1e6).round() / 1e6).collect()
+    fn multipliers(rates: &LearningRates, steps: u64) -> Vec<f64> {
+        (0..steps).map(|step| (rates.multiplier(step) * 1e6).round() / 1e6).collect()
     }
 
-    /// After the warm-up, the rates are those of PyTorch 2.15:
+    /// After the warm-up as in PyTorch 2.15:
     ///
     /// ```python
     /// import torch
@@ -61,36 +67,36 @@ mod tests {
     ///     optimizer.step(); scheduler.step()
     /// ```
     #[test]
-    fn a_warm_up_and_half_a_cosine() {
-        let rates = Rates::new(&schedule(ScheduleKind::Cosine, 1.0, 0.1), 3, 4);
+    fn a_warm_up_is_followed_by_half_a_cosine() {
+        let rates = LearningRates::new(&schedule(ScheduleKind::Cosine, 1.0, 0.1), 3, 4);
         let expected = [
             0.25, 0.5, 0.75, 1.0, 1.0, 0.965746, 0.868198, 0.722208, 0.55, 0.377792, 0.231802,
             0.134254,
         ];
-        assert_eq!(factors(&rates, 12), expected);
+        assert_eq!(multipliers(&rates, 12), expected);
     }
 
     #[test]
-    fn a_constant_rate_warms_up_too() {
-        let rates = Rates::new(&schedule(ScheduleKind::Constant, 0.5, 0.0), 2, 4);
-        assert_eq!(factors(&rates, 8), [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    fn a_constant_schedule_has_a_warm_up_too() {
+        let rates = LearningRates::new(&schedule(ScheduleKind::Constant, 0.5, 0.0), 2, 4);
+        assert_eq!(multipliers(&rates, 8), [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
     }
 
     #[test]
-    fn a_warm_up_longer_than_the_training_fills_it() {
-        let rates = Rates::new(&schedule(ScheduleKind::Cosine, 9.0, 0.0), 1, 4);
-        assert_eq!(factors(&rates, 4), [0.25, 0.5, 0.75, 1.0]);
+    fn a_warm_up_is_at_most_the_whole_training() {
+        let rates = LearningRates::new(&schedule(ScheduleKind::Cosine, 9.0, 0.0), 1, 4);
+        assert_eq!(multipliers(&rates, 4), [0.25, 0.5, 0.75, 1.0]);
     }
 
     proptest! {
         #[test]
-        fn every_step_has_a_rate_above_zero(warm_up in 0.0..5.0f64, floor in 0.0..=1.0f64, epochs in 1u64..9, steps in 1u64..9) {
-            let rates = Rates::new(&schedule(ScheduleKind::Cosine, warm_up, floor), epochs, steps);
+        fn every_multiplier_is_above_zero(warm_up in 0.0..5.0f64, floor in 0.0..=1.0f64, epochs in 1u64..9, steps in 1u64..9) {
+            let rates = LearningRates::new(&schedule(ScheduleKind::Cosine, warm_up, floor), epochs, steps);
             for step in 0..epochs * steps {
-                let factor = rates.factor(step);
-                prop_assert!(factor > 0.0 && factor <= 1.0, "{factor}");
+                let multiplier = rates.multiplier(step);
+                prop_assert!(multiplier > 0.0 && multiplier <= 1.0, "{multiplier}");
             }
-            prop_assert!(rates.factor(u64::MAX).is_finite());
+            prop_assert!(rates.multiplier(u64::MAX).is_finite());
         }
     }
 }

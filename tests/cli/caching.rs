@@ -140,7 +140,7 @@ preprocess  preprocess  pending  needs fetch
 train       train       pending  needs preprocess
 evaluate    evaluate    pending  needs preprocess, train
 
-train: training images are varied by random crops of 60 to 100 % of the stored squares, flips
+train: training images are augmented by random resized crops (60 to 100 % of the area), horizontal flips
 
 1 stage would run; 4 pending stages may turn out fresh if no input changes
 "
@@ -159,7 +159,7 @@ preprocess  preprocess  fresh
 train       train       dirty    epochs: 1 -> 2
 evaluate    evaluate    pending  needs train
 
-train: training images are varied by random crops of 60 to 100 % of the stored squares, flips
+train: training images are augmented by random resized crops (60 to 100 % of the area), horizontal flips
 
 1 stage would run; 1 pending stage may turn out fresh if no input changes
 "

@@ -35,7 +35,7 @@ fn training(desk: &Desk) -> Child {
         let runs = desk.pipe(&["runs", "--json"]);
         runs.code == 0 && {
             let log = desk.pipe(&["log", "@0", "train"]);
-            log.stdout.contains("parameters learn")
+            log.stdout.contains("parameters are trainable")
         }
     };
     wait_for("training to begin", SOON, begun);

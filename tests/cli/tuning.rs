@@ -16,16 +16,16 @@ fn frozen() -> Desk {
 fn a_plan_says_what_defaults_chose() {
     let desk = frozen();
     let plan = desk.ok(&["run", "tiny.toml", "--dry-run"]);
-    let expected = "train: training images are the centers of the stored squares, not varied\n\
-                    train: the backbone is frozen and images aren't varied: it runs once a image, and its features are kept\n";
+    let expected = "train: training images are not augmented: each is its center crop\n\
+                    train: the backbone is frozen: features are extracted once per image and cached\n";
     assert!(plan.stdout.contains(expected), "{plan}");
-    let thawing =
+    let unfreezing =
         ["run", "tiny.toml", "--dry-run", "--json", "--set", "stages.train.unfreeze_at=3"];
-    let choices = desk.ok(&thawing).json()["stages"][3]["choices"].clone();
+    let choices = desk.ok(&unfreezing).json()["stages"][3]["choices"].clone();
     let expected = serde_json::json!([
-        "from epoch 3 on, the whole network learns",
-        "training images are varied by random crops of 60 to 100 % of the stored squares, flips",
-        "the backbone is frozen up to epoch 2, but runs in every epoch, since images are varied anew each time; `augment.views = 4` would have its features kept",
+        "from epoch 3 on, the whole network is trainable",
+        "training images are augmented by random resized crops (60 to 100 % of the area), horizontal flips",
+        "the backbone is frozen through epoch 2 but runs in every epoch, because every epoch augments images differently; with `augment.views = 4` features would be cached",
     ]);
     assert_eq!(choices, expected);
 }
@@ -132,7 +132,9 @@ fn a_training_that_stops_early_says_so() {
     ]
     .concat());
     assert!(
-        ran.stderr.contains("stopped after epoch 2 of 30: no better validation loss for an epoch"),
+        ran.stderr.contains(
+            "stopped early after epoch 2 of 30: validation loss did not improve for 1 epoch"
+        ),
         "{ran}"
     );
     assert!(ran.stderr.contains("stopped early after 2 epochs"), "{ran}");

@@ -96,7 +96,7 @@ impl Kind for Train {
     fn choices(&self, options: &Options) -> Vec<String> {
         match &options.head {
             WordOr::Word(OriginalHead::Original) => vec![ORIGINAL.to_owned()],
-            WordOr::Table(_) => training::foreseen(options),
+            WordOr::Table(_) => training::decisions_from_options(options),
         }
     }
 

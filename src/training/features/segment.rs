@@ -1,8 +1,15 @@
-//! The file format of kept features: some records' digests, and for each a row of numbers. A file is finished when it is
-//! read, and whole or refused: its digest is known to whoever asks for it. Knows nothing of networks or of the memo.
+//! The file format of cached features: a row of numbers for each of some records. A file is
+//! immutable, and the reader checks its digest: it is complete or rejected. Depends on no network
+//! or memo.
 //!
-//! Little endian: magic (8 bytes), the digest of what made it (32), values a row (u32), rows (u32), the records' digests
-//! (32 each), the rows (`f32`).
+//! | field | bytes, little endian |
+//! | --- | --- |
+//! | magic | 8 |
+//! | key of the features | 32 |
+//! | values per row | 4 (u32) |
+//! | rows | 4 (u32) |
+//! | digest of each row's record | 32 * rows |
+//! | rows | 4 * values * rows (f32) |
 
 use crate::store::{Digest, digest_file};
 use std::fs::File;
@@ -10,15 +17,15 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Begins every file; its last byte is the version of the format.
+/// The last byte is the version of the format.
 const MAGIC: &[u8; 8] = b"pipefea\x01";
-/// Bytes before the digests of records.
+/// Length of the fields before the record digests.
 const HEADER: usize = 8 + 32 + 4 + 4;
 
-/// Writes a file of the rows of `records`, each `width` values, one after the other.
+/// Writes a file and returns its digest. `rows` has `width` values for each record.
 pub fn write(
     path: &Path,
-    made_by: &Digest,
+    key: &Digest,
     width: usize,
     records: &[Digest],
     rows: &[f32],
@@ -27,7 +34,7 @@ pub fn write(
     let (Ok(width), Ok(count)) = sizes else { return Err(io::ErrorKind::InvalidInput.into()) };
     let mut file = BufWriter::new(File::create(path)?);
     file.write_all(MAGIC)?;
-    file.write_all(made_by.as_bytes())?;
+    file.write_all(key.as_bytes())?;
     file.write_all(&width.to_le_bytes())?;
     file.write_all(&count.to_le_bytes())?;
     records.iter().try_for_each(|record| file.write_all(record.as_bytes()))?;
@@ -44,8 +51,9 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Opens the file whose digest is `digest`, of rows that `made_by` made. None where it isn't that file, as a whole.
-    pub fn open(path: &Path, digest: &Digest, made_by: &Digest, width: usize) -> Option<Segment> {
+    /// Opens a file of features. None unless it is the complete file with this digest, key and
+    /// width.
+    pub fn open(path: &Path, digest: &Digest, key: &Digest, width: usize) -> Option<Segment> {
         if digest_file(path).ok()? != *digest {
             return None;
         }
@@ -55,8 +63,7 @@ impl Segment {
         let word =
             |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?) as usize);
         let count = word(44)?;
-        if header[..8] != MAGIC[..] || header[8..40] != made_by.as_bytes()[..] || word(40)? != width
-        {
+        if header[..8] != MAGIC[..] || header[8..40] != key.as_bytes()[..] || word(40)? != width {
             return None;
         }
         let length = HEADER + count.checked_mul(32 + 4 * width)?;
@@ -70,12 +77,12 @@ impl Segment {
         Some(Segment { file, width, records })
     }
 
-    /// The records that it has rows of, in their order.
+    /// The digest of each row's record.
     pub fn records(&self) -> &[Digest] {
         &self.records
     }
 
-    /// Reads a row into `out`, which is as long as a row.
+    /// Reads a row into `out`, which has its length.
     pub fn read(&self, row: usize, out: &mut [f32]) -> io::Result<()> {
         let mut bytes = vec![0; 4 * self.width];
         let start = HEADER + self.records.len() * 32 + row * bytes.len();
@@ -115,11 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn one_cut_short_or_changed_anywhere_is_refused() {
+    fn a_truncated_or_changed_file_is_refused() {
         let (_folder, path, digest, bytes) = written();
         for length in 0..bytes.len() {
             std::fs::write(&path, &bytes[..length]).unwrap();
-            // Even where the cut file's digest is the one that is known.
+            // Even if the truncated file's digest is the expected one.
             for digest in [digest, digest_file(&path).unwrap()] {
                 assert!(
                     Segment::open(&path, &digest, &Digest::of(b"network"), 2).is_none(),

@@ -1,5 +1,4 @@
-//! How a training that was interrupted goes on: what is kept of it between two steps, and put back before the next. Knows
-//! nothing of batches and losses.
+//! Writing a checkpoint between two steps, and resuming from one.
 
 use super::{Fit, set_trainable};
 use crate::data::TensorCache;
@@ -13,37 +12,36 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
-    /// Goes on from a checkpoint, where there is one that fits.
+    /// Resumes from a checkpoint if there is one of this training.
     pub(super) fn resume(&mut self) -> Result<(), TrainingError> {
         let Some(checkpoints) = self.session.checkpoints else { return Ok(()) };
         let snapshot = match checkpoints.read(self.configuration) {
             Ok(None) => return Ok(()),
             Ok(Some(snapshot)) => snapshot,
-            Err(sentence) => {
-                self.session.events.warn(sentence);
+            Err(warning) => {
+                self.session.events.warn(warning);
                 return Ok(());
             }
         };
-        let Snapshot { state, current, best, moments } = snapshot;
-        let possible =
-            (1..=self.options.epochs + 1).contains(&state.epoch) && state.step <= self.plan.steps;
-        let done = state
+        let Snapshot { state, current, best, optimizer: tensors } = snapshot;
+        let in_range =
+            (1..=self.options.epochs + 1).contains(&state.epoch) && state.step <= self.setup.steps;
+        let steps = state
             .epoch
             .saturating_sub(1)
-            .saturating_mul(self.plan.steps)
+            .saturating_mul(self.setup.steps)
             .saturating_add(state.step);
         let mut optimizer = self.optimizer_at(state.epoch)?;
-        if !possible
-            || !optimizer.restore(self.network.parameters(), moments, done, &self.device)?
-        {
-            self.session.events.warn("the checkpoint doesn't fit this training and is ignored");
+        let parameters = self.network.parameters();
+        if !in_range || !optimizer.restore(parameters, tensors, steps, &self.device)? {
+            self.session.events.warn("the checkpoint does not match this training and is ignored");
             self.optimizer = self.optimizer_at(1)?;
             return Ok(());
         }
         self.optimizer = optimizer;
-        take(self.network, &current)?;
+        load_tensors(self.network, &current)?;
         self.session.events.info(format!(
-            "going on from a checkpoint: epoch {}, step {}",
+            "resuming from a checkpoint: epoch {}, step {}",
             state.epoch,
             state.step + 1
         ));
@@ -51,53 +49,51 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         Ok(())
     }
 
-    /// An optimizer of what learns in an epoch, and the network set to it.
+    /// A new optimizer of the parameters that are trainable in an epoch. Sets them trainable.
     fn optimizer_at(&mut self, epoch: u64) -> Result<Optimizer<D, N>, TrainingError> {
         set_trainable(self.network, self.options, 1);
+        let (config, max_grad_norm) = (&self.options.optimizer, self.options.max_grad_norm);
         let parameters = self.network.parameters();
-        let mut optimizer = Optimizer::new(
-            &self.options.optimizer,
-            self.options.max_grad_norm,
-            parameters,
-            &self.device,
-        )?;
+        let mut optimizer = Optimizer::new(config, max_grad_norm, parameters, &self.device)?;
         for entry in self.options.unfreezing().iter().filter(|entry| entry.epoch <= epoch) {
             set_trainable(self.network, self.options, entry.epoch);
-            let steps = (entry.epoch - 1).saturating_mul(self.plan.steps);
-            optimizer.follow(self.network.parameters(), steps, &self.device)?;
+            let steps = (entry.epoch - 1).saturating_mul(self.setup.steps);
+            optimizer.add_trainable(self.network.parameters(), steps, &self.device)?;
         }
         Ok(optimizer)
     }
 
-    /// Between two steps: keeps a checkpoint where one is due, and stops where that was asked for.
-    pub(super) fn pause(&mut self) -> Result<(), TrainingError> {
+    /// Called between steps: writes a checkpoint if one is due or training is cancelled.
+    ///
+    /// # Errors
+    /// [`TrainingError::Cancelled`] if training is cancelled.
+    pub(super) fn checkpoint_or_cancel(&mut self) -> Result<(), TrainingError> {
         let cancelled = self.session.cancel.is_cancelled();
         if let Some(checkpoints) = self.session.checkpoints
-            && (cancelled || self.kept_at.elapsed() >= checkpoints.every)
+            && (cancelled || self.last_checkpoint.elapsed() >= checkpoints.every)
         {
             let snapshot = Snapshot {
                 state: self.state.clone(),
-                current: self.changed(),
+                current: self.current_tensors(),
                 best: self.best.clone(),
-                moments: self.optimizer.save(self.network.parameters(), &self.device)?,
+                optimizer: self.optimizer.save(self.network.parameters(), &self.device)?,
             };
             if let Err(error) = checkpoints.write(self.configuration, snapshot) {
-                let text = format!("no checkpoint could be kept: {error}");
-                self.session.events.warn(text);
+                self.session.events.warn(format!("failed to write a checkpoint: {error}"));
             }
-            self.kept_at = Instant::now();
+            self.last_checkpoint = Instant::now();
         }
         if cancelled { Err(TrainingError::Cancelled) } else { Ok(()) }
     }
 
-    /// The tensors that training changes.
-    pub(super) fn changed(&self) -> Tensors<N> {
-        self.network.save_named(|name| self.changing.contains(name)).tensors
+    /// The tensors that training updates.
+    pub(super) fn current_tensors(&self) -> Tensors<N> {
+        self.network.save_named(|name| self.updated.contains(name)).tensors
     }
 }
 
-/// Puts some of a network's tensors in place of its own.
-pub(super) fn take<D: Backend<N>, N: Number>(
+/// Replaces some of a network's tensors.
+pub(super) fn load_tensors<D: Backend<N>, N: Number>(
     network: &mut Network<D, N>,
     tensors: &Tensors<N>,
 ) -> Result<(), TrainingError> {
@@ -105,19 +101,21 @@ pub(super) fn take<D: Backend<N>, N: Number>(
     Ok(())
 }
 
-/// Names of what training changes: trainable parameters, and running statistics.
-pub(super) fn changing<D: Backend<N>, N: Number>(network: &Network<D, N>) -> BTreeSet<String> {
-    let held: BTreeSet<&str> = network
+/// Names of the tensors that training updates: trainable parameters and running statistics.
+pub(super) fn updated_tensors<D: Backend<N>, N: Number>(
+    network: &Network<D, N>,
+) -> BTreeSet<String> {
+    let frozen: BTreeSet<&str> = network
         .parameters()
         .iter()
-        .filter(|p| !p.trainable)
-        .map(|p| p.info.name.as_str())
+        .filter(|parameter| !parameter.trainable)
+        .map(|parameter| parameter.info.name.as_str())
         .collect();
-    network.names().into_iter().filter(|name| !held.contains(name.as_str())).collect()
+    network.names().into_iter().filter(|name| !frozen.contains(name.as_str())).collect()
 }
 
-/// What a checkpoint has to agree with beside the stage's key, which stands for all of it: a second lock on a door that
-/// a changed key should have closed.
+/// Identifies the training that a checkpoint belongs to. The stage's cache key already does; this
+/// guards against a key that fails to change.
 pub(super) fn configuration<D: Backend<N>, N: Number>(
     network: &Network<D, N>,
     cache: &TensorCache,
@@ -127,8 +125,8 @@ pub(super) fn configuration<D: Backend<N>, N: Number>(
     let shapes: Vec<(&str, &[usize])> = network
         .parameters()
         .iter()
-        .map(|p| (p.info.name.as_str(), p.info.shape.as_slice()))
+        .map(|parameter| (parameter.info.name.as_str(), parameter.info.shape.as_slice()))
         .collect();
-    let words = serde_json::json!([options, seed, cache.samples().len(), cache.info(), shapes]);
-    Digest::of(words.to_string().as_bytes())
+    let json = serde_json::json!([options, seed, cache.samples().len(), cache.info(), shapes]);
+    Digest::of(json.to_string().as_bytes())
 }

@@ -1,4 +1,4 @@
-//! A tiny tensor cache and a tiny network, for the tests of this room and of the stages that use it.
+//! Fixtures: a tiny tensor cache and a tiny network, for the tests of training and of stages.
 
 use crate::data::images::{self, Image, LISTING};
 use crate::data::tensor_cache::{RECORDS, Writer, write_table};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Classes of [`cache`].
 pub const CLASSES: [&str; 3] = ["red", "green", "blue"];
 
-/// How many images of [`cache`] are in each split.
+/// Number of images of [`cache`] in each split.
 #[derive(Clone, Copy)]
 pub struct Counts {
     pub train: usize,
@@ -22,11 +22,10 @@ pub struct Counts {
     pub unlabelled: usize,
 }
 
-/// Enough of everything.
 pub const COUNTS: Counts = Counts { train: 26, validation: 8, test: 6, unlabelled: 2 };
 
-/// Noise in which one channel is a little brighter, by class; classes take turns. Written to `folder` as `preprocess`
-/// writes it.
+/// Writes a tensor cache as `preprocess` does: noise in which one channel, by class, is a little
+/// brighter. Classes alternate.
 pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) {
     let work = tempfile::tempdir().unwrap();
     std::fs::create_dir(work.path().join("images")).unwrap();
@@ -86,7 +85,7 @@ pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) 
     write_table(folder, &info, &samples).unwrap();
 }
 
-/// Squares of 10 pixels, of which a network sees 8.
+/// Stored squares of 10 pixels and crops of 8.
 pub fn small() -> Preprocessing {
     Preprocessing {
         resize: 10,
@@ -98,23 +97,23 @@ pub fn small() -> Preprocessing {
     }
 }
 
-/// [`write_cache`] with [`small`] squares, opened.
+/// Opens a cache from [`write_cache`] with [`small`] squares.
 pub fn cache(counts: Counts) -> Arc<TensorCache> {
     let folder = tempfile::tempdir().unwrap();
     write_cache(folder.path(), counts, small());
     Arc::new(TensorCache::open(folder.path()).unwrap())
 }
 
-/// Two convolutions with batch norms, a pooling, dropout, a linear layer: for [`cache`]'s images.
+/// Two convolutions with batch norm, pooling, dropout and a linear layer, for [`cache`]'s images.
 pub fn network() -> Network<Cpu> {
     let head = Head::Dense { hidden: Vec::new(), dropout: 0.2, classes: CLASSES.len() };
     let (mut builder, mut x) = Builder::new(8, 8, 3);
-    for (stage, channels) in [("first", 8), ("second", 16)] {
-        builder.layer_group(stage);
+    for (group, channels) in [("first", 8), ("second", 16)] {
+        builder.layer_group(group);
         x = builder
-            .convolution(&format!("{stage}.conv"), x, channels, Window::square(3, 2, 1))
+            .convolution(&format!("{group}.conv"), x, channels, Window::square(3, 2, 1))
             .unwrap();
-        x = builder.batch_norm(&format!("{stage}.bn"), x).unwrap();
+        x = builder.batch_norm(&format!("{group}.bn"), x).unwrap();
         x = builder.relu(x).unwrap();
     }
     x = builder.add("pool", Op::AdaptivePool { height: 1, width: 1 }, &[x]).unwrap();

@@ -1,26 +1,25 @@
-//! Which epoch is the best so far, and whether waiting for a better one is still worth while. Looks at the validation
-//! split's numbers alone.
+//! Early stopping: tracks the best epoch by the monitored validation metric, and counts epochs
+//! without improvement.
 
 use super::options::{EarlyStopping, Monitor};
 use serde::{Deserialize, Serialize};
 
-/// What has been seen so far; part of a checkpoint.
+/// Part of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Watch {
-    /// The best epoch, from 1, and its value.
+pub struct EarlyStoppingState {
+    /// The best epoch, from 1, and its metric.
     best: Option<(u64, f64)>,
-    /// The value that the next improvement is measured against. Unlike the best it moves only by more than `min_delta`.
+    /// The value to improve on. Unlike `best` it changes only by more than `min_delta`.
     reference: Option<f64>,
-    /// Epochs since that moved.
+    /// Epochs since `reference` changed.
     waited: u64,
 }
 
-/// What an epoch's value means.
+/// The consequence of an epoch's metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// It is the best so far: its weights are worth keeping.
-    pub best: bool,
-    /// Training should stop.
+    /// The epoch is the best so far.
+    pub is_best: bool,
     pub stop: bool,
 }
 
@@ -33,7 +32,6 @@ impl Monitor {
         }
     }
 
-    /// Its name in sentences.
     pub fn words(self) -> &'static str {
         match self {
             Monitor::ValidationLoss => "validation loss",
@@ -42,12 +40,12 @@ impl Monitor {
     }
 }
 
-impl Watch {
-    /// Looks at the value after `epoch`.
-    pub fn look(&mut self, options: &EarlyStopping, epoch: u64, value: f64) -> Verdict {
+impl EarlyStoppingState {
+    /// Takes the metric after `epoch`.
+    pub fn update(&mut self, options: &EarlyStopping, epoch: u64, value: f64) -> Verdict {
         let better = |than: f64, margin: f64| options.monitor.is_better(value, than, margin);
-        let best = self.best.is_none_or(|(_, than)| better(than, 0.0));
-        if best {
+        let is_best = self.best.is_none_or(|(_, than)| better(than, 0.0));
+        if is_best {
             self.best = Some((epoch, value));
         }
         if self.reference.is_none_or(|than| better(than, options.min_delta)) {
@@ -56,10 +54,9 @@ impl Watch {
         } else {
             self.waited += 1;
         }
-        Verdict { best, stop: options.patience.is_some_and(|patience| self.waited >= patience) }
+        Verdict { is_best, stop: options.patience.is_some_and(|patience| self.waited >= patience) }
     }
 
-    /// The best epoch, where any was looked at.
     pub fn best_epoch(&self) -> Option<u64> {
         self.best.map(|(epoch, _)| epoch)
     }
@@ -70,10 +67,10 @@ mod tests {
     use super::*;
 
     fn run(options: &EarlyStopping, values: &[f64]) -> (Option<u64>, Option<u64>) {
-        let mut watch = Watch::default();
+        let mut state = EarlyStoppingState::default();
         let stopped =
-            (1..).zip(values).find(|&(epoch, &value)| watch.look(options, epoch, value).stop);
-        (watch.best_epoch(), stopped.map(|(epoch, _)| epoch))
+            (1..).zip(values).find(|&(epoch, &value)| state.update(options, epoch, value).stop);
+        (state.best_epoch(), stopped.map(|(epoch, _)| epoch))
     }
 
     fn options(monitor: Monitor, patience: Option<u64>, min_delta: f64) -> EarlyStopping {
@@ -81,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_should_fall_and_an_accuracy_rise() {
+    fn a_lower_loss_and_a_higher_accuracy_are_better() {
         let values = [0.5, 0.4, 0.6, 0.45];
         assert_eq!(run(&options(Monitor::ValidationLoss, None, 0.0), &values), (Some(2), None));
         assert_eq!(run(&options(Monitor::ValidationAccuracy, None, 0.0), &values), (Some(3), None));
@@ -96,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stops_after_patience_epochs_without_improvement() {
+    fn training_stops_after_patience_epochs_without_improvement() {
         let values = [0.5, 0.4, 0.41, 0.42, 0.1];
         assert_eq!(
             run(&options(Monitor::ValidationLoss, Some(2), 0.0), &values),
@@ -106,11 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn small_steps_count_together_but_not_alone() {
+    fn improvements_below_min_delta_add_up() {
         let values = [0.50, 0.49, 0.48, 0.47, 0.46, 0.45];
-        let watched = options(Monitor::ValidationLoss, Some(3), 0.025);
-        // 0.47 is more than 0.025 below 0.50, so patience begins anew at epoch 4.
-        assert_eq!(run(&watched, &values), (Some(6), None));
+        let three = options(Monitor::ValidationLoss, Some(3), 0.025);
+        // 0.47 is more than 0.025 below 0.50, so patience starts over at epoch 4.
+        assert_eq!(run(&three, &values), (Some(6), None));
         assert_eq!(
             run(&options(Monitor::ValidationLoss, Some(2), 0.025), &values),
             (Some(3), Some(3))

@@ -1,0 +1,157 @@
+//! Batches as a network takes them: images from the loader, or rows of cached features. Training
+//! steps, validation and the kind `evaluate` all read their samples here, in the order given.
+
+use crate::data::{Loader, LoaderOptions, TensorCache};
+use crate::metrics::softmax;
+use crate::nn::{Backend, Network, Number, Step, StepOptions};
+use crate::training::TrainingError;
+use crate::training::features::FeatureTable;
+use std::sync::Arc;
+
+/// Batches prepared ahead of the network.
+pub const AHEAD: usize = 4;
+
+/// Some samples as a network's input.
+pub struct Batch {
+    /// Index of each in [`TensorCache::samples`].
+    pub samples: Vec<usize>,
+    /// Class of each; none for an unlabelled one.
+    pub labels: Vec<Option<u32>>,
+    input: Input,
+}
+
+enum Input {
+    Images(Vec<f32>),
+    Features(Vec<f32>),
+}
+
+impl Batch {
+    /// Number of samples.
+    pub fn count(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// The classes of samples that are all labelled.
+    pub fn classes(&self) -> impl Iterator<Item = usize> + Clone {
+        self.labels.iter().flatten().map(|&label| label as usize)
+    }
+
+    /// Loss and gradients in training mode.
+    pub fn step<D: Backend<N>, N: Number>(
+        &self,
+        network: &mut Network<D, N>,
+        targets: &[f32],
+        options: &StepOptions,
+    ) -> Result<Step<D, N>, TrainingError> {
+        Ok(match &self.input {
+            Input::Images(images) => network.step(images, self.count(), targets, options)?,
+            Input::Features(rows) => {
+                network.step_from_features(rows, self.count(), targets, options)?
+            }
+        })
+    }
+
+    /// Class probabilities (count, classes) in evaluation mode. A sample's are the same in any
+    /// batch.
+    pub fn probabilities<D: Backend<N>, N: Number>(
+        &self,
+        network: &Network<D, N>,
+    ) -> Result<Vec<f32>, TrainingError> {
+        let logits = match &self.input {
+            Input::Images(images) => network.logits(images, self.count())?,
+            Input::Features(rows) => network.logits_from_features(rows, self.count())?,
+        };
+        let classes = logits.len() / self.count().max(1);
+        Ok(logits.chunks_exact(classes.max(1)).flat_map(softmax).collect())
+    }
+}
+
+/// The batches of one pass.
+pub enum Batches {
+    /// Images from the tensor cache.
+    Images(Loader),
+    /// Cached features.
+    Features(FeatureLoader),
+}
+
+impl Batches {
+    /// Batches for evaluation: no augmentation, and no sample is dropped. Reads cached features if
+    /// there is a table of them, which must contain all samples.
+    pub fn evaluation(
+        cache: &Arc<TensorCache>,
+        order: Vec<usize>,
+        batch_size: usize,
+        table: Option<Arc<FeatureTable>>,
+    ) -> Batches {
+        let cache = Arc::clone(cache);
+        match table {
+            None => {
+                let options =
+                    LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
+                Batches::Images(Loader::new(cache, order, options))
+            }
+            Some(table) => {
+                let order = order.into_iter().map(|sample| (sample, Arc::clone(&table))).collect();
+                let batch_size = batch_size.max(1);
+                Batches::Features(FeatureLoader {
+                    cache,
+                    order,
+                    batch_size,
+                    drop_last: false,
+                    next: 0,
+                })
+            }
+        }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, TrainingError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Batches::Images(loader) => loader.next().map(|batch| {
+                let crate::data::Batch { images, labels, samples, .. } = batch?;
+                Ok(Batch { samples, labels, input: Input::Images(images) })
+            }),
+            Batches::Features(loader) => loader.next(),
+        }
+    }
+}
+
+/// Reads rows of cached features.
+pub struct FeatureLoader {
+    pub cache: Arc<TensorCache>,
+    /// The samples, each with the table that has its row.
+    pub order: Vec<(usize, Arc<FeatureTable>)>,
+    /// At least 1.
+    pub batch_size: usize,
+    /// Drops an incomplete last batch.
+    pub drop_last: bool,
+    /// The next position in the order.
+    pub next: usize,
+}
+
+impl FeatureLoader {
+    fn next(&mut self) -> Option<Result<Batch, TrainingError>> {
+        let end = self.next.saturating_add(self.batch_size).min(self.order.len());
+        let part = self.order.get(self.next..end).filter(|part| !part.is_empty())?;
+        if self.drop_last && part.len() < self.batch_size {
+            return None;
+        }
+        self.next = end;
+        Some(self.batch(part))
+    }
+
+    fn batch(&self, part: &[(usize, Arc<FeatureTable>)]) -> Result<Batch, TrainingError> {
+        let width = part.first().map_or(0, |(_, table)| table.width());
+        let mut rows = vec![0.0; part.len() * width];
+        for ((sample, table), row) in part.iter().zip(rows.chunks_exact_mut(width.max(1))) {
+            table.read(&self.cache, *sample, row)?;
+        }
+        let samples: Vec<usize> = part.iter().map(|&(sample, _)| sample).collect();
+        let label = |&sample: &usize| self.cache.samples().get(sample)?.class;
+        let labels = samples.iter().map(label).collect();
+        Ok(Batch { samples, labels, input: Input::Features(rows) })
+    }
+}

@@ -1,0 +1,83 @@
+//! One optimizer step: the gradients of one batch, or accumulated over several.
+
+use super::Fit;
+use crate::metrics::argmax;
+use crate::nn::{Backend, BatchNorm, Number, Step, StepOptions, soft_targets};
+use crate::training::batches::Batch;
+use crate::training::options::BatchNormMode;
+use crate::training::{TrainingError, balance, buffers};
+
+impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
+    /// Makes a step with the accumulated gradients of `batches`.
+    pub(super) fn train_step(&mut self, batches: &[Batch]) -> Result<(), TrainingError> {
+        let weights = self.setup.class_weights.as_deref();
+        let total_weight = balance::total_weight(weights, batches.iter().flat_map(Batch::classes));
+        let number = (self.state.epoch - 1) * self.setup.steps + self.state.step;
+        let multiplier = self.setup.learning_rates.multiplier(number);
+        let (mut sum, mut loss) = (None::<Step<D, N>>, 0.0);
+        for (index, batch) in batches.iter().enumerate() {
+            let position = number * self.setup.gradient_accumulation as u64 + index as u64;
+            let step = self.gradients(batch, total_weight, position)?;
+            loss += step.loss;
+            if !step.loss.is_finite() {
+                return Err(self.diverged("the loss", step.loss, multiplier));
+            }
+            sum = Some(match sum {
+                None => step,
+                Some(sum) => self.accumulated(sum, step)?,
+            });
+        }
+        let Some(step) = sum else { return Ok(()) };
+        let parameters = self.network.parameters_mut();
+        let norm = self.optimizer.step(parameters, step.gradients, multiplier, &self.device)?;
+        if let Some(norm) = norm.filter(|norm| !norm.is_finite()) {
+            return Err(self.diverged("the gradient norm", norm, multiplier));
+        }
+        let count: usize = batches.iter().map(Batch::count).sum();
+        self.state.loss += loss * count as f64;
+        self.state.images += count as u64;
+        self.state.step += 1;
+        Ok(())
+    }
+
+    /// The gradients of one batch, weighted by its share of the step's `total_weight`. `position`
+    /// is the batch's number since the start of training.
+    fn gradients(
+        &mut self,
+        batch: &Batch,
+        total_weight: f64,
+        position: u64,
+    ) -> Result<Step<D, N>, TrainingError> {
+        let classes = self.cache.info().classes.len();
+        let labels: Vec<usize> = batch.classes().collect();
+        let mut targets = soft_targets(&labels, classes, self.options.label_smoothing as f32);
+        let weights =
+            balance::row_weights(self.setup.class_weights.as_deref(), &labels, total_weight);
+        for (row, weight) in targets.chunks_exact_mut(classes).zip(weights) {
+            row.iter_mut().for_each(|target| *target *= weight);
+        }
+        let batch_norm = match self.options.batch_norm {
+            BatchNormMode::Train => BatchNorm::Batch,
+            BatchNormMode::Affine | BatchNormMode::Frozen => BatchNorm::Running,
+        };
+        let options = StepOptions { seed: self.session.seed, step: position, batch_norm };
+        let step = batch.step(self.network, &targets, &options)?;
+        let predictions = step.logits.chunks_exact(classes).map(argmax);
+        let hits = predictions.zip(&labels).filter(|(predicted, label)| predicted == *label);
+        self.state.hits += hits.count() as u64;
+        Ok(step)
+    }
+
+    /// `sum` with the gradients of `step` added.
+    fn accumulated(
+        &self,
+        mut sum: Step<D, N>,
+        mut step: Step<D, N>,
+    ) -> Result<Step<D, N>, TrainingError> {
+        for parameter in self.network.parameters().iter().filter(|parameter| parameter.trainable) {
+            let gradient = step.gradient(parameter)?;
+            buffers::add::<D, N>(&self.device, sum.gradient(parameter)?, gradient)?;
+        }
+        Ok(sum)
+    }
+}
