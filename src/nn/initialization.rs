@@ -45,8 +45,8 @@ mod tests {
     fn convolutions_have_the_standard_deviation_of_their_fan_out() {
         let graph = backbone("resnet18").unwrap().graph(&Head::Original, (64, 64)).unwrap();
         let list = describe(&graph);
-        let place = list.iter().position(|info| info.name == "layer2.0.conv2.weight").unwrap();
-        let draw = |seed| initial(&list, seed).swap_remove(place);
+        let index = list.iter().position(|info| info.name == "layer2.0.conv2.weight").unwrap();
+        let draw = |seed| initial(&list, seed).swap_remove(index);
         let values = draw(7);
         let variance =
             values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64;

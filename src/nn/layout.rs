@@ -29,8 +29,8 @@ pub(crate) fn from_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N
         let first = block * BLOCK;
         for output in 0..outputs {
             let source = &values[output * channels * pixels..][..channels * pixels];
-            for (line, place) in lines.chunks_exact_mut(outputs).zip(first..) {
-                line[output] = source[place % channels * pixels + place / channels];
+            for (line, index) in lines.chunks_exact_mut(outputs).zip(first..) {
+                line[output] = source[index % channels * pixels + index / channels];
             }
         }
     });
@@ -44,8 +44,8 @@ pub(crate) fn to_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N> 
     // A line of torch's is an output.
     torch.par_chunks_mut(BLOCK * channels * pixels).enumerate().for_each(|(block, lines)| {
         let first = block * BLOCK;
-        for (place, source) in values.chunks_exact(outputs).enumerate() {
-            let target = place % channels * pixels + place / channels;
+        for (index, source) in values.chunks_exact(outputs).enumerate() {
+            let target = index % channels * pixels + index / channels;
             for (line, output) in lines.chunks_exact_mut(channels * pixels).zip(first..) {
                 line[target] = source[output];
             }

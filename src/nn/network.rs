@@ -348,7 +348,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     }
 
     fn compile(&self, range: Range<usize>) -> CompiledNetwork {
-        let values = |place: usize| N::into_f32(D::numbers(&self.parameters[place].tensor));
+        let values = |index: usize| N::into_f32(D::numbers(&self.parameters[index].tensor));
         CompiledNetwork::new(
             &self.graph,
             &self.program,

@@ -19,7 +19,7 @@ fn alexnet(head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
     b.layer_group("features");
     let pool = Op::MaxPool(Window::square(3, 2, 0));
     // (index in torchvision's Sequential, channels, window, whether a pooling follows)
-    for (place, channels, window, pooled) in [
+    for (index, channels, window, pooled) in [
         (0, 64, Window::square(11, 4, 2), true),
         (3, 192, Window::square(5, 1, 2), true),
         (6, 384, Window::square(3, 1, 1), false),
@@ -27,13 +27,13 @@ fn alexnet(head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
         (10, 256, Window::square(3, 1, 1), true),
     ] {
         x = b.add(
-            &format!("features.{place}"),
+            &format!("features.{index}"),
             Op::Convolution { channels, window, bias: true },
             &[x],
         )?;
-        x = b.add(&format!("features.{}", place + 1), Op::Relu, &[x])?;
+        x = b.add(&format!("features.{}", index + 1), Op::Relu, &[x])?;
         if pooled {
-            x = b.add(&format!("features.{}", place + 2), pool, &[x])?;
+            x = b.add(&format!("features.{}", index + 2), pool, &[x])?;
         }
     }
     x = b.add("avgpool", Op::AdaptivePool { height: 6, width: 6 }, &[x])?;
@@ -47,10 +47,10 @@ fn alexnet(head: &Head, input: (usize, usize)) -> Result<Graph, NnError> {
 /// The classifier without its last layer: dropout, linear to `width`, ReLU, twice.
 pub(super) fn classifier(b: &mut Builder, x: Value, width: usize) -> Result<Value, NnError> {
     let mut x = b.add("flatten", Op::Flatten, &[x])?;
-    for place in [0, 3] {
-        x = b.add(&format!("classifier.{place}"), Op::Dropout { probability: 0.5 }, &[x])?;
-        x = b.add(&format!("classifier.{}", place + 1), Op::Linear { channels: width }, &[x])?;
-        x = b.add(&format!("classifier.{}", place + 2), Op::Relu, &[x])?;
+    for index in [0, 3] {
+        x = b.add(&format!("classifier.{index}"), Op::Dropout { probability: 0.5 }, &[x])?;
+        x = b.add(&format!("classifier.{}", index + 1), Op::Linear { channels: width }, &[x])?;
+        x = b.add(&format!("classifier.{}", index + 2), Op::Relu, &[x])?;
     }
     Ok(x)
 }

@@ -87,18 +87,18 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     /// # Errors
     /// [`NnError::Mismatch`] if a tensor is unknown or has another shape; the network is unchanged then.
     pub fn restore(&mut self, weights: &Weights<N>) -> Result<(), NnError> {
-        let mut places = Vec::new();
+        let mut indices = Vec::new();
         let mut mismatches = Vec::new();
-        for (place, Parameter { info, .. }) in self.parameters.iter().enumerate() {
+        for (index, Parameter { info, .. }) in self.parameters.iter().enumerate() {
             if weights.tensors.contains_key(&info.name) {
                 match loading::found(weights, &info.name, &info.shape) {
-                    Ok(tensor) => places.push((place, layout::from_torch(info, &tensor.data))),
+                    Ok(tensor) => indices.push((index, layout::from_torch(info, &tensor.data))),
                     Err(reason) => mismatches.push(reason),
                 }
             }
         }
         let mut statistics = self.statistics.clone();
-        let mut taken = places.len();
+        let mut taken = indices.len();
         for norm in &mut statistics {
             let (mean, variance) = norm.names();
             for (name, values) in [(mean, &mut norm.mean), (variance, &mut norm.variance)] {
@@ -122,8 +122,8 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         if !mismatches.is_empty() {
             return Err(NnError::Mismatch(mismatches));
         }
-        for (place, values) in places {
-            self.parameters[place].tensor = tensor(&self.device, values)?;
+        for (index, values) in indices {
+            self.parameters[index].tensor = tensor(&self.device, values)?;
         }
         self.statistics = statistics;
         self.compiled = Compiled::default();

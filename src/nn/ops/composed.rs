@@ -98,8 +98,8 @@ fn convolution_index(geometry: &Geometry) -> Vec<usize> {
     let Geometry { batch, input, output, window } = *geometry;
     let outside = batch * input.pixels();
     let mut index = Vec::with_capacity(batch * output.pixels() * window.kernel.0 * window.kernel.1);
-    for place in 0..batch * output.pixels() {
-        let (image, pixel) = (place / output.pixels(), place % output.pixels());
+    for position in 0..batch * output.pixels() {
+        let (image, pixel) = (position / output.pixels(), position % output.pixels());
         let (top, left) =
             (pixel / output.width * window.stride.0, pixel % output.width * window.stride.1);
         for tap in 0..window.kernel.0 * window.kernel.1 {

@@ -1,4 +1,4 @@
-//! A network with an auxiliary head beside the same without: what training adds, and what evaluation and files leave out.
+//! Networks with an auxiliary head: its part in training, and its absence from evaluation and files.
 
 use crate::nn::*;
 use crate::random::Stream;
@@ -68,7 +68,7 @@ fn gradients(step: &mut Step<Cpu>, network: &Network<Cpu>) -> Vec<(String, Vec<f
     network.parameters().iter().map(of).collect()
 }
 
-/// The sum of the squares of what trainable parameters' gradients hold.
+/// The squared norm of the trainable parameters' gradients.
 fn squares(step: &mut Step<Cpu>, network: &Network<Cpu>) -> f64 {
     let trainable = network.parameters().iter().filter(|parameter| parameter.trainable);
     let of = |parameter: &Parameter<Cpu>| {
@@ -82,7 +82,7 @@ fn squares(step: &mut Step<Cpu>, network: &Network<Cpu>) -> f64 {
 }
 
 #[test]
-fn evaluation_and_the_head_alone_do_not_see_it() {
+fn evaluation_and_steps_from_features_ignore_it() {
     let (plain, whole) = (network(5, false, 1), network(5, true, 1));
     let images = images(4);
     assert_eq!(plain.logits(&images, 4).unwrap(), whole.logits(&images, 4).unwrap());
@@ -105,7 +105,7 @@ fn evaluation_and_the_head_alone_do_not_see_it() {
 
 /// The loss is the sum, and so are the gradients: 1 of the network's and 0.4 of the auxiliary head's.
 #[test]
-fn a_step_adds_four_tenths_of_its_cross_entropy() {
+fn a_step_adds_its_cross_entropy_times_0_4() {
     let images = images(4);
     let (mut plain, mut whole) = (network(5, false, 1), network(5, true, 1));
     let mut alone = plain.step(&images, 4, &targets(4), &OPTIONS).unwrap();
@@ -140,7 +140,7 @@ fn a_step_adds_four_tenths_of_its_cross_entropy() {
 }
 
 #[test]
-fn frozen_below_it_learns_alone_and_nothing_trainable_is_no_error() {
+fn it_can_be_trained_alone_or_not_at_all() {
     let mut network = network(5, true, 1);
     for trained in [vec!["head", AUXILIARY], vec!["head"], vec![AUXILIARY], vec![]] {
         network.set_trainable(|info| trained.contains(&info.group.as_str()));
@@ -151,7 +151,7 @@ fn frozen_below_it_learns_alone_and_nothing_trainable_is_no_error() {
 }
 
 #[test]
-fn weights_without_it_leave_its_own_start() {
+fn weights_without_it_leave_its_initial_values() {
     let kept_of_all = [
         "AuxLogits.conv0.conv.weight",
         "AuxLogits.conv0.bn.weight",
@@ -173,7 +173,7 @@ fn weights_without_it_leave_its_own_start() {
     assert_eq!(target.save_without_auxiliary(), plain);
     assert_eq!(branch(&target.save()), own);
 
-    // Another number of classes: its convolutions serve, its classifier doesn't.
+    // With another number of classes, its convolutions are loaded and its classifier isn't.
     let mut fewer = network(3, true, 1);
     let loaded = fewer.load(&whole).unwrap();
     assert_eq!(loaded.kept, ["fc.weight", "fc.bias", "AuxLogits.fc.weight", "AuxLogits.fc.bias"]);
@@ -183,12 +183,12 @@ fn weights_without_it_leave_its_own_start() {
         whole.tensors["AuxLogits.conv0.conv.weight"]
     );
 
-    // A network without it has no place for it.
+    // A network without it leaves it unused.
     let loaded = network(5, false, 1).load(&whole).unwrap();
     assert!(loaded.kept.is_empty() && loaded.unused.len() == 7, "{loaded:?}");
     assert!(loaded.unused.iter().all(|name| loading::in_auxiliary(name)));
 
-    // Half of it is damage, not a matter of taste.
+    // A partial auxiliary head is an error.
     let mut half = whole.clone();
     half.tensors.remove("AuxLogits.conv0.bn.running_var");
     let error = target.load(&half).unwrap_err().to_string();
@@ -196,7 +196,7 @@ fn weights_without_it_leave_its_own_start() {
 }
 
 #[test]
-fn from_weights_is_a_new_network_that_loaded_them() {
+fn from_weights_equals_a_new_network_that_loads_them() {
     for (source, classes, auxiliary) in [(5, 5, true), (5, 3, true), (5, 5, false), (4, 5, false)] {
         let weights = network(source, auxiliary, 7).save();
         for with in [true, false] {
@@ -219,7 +219,7 @@ fn from_weights_is_a_new_network_that_loaded_them() {
 }
 
 #[test]
-fn logits_of_another_number_are_refused() {
+fn another_number_of_auxiliary_logits_is_refused() {
     let (mut b, x) = Builder::new(1, 1, 3);
     b.layer_group("body");
     b.features(x);

@@ -1,5 +1,4 @@
-//! Networks as a whole: every parameter learns, bytes don't depend on threads or batches, frozen parts stay as they are,
-//! weights go out and come back.
+//! Whole networks: gradients of every parameter, reproducible bytes, frozen parts, and loading and saving of weights.
 
 mod auxiliary_head;
 
@@ -33,7 +32,7 @@ fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// A small network with every kind of node.
-fn menagerie() -> Network<Cpu> {
+fn with_every_op() -> Network<Cpu> {
     let head = dense(&[6], 0.2);
     let (mut b, x) = Builder::new(13, 11, 3);
     let build = |b: &mut Builder, x: Value| -> Result<(), NnError> {
@@ -63,7 +62,7 @@ fn menagerie() -> Network<Cpu> {
 
 #[test]
 fn every_parameter_gets_a_gradient_with_either_statistics() {
-    let small = (menagerie(), images(3, 13)[..3 * 13 * 11 * 3].to_vec());
+    let small = (with_every_op(), images(3, 13)[..3 * 13 * 11 * 3].to_vec());
     for (mut network, images) in
         [(network("resnet18", &dense(&[8], 0.1), 40), images(3, 40)), small]
     {
@@ -106,8 +105,8 @@ fn a_step_is_the_same_bytes_with_any_number_of_threads() {
 }
 
 #[test]
-fn a_network_goes_into_double_precision_and_back_unchanged() {
-    let mut network = menagerie();
+fn converting_to_f64_and_back_changes_nothing() {
+    let mut network = with_every_op();
     network.set_trainable(|info| info.group == "head");
     let double = network.converted::<f64>().unwrap();
     assert!(
@@ -122,7 +121,7 @@ fn a_network_goes_into_double_precision_and_back_unchanged() {
 }
 
 #[test]
-fn a_images_logits_are_the_same_bytes_alone_in_any_batch_and_with_any_threads() {
+fn an_images_logits_are_the_same_bytes_alone_in_any_batch_and_with_any_threads() {
     for (backbone, size, count) in
         [("resnet18", 64, 37), ("resnet50", 32, 5), ("inception_v3", 80, 5)]
     {
@@ -146,7 +145,7 @@ fn a_images_logits_are_the_same_bytes_alone_in_any_batch_and_with_any_threads() 
 #[test]
 fn compiled_networks_agree_with_the_interpreter() {
     let inception = network("inception_v3", &dense(&[], 0.0), 80);
-    for mut network in [network("resnet18", &dense(&[8], 0.5), 64), menagerie(), inception] {
+    for mut network in [network("resnet18", &dense(&[8], 0.5), 64), with_every_op(), inception] {
         let shape = network.graph().input();
         let count = 6;
         let mut stream = Stream::new(8, "images", &[]);
@@ -173,7 +172,7 @@ fn changed_parameters_change_the_compiled_network() {
 }
 
 #[test]
-fn what_lies_below_everything_trainable_stays_as_it_is() {
+fn layers_below_everything_trainable_do_not_change() {
     let mut network = network("resnet18", &dense(&[], 0.0), 64);
     network.set_trainable(|info| info.group == "layer4" || info.group == "head");
     let before = network.save();
@@ -191,7 +190,7 @@ fn what_lies_below_everything_trainable_stays_as_it_is() {
             && changed.iter().all(|name| name.starts_with("layer4") && name.contains("running"))
     );
 
-    // A frozen backbone's head learns from features as it does from images.
+    // With a frozen backbone, a step from features equals one from images.
     network.set_trainable(|info| info.group == "head");
     let whole = network.step(&images(4, 64), 4, &targets(4), &OPTIONS).unwrap();
     let features = network.features(&images(4, 64), 4).unwrap();
@@ -202,8 +201,8 @@ fn what_lies_below_everything_trainable_stays_as_it_is() {
 }
 
 #[test]
-fn weights_go_out_and_come_back() {
-    let (source, mut target) = (network("resnet18", &dense(&[], 0.0), 32), menagerie());
+fn weights_round_trip_and_mismatches_are_refused() {
+    let (source, mut target) = (network("resnet18", &dense(&[], 0.0), 32), with_every_op());
     let weights = source.save();
     let error = target.load(&weights).unwrap_err().to_string();
     assert!(error.contains("conv.weight [8, 3, 1, 7] is missing"), "{error}");
@@ -216,7 +215,7 @@ fn weights_go_out_and_come_back() {
     let bytes = weights::to_bytes(&other.save()).unwrap();
     assert_eq!(weights::from_bytes(&bytes).unwrap(), weights);
 
-    // The original classifier gives way to a head of another shape; nothing else may differ.
+    // Only a head may have other shapes than the weights.
     let mut head = network("resnet18", &dense(&[4], 0.0), 32);
     let loaded = head.load(&weights).unwrap();
     assert_eq!(loaded.unused, ["fc.bias", "fc.weight"]);
@@ -231,11 +230,11 @@ fn weights_go_out_and_come_back() {
         "{error}"
     );
     assert!(error.contains("bn1.running_var [64] is missing"), "{error}");
-    assert_eq!(head.save(), before, "nothing is taken of weights that don't fit");
+    assert_eq!(head.save(), before, "mismatching weights change nothing");
 }
 
 #[test]
-fn numbers_that_do_not_fit_are_refused() {
+fn inputs_of_wrong_length_are_refused() {
     let mut network = network("resnet18", &dense(&[], 0.0), 32);
     let two = images(2, 32);
     assert!(
@@ -258,8 +257,8 @@ fn numbers_that_do_not_fit_are_refused() {
 
 /// The gradients of a whole network against differences of its loss, where maps are read more than once.
 #[test]
-fn a_networks_gradients_are_the_slopes_of_its_loss() {
-    let mut network = menagerie();
+fn gradients_equal_finite_differences_of_the_loss() {
+    let mut network = with_every_op();
     let input = network.graph().input().len();
     let images: Vec<f32> = images(6, 13)[..4 * input].to_vec();
     let options = StepOptions { batch_norm: BatchNorm::Running, ..OPTIONS };
@@ -270,15 +269,15 @@ fn a_networks_gradients_are_the_slopes_of_its_loss() {
         .map(|parameter| step.gradients.get(&parameter.tensor).as_vec())
         .collect();
     for (which, gradient) in gradients.iter().enumerate() {
-        // Along the gradient itself the loss changes most, so that single precision can show it.
+        // The loss changes most along the gradient, so that `f32` resolves the difference.
         let norm = gradient.iter().map(|v| v * v).sum::<f32>().sqrt();
         let mut at = |distance: f32| {
-            for (place, slope) in gradient.iter().enumerate() {
-                network.parameters_mut()[which].tensor[[place]] += distance * slope / norm;
+            for (index, slope) in gradient.iter().enumerate() {
+                network.parameters_mut()[which].tensor[[index]] += distance * slope / norm;
             }
             let loss = network.step(&images, 4, &targets(4), &options).unwrap().loss;
-            for (place, slope) in gradient.iter().enumerate() {
-                network.parameters_mut()[which].tensor[[place]] -= distance * slope / norm;
+            for (index, slope) in gradient.iter().enumerate() {
+                network.parameters_mut()[which].tensor[[index]] -= distance * slope / norm;
             }
             loss
         };

@@ -76,26 +76,26 @@ impl<R: Read> Scan<'_, R> {
                 );
             }
             b'p' => {
-                let place = self.line()?.parse().map_err(|_| damaged())?;
-                self.memo.insert(place, self.recent[0].clone());
+                let index = self.line()?.parse().map_err(|_| damaged())?;
+                self.memo.insert(index, self.recent[0].clone());
             }
             b'q' => self.keep::<1>()?,
             b'r' => self.keep::<4>()?,
             0x94 => {
-                let place = self.memo.len() as u64;
-                self.memo.insert(place, self.recent[0].clone());
+                let index = self.memo.len() as u64;
+                self.memo.insert(index, self.recent[0].clone());
             }
             b'g' => {
-                let place = self.line()?.parse().map_err(|_| damaged())?;
-                self.recall(place);
+                let index = self.line()?.parse().map_err(|_| damaged())?;
+                self.recall(index);
             }
             b'h' => {
-                let place = self.number::<1>()?;
-                self.recall(place);
+                let index = self.number::<1>()?;
+                self.recall(index);
             }
             b'j' => {
-                let place = self.number::<4>()?;
-                self.recall(place);
+                let index = self.number::<4>()?;
+                self.recall(index);
             }
             b'X' | b'T' => self.text::<4>()?,
             0x8c | b'U' => self.text::<1>()?,
@@ -154,14 +154,14 @@ impl<R: Read> Scan<'_, R> {
         self.recent[0] = text;
     }
 
-    fn recall(&mut self, place: u64) {
-        let kept = self.memo.get(&place).cloned().flatten();
+    fn recall(&mut self, index: u64) {
+        let kept = self.memo.get(&index).cloned().flatten();
         self.push(kept);
     }
 
     fn keep<const N: usize>(&mut self) -> Result<(), String> {
-        let place = self.number::<N>()?;
-        self.memo.insert(place, self.recent[0].clone());
+        let index = self.number::<N>()?;
+        self.memo.insert(index, self.recent[0].clone());
         Ok(())
     }
 

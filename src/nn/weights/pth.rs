@@ -98,10 +98,10 @@ fn check_archive(file: File) -> Result<(), String> {
     let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(broken)?;
     let is_pickle = |name: &str| name == "data.pkl" || name.ends_with("/data.pkl");
     let mut found = false;
-    for place in 0..archive.len() {
-        let name = archive.name_for_index(place).and_then(Result::ok);
+    for index in 0..archive.len() {
+        let name = archive.name_for_index(index).and_then(Result::ok);
         if name.is_some_and(|name| is_pickle(&name)) {
-            let entry = archive.by_index(place).map_err(broken)?;
+            let entry = archive.by_index(index).map_err(broken)?;
             check_pickle(&mut BufReader::new(entry.take(pytorch_reader::MAX_PICKLE_SIZE)))?;
             found = true;
         }
@@ -251,9 +251,9 @@ mod tests {
         // The shape (3, 2) of `expanded`, which repeats two numbers, becomes (3 * 2^20, 2).
         let bytes = std::fs::read(golden("legacy_strided.pth")).unwrap();
         let small = b"K\x03K\x02\x86";
-        let place = bytes.windows(small.len()).rposition(|bytes| bytes == small).unwrap();
+        let index = bytes.windows(small.len()).rposition(|bytes| bytes == small).unwrap();
         let large = b"J\x00\x00\x30\x00K\x02\x86";
-        let bomb = [&bytes[..place], large, &bytes[place + small.len()..]].concat();
+        let bomb = [&bytes[..index], large, &bytes[index + small.len()..]].concat();
         std::fs::write(&path, bomb).unwrap();
         let message = read(&path).unwrap_err().to_string();
         assert!(message.contains("far larger than its"), "{message}");

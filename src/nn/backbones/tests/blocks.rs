@@ -1,5 +1,5 @@
-//! Every block of the backbones, by itself, against torchvision's in float64: loss, logits, running statistics, and the
-//! gradient of every parameter. The numbers in `tests/golden/blocks` were written by `make.py` beside them, which makes
+//! Compares each block of the backbones with torchvision's in float64: loss, logits, running statistics, and the gradient of
+//! every parameter. The numbers in `tests/golden/blocks` were written by `make.py` beside them, which makes
 //! parameters and images by the same formula.
 
 use crate::nn::backbones::{alexnet, inception, resnet};
@@ -114,7 +114,7 @@ fn graph(channels: usize, size: (usize, usize), block: Option<Block>) -> Graph {
     b.finish().unwrap().without_dropout()
 }
 
-/// Holds a block to its golden file, in every precision; without one, the auxiliary head.
+/// Compares a block (or the auxiliary head, without one) with its golden file, in both precisions.
 fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>) {
     let golden = golden(name);
     let graph = graph(channels, size, block);
@@ -130,11 +130,11 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
     }
     let made = Network::from_weights(graph.clone(), &Head::Original, &weights, 0, Cpu::default());
     let network = made.unwrap().0;
-    hold::<f32>(&network, size, |what, ours| {
+    step::<f32>(&network, size, |what, ours| {
         let error = distance(ours, &golden[what]);
         assert!(error < NEAR, "{name} {what}, f32: {error:.1e} from float64");
     });
-    hold::<f64>(&network, size, |what, ours| {
+    step::<f64>(&network, size, |what, ours| {
         let error = distance(ours, &golden[what]);
         let near = NEAR_DOUBLE[usize::from(["logits", "evaluated"].contains(&what))];
         assert!(error < near, "{name} {what}, f64: {error:.1e} from float64");
@@ -142,8 +142,8 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
     assert_eq!(golden.len(), parameters::describe(&graph).len() + 3, "{name}");
 }
 
-/// Hands a step's numbers to `held`, each with its name in a golden file.
-fn hold<N: Number>(network: &Network<Cpu>, size: (usize, usize), held: impl Fn(&str, &[f64]))
+/// Calls `check` with each result of a step and its name in the golden file.
+fn step<N: Number>(network: &Network<Cpu>, size: (usize, usize), check: impl Fn(&str, &[f64]))
 where
     Cpu: Backend<N>,
 {
@@ -153,13 +153,13 @@ where
         soft_targets(&(0..BATCH).map(|label| label % CLASSES).collect::<Vec<_>>(), CLASSES, 0.0);
     let options = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch };
     let step = network.step(&images, BATCH, &targets, &options).unwrap();
-    held("loss", &[step.loss]);
-    held("logits", &to_f64(&step.logits));
-    held("evaluated", &to_f64(&network.logits(&images, BATCH).unwrap()));
+    check("loss", &[step.loss]);
+    check("logits", &to_f64(&step.logits));
+    check("evaluated", &to_f64(&network.logits(&images, BATCH).unwrap()));
     for parameter in network.parameters() {
         let Parameter { info, .. } = parameter;
         let gradient = network.torch_layout(info, &step.gradients.get(&parameter.tensor).as_vec());
-        held(&info.name, &sums(&info.name, &gradient));
+        check(&info.name, &sums(&info.name, &gradient));
     }
 }
 
@@ -190,9 +190,9 @@ fn the_classifier_is_alexnets() {
     check("alexnet_classifier", 8, (6, 6), Some(|b, x| alexnet::classifier(b, x, 64)));
 }
 
-/// The estimate finds one wrong value among thousands, so that the tests above can fail.
+/// The estimate detects one wrong value among thousands, so the tests above can fail.
 #[test]
-fn random_signs_see_a_small_difference() {
+fn random_signs_detect_a_small_difference() {
     let exact = numbers("values", 5000);
     let mut wrong = exact.clone();
     wrong[1234] += 0.05;

@@ -1,4 +1,4 @@
-//! Every backbone of the list against torchvision: names and shapes of parameters and buffers, counts, features.
+//! Compares all backbones with torchvision: names and shapes of parameters and buffers, counts, features.
 //!
 //! The golden lists were made with torchvision 0.29:
 //! `for k, v in getattr(torchvision.models, NAME)(weights=None).state_dict().items(): print(k, *v.shape)`, without
@@ -68,7 +68,7 @@ fn names_and_shapes_are_torchvisions() {
 }
 
 #[test]
-fn an_auxiliary_head_is_a_stage_of_its_own_that_freeze_cannot_name() {
+fn an_auxiliary_head_is_a_layer_group_that_freeze_cannot_name() {
     let head = Head::Dense { hidden: vec![8], dropout: 0.0, classes: 7 };
     let info = backbone("inception_v3").unwrap();
     let (plain, whole) = (
@@ -177,7 +177,7 @@ fn every_parameter_of_every_backbone_gets_a_gradient() {
 }
 
 #[test]
-fn statistics_of_a_single_value_are_refused_wherever_they_would_arise() {
+fn batch_statistics_of_a_single_value_are_refused() {
     let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 5 };
     let info = backbone("inception_v3").unwrap();
     let smallest = info.graph(&head, (75, 75)).unwrap();
@@ -237,7 +237,7 @@ fn heads_are_numbered_as_in_a_sequential() {
 }
 
 #[test]
-fn what_cannot_be_built_is_said() {
+fn invalid_graphs_are_refused() {
     let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 2 };
     let error = backbone("alexnet").unwrap().graph(&head, (20, 20)).unwrap_err().to_string();
     assert!(error.contains("features.") && error.contains("pixels doesn't fit"), "{error}");

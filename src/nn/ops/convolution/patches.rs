@@ -44,9 +44,9 @@ impl Patches {
     pub fn gather<N: Number>(&self, source: &[N], first: usize, out: &mut [N]) {
         let (image, segment) = (self.rows_per_image(), self.taps.1 * self.map.channels);
         let row_length = self.map.width * self.map.channels;
-        let mut place = (first / image, first % image / self.grid.1, first % self.grid.1);
+        let mut position = (first / image, first % image / self.grid.1, first % self.grid.1);
         for row in out.chunks_exact_mut(self.depth()) {
-            let (image, y, x) = place;
+            let (image, y, x) = position;
             let map = &source[image * self.map.len()..][..self.map.len()];
             let top = (y * self.step.0) as isize + self.origin.0;
             let left = (x * self.step.1) as isize + self.origin.1;
@@ -68,11 +68,11 @@ impl Patches {
                     .copy_from_slice(&map[begin..begin + to_value - from_value]);
                 part[to_value..].fill(N::ZERO);
             }
-            place.2 += 1;
-            if place.2 == self.grid.1 {
-                place = (image, y + 1, 0);
-                if place.1 == self.grid.0 {
-                    place = (image + 1, 0, 0);
+            position.2 += 1;
+            if position.2 == self.grid.1 {
+                position = (image, y + 1, 0);
+                if position.1 == self.grid.0 {
+                    position = (image + 1, 0, 0);
                 }
             }
         }

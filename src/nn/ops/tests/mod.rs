@@ -1,5 +1,5 @@
-//! Every op, the CPU's and the composed one, against a loop in double precision over random shapes, and its gradients
-//! against finite differences of that loop.
+//! Compares every op, the CPU kernel and the composed one, with a naive loop in `f64` over random shapes, and its gradients with
+//! finite differences of that loop.
 
 mod naive;
 
@@ -23,7 +23,7 @@ type Op<'a, N> = dyn Fn(
     ) -> Result<FlatTensor<Cpu, N>, Failure>
     + 'a;
 
-/// Relative to the size of what is made: how far an op may be from the loop in single and in double precision.
+/// Tolerance of an op's output in `f32` and in `f64`, relative to the output's root mean square.
 const NEAR: [f64; 2] = [1e-5, 1e-12];
 
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -55,10 +55,10 @@ where
 macro_rules! check {
     ($inputs:expr, |$x:ident, $gradient:ident, $tape:ident| $op:expr, $naive:expr) => {{
         let (inputs, naive): (Vec<Vec<f32>>, &Loop) = ($inputs, $naive);
-        let single: &Op<f32> = &|$x, $gradient, $tape| $op;
-        let double: &Op<f64> = &|$x, $gradient, $tape| $op;
-        hold(&tensors(&inputs), NEAR[0], single, naive)?;
-        hold(&tensors(&inputs), NEAR[1], double, naive)
+        let narrow: &Op<f32> = &|$x, $gradient, $tape| $op;
+        let wide: &Op<f64> = &|$x, $gradient, $tape| $op;
+        hold(&tensors(&inputs), NEAR[0], narrow, naive)?;
+        hold(&tensors(&inputs), NEAR[1], wide, naive)
     }};
 }
 
@@ -66,7 +66,7 @@ fn tensors<N: Number>(inputs: &[Vec<f32>]) -> Vec<FlatTensor<Cpu, N>> {
     inputs.iter().map(|values| tensor(converted(values))).collect()
 }
 
-/// The op's values, and its gradients by central differences at up to 40 places of
+/// The op's values, and its gradients by central differences at up to 40 elements of
 /// each input. Then the op twice, so that gradients have to be added up.
 fn hold<N: Number>(
     given: &[FlatTensor<Cpu, N>],
@@ -97,18 +97,18 @@ where
     for (which, gradient) in gradients.iter().enumerate() {
         let scale = gradient.iter().fold(1.0f64, |largest, v| largest.max(v.abs()));
         let step = gradient.len().div_ceil(40).max(1);
-        for place in (0..gradient.len()).step_by(step) {
+        for index in (0..gradient.len()).step_by(step) {
             let at = |distance: f64| {
                 let mut moved = inputs.clone();
-                moved[which][place] += distance;
+                moved[which][index] += distance;
                 total(&moved)
             };
             let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
-            let difference = (gradient[place] - numeric).abs();
+            let difference = (gradient[index] - numeric).abs();
             prop_assert!(
                 difference < 1e-4 * scale,
-                "input {which} at {place}: {} {numeric}",
-                gradient[place]
+                "input {which} at {index}: {} {numeric}",
+                gradient[index]
             );
         }
     }
@@ -320,14 +320,14 @@ proptest! {
         let doubles: Vec<f64> = logits.iter().map(|&v| f64::from(v)).collect();
         for (loss, gradient) in [run(false), run(true)] {
             prop_assert!((f64::from(loss) - naive(&doubles)).abs() < 1e-5 * (1.0 + naive(&doubles)));
-            for place in 0..doubles.len() {
+            for index in 0..doubles.len() {
                 let at = |distance: f64| {
                     let mut moved = doubles.clone();
-                    moved[place] += distance;
+                    moved[index] += distance;
                     naive(&moved)
                 };
                 let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
-                prop_assert!((f64::from(gradient[place]) - numeric).abs() < 1e-5, "{place}: {} {numeric}", gradient[place]);
+                prop_assert!((f64::from(gradient[index]) - numeric).abs() < 1e-5, "{index}: {} {numeric}", gradient[index]);
             }
         }
     }
@@ -423,7 +423,7 @@ fn moments_survive_a_large_mean() {
 }
 
 #[test]
-fn a_network_gone_astray_is_seen() {
+fn nan_propagates_through_relu_and_max_pooling() {
     let nan = tensor(vec![f32::NAN, -1.0]);
     let out = arithmetic::cpu::relu(&nan, Gradient::None, &mut None).unwrap();
     assert!(values(&out)[0].is_nan() && values(&out)[1] == 0.0);

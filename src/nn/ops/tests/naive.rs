@@ -1,4 +1,4 @@
-//! The ops as loops in double precision, written from their definitions.
+//! Naive loops in `f64` that define the ops.
 
 use super::*;
 
@@ -54,12 +54,12 @@ pub(super) fn batch_norm(norm: &Normalization, channels: usize, inputs: &[Vec<f6
             }
         };
         for (row, x) in column.iter().enumerate() {
-            let place = row * channels + channel;
+            let index = row * channels + channel;
             let normal = (x - mean) / (variance + norm.epsilon).sqrt();
             let y = normal * inputs[1][channel]
                 + inputs[2][channel]
-                + inputs.get(3).map_or(0.0, |residual| residual[place]);
-            out[place] = if norm.relu { y.max(0.0) } else { y };
+                + inputs.get(3).map_or(0.0, |residual| residual[index]);
+            out[index] = if norm.relu { y.max(0.0) } else { y };
         }
     }
     out
