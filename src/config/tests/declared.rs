@@ -308,7 +308,7 @@ error: `stages.train.source` lacks a scheme
   --> a.toml:11:10
    |
 11 | source = "images"
-   |          ^^^^^^^^^^ expected a source, SCHEME:REST
+   |          ^^^^^^^^ expected a source, SCHEME:REST
    |
    = help: for a folder, write `path:images`
 

@@ -137,7 +137,7 @@ error: `dataset` can't be text
  --> a.toml:1:11
   |
 1 | dataset = 'images'
-  |           ^^^^^^^^^^ expected a table, found text
+  |           ^^^^^^^^ expected a table, found text
 
 error: `vars` can't be a whole number
  --> a.toml:2:8
