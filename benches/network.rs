@@ -97,7 +97,7 @@ fn ours(case: &Case) -> [f64; 3] {
     let wide = timed(&|| steps::<f64>(&network, case, &images, &targets));
     let milliseconds: Vec<String> =
         used.iter().map(|seconds| format!("{:.1}", 1e3 * seconds / total)).collect();
-    println!("    processor time a image, forward and steps: {} ms", milliseconds.join(", "));
+    println!("    processor time an image, forward and steps: {} ms", milliseconds.join(", "));
     [forward, narrow, wide]
 }
 

@@ -80,7 +80,7 @@ fn a_pattern_that_fits_almost_nothing_shows_names() {
 fn unreadable_images_are_listed_and_left_out() {
     let desk = Desk::tiny();
     desk.images("images", &["disc", "bar", "frame"], 10);
-    desk.write("images/900_disc.png", "not a image");
+    desk.write("images/900_disc.png", "not an image");
     let ran = desk.ok(&["run", "tiny.toml", "--until", "preprocess"]);
     assert!(ran.stderr.contains("900_disc.png"), "{ran}");
     assert!(ran.stderr.contains("warning"), "{ran}");

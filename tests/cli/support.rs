@@ -255,7 +255,7 @@ impl Events {
     }
 }
 
-/// A image of 40 x 36: a disc, a bar or a frame, bright on dark, somewhere near the middle. The number moves it and
+/// An image of 40 x 36: a disc, a bar or a frame, bright on dark, somewhere near the middle. The number moves it and
 /// changes its colors, so that no two images are equal.
 fn draw(class: usize, number: u32) -> image::RgbImage {
     let noise = |salt: u32| {

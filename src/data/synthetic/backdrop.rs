@@ -13,7 +13,7 @@ struct Lattice {
 }
 
 impl Lattice {
-    /// Cells of `cell` pixels over a image whose longer side has `longest`.
+    /// Cells of `cell` pixels over an image whose longer side has `longest`.
     fn new(cell: f32, longest: f32, stream: &mut Stream) -> Lattice {
         let side = (longest / cell) as usize + 3;
         let values = (0..side * side).map(|_| stream.between(-1.0, 1.0) as f32).collect();
@@ -68,7 +68,7 @@ pub struct Backdrop {
 }
 
 impl Backdrop {
-    /// A background around a color for a image of `size` pixels.
+    /// A background around a color for an image of `size` pixels.
     pub fn new(color: Color, size: [f32; 2], stream: &mut Stream) -> Backdrop {
         let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
         let longest = size[0].max(size[1]);

@@ -1,4 +1,4 @@
-//! A image under way, its colors, and the few things done to all of it: blending, blurring, noise, encoding. Knows
+//! An image under way, its colors, and the few things done to all of it: blending, blurring, noise, encoding. Knows
 //! nothing of what is shown.
 
 use super::raster::Mask;
@@ -33,7 +33,7 @@ pub fn scaled(color: Color, factor: f32) -> Color {
     color.map(|value| value * factor)
 }
 
-/// A image under way.
+/// An image under way.
 pub struct Canvas {
     /// Columns.
     pub width: usize,
@@ -44,7 +44,7 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// A image whose pixels are what `paint` says of their centers.
+    /// An image whose pixels are what `paint` says of their centers.
     pub fn painted(width: usize, height: usize, paint: impl Fn(f32, f32) -> Color) -> Canvas {
         let row = |y: usize| (0..width).map(move |x| (x as f32 + 0.5, y as f32 + 0.5));
         let pixels = (0..height).flat_map(row).map(|(x, y)| paint(x, y)).collect();

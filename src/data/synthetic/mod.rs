@@ -1,5 +1,5 @@
 //! Images that the program draws itself, so that a first run needs neither downloads nor a folder: ten kinds of
-//! garment in every cut, color, place and light. What a image shows doesn't follow from any pixel of it: color,
+//! garment in every cut, color, place and light. What an image shows doesn't follow from any pixel of it: color,
 //! background, size, place, turn and light are drawn without looking at the kind. Each image is a function of the seed
 //! and its index alone. Knows nothing of who learns from them.
 

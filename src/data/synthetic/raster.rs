@@ -83,7 +83,7 @@ pub fn stroke(points: &[Point], width: f32) -> Vec<Vec<Point>> {
     contours
 }
 
-/// How much of each pixel is covered, in a part of a image.
+/// How much of each pixel is covered, in a part of an image.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
     /// First column.
@@ -99,7 +99,7 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Fills contours in a image of `width` x `height` pixels; what lies outside is cut off.
+    /// Fills contours in an image of `width` x `height` pixels; what lies outside is cut off.
     pub fn fill(contours: &[Vec<Point>], width: usize, height: usize) -> Mask {
         let points = || contours.iter().flatten();
         let least = |axis: usize| points().fold(f32::MAX, |least, point| least.min(point[axis]));

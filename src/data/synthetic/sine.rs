@@ -1,4 +1,4 @@
-//! Sine and cosine by additions and multiplications alone, so that a image is the same bytes on every machine, whatever
+//! Sine and cosine by additions and multiplications alone, so that an image is the same bytes on every machine, whatever
 //! its mathematical library rounds.
 
 use std::f64::consts::{FRAC_PI_2, TAU};
