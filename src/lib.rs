@@ -127,7 +127,7 @@ pub mod store;
 pub mod training;
 pub mod ui;
 
-/// What parses bytes from outside, for the targets in `fuzz/`. Not part of the crate's interface.
+/// Parsers of foreign bytes, for the targets in `fuzz/`. Not part of the public API.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
     pub use crate::config::load as load_pipeline;
