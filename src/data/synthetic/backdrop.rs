@@ -1,5 +1,5 @@
-//! What lies behind a garment: a wall, a floor, cloth, boards, tiles, and a few blurred things. Knows nothing of what is
-//! laid in front.
+//! The background of an image: a surface (wall and floor, boards, tiles, cloth, stripes) with a few
+//! blurred objects, uneven light and texture. Independent of the garment in front of it.
 
 use super::canvas::{Color, mix, scaled};
 use super::sine::{sine, sine_cosine};
@@ -54,7 +54,7 @@ enum Surface {
     },
 }
 
-/// A background as a function of the place.
+/// A background as a function of the position.
 pub struct Backdrop {
     colors: [Color; 2],
     surface: Surface,
@@ -91,9 +91,9 @@ impl Backdrop {
         let blobs = (0..stream.below(4))
             .map(|_| {
                 let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
-                let place = [of(0.0, 1.0) * size[0], of(0.0, 1.0) * size[1]];
+                let position = [of(0.0, 1.0) * size[0], of(0.0, 1.0) * size[1]];
                 (
-                    place,
+                    position,
                     of(0.06, 0.2) * longest,
                     mix(color, [of(0.0, 1.0), of(0.0, 1.0), of(0.0, 1.0)], 0.25),
                 )
@@ -112,7 +112,7 @@ impl Backdrop {
         }
     }
 
-    /// The color at a place, in pixels.
+    /// The color at a position in pixels.
     pub fn at(&self, x: f32, y: f32) -> Color {
         let [first, second] = self.colors;
         let joint = |distance: f32| (1.0 - distance.abs()).clamp(0.0, 1.0) * self.contrast * 2.0;

@@ -1,5 +1,5 @@
-//! An image under way, its colors, and the few things done to all of it: blending, blurring, noise, encoding. Knows
-//! nothing of what is shown.
+//! The pixels of an image while it is drawn, its colors, and operations on whole images: blending,
+//! blurring, noise, encoding.
 
 use super::raster::Mask;
 use crate::data::DataError;
@@ -51,7 +51,8 @@ impl Canvas {
         Canvas { width, height, pixels }
     }
 
-    /// Lays color over the covered pixels; `paint` gives color and opacity of a pixel by its center.
+    /// Lays color over the covered pixels; `paint` gives color and opacity of a pixel by its
+    /// center.
     pub fn lay(&mut self, mask: &Mask, paint: impl Fn(f32, f32) -> (Color, f32)) {
         for (row, line) in mask.coverage.chunks_exact(mask.width.max(1)).enumerate() {
             let y = mask.top + row;
@@ -67,9 +68,11 @@ impl Canvas {
         }
     }
 
-    /// Adds noise to every pixel: nearly normal, of standard deviation `amount`, a part of it common to all channels.
+    /// Adds noise to every pixel: nearly normal, of standard deviation `amount`, a part of it
+    /// common to all channels.
     pub fn add_noise(&mut self, amount: f32, stream: &mut Stream) {
-        // Two 8-bit uniforms each for gray, red, green, blue: a triangle is near enough, and a quarter of the cost.
+        // Two 8-bit uniforms each for gray, red, green, blue: a triangle is near enough, and a
+        // quarter of the cost.
         let scale = amount * 6f32.sqrt() / 255.0;
         for pixel in &mut self.pixels {
             let bytes = stream.bits().to_le_bytes();

@@ -1,15 +1,14 @@
-//! The garments: each kind's outline and details, cut differently each time, in a square from -1 to 1, upright. Knows
-//! nothing of colors, places or images.
+//! The shapes of each kind of garment: a silhouette and details in random proportions, upright in
+//! the square from -1 to 1.
 
 use super::raster::{Outline, Point, ellipse, rectangle, stroke};
 use super::sine::sine;
 use crate::random::Stream;
 
-/// What the kinds are called; a kind is its index here.
+/// Names of the kinds; a kind is its index here.
 pub const KINDS: [&str; 10] =
     ["t-shirt", "trousers", "skirt", "dress", "coat", "shoe", "bag", "hat", "sock", "tie"];
 
-/// What a part is painted with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ink {
     /// The garment's cloth, with its pattern.
@@ -22,12 +21,12 @@ pub enum Ink {
     Seam,
 }
 
-/// A part of a garment. The first is the silhouette, within which the others stay where `inside` says so.
+/// A part of a garment. The first is the silhouette, within which the others stay where `inside`
+/// says so.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Closed outlines, filled by the non-zero rule.
     pub contours: Vec<Vec<Point>>,
-    /// What it is painted with.
     pub ink: Ink,
     /// Whether it is cut off at the silhouette.
     pub inside: bool,
@@ -45,7 +44,7 @@ fn both_sides(points: &[Point]) -> [Vec<Point>; 2] {
     [points.to_vec(), points.iter().map(|&[x, y]| [-x, y]).collect()]
 }
 
-/// Draws cuts from a stream, in single precision.
+/// Draws proportions from a stream, in single precision.
 struct Cut<'a>(&'a mut Stream);
 
 impl Cut<'_> {
@@ -58,7 +57,7 @@ impl Cut<'_> {
     }
 }
 
-/// A garment of a kind, in a cut of its own.
+/// A garment of a kind with random proportions.
 pub fn garment(kind: usize, stream: &mut Stream) -> Vec<Part> {
     let mut cut = Cut(stream);
     let mut parts = match kind {
@@ -77,7 +76,7 @@ pub fn garment(kind: usize, stream: &mut Stream) -> Vec<Part> {
     parts
 }
 
-/// Bends everything a little, and mirrors half of it: no garment lies perfectly straight.
+/// Bends the garment a little, and mirrors it with probability 0.5.
 fn bend(parts: &mut [Part], cut: &mut Cut) {
     let sway = [cut.of(-0.035, 0.035), cut.of(-0.035, 0.035)];
     let phase = [cut.of(0.0, 6.3), cut.of(0.0, 6.3)];

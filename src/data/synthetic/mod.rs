@@ -1,7 +1,7 @@
-//! Images that the program draws itself, so that a first run needs neither downloads nor a folder: ten kinds of
-//! garment in every cut, color, place and light. What an image shows doesn't follow from any pixel of it: color,
-//! background, size, place, turn and light are drawn without looking at the kind. Each image is a function of the seed
-//! and its index alone. Knows nothing of who learns from them.
+//! Images that the program draws itself, so that a first run needs neither a download nor a folder:
+//! ten kinds of garment. Colors, background, size, position, rotation and light are drawn
+//! independently of the kind, so that no single pixel reveals it. Each image is a function of the
+//! seed and its index alone.
 
 mod backdrop;
 mod canvas;
@@ -29,7 +29,8 @@ keys! {
         count: u64 = 2000 in 1..=1_000_000;
         /// Number of images without a label, `test/INDEX.jpg`.
         unlabelled: u64 = 200 in 0..=1_000_000;
-        /// Which kinds are drawn: 0 t-shirt, 1 trousers, 2 skirt, 3 dress, 4 coat, 5 shoe, 6 bag, 7 hat, 8 sock, 9 tie.
+        /// Which kinds are drawn: 0 t-shirt, 1 trousers, 2 skirt, 3 dress, 4 coat, 5 shoe, 6 bag, 7
+        /// hat, 8 sock, 9 tie.
         kinds: Vec<usize> = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] each in 0..=9;
         /// Another seed draws other images.
         seed: u64 = 1;
@@ -37,12 +38,11 @@ keys! {
 }
 
 impl Garments {
-    /// Images in all.
     pub fn total(&self) -> u64 {
         self.count + self.unlabelled
     }
 
-    /// The kind that image `index` shows: an index of [`KINDS`].
+    /// The kind of image `index`: an index of [`KINDS`].
     pub fn kind(&self, index: u64) -> usize {
         let choice =
             Stream::new(self.seed, "garment-kind", &[index]).below(self.kinds.len() as u64);
@@ -54,7 +54,7 @@ impl Garments {
         scene::draw(self.kind(index), &mut Stream::new(self.seed, "garment", &[index]))
     }
 
-    /// Its path: labelled ones carry their kind's number.
+    /// The path of image `index`; that of a labelled image contains its kind.
     pub fn path(&self, index: u64) -> String {
         if index < self.count {
             format!("train/{index}_{}.jpg", self.kind(index))
@@ -63,7 +63,7 @@ impl Garments {
         }
     }
 
-    /// Draws every image into `folder`.
+    /// Draws all images into `folder`.
     pub fn write(
         &self,
         folder: &Path,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_image_follows_from_seed_and_index() {
+    fn an_image_follows_from_seed_and_index() {
         let one = garments(5);
         assert_eq!(one.image(3).unwrap(), garments(50).image(3).unwrap());
         assert_ne!(one.image(3).unwrap(), one.image(4).unwrap());
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_drawn_as_a_jpeg_of_a_sane_size() {
+    fn every_kind_is_drawn_as_a_jpeg() {
         for kind in 0..KINDS.len() {
             let set = Garments { kinds: vec![kind], ..garments(4) };
             for index in 0..4 {

@@ -1,5 +1,5 @@
-//! Outlines to coverage: curves are flattened, areas are filled by the non-zero rule, exactly along x and with four
-//! samples a pixel along y. Knows nothing of colors or garments.
+//! Rasterizes outlines to coverage masks: curves are flattened, areas are filled by the non-zero
+//! rule, exactly along x and with four samples per pixel along y.
 
 use super::sine::sine_cosine;
 

@@ -1,5 +1,5 @@
-//! One image: a garment in front of a background, in some light. Decides colors, place, size and light without looking
-//! at the kind. Knows no garment's shape.
+//! One image: a garment in front of a background, in some light. Colors, position, size and light
+//! are drawn independently of the kind of garment.
 
 use super::backdrop::Backdrop;
 use super::canvas::{Canvas, Color, blur, hsv, luma, mix, scaled};
@@ -17,16 +17,16 @@ pub fn draw(kind: usize, stream: &mut Stream) -> Result<Vec<u8>, DataError> {
     let backdrop = Backdrop::new(background, [width as f32, height as f32], stream);
     let mut canvas = Canvas::painted(width, height, |x, y| backdrop.at(x, y));
     let mut parts = garment(kind, stream);
-    let placing = Placing::of(&parts, [width as f32, height as f32], stream);
+    let placement = Placement::of(&parts, [width as f32, height as f32], stream);
     for point in parts.iter_mut().flat_map(|part| part.contours.iter_mut().flatten()) {
-        *point = placing.place(*point);
+        *point = placement.apply(*point);
     }
-    lay(&mut canvas, &parts, &placing, &pattern, stream);
+    lay(&mut canvas, &parts, &placement, &pattern, stream);
     light(&mut canvas, stream);
     canvas.encode(82 + stream.below(13) as u8)
 }
 
-/// A color as things have them: mostly colorful, sometimes white, gray, black or beige.
+/// A random color: mostly saturated, sometimes white, gray, black or beige.
 fn any_color(stream: &mut Stream) -> Color {
     let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
     let (hue, pick) = (of(0.0, 1.0), of(0.0, 1.0));
@@ -37,7 +37,7 @@ fn any_color(stream: &mut Stream) -> Color {
     }
 }
 
-/// A garment's color and a background's, far enough apart to tell where one ends.
+/// The colors of a garment and a background, with enough contrast between them.
 fn colors(stream: &mut Stream) -> (Color, Color) {
     let cloth = any_color(stream);
     let distance = |other: Color| {
@@ -59,7 +59,7 @@ fn colors(stream: &mut Stream) -> (Color, Color) {
     (cloth, best)
 }
 
-/// What is printed on or woven into cloth.
+/// The pattern of a cloth.
 enum Weave {
     Plain,
     Stripes([f32; 2]),
@@ -68,7 +68,7 @@ enum Weave {
     Fade,
 }
 
-/// The look of a garment's cloth, as a function of the place on it.
+/// The colors of a garment's cloth as a function of the position on it.
 struct Pattern {
     cloth: Color,
     second: Color,
@@ -101,7 +101,7 @@ impl Pattern {
         Pattern { cloth, second, accent, weave, frequency: of(7.0, 20.0), folds }
     }
 
-    /// The cloth's color at a place in the garment's own square.
+    /// The color at a position in the garment's own square.
     fn at(&self, [u, v]: Point) -> Color {
         let wave = |along: f32| (sine(along * self.frequency) * 4.0).clamp(-1.0, 1.0) * 0.5 + 0.5;
         let share = match self.weave {
@@ -125,33 +125,36 @@ impl Pattern {
     }
 }
 
-/// From a garment's square to the image and back: turned, scaled, moved.
-struct Placing {
-    turn: [f32; 2],
+/// The transformation from a garment's square to the image: rotation, scale, translation.
+struct Placement {
+    rotation: [f32; 2],
     scale: [f32; 2],
     shift: Point,
 }
 
-impl Placing {
-    /// A place in the middle square of the image, where a crop leaves it whole.
-    fn of(parts: &[Part], [width, height]: Point, stream: &mut Stream) -> Placing {
+impl Placement {
+    /// A random placement in the middle square of the image, which a center crop keeps whole.
+    fn of(parts: &[Part], [width, height]: Point, stream: &mut Stream) -> Placement {
         let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
         let (sine, cosine) = sine_cosine(of(-22.0, 22.0).to_radians());
         let stretch = of(0.88, 1.14);
-        let mut placing =
-            Placing { turn: [cosine, sine], scale: [stretch, 1.0 / stretch], shift: [0.0; 2] };
-        let (low, high) = placing.bounds(parts);
+        let mut placement = Placement {
+            rotation: [cosine, sine],
+            scale: [stretch, 1.0 / stretch],
+            shift: [0.0; 2],
+        };
+        let (low, high) = placement.bounds(parts);
         let extent = [high[0] - low[0], high[1] - low[1]];
         let side = width.min(height);
         let share = of(0.56, 0.9);
         let zoom = share * side / extent[0].max(extent[1]).max(1e-3);
-        placing.scale = placing.scale.map(|scale| scale * zoom);
+        placement.scale = placement.scale.map(|scale| scale * zoom);
         let mut corner = |axis: usize, whole: f32| {
             let room = side - extent[axis] * zoom;
             (whole - side) / 2.0 + room * of(0.02, 0.98) - low[axis] * zoom
         };
-        placing.shift = [corner(0, width), corner(1, height)];
-        placing
+        placement.shift = [corner(0, width), corner(1, height)];
+        placement
     }
 
     fn bounds(&self, parts: &[Part]) -> (Point, Point) {
@@ -159,7 +162,7 @@ impl Placing {
             .iter()
             .filter(|part| !part.inside || part.ink == Ink::Cloth)
             .flat_map(|part| &part.contours);
-        points.flatten().map(|&point| self.place(point)).fold(
+        points.flatten().map(|&point| self.apply(point)).fold(
             ([f32::MAX; 2], [f32::MIN; 2]),
             |(low, high), point| {
                 (
@@ -170,13 +173,13 @@ impl Placing {
         )
     }
 
-    fn place(&self, [x, y]: Point) -> Point {
-        let ([cosine, sine], [x, y]) = (self.turn, [x * self.scale[0], y * self.scale[1]]);
+    fn apply(&self, [x, y]: Point) -> Point {
+        let ([cosine, sine], [x, y]) = (self.rotation, [x * self.scale[0], y * self.scale[1]]);
         [cosine * x - sine * y + self.shift[0], sine * x + cosine * y + self.shift[1]]
     }
 
-    fn back(&self, [x, y]: Point) -> Point {
-        let ([cosine, sine], [x, y]) = (self.turn, [x - self.shift[0], y - self.shift[1]]);
+    fn invert(&self, [x, y]: Point) -> Point {
+        let ([cosine, sine], [x, y]) = (self.rotation, [x - self.shift[0], y - self.shift[1]]);
         [(cosine * x + sine * y) / self.scale[0], (cosine * y - sine * x) / self.scale[1]]
     }
 }
@@ -185,7 +188,7 @@ impl Placing {
 fn lay(
     canvas: &mut Canvas,
     parts: &[Part],
-    placing: &Placing,
+    placement: &Placement,
     pattern: &Pattern,
     stream: &mut Stream,
 ) {
@@ -202,7 +205,7 @@ fn lay(
             clip(&mut mask, silhouette);
         }
         canvas.lay(&mask, |x, y| {
-            let place = placing.back([x, y]);
+            let position = placement.invert([x, y]);
             // Rounder towards its edges: the blurred silhouette falls off there.
             let depth = 0.72
                 + 0.28
@@ -212,10 +215,10 @@ fn lay(
                         .unwrap_or(1.0)
                         .clamp(0.0, 1.0);
             match part.ink {
-                Ink::Cloth => (scaled(pattern.at(place), depth), 1.0),
-                Ink::Accent => (scaled(pattern.accent, depth * pattern.fold(place)), 1.0),
+                Ink::Cloth => (scaled(pattern.at(position), depth), 1.0),
+                Ink::Accent => (scaled(pattern.accent, depth * pattern.fold(position)), 1.0),
                 Ink::Shade(factor) => {
-                    (scaled(pattern.cloth, factor * depth * pattern.fold(place)), 1.0)
+                    (scaled(pattern.cloth, factor * depth * pattern.fold(position)), 1.0)
                 }
                 Ink::Seam => (seam, 0.55),
             }

@@ -1,5 +1,5 @@
-//! Sine and cosine by additions and multiplications alone, so that an image is the same bytes on every machine, whatever
-//! its mathematical library rounds.
+//! Sine and cosine from additions and multiplications alone, so that images have the same bytes on
+//! every machine, whatever its mathematical library.
 
 use std::f64::consts::{FRAC_PI_2, TAU};
 
