@@ -174,9 +174,9 @@ mod tests {
         let rows =
             [row("a.jpg", &[("shirt", 0.875), ("coat", 0.0625)]), row("b.jpg", &[("dress", 1.0)])];
         // The last column appears only if more than one class was requested.
-        assert_eq!(table(&rows[1..]), "image  class  probability\nb.jpg    dress      100.0 %\n");
+        assert_eq!(table(&rows[1..]), "image  class  probability\nb.jpg  dress      100.0 %\n");
         assert!(table(&rows).starts_with(
-            "image  class  probability  next\na.jpg    shirt       87.5 %  coat 6.2 %\n"
+            "image  class  probability  next\na.jpg  shirt       87.5 %  coat 6.2 %\n"
         ));
     }
 

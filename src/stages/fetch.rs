@@ -7,7 +7,7 @@ mod weights;
 
 use crate::common::image_files;
 use crate::common::nearest;
-use crate::common::number::{counted, thousands};
+use crate::common::number::counted;
 use crate::common::words::or_list;
 use crate::config::{GivenNoKeys, Key, KeyType, NoKeys, SourceText, Values, keys};
 use crate::data::images::{self, FOLDER, FolderScan, Image, LISTING};
@@ -260,7 +260,11 @@ fn report(context: &Context, names: &FolderScan, listed: &[Image]) {
     let skipped = match (names.hidden, names.others) {
         (0, 0) => String::new(),
         (hidden, others) => {
-            format!("; skipped {} hidden and {} other files", thousands(hidden), thousands(others))
+            format!(
+                "; skipped {} and {}",
+                counted(hidden, "hidden file"),
+                counted(others, "other file")
+            )
         }
     };
     context.events.info(format!("{} listed{skipped}", counted(listed.len() as u64, "image")));

@@ -128,7 +128,7 @@ fn a_folder_is_listed_and_read_in_place() {
         .run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None)
         .unwrap();
     assert_eq!(std::fs::read_dir(bench.path("fetched")).unwrap().count(), 1);
-    assert_eq!(bench.said(), "25 images listed; left out: 2 hidden, 1 of other kinds");
+    assert_eq!(bench.said(), "25 images listed; skipped 2 hidden files and 1 other file");
     let images = Some(("fetched", Some(folder.path())));
     bench.run("explore", "explored", json!({ "dataset": dataset("exact") }), images).unwrap();
     bench.run("preprocess", "made", preprocessing(dataset("exact")), images).unwrap();
@@ -138,7 +138,7 @@ fn a_folder_is_listed_and_read_in_place() {
     assert_eq!(counts, [12, 6, 6, 1]);
     assert_eq!(cache.info().classes, ["shirt", "1"]);
     assert!(
-        bench.said().ends_with("12 to train, 6 to validate, 6 to test, 1 unlabelled"),
+        bench.said().ends_with("12 for training, 6 for validation, 6 for test, 1 unlabelled"),
         "{}",
         bench.said()
     );
@@ -156,7 +156,7 @@ fn a_folder_is_listed_and_read_in_place() {
 fn drawn_images_are_the_same_bytes_everywhere() {
     let bench = Bench::new();
     bench.run("fetch", "fetched", fetching("synthetic:garments"), None).unwrap();
-    assert_eq!(bench.said(), "4 images drawn, of 3 kinds");
+    assert_eq!(bench.said(), "4 images of 3 kinds drawn");
     assert_eq!(images::open(&bench.path("fetched"), None).unwrap().list().len(), 4);
     assert_eq!(digest(bench.path("fetched").join(LISTING)), "5c7241cb4d25");
 }
@@ -175,7 +175,11 @@ fn another_split_or_label_links_the_records() {
     bench.run("preprocess", "two", preprocessing(other.clone()), images).unwrap();
     let inode = |name: &str| std::fs::metadata(bench.path(name).join("records.bin")).unwrap().ino();
     assert_eq!(inode("one"), inode("two"));
-    assert!(bench.said().contains("25 of 25 images decoded before"), "{}", bench.said());
+    assert!(
+        bench.said().contains("25 of 25 images taken from an earlier tensor cache"),
+        "{}",
+        bench.said()
+    );
     assert_ne!(
         digest(bench.path("one").join("samples.tsv")),
         digest(bench.path("two").join("samples.tsv"))
@@ -210,7 +214,7 @@ fn too_many_unreadable_images_fail_and_few_are_listed() {
         )
         .unwrap();
     assert!(bench.said().contains(
-        "1 of 41 images can't be read and left out, such as train/7_1.png: the file is empty"
+        "1 of 41 images can't be read and skipped, such as train/7_1.png: the file is empty"
     ));
     assert_eq!(TensorCache::open(&bench.path("few")).unwrap().samples().len(), 40);
     for index in 8..12 {

@@ -40,7 +40,7 @@ pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) 
     let mut list = Vec::new();
     for index in 0..all.len() {
         let path = format!("{index:03}.png");
-        let mut stream = Stream::new(1, "image", &[index as u64]);
+        let mut stream = Stream::new(1, "picture", &[index as u64]);
         let image = image::RgbImage::from_fn(12, 12, |_, _| {
             image::Rgb(std::array::from_fn(|channel| {
                 let base = if channel == index % CLASSES.len() { 110 } else { 70 };

@@ -148,7 +148,7 @@ where
     Cpu: Backend<N>,
 {
     let mut network = network.converted::<N>().unwrap();
-    let images = numbers("images", BATCH * size.0 * size.1 * 3);
+    let images = numbers("pictures", BATCH * size.0 * size.1 * 3);
     let targets =
         soft_targets(&(0..BATCH).map(|label| label % CLASSES).collect::<Vec<_>>(), CLASSES, 0.0);
     let options = StepOptions { seed: 0, step: 0, batch_norm: BatchNorm::Batch };
