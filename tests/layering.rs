@@ -1,7 +1,8 @@
-//! Holds the crate to its house plan: which room may name which, that `main.rs` names only `cli`, that every file says
-//! what lives in it, where `unsafe` may stand and who may print. Reads the sources as tokens, comments and strings set
-//! aside, so that a path counts wherever it stands, in or out of a `use`. Knows nothing of what the code does.
+//! Checks the layering of the crate: which room may name which, that `main.rs` names only `cli`, that every file opens
+//! with a header, which files may contain `unsafe` and which may print. Reads tokens rather than a syntax tree, so that
+//! a path counts wherever it occurs: in a `use`, an expression, a type or the body of a macro.
 
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -39,119 +40,59 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The files in which `unsafe` may stand, each with its reason.
+/// The files that may contain `unsafe`, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
-    ("src/nn/buffers.rs", "dfdx lends no slice of a tensor"),
+    ("src/nn/matrix.rs", "dfdx lends no slice of a tensor"),
     ("src/data/tensor_cache/reader.rs", "a mapped file"),
-    ("src/store/slot.rs", "waiting for a whole file system is no call of std"),
-    ("src/engine/subprocess.rs", "nor is a signal to a process group"),
+    ("src/store/slot.rs", "std has no call that syncs a file system"),
+    ("src/engine/subprocess.rs", "std sends no signal to a process group"),
 ];
 
-/// Macros that print, and the files outside `ui` in which they may stand.
+/// Macros that print: for `ui` alone.
 const PRINTING: &[&str] = &["print", "println", "eprint", "eprintln", "dbg"];
-const PRINTING_ELSEWHERE: &[&str] = &[];
 
-/// One word or sign of a source file, with its line.
+/// An identifier, `::`, a sign or a bracket of a source file, with its line.
 #[derive(Clone, Debug, PartialEq)]
 struct Token {
     text: String,
     line: usize,
 }
 
-/// The tokens of `source`: identifiers, `::` and single signs. Comments, strings, characters and lifetimes are left out.
+/// The tokens of `source` in one list. Comments and literals are left out.
 fn tokens(source: &str) -> Vec<Token> {
-    let chars: Vec<char> = source.chars().collect();
-    let (mut found, mut at, mut line) = (Vec::new(), 0, 1);
-    let next_is = |at: usize, text: &str| {
-        text.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c))
-    };
-    while at < chars.len() {
-        let start = at;
-        let c = chars[at];
-        if next_is(at, "//") {
-            while at < chars.len() && chars[at] != '\n' {
-                at += 1;
-            }
-        } else if next_is(at, "/*") {
-            at = end_of_block_comment(&chars, at);
-        } else if let Some(end) = end_of_raw_string(&chars, at) {
-            at = end;
-        } else if c == '"' {
-            at = end_of_quoted(&chars, at, '"');
-        } else if c == '\'' {
-            // A lifetime has no closing quote right behind one character.
-            let is_char = chars.get(at + 1) == Some(&'\\') || chars.get(at + 2) == Some(&'\'');
-            at = if is_char { end_of_quoted(&chars, at, '\'') } else { at + 1 };
-        } else if c.is_alphanumeric() || c == '_' {
-            while at < chars.len() && (chars[at].is_alphanumeric() || chars[at] == '_') {
-                at += 1;
-            }
-            // `b"…"` and `c"…"`: the prefix belongs to the string that follows.
-            if chars.get(at) != Some(&'"') || at - start > 1 {
-                found.push(Token { text: chars[start..at].iter().collect(), line });
-            }
-        } else if next_is(at, "::") {
-            found.push(Token { text: "::".into(), line });
-            at += 2;
-        } else {
-            if !c.is_whitespace() {
-                found.push(Token { text: c.to_string(), line });
-            }
-            at += 1;
-        }
-        line += chars[start..at].iter().filter(|&&c| c == '\n').count();
-    }
+    let mut found = Vec::new();
+    flatten(source.parse().expect("a file that compiles"), &mut found);
     found
 }
 
-fn end_of_block_comment(chars: &[char], start: usize) -> usize {
-    let (mut at, mut depth) = (start, 0);
-    while at < chars.len() {
-        match (chars[at], chars.get(at + 1)) {
-            ('/', Some('*')) => (depth, at) = (depth + 1, at + 2),
-            ('*', Some('/')) => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
+fn flatten(stream: TokenStream, found: &mut Vec<Token>) {
+    let mut after_joint_colon = false;
+    for tree in stream {
+        let line = tree.span().start().line;
+        let mut push = |text: String| found.push(Token { text, line });
+        let mut joint_colon = false;
+        match tree {
+            TokenTree::Group(group) => {
+                let [open, close] = match group.delimiter() {
+                    Delimiter::Brace => ["{", "}"],
+                    _ => ["(", ")"],
+                };
+                push(open.to_owned());
+                flatten(group.stream(), found);
+                found.push(Token { text: close.to_owned(), line: group.span_close().start().line });
+            }
+            TokenTree::Ident(name) => push(name.to_string()),
+            TokenTree::Punct(sign) if sign.as_char() == ':' && after_joint_colon => {
+                found.last_mut().unwrap().text = "::".to_owned();
+            }
+            TokenTree::Punct(sign) => {
+                joint_colon = sign.as_char() == ':' && sign.spacing() == Spacing::Joint;
+                push(sign.as_char().to_string());
+            }
+            TokenTree::Literal(_) => {}
         }
-        if depth == 0 {
-            break;
-        }
+        after_joint_colon = joint_colon;
     }
-    at
-}
-
-/// Where the raw string that starts at `start` ends; `None` if none starts there.
-fn end_of_raw_string(chars: &[char], start: usize) -> Option<usize> {
-    if start > 0 && (chars[start - 1].is_alphanumeric() || chars[start - 1] == '_') {
-        return None;
-    }
-    let mut at = start + usize::from(matches!(chars[start], 'b' | 'c'));
-    if chars.get(at) != Some(&'r') {
-        return None;
-    }
-    at += 1;
-    let hashes = chars[at..].iter().take_while(|&&c| c == '#').count();
-    at += hashes;
-    if chars.get(at) != Some(&'"') {
-        return None;
-    }
-    at += 1;
-    while at < chars.len() {
-        let closes = chars[at] == '"'
-            && chars[at + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
-        if closes {
-            return Some(at + 1 + hashes);
-        }
-        at += 1;
-    }
-    Some(at)
-}
-
-fn end_of_quoted(chars: &[char], start: usize, quote: char) -> usize {
-    let mut at = start + 1;
-    while at < chars.len() && chars[at] != quote {
-        at += if chars[at] == '\\' { 2 } else { 1 };
-    }
-    (at + 1).min(chars.len())
 }
 
 /// The rooms that a file names, with the lines: through `crate::`, `pipe::` and `super::` chains that leave the room.
@@ -218,17 +159,17 @@ fn module_path(file: &str) -> Vec<String> {
     inner.split('/').filter(|part| !matches!(*part, "lib" | "main")).map(str::to_owned).collect()
 }
 
-/// Everything that is wrong with one file, a line each: `src/data/x.rs:3: …`.
+/// The violations of one file, a line each: `src/data/x.rs:3: …`.
 fn violations(file: &str, source: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let tokens = tokens(source);
     let modules = module_path(file);
     let allowed = allowed_rooms(file, &modules);
     if !source.starts_with("//!") {
-        wrong.push(format!("{file}:1: says nothing of what lives here: open it with `//!`"));
+        wrong.push(format!("{file}:1: has no header: open it with `//!`"));
     }
     if allowed.is_none() {
-        wrong.push(format!("{file}:1: `{}` is no room of the table", modules.join("::")));
+        wrong.push(format!("{file}:1: `{}` is not a room of the table", modules.join("::")));
     }
     for Token { text, line } in named_rooms(&tokens, &modules) {
         let own = modules.first() == Some(&text);
@@ -242,14 +183,15 @@ fn violations(file: &str, source: &str) -> Vec<String> {
         }
     }
     for (at, Token { text, line }) in tokens.iter().enumerate() {
-        if text == "unsafe" && !UNSAFE.iter().any(|(may, _)| *may == file) {
-            wrong.push(format!("{file}:{line}: `unsafe` stands only in {}", unsafe_files()));
+        let text_at = |at: usize| tokens.get(at).map(|token| token.text.as_str());
+        let is_type = text_at(at + 1) == Some("fn") && text_at(at + 2) == Some("(");
+        if text == "unsafe" && !is_type && !UNSAFE.iter().any(|(may, _)| *may == file) {
+            wrong.push(format!("{file}:{line}: `unsafe` is allowed only in {}", unsafe_files()));
         }
         let is_macro = tokens.get(at + 1).is_some_and(|next| next.text == "!");
-        let may_print =
-            modules.first().is_some_and(|room| room == "ui") || PRINTING_ELSEWHERE.contains(&file);
+        let may_print = modules.first().is_some_and(|room| room == "ui");
         if is_macro && PRINTING.contains(&text.as_str()) && !may_print {
-            wrong.push(format!("{file}:{line}: `{text}!` stands only in `ui`"));
+            wrong.push(format!("{file}:{line}: `{text}!` is allowed only in `ui`"));
         }
     }
     wrong
@@ -285,7 +227,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn the_house_stands_as_planned() {
+fn every_file_keeps_to_the_table() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     sources(&root.join("src"), &mut files);
@@ -301,14 +243,14 @@ fn the_house_stands_as_planned() {
 }
 
 #[test]
-fn every_room_of_the_table_is_there() {
+fn every_room_of_the_table_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (room, _) in ROOMS {
         assert!(root.join(room).join("mod.rs").exists(), "{room}");
     }
 }
 
-/// A file of room `data`, opened as it should be, with `body` in it.
+/// The violations of a file of room `data` with a header and `body`.
 fn of_data(body: &str) -> Vec<String> {
     violations("src/data/loader.rs", &format!("//! A loader.\n{body}"))
 }
@@ -330,7 +272,7 @@ fn allowed_paths_pass() {
 }
 
 #[test]
-fn forbidden_paths_are_found_wherever_they_stand() {
+fn forbidden_paths_are_found_wherever_they_occur() {
     for (body, room) in [
         ("use crate::nn::Network;", "nn"),
         ("use crate::{events, nn};", "nn"),
@@ -351,7 +293,7 @@ fn forbidden_paths_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn a_violation_says_where() {
+fn a_violation_names_file_and_line() {
     assert_eq!(of_data("\n\nuse crate::nn;"), ["src/data/loader.rs:4: may not name `nn`"]);
 }
 
@@ -371,24 +313,25 @@ fn main_names_only_cli() {
 fn a_file_outside_the_rooms_is_found() {
     assert_eq!(
         violations("src/util/mod.rs", "//! Odds and ends."),
-        ["src/util/mod.rs:1: `util` is no room of the table"]
+        ["src/util/mod.rs:1: `util` is not a room of the table"]
     );
 }
 
 #[test]
-fn openings_unsafe_and_printing_are_looked_at() {
+fn missing_headers_unsafe_and_printing_are_found() {
     assert_eq!(
         violations("src/data/x.rs", "use std::fs;"),
-        ["src/data/x.rs:1: says nothing of what lives here: open it with `//!`"]
+        ["src/data/x.rs:1: has no header: open it with `//!`"]
     );
     assert!(
         of_data("fn f() { unsafe { g() } }")[0]
-            .contains("`unsafe` stands only in src/nn/buffers.rs")
+            .contains("`unsafe` is allowed only in src/nn/matrix.rs")
     );
-    assert!(violations("src/nn/buffers.rs", "//! Buffers.\nunsafe fn f() {}").is_empty());
+    assert!(violations("src/nn/matrix.rs", "//! Matrices.\nunsafe fn f() {}").is_empty());
+    assert!(of_data("type Kernel = unsafe fn(usize);").is_empty());
     assert_eq!(
         of_data("fn f() { println!(\"x\") }"),
-        ["src/data/loader.rs:2: `println!` stands only in `ui`"]
+        ["src/data/loader.rs:2: `println!` is allowed only in `ui`"]
     );
     assert!(violations("src/ui/mod.rs", "//! Prints.\nfn f() { println!() }").is_empty());
     assert!(of_data("fn f() { writeln!(out, \"println!\") }").is_empty());

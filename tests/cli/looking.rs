@@ -1,43 +1,18 @@
-//! Commands that only look: graph, backbones, schema, completions.
+//! Commands that only read: graph, backbones, schema, completions, help.
 
 use crate::support::Desk;
 
 #[test]
-fn the_graph_in_three_languages() {
+fn the_graph_in_every_format() {
     let desk = Desk::tiny();
-    assert_eq!(
-        desk.ok(&["graph", "tiny.toml"]).stdout,
-        "\
-fetch
-explore     needs images from fetch
-preprocess  needs images from fetch
-train       needs data from preprocess
-evaluate    needs data from preprocess, model from train
-"
-    );
-    assert_eq!(
-        desk.ok(&["graph", "tiny.toml", "--format", "mermaid"]).stdout,
-        "\
-flowchart LR
-    s0[\"fetch\"]
-    s1[\"explore\"]
-    s2[\"preprocess\"]
-    s3[\"train\"]
-    s4[\"evaluate\"]
-    s0 -->|images| s1
-    s0 -->|images| s2
-    s2 -->|data| s3
-    s2 -->|data| s4
-    s3 -->|model| s4
-"
-    );
-    let dot = desk.ok(&["graph", "tiny.toml", "--format", "dot"]).stdout;
-    assert!(
-        dot.starts_with("digraph \"tiny\" {\n") && dot.contains("    s3 -> s4 [label=\"model\"]\n"),
-        "{dot}"
-    );
-    let json = desk.ok(&["graph", "tiny.toml", "--json"]).json();
-    assert_eq!(json["stages"][4]["needs"]["model"], "train");
+    desk.ok(&["graph", "tiny.toml"]).snapshot("graph");
+    for format in ["mermaid", "dot"] {
+        let ran = desk.ok(&["graph", "tiny.toml", "--format", format]);
+        ran.snapshot(&format!("graph_as_{format}"));
+    }
+    let json = desk.ok(&["graph", "tiny.toml", "--json"]);
+    assert_eq!(json.json()["stages"][4]["needs"]["model"], "train");
+    json.snapshot("graph_as_json");
     assert!(!desk.path("cache").exists(), "looking at a graph needs no store");
 }
 
@@ -48,31 +23,61 @@ fn backbones_are_listed() {
     let names: Vec<&str> =
         json.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"resnet18") && names.contains(&"resnet50"), "{names:?}");
-    let table = desk.ok(&["backbones"]).stdout;
-    assert!(
-        table.contains(
-            "\nresnet50      25.6 M   4.09 G    224  V1 76.1 %, V2 80.9 %  conv1 layer1 layer2 layer3 layer4\n"
-        ),
-        "{table}"
-    );
+    desk.ok(&["backbones"]).snapshot("backbones");
 }
 
 #[test]
-fn the_schema_knows_every_kind() {
+fn the_schema_describes_every_key() {
     let desk = Desk::empty();
-    let schema = desk.ok(&["schema"]).stdout;
-    for word in
-        ["fetch", "explore", "preprocess", "train", "evaluate", "epochs", "labels", "timeout"]
-    {
-        assert!(schema.contains(&format!("\"{word}\"")), "{word}");
-    }
+    let schema = desk.ok(&["schema"]);
+    assert!(schema.json().is_object());
+    schema.snapshot("schema");
 }
 
 #[test]
 fn completions_for_every_shell() {
     let desk = Desk::empty();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(desk.ok(&["completions", shell]).stdout.contains("predict"), "{shell}");
+        let script = desk.ok(&["completions", shell]).stdout;
+        assert!(script.contains("predict"), "{shell} completes the command `predict`");
     }
-    assert_eq!(desk.pipe(&["completions", "tcsh"]).code, 2);
+    desk.pipe(&["completions", "tcsh"]).snapshot("completions_of_an_unknown_shell");
+}
+
+const COMMANDS: &[&str] = &[
+    "run",
+    "status",
+    "why",
+    "graph",
+    "runs",
+    "show",
+    "log",
+    "diff",
+    "report",
+    "predict",
+    "backbones",
+    "cache",
+    "schema",
+    "init",
+    "completions",
+    "stage",
+];
+
+#[test]
+fn every_command_has_its_help() {
+    let desk = Desk::empty();
+    let help = |arguments: &[&str], name: &str| {
+        let ran = desk.ok(arguments);
+        assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{ran}");
+        ran.snapshot(name);
+    };
+    help(&["--help"], "help");
+    for command in COMMANDS {
+        help(&[command, "--help"], &format!("help_{command}"));
+    }
+    for command in ["du", "gc", "verify"] {
+        help(&["cache", command, "--help"], &format!("help_cache_{command}"));
+    }
+    help(&["--version"], "version");
+    assert_eq!(desk.ok(&["help"]).stdout, desk.ok(&["--help"]).stdout);
 }

@@ -1,5 +1,5 @@
-//! The whole program as a user meets it: `pipe` in a temporary folder, its output, its exit codes and what it leaves
-//! behind. One file a feature.
+//! The whole program as a user runs it: `pipe` in a temporary folder, its output, its exit codes and the files it leaves.
+//! One file for each feature.
 
 mod caching;
 mod errors;

@@ -6,9 +6,10 @@ use crate::support::Desk;
 fn images_of_ones_own_by_one_override() {
     let desk = Desk::tiny();
     desk.write("far/away/tiny.toml", desk.read("tiny.toml"));
-    // A path in `--set` starts where the user stands, a path in the file starts at the file.
+    // A path in `--set` is relative to the working directory, a path in the file to the file's folder.
     let ran = desk.pipe(&["run", "far/away/tiny.toml", "--until", "preprocess"]);
     assert_eq!(ran.code, 1, "{ran}");
+    ran.snapshot("images_beside_another_file");
     let events = desk.events(&[
         "far/away/tiny.toml",
         "--until",
@@ -33,56 +34,45 @@ fn unlabelled_images_are_predicted_and_never_scored() {
     }
     desk.edit("tiny.toml", "path:images", "path:more");
     desk.edit("tiny.toml", "[stages.fetch]", "unlabelled = [\"test\"]\n\n[stages.fetch]");
-    desk.ok(&["run", "tiny.toml"]);
+    desk.ok(&["run", "tiny.toml", "--jobs", "1"]).snapshot("run_with_unlabelled_images");
     let show = desk.ok(&["show", "@0", "--json"]).json();
     assert_eq!(show["evaluations"][0]["metrics"]["splits"]["test"]["count"], 6);
-    let folder = show["folder"].as_str().unwrap().to_owned();
-    let predictions = std::fs::read_to_string(format!(
-        "{}/results/evaluate/predictions.csv",
-        folder_here(&desk, &folder)
-    ));
-    let rows = predictions.unwrap();
-    assert_eq!(
-        rows.lines().filter(|line| line.contains("test/") && line.contains("unlabelled")).count(),
-        4,
-        "{rows}"
-    );
-}
-
-fn folder_here(desk: &Desk, folder: &str) -> String {
-    desk.path(folder).display().to_string()
+    let folder = desk.path(show["folder"].as_str().unwrap());
+    let path = folder.join("results/evaluate/predictions.csv");
+    let predictions = std::fs::read_to_string(path).unwrap();
+    let unlabelled = |line: &&str| line.contains("test/") && line.contains("unlabelled");
+    assert_eq!(predictions.lines().filter(unlabelled).count(), 4, "{predictions}");
 }
 
 #[test]
 fn init_writes_a_file_that_runs() {
     let desk = Desk::empty();
     desk.images("shapes", &["disc", "bar", "frame"], 8);
-    let wrote = desk.ok(&["init", "shapes"]);
-    assert_eq!(
-        wrote.stdout,
-        "wrote shapes.toml: 3 classes of 24 images\nnext    pipe run shapes.toml\n"
-    );
+    desk.ok(&["init", "shapes"]).snapshot("init");
     let text = desk.read("shapes.toml");
-    assert!(text.contains(r"labels = { from = 'file_name'".replace('\'', "\"").as_str()), "{text}");
-    assert!(text.contains("source = \"path:shapes\""), "{text}");
+    desk.snapshot("init_for_classes_in_file_names", &text);
     desk.ok(&["run", "shapes.toml", "--until", "preprocess", "--until", "explore"]);
-    // What is there already is never written over.
+    // An existing file is never overwritten.
     let again = desk.pipe(&["init", "shapes"]);
     assert_eq!(again.code, 2, "{again}");
+    again.snapshot("init_over_an_existing_file");
     assert_eq!(desk.ok(&["init", "shapes", "--output", "-"]).stdout, text);
-    assert_eq!(desk.pipe(&["init", "nowhere"]).code, 1);
+    let ran = desk.pipe(&["init", "nowhere"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    ran.snapshot("init_of_a_missing_folder");
     desk.write("texts/a.txt", "");
-    assert_eq!(desk.pipe(&["init", "texts"]).code, 1);
+    let ran = desk.pipe(&["init", "texts"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    ran.snapshot("init_of_a_folder_without_images");
 }
 
 #[test]
-fn init_sees_folders_of_classes() {
+fn init_recognizes_a_folder_for_each_class() {
     let desk = Desk::empty();
     for class in ["cat", "dog"] {
         desk.images(&format!("pets/{class}"), &["disc"], 8);
     }
-    let wrote = desk.ok(&["init", "pets", "--output", "made.toml"]);
-    assert!(wrote.stdout.starts_with("wrote made.toml: 2 classes of 16 images"), "{wrote}");
-    assert!(desk.read("made.toml").contains("labels = { from = \"folder\" }"));
-    desk.ok(&["status", "made.toml"]);
+    desk.ok(&["init", "pets", "--output", "made.toml"]).snapshot("init_with_an_output");
+    desk.snapshot("init_for_folders_of_classes", &desk.read("made.toml"));
+    desk.ok(&["status", "made.toml"]).snapshot("status_of_an_initialized_file");
 }

@@ -1,7 +1,14 @@
-//! A user's desk for the tests: a temporary folder with images and pipeline files in it, and `pipe` run there. Knows
-//! the command line as a user does, and nothing of the rooms behind it.
+//! Test support: a temporary folder with images and pipeline files, commands run in it, and snapshots of their output.
+//! Uses the program through its command line alone.
+//!
+//! `desk.pipe(&["status", "tiny.toml"]).snapshot("untrained")` in `caching.rs` compares the exit code, stdout and stderr
+//! with `snapshots/caching/untrained.snap`. `INSTA_UPDATE=always cargo test --test cli` rewrites the snapshots; review the
+//! difference before committing it. Values that differ between runs or machines are replaced first, see [`steady`].
 
+use regex::Regex;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -37,26 +44,29 @@ needs = { data = "preprocess", model = "train" }
 /// The stages of [`TINY`] in the order in which they run.
 pub const STAGES: [&str; 5] = ["fetch", "explore", "preprocess", "train", "evaluate"];
 
-/// The folder a user stands in.
+/// A temporary folder in which commands run.
 pub struct Desk {
     folder: PathBuf,
-    /// Removes the folder in the end.
-    _kept: Option<tempfile::TempDir>,
+    /// Removes the folder when dropped.
+    _guard: Option<tempfile::TempDir>,
 }
 
-/// What a command did.
+/// The outcome of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
+    /// The command line without the program's path.
+    arguments: Vec<String>,
+    folder: PathBuf,
 }
 
 impl Desk {
     /// An empty folder.
     pub fn empty() -> Desk {
         let folder = tempfile::tempdir().unwrap();
-        Desk { folder: folder.path().to_owned(), _kept: Some(folder) }
+        Desk { folder: folder.path().to_owned(), _guard: Some(folder) }
     }
 
     /// [`TINY`] as `tiny.toml`, with 8 images of each of three classes in `images/`.
@@ -75,7 +85,7 @@ impl Desk {
             if folder.exists() {
                 fs::remove_dir_all(&folder).unwrap();
             }
-            let desk = Desk { folder: folder.clone(), _kept: None };
+            let desk = Desk { folder: folder.clone(), _guard: None };
             desk.write("tiny.toml", TINY);
             desk.images("images", &["disc", "bar", "frame"], 8);
             desk.ok(&["run", "tiny.toml"]);
@@ -147,38 +157,55 @@ impl Desk {
 
     /// Runs `pipe` here.
     pub fn pipe(&self, arguments: &[&str]) -> Ran {
-        Ran::from(self.command(arguments).output().unwrap())
+        self.output(self.command(arguments))
     }
 
-    /// Runs `pipe` here and expects it to do what was asked.
+    /// Runs a command made by [`Desk::command`].
+    pub fn output(&self, mut command: Command) -> Ran {
+        let output = command.output().unwrap();
+        self.ran(command.get_args(), output)
+    }
+
+    /// Waits for a command started by [`Desk::start`].
+    pub fn wait(&self, arguments: &[&str], child: Child) -> Ran {
+        self.ran(arguments, child.wait_with_output().unwrap())
+    }
+
+    fn ran(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>, output: Output) -> Ran {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            arguments: arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_string_lossy().into_owned())
+                .collect(),
+            folder: self.folder.clone(),
+        }
+    }
+
+    /// Runs `pipe` here and expects success.
     pub fn ok(&self, arguments: &[&str]) -> Ran {
         let ran = self.pipe(arguments);
         assert_eq!(ran.code, 0, "pipe {}: {ran}", arguments.join(" "));
         ran
     }
 
-    /// `pipe run` with `--json`, expected to go well: its events.
+    /// `pipe run … --json`, expected to succeed: its events.
     pub fn events(&self, arguments: &[&str]) -> Events {
-        let mut all = vec!["run"];
-        all.extend(arguments);
-        all.push("--json");
-        self.ok(&all).events()
+        self.ok(&[&["run"], arguments, &["--json"]].concat()).events()
     }
 
     /// Starts `pipe` here and leaves it running.
     pub fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
-}
 
-impl From<Output> for Ran {
-    fn from(output: Output) -> Ran {
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
+    /// Compares a text with `snapshots/FILE/NAME.snap`, where FILE is the caller's.
+    #[track_caller]
+    pub fn snapshot(&self, name: &str, text: &str) {
+        assert_snapshot(name, &steady(text, &self.folder));
     }
 }
 
@@ -193,29 +220,53 @@ impl std::fmt::Display for Ran {
 }
 
 impl Ran {
+    /// Compares the exit code and the whole output with `snapshots/FILE/NAME.snap`, where FILE is the caller's.
+    #[track_caller]
+    pub fn snapshot(&self, name: &str) {
+        let mut text = format!("$ pipe {}\nexit code {}\n", self.arguments.join(" "), self.code);
+        for (stream, output) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !output.is_empty() {
+                writeln!(text, "--- {stream}\n{output}").unwrap();
+            }
+        }
+        assert_snapshot(name, &steady(&text, &self.folder));
+    }
+
+    /// Leaves out the lines of stderr that begin with `prefix`, since their number depends on the machine.
+    pub fn without(mut self, prefix: &str) -> Ran {
+        let lines = self.stderr.split_inclusive('\n');
+        self.stderr = lines.filter(|line| !line.starts_with(prefix)).collect();
+        self
+    }
+
+    /// Replaces each pattern in stdout, for what depends on the processor.
+    pub fn masking(mut self, patterns: &[(&str, &str)]) -> Ran {
+        replace(&mut self.stdout, patterns);
+        self
+    }
+
     /// Standard output as one JSON document.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
     /// Standard output as JSON lines.
-    pub fn events(&self) -> Events {
-        let lines = self.stdout.lines();
-        Events(
-            lines
-                .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}: {self}")))
-                .collect(),
-        )
+    pub fn events(self) -> Events {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}: {self}"));
+        Events { all: self.stdout.lines().map(parse).collect(), ran: self }
     }
 }
 
 /// The JSON lines of a run.
-pub struct Events(pub Vec<serde_json::Value>);
+pub struct Events {
+    pub all: Vec<serde_json::Value>,
+    ran: Ran,
+}
 
 impl Events {
     /// Stage -> a field of its `stage-finished`.
     fn finished(&self, field: &str) -> BTreeMap<String, String> {
-        let ends = self.0.iter().filter(|event| event["event"] == "stage-finished");
+        let ends = self.all.iter().filter(|event| event["event"] == "stage-finished");
         let text = |value: &serde_json::Value| value.as_str().unwrap_or("none").to_owned();
         ends.map(|event| (text(&event["stage"]), text(&event[field]))).collect()
     }
@@ -234,24 +285,28 @@ impl Events {
         self.finished("digest")
     }
 
-    /// Why a stage ran.
-    pub fn reasons(&self, stage: &str) -> Vec<String> {
-        let start = self
-            .0
-            .iter()
-            .find(|event| event["event"] == "stage-started" && event["stage"] == stage);
-        let start = start.unwrap_or_else(|| panic!("{stage} did not start"));
-        start["reasons"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|reason| reason.as_str().unwrap().to_owned())
-            .collect()
+    /// Compares all events except `progress`, whose number depends on the time taken, with a snapshot.
+    #[track_caller]
+    pub fn snapshot(&self, name: &str) {
+        let lines = self.ran.stdout.lines();
+        let lines: Vec<&str> =
+            lines.filter(|line| !line.starts_with("{\"event\":\"progress\"")).collect();
+        assert_snapshot(name, &steady(&lines.join("\n"), &self.ran.folder));
+    }
+
+    /// Compares the reasons of every stage that ran, by stage name, with a snapshot.
+    #[track_caller]
+    pub fn snapshot_reasons(&self, name: &str) {
+        let starts = self.all.iter().filter(|event| event["event"] == "stage-started");
+        let reasons: BTreeMap<&str, &serde_json::Value> =
+            starts.map(|event| (event["stage"].as_str().unwrap(), &event["reasons"])).collect();
+        let text = serde_json::to_string_pretty(&reasons).unwrap();
+        assert_snapshot(name, &steady(&text, &self.ran.folder));
     }
 
     /// The last event.
     pub fn end(&self) -> &serde_json::Value {
-        self.0.last().unwrap()
+        self.all.last().unwrap()
     }
 }
 
@@ -276,14 +331,100 @@ fn draw(class: usize, number: u32) -> image::RgbImage {
     })
 }
 
-/// Durations and ids, which differ from run to run, as `TIME` and `ID`; the desk's folder as `DESK`.
-pub fn steady(text: &str, desk: &Desk) -> String {
-    let folder = desk.folder.canonicalize().unwrap();
-    let text = text
-        .replace(&*folder.to_string_lossy(), "DESK")
-        .replace(&*desk.folder.to_string_lossy(), "DESK");
-    let time = regex::Regex::new(r"\b(\d+ h \d\d min|\d+ min \d\d s|\d+\.\d+ s)").unwrap();
-    time.replace_all(&text, "TIME").into_owned()
+#[track_caller]
+fn assert_snapshot(name: &str, text: &str) {
+    let file = Path::new(std::panic::Location::caller().file()).file_stem().unwrap();
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(Path::new("snapshots").join(file));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// Replacements for what differs between runs, machines and processors.
+const FILTERS: &[(&str, &str)] = &[
+    (r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b", "[digest]"),
+    (r"artifacts/[0-9a-f]{2}/", "artifacts/[..]/"),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
+    (r"\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC|T[\d:.]+Z)", "[date]"),
+    (r#"("(?:seconds|value)": ?)[-\d.e]+"#, "${1}[number]"),
+    (r"\b\d+\.\d{6,}(?:e-?\d+)?", "[number]"),
+    (r"kept epoch \d+", "kept epoch [number]"),
+    (r"loss \d[\d.e-]*", "loss [number]"),
+];
+
+/// The same for values of different widths, on which the columns of a table depend: these are collapsed then.
+const MEASURED: &[(&str, &str)] = &[
+    (r"\b(?:\d+ h \d\d min|\d+ min \d\d s|\d+\.\d+ s)\b", "[time]"),
+    (r"\bjust now\b|\b\d+ (?:second|minute|hour|day)s? ago\b", "[ago]"),
+    (r"\b\d+\.\d(?: %)? to \d+\.\d\b(?: %)?", "[percent] to [percent]"),
+    (r"\b\d+\.\d %", "[percent]"),
+    (r"\b\d[\d.]* (?:B|kB|MB|GB)\b", "[size]"),
+];
+
+/// `text` with the values that differ between runs and machines replaced. Runs are numbered in the order in which they
+/// started, so that a snapshot still shows which run is meant.
+fn steady(text: &str, folder: &Path) -> String {
+    let mut text = text.to_owned();
+    let canonical = folder.canonicalize().unwrap();
+    text = text.replace(concat!("pipe ", env!("CARGO_PKG_VERSION")), "pipe [version]");
+    let version = concat!("\"version\": \"", env!("CARGO_PKG_VERSION"), "\"");
+    text = text.replace(version, "\"version\": \"[version]\"");
+    let places = [
+        (canonical.as_path(), "[folder]"),
+        (folder, "[folder]"),
+        (Path::new(env!("CARGO_TARGET_TMPDIR")), "[tmp]"),
+        (Path::new(env!("CARGO_MANIFEST_DIR")), "[root]"),
+    ];
+    for (place, name) in places {
+        text = text.replace(&*place.to_string_lossy(), name);
+    }
+    for (index, id) in runs(folder).iter().enumerate() {
+        text = text.replace(id.as_str(), &format!("[run{}]", index + 1));
+    }
+    replace(&mut text, FILTERS);
+    if replace(&mut text, MEASURED) {
+        let columns = Regex::new(r"(\S) {2,}").unwrap();
+        let steady = |line| match is_of_a_stage(line) {
+            true => line.to_owned(),
+            false => columns.replace_all(line, "$1  ").into_owned(),
+        };
+        text = text.lines().map(steady).collect::<Vec<_>>().join("\n");
+    }
+    text
+}
+
+/// Whether a line reports on a running stage: those have no columns that depend on a measured value.
+fn is_of_a_stage(line: &str) -> bool {
+    line.starts_with(['▸', '✓', '•', '✗', '-'])
+        || line.strip_prefix("  ").is_some_and(|rest| !rest.starts_with(' '))
+}
+
+/// Applies each pattern, and says whether one of them matched.
+fn replace(text: &mut String, patterns: &[(&str, &str)]) -> bool {
+    let before = text.clone();
+    for (pattern, replacement) in patterns {
+        *text = Regex::new(pattern).unwrap().replace_all(text, *replacement).into_owned();
+    }
+    before != *text
+}
+
+/// The ids of all runs in the stores of a folder, in the order in which they started.
+fn runs(folder: &Path) -> Vec<String> {
+    let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let records = folders(folder)
+        .flat_map(|store| folders(&store.path().join("v1/runs")))
+        .map(|run| run.path());
+    let started = |run: &Path| -> Option<String> {
+        let record: serde_json::Value =
+            serde_json::from_slice(&fs::read(run.join("run.json")).ok()?).ok()?;
+        record["started"].as_str().map(str::to_owned)
+    };
+    let mut found: Vec<(Option<String>, String)> = records
+        .map(|run| (started(&run), run.file_name().unwrap().to_string_lossy().into_owned()))
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, id)| id).collect()
 }
 
 /// Waits until `done`, or fails after `limit`.
