@@ -4,6 +4,8 @@
 //! `cargo bench --bench decode [-- FOLDER]`: FOLDER contains JPEG files; without it, the benchmark draws photo-like images
 //! of about 700 x 850 pixels.
 
+#![allow(clippy::print_stdout, reason = "prints its measurements")]
+
 mod photos;
 
 use pipe::data::decode;

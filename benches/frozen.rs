@@ -6,6 +6,8 @@
 //! `PIPE_PEER_PYTHON=PYTHON cargo bench --bench frozen [-- FOLDER]`: PYTHON has Keras and TensorFlow; FOLDER contains JPEG
 //! files named `index_class.jpg`; without it, the benchmark draws photo-like images.
 
+#![allow(clippy::print_stdout, reason = "prints its measurements")]
+
 mod photos;
 
 use std::error::Error;

@@ -6,6 +6,8 @@
 //!
 //! `cargo bench --bench memory`
 
+#![allow(clippy::print_stdout, reason = "prints its measurements")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -3,6 +3,8 @@
 //! same (channels last, the faster of its layouts) in the same go and the ratio is printed.
 //! `cargo bench --bench network [-- resnet18]`; as many threads as there are cores.
 
+#![allow(clippy::print_stdout, reason = "prints its measurements")]
+
 use pipe::nn::{Backend, BatchNorm, Cpu, Head, Network, Number, StepOptions, soft_targets};
 use std::process::Command;
 use std::time::Instant;

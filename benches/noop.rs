@@ -4,6 +4,8 @@
 //!
 //! `cargo bench --bench noop`
 
+#![allow(clippy::print_stdout, reason = "prints its measurements")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;

@@ -1,6 +1,8 @@
 //! Jobs as child processes of this very program, as `pipe` runs them. Without a test harness, since a harness would take
 //! the arguments `stage JOB` for names of tests.
 
+#![allow(clippy::print_stdout, reason = "prints as a test harness does")]
+
 use pipe::config::{GivenNoKeys, KeyType, NoKeys, load};
 use pipe::engine::*;
 use pipe::events::{CancellationToken, Event, RunOutcome, StageOutcome};

@@ -8,6 +8,8 @@
 //! losses are compared with PyTorch's own float32 as a median, for which at least three folders are needed. Without the
 //! variables there is nothing to compare with and the tests pass.
 
+#![allow(clippy::print_stdout, reason = "prints the distances that it found")]
+
 use dfdx::optim::Momentum;
 use dfdx::tensor::{Gradients, Tensor, ZerosTensor};
 use dfdx::tensor_ops::SgdConfig;

@@ -189,6 +189,7 @@ impl Subprocess {
     }
 
     /// Signals the child's process group.
+    #[expect(unsafe_code, reason = "std sends no signal to a process group")]
     fn signal(&self, signal: libc::c_int) {
         let Ok(group) = libc::pid_t::try_from(self.child.id()) else { return };
         if self.status.is_none() {

@@ -1,6 +1,8 @@
 //! Matrix views over slices, which can be split into disjoint tiles, their product through `gemm`, and access to the values of
 //! dfdx's CPU tensors without a copy. The only file of `nn` with `unsafe`.
 
+#![expect(unsafe_code, reason = "dfdx lends no slice of a tensor, and `gemm` takes pointers")]
+
 use super::number::Number;
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cpu, Tensor};

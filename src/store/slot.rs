@@ -211,6 +211,7 @@ fn sync(root: &Path, files: &[ListedFile]) -> io::Result<()> {
 
 /// Syncs the file system of `folder`. Returns false if the platform has no such call.
 #[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "std has no call that syncs a file system")]
 fn sync_file_system(folder: &Path) -> io::Result<bool> {
     use std::os::fd::AsRawFd;
     let folder = File::open(folder)?;

@@ -34,6 +34,7 @@ impl Records {
     }
 
     /// As [`Records::open`]; without `map`, memory mapping isn't tried.
+    #[expect(unsafe_code, reason = "a file can only be mapped with `unsafe`")]
     pub(super) fn open_as(path: &Path, map: bool) -> Result<Records, DataError> {
         let reading = |error| DataError::io("read", path, error);
         let mut file = File::open(path).map_err(reading)?;
