@@ -358,7 +358,7 @@ macro_rules! __keys {
             handle: $crate::config::Handle,
             $(
                 $(#[doc = $doc])*
-                pub $name: $crate::__keys!(@given $default $ty),
+                pub $name: $crate::config::keys!(@given $default $ty),
             )*
         }
 
@@ -401,12 +401,12 @@ macro_rules! __keys {
             const KEYS: &'static [$crate::config::KeyDecl] = &[$(
                 $crate::config::KeyDecl {
                     name: stringify!($name),
-                    of: $crate::__keys!(@type $ty,
+                    of: $crate::config::keys!(@type $ty,
                         [$(in $low $high)? $(from $from)? $(above $above)?
                          $(each_in $each_low $each_high)? $(each_above $each_above)?]),
-                    default: $crate::__keys!(@default $default),
-                    affects: $crate::__keys!(@affects $($affects)?),
-                    formerly: $crate::__keys!(@formerly $($formerly)?),
+                    default: $crate::config::keys!(@default $default),
+                    affects: $crate::config::keys!(@affects $($affects)?),
+                    formerly: $crate::config::keys!(@formerly $($formerly)?),
                     doc: concat!($($doc),*).trim_ascii(),
                 },
             )*];
@@ -427,7 +427,7 @@ macro_rules! __keys {
                 };
                 $given {
                     handle: at.handle(),
-                    $($name: $crate::__keys!(
+                    $($name: $crate::config::keys!(
                         @read $default $ty, values.remove(stringify!($name)),
                         &at.key(stringify!($name))
                     ),)*
@@ -437,7 +437,7 @@ macro_rules! __keys {
             #[allow(unused_variables)]
             fn resolved(given: $given) -> $resolved {
                 $resolved {$(
-                    $name: $crate::__keys!(@resolve $default $ty, given.$name, stringify!($name)),
+                    $name: $crate::config::keys!(@resolve $default $ty, given.$name, stringify!($name)),
                 )*}
             }
         }
@@ -527,7 +527,7 @@ macro_rules! __choices {
             }
         }
 
-        $crate::__leaf_keys! { $name = $crate::config::Type::Choice(&[$($word),*]) }
+        $crate::config::leaf_keys! { $name = $crate::config::Type::Choice(&[$($word),*]) }
     };
 }
 pub use __choices as choices;

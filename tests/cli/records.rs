@@ -66,7 +66,7 @@ fn runs_are_listed_and_shown() {
     let runs = desk.ok(&["runs", "--json"]);
     runs.snapshot("runs_as_json");
     let id = runs.json()[0]["run"].as_str().unwrap().to_owned();
-    assert_eq!(desk.ok(&["show", &id[..5], "--json"]).json()["id"], id.as_str());
+    assert_eq!(desk.ok(&["show", &id[..5], "--json"]).json()["run"]["id"], id.as_str());
     let ran = desk.pipe(&["show", "@7"]);
     assert_eq!(ran.code, 2, "{ran}");
     ran.snapshot("show_a_run_that_does_not_exist");
@@ -165,7 +165,7 @@ fn every_evaluation_has_its_headline() {
     let page = desk.read(desk.ok(&["report", "@0"]).stdout.trim());
     for stage in ["evaluate", "again"] {
         assert!(
-            page.contains(&format!("<h2>{stage}</h2>\n<div class=\"headline\">")),
+            page.contains(&format!("<h2>{stage}</h2><div class=\"headline\">")),
             "{stage} has no headline"
         );
     }

@@ -197,7 +197,7 @@ pub(crate) fn concatenate<D: Device<N>, N: Number>(
     tape: &mut MaybeTape<D, N>,
 ) -> Result<FlatTensor<D, N>, Failure<D>> {
     let (first, rest) = parts.split_first().expect("the graph concatenates one value at least");
-    recorded(&first.0, tape, |x| {
+    recorded(first.0, tape, |x| {
         let mut joined: Taped<Rows, D, N> = x.try_reshape_like(&(rows, first.1))?;
         for &(part, width, _) in rest {
             let part = part.clone().try_reshape_like(&(rows, width))?;
