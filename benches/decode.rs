@@ -1,8 +1,8 @@
-//! Throughput of decoding and resizing: JPEG files in memory to 224 x 224 squares on one thread, in images per second of
-//! CPU time, compared with Pillow and torchvision if Python has them.
+//! Throughput of decoding and resizing: JPEG files in memory to 224 x 224 squares on one thread, in
+//! images per second of CPU time, compared with Pillow and torchvision if Python has them.
 //!
-//! `cargo bench --bench decode [-- FOLDER]`: FOLDER contains JPEG files; without it, the benchmark draws photo-like images
-//! of about 700 x 850 pixels.
+//! `cargo bench --bench decode [-- FOLDER]`: FOLDER contains JPEG files; without it, the benchmark
+//! draws photo-like images of about 700 x 850 pixels.
 
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 

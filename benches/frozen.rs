@@ -1,10 +1,12 @@
-//! Transfer learning end to end: a frozen ResNet-50 with a dense head, 20 epochs on photographs, from JPEG files to metrics.
-//! Runs `pipe` on an empty store, then again with another head. Compared with Keras on the same files, with the backbone in
-//! every epoch and, as Keras's guide recommends, with features extracted once. Seconds and peak memory, medians of several
-//! runs. Uses only the command line. Needs Linux for `/proc`.
+//! Transfer learning end to end: a frozen ResNet-50 with a dense head, 20 epochs on photographs,
+//! from JPEG files to metrics. Runs `pipe` on an empty store, then again with another head.
+//! Compared with Keras on the same files, with the backbone in every epoch and, as Keras's guide
+//! recommends, with features extracted once. Seconds and peak memory, medians of several runs. Uses
+//! only the command line. Needs Linux for `/proc`.
 //!
-//! `PIPE_PEER_PYTHON=PYTHON cargo bench --bench frozen [-- FOLDER]`: PYTHON has Keras and TensorFlow; FOLDER contains JPEG
-//! files named `index_class.jpg`; without it, the benchmark draws photo-like images.
+//! `PIPE_PEER_PYTHON=PYTHON cargo bench --bench frozen [-- FOLDER]`: PYTHON has Keras and
+//! TensorFlow; FOLDER contains JPEG files named `index_class.jpg`; without it, the benchmark draws
+//! photo-like images.
 
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 

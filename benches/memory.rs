@@ -1,8 +1,9 @@
-//! Anonymous memory of training on 1,000 and on 20,000 records. The tensor cache is memory-mapped, so anonymous memory must
-//! not grow with the data set. Runs `pipe` on drawn garments and samples RssAnon of its worker processes. Both trainings
-//! take the same number of steps and keep the last epoch, so that they write about as many checkpoints, which is when
-//! memory peaks, and neither keeps the best epoch's weights beside the current ones. Uses only the command line. Needs
-//! Linux for `/proc`.
+//! Anonymous memory of training on 1,000 and on 20,000 records. The tensor cache is memory-mapped,
+//! so anonymous memory must not grow with the data set. Runs `pipe` on drawn garments and samples
+//! RssAnon of its worker processes. Both trainings take the same number of steps and keep the last
+//! epoch, so that they write about as many checkpoints, which is when memory peaks, and neither
+//! keeps the best epoch's weights beside the current ones. Uses only the command line. Needs Linux
+//! for `/proc`.
 //!
 //! `cargo bench --bench memory`
 
@@ -46,7 +47,8 @@ checkpoint = { every = 2 }
     file
 }
 
-/// Runs the pipeline on `count` images up to the stage `until`. Returns the peak of each worker process by stage.
+/// Runs the pipeline on `count` images up to the stage `until`. Returns the peak of each worker
+/// process by stage.
 fn run(folder: &Path, count: usize, epochs: usize, until: &str) -> BTreeMap<String, Peak> {
     let mut child = Command::new(PIPE)
         .args([

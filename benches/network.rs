@@ -1,7 +1,8 @@
-//! Images per second of ResNet-50 at 224x224 (batch 16) and ResNet-18 at 64x64 (batch 32), forward and as a training
-//! step, medians of several runs. Where `PIPE_PEER_PYTHON` names a Python that has torch and torchvision, PyTorch runs the
-//! same (channels last, the faster of its layouts) in the same go and the ratio is printed.
-//! `cargo bench --bench network [-- resnet18]`; as many threads as there are cores.
+//! Images per second of ResNet-50 at 224x224 (batch 16) and ResNet-18 at 64x64 (batch 32), forward
+//! and as a training step, medians of several runs. Where `PIPE_PEER_PYTHON` names a Python that
+//! has torch and torchvision, PyTorch runs the same (channels last, the faster of its layouts) in
+//! the same go and the ratio is printed. `cargo bench --bench network [-- resnet18]`; as many
+//! threads as there are cores.
 
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 

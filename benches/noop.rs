@@ -1,6 +1,6 @@
-//! Latency of `pipe --help` and of a second `pipe run`, where every stage is fresh, as whole processes. Compared with two
-//! limits (5 ms and 15 ms) and with the startup time of ninja, DVC and Snakemake if they are on PATH. Uses only the command
-//! line.
+//! Latency of `pipe --help` and of a second `pipe run`, where every stage is fresh, as whole
+//! processes. Compared with two limits (5 ms and 15 ms) and with the startup time of ninja, DVC and
+//! Snakemake if they are on PATH. Uses only the command line.
 //!
 //! `cargo bench --bench noop`
 
@@ -13,7 +13,8 @@ use std::time::Instant;
 const PIPE: &str = env!("CARGO_BIN_EXE_pipe");
 const RUNS: usize = 41;
 
-/// The median of `RUNS` wall times of a command, in milliseconds, after one run to warm the page cache.
+/// The median of `RUNS` wall times of a command, in milliseconds, after one run to warm the page
+/// cache.
 fn median_ms(command: &dyn Fn() -> Command) -> f64 {
     let time = || {
         let start = Instant::now();
@@ -33,8 +34,8 @@ fn pipe(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// The quickstart's five stages and images with a short training: the latency depends on the number of stages and files,
-/// not on what was computed.
+/// The quickstart's five stages and images with a short training: the latency depends on the number
+/// of stages and files, not on what was computed.
 fn pipeline(source: &str) -> String {
     format!(
         r#"

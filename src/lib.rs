@@ -1,9 +1,9 @@
 //! `pipe` turns one TOML file into a trained, evaluated and comparable image classifier.
 //!
-//! This page is the architecture chapter: the modules and their dependencies, the path of a run, and the contracts that
-//! modules rely on. The keys of the pipeline file are listed in the README, generated from the same declarations that
-//! check a file. CONTRIBUTING.md explains how to add a key, a stage kind, an op or a backbone; doc/formats.md describes
-//! every file format.
+//! This page is the architecture chapter: the modules and their dependencies, the path of a run,
+//! and the contracts that modules rely on. The keys of the pipeline file are listed in the README,
+//! generated from the same declarations that check a file. CONTRIBUTING.md explains how to add a
+//! key, a stage kind, an op or a backbone; doc/formats.md describes every file format.
 //!
 //! # Modules
 //!
@@ -28,37 +28,45 @@
 //! | [`ui`] | the only code that prints | events, config |
 //! | [`cli`] | one file per command: parse, call, print | all but download, data, nn, training |
 //!
-//! Every module may import [`common`] and [`random`]. `tests/layering.rs` enforces this table. It follows that a new stage
-//! kind is one file and one line in a list, and so is a new backbone; executor, store and reports don't change for either.
+//! Every module may import [`common`] and [`random`]. `tests/layering.rs` enforces this table. It
+//! follows that a new stage kind is one file and one line in a list, and so is a new backbone;
+//! executor, store and reports don't change for either.
 //!
 //! # A run: `pipe run FILE`
 //!
-//! 1. `main` passes the arguments to [`cli`]; `--set a.b=c` pairs keep their location on the command line.
-//! 2. [`config`] reads the file and those it `extends`, applies overrides, resolves `${vars}`, and keeps the location of
-//!    every key and value, so that errors are shown with carets, as a compiler's.
-//! 3. Each kind has three types ([`engine::Kind`]): the keys of its stages, the keys of `[dataset]` it reads, and what
-//!    both resolve to. Keys are declared once, as typed fields ([`config::keys`]); the declaration yields checks, defaults,
-//!    the reference, the JSON Schema and what enters a fingerprint. Resolving fills in defaults that depend on other keys,
-//!    replaces presets (`input = "resnet50"`) by values and checks rules across keys. All errors of a file are reported
-//!    together, before anything runs.
-//! 4. [`engine`] computes each stage's fingerprint and its digest, the cache key, and looks it up in the [`store`].
-//! 5. The plan says of each stage: *fresh* (up to date), *dirty* (it will run, and why: the differences from the most
-//!    similar earlier fingerprint), or *pending* (below a dirty one: it may turn out fresh, since keys are computed from
-//!    content); and which defaults were chosen for stages that will run ([`engine::Kind::choices`]).
-//! 6. The executor runs ready stages, in parallel where the graph allows. On a cache hit it replays the recorded log. On a
-//!    miss it writes a *job*, a self-contained file, which a child process `pipe stage JOB` executes in its own process
-//!    group, sending events back as JSON lines. So every stage can be timed out, killed and logged separately.
-//! 7. A stage is given an [`engine::Context`] and nothing else: resolved values, inputs, a slot, the memo, an event sink,
-//!    the cancellation token, its seed, thread budget and device.
-//! 8. A commit digests the slot's files, writes the manifest last, syncs and renames. A failed or killed stage leaves no
-//!    artifact.
-//! 9. Preprocess decodes and resizes in parallel, and copies every record that an earlier tensor cache with the same
-//!    geometry has. Train maps the cache and streams from it: the order follows from (seed, epoch), augmentation from
-//!    (seed, view, record), and batches are loaded ahead of the optimizer. Memory doesn't grow with the data set. While the
-//!    whole backbone is frozen and images have a limited number of views, features are extracted once per view and cached
-//!    in the memo by record, weights and view; other heads, later trainings and `evaluate` reuse them.
-//! 10. Evaluate writes metrics and predictions. The recorder closes the run, and [`report`] draws its page, outside every
-//!     digest.
+//! 1. `main` passes the arguments to [`cli`]; `--set a.b=c` pairs keep their location on the
+//!    command line.
+//! 2. [`config`] reads the file and those it `extends`, applies overrides, resolves `${vars}`, and
+//!    keeps the location of every key and value, so that errors are shown with carets, as a
+//!    compiler's.
+//! 3. Each kind has three types ([`engine::Kind`]): the keys of its stages, the keys of `[dataset]`
+//!    it reads, and what both resolve to. Keys are declared once, as typed fields
+//!    ([`config::keys`]); the declaration yields checks, defaults, the reference, the JSON Schema
+//!    and what enters a fingerprint. Resolving fills in defaults that depend on other keys,
+//!    replaces presets (`input = "resnet50"`) by values and checks rules across keys. All errors of
+//!    a file are reported together, before anything runs.
+//! 4. [`engine`] computes each stage's fingerprint and its digest, the cache key, and looks it up
+//!    in the [`store`].
+//! 5. The plan says of each stage: *fresh* (up to date), *dirty* (it will run, and why: the
+//!    differences from the most similar earlier fingerprint), or *pending* (below a dirty one: it
+//!    may turn out fresh, since keys are computed from content); and which defaults were chosen for
+//!    stages that will run ([`engine::Kind::choices`]).
+//! 6. The executor runs ready stages, in parallel where the graph allows. On a cache hit it replays
+//!    the recorded log. On a miss it writes a *job*, a self-contained file, which a child process
+//!    `pipe stage JOB` executes in its own process group, sending events back as JSON lines. So
+//!    every stage can be timed out, killed and logged separately.
+//! 7. A stage is given an [`engine::Context`] and nothing else: resolved values, inputs, a slot,
+//!    the memo, an event sink, the cancellation token, its seed, thread budget and device.
+//! 8. A commit digests the slot's files, writes the manifest last, syncs and renames. A failed or
+//!    killed stage leaves no artifact.
+//! 9. Preprocess decodes and resizes in parallel, and copies every record that an earlier tensor
+//!    cache with the same geometry has. Train maps the cache and streams from it: the order follows
+//!    from (seed, epoch), augmentation from (seed, view, record), and batches are loaded ahead of
+//!    the optimizer. Memory doesn't grow with the data set. While the whole backbone is frozen and
+//!    images have a limited number of views, features are extracted once per view and cached in the
+//!    memo by record, weights and view; other heads, later trainings and `evaluate` reuse them.
+//! 10. Evaluate writes metrics and predictions. The recorder closes the run, and [`report`] draws
+//!     its page, outside every digest.
 //!
 //! # Cache keys
 //!
@@ -70,25 +78,30 @@
 //! | the seed, if the kind draws random numbers | thread counts, timeouts, log levels |
 //! | the device class, if it changes numbers | |
 //!
-//! A `path:` source enters as the digest of its listing (names and contents), wherever the folder is; published weights by
-//! their SHA-256 prefix; other files on the web by the version that was seen first, kept until `--refresh`. One golden test
-//! per kind fails if its bytes change without a new code version.
+//! A `path:` source enters as the digest of its listing (names and contents), wherever the folder
+//! is; published weights by their SHA-256 prefix; other files on the web by the version that was
+//! seen first, kept until `--refresh`. One golden test per kind fails if its bytes change without a
+//! new code version.
 //!
 //! # Numbers
 //!
-//! There is one seed. The same file, images and kind of machine give the same bytes with any number of threads: how sums
-//! are divided depends on shapes only, rayon's float `sum` and `reduce` aren't used, dropout masks and initial parameters
-//! come from [`random`], and an image's logits are the same bytes in any batch. These promises hold on the CPU.
+//! There is one seed. The same file, images and kind of machine give the same bytes with any number
+//! of threads: how sums are divided depends on shapes only, rayon's float `sum` and `reduce` aren't
+//! used, dropout masks and initial parameters come from [`random`], and an image's logits are the
+//! same bytes in any batch. These promises hold on the CPU.
 //!
-//! The precision of training is a type parameter (`nn::Number`): parameters, gradients, activations and the optimizer's
-//! state are `f32`, or `f64` with `precision = "f64"`. Features, evaluation and the model file are `f32` after either.
-//! `f64` is within 1e-6 of PyTorch's float64 (logits, running statistics, gradients, losses). In `f32`, evaluation logits,
-//! the first loss, running statistics and the gradients of single blocks are within 1e-4 of float64. Gradients of a whole
-//! deep network in `f32` are about 1e-2 from float64, in PyTorch as here: rounding in early layers decides which values
-//! pass ReLU in later ones. Their median distance is at most 1.5 times PyTorch's (`tests/reference.rs`). Sums in `f32` are
-//! sums of short partial sums (`nn::Number::SLICE`), which halves the rounding error.
+//! The precision of training is a type parameter (`nn::Number`): parameters, gradients, activations
+//! and the optimizer's state are `f32`, or `f64` with `precision = "f64"`. Features, evaluation and
+//! the model file are `f32` after either. `f64` is within 1e-6 of PyTorch's float64 (logits,
+//! running statistics, gradients, losses). In `f32`, evaluation logits, the first loss, running
+//! statistics and the gradients of single blocks are within 1e-4 of float64. Gradients of a whole
+//! deep network in `f32` are about 1e-2 from float64, in PyTorch as here: rounding in early layers
+//! decides which values pass ReLU in later ones. Their median distance is at most 1.5 times
+//! PyTorch's (`tests/reference.rs`). Sums in `f32` are sums of short partial sums
+//! (`nn::Number::SLICE`), which halves the rounding error.
 //!
-//! Selection (early stopping, best epoch) uses the validation split; the test split is scored once, for what was selected.
+//! Selection (early stopping, best epoch) uses the validation split; the test split is scored once,
+//! for what was selected.
 //!
 //! # Terms
 //!

@@ -1,5 +1,5 @@
-//! Jobs as child processes of this very program, as `pipe` runs them. Without a test harness, since a harness would take
-//! the arguments `stage JOB` for names of tests.
+//! Jobs as child processes of this very program, as `pipe` runs them. Without a test harness, since
+//! a harness would take the arguments `stage JOB` for names of tests.
 
 #![allow(clippy::print_stdout, reason = "prints as a test harness does")]
 

@@ -1,6 +1,7 @@
-//! Checks the layering of the crate: which room may name which, that `main.rs` names only `cli`, that every file opens
-//! with a header, which files may contain `unsafe` and which may print. Reads tokens rather than a syntax tree, so that
-//! a path counts wherever it occurs: in a `use`, an expression, a type or the body of a macro.
+//! Checks the layering of the crate: which room may name which, that `main.rs` names only `cli`,
+//! that every file opens with a header, which files may contain `unsafe` and which may print. Reads
+//! tokens rather than a syntax tree, so that a path counts wherever it occurs: in a `use`, an
+//! expression, a type or the body of a macro.
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use std::fmt::Write as _;
@@ -95,8 +96,8 @@ fn flatten(stream: TokenStream, found: &mut Vec<Token>) {
     }
 }
 
-/// The rooms that a file names, with the lines: through `crate::`, `pipe::` and `super::` chains that leave the room.
-/// `modules` is the file's module path, such as `["data", "loader"]`.
+/// The rooms that a file names, with the lines: through `crate::`, `pipe::` and `super::` chains
+/// that leave the room. `modules` is the file's module path, such as `["data", "loader"]`.
 fn named_rooms(tokens: &[Token], modules: &[String]) -> Vec<Token> {
     let mut named = Vec::new();
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());

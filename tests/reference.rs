@@ -1,12 +1,14 @@
-//! Networks against torchvision's in float64, on folders that `torch_reference.py`-like scripts wrote:
-//! `weights.safetensors` (a state dict in float32) and `io.safetensors` (`input` NCHW, `labels`, and in float64 `logits`,
-//! `running.NAME`, `step_losses`, `grad.NAME`, `logits_after`, with PyTorch's own float32 distance from each as
-//! `torch_error.WHAT`). The losses of Inception with an auxiliary head include 0.4 times that head's.
+//! Networks against torchvision's in float64, on folders that `torch_reference.py`-like scripts
+//! wrote: `weights.safetensors` (a state dict in float32) and `io.safetensors` (`input` NCHW,
+//! `labels`, and in float64 `logits`, `running.NAME`, `step_losses`, `grad.NAME`, `logits_after`,
+//! with PyTorch's own float32 distance from each as `torch_error.WHAT`). The losses of Inception
+//! with an auxiliary head include 0.4 times that head's.
 //!
-//! `PIPE_REFERENCE=FOLDER PIPE_REFERENCE_MODEL=resnet18 cargo test --release --test reference -- --nocapture`. Both may be
-//! lists separated by `:`, in the same order; one model may stand for all folders. In `f32`, whole-network gradients and
-//! losses are compared with PyTorch's own float32 as a median, for which at least three folders are needed. Without the
-//! variables there is nothing to compare with and the tests pass.
+//! `PIPE_REFERENCE=FOLDER PIPE_REFERENCE_MODEL=resnet18 cargo test --release --test reference --
+//! --nocapture`. Both may be lists separated by `:`, in the same order; one model may stand for all
+//! folders. In `f32`, whole-network gradients and losses are compared with PyTorch's own float32 as
+//! a median, for which at least three folders are needed. Without the variables there is nothing to
+//! compare with and the tests pass.
 
 #![allow(clippy::print_stdout, reason = "prints the distances that it found")]
 
@@ -131,7 +133,8 @@ const OPTIONS: StepOptions = StepOptions { seed: 0, step: 0, batch_norm: BatchNo
 
 /// Holds `f64` to this distance from PyTorch's float64.
 const NEAR_F64: f64 = 1e-6;
-/// Holds `f32` to this distance from PyTorch's float64, where a deep network doesn't amplify rounding.
+/// Holds `f32` to this distance from PyTorch's float64, where a deep network doesn't amplify
+/// rounding.
 const NEAR_F32: f64 = 1e-4;
 
 #[test]
@@ -150,7 +153,8 @@ fn reference_logits() {
     }
 }
 
-/// The largest distance of any running statistic from float64 after the first step, and the relative one of its loss.
+/// The largest distance of any running statistic from float64 after the first step, and the
+/// relative one of its loss.
 fn first_step<N: Number>(reference: &Reference) -> [f64; 2]
 where
     Cpu: Backend<N>,
@@ -178,7 +182,8 @@ fn reference_running_statistics_and_first_loss() {
 
 const QUANTITIES: [&str; 3] = ["gradients", "step_losses", "logits_after"];
 
-/// The distances of [`QUANTITIES`] from float64: gradients of the first step, the losses of three, the logits after them.
+/// The distances of [`QUANTITIES`] from float64: gradients of the first step, the losses of three,
+/// the logits after them.
 fn steps<N: Number>(reference: &Reference) -> [f64; 3]
 where
     Cpu: Backend<N>,
@@ -232,10 +237,11 @@ fn reference_gradients_and_steps_in_f64() {
     }
 }
 
-/// A deep network amplifies rounding: a ReLU that flips in an early layer moves gradients by hundredths, in PyTorch as here,
-/// and PyTorch's own ways to compute them (with oneDNN or without, either memory layout) differ by factors. So a single
-/// folder shows gross errors only, and the median of at least three is compared with PyTorch's own float32. Logits after
-/// three steps are printed: in a few folders they move by their whole size if any parameter moves by 1e-7 of its.
+/// A deep network amplifies rounding: a ReLU that flips in an early layer moves gradients by
+/// hundredths, in PyTorch as here, and PyTorch's own ways to compute them (with oneDNN or without,
+/// either memory layout) differ by factors. So a single folder shows gross errors only, and the
+/// median of at least three is compared with PyTorch's own float32. Logits after three steps are
+/// printed: in a few folders they move by their whole size if any parameter moves by 1e-7 of its.
 #[test]
 fn reference_gradients_and_steps_in_f32() {
     let references = Reference::all();

@@ -1,5 +1,6 @@
-//! Pages of made-up runs: complete, truncated, hostile, enormous. They are made through the library, since no pipeline
-//! makes such runs. `INSTA_UPDATE=always cargo test --test report` rewrites the snapshots of their structure and text.
+//! Pages of made-up runs: complete, truncated, hostile, enormous. They are made through the
+//! library, since no pipeline makes such runs. `INSTA_UPDATE=always cargo test --test report`
+//! rewrites the snapshots of their structure and text.
 
 use pipe::data::images::{self, Image};
 use pipe::data::tensor_cache::{self, Sample, Split, Writer};
@@ -121,7 +122,8 @@ fn run(case: &Case) -> (tempfile::TempDir, Record) {
     (runs, record)
 }
 
-/// Asserts what every page guarantees: nothing is loaded or executed, every element is closed, no number is NaN.
+/// Asserts what every page guarantees: nothing is loaded or executed, every element is closed, no
+/// number is NaN.
 fn check(html: &str) {
     for wrong in ["<script", "http:", "https:", "NaN", "javascript:", " onload", "url("] {
         assert!(!html.contains(wrong), "{wrong} in a page");
@@ -137,8 +139,8 @@ fn check(html: &str) {
     assert!(html.contains("default-src 'none'"));
 }
 
-/// The structure of a page, an element a line: its name, classes and text. Drawings and styles are left out, and what
-/// differs between two times and machines is replaced.
+/// The structure of a page, an element a line: its name, classes and text. Drawings and styles are
+/// left out, and what differs between two times and machines is replaced.
 fn outline(html: &str, record: &Record) -> String {
     const EMPTY: [&str; 7] = ["br", "col", "hr", "img", "input", "link", "meta"];
     let tag = Regex::new(r"<(/?)([a-z][a-z0-9]*)([^>]*)>([^<]*)").unwrap();

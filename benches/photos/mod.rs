@@ -1,4 +1,5 @@
-//! Deterministic photo-like JPEG files for benchmarks, with detail at every scale, about 700 x 850 pixels.
+//! Deterministic photo-like JPEG files for benchmarks, with detail at every scale, about 700 x 850
+//! pixels.
 
 use image::codecs::jpeg::JpegEncoder;
 use pipe::random::Stream;

@@ -10,9 +10,10 @@ use super::{DefaultValue, Diagnostic, KeyDecl, Node, Table, Type, Value, Values}
 use crate::common::nearest;
 use crate::common::words::and_list;
 
-/// Checks `table` against `declared`: unknown keys (with the nearest name), types, ranges, missing keys. Fills in defaults.
-/// `at` is the dotted key of the table for messages ("stages.train"). A wrong value is reported and left out: use the
-/// values only if nothing was reported and the table [isn't broken](Table::is_broken).
+/// Checks `table` against `declared`: unknown keys (with the nearest name), types, ranges, missing
+/// keys. Fills in defaults. `at` is the dotted key of the table for messages ("stages.train"). A
+/// wrong value is reported and left out: use the values only if nothing was reported and the table
+/// [isn't broken](Table::is_broken).
 pub fn check(
     at: &str,
     table: &Table,
@@ -73,7 +74,8 @@ fn missing_key(at: &str, table: &Table, key: &KeyDecl) -> Diagnostic {
     diagnostic.label(label).help(format!("`{}`: {}", key.name, key.doc))
 }
 
-/// The value as JSON if it has the type, else reports a diagnostic, unless the value was reported already.
+/// The value as JSON if it has the type, else reports a diagnostic, unless the value was reported
+/// already.
 fn fit(path: &str, node: &Node, of: &Type, diagnostics: &mut Vec<Diagnostic>) -> Option<Json> {
     match (of, &node.value) {
         (_, Value::Broken) => None,
@@ -110,8 +112,8 @@ fn fit(path: &str, node: &Node, of: &Type, diagnostics: &mut Vec<Diagnostic>) ->
     }
 }
 
-/// The first alternative that fits. If none does and a single one has the value's shape, that one's errors are reported:
-/// a wrong key in a table that could also have been a word is a wrong key.
+/// The first alternative that fits. If none does and a single one has the value's shape, that one's
+/// errors are reported: a wrong key in a table that could also have been a word is a wrong key.
 fn fit_either(
     path: &str,
     node: &Node,

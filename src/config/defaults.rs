@@ -18,8 +18,8 @@ pub fn defaults(declared: &[KeyDecl]) -> Values {
     values.filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// The value in the form that `check` produces: floats where numbers are declared, tables with their defaults. None if it
-/// doesn't have the type.
+/// The value in the form that `check` produces: floats where numbers are declared, tables with
+/// their defaults. None if it doesn't have the type.
 pub(super) fn normal(value: &Json, of: &Type) -> Option<Json> {
     match (of, value) {
         (Type::Either(types), _) => types.iter().find_map(|of| normal(value, of)),
@@ -79,7 +79,8 @@ impl Type {
     }
 }
 
-/// Errors in declarations, for tests: a duplicate name, a default that isn't JSON or doesn't have the type, a missing doc.
+/// Errors in declarations, for tests: a duplicate name, a default that isn't JSON or doesn't have
+/// the type, a missing doc.
 pub fn audit(declared: &[KeyDecl]) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, key) in declared.iter().enumerate() {

@@ -42,7 +42,8 @@ impl Diagnostic {
     }
 }
 
-/// All errors of a pipeline with their source texts. `Display` is [`Diagnostics::render`] without color.
+/// All errors of a pipeline with their source texts. `Display` is [`Diagnostics::render`] without
+/// color.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
     pub sources: Sources,
@@ -50,8 +51,8 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Sorts errors by location, those without one first, and removes duplicates: a table that two stages read is checked
-    /// twice.
+    /// Sorts errors by location, those without one first, and removes duplicates: a table that two
+    /// stages read is checked twice.
     pub fn new(sources: Sources, mut list: Vec<Diagnostic>) -> Diagnostics {
         let mut seen = HashSet::new();
         list.retain(|diagnostic| seen.insert(diagnostic.clone()));

@@ -10,7 +10,8 @@ use toml_parser::lexer::TokenKind;
 
 use super::{Diagnostic, Node, Origin, Table, Value};
 
-/// Maximum number of dots in one key: the parser limits only the nesting of brackets and would overflow the stack.
+/// Maximum number of dots in one key: the parser limits only the nesting of brackets and would
+/// overflow the stack.
 const DEEPEST_KEY: usize = 32;
 
 /// A part of a source text that is TOML.
@@ -73,7 +74,8 @@ impl Text<'_> {
         Some(())
     }
 
-    /// Turns the parser's errors into diagnostics, the first of each line: later ones are mostly consequences.
+    /// Turns the parser's errors into diagnostics, the first of each line: later ones are mostly
+    /// consequences.
     fn report(
         &self,
         errors: Vec<toml::de::Error>,

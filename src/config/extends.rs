@@ -7,8 +7,9 @@ use super::document::Text;
 use super::source::read_text;
 use super::{Diagnostic, Node, Origin, Sources, Table, Value};
 
-/// The tables of `file` and of the files it extends, the file's own first. None, and a diagnostic, if one of them can't be
-/// read, isn't TOML or extends itself. Other diagnostics are about single values.
+/// The tables of `file` and of the files it extends, the file's own first. None, and a diagnostic,
+/// if one of them can't be read, isn't TOML or extends itself. Other diagnostics are about single
+/// values.
 pub(super) fn read_chain(
     file: &Path,
     sources: &mut Sources,

@@ -1,6 +1,8 @@
-//! The declaration of a key, from which checks, defaults, the schema, the reference and fingerprints follow.
+//! The declaration of a key, from which checks, defaults, the schema, the reference and
+//! fingerprints follow.
 
-/// Checked values with defaults filled in. Values of [`Type::Number`] are floats, paths are absolute.
+/// Checked values with defaults filled in. Values of [`Type::Number`] are floats, paths are
+/// absolute.
 pub type Values = serde_json::Map<String, serde_json::Value>;
 
 /// A declared key. Written by [`keys!`](super::keys).
@@ -41,12 +43,13 @@ pub enum Type {
     Bool,
     /// A whole number, bounds included; `i64::MIN` and `i64::MAX` stand for no bound.
     Integer { min: i64, max: i64 },
-    /// A finite number, bounds included; infinite bounds stand for none, and `f64::MIN_POSITIVE` as `min` for "above 0".
-    /// Integers are accepted.
+    /// A finite number, bounds included; infinite bounds stand for none, and `f64::MIN_POSITIVE` as
+    /// `min` for "above 0". Integers are accepted.
     Number { min: f64, max: f64 },
     /// Any string.
     Text,
-    /// A path, relative to the file it is written in, or to the current folder in `--set`; made absolute.
+    /// A path, relative to the file it is written in, or to the current folder in `--set`; made
+    /// absolute.
     Path,
     /// A string `SCHEME:REST`; with `path:REST`, REST is made absolute as in [`Type::Path`].
     Source,

@@ -1,5 +1,6 @@
-//! Typed keys: one declaration of a table of a pipeline file yields the type of what was given, the type that it
-//! resolves to, and the [`KeyDecl`]s from which checks, defaults, the reference, the JSON Schema and fingerprints follow.
+//! Typed keys: one declaration of a table of a pipeline file yields the type of what was given, the
+//! type that it resolves to, and the [`KeyDecl`]s from which checks, defaults, the reference, the
+//! JSON Schema and fingerprints follow.
 //!
 //! ```
 //! pipe::config::keys! {
@@ -13,8 +14,8 @@
 //! }
 //! ```
 //!
-//! A field is `name: Type = DEFAULT [BOUNDS] [affects Execution] [formerly "old_name"];`. Its doc is the key's line in
-//! the reference.
+//! A field is `name: Type = DEFAULT [BOUNDS] [affects Execution] [formerly "old_name"];`. Its doc
+//! is the key's line in the reference.
 //!
 //! | default | a key that isn't given | type when given | resolved |
 //! | --- | --- | --- | --- |
@@ -23,8 +24,9 @@
 //! | `none`, for a type `Option<T>` | is absent | `Option<Key<T>>` | `Option<T>` |
 //! | `computed` | is filled in while the stage is resolved | `Option<Key<T>>` | `T` |
 //!
-//! Where `T` is a table of keys itself, its own given type stands in the place of `Key<T>`. Bounds are `in LOW..=HIGH`,
-//! `from LOW` or `above 0`; for the items of a list `each in LOW..=HIGH` or `each above 0`.
+//! Where `T` is a table of keys itself, its own given type stands in the place of `Key<T>`. Bounds
+//! are `in LOW..=HIGH`, `from LOW` or `above 0`; for the items of a list `each in LOW..=HIGH` or
+//! `each above 0`.
 
 use super::{Diagnostic, KeyDecl, Node, Origin, Table, Type, Value};
 use serde::de::DeserializeOwned;

@@ -9,8 +9,8 @@ use super::{Diagnostic, Node, Origin, Sources, Table, Value};
 /// Prefix of such a source text, so that it reads as on the command line.
 const PREFIX: &str = "--set ";
 
-/// Reads the arguments, each as a source text of its own. None, and at least one diagnostic, if one of them isn't an
-/// override.
+/// Reads the arguments, each as a source text of its own. None, and at least one diagnostic, if one
+/// of them isn't an override.
 pub(super) fn read_overrides(
     arguments: &[String],
     folder: &Arc<Path>,
@@ -108,7 +108,8 @@ fn leaf_mut(table: &mut Table) -> Option<&mut Node> {
     leaf_mut(inner)
 }
 
-/// A TOML value, or the text itself if it doesn't look like one, so that strings need no quotes on the command line.
+/// A TOML value, or the text itself if it doesn't look like one, so that strings need no quotes on
+/// the command line.
 fn read_value(value: &Text, diagnostics: &mut Vec<Diagnostic>) -> Option<Value> {
     let mut errors = Vec::new();
     match value.value(&mut errors) {

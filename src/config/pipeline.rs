@@ -18,7 +18,8 @@ use crate::common::words::and_list;
 /// Role -> (stage, location).
 pub type Needs = BTreeMap<String, (String, Origin)>;
 
-/// A pipeline as written, with overrides applied and variables resolved. The keys of stages aren't checked yet.
+/// A pipeline as written, with overrides applied and variables resolved. The keys of stages aren't
+/// checked yet.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// `pipeline.name`, else the file's name without its extension.
@@ -33,8 +34,9 @@ pub struct Pipeline {
     pub dataset: Table,
     /// `[stages.*]`, in the order of the file.
     pub stages: Vec<StageTable>,
-    /// Errors of structure that didn't prevent reading the rest, to be reported together with those found when the keys are
-    /// checked. If there are any, stages may be missing, and `needs` may name unknown stages or form cycles.
+    /// Errors of structure that didn't prevent reading the rest, to be reported together with those
+    /// found when the keys are checked. If there are any, stages may be missing, and `needs` may
+    /// name unknown stages or form cycles.
     pub diagnostics: Vec<Diagnostic>,
     /// The texts that locations refer to.
     pub sources: Sources,

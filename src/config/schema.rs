@@ -1,7 +1,7 @@
 //! JSON Schema (draft 7) of pipeline files, for completion and checks in editors.
 //!
-//! No key is required in it, since a file may extend another. Where a value isn't text, text with a variable is allowed
-//! too.
+//! No key is required in it, since a file may extend another. Where a value isn't text, text with a
+//! variable is allowed too.
 
 use serde_json::{Map, Value as Json, json};
 

@@ -7,9 +7,10 @@ use serde_json::Value as Json;
 use super::defaults::{default_of, normal, normal_table};
 use super::{Affects, KeyDecl, Type, Values};
 
-/// The values that affect outputs and differ from their defaults, by dotted key: "head.dropout" -> 0.5. Different values
-/// never give the same result: a table whose default is absent or something else leaves `{}` at its own key, a missing key
-/// with a default leaves `null`, and undeclared keys and everything inside lists and maps are included.
+/// The values that affect outputs and differ from their defaults, by dotted key: "head.dropout" ->
+/// 0.5. Different values never give the same result: a table whose default is absent or something
+/// else leaves `{}` at its own key, a missing key with a default leaves `null`, and undeclared keys
+/// and everything inside lists and maps are included.
 pub fn significant(values: &Values, declared: &[KeyDecl]) -> BTreeMap<String, Json> {
     let mut out = BTreeMap::new();
     compare_tables("", values, None, declared, &mut out);

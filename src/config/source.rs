@@ -1,4 +1,5 @@
-//! The source texts of a pipeline (its file, the files it extends, `--set` arguments) and locations in them.
+//! The source texts of a pipeline (its file, the files it extends, `--set` arguments) and locations
+//! in them.
 
 use std::io::Read;
 use std::ops::Range;

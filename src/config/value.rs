@@ -12,8 +12,8 @@ pub struct Node {
     pub origin: Origin,
     /// Location of the key; in a list, the same as `origin`.
     pub key_origin: Origin,
-    /// The absolute folder that relative paths in this value start at: the file's, or the current one for `--set`. If a
-    /// path begins with a variable, the folder of the variable's value.
+    /// The absolute folder that relative paths in this value start at: the file's, or the current
+    /// one for `--set`. If a path begins with a variable, the folder of the variable's value.
     pub folder: Arc<Path>,
 }
 
@@ -44,8 +44,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Location of the table: its header, all of an inline table, or its name in a dotted key. None if it isn't written
-    /// anywhere.
+    /// Location of the table: its header, all of an inline table, or its name in a dotted key. None
+    /// if it isn't written anywhere.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
@@ -75,8 +75,8 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// The location of the value at the dotted key `path` ("head.dropout") or, if it isn't written, of the innermost table
-    /// around it that is.
+    /// The location of the value at the dotted key `path` ("head.dropout") or, if it isn't written,
+    /// of the innermost table around it that is.
     pub fn place(&self, path: &str) -> Option<Origin> {
         let (key, rest) = path.split_once('.').unwrap_or((path, ""));
         match self.get(key) {
@@ -87,7 +87,8 @@ impl Table {
         }
     }
 
-    /// A table of these entries, written at `origin`. Of two entries with one key, the first is found.
+    /// A table of these entries, written at `origin`. Of two entries with one key, the first is
+    /// found.
     pub(super) fn new(origin: Option<Origin>, entries: Vec<(String, Node)>) -> Table {
         Table { entries, origin }
     }
@@ -97,8 +98,9 @@ impl Table {
         self.entries.iter().any(|(_, node)| node.value.is_broken())
     }
 
-    /// Gives tables that only dotted keys made ("head.dropout = 0.5") the location of their name. To be called once all
-    /// files are merged: before, such a table must not hide the header in another file.
+    /// Gives tables that only dotted keys made ("head.dropout = 0.5") the location of their name.
+    /// To be called once all files are merged: before, such a table must not hide the header in
+    /// another file.
     pub(super) fn settle_origins(&mut self) {
         for node in self.nodes_mut() {
             if let Value::Table(table) = &mut node.value {
@@ -122,8 +124,8 @@ impl Table {
         self.entries.iter_mut().map(|(_, node)| node)
     }
 
-    /// Merges `over` into this table: tables key by key, other values are replaced, with their locations. New keys come
-    /// last.
+    /// Merges `over` into this table: tables key by key, other values are replaced, with their
+    /// locations. New keys come last.
     pub(super) fn merge(&mut self, over: Table) {
         self.origin = over.origin.or(self.origin.take());
         for (key, node) in over.entries {

@@ -1,7 +1,7 @@
 //! Replaces `${name}` in strings by the values of `[vars]`.
 //!
-//! A string that is a single variable takes its value with its type: a number stays a number. Variables may use others.
-//! `$${` stands for `${`.
+//! A string that is a single variable takes its value with its type: a number stays a number.
+//! Variables may use others. `$${` stands for `${`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,7 +15,8 @@ use crate::common::words::and_list;
 /// Maximum nesting of variables that use variables.
 const DEEPEST: usize = 32;
 
-/// Maximum length of a text in bytes, against exponential growth (`a = "${b}${b}"`, `b = "${c}${c}"`, …).
+/// Maximum length of a text in bytes, against exponential growth (`a = "${b}${b}"`, `b =
+/// "${c}${c}"`, …).
 const LONGEST: usize = 1 << 16;
 
 /// Resolves every string of `document` in place; `vars` is the value of its key `vars`.
@@ -126,7 +127,8 @@ impl Variables<'_> {
         }
     }
 
-    /// Replaces the variables of a text; `above` are the variables whose values are being resolved, outermost first.
+    /// Replaces the variables of a text; `above` are the variables whose values are being resolved,
+    /// outermost first.
     fn resolve_text(&mut self, node: &mut Node, above: &mut Vec<String>) {
         let Value::Text(text) = &node.value else { return };
         if !text.contains("${") {
@@ -150,8 +152,8 @@ impl Variables<'_> {
         }
     }
 
-    /// Joins the pieces into one value. A path that begins with a variable is relative to the folder of the variable's
-    /// value.
+    /// Joins the pieces into one value. A path that begins with a variable is relative to the
+    /// folder of the variable's value.
     fn join(
         &mut self,
         pieces: &[Piece],
@@ -186,7 +188,8 @@ impl Variables<'_> {
         Some((Value::Text(whole), folder))
     }
 
-    /// The value of the variable that the text at `origin` uses. None if it is wrong, which is reported.
+    /// The value of the variable that the text at `origin` uses. None if it is wrong, which is
+    /// reported.
     fn variable(&mut self, name: &str, origin: &Origin, above: &mut Vec<String>) -> Option<Node> {
         if self.table.get(name).is_none() {
             let diagnostic =
@@ -272,7 +275,8 @@ impl Variables<'_> {
         }
     }
 
-    /// The location of `part` within the text at `origin`, or all of the text if escapes hide the part.
+    /// The location of `part` within the text at `origin`, or all of the text if escapes hide the
+    /// part.
     fn within(&self, origin: &Origin, part: &str) -> Origin {
         let text = self.sources.slice(origin);
         let unescaped = |at: usize| !text.get(..at).is_some_and(|before| before.ends_with('$'));

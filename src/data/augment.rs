@@ -10,10 +10,11 @@ keys! {
     /// How training images are augmented. Everything is off by default.
     #[derive(Default)]
     pub struct AugmentationPolicy / GivenAugmentationPolicy {
-        /// A random part of the stored square, resized to the network's input, instead of its center crop (torchvision's
-        /// `RandomResizedCrop`).
+        /// A random part of the stored square, resized to the network's input, instead of its
+        /// center crop (torchvision's `RandomResizedCrop`).
         random_resized_crop: Option<RandomResizedCrop> = none formerly "random_crop";
-        /// Flips left and right with probability 0.5. Wrong where orientation distinguishes classes.
+        /// Flips left and right with probability 0.5. Wrong where orientation distinguishes
+        /// classes.
         horizontal_flip: bool = false formerly "flip";
         /// Largest rotation in either direction, in degrees.
         rotation: f64 = 0 in 0..=180 formerly "rotate";
@@ -29,8 +30,8 @@ keys! {
         saturation: f64 = 0 in 0..=1;
         /// Probability that a rectangle (2 to 20 % of the area) is replaced by the mean color.
         random_erasing: f64 = 0 in 0..=1 formerly "erase";
-        /// Number of views of each image: epoch e uses view e modulo this. With a frozen backbone, the features of each view
-        /// are then computed once. A new view in every epoch by default.
+        /// Number of views of each image: epoch e uses view e modulo this. With a frozen backbone,
+        /// the features of each view are then computed once. A new view in every epoch by default.
         views: Option<u64> = none in 1..=1000 formerly "copies";
     }
 }

@@ -19,8 +19,8 @@ keys! {
     pub struct Rule / GivenRule {
         /// Where an image's class is written: the folder it lies in, or its file name.
         from: LabelFrom = "folder";
-        /// For `from = "file_name"`: a regular expression with a group `(?<class>…)`, matched against the name without its
-        /// extension.
+        /// For `from = "file_name"`: a regular expression with a group `(?<class>…)`, matched
+        /// against the name without its extension.
         pattern: Option<String> = none;
     }
 }

@@ -17,11 +17,11 @@ keys! {
         validation: f64 = computed in 0..=1;
         /// Fraction to score once, at the end. 0.1 if no fraction is given, else 0.
         test: f64 = computed in 0..=1;
-        /// `hash`: by the image's content, so that an image stays in its split when others are added; `exact`: exact
-        /// fractions of each class.
+        /// `hash`: by the image's content, so that an image stays in its split when others are
+        /// added; `exact`: exact fractions of each class.
         method: Method = "hash";
-        /// Another seed makes another split. It isn't the pipeline's, so that runs with different seeds are scored on the
-        /// same images.
+        /// Another seed makes another split. It isn't the pipeline's, so that runs with different
+        /// seeds are scored on the same images.
         seed: u64 = 0;
     }
 }

@@ -1,5 +1,5 @@
-//! Checks a pipeline against the kinds: from stages as they are written to a graph of stages with resolved values. All
-//! diagnostics are reported together, before anything runs.
+//! Checks a pipeline against the kinds: from stages as they are written to a graph of stages with
+//! resolved values. All diagnostics are reported together, before anything runs.
 
 use super::kind::{Checked, Feed, KindRef, Kinds, Resolver};
 use super::{Common, Input};
@@ -29,7 +29,8 @@ pub struct Stage {
     pub name: String,
     /// Its kind.
     pub kind: KindRef,
-    /// Its parameters, checked, defaults filled in, presets resolved; what it reads of `[dataset]` under "dataset".
+    /// Its parameters, checked, defaults filled in, presets resolved; what it reads of `[dataset]`
+    /// under "dataset".
     pub values: Values,
     /// Role -> name of the stage that feeds it.
     pub needs: BTreeMap<String, String>,
@@ -158,7 +159,8 @@ impl<'a> Dataset<'a> {
     }
 }
 
-/// The keys of `[dataset]` that the kinds declare. What no stage of this pipeline reads isn't required.
+/// The keys of `[dataset]` that the kinds declare. What no stage of this pipeline reads isn't
+/// required.
 fn dataset_keys(pipeline: &Pipeline, kinds: &'static Kinds) -> Vec<KeyDecl> {
     let used: BTreeSet<&str> = pipeline.stages.iter().map(|stage| stage.kind.as_str()).collect();
     let mut declared: Vec<KeyDecl> = Vec::new();
@@ -322,7 +324,8 @@ fn missing_input(spec: &StageTable, input: &Input, pipeline: &Pipeline) -> Diagn
         .help(help)
 }
 
-/// Each after what it needs, in the file's order where that leaves it free. What is needed and isn't there doesn't count.
+/// Each after what it needs, in the file's order where that leaves it free. What is needed and
+/// isn't there doesn't count.
 fn sorted(mut waiting: Vec<Draft>) -> Vec<Draft> {
     let mut placed: Vec<Draft> = Vec::with_capacity(waiting.len());
     loop {

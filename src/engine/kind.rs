@@ -1,7 +1,8 @@
 //! The trait that a stage kind implements, and the form in which the engine handles all of them.
 //!
-//! A kind has three types: the keys that a stage's table may hold, the keys of `[dataset]` that it reads, and what both
-//! resolve to. The engine sees resolved values only as JSON: in job files, records and fingerprints.
+//! A kind has three types: the keys that a stage's table may hold, the keys of `[dataset]` that it
+//! reads, and what both resolve to. The engine sees resolved values only as JSON: in job files,
+//! records and fingerprints.
 
 use super::{Context, StageError};
 use crate::config::{
@@ -27,8 +28,8 @@ pub struct Input {
     pub kinds: &'static [&'static str],
     /// Whether it has to be given.
     pub required: bool,
-    /// The files of it that are read, folders with a `/` at their end; none means all of them. Others may change
-    /// without a rerun.
+    /// The files of it that are read, folders with a `/` at their end; none means all of them.
+    /// Others may change without a rerun.
     pub reads: &'static [&'static str],
     /// What it is for, in a sentence.
     pub doc: &'static str,
@@ -39,7 +40,8 @@ pub struct Input {
 pub struct Pin {
     /// Part of the fingerprint, such as the digest of a folder's listing.
     pub facts: BTreeMap<String, Json>,
-    /// Keys that these facts stand for, left out of the fingerprint: where a folder lies doesn't matter.
+    /// Keys that these facts stand for, left out of the fingerprint: where a folder lies doesn't
+    /// matter.
     pub replaces: Vec<&'static str>,
     /// A folder outside the store that the artifact lists and that is read in place.
     pub folder: Option<PathBuf>,
@@ -49,10 +51,12 @@ pub struct Pin {
 pub trait Kind: Send + Sync + 'static {
     /// The keys of a stage's table, apart from `kind`, `needs` and [`COMMON`](super::COMMON).
     type Keys: Keys;
-    /// The keys of `[dataset]`; [`NoKeys`](crate::config::NoKeys) for a kind that reads none of them.
+    /// The keys of `[dataset]`; [`NoKeys`](crate::config::NoKeys) for a kind that reads none of
+    /// them.
     type Dataset: Keys;
-    /// What both resolve to: defaults filled in, presets replaced by values, rules across keys checked. It is part of the
-    /// job, and, without what is at its default, of the fingerprint; what comes from `[dataset]` is in a field `dataset`.
+    /// What both resolve to: defaults filled in, presets replaced by values, rules across keys
+    /// checked. It is part of the job, and, without what is at its default, of the fingerprint;
+    /// what comes from `[dataset]` is in a field `dataset`.
     type Resolved: Serialize + DeserializeOwned;
 
     /// The name by which a stage asks for it.
@@ -87,13 +91,14 @@ pub trait Kind: Send + Sync + 'static {
         resolver: &mut Resolver,
     ) -> Option<Self::Resolved>;
 
-    /// Choices made by default that a user may want to know before the stage runs, as sentences for the plan.
+    /// Choices made by default that a user may want to know before the stage runs, as sentences for
+    /// the plan.
     fn choices(&self, _resolved: &Self::Resolved) -> Vec<String> {
         Vec::new()
     }
 
-    /// Looks at what the stage depends on outside the pipeline file, while planning and again when it has run: where the
-    /// facts differ by then, the result isn't stored.
+    /// Looks at what the stage depends on outside the pipeline file, while planning and again when
+    /// it has run: where the facts differ by then, the result isn't stored.
     fn pin(
         &self,
         _resolved: &Self::Resolved,
@@ -103,8 +108,8 @@ pub trait Kind: Send + Sync + 'static {
         Ok(Pin::default())
     }
 
-    /// Updates what is remembered of the world outside, such as the version of a file on the web, for the next
-    /// [`pin`](Self::pin). Where it can't be reached, what is remembered stays.
+    /// Updates what is remembered of the world outside, such as the version of a file on the web,
+    /// for the next [`pin`](Self::pin). Where it can't be reached, what is remembered stays.
     fn refresh(
         &self,
         _resolved: &Self::Resolved,
@@ -380,8 +385,8 @@ impl<'a> Resolver<'a> {
         Diagnostic::new(message).at(origin.unwrap_or(&self.stage.name_origin).clone())
     }
 
-    /// What feeds `role`. `None` where nothing does, and where the stage that does has diagnostics of its own: rules that
-    /// need it are then skipped.
+    /// What feeds `role`. `None` where nothing does, and where the stage that does has diagnostics
+    /// of its own: rules that need it are then skipped.
     pub fn input(&self, role: &str) -> Option<Feed<'a>> {
         self.feeding.get(role).copied()
     }

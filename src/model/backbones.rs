@@ -9,7 +9,8 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BackboneRow {
     pub name: String,
-    /// Number of trainable values, without those of an auxiliary head, which model files don't contain.
+    /// Number of trainable values, without those of an auxiliary head, which model files don't
+    /// contain.
     pub parameters: u64,
     /// Multiply-adds per image.
     pub multiply_adds: u64,

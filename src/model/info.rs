@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// Version of the description. Newer ones are rejected.
 pub const FORMAT: u32 = 1;
 
-/// Maximum side of a network's input, width of a layer and number of classes: far above any real model, and low enough that a
-/// damaged number is rejected here instead of exhausting memory.
+/// Maximum side of a network's input, width of a layer and number of classes: far above any real
+/// model, and low enough that a damaged number is rejected here instead of exhausting memory.
 const MAX_SIZE: usize = 1 << 16;
 
 /// Everything but the weights that classifying an image requires.
@@ -121,8 +121,8 @@ impl ModelInfo {
     }
 }
 
-/// The names of ImageNet's 1,000 classes, in the order of published classifiers' logits. They are torchvision 0.29's
-/// (`torchvision.models._meta._IMAGENET_CATEGORIES`).
+/// The names of ImageNet's 1,000 classes, in the order of published classifiers' logits. They are
+/// torchvision 0.29's (`torchvision.models._meta._IMAGENET_CATEGORIES`).
 pub fn imagenet_classes() -> Vec<String> {
     include_str!("imagenet.txt").lines().map(str::to_owned).collect()
 }

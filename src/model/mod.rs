@@ -1,5 +1,6 @@
-//! A trained model as one file: weights under torchvision's names, and the [`ModelInfo`] needed to classify images with them
-//! (classes, preprocessing, backbone, head). Doesn't depend on pipelines, stages or the store.
+//! A trained model as one file: weights under torchvision's names, and the [`ModelInfo`] needed to
+//! classify images with them (classes, preprocessing, backbone, head). Doesn't depend on pipelines,
+//! stages or the store.
 
 mod backbones;
 mod info;
@@ -15,7 +16,8 @@ use crate::nn::{self, Cpu, Network, Weights, read_safetensors, write_safetensors
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The metadata entry with the [`ModelInfo`]. The only one, since the order of several in a file isn't deterministic.
+/// The metadata entry with the [`ModelInfo`]. The only one, since the order of several in a file
+/// isn't deterministic.
 const METADATA: &str = "pipe";
 
 /// A trained classifier on the CPU, ready for inference.
@@ -133,8 +135,8 @@ impl Model {
         &self.info.preprocessing
     }
 
-    /// The probabilities (count, classes) of `count` normalized images (count, side, side, 3). An image's probabilities don't
-    /// depend on the other images.
+    /// The probabilities (count, classes) of `count` normalized images (count, side, side, 3). An
+    /// image's probabilities don't depend on the other images.
     ///
     /// # Errors
     /// When the length doesn't match, or memory can't be allocated.

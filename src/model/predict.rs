@@ -41,8 +41,8 @@ pub struct Predictions {
 }
 
 impl Model {
-    /// Classifies images given as (name, bytes of the file). A prediction doesn't depend on the other images, so callers may pass
-    /// a long list in chunks.
+    /// Classifies images given as (name, bytes of the file). A prediction doesn't depend on the
+    /// other images, so callers may pass a long list in chunks.
     ///
     /// # Errors
     /// When the network can't run. Unreadable images are listed in the result.

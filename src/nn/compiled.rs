@@ -1,9 +1,11 @@
-//! Compiles a network for inference on the CPU: norms are folded into convolutions, additions and ReLU fused into the op that
-//! computes their input, buffers allocated once and reused. Doesn't depend on the tape or on devices.
+//! Compiles a network for inference on the CPU: norms are folded into convolutions, additions and
+//! ReLU fused into the op that computes their input, buffers allocated once and reused. Doesn't
+//! depend on the tape or on devices.
 //!
-//! Images go through the network in groups, small enough that a layer's output is still in the cache when the next layer
-//! reads it. Matrix products are computed in blocks of rows whose size depends only on the network; the last block is padded.
-//! So an image's output is bitwise identical alone, in any batch and with any number of threads.
+//! Images go through the network in groups, small enough that a layer's output is still in the
+//! cache when the next layer reads it. Matrix products are computed in blocks of rows whose size
+//! depends only on the network; the last block is padded. So an image's output is bitwise identical
+//! alone, in any batch and with any number of threads.
 
 use super::graph::{Graph, Op};
 use super::matrix::{Matrix, MatrixMut, multiply};
@@ -113,8 +115,8 @@ struct Compiler<'a> {
 }
 
 impl CompiledNetwork {
-    /// Compiles the instructions `range`, which begin at the network's input or at its head. `parameters` gives values in our
-    /// layout by index in PyTorch's order.
+    /// Compiles the instructions `range`, which begin at the network's input or at its head.
+    /// `parameters` gives values in our layout by index in PyTorch's order.
     pub fn new<'a>(
         graph: &'a Graph,
         program: &'a Program,
@@ -139,8 +141,8 @@ impl CompiledNetwork {
         let mut out = vec![0.0; batch * self.slots[target].size];
         let (taken, instruction) =
             (self.group * self.slots[source].size, self.group * self.slots[target].size);
-        // No more groups at a time than threads: a thread that waits within one group would start another, and each group in
-        // progress needs its own buffers.
+        // No more groups at a time than threads: a thread that waits within one group would start
+        // another, and each group in progress needs its own buffers.
         let wave = rayon::current_num_threads();
         for (input, out) in input.chunks(wave * taken).zip(out.chunks_mut(wave * instruction)) {
             out.par_chunks_mut(instruction).zip(input.par_chunks(taken)).for_each(
@@ -259,8 +261,8 @@ impl Product {
     }
 }
 
-/// Number of images processed together: enough for blocks of about a hundred rows on the smallest maps, and few enough that
-/// the largest maps fit in a cache.
+/// Number of images processed together: enough for blocks of about a hundred rows on the smallest
+/// maps, and few enough that the largest maps fit in a cache.
 fn group_size(graph: &Graph) -> usize {
     let products =
         graph.main_nodes().iter().filter(|node| matches!(node.op, Op::Convolution { .. }));

@@ -1,14 +1,15 @@
-//! A network's structure as a graph: nodes in execution order, with torchvision's names and the shape of their output, which
-//! is inferred and checked when a node is added. Doesn't depend on parameters, devices or gradients.
+//! A network's structure as a graph: nodes in execution order, with torchvision's names and the
+//! shape of their output, which is inferred and checked when a node is added. Doesn't depend on
+//! parameters, devices or gradients.
 
 use super::NnError;
 
-/// The layer group of an auxiliary head, torchvision's name of the branch. It isn't among [`Graph::layer_groups`], so `freeze`
-/// can't name it: an auxiliary head is a second head.
+/// The layer group of an auxiliary head, torchvision's name of the branch. It isn't among
+/// [`Graph::layer_groups`], so `freeze` can't name it: an auxiliary head is a second head.
 pub const AUXILIARY: &str = "AuxLogits";
 
-/// The shape of one image's activation: a map of `height` x `width` pixels with `channels` values each, stored in that
-/// order (HWC). A vector is a map of one pixel.
+/// The shape of one image's activation: a map of `height` x `width` pixels with `channels` values
+/// each, stored in that order (HWC). A vector is a map of one pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub height: usize,
@@ -56,8 +57,8 @@ impl Window {
         Window { kernel: (kernel, kernel), stride: (stride, stride), padding: (padding, padding) }
     }
 
-    /// Height and width of the output for an input of `height` x `width` (rounded down, as PyTorch does), or `None` if the
-    /// kernel doesn't fit.
+    /// Height and width of the output for an input of `height` x `width` (rounded down, as PyTorch
+    /// does), or `None` if the kernel doesn't fit.
     pub fn over(&self, height: usize, width: usize) -> Option<(usize, usize)> {
         let along = |size: usize, kernel: usize, stride: usize, padding: usize| {
             let room = (size + 2 * padding).checked_sub(kernel)?;
@@ -84,7 +85,8 @@ pub enum Op {
         /// Whether a bias is added.
         bias: bool,
     },
-    /// Batch normalization over N, H, W; parameters `weight`, `bias`, buffers `running_mean`, `running_var`.
+    /// Batch normalization over N, H, W; parameters `weight`, `bias`, buffers `running_mean`,
+    /// `running_var`.
     BatchNorm {
         /// Added to the variance.
         epsilon: f64,
@@ -100,7 +102,8 @@ pub enum Op {
         /// Whether padding counts as zeros (`count_include_pad` in PyTorch).
         count_padding: bool,
     },
-    /// Means over a grid of `height` x `width` nearly equal bins (`adaptive_avg_pool2d`); 1 x 1 is the global mean.
+    /// Means over a grid of `height` x `width` nearly equal bins (`adaptive_avg_pool2d`); 1 x 1 is
+    /// the global mean.
     AdaptivePool {
         /// Bins vertically.
         height: usize,
@@ -111,8 +114,8 @@ pub enum Op {
     Add,
     /// Concatenates the channels of maps of equal size.
     Concatenate,
-    /// A map as a vector, without moving values (HWC): the weights of a linear layer that reads it are permuted from
-    /// PyTorch's C,H,W order when they are loaded.
+    /// A map as a vector, without moving values (HWC): the weights of a linear layer that reads it
+    /// are permuted from PyTorch's C,H,W order when they are loaded.
     Flatten,
     /// A fully connected layer; parameters `weight`, `bias`.
     Linear {
@@ -164,7 +167,8 @@ pub struct Node {
 pub enum Head {
     /// The published classifier with ImageNet's 1000 classes.
     Original,
-    /// Dense layers of `hidden` sizes, each followed by ReLU and dropout, then a linear layer to `classes` logits.
+    /// Dense layers of `hidden` sizes, each followed by ReLU and dropout, then a linear layer to
+    /// `classes` logits.
     Dense {
         /// Sizes of the hidden layers; empty for a linear classifier.
         hidden: Vec<usize>,
@@ -193,7 +197,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The nodes in execution order: the main network up to [`logits`](Self::logits), then the auxiliary head.
+    /// The nodes in execution order: the main network up to [`logits`](Self::logits), then the
+    /// auxiliary head.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -213,7 +218,8 @@ impl Graph {
         self.logits
     }
 
-    /// Index of the node that outputs the auxiliary head's logits (the last node), if there is such a head.
+    /// Index of the node that outputs the auxiliary head's logits (the last node), if there is such
+    /// a head.
     pub fn auxiliary(&self) -> Option<usize> {
         (self.logits + 1 < self.nodes.len()).then(|| self.nodes.len() - 1)
     }
@@ -233,7 +239,8 @@ impl Graph {
         self.nodes[self.logits].shape.len()
     }
 
-    /// Names of the layer groups from input to output, the last one `head`. `freeze` takes these names.
+    /// Names of the layer groups from input to output, the last one `head`. `freeze` takes these
+    /// names.
     pub fn layer_groups(&self) -> &[String] {
         &self.layer_groups
     }
@@ -253,7 +260,8 @@ impl Graph {
         self
     }
 
-    /// Multiply-adds of convolutions and linear layers per image in evaluation, without the auxiliary head.
+    /// Multiply-adds of convolutions and linear layers per image in evaluation, without the
+    /// auxiliary head.
     pub fn multiply_adds(&self) -> u64 {
         self.main_nodes().iter().map(|node| self.node_multiply_adds(node)).sum()
     }
@@ -387,14 +395,14 @@ impl Builder {
         self.layer_group("head");
     }
 
-    /// Ends the main network, whose logits are the last node. The nodes added next are the auxiliary head, in the layer group
-    /// [`AUXILIARY`]; it must end with as many logits.
+    /// Ends the main network, whose logits are the last node. The nodes added next are the
+    /// auxiliary head, in the layer group [`AUXILIARY`]; it must end with as many logits.
     pub fn auxiliary(&mut self) {
         self.logits = Some(self.nodes.len() - 1);
     }
 
-    /// Adds the head under torchvision's name of the classifier, such as `fc`. Hidden layers are numbered as in
-    /// `nn.Sequential(Linear, ReLU, Dropout, Linear, …)`: `fc.0`, `fc.3`, ….
+    /// Adds the head under torchvision's name of the classifier, such as `fc`. Hidden layers are
+    /// numbered as in `nn.Sequential(Linear, ReLU, Dropout, Linear, …)`: `fc.0`, `fc.3`, ….
     ///
     /// # Errors
     /// When a size is 0 or dropout isn't in [0, 1).

@@ -9,11 +9,12 @@ pub(crate) fn initial(parameters: &[ParameterInfo], seed: u64) -> Vec<Vec<f32>> 
     (0..parameters.len()).into_par_iter().map(|index| initial_of(parameters, index, seed)).collect()
 }
 
-/// Initial values of one parameter of a list, in our layout. The random stream is named after the parameter, so networks that
-/// share a layer's name and shape share its initial values. As in torchvision's residual networks and AlexNet: Kaiming normal
-/// initialization by fan-out for convolutions without a bias (followed by norms), PyTorch's default
-/// uniform(-1/sqrt(fan_in), 1/sqrt(fan_in)) for layers with a bias, 1 and 0 for norms. Inception is initialized the same way:
-/// torchvision warns of its own initialization (a standard deviation of 0.1 for any fan).
+/// Initial values of one parameter of a list, in our layout. The random stream is named after the
+/// parameter, so networks that share a layer's name and shape share its initial values. As in
+/// torchvision's residual networks and AlexNet: Kaiming normal initialization by fan-out for
+/// convolutions without a bias (followed by norms), PyTorch's default uniform(-1/sqrt(fan_in),
+/// 1/sqrt(fan_in)) for layers with a bias, 1 and 0 for norms. Inception is initialized the same
+/// way: torchvision warns of its own initialization (a standard deviation of 0.1 for any fan).
 pub(crate) fn initial_of(parameters: &[ParameterInfo], index: usize, seed: u64) -> Vec<f32> {
     let info = &parameters[index];
     let mut stream = Stream::new(seed, &format!("initial {}", info.name), &[]);

@@ -1,5 +1,5 @@
-//! Runs a program instruction by instruction on a device, on the tape where a trainable parameter is involved. Decides which
-//! gradients are computed and frees values after their last use.
+//! Runs a program instruction by instruction on a device, on the tape where a trainable parameter
+//! is involved. Decides which gradients are computed and frees values after their last use.
 
 use super::NnError;
 use super::graph::{Graph, Op};
@@ -34,7 +34,8 @@ pub(crate) struct Interpreter<'a, D: Backend<N>, N: Number> {
     /// For each value, whether it depends on a trainable parameter.
     tracked: Vec<bool>,
     pub tape: MaybeTape<D, N>,
-    /// Statistics of batch norms that normalized with the batch's: index of the norm, statistics, values per channel.
+    /// Statistics of batch norms that normalized with the batch's: index of the norm, statistics,
+    /// values per channel.
     pub batch_statistics: Vec<(usize, BatchStatistics, usize)>,
 }
 
@@ -63,8 +64,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         }
     }
 
-    /// Runs a range of instructions on the input of the first one and returns the `wanted` values in order. An empty range
-    /// returns the input.
+    /// Runs a range of instructions on the input of the first one and returns the `wanted` values
+    /// in order. An empty range returns the input.
     pub fn run(
         &mut self,
         range: Range<usize>,
@@ -117,8 +118,9 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         }
     }
 
-    /// For each instruction, how it stores the gradients of its inputs. The backward pass visits the last reader of a value
-    /// first. A flattened map is the same tensor, so its readers are the map's.
+    /// For each instruction, how it stores the gradients of its inputs. The backward pass visits
+    /// the last reader of a value first. A flattened map is the same tensor, so its readers are the
+    /// map's.
     fn gradients(&self, instructions: &[Instruction]) -> Vec<Vec<Gradient>> {
         let nodes = self.graph.nodes();
         let mut seen = vec![false; nodes.len()];
@@ -220,7 +222,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
                 D::linear(x, &own[0].tensor, &own[1].tensor, self.batch, gradients, &mut self.tape)
             }
             Op::Dropout { probability } => match self.pass {
-                // Below all trainable parameters the backbone runs as in evaluation; dropout in the head is always on.
+                // Below all trainable parameters the backbone runs as in evaluation; dropout in the
+                // head is always on.
                 Pass::Training(options)
                     if self.tracked[instruction.output]
                         || instruction.node > self.graph.features() =>

@@ -1,14 +1,15 @@
 //! Converts parameter values between torchvision's memory layout and ours.
 //!
-//! Our layout of a convolution's weight is (kernel row, kernel column, input channel, output channel), of a linear
-//! layer's (input, output), the input of a flattened map in H,W,C order: both are the right-hand side of the matrix
-//! product that runs them, row by row.
+//! Our layout of a convolution's weight is (kernel row, kernel column, input channel, output
+//! channel), of a linear layer's (input, output), the input of a flattened map in H,W,C order: both
+//! are the right-hand side of the matrix product that runs them, row by row.
 
 use super::number::Number;
 use super::parameters::{ParameterInfo, Role};
 use rayon::prelude::*;
 
-/// Outputs, input channels and pixels of a weight: PyTorch stores (out, channel, pixel), we store (pixel, channel, out).
+/// Outputs, input channels and pixels of a weight: PyTorch stores (out, channel, pixel), we store
+/// (pixel, channel, out).
 fn axes(info: &ParameterInfo) -> Option<(usize, usize, usize)> {
     match info.role {
         Role::ConvWeight => Some((info.shape[0], info.shape[1], info.shape[2] * info.shape[3])),

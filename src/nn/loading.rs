@@ -1,4 +1,5 @@
-//! Matches the tensors of a weights file with a network's parameters by name and shape. Doesn't depend on devices.
+//! Matches the tensors of a weights file with a network's parameters by name and shape. Doesn't
+//! depend on devices.
 
 use super::NnError;
 use super::graph::{AUXILIARY, Head};
@@ -44,8 +45,8 @@ impl Optional {
         }
     }
 
-    /// Whether this parameter may keep its values if the weights don't match it. Of an auxiliary head for another number of
-    /// classes, only the classifier may.
+    /// Whether this parameter may keep its values if the weights don't match it. Of an auxiliary
+    /// head for another number of classes, only the classifier may.
     fn allows(&self, info: &ParameterInfo) -> bool {
         match info.group.as_str() {
             "head" => self.head,

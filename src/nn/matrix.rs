@@ -1,5 +1,6 @@
-//! Matrix views over slices, which can be split into disjoint tiles, their product through `gemm`, and access to the values of
-//! dfdx's CPU tensors without a copy. The only file of `nn` with `unsafe`.
+//! Matrix views over slices, which can be split into disjoint tiles, their product through `gemm`,
+//! and access to the values of dfdx's CPU tensors without a copy. The only file of `nn` with
+//! `unsafe`.
 
 #![expect(unsafe_code, reason = "dfdx lends no slice of a tensor, and `gemm` takes pointers")]
 
@@ -23,10 +24,11 @@ pub(crate) fn values<N: Number>(tensor: &Tensor<(usize,), N, Cpu>) -> &[N] {
         (count - 1) * size_of::<N>(),
         "broadcast"
     );
-    // SAFETY: dfdx stores a tensor's values in one `Vec`; the addresses of the first and the last element are `count - 1`
-    // elements apart, so all `count` are contiguous in that `Vec`. They are borrowed as long as the tensor is, and changing
-    // them takes the tensor mutably. The pointer is derived from a reference to one element, which the
-    // aliasing model called Tree Borrows allows to be read beyond (Stacked Borrows doesn't); dfdx offers no other way.
+    // SAFETY: dfdx stores a tensor's values in one `Vec`; the addresses of the first and the last
+    // element are `count - 1` elements apart, so all `count` are contiguous in that `Vec`. They are
+    // borrowed as long as the tensor is, and changing them takes the tensor mutably. The pointer is
+    // derived from a reference to one element, which the aliasing model called Tree Borrows allows
+    // to be read beyond (Stacked Borrows doesn't); dfdx offers no other way.
     unsafe { std::slice::from_raw_parts(first, count) }
 }
 
@@ -130,7 +132,8 @@ impl<'a, N> MatrixMut<'a, N> {
     #[cfg(test)]
     pub fn row(&mut self, index: usize) -> &mut [N] {
         assert!(index < self.rows);
-        // SAFETY: within the matrix by the assertion, hence within the slice it was made from, and exclusive as `self` is.
+        // SAFETY: within the matrix by the assertion, hence within the slice it was made from, and
+        // exclusive as `self` is.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(index * self.stride), self.columns) }
     }
 
@@ -165,8 +168,8 @@ pub(crate) struct Tile<'a, N = f32> {
     pub out: MatrixMut<'a, N>,
 }
 
-/// `out = a b`, or `out += a b` where `accumulate`, single-threaded, in partial sums of [`Number::SLICE`] products. The order
-/// of summation depends only on the shapes and the processor.
+/// `out = a b`, or `out += a b` where `accumulate`, single-threaded, in partial sums of
+/// [`Number::SLICE`] products. The order of summation depends only on the shapes and the processor.
 ///
 /// # Panics
 /// When the shapes don't match.
@@ -189,14 +192,15 @@ fn multiply_slice<N: Number>(out: &mut MatrixMut<N>, accumulate: bool, a: Matrix
         out.rows == a.rows && out.columns == b.columns && a.columns == b.rows,
         "shapes of a product"
     );
-    // The kernels expect an output whose columns are contiguous, so they compute the transpose of ours. A single column
-    // of stride 1 is contiguous as it is.
+    // The kernels expect an output whose columns are contiguous, so they compute the transpose of
+    // ours. A single column of stride 1 is contiguous as it is.
     let transpose = out.stride > 1;
     let (rows, columns) = if transpose { (out.columns, out.rows) } else { (out.rows, out.columns) };
     let (column_stride, row_stride) = if transpose { (out.stride, 1) } else { (1, out.stride) };
     let (left, right) = if transpose { (b.transposed(), a.transposed()) } else { (a, b) };
-    // SAFETY: each matrix lies within memory that its view borrows, exclusively for `out` (constructors check the bounds),
-    // and the kernel touches only what shapes and strides span. It reads `out` only if `accumulate`.
+    // SAFETY: each matrix lies within memory that its view borrows, exclusively for `out`
+    // (constructors check the bounds), and the kernel touches only what shapes and strides span. It
+    // reads `out` only if `accumulate`.
     unsafe {
         N::gemm_kernel()(
             rows,

@@ -1,11 +1,12 @@
-//! Neural networks: graphs of layers, their execution on dfdx's tape, the ops that dfdx lacks on stable Rust, backbones (one
-//! file a family) and weights files. Parameters have torchvision's names. Doesn't depend on image files, pipelines, training
-//! loops or class names.
+//! Neural networks: graphs of layers, their execution on dfdx's tape, the ops that dfdx lacks on
+//! stable Rust, backbones (one file a family) and weights files. Parameters have torchvision's
+//! names. Doesn't depend on image files, pipelines, training loops or class names.
 //!
-//! A backbone's file builds a [`Graph`]; [`Network`] holds its parameters on a device and runs it: a training
-//! [`step`](Network::step) on the tape, [`logits`](Network::logits) and [`features`](Network::features) without. A device
-//! implements the trait [`Backend`]: with hand-written kernels on the CPU, composed of dfdx's own ops elsewhere. Images are
-//! NHWC, normalized, `f32`; weights are read and written in torchvision's layouts.
+//! A backbone's file builds a [`Graph`]; [`Network`] holds its parameters on a device and runs it:
+//! a training [`step`](Network::step) on the tape, [`logits`](Network::logits) and
+//! [`features`](Network::features) without. A device implements the trait [`Backend`]: with
+//! hand-written kernels on the CPU, composed of dfdx's own ops elsewhere. Images are NHWC,
+//! normalized, `f32`; weights are read and written in torchvision's layouts.
 
 pub mod backbones;
 mod compiled;

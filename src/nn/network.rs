@@ -1,4 +1,5 @@
-//! A graph with its parameters on a device: training steps, logits, features. `exchange` loads and saves weights.
+//! A graph with its parameters on a device: training steps, logits, features. `exchange` loads and
+//! saves weights.
 
 mod exchange;
 
@@ -21,11 +22,13 @@ use std::iter;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Weight of an auxiliary head's cross entropy in the loss: 0.4, as in torchvision's reference training.
+/// Weight of an auxiliary head's cross entropy in the loss: 0.4, as in torchvision's reference
+/// training.
 pub const AUXILIARY_WEIGHT: f64 = 0.4;
 
-/// A network on a device. `N` is the precision of parameters and training; running statistics and evaluation are in `f32`. A
-/// network is created and loaded in `f32`, then [`converted`](Self::converted).
+/// A network on a device. `N` is the precision of parameters and training; running statistics and
+/// evaluation are in `f32`. A network is created and loaded in `f32`, then
+/// [`converted`](Self::converted).
 pub struct Network<D: Backend<N>, N: Number = f32> {
     graph: Graph,
     program: Program,
@@ -38,7 +41,8 @@ pub struct Network<D: Backend<N>, N: Number = f32> {
     compiled: Compiled,
 }
 
-/// Compiled networks for inference: backbone and head separately, since training a head doesn't change a frozen backbone.
+/// Compiled networks for inference: backbone and head separately, since training a head doesn't
+/// change a frozen backbone.
 #[derive(Default)]
 struct Compiled {
     backbone: OnceLock<CompiledNetwork>,
@@ -77,8 +81,8 @@ impl<D: Backend> Network<D> {
         Network::of(graph, head, described.into_iter().zip(initial), statistics, device)
     }
 
-    /// Same as [`from_graph`](Self::from_graph) followed by [`load`](Self::load), but initializes from `seed` only the
-    /// parameters that the weights lack.
+    /// Same as [`from_graph`](Self::from_graph) followed by [`load`](Self::load), but initializes
+    /// from `seed` only the parameters that the weights lack.
     ///
     /// # Errors
     /// As for both.
@@ -173,16 +177,18 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         &mut self.parameters
     }
 
-    /// Selects the trainable parameters. Layers below all of them run without a tape and with running statistics.
+    /// Selects the trainable parameters. Layers below all of them run without a tape and with
+    /// running statistics.
     pub fn set_trainable(&mut self, choose: impl Fn(&ParameterInfo) -> bool) {
         for parameter in &mut self.parameters {
             parameter.trainable = choose(&parameter.info);
         }
     }
 
-    /// One training step: forward, mean cross entropy against `targets`, backward. Parameters don't change. `images` are
-    /// (batch, height, width, 3), `targets` (batch, classes) with rows of any sum, so that label smoothing and class weights
-    /// can be folded in. An auxiliary head's cross entropy is added, times [`AUXILIARY_WEIGHT`].
+    /// One training step: forward, mean cross entropy against `targets`, backward. Parameters don't
+    /// change. `images` are (batch, height, width, 3), `targets` (batch, classes) with rows of any
+    /// sum, so that label smoothing and class weights can be folded in. An auxiliary head's cross
+    /// entropy is added, times [`AUXILIARY_WEIGHT`].
     ///
     /// # Errors
     /// When lengths don't match, a batch norm would see a single value per channel, or memory can't be allocated.
@@ -196,8 +202,8 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         self.train(0..self.program.instructions.len(), images, batch, targets, options)
     }
 
-    /// As [`step`](Self::step), for the head alone, from features (batch, feature count). An auxiliary head, which doesn't read
-    /// features, doesn't run and gets no gradients.
+    /// As [`step`](Self::step), for the head alone, from features (batch, feature count). An
+    /// auxiliary head, which doesn't read features, doesn't run and gets no gradients.
     ///
     /// # Errors
     /// As for [`step`](Self::step).
@@ -257,8 +263,8 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         })
     }
 
-    /// Logits (batch, classes) in evaluation mode. On the CPU an image's logits are bitwise identical in any batch and with any
-    /// number of threads.
+    /// Logits (batch, classes) in evaluation mode. On the CPU an image's logits are bitwise
+    /// identical in any batch and with any number of threads.
     ///
     /// # Errors
     /// When the length doesn't match, or memory can't be allocated.
@@ -266,7 +272,8 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         self.evaluate(0..self.program.auxiliary, images, batch)
     }
 
-    /// Features (batch, feature count) in evaluation mode, the input of the head; reproducible as [`logits`](Self::logits) are.
+    /// Features (batch, feature count) in evaluation mode, the input of the head; reproducible as
+    /// [`logits`](Self::logits) are.
     ///
     /// # Errors
     /// As for [`logits`](Self::logits).
@@ -326,7 +333,8 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         Ok(out)
     }
 
-    /// Compiles the network for inference now rather than at the next use. Any change of parameters discards it.
+    /// Compiles the network for inference now rather than at the next use. Any change of parameters
+    /// discards it.
     pub fn prepare(&mut self) {
         if D::COMPILES {
             self.compiled_backbone();
@@ -359,8 +367,8 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         )
     }
 
-    /// Logits (batch, classes) in evaluation mode, op by op and in the network's own precision: slower than
-    /// [`logits`](Self::logits), for numerical comparison.
+    /// Logits (batch, classes) in evaluation mode, op by op and in the network's own precision:
+    /// slower than [`logits`](Self::logits), for numerical comparison.
     ///
     /// # Errors
     /// As for [`logits`](Self::logits).
@@ -400,7 +408,8 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     }
 }
 
-/// Cross entropy of the logits, plus the weighted one of auxiliary logits if there are any, against the same targets.
+/// Cross entropy of the logits, plus the weighted one of auxiliary logits if there are any, against
+/// the same targets.
 fn loss<D: Backend<N>, N: Number>(
     outputs: &[FlatTensor<D, N>],
     targets: &[f32],

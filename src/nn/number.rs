@@ -4,9 +4,10 @@ use dfdx::dtypes::Dtype;
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-/// A matrix product of the crate `gemm`, as `gemm::gemm` documents its parameters: rows, columns and depth; the output
-/// with its column and row strides and whether it is added to; the two factors with theirs; scales of the old output and
-/// of the product; three flags for complex numbers; threads.
+/// A matrix product of the crate `gemm`, as `gemm::gemm` documents its parameters: rows, columns
+/// and depth; the output with its column and row strides and whether it is added to; the two
+/// factors with theirs; scales of the old output and of the product; three flags for complex
+/// numbers; threads.
 pub type GemmKernel<N> = unsafe fn(
     usize,
     usize,
@@ -34,8 +35,8 @@ pub trait Number: Dtype + From<f32> + Into<f64> {
     const ZERO: Self;
     /// Negative infinity.
     const LOWEST: Self;
-    /// Number of products in a partial sum of a matrix product. The rounding error grows with the square root of the length
-    /// of a sum, so sums of short partial sums are more accurate.
+    /// Number of products in a partial sum of a matrix product. The rounding error grows with the
+    /// square root of the length of a sum, so sums of short partial sums are more accurate.
     const SLICE: usize;
 
     /// Rounds to this precision.
@@ -52,7 +53,8 @@ pub trait Number: Dtype + From<f32> + Into<f64> {
     /// The fastest matrix product for this processor.
     fn gemm_kernel() -> GemmKernel<Self>;
 
-    /// Runs `work` on `length` values of thread-local scratch memory with arbitrary content. Must not be nested.
+    /// Runs `work` on `length` values of thread-local scratch memory with arbitrary content. Must
+    /// not be nested.
     fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 

@@ -1,5 +1,5 @@
-//! The parameters and buffers of a graph, under torchvision's names and shapes. Doesn't know how they are initialized, laid
-//! out in memory, used or updated.
+//! The parameters and buffers of a graph, under torchvision's names and shapes. Doesn't know how
+//! they are initialized, laid out in memory, used or updated.
 
 use super::Backend;
 use super::graph::{Graph, Node, Op, Shape};
@@ -29,7 +29,8 @@ pub struct ParameterInfo {
     /// torchvision's shape: (out, in, height, width) of a convolution, (out, in) of a linear layer.
     pub shape: Vec<usize>,
     pub role: Role,
-    /// Its layer group: `head` after the features, [`AUXILIARY`](super::AUXILIARY) in an auxiliary head.
+    /// Its layer group: `head` after the features, [`AUXILIARY`](super::AUXILIARY) in an auxiliary
+    /// head.
     pub group: String,
     /// Index of the layer group, 0 nearest to the input; an auxiliary head has that of the head.
     pub depth: usize,
@@ -60,7 +61,8 @@ impl RunningStatistics {
         (format!("{}.running_mean", self.name), format!("{}.running_var", self.name))
     }
 
-    /// Updates from a batch with `count` values per channel, with PyTorch's momentum of 0.1 and the unbiased variance.
+    /// Updates from a batch with `count` values per channel, with PyTorch's momentum of 0.1 and the
+    /// unbiased variance.
     pub fn update(&mut self, moments: &BatchStatistics, count: usize) {
         const MOMENTUM: f32 = 0.1;
         let unbiased = count as f32 / (count.max(2) - 1) as f32;
@@ -108,7 +110,8 @@ fn of_node(graph: &Graph, node: &Node) -> Vec<ParameterInfo> {
     }
 }
 
-/// The shape of a linear layer's input before flattening, looking through ops that keep the order of values.
+/// The shape of a linear layer's input before flattening, looking through ops that keep the order
+/// of values.
 fn source_map(graph: &Graph, node: &Node) -> Shape {
     let mut source = &graph.nodes()[node.inputs[0]];
     while matches!(source.op, Op::Flatten | Op::Dropout { .. } | Op::Relu) {
@@ -118,9 +121,9 @@ fn source_map(graph: &Graph, node: &Node) -> Shape {
 }
 
 impl Graph {
-    /// Number of trainable values (buffers not counted), as torchvision counts them. Includes the auxiliary head where the
-    /// graph has one: torchvision publishes `inception_v3` with it, 27,161,264 for 1000 classes, of which 3,326,696 are the
-    /// auxiliary head's.
+    /// Number of trainable values (buffers not counted), as torchvision counts them. Includes the
+    /// auxiliary head where the graph has one: torchvision publishes `inception_v3` with it,
+    /// 27,161,264 for 1000 classes, of which 3,326,696 are the auxiliary head's.
     pub fn parameter_count(&self) -> u64 {
         let count = |info: &ParameterInfo| info.shape.iter().product::<usize>() as u64;
         describe(self).iter().map(count).sum()

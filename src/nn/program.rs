@@ -1,10 +1,12 @@
-//! A graph as a list of instructions: batch norms are fused with the addition and the ReLU that follow them, so that memory is
-//! traversed once. Both the interpreter and compiled networks start from it.
+//! A graph as a list of instructions: batch norms are fused with the addition and the ReLU that
+//! follow them, so that memory is traversed once. Both the interpreter and compiled networks start
+//! from it.
 
 use super::graph::{Graph, Op};
 use std::ops::Range;
 
-/// One instruction. A value is identified by the node that outputs it, for fused nodes by the last one.
+/// One instruction. A value is identified by the node that outputs it, for fused nodes by the last
+/// one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instruction {
     /// The node with the parameters.

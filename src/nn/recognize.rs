@@ -1,4 +1,5 @@
-//! Recognizes the backbone of weights by the names and shapes of their tensors, and lists the tensors of a classifier.
+//! Recognizes the backbone of weights by the names and shapes of their tensors, and lists the
+//! tensors of a classifier.
 
 use super::backbones::{BackboneInfo, backbones};
 use super::graph::{Graph, Head};
@@ -8,8 +9,9 @@ use super::weights::Weights;
 /// Minimum similarity, as intersection over union of tensors.
 const MIN_SIMILARITY: f64 = 0.9;
 
-/// The backbone that weights belong to: the one with the most similar parameters, if at least 90 % of the tensors in either
-/// are in both with the same shape. The classifier and running statistics are ignored.
+/// The backbone that weights belong to: the one with the most similar parameters, if at least 90 %
+/// of the tensors in either are in both with the same shape. The classifier and running statistics
+/// are ignored.
 pub fn recognize(weights: &Weights) -> Option<&'static BackboneInfo> {
     let scored = backbones().iter().filter_map(|info| Some((similarity(info, weights)?, info)));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));

@@ -9,7 +9,8 @@ use dfdx::tensor::Gradients;
 /// The statistics that batch norms use in a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchNorm {
-    /// The batch's; running statistics are updated. Norms below all trainable parameters use running statistics.
+    /// The batch's; running statistics are updated. Norms below all trainable parameters use
+    /// running statistics.
     Batch,
     /// Running statistics, which don't change; gradients flow through.
     Running,
@@ -27,7 +28,8 @@ pub struct StepOptions {
 
 /// The result of a training step.
 pub struct Step<D: Backend<N>, N: Number = f32> {
-    /// Mean cross entropy of the batch, plus that of an auxiliary head times [`AUXILIARY_WEIGHT`](super::AUXILIARY_WEIGHT).
+    /// Mean cross entropy of the batch, plus that of an auxiliary head times
+    /// [`AUXILIARY_WEIGHT`](super::AUXILIARY_WEIGHT).
     pub loss: f64,
     /// Logits (batch, classes) in training mode, of the main network.
     pub logits: Vec<f32>,

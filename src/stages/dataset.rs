@@ -12,8 +12,8 @@ keys! {
     pub struct Dataset / GivenDataset {
         /// Where labels come from.
         labels: labels::Rule = {};
-        /// Names of the classes, if they are written as something else: `{ 0 = "shirt" }`. Two classes of the same name
-        /// become one.
+        /// Names of the classes, if they are written as something else: `{ 0 = "shirt" }`. Two
+        /// classes of the same name become one.
         class_names: BTreeMap<String, String> = {};
         /// Folders whose images have no labels: they are predicted, never trained on or scored.
         unlabelled: Vec<String> = [];

@@ -1,5 +1,5 @@
-//! The kind `fetch`: images or weights from outside. Synthetic images become an artifact; a folder is listed and read in
-//! place; weights are converted to one format.
+//! The kind `fetch`: images or weights from outside. Synthetic images become an artifact; a folder
+//! is listed and read in place; weights are converted to one format.
 
 mod remote;
 mod timm;
@@ -35,9 +35,10 @@ const VERSION: u32 = 3;
 keys! {
     /// The keys of a `fetch` stage.
     pub struct FetchOptions / FetchKeys {
-        /// Where the images or weights come from. Images: `path:FOLDER`, read in place; `synthetic:garments`, drawn by the
-        /// program. Weights: `torchvision:resnet50` or `torchvision:resnet50/V2`; `path:FILE` (.pth or .safetensors);
-        /// `path:FOLDER` with timm's `model.safetensors` and `config.json`; `https://…`, such a file; `run:ID/train`, the
+        /// Where the images or weights come from. Images: `path:FOLDER`, read in place;
+        /// `synthetic:garments`, drawn by the program. Weights: `torchvision:resnet50` or
+        /// `torchvision:resnet50/V2`; `path:FILE` (.pth or .safetensors); `path:FOLDER` with timm's
+        /// `model.safetensors` and `config.json`; `https://…`, such a file; `run:ID/train`, the
         /// model of an earlier run.
         source: SourceText = required;
         /// What `synthetic:garments` draws.
@@ -274,7 +275,8 @@ fn remembered(memo: &Memo, digest: &str) -> Option<Vec<u8>> {
     memo.get(BUCKET, digest).filter(|bytes| Digest::of(bytes).to_string() == digest)
 }
 
-/// The listing, from the images themselves. Like the store's listing, it omits files that can't be opened.
+/// The listing, from the images themselves. Like the store's listing, it omits files that can't be
+/// opened.
 fn digested(context: &Context, folder: &Path, names: &FolderScan) -> Result<Vec<u8>, StageError> {
     let task = context.events.task("list", Some(names.images.len() as u64), "images");
     let one = |path: &String| {
@@ -310,7 +312,8 @@ fn walk(folder: &Path) -> FolderScan {
     names
 }
 
-/// The run and the stage that a fetch stage's source names, where it names the model of an earlier run.
+/// The run and the stage that a fetch stage's source names, where it names the model of an earlier
+/// run.
 pub fn earlier_model(kind: &str, values: &Values) -> Option<(String, String)> {
     let options = options_of(values).filter(|_| kind == Fetch.name())?;
     match source::parse(&options.source.0) {
@@ -324,7 +327,8 @@ pub fn name_earlier_model(values: &mut Values, run: &str, stage: &str) {
     set_source(values, format!("run:{run}/{stage}"));
 }
 
-/// Replaces such a source by the model in a train stage's artifact. False where there is none in it.
+/// Replaces such a source by the model in a train stage's artifact. False where there is none in
+/// it.
 pub fn set_earlier_model(values: &mut Values, artifact: &Path) -> bool {
     let path = artifact.join(weights::MODEL);
     let Some(text) = path.to_str().filter(|_| path.is_file()) else { return false };

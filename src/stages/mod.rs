@@ -1,5 +1,5 @@
-//! The stage kinds, one file each, and their list. A new kind is a file and a line in the list. A kind depends neither
-//! on how stages are executed nor on how runs are recorded or shown.
+//! The stage kinds, one file each, and their list. A new kind is a file and a line in the list. A
+//! kind depends neither on how stages are executed nor on how runs are recorded or shown.
 
 pub mod dataset;
 mod errors;
@@ -25,7 +25,8 @@ pub static KINDS: &Kinds = &[
     KindRef::new(&evaluate::Evaluate),
 ];
 
-/// Whether stages of this kind produce models that can classify images; weights from `fetch` only start a training.
+/// Whether stages of this kind produce models that can classify images; weights from `fetch` only
+/// start a training.
 pub fn makes_models(kind: &str) -> bool {
     kind == train::Train.name()
 }

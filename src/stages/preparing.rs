@@ -1,5 +1,6 @@
-//! From a source to a tensor cache, stage by stage, as the engine would run them: what comes out, what is said, what is
-//! refused. The digests pinned here change only together with a kind's version.
+//! From a source to a tensor cache, stage by stage, as the engine would run them: what comes out,
+//! what is said, what is refused. The digests pinned here change only together with a kind's
+//! version.
 
 use super::KINDS;
 use crate::data::decode::samples;

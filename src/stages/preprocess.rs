@@ -1,4 +1,5 @@
-//! The kind `preprocess`: decodes and resizes images into a tensor cache and assigns classes and splits.
+//! The kind `preprocess`: decodes and resizes images into a tensor cache and assigns classes and
+//! splits.
 
 use super::dataset::{self, Dataset, GivenDataset};
 use super::fetch::{self, Contents};
@@ -37,22 +38,27 @@ const VERSION: u32 = 1;
 keys! {
     /// The keys of a `preprocess` stage.
     pub struct PreprocessTable / PreprocessKeys {
-        /// A pretrained model such as `resnet50` or `resnet50/V2`, for its resize, crop, interpolation, mean and std.
+        /// A pretrained model such as `resnet50` or `resnet50/V2`, for its resize, crop,
+        /// interpolation, mean and std.
         input: Option<String> = none;
         /// Side of the network's input in pixels; `resize` and `crop` in one.
         size: Option<u32> = none in 8..=4096;
         /// Side of the stored square in pixels. The same as `crop` if only that is given.
         resize: Option<u32> = none in 8..=4096;
-        /// Side of the network's input in pixels: the center of the stored square, or a random part of it in training.
+        /// Side of the network's input in pixels: the center of the stored square, or a random part
+        /// of it in training.
         crop: Option<u32> = none in 8..=4096;
-        /// How an image that isn't square becomes square: its center is kept, it is padded with the mean color, or it is
-        /// stretched.
+        /// How an image that isn't square becomes square: its center is kept, it is padded with the
+        /// mean color, or it is stretched.
         fit: Fit = "crop";
-        /// The filter for resizing (antialiased, as PIL's). `bilinear` unless `input` or weights say otherwise.
+        /// The filter for resizing (antialiased, as PIL's). `bilinear` unless `input` or weights
+        /// say otherwise.
         interpolation: Option<Interpolation> = none;
-        /// Mean of red, green and blue in 0..1, subtracted. ImageNet's unless `input` or weights say otherwise.
+        /// Mean of red, green and blue in 0..1, subtracted. ImageNet's unless `input` or weights
+        /// say otherwise.
         mean: Option<[f64; 3]> = none each in 0..=1;
-        /// Standard deviation of red, green and blue, divided by. ImageNet's unless `input` or weights say otherwise.
+        /// Standard deviation of red, green and blue, divided by. ImageNet's unless `input` or
+        /// weights say otherwise.
         std: Option<[f64; 3]> = none each above 0;
         /// The stage fails if more than this fraction of the images can't be read.
         max_rejected: f64 = 0.05 in 0..=1 affects Execution;
@@ -191,7 +197,8 @@ fn preprocessing(
     })
 }
 
-/// Replaces presets and shorthands by values. What weights determine stays open until they are fetched.
+/// Replaces presets and shorthands by values. What weights determine stays open until they are
+/// fetched.
 fn resolve_input(
     mut keys: PreprocessKeys,
     dataset: Dataset,
@@ -310,7 +317,8 @@ fn records(
     match remembered.filter(|_| made.unchanged) {
         Some(path) => link(&path, &target)?,
         None => {
-            // The latest takes the place of the one before. Where that fails, the next preprocess decodes again.
+            // The latest takes the place of the one before. Where that fails, the next preprocess
+            // decodes again.
             let _ = context
                 .memo
                 .remove(BUCKET, &key)

@@ -1,5 +1,5 @@
-//! Metadata of fetched weights: their network, and the preprocessing that they were trained with. A file beside the
-//! weights that `preprocess` takes its values from and `train` compares with.
+//! Metadata of fetched weights: their network, and the preprocessing that they were trained with. A
+//! file beside the weights that `preprocess` takes its values from and `train` compares with.
 
 use crate::data::{Fit, Interpolation, Preprocessing};
 use crate::engine::StageError;
@@ -65,7 +65,8 @@ impl Pretrained {
     }
 }
 
-/// Preprocessing in words: "224 from 256 pixels, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225".
+/// Preprocessing in words: "224 from 256 pixels, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224
+/// 0.225".
 pub struct InWords<'a>(pub &'a Preprocessing);
 
 impl fmt::Display for InWords<'_> {

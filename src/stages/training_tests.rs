@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// The values of the stage `train` of a pipeline with these lines in `[stages.train]`, or all that is wrong with it.
+/// The values of the stage `train` of a pipeline with these lines in `[stages.train]`, or all that
+/// is wrong with it.
 fn resolved(lines: &str) -> Result<Values, String> {
     resolved_beside("", lines)
 }
@@ -269,8 +270,8 @@ fn a_model_is_trained_to_the_same_bytes_each_time() {
     }
 }
 
-/// Numbers differ in their last digits from one kind of processor to another: hence tolerances, and no digest. Whoever
-/// changes these numbers raises the version of the kind that made them.
+/// Numbers differ in their last digits from one kind of processor to another: hence tolerances, and
+/// no digest. Whoever changes these numbers raises the version of the kind that made them.
 #[test]
 fn training_and_validation_losses_are_the_known_ones() {
     let history = read_history(&trained().path("model").join("history.csv")).unwrap();
@@ -355,7 +356,8 @@ fn another_training_s_weights_are_a_start() {
     assert!(error.to_string().contains("holds no weights"), "{error}");
 }
 
-/// The published classifier keeps its weights, answers for ImageNet's classes, and is scored where classes bear their names.
+/// The published classifier keeps its weights, answers for ImageNet's classes, and is scored where
+/// classes bear their names.
 #[test]
 fn the_original_classifier_is_kept() {
     let place = Place::new(COUNTS);

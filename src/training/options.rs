@@ -1,5 +1,6 @@
-//! The keys of a `train` stage: one declaration, from which what was given ([`TrainKeys`]) and what it resolves to
-//! ([`Options`]) follow. Defaults that depend on other keys and rules across keys are in `stages::train::resolve`.
+//! The keys of a `train` stage: one declaration, from which what was given ([`TrainKeys`]) and what
+//! it resolves to ([`Options`]) follow. Defaults that depend on other keys and rules across keys
+//! are in `stages::train::resolve`.
 
 use crate::config::{Type, WordOr, choices, keys, leaf_keys};
 use crate::data::AugmentationPolicy;
@@ -16,56 +17,65 @@ pub fn is_head(group: &str) -> bool {
 }
 
 keys! {
-    /// Everything that decides which weights come out, given the data, the weights to start from and the seed.
+    /// Everything that decides which weights come out, given the data, the weights to start from
+    /// and the seed.
     pub struct Options / TrainKeys {
-        /// The network that computes features of images, such as `resnet18` or `resnet50` (`pipe backbones` lists them).
-        /// The version in a name of weights (`resnet50/V2`) is ignored.
+        /// The network that computes features of images, such as `resnet18` or `resnet50` (`pipe
+        /// backbones` lists them). The version in a name of weights (`resnet50/V2`) is ignored.
         backbone: String = "resnet18";
-        /// Which part of the backbone keeps the weights it starts with: `none`, `all`, or a layer group such as `layer4`,
-        /// below which everything is frozen. `all` if `weights` are given, else `none`.
+        /// Which part of the backbone keeps the weights it starts with: `none`, `all`, or a layer
+        /// group such as `layer4`, below which everything is frozen. `all` if `weights` are given,
+        /// else `none`.
         freeze: Freeze = computed;
-        /// The epoch from which the whole backbone is trained; or a table of layer groups and epochs:
-        /// `{ layer4 = 3, layer3 = 6 }` trains the backbone from `layer4` on in epoch 3, from `layer3` on in epoch 6.
+        /// The epoch from which the whole backbone is trained; or a table of layer groups and
+        /// epochs: `{ layer4 = 3, layer3 = 6 }` trains the backbone from `layer4` on in epoch 3,
+        /// from `layer3` on in epoch 6.
         unfreeze_at: Option<UnfreezeAt> = none;
-        /// The classifier on top of the backbone: a table, or `"original"` for the one that the weights came with
-        /// (ImageNet's 1,000 classes). Nothing is trained then.
+        /// The classifier on top of the backbone: a table, or `"original"` for the one that the
+        /// weights came with (ImageNet's 1,000 classes). Nothing is trained then.
         head: WordOr<OriginalHead, DenseHead> = {};
-        /// For `inception_v3`: trains its auxiliary head too; its loss counts 0.4. It isn't part of the saved model.
+        /// For `inception_v3`: trains its auxiliary head too; its loss counts 0.4. It isn't part of
+        /// the saved model.
         aux_logits: bool = false formerly "auxiliary";
-        /// Batch norm in the trainable part of the backbone. `train`: normalize with the batch's statistics; `affine`: with
-        /// the running statistics that the weights came with, scale and shift are trained; `frozen`: scale and shift are
-        /// frozen too. `frozen` if the whole backbone is frozen at first, else `train`.
+        /// Batch norm in the trainable part of the backbone. `train`: normalize with the batch's
+        /// statistics; `affine`: with the running statistics that the weights came with, scale and
+        /// shift are trained; `frozen`: scale and shift are frozen too. `frozen` if the whole
+        /// backbone is frozen at first, else `train`.
         batch_norm: BatchNormMode = computed;
-        /// Precision of training: `f32`, or `f64` for numerical comparison, in twice the time and memory.
+        /// Precision of training: `f32`, or `f64` for numerical comparison, in twice the time and
+        /// memory.
         precision: Precision = "f32";
         /// Passes over the training images.
         epochs: u64 = 20 in 1..=100_000;
         /// Images per batch. All images if there are fewer.
         batch_size: usize = 32 in 1..=65_536;
-        /// Batches whose gradients are accumulated before each optimizer step: a larger batch in the memory of a smaller
-        /// one. Batch norm still sees single batches.
+        /// Batches whose gradients are accumulated before each optimizer step: a larger batch in
+        /// the memory of a smaller one. Batch norm still sees single batches.
         gradient_accumulation: usize = 1 in 1..=65_536 formerly "accumulate";
         /// The optimizer. Weight decay doesn't apply to biases and norms.
         optimizer: OptimizerConfig = {};
         /// The learning-rate schedule, updated after every step.
         schedule: Schedule = {};
-        /// Label smoothing: the share of each target that is spread evenly over all classes. Usually 0.1.
+        /// Label smoothing: the share of each target that is spread evenly over all classes.
+        /// Usually 0.1.
         label_smoothing: f64 = 0 in 0..=0.999_999;
-        /// Weights of the classes in the loss. `balanced`: inversely proportional to the number of training images; or a
-        /// table of classes and weights, 1 for the others.
+        /// Weights of the classes in the loss. `balanced`: inversely proportional to the number of
+        /// training images; or a table of classes and weights, 1 for the others.
         class_weights: ClassWeights = "none";
-        /// Which training images an epoch shows. `shuffled`: each once; `balanced`: equally many of every class, images of
-        /// rare classes several times.
+        /// Which training images an epoch shows. `shuffled`: each once; `balanced`: equally many of
+        /// every class, images of rare classes several times.
         sampling: Sampling = "shuffled";
         /// Clips the norm of the whole gradient at this value. Usually 1. No clipping by default.
         max_grad_norm: Option<f64> = none above 0 formerly "clip_norm";
-        /// Which epoch is the best, by the validation split, and when to stop waiting for a better one.
+        /// Which epoch is the best, by the validation split, and when to stop waiting for a better
+        /// one.
         early_stopping: EarlyStopping = {};
-        /// The epoch whose weights are saved. Always the last one if there are no validation images.
+        /// The epoch whose weights are saved. Always the last one if there are no validation
+        /// images.
         keep: Keep = "best";
         /// Data augmentation: `"none"` or a table. `none` if the whole backbone stays frozen, else
-        /// `{ random_resized_crop = { scale = [0.6, 1.0] }, horizontal_flip = true }`. Set `horizontal_flip = false` where
-        /// left and right tell classes apart.
+        /// `{ random_resized_crop = { scale = [0.6, 1.0] }, horizontal_flip = true }`. Set
+        /// `horizontal_flip = false` where left and right tell classes apart.
         augment: WordOr<NoAugmentation, AugmentationPolicy> = computed;
         /// Checkpoints, from which an interrupted training resumes.
         checkpoint: CheckpointOptions = {} affects Execution;
@@ -75,7 +85,8 @@ keys! {
 keys! {
     /// A head of dense layers.
     pub struct DenseHead / GivenDenseHead {
-        /// Widths of hidden layers between the features and the classes. None by default: a linear classifier.
+        /// Widths of hidden layers between the features and the classes. None by default: a linear
+        /// classifier.
         hidden: Vec<usize> = [] each in 1..=65_536;
         /// Dropout probability after each hidden layer, or on the features if there is none.
         dropout: f64 = 0 in 0..=0.999_999;
@@ -89,11 +100,14 @@ keys! {
         kind: OptimizerKind = "adamw";
         /// Peak learning rate. 1e-3 for `adamw`, 1e-2 for `sgd`.
         learning_rate: f64 = computed above 0;
-        /// Peak learning rate of the backbone. A tenth of `learning_rate` if `weights` are given, else the same.
+        /// Peak learning rate of the backbone. A tenth of `learning_rate` if `weights` are given,
+        /// else the same.
         backbone_learning_rate: Option<f64> = none above 0;
-        /// Learning-rate multiplier from one layer group of the backbone to the one below it. Usually 0.75.
+        /// Learning-rate multiplier from one layer group of the backbone to the one below it.
+        /// Usually 0.75.
         layer_decay: f64 = 1 in 0.001..=1;
-        /// Weight decay: decoupled for AdamW, added to the gradient for SGD. 1e-2 for `adamw`, 1e-4 for `sgd`.
+        /// Weight decay: decoupled for AdamW, added to the gradient for SGD. 1e-2 for `adamw`, 1e-4
+        /// for `sgd`.
         weight_decay: f64 = computed from 0;
         /// For `sgd`.
         momentum: f64 = 0.9 in 0..=0.999_999;
@@ -121,8 +135,8 @@ keys! {
     pub struct Schedule / GivenSchedule {
         /// The curve after the warm-up: half a cosine, or constant.
         kind: ScheduleKind = "cosine";
-        /// Number of warm-up epochs (may be fractional): the learning rate rises linearly to its peak. 1, but at most a fifth
-        /// of `epochs`.
+        /// Number of warm-up epochs (may be fractional): the learning rate rises linearly to its
+        /// peak. 1, but at most a fifth of `epochs`.
         warmup_epochs: f64 = computed from 0 formerly "warm_up";
         /// The learning rate at the end of the cosine, as a fraction of the peak.
         min_learning_rate_ratio: f64 = 0 in 0..=1 formerly "floor";
@@ -174,7 +188,8 @@ choices! {
 keys! {
     /// When checkpoints are written.
     pub struct CheckpointOptions / GivenCheckpointOptions {
-        /// Minimum number of seconds between two checkpoints. One is also written when training is cancelled.
+        /// Minimum number of seconds between two checkpoints. One is also written when training is
+        /// cancelled.
         every: f64 = 30 from 0 affects Execution;
     }
 }
@@ -200,14 +215,15 @@ choices! {
     pub enum Sampling {
         /// Each once, in random order.
         Shuffled = "shuffled",
-        /// As many in all, but equally many of each class: images of rare classes come several times, of frequent ones not
-        /// in every epoch.
+        /// As many in all, but equally many of each class: images of rare classes come several
+        /// times, of frequent ones not in every epoch.
         Balanced = "balanced",
     }
 }
 
 choices! {
-    /// The type of parameters, activations and gradients in training. Model files, features and evaluation are `f32`.
+    /// The type of parameters, activations and gradients in training. Model files, features and
+    /// evaluation are `f32`.
     pub enum Precision {
         /// 32-bit floats.
         F32 = "f32",
@@ -220,7 +236,8 @@ choices! {
     /// What batch norm does in the trainable parts of the backbone; in frozen parts it is always
     /// [`Frozen`](Self::Frozen).
     pub enum BatchNormMode {
-        /// Normalizes with the batch's statistics, which the running ones follow; scale and shift are trained.
+        /// Normalizes with the batch's statistics, which the running ones follow; scale and shift
+        /// are trained.
         Train = "train",
         /// Normalizes with the running statistics; scale and shift are trained.
         Affine = "affine",
@@ -380,7 +397,8 @@ impl Options {
         reached.map_or_else(|| self.freeze.clone(), |entry| entry.freeze)
     }
 
-    /// Whether a parameter is trainable in an epoch, given its layer group and its role. Norms of a head always are.
+    /// Whether a parameter is trainable in an epoch, given its layer group and its role. Norms of a
+    /// head always are.
     pub fn trains(&self, epoch: u64, group: &str, role: Role, groups: &[String]) -> bool {
         let frozen = self.freeze_at(epoch).includes(group, groups);
         let norm = matches!(role, Role::NormWeight | Role::NormBias) && !is_head(group);

@@ -17,8 +17,9 @@ pub fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// Breaks the lines of `text` between words so that they fit into `columns` terminal columns (if given),
-/// and indents all but the first by `indent` spaces. Longer words, such as paths, are not broken.
+/// Breaks the lines of `text` between words so that they fit into `columns` terminal columns (if
+/// given), and indents all but the first by `indent` spaces. Longer words, such as paths, are not
+/// broken.
 pub fn wrapped(text: &str, columns: Option<usize>, indent: usize) -> String {
     let columns = columns.and_then(|columns| columns.checked_sub(indent));
     let text = match columns.filter(|&columns| columns >= MIN_WRAPPED_WIDTH) {

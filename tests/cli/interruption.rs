@@ -1,4 +1,5 @@
-//! Ctrl-C, a second one, a killed parent and a killed stage: no process is left over and the next run continues.
+//! Ctrl-C, a second one, a killed parent and a killed stage: no process is left over and the next
+//! run continues.
 
 use crate::support::{Desk, wait_for};
 use std::process::{Child, Command};

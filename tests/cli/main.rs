@@ -1,16 +1,16 @@
-//! The whole program as a user runs it: `pipe` in a temporary folder, its output, its exit codes and the files it leaves.
-//! One file for each feature.
+//! The whole program as a user runs it: `pipe` in a temporary folder, its output, its exit codes
+//! and the files it leaves. One file for each feature.
 
 mod caching;
 mod errors;
 mod examples;
 mod interruption;
 mod looking;
-mod mistakes;
 mod output;
 mod own_images;
 mod predicting;
 mod records;
 mod support;
 mod tuning;
+mod usage_errors;
 mod weights;

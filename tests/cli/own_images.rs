@@ -6,7 +6,8 @@ use crate::support::Desk;
 fn images_of_ones_own_by_one_override() {
     let desk = Desk::tiny();
     desk.write("far/away/tiny.toml", desk.read("tiny.toml"));
-    // A path in `--set` is relative to the working directory, a path in the file to the file's folder.
+    // A path in `--set` is relative to the working directory, a path in the file to the file's
+    // folder.
     let ran = desk.pipe(&["run", "far/away/tiny.toml", "--until", "preprocess"]);
     assert_eq!(ran.code, 1, "{ran}");
     ran.snapshot("images_beside_another_file");

@@ -1,4 +1,5 @@
-//! What a run leaves behind: the list of runs, one run in full, the difference of two, the log, the files.
+//! What a run leaves behind: the list of runs, one run in full, the difference of two, the log, the
+//! files.
 
 use crate::support::Desk;
 use pipe::metrics::{EpochRow, Evaluation, PredictionWriter, Scorer, write_history};
@@ -7,8 +8,8 @@ use std::fs;
 
 const CLASSES: [&str; 3] = ["bar", "disc", "frame"];
 
-/// Replaces the results of a run, which depend on the processor after so short a training, with made-up ones in which
-/// one of `right` of six images is classified correctly.
+/// Replaces the results of a run, which depend on the processor after so short a training, with
+/// made-up ones in which one of `right` of six images is classified correctly.
 fn settle(desk: &Desk, run: &str, right: usize) {
     let folder = desk.path(desk.ok(&["show", run, "--json"]).json()["folder"].as_str().unwrap());
     let classes = CLASSES.map(str::to_owned);

@@ -1,9 +1,10 @@
-//! Test support: a temporary folder with images and pipeline files, commands run in it, and snapshots of their output.
-//! Uses the program through its command line alone.
+//! Test support: a temporary folder with images and pipeline files, commands run in it, and
+//! snapshots of their output. Uses the program through its command line alone.
 //!
-//! `desk.pipe(&["status", "tiny.toml"]).snapshot("untrained")` in `caching.rs` compares the exit code, stdout and stderr
-//! with `snapshots/caching/untrained.snap`. `INSTA_UPDATE=always cargo test --test cli` rewrites the snapshots; review the
-//! difference before committing it. Values that differ between runs or machines are replaced first, see [`steady`].
+//! `desk.pipe(&["status", "tiny.toml"]).snapshot("untrained")` in `caching.rs` compares the exit
+//! code, stdout and stderr with `snapshots/caching/untrained.snap`. `INSTA_UPDATE=always cargo test
+//! --test cli` rewrites the snapshots; review the difference before committing it. Values that
+//! differ between runs or machines are replaced first, see [`steady`].
 
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -137,7 +138,8 @@ impl Desk {
         }
     }
 
-    /// A `pipe` command here, with nothing of the surrounding environment that could change what it does.
+    /// A `pipe` command here, with nothing of the surrounding environment that could change what it
+    /// does.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipe"));
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
@@ -220,7 +222,8 @@ impl std::fmt::Display for Ran {
 }
 
 impl Ran {
-    /// Compares the exit code and the whole output with `snapshots/FILE/NAME.snap`, where FILE is the caller's.
+    /// Compares the exit code and the whole output with `snapshots/FILE/NAME.snap`, where FILE is
+    /// the caller's.
     #[track_caller]
     pub fn snapshot(&self, name: &str) {
         let mut text = format!("$ pipe {}\nexit code {}\n", self.arguments.join(" "), self.code);
@@ -232,7 +235,8 @@ impl Ran {
         assert_snapshot(name, &steady(&text, &self.folder));
     }
 
-    /// Leaves out the lines of stderr that begin with `prefix`, since their number depends on the machine.
+    /// Leaves out the lines of stderr that begin with `prefix`, since their number depends on the
+    /// machine.
     pub fn without(mut self, prefix: &str) -> Ran {
         let lines = self.stderr.split_inclusive('\n');
         self.stderr = lines.filter(|line| !line.starts_with(prefix)).collect();
@@ -285,7 +289,8 @@ impl Events {
         self.finished("digest")
     }
 
-    /// Compares all events except `progress`, whose number depends on the time taken, with a snapshot.
+    /// Compares all events except `progress`, whose number depends on the time taken, with a
+    /// snapshot.
     #[track_caller]
     pub fn snapshot(&self, name: &str) {
         let lines = self.ran.stdout.lines();
@@ -310,8 +315,8 @@ impl Events {
     }
 }
 
-/// An image of 40 x 36: a disc, a bar or a frame, bright on dark, somewhere near the middle. The number moves it and
-/// changes its colors, so that no two images are equal.
+/// An image of 40 x 36: a disc, a bar or a frame, bright on dark, somewhere near the middle. The
+/// number moves it and changes its colors, so that no two images are equal.
 fn draw(class: usize, number: u32) -> image::RgbImage {
     let noise = |salt: u32| {
         (number.wrapping_mul(2_654_435_761).wrapping_add(salt.wrapping_mul(40_503)) >> 16) % 7
@@ -353,7 +358,8 @@ const FILTERS: &[(&str, &str)] = &[
     (r"loss \d[\d.e-]*", "loss [number]"),
 ];
 
-/// The same for values of different widths, on which the columns of a table depend: these are collapsed then.
+/// The same for values of different widths, on which the columns of a table depend: these are
+/// collapsed then.
 const MEASURED: &[(&str, &str)] = &[
     (r"\b(?:\d+ h \d\d min|\d+ min \d\d s|\d+\.\d+ s)\b", "[time]"),
     (r"\bjust now\b|\b\d+ (?:second|minute|hour|day)s? ago\b", "[ago]"),
@@ -362,8 +368,8 @@ const MEASURED: &[(&str, &str)] = &[
     (r"\b\d[\d.]* (?:B|kB|MB|GB)\b", "[size]"),
 ];
 
-/// `text` with the values that differ between runs and machines replaced. Runs are numbered in the order in which they
-/// started, so that a snapshot still shows which run is meant.
+/// `text` with the values that differ between runs and machines replaced. Runs are numbered in the
+/// order in which they started, so that a snapshot still shows which run is meant.
 fn steady(text: &str, folder: &Path) -> String {
     let mut text = text.to_owned();
     let canonical = folder.canonicalize().unwrap();
@@ -394,7 +400,8 @@ fn steady(text: &str, folder: &Path) -> String {
     text
 }
 
-/// Whether a line reports on a running stage: those have no columns that depend on a measured value.
+/// Whether a line reports on a running stage: those have no columns that depend on a measured
+/// value.
 fn is_of_a_stage(line: &str) -> bool {
     line.starts_with(['▸', '✓', '•', '✗', '-'])
         || line.strip_prefix("  ").is_some_and(|rest| !rest.starts_with(' '))

@@ -1,5 +1,5 @@
-//! Fine-tuning as a user does it: choices shown in the plan, features that are computed once, and a killed training that
-//! ends in the same bytes, whatever the memo has lost meanwhile.
+//! Fine-tuning as a user does it: choices shown in the plan, features that are computed once, and a
+//! killed training that ends in the same bytes, whatever the memo has lost meanwhile.
 
 use crate::support::Desk;
 use std::process::Stdio;

@@ -1,4 +1,5 @@
-//! Pretrained weights: from a file, the web or an earlier run to a trained model, and how unusable ones are refused.
+//! Pretrained weights: from a file, the web or an earlier run to a trained model, and how unusable
+//! ones are refused.
 
 use crate::support::{Desk, TINY};
 use pipe::nn::{Cpu, Head, Network, Weights, read_safetensors, write_safetensors};
@@ -309,7 +310,8 @@ fn another_train_stage_is_a_start() {
         .replace("{ data = \"preprocess\" }", "{ data = \"preprocess\", weights = \"train\" }");
     desk.write("two.toml", format!("{TINY}\n{second}"));
     desk.ok(&["run", "two.toml", "--until", "second"]).snapshot("start_from_another_stage");
-    // Only the weights of the first training are an input: its other files are no reason to train again.
+    // Only the weights of the first training are an input: its other files are no reason to train
+    // again.
     assert_eq!(desk.events(&["two.toml", "--until", "second"]).with_outcome("fresh").len(), 4);
 }
 

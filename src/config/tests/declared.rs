@@ -84,7 +84,7 @@ pub(super) fn values(keys: &str) -> Values {
     values
 }
 
-/// Asserts how the mistakes in `keys` are shown.
+/// Asserts how the errors in `keys` are shown.
 #[track_caller]
 fn says(keys: &str, expected: &str) {
     let (_, diagnostics, folder) = checked(keys);

@@ -1,4 +1,5 @@
-//! What else is made of declared parameters: fingerprints, the schema, the reference, help for slips of the pen.
+//! What else is made of declared parameters: fingerprints, the schema, the reference, help for
+//! slips of the pen.
 
 use serde_json::{Value as Json, json};
 

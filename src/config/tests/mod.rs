@@ -1,8 +1,8 @@
-//! Pipelines as a user writes them, with every mistake as the user sees it.
+//! Pipelines as a user writes them, with every error as the user sees it.
 
 mod declared;
 mod derived;
-mod mistakes;
+mod errors;
 mod properties;
 mod reading;
 mod sources;
@@ -39,7 +39,7 @@ impl Folder {
     }
 
     /// Everything that is wrong, drawn, with the folder's own name left out.
-    fn mistakes(&self, name: &str, overrides: &[&str]) -> String {
+    fn errors(&self, name: &str, overrides: &[&str]) -> String {
         let diagnostics = match self.load(name, overrides) {
             Ok(pipeline) => Diagnostics::new(pipeline.sources, pipeline.diagnostics),
             Err(diagnostics) => diagnostics,

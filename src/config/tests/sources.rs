@@ -9,7 +9,7 @@ fn says_of_overrides(overrides: &[&str], expected: &str) {
         "a.toml",
         "[vars]\nmodel = 'resnet18'\n[stages.train]\nbackbone = '${model}'\n",
     )]);
-    assert_eq!(folder.mistakes("a.toml", overrides), expected.trim_start_matches('\n'));
+    assert_eq!(folder.errors("a.toml", overrides), expected.trim_start_matches('\n'));
 }
 
 #[test]
@@ -17,11 +17,11 @@ fn files_that_are_not_there() {
     let folder =
         Folder::new(&[("quickstart.toml", ""), ("b.toml", "extends = 'quick_start.toml'\n")]);
     assert_eq!(
-        folder.mistakes("quikstart.toml", &[]),
+        folder.errors("quikstart.toml", &[]),
         "error: cannot read `quikstart.toml`: there is no such file\n |\n = help: did you mean `quickstart.toml`?\n"
     );
     assert_eq!(
-        folder.mistakes("b.toml", &[]),
+        folder.errors("b.toml", &[]),
         r#"error: cannot read `quick_start.toml`: there is no such file
  --> b.toml:1:11
   |
@@ -39,15 +39,15 @@ fn files_that_are_none() {
     folder.write("latin1.toml", b"[stages.a]\nb = 'caf\xe9'\n");
     folder.write("long.toml", &vec![b'\n'; 300_000]);
     assert_eq!(
-        folder.mistakes("latin1.toml", &[]),
+        folder.errors("latin1.toml", &[]),
         "error: `latin1.toml` isn't UTF-8: line 2 has a byte that no character begins with\n |\n = help: save it as UTF-8 in your editor\n"
     );
     assert_eq!(
-        folder.mistakes("only", &[]),
+        folder.errors("only", &[]),
         "error: `only` is a folder, not a pipeline file\n |\n = help: did you mean `only/one.toml`?\n"
     );
     assert_eq!(
-        folder.mistakes("long.toml", &[]),
+        folder.errors("long.toml", &[]),
         "error: `long.toml` is longer than a pipeline file can be (256 KiB)\n"
     );
 }
@@ -61,7 +61,7 @@ fn files_that_extend_themselves() {
         ("d.toml", "extends = 3\n"),
     ]);
     assert_eq!(
-        folder.mistakes("a.toml", &[]),
+        folder.errors("a.toml", &[]),
         r#"error: a file extends itself: `sub/b.toml` extends `sub/../c.toml` extends `sub/.././sub/../sub/b.toml`
  --> sub/../c.toml:1:11
   |
@@ -70,7 +70,7 @@ fn files_that_extend_themselves() {
 "#
     );
     assert_eq!(
-        folder.mistakes("d.toml", &[]),
+        folder.errors("d.toml", &[]),
         "error: `extends` must name a file\n --> d.toml:1:11\n  |\n1 | extends = 3\n  |           ^ expected text\n"
     );
 }

@@ -1,5 +1,6 @@
-//! AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in the form of "One weird trick for parallelizing convolutional neural
-//! networks" (2014), as torchvision builds it. Its features are the output of the second linear layer (after ReLU).
+//! AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in the form of "One weird trick for
+//! parallelizing convolutional neural networks" (2014), as torchvision builds it. Its features are
+//! the output of the second linear layer (after ReLU).
 
 use super::BackboneInfo;
 use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};

@@ -1,7 +1,8 @@
-//! Inception V3 (Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, 2015), as torchvision builds it, optionally with the auxiliary
-//! head of the paper's section 4. Images are normalized with mean and standard deviation 0.5. torchvision's `transform_input`
-//! isn't implemented: it converts images normalized with ImageNet's mean and standard deviation to this (a test compares the
-//! two to 1e-12).
+//! Inception V3 (Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, 2015), as torchvision builds it,
+//! optionally with the auxiliary head of the paper's section 4. Images are normalized with mean and
+//! standard deviation 0.5. torchvision's `transform_input` isn't implemented: it converts images
+//! normalized with ImageNet's mean and standard deviation to this (a test compares the two to
+//! 1e-12).
 
 use super::BackboneInfo;
 use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};
@@ -147,7 +148,8 @@ pub(super) fn block_b(b: &mut Builder, x: Value) -> Result<Value, NnError> {
     b.add("cat", Op::Concatenate, &[three, twice, pool])
 }
 
-/// torchvision's `InceptionC`: 1x1, 7x7 as 1x7 and 7x1 with `inner` channels between, twice that, pooling.
+/// torchvision's `InceptionC`: 1x1, 7x7 as 1x7 and 7x1 with `inner` channels between, twice that,
+/// pooling.
 pub(super) fn block_c(b: &mut Builder, x: Value, inner: usize) -> Result<Value, NnError> {
     let one = chain(b, x, &[("branch1x1", 192, POINT)])?;
     let seven = [
@@ -195,8 +197,8 @@ pub(super) fn block_e(b: &mut Builder, x: Value) -> Result<Value, NnError> {
     b.add("cat", Op::Concatenate, &[one, wide, tall, twice_wide, twice_tall, pool])
 }
 
-/// torchvision's `InceptionAux`: average pooling of 5x5, convolutions of 1x1 and 5x5, global mean, linear layer. The map must
-/// have at least 17 x 17 pixels.
+/// torchvision's `InceptionAux`: average pooling of 5x5, convolutions of 1x1 and 5x5, global mean,
+/// linear layer. The map must have at least 17 x 17 pixels.
 pub(super) fn auxiliary_head(b: &mut Builder, x: Value, classes: usize) -> Result<Value, NnError> {
     let map = b.shape(x);
     if map.height.min(map.width) < 17 {

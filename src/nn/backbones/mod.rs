@@ -1,5 +1,6 @@
-//! The list of backbones: one file per family, one entry per network. A backbone builds a graph with torchvision's names for an
-//! input size and a head. Doesn't depend on weights files (`weights::registry` refers to backbones by name).
+//! The list of backbones: one file per family, one entry per network. A backbone builds a graph
+//! with torchvision's names for an input size and a head. Doesn't depend on weights files
+//! (`weights::registry` refers to backbones by name).
 
 mod alexnet;
 mod inception;
@@ -28,7 +29,8 @@ pub struct BackboneInfo {
 }
 
 impl BackboneInfo {
-    /// The graph for images of `input` (height, width) with three channels, ending in `head`, without an auxiliary head.
+    /// The graph for images of `input` (height, width) with three channels, ending in `head`,
+    /// without an auxiliary head.
     ///
     /// # Errors
     /// When the images are too small, or the head is invalid.
@@ -36,14 +38,14 @@ impl BackboneInfo {
         (self.build)(head, input)
     }
 
-    /// Whether the published network has an auxiliary head: a second classifier on an intermediate layer that only training runs,
-    /// for a shorter path of gradients to the early layers.
+    /// Whether the published network has an auxiliary head: a second classifier on an intermediate
+    /// layer that only training runs, for a shorter path of gradients to the early layers.
     pub fn has_auxiliary(&self) -> bool {
         self.auxiliary.is_some()
     }
 
-    /// As [`graph`](Self::graph), with the auxiliary head, for as many classes as `head`, in the layer group
-    /// [`AUXILIARY`](super::AUXILIARY).
+    /// As [`graph`](Self::graph), with the auxiliary head, for as many classes as `head`, in the
+    /// layer group [`AUXILIARY`](super::AUXILIARY).
     ///
     /// # Errors
     /// As for [`graph`](Self::graph), and for a backbone that has no auxiliary head.

@@ -1,5 +1,5 @@
-//! Residual networks (He, Zhang, Ren and Sun, 2015), as torchvision builds them: version 1.5, with a bottleneck's stride in its
-//! 3x3 convolution.
+//! Residual networks (He, Zhang, Ren and Sun, 2015), as torchvision builds them: version 1.5, with
+//! a bottleneck's stride in its 3x3 convolution.
 
 use super::{BackboneInfo, Build};
 use crate::nn::{Builder, Graph, Head, NnError, Op, Value, Window};

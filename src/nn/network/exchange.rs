@@ -10,8 +10,9 @@ use crate::nn::parameters::{Parameter, ParameterInfo};
 use crate::nn::weights::{WeightTensor, Weights};
 
 impl<D: Backend> Network<D> {
-    /// Loads weights by name. A dense head keeps its values if the classifier in the weights has other shapes; so does an
-    /// auxiliary head that the weights lack, or its classifier for another number of classes. Returns the unmatched names.
+    /// Loads weights by name. A dense head keeps its values if the classifier in the weights has
+    /// other shapes; so does an auxiliary head that the weights lack, or its classifier for another
+    /// number of classes. Returns the unmatched names.
     ///
     /// # Errors
     /// [`NnError::Mismatch`] with every tensor that is missing or has another shape; the network is unchanged then.
@@ -37,7 +38,8 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         layout::to_torch(info, values)
     }
 
-    /// As [`save`](Self::save), without the auxiliary head, which only training uses. Model files contain these weights.
+    /// As [`save`](Self::save), without the auxiliary head, which only training uses. Model files
+    /// contain these weights.
     pub fn save_without_auxiliary(&self) -> Weights<N> {
         let mut weights = self.save();
         weights.tensors.retain(|name, _| !loading::in_auxiliary(name));
@@ -130,8 +132,9 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         Ok(())
     }
 
-    /// Calls `take` with everything that determines [`features`](Self::features): the structure as text, then each parameter
-    /// and buffer below the head by name, in `f32`. Used to hash a frozen backbone.
+    /// Calls `take` with everything that determines [`features`](Self::features): the structure as
+    /// text, then each parameter and buffer below the head by name, in `f32`. Used to hash a frozen
+    /// backbone.
     pub fn describe_backbone(&self, mut take: impl FnMut(&str, &[f32])) {
         let features = self.graph.features();
         take(&format!("{:?}", &self.graph.nodes()[..=features]), &[]);

@@ -1,4 +1,5 @@
-//! The trait of a device that networks run on, implemented by hand-written kernels on the CPU and by dfdx's own ops elsewhere.
+//! The trait of a device that networks run on, implemented by hand-written kernels on the CPU and
+//! by dfdx's own ops elsewhere.
 
 #[cfg(feature = "cuda")]
 use super::composed;
@@ -61,8 +62,8 @@ pub struct BatchStatistics {
     pub variance: Vec<f32>,
 }
 
-/// A device that networks run on in precision `N`: a dfdx device and the ops that dfdx lacks. The lengths of tensors must match
-/// the shapes passed with them; ops may panic otherwise.
+/// A device that networks run on in precision `N`: a dfdx device and the ops that dfdx lacks. The
+/// lengths of tensors must match the shapes passed with them; ops may panic otherwise.
 pub trait Backend<N: Number = f32>: Device<N> {
     /// Whether inference runs compiled networks on the host rather than op by op on the device.
     const COMPILES: bool;
@@ -70,8 +71,9 @@ pub trait Backend<N: Number = f32>: Device<N> {
     /// A tensor's values in host memory, borrowed or copied.
     fn numbers(tensor: &FlatTensor<Self, N>) -> Cow<'_, [N]>;
 
-    /// Runs `work` on each of several tensors, such as an optimizer's: in parallel on the host, where dfdx's kernels are
-    /// single-threaded, and sequentially on devices that are parallel themselves.
+    /// Runs `work` on each of several tensors, such as an optimizer's: in parallel on the host,
+    /// where dfdx's kernels are single-threaded, and sequentially on devices that are parallel
+    /// themselves.
     ///
     /// # Errors
     /// The first error of `work`.
@@ -80,8 +82,9 @@ pub trait Backend<N: Number = f32>: Device<N> {
         work: impl Fn(&mut FlatTensor<Self, N>, W) -> Result<(), E> + Send + Sync,
     ) -> Result<(), E>;
 
-    /// 2-D convolution of `x` (batch, height, width, in) with `weight` (kernel height, kernel width, in, out) and `bias` (out)
-    /// to (batch, height, width, out). `gradients` are those of x, weight, bias.
+    /// 2-D convolution of `x` (batch, height, width, in) with `weight` (kernel height, kernel
+    /// width, in, out) and `bias` (out) to (batch, height, width, out). `gradients` are those of x,
+    /// weight, bias.
     fn convolution(
         x: &FlatTensor<Self, N>,
         weight: &FlatTensor<Self, N>,
@@ -91,9 +94,10 @@ pub trait Backend<N: Number = f32>: Device<N> {
         tape: &mut MaybeTape<Self, N>,
     ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// Batch normalization (Ioffe and Szegedy, 2015) of `x` (rows, channels) over its rows with weight and bias `affine`
-    /// (channels), plus an optional `residual` (rows, channels), then an optional ReLU. A single op, since each would traverse
-    /// the same memory again. `gradients` are those of x, weight, bias, residual.
+    /// Batch normalization (Ioffe and Szegedy, 2015) of `x` (rows, channels) over its rows with
+    /// weight and bias `affine` (channels), plus an optional `residual` (rows, channels), then an
+    /// optional ReLU. A single op, since each would traverse the same memory again. `gradients` are
+    /// those of x, weight, bias, residual.
     fn batch_norm(
         x: &FlatTensor<Self, N>,
         affine: [&FlatTensor<Self, N>; 2],
@@ -133,7 +137,8 @@ pub trait Backend<N: Number = f32>: Device<N> {
         tape: &mut MaybeTape<Self, N>,
     ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// `x` (batch, in) times `weight` (in, out) plus `bias` (out), giving (batch, out). `gradients` are those of x, weight, bias.
+    /// `x` (batch, in) times `weight` (in, out) plus `bias` (out), giving (batch, out). `gradients`
+    /// are those of x, weight, bias.
     fn linear(
         x: &FlatTensor<Self, N>,
         weight: &FlatTensor<Self, N>,
@@ -143,8 +148,8 @@ pub trait Backend<N: Number = f32>: Device<N> {
         tape: &mut MaybeTape<Self, N>,
     ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// Dropout (Srivastava et al., 2014): zeroes values with `probability` in [0, 1), by a mask that depends only on
-    /// `position`, and scales the others by 1 / (1 - probability).
+    /// Dropout (Srivastava et al., 2014): zeroes values with `probability` in [0, 1), by a mask
+    /// that depends only on `position`, and scales the others by 1 / (1 - probability).
     fn dropout(
         x: &FlatTensor<Self, N>,
         probability: f32,
@@ -153,8 +158,8 @@ pub trait Backend<N: Number = f32>: Device<N> {
         tape: &mut MaybeTape<Self, N>,
     ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// Mean over the batch of -sum(target * log_softmax(logits)), for `logits` and `targets` (batch, classes). The rows of
-    /// `targets` may have any sum.
+    /// Mean over the batch of -sum(target * log_softmax(logits)), for `logits` and `targets`
+    /// (batch, classes). The rows of `targets` may have any sum.
     fn cross_entropy(
         logits: &FlatTensor<Self, N>,
         targets: &[f32],

@@ -1,12 +1,13 @@
-//! Batch normalization (Ioffe and Szegedy, 2015) of (rows, channels) over the rows, with an optional residual and ReLU in the
-//! same pass. With running statistics, gradients flow through it as through any scale and shift.
+//! Batch normalization (Ioffe and Szegedy, 2015) of (rows, channels) over the rows, with an
+//! optional residual and ReLU in the same pass. With running statistics, gradients flow through it
+//! as through any scale and shift.
 
 use super::chunks::{SHORT, add_to, chunk_rows, row_sums};
 use super::{BatchStatistics, FlatTensor, Gradient, MaybeTape, NormStatistics, Normalization};
 use crate::nn::number::{Number, to_f64};
 
-/// The coefficients of y = relu((x - mean) * scale + shift + residual). The mean is subtracted first: x * scale + shift would
-/// cancel catastrophically if the mean is large.
+/// The coefficients of y = relu((x - mean) * scale + shift + residual). The mean is subtracted
+/// first: x * scale + shift would cancel catastrophically if the mean is large.
 #[derive(Clone)]
 struct Affine<N> {
     mean: Vec<N>,
@@ -144,8 +145,8 @@ pub(crate) mod cpu {
         Output(FlatTensor<Cpu, N>),
     }
 
-    /// Mean and biased variance of each column: per chunk of rows about the chunk's mean, merged in order (Chan, Golub and
-    /// LeVeque, 1979).
+    /// Mean and biased variance of each column: per chunk of rows about the chunk's mean, merged in
+    /// order (Chan, Golub and LeVeque, 1979).
     fn moments<N: Number>(x: &[N], channels: usize) -> (Vec<f64>, Vec<f64>) {
         let chunk = chunk_rows(channels) * channels;
         let parts: Vec<(Vec<f64>, Vec<f64>)> =
@@ -230,7 +231,8 @@ pub(crate) mod cpu {
         out
     }
 
-    /// Column sums of the masked dy and of the masked dy times the normalized x. With [`Mask::Output`], masks dy in place.
+    /// Column sums of the masked dy and of the masked dy times the normalized x. With
+    /// [`Mask::Output`], masks dy in place.
     fn sums<N: Number>(
         x: &[N],
         dy: &mut [N],

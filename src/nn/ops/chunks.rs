@@ -1,4 +1,5 @@
-//! Parallel work on long slices, in chunks whose size never depends on the number of threads, so that results don't either.
+//! Parallel work on long slices, in chunks whose size never depends on the number of threads, so
+//! that results don't either.
 
 use crate::nn::number::Number;
 use rayon::prelude::*;
@@ -24,11 +25,12 @@ pub(crate) fn add_to<N: Number>(target: &mut [N], source: &[N]) {
     });
 }
 
-/// Rows that are summed in `N` before their sum is added to an `f64`: few enough that rounding is small, many enough that the
-/// `f64` sums cost little.
+/// Rows that are summed in `N` before their sum is added to an `f64`: few enough that rounding is
+/// small, many enough that the `f64` sums cost little.
 pub(crate) const SHORT: usize = 16;
 
-/// `K` column sums of `width` columns over parts of [`SHORT`] rows. `add` adds a part's rows to sums in `N` that start at zero.
+/// `K` column sums of `width` columns over parts of [`SHORT`] rows. `add` adds a part's rows to
+/// sums in `N` that start at zero.
 pub(crate) fn row_sums<T, N: Number, const K: usize>(
     parts: impl Iterator<Item = T>,
     width: usize,

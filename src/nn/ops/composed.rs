@@ -1,8 +1,9 @@
-//! The ops composed of dfdx's own, for any of its devices: windows are gathered as rows by index (padding is an extra row), then
-//! multiplied, summed or maximized. Used on GPUs, and as the reference for the CPU kernels in tests.
+//! The ops composed of dfdx's own, for any of its devices: windows are gathered as rows by index
+//! (padding is an extra row), then multiplied, summed or maximized. Used on GPUs, and as the
+//! reference for the CPU kernels in tests.
 //!
-//! dfdx's tape computes gradients for all inputs, so `Gradient`s are ignored. A maximum distributes its gradient to all equal
-//! values, where the CPU kernel chooses the first.
+//! dfdx's tape computes gradients for all inputs, so `Gradient`s are ignored. A maximum distributes
+//! its gradient to all equal values, where the CPU kernel chooses the first.
 
 use super::convolution::Geometry;
 use super::pooling::{PoolKind, Pooling};
@@ -235,7 +236,8 @@ pub(crate) fn pool<D: Device<N>, N: Number>(
     })
 }
 
-/// For each output pixel the input pixels of its window, padded to equal length; that length; the factor of each window's sum.
+/// For each output pixel the input pixels of its window, padded to equal length; that length; the
+/// factor of each window's sum.
 fn pooling_index(pooling: &Pooling) -> (Vec<usize>, usize, Vec<f64>) {
     let Pooling { batch, input, output, .. } = *pooling;
     let window = |pixel: usize| pooling.window(pixel / output.width, pixel % output.width);

@@ -3,8 +3,8 @@
 use super::{FlatTensor, MaybeTape};
 use dfdx::tensor::Tensor;
 
-/// Targets (labels, classes): 1 - smoothing for the label's class, plus smoothing / classes for all (Szegedy et al., 2016;
-/// PyTorch's `label_smoothing`).
+/// Targets (labels, classes): 1 - smoothing for the label's class, plus smoothing / classes for all
+/// (Szegedy et al., 2016; PyTorch's `label_smoothing`).
 pub fn soft_targets(labels: &[usize], classes: usize, smoothing: f32) -> Vec<f32> {
     let share = smoothing / classes.max(1) as f32;
     let mut targets = vec![share; labels.len() * classes];

@@ -1,5 +1,5 @@
-//! Dropout (Srivastava et al., 2014). Masks depend only on a position, so no generator state is saved and the number of threads
-//! doesn't matter.
+//! Dropout (Srivastava et al., 2014). Masks depend only on a position, so no generator state is
+//! saved and the number of threads doesn't matter.
 
 use super::chunks::CHUNK;
 use super::{FlatTensor, Gradient, MaybeTape};

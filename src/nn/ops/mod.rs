@@ -1,10 +1,11 @@
-//! The ops that networks are computed with: one file or folder per op, each with a CPU kernel recorded on dfdx's tape; in
-//! `composed` the same ops composed of dfdx's own, for devices without kernels here and as the reference in tests; in
-//! `backend` the trait of a device that networks run on.
+//! The ops that networks are computed with: one file or folder per op, each with a CPU kernel
+//! recorded on dfdx's tape; in `composed` the same ops composed of dfdx's own, for devices without
+//! kernels here and as the reference in tests; in `backend` the trait of a device that networks run
+//! on.
 //!
-//! Activations, parameters and gradients are flat tensors; shapes are passed beside them, checked when the graph is built.
-//! Ops take the tape separately from the tensors: with `None` nothing is recorded or kept for a backward pass. The precision
-//! is a type parameter.
+//! Activations, parameters and gradients are flat tensors; shapes are passed beside them, checked
+//! when the graph is built. Ops take the tape separately from the tensors: with `None` nothing is
+//! recorded or kept for a backward pass. The precision is a type parameter.
 
 mod arithmetic;
 mod backend;

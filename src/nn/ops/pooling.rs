@@ -31,7 +31,8 @@ pub struct Pooling {
 }
 
 impl Pooling {
-    /// Top, bottom, left and right (half-open) of an output pixel's window, clipped to the map, and the divisor of a mean.
+    /// Top, bottom, left and right (half-open) of an output pixel's window, clipped to the map, and
+    /// the divisor of a mean.
     pub(super) fn window(&self, y: usize, x: usize) -> (usize, usize, usize, usize, usize) {
         match self.kind {
             PoolKind::Maximum(window) => self.clipped(window, y, x, false),

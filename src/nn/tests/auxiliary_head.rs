@@ -1,4 +1,5 @@
-//! Networks with an auxiliary head: its part in training, and its absence from evaluation and files.
+//! Networks with an auxiliary head: its part in training, and its absence from evaluation and
+//! files.
 
 use crate::nn::*;
 use crate::random::Stream;
@@ -103,7 +104,8 @@ fn evaluation_and_steps_from_features_ignore_it() {
     assert_eq!(whole.save().tensors.len(), plain.save().tensors.len() + 7);
 }
 
-/// The loss is the sum, and so are the gradients: 1 of the network's and 0.4 of the auxiliary head's.
+/// The loss is the sum, and so are the gradients: 1 of the network's and 0.4 of the auxiliary
+/// head's.
 #[test]
 fn a_step_adds_its_cross_entropy_times_0_4() {
     let images = images(4);

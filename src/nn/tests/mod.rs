@@ -1,4 +1,5 @@
-//! Whole networks: gradients of every parameter, reproducible bytes, frozen parts, and loading and saving of weights.
+//! Whole networks: gradients of every parameter, reproducible bytes, frozen parts, and loading and
+//! saving of weights.
 
 mod auxiliary_head;
 
@@ -255,7 +256,8 @@ fn inputs_of_wrong_length_are_refused() {
     assert!(network.step(&two[..two.len() / 2], 1, &targets(1), &running).is_ok());
 }
 
-/// The gradients of a whole network against differences of its loss, where maps are read more than once.
+/// The gradients of a whole network against differences of its loss, where maps are read more than
+/// once.
 #[test]
 fn gradients_equal_finite_differences_of_the_loss() {
     let mut network = with_every_op();

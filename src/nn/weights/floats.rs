@@ -1,4 +1,5 @@
-//! Decodes floating-point values of 16, 32 and 64 bits to `f32` or `f64`, and checks that weights are finite.
+//! Decodes floating-point values of 16, 32 and 64 bits to `f32` or `f64`, and checks that weights
+//! are finite.
 
 use crate::nn::number::Number;
 

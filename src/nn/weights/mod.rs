@@ -1,5 +1,5 @@
-//! Weights as tensors under torchvision's names and in its layouts, their files (safetensors, PyTorch's `.pth`), and the registry
-//! of published weights. Doesn't depend on networks.
+//! Weights as tensors under torchvision's names and in its layouts, their files (safetensors,
+//! PyTorch's `.pth`), and the registry of published weights. Doesn't depend on networks.
 
 mod floats;
 mod pickle;
@@ -22,11 +22,12 @@ const BEGINNING: u64 = 512;
 /// The advice for an incomplete file.
 const AGAIN: &str = "download or copy it again";
 
-/// Prefixes of all names in a wrapped network: PyTorch's `DataParallel` and `compile`, Lightning, and common user classes.
+/// Prefixes of all names in a wrapped network: PyTorch's `DataParallel` and `compile`, Lightning,
+/// and common user classes.
 const WRAPPINGS: [&str; 5] = ["module.", "_orig_mod.", "model.", "net.", "backbone."];
 
-/// Reads a weights file, safetensors or `.pth`; the format is detected from its content. Prefixes that wrappers add to all
-/// names are removed.
+/// Reads a weights file, safetensors or `.pth`; the format is detected from its content. Prefixes
+/// that wrappers add to all names are removed.
 ///
 /// # Errors
 /// When the file can't be read, has another format, is truncated or damaged, references anything but tensors, or contains
@@ -36,8 +37,8 @@ pub fn read(path: &Path) -> Result<Weights, NnError> {
     let mut beginning = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
     file.take(BEGINNING).read_to_end(&mut beginning).map_err(failed)?;
-    // A safetensors file begins with the header's length in eight bytes, which could match any other format, then the header,
-    // which begins with a brace.
+    // A safetensors file begins with the header's length in eight bytes, which could match any
+    // other format, then the header, which begins with a brace.
     if beginning.get(8) == Some(&b'{') {
         return read_safetensors(path).map(unwrapped);
     }

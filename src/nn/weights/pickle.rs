@@ -1,9 +1,9 @@
-//! Finds the functions and classes that a pickle references, by scanning its opcodes without executing any, and rejects all but
-//! those that build tensors.
+//! Finds the functions and classes that a pickle references, by scanning its opcodes without
+//! executing any, and rejects all but those that build tensors.
 //!
-//! A pickle is a program for a stack machine, and `torch.load` runs it, so a weights file can execute arbitrary code.
-//! `pytorch_reader` executes no calls either, but ignores unknown ones. A file that references one isn't a plain weights file, so
-//! it is rejected here, by name.
+//! A pickle is a program for a stack machine, and `torch.load` runs it, so a weights file can
+//! execute arbitrary code. `pytorch_reader` executes no calls either, but ignores unknown ones. A
+//! file that references one isn't a plain weights file, so it is rejected here, by name.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -244,7 +244,8 @@ mod tests {
         );
         assert!(refused(b"\x80\x04Vos\nVsystem\n\x93.").contains(name));
         assert!(refused(b"\x80\x04K\x01K\x02\x93.").contains("computes"));
-        // A value is pushed and popped in between, so the last two values don't determine the reference.
+        // A value is pushed and popped in between, so the last two values don't determine the
+        // reference.
         assert!(refused(b"\x80\x04\x8c\x02os\x8c\x06systemN0\x93.").contains("computes"));
         assert!(refused(b"\x80\x02\x82\x01.").contains("extensions"));
     }

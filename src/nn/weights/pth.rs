@@ -1,6 +1,7 @@
-//! Reads the `.pth` files that `torch.save` writes: a zip archive since PyTorch 1.6, a stream of pickles before, as some of
-//! torchvision's published files still are. `pickle` first checks that a file references only tensors; then the crate
-//! `pytorch_reader` reads it, which executes no calls and checks every length.
+//! Reads the `.pth` files that `torch.save` writes: a zip archive since PyTorch 1.6, a stream of
+//! pickles before, as some of torchvision's published files still are. `pickle` first checks that a
+//! file references only tensors; then the crate `pytorch_reader` reads it, which executes no calls
+//! and checks every length.
 
 use super::floats::{Float, finite, values};
 use super::{AGAIN, WeightTensor, Weights, pickle};
@@ -16,12 +17,14 @@ const WRAPPERS: [&str; 6] =
 /// The advice for a file that contains more than tensors, or has an unsupported format.
 pub const CONVERT: &str = "load it in Python, where it was made, and save the tensors alone: torch.save(model.state_dict(), \"weights.pth\")";
 
-/// Maximum ratio of tensor bytes to file bytes. Above 1, since tensors may share storage and archives may be compressed.
+/// Maximum ratio of tensor bytes to file bytes. Above 1, since tensors may share storage and
+/// archives may be compressed.
 const MAX_EXPANSION: u64 = 16;
 
 /// The magic number of the legacy format, as pickle protocol 2 encodes it.
 const LEGACY: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/// Number of pickles in the legacy format: magic number, version, system information, weights, storage keys.
+/// Number of pickles in the legacy format: magic number, version, system information, weights,
+/// storage keys.
 const LEGACY_PICKLES: usize = 5;
 
 /// Whether a file with this beginning may be a `.pth` file.

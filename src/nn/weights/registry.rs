@@ -1,5 +1,5 @@
-//! The registry of published weights: their network, URL, digest prefix and preprocessing. Doesn't depend on network structures
-//! and downloads nothing.
+//! The registry of published weights: their network, URL, digest prefix and preprocessing. Doesn't
+//! depend on network structures and downloads nothing.
 
 use crate::nn::NnError;
 
@@ -82,7 +82,8 @@ const fn imagenet(
     }
 }
 
-/// All presets, the default version of each network first: V1 gives better frozen features than V2's training recipe.
+/// All presets, the default version of each network first: V1 gives better frozen features than
+/// V2's training recipe.
 pub fn presets() -> &'static [Preset] {
     static LIST: [Preset; 10] = [
         imagenet("resnet18/V1", "resnet18", "resnet18-f37072fd.pth", "f37072fd", 256, 69.758),

@@ -1,4 +1,5 @@
-//! Reads and writes safetensors files. Written bytes are deterministic; malformed files are rejected.
+//! Reads and writes safetensors files. Written bytes are deterministic; malformed files are
+//! rejected.
 
 use super::floats::{Float, finite, values};
 use super::{AGAIN, WeightTensor, Weights};
@@ -19,8 +20,8 @@ pub fn read_safetensors<N: Number>(path: &Path) -> Result<Weights<N>, NnError> {
     from_bytes(&bytes).map_err(|reason| NnError::file(path, reason))
 }
 
-/// Parses a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `N`; integer scalars such as
-/// `num_batches_tracked` are ignored.
+/// Parses a file's bytes. Floating-point tensors of 16, 32 and 64 bits become `N`; integer scalars
+/// such as `num_batches_tracked` are ignored.
 ///
 /// # Errors
 /// A message, when the bytes are truncated, tensors overlap, leave gaps or exceed the file, or a value isn't finite.
@@ -61,7 +62,8 @@ fn numbers<N: Number>(view: &TensorView) -> Option<Vec<N>> {
     Some(values(view.data(), of))
 }
 
-/// A tensor that is converted to bytes when it is written, so that the whole file is never in memory.
+/// A tensor that is converted to bytes when it is written, so that the whole file is never in
+/// memory.
 struct Written<'a, N>(&'a WeightTensor<N>);
 
 impl<N: Number> View for Written<'_, N> {

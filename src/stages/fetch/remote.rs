@@ -11,7 +11,8 @@ use std::path::PathBuf;
 /// Bucket of the memo with the pinned version of each address.
 const BUCKET: &str = "pins";
 
-/// Environment variable with the base address of a mirror of torchvision's files; their digests stay the same.
+/// Environment variable with the base address of a mirror of torchvision's files; their digests
+/// stay the same.
 const MIRROR: &str = "PIPE_TORCHVISION";
 
 /// The pinned version of the file at `address`: the one seen first. None if there was no file.

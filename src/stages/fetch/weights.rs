@@ -1,5 +1,5 @@
-//! Fetches weights: a file, a folder of timm's, torchvision's published weights or a file on the web, converted to one
-//! format, with the preprocessing that they were trained with if it is known.
+//! Fetches weights: a file, a folder of timm's, torchvision's published weights or a file on the
+//! web, converted to one format, with the preprocessing that they were trained with if it is known.
 
 use super::super::pretrained::{InWords, Pretrained};
 use super::{remote, timm};

@@ -1,5 +1,5 @@
-//! The kind `train`: trains a network on the train split. The keys are declared with [`Options`] and the work is in
-//! `training`; this module connects them to data, weights, device and files.
+//! The kind `train`: trains a network on the train split. The keys are declared with [`Options`]
+//! and the work is in `training`; this module connects them to data, weights, device and files.
 
 mod resolve;
 mod start;

@@ -1,5 +1,5 @@
-//! Defaults of a `train` stage that depend on other keys, and rules across keys. The keys themselves are declared with
-//! [`Options`].
+//! Defaults of a `train` stage that depend on other keys, and rules across keys. The keys
+//! themselves are declared with [`Options`].
 
 use super::Train;
 use super::start::published_backbone;
@@ -17,7 +17,8 @@ use crate::training::{
     ScheduleKind, TrainKeys,
 };
 
-/// Fills in what depends on other keys, and reports keys that contradict each other or have no effect.
+/// Fills in what depends on other keys, and reports keys that contradict each other or have no
+/// effect.
 pub fn resolve(mut keys: TrainKeys, resolver: &mut Resolver) -> Option<Options> {
     fetch::check_contents(Contents::Weights, "weights", resolver);
     let weights = resolver.input("weights");
@@ -77,7 +78,8 @@ fn backbone(keys: &mut TrainKeys, resolver: &mut Resolver) -> Option<&'static Ba
     Some(info)
 }
 
-/// Weights to start from must be of the same network, as far as that is known before they are fetched.
+/// Weights to start from must be of the same network, as far as that is known before they are
+/// fetched.
 fn check_weights(keys: &TrainKeys, backbone: &BackboneInfo, feed: Feed, resolver: &mut Resolver) {
     let trained = feed.resolved(&Train).map(|options| options.backbone);
     let (other, does) = match (trained, published_backbone(feed)) {
@@ -170,7 +172,8 @@ fn unfreeze(
 }
 
 fn batch_norm(keys: &mut TrainKeys, frozen: Frozen, has_weights: bool, resolver: &mut Resolver) {
-    // Where a backbone is unfrozen late, the statistics of small batches would undo the pretrained ones at once.
+    // Where a backbone is unfrozen late, the statistics of small batches would undo the pretrained
+    // ones at once.
     let default = match frozen {
         Frozen::All | Frozen::AtFirst => BatchNormMode::Frozen,
         Frozen::Nothing | Frozen::Part => BatchNormMode::Train,

@@ -1,5 +1,6 @@
-//! Loads the weights that a training starts from: fetched ones, whose classifier is replaced by the new head, or another
-//! training's model. Reports unused tensors and refuses weights of a different network.
+//! Loads the weights that a training starts from: fetched ones, whose classifier is replaced by the
+//! new head, or another training's model. Reports unused tensors and refuses weights of a different
+//! network.
 
 use super::MODEL;
 use crate::common::number::counted;
@@ -87,8 +88,8 @@ fn load_model<D: Backend>(
     Ok(())
 }
 
-/// Loads weights without a list of classes, such as torchvision's. Their classifier is kept only for
-/// `head = "original"`: an equal number of classes doesn't make them the same.
+/// Loads weights without a list of classes, such as torchvision's. Their classifier is kept only
+/// for `head = "original"`: an equal number of classes doesn't make them the same.
 fn load_published<D: Backend>(
     network: &mut Network<D>,
     card: &ModelInfo,
@@ -124,8 +125,8 @@ fn load_published<D: Backend>(
     Ok(())
 }
 
-/// Whether weights are of this backbone and not of a larger one that contains its tensors: a ResNet-18 would load from a
-/// ResNet-34.
+/// Whether weights are of this backbone and not of a larger one that contains its tensors: a
+/// ResNet-18 would load from a ResNet-34.
 fn check_network(card: &ModelInfo, weights: &Weights) -> Result<(), StageError> {
     match nn::recognize(weights).filter(|other| other.name != card.backbone) {
         Some(other) => Err(of_another(other.name, card)),

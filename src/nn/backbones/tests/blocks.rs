@@ -1,6 +1,6 @@
-//! Compares each block of the backbones with torchvision's in float64: loss, logits, running statistics, and the gradient of
-//! every parameter. The numbers in `tests/golden/blocks` were written by `make.py` beside them, which makes
-//! parameters and images by the same formula.
+//! Compares each block of the backbones with torchvision's in float64: loss, logits, running
+//! statistics, and the gradient of every parameter. The numbers in `tests/golden/blocks` were
+//! written by `make.py` beside them, which makes parameters and images by the same formula.
 
 use crate::nn::backbones::{alexnet, inception, resnet};
 use crate::nn::graph::{Builder, Graph, Head, Op, Value, Window};
@@ -15,7 +15,8 @@ use std::path::Path;
 
 const CLASSES: usize = 5;
 const BATCH: usize = 3;
-/// The relative distance from float64 that is allowed in `f32`; gradients are 1e-5 away at worst, most a few 1e-6.
+/// The relative distance from float64 that is allowed in `f32`; gradients are 1e-5 away at worst,
+/// most a few 1e-6.
 const NEAR: f64 = 1e-4;
 /// The same in `f64`, and that of logits, which are rounded to `f32`.
 const NEAR_DOUBLE: [f64; 2] = [1e-8, 1e-6];
@@ -72,8 +73,9 @@ fn sums<N: Number>(name: &str, values: &[N]) -> Vec<f64> {
     sums
 }
 
-/// The Euclidean distance relative to the length of `exact`, or to a half where that is next to nothing, as it is for the
-/// gradient of a bias before a norm; of sums with random signs, an estimate of that of what was summed.
+/// The Euclidean distance relative to the length of `exact`, or to a half where that is next to
+/// nothing, as it is for the gradient of a bias before a norm; of sums with random signs, an
+/// estimate of that of what was summed.
 fn distance(ours: &[f64], exact: &[f64]) -> f64 {
     assert_eq!(ours.len(), exact.len());
     let difference: f64 = ours.iter().zip(exact).map(|(a, b)| (a - b) * (a - b)).sum();

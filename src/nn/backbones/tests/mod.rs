@@ -1,8 +1,8 @@
-//! Compares all backbones with torchvision: names and shapes of parameters and buffers, counts, features.
+//! Compares all backbones with torchvision: names and shapes of parameters and buffers, counts,
+//! features.
 //!
-//! The golden lists were made with torchvision 0.29:
-//! `for k, v in getattr(torchvision.models, NAME)(weights=None).state_dict().items(): print(k, *v.shape)`, without
-//! `num_batches_tracked`.
+//! The golden lists were made with torchvision 0.29: `for k, v in getattr(torchvision.models,
+//! NAME)(weights=None).state_dict().items(): print(k, *v.shape)`, without `num_batches_tracked`.
 
 mod blocks;
 
@@ -10,9 +10,10 @@ use super::*;
 use crate::nn::{BatchNorm, Cpu, Network, Role, StepOptions, WeightTensor, Weights, soft_targets};
 use crate::random::Stream;
 
-/// Name, torchvision's list, its number of parameters, its multiply-adds at the usual input size in millions, as torchvision
-/// publishes them (`num_params` and `_ops` of the weights' `meta`). Inception's list and number are those with the
-/// auxiliary head, its multiply-adds those without, since evaluation doesn't run it.
+/// Name, torchvision's list, its number of parameters, its multiply-adds at the usual input size in
+/// millions, as torchvision publishes them (`num_params` and `_ops` of the weights' `meta`).
+/// Inception's list and number are those with the auxiliary head, its multiply-adds those without,
+/// since evaluation doesn't run it.
 const GOLDEN: [(&str, &str, u64, u64); 7] = [
     ("resnet18", include_str!("../golden/resnet18.txt"), 11_689_512, 1_814),
     ("resnet34", include_str!("../golden/resnet34.txt"), 21_797_672, 3_664),
@@ -111,7 +112,8 @@ fn images(count: usize, size: usize) -> Vec<f32> {
     (0..count * size * size * 3).map(|_| stream.normal() as f32).collect()
 }
 
-/// A network whose parameters repeat a few thousand random numbers: drawing tens of millions would take seconds.
+/// A network whose parameters repeat a few thousand random numbers: drawing tens of millions would
+/// take seconds.
 fn quick(graph: Graph, head: &Head) -> Network<Cpu> {
     let mut stream = Stream::new(3, "weights", &[]);
     let table: Vec<f32> = (0..8191).map(|_| stream.normal() as f32).collect();
@@ -197,8 +199,9 @@ fn batch_statistics_of_a_single_value_are_refused() {
     }
 }
 
-/// torchvision's published Inception takes images normalized as ImageNet's are and undoes that first (`transform_input`).
-/// What the network then sees is what normalizing with the preset's mean and deviation gives.
+/// torchvision's published Inception takes images normalized as ImageNet's are and undoes that
+/// first (`transform_input`). What the network then sees is what normalizing with the preset's mean
+/// and deviation gives.
 #[test]
 fn inceptions_preset_is_transform_input() {
     let preset = crate::nn::weights::preset("inception_v3").unwrap();

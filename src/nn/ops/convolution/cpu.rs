@@ -1,9 +1,10 @@
-//! Convolution on the CPU as products of gathered windows and weights through `gemm`, split into blocks that depend only on
-//! shapes.
+//! Convolution on the CPU as products of gathered windows and weights through `gemm`, split into
+//! blocks that depend only on shapes.
 //!
-//! Forward, Y = P W with the windows P of the input. Backward, dW = Pᵀ dY, split over kernel rows, output channels and
-//! fixed ranges of rows. dX is again a product of windows: input pixels at the same offset modulo the stride are read by
-//! the same taps of the kernel, so each such class is a convolution of dY with stride 1 and those taps flipped.
+//! Forward, Y = P W with the windows P of the input. Backward, dW = Pᵀ dY, split over kernel rows,
+//! output channels and fixed ranges of rows. dX is again a product of windows: input pixels at the
+//! same offset modulo the stride are read by the same taps of the kernel, so each such class is a
+//! convolution of dY with stride 1 and those taps flipped.
 
 use super::Geometry;
 use super::patches::{Patches, block_rows};
@@ -79,8 +80,8 @@ struct Split {
 }
 
 impl Split {
-    /// Sums over ranges of rows where there are many rows, as far as their partial results stay small; parts of the
-    /// result otherwise.
+    /// Sums over ranges of rows where there are many rows, as far as their partial results stay
+    /// small; parts of the result otherwise.
     fn of(geometry: &Geometry) -> Split {
         let rows = geometry.batch * geometry.output.pixels();
         let size = geometry.depth() * geometry.output.channels;
@@ -152,7 +153,8 @@ fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool
     }
 }
 
-/// The input pixels along one axis at offset `first` modulo the stride, and the taps that read them.
+/// The input pixels along one axis at offset `first` modulo the stride, and the taps that read
+/// them.
 struct Class {
     /// First pixel; the others follow at the stride.
     first: usize,
@@ -231,7 +233,8 @@ fn flipped_taps<N: Number>(
     flipped
 }
 
-/// `target` (columns, rows) = the transpose of `source` (rows, columns), in squares that fit in an L1 cache.
+/// `target` (columns, rows) = the transpose of `source` (rows, columns), in squares that fit in an
+/// L1 cache.
 fn transpose<N: Number>(source: &[N], rows: usize, columns: usize, target: &mut [N]) {
     const SIDE: usize = 16;
     for first_row in (0..rows).step_by(SIDE) {

@@ -1,4 +1,5 @@
-//! 2-D convolution over NHWC maps with a (kernel row, kernel column, in, out) weight: any kernel, stride and padding.
+//! 2-D convolution over NHWC maps with a (kernel row, kernel column, in, out) weight: any kernel,
+//! stride and padding.
 
 pub(crate) mod cpu;
 pub(crate) mod patches;

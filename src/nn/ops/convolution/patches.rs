@@ -1,13 +1,13 @@
-//! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with a weight. A convolution and
-//! its gradient by the input are such products.
+//! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with
+//! a weight. A convolution and its gradient by the input are such products.
 
 use crate::nn::graph::Shape;
 use crate::nn::matrix::{Matrix, MatrixMut, multiply};
 use crate::nn::number::Number;
 use rayon::prelude::*;
 
-/// A grid of windows over the maps of a batch. Row r of the matrix is the window of grid pixel r, counted over all images:
-/// `taps.0` x `taps.1` pixels, zero outside the map.
+/// A grid of windows over the maps of a batch. Row r of the matrix is the window of grid pixel r,
+/// counted over all images: `taps.0` x `taps.1` pixels, zero outside the map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Patches {
     pub map: Shape,
@@ -50,7 +50,8 @@ impl Patches {
             let map = &source[image * self.map.len()..][..self.map.len()];
             let top = (y * self.step.0) as isize + self.origin.0;
             let left = (x * self.step.1) as isize + self.origin.1;
-            // Taps of one kernel row are neighbors in memory: [from, to) of them lie within the map.
+            // Taps of one kernel row are neighbors in memory: [from, to) of them lie within the
+            // map.
             let from = (-left).clamp(0, self.taps.1 as isize) as usize;
             let to = (self.map.width as isize - left).clamp(from as isize, self.taps.1 as isize)
                 as usize;
@@ -78,7 +79,8 @@ impl Patches {
         }
     }
 
-    /// Runs `work` on rows `first..first + rows` of the matrix, gathered into scratch memory if necessary.
+    /// Runs `work` on rows `first..first + rows` of the matrix, gathered into scratch memory if
+    /// necessary.
     pub fn with_rows<N: Number, T>(
         &self,
         source: &[N],
@@ -96,7 +98,8 @@ impl Patches {
         })
     }
 
-    /// `out` (rows, columns) = the matrix times `weight` (depth, columns); adds to `out` where `accumulate`.
+    /// `out` (rows, columns) = the matrix times `weight` (depth, columns); adds to `out` where
+    /// `accumulate`.
     pub fn multiply<N: Number>(
         &self,
         source: &[N],
@@ -118,7 +121,8 @@ impl Patches {
     }
 }
 
-/// Target size of a block of gathered rows, in values: half a megabyte of `f32` stays in an L2 cache.
+/// Target size of a block of gathered rows, in values: half a megabyte of `f32` stays in an L2
+/// cache.
 const GATHERED: usize = 128 * 1024;
 
 /// Number of rows of length `depth` in a block.
@@ -126,8 +130,8 @@ pub(crate) fn block_rows(depth: usize) -> usize {
     (GATHERED / depth.max(1)).clamp(64, 256) / 16 * 16
 }
 
-/// Height and width of the tiles of a product of (rows, depth) and (depth, columns): enough tiles for several threads, and wide
-/// enough that gathering rows again costs little.
+/// Height and width of the tiles of a product of (rows, depth) and (depth, columns): enough tiles
+/// for several threads, and wide enough that gathering rows again costs little.
 fn block(rows: usize, depth: usize, columns: usize) -> (usize, usize) {
     let height = block_rows(depth);
     let bands = rows.div_ceil(height).max(1);

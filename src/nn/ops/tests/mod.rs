@@ -1,5 +1,5 @@
-//! Compares every op, the CPU kernel and the composed one, with a naive loop in `f64` over random shapes, and its gradients with
-//! finite differences of that loop.
+//! Compares every op, the CPU kernel and the composed one, with a naive loop in `f64` over random
+//! shapes, and its gradients with finite differences of that loop.
 
 mod naive;
 
@@ -51,7 +51,8 @@ where
     inputs.iter().map(|input| to_f64(&grads.get(input).as_vec())).collect()
 }
 
-/// Checks an op, written for any precision, against its loop in `f64`: its values and its gradients, in `f32` and in `f64`.
+/// Checks an op, written for any precision, against its loop in `f64`: its values and its
+/// gradients, in `f32` and in `f64`.
 macro_rules! check {
     ($inputs:expr, |$x:ident, $gradient:ident, $tape:ident| $op:expr, $naive:expr) => {{
         let (inputs, naive): (Vec<Vec<f32>>, &Loop) = ($inputs, $naive);
@@ -333,8 +334,8 @@ proptest! {
     }
 }
 
-/// Shapes that are split into several blocks, ranges and channels: values against the loop, gradients against the composed
-/// op, which was held to finite differences above.
+/// Shapes that are split into several blocks, ranges and channels: values against the loop,
+/// gradients against the composed op, which was held to finite differences above.
 #[test]
 fn large_convolutions() {
     for (input, window, batch, channels) in [

@@ -109,7 +109,8 @@ fn planned_features_are_refused_in_a_sentence() {
     ran.snapshot("matrix");
 }
 
-/// A folder of images fetched as weights, and the reverse: found from the sources, before either is fetched.
+/// A folder of images fetched as weights, and the reverse: found from the sources, before either is
+/// fetched.
 #[test]
 fn images_in_the_place_of_weights() {
     let desk = Desk::tiny();

@@ -7,7 +7,7 @@ use crate::config::{Diagnostic, Diagnostics};
 #[track_caller]
 fn says(text: &str, expected: &str) {
     let folder = Folder::new(&[("a.toml", text)]);
-    assert_eq!(folder.mistakes("a.toml", &[]), expected.trim_start_matches('\n'));
+    assert_eq!(folder.errors("a.toml", &[]), expected.trim_start_matches('\n'));
 }
 
 #[test]
@@ -428,13 +428,13 @@ fn keys_too_deep() {
         let folder = Folder::new(&[("a.toml", &text)]);
         assert!(
             folder
-                .mistakes("a.toml", &[])
+                .errors("a.toml", &[])
                 .starts_with("error: a key of too many parts\n --> a.toml:1:")
         );
     }
     let nested = format!("a = {}", "[".repeat(100_000));
     let folder = Folder::new(&[("a.toml", &nested)]);
-    assert!(folder.mistakes("a.toml", &[]).starts_with("error: cannot recurse further"));
+    assert!(folder.errors("a.toml", &[]).starts_with("error: cannot recurse further"));
 }
 
 #[test]
@@ -472,7 +472,7 @@ fn in_color() {
 fn too_many_to_draw() {
     let text: String = (0..60).map(|n| format!("unknown{n} = 1\n")).collect();
     let folder = Folder::new(&[("a.toml", &format!("{text}[stages.a]\n"))]);
-    let said = folder.mistakes("a.toml", &[]);
+    let said = folder.errors("a.toml", &[]);
     assert_eq!(said.matches("error: ").count(), 50);
     assert!(said.ends_with("\n\n… and 10 more\n"));
 }
