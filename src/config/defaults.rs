@@ -7,7 +7,7 @@ use super::{DefaultValue, KeyDecl, Type, Values};
 /// The default of a key in normal form.
 pub(super) fn default_of(key: &KeyDecl) -> Option<Json> {
     match key.default {
-        DefaultValue::Required | DefaultValue::Absent => None,
+        DefaultValue::Required | DefaultValue::Absent | DefaultValue::Computed => None,
         DefaultValue::Json(text) => normal(&serde_json::from_str(text).ok()?, &key.of),
     }
 }

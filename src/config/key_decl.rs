@@ -115,6 +115,8 @@ pub enum DefaultValue {
     Required,
     /// None: [`Values`] lack the key.
     Absent,
+    /// Filled in while the stage is resolved; its doc says with what.
+    Computed,
     /// A value in JSON: `"20"`, `"\"adamw\""`. For a table, `"{}"`: the defaults of its keys.
     Json(&'static str),
 }

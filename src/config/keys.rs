@@ -466,7 +466,7 @@ macro_rules! __keys {
 
     (@default required) => { $crate::config::DefaultValue::Required };
     (@default none) => { $crate::config::DefaultValue::Absent };
-    (@default computed) => { $crate::config::DefaultValue::Absent };
+    (@default computed) => { $crate::config::DefaultValue::Computed };
     (@default $json:tt) => { $crate::config::DefaultValue::Json(stringify!($json)) };
 
     (@formerly) => { None };

@@ -27,6 +27,7 @@ fn default_text(key: &KeyDecl) -> String {
     match key.default {
         DefaultValue::Required => "required".to_owned(),
         DefaultValue::Absent => "none".to_owned(),
+        DefaultValue::Computed => "computed".to_owned(),
         // The rows below say what is in it.
         DefaultValue::Json("{}") if !key.of.tables().is_empty() => "a table".to_owned(),
         DefaultValue::Json(_) => {

@@ -26,7 +26,7 @@ static INPUTS: [Input; 1] = [Input {
 
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
 ///
-/// - 2: counts in `explore.json` are called `images`.
+/// - 2: the number of images in `explore.json` is called `images`.
 const VERSION: u32 = 2;
 
 /// What an `explore` stage resolves to.
