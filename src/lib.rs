@@ -10,7 +10,7 @@
 //! | module | contents | may import |
 //! | --- | --- | --- |
 //! | [`common`] | formatting of numbers and lists, the nearest name, which files are images | - |
-//! | [`config`] | pipeline file -> [`config::Pipeline`], with a location for every key; typed keys ([`config::keys`]) | - |
+//! | [`config`] | pipeline file -> [`config::Pipeline`], with a location for every key; typed keys (`config::keys!`) | - |
 //! | [`events`] | events emitted during a run, and the cancellation token | - |
 //! | [`random`] | random streams, named by the seed, a purpose and a position | - |
 //! | [`store`] | content-addressed artifacts: digests, slots, memo, manifests, locks, garbage collection | - |
@@ -41,7 +41,7 @@
 //!    compiler's.
 //! 3. Each kind has three types ([`engine::Kind`]): the keys of its stages, the keys of `[dataset]`
 //!    it reads, and what both resolve to. Keys are declared once, as typed fields
-//!    ([`config::keys`]); the declaration yields checks, defaults, the reference, the JSON Schema
+//!    (`config::keys!`); the declaration yields checks, defaults, the reference, the JSON Schema
 //!    and what enters a fingerprint. Resolving fills in defaults that depend on other keys,
 //!    replaces presets (`input = "resnet50"`) by values and checks rules across keys. All errors of
 //!    a file are reported together, before anything runs.

@@ -5,7 +5,7 @@
 /// absolute.
 pub type Values = serde_json::Map<String, serde_json::Value>;
 
-/// A declared key. Written by [`keys!`](super::keys).
+/// A declared key. Written by `keys!`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KeyDecl {
     pub name: &'static str,

@@ -58,7 +58,7 @@ pub trait KeyType: Serialize + DeserializeOwned {
     }
 }
 
-/// A table with declared keys. Implemented by [`keys!`](super::keys).
+/// A table with declared keys. Implemented by `keys!`.
 pub trait Keys: KeyType {
     /// Its keys in the order of their declaration.
     const KEYS: &'static [KeyDecl];

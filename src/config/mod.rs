@@ -1,5 +1,5 @@
 //! Reads a pipeline file: TOML, the files it extends, overrides, variables, with the location of
-//! every key and value for diagnostics with carets. Also the typed keys ([`keys!`](keys)) and what
+//! every key and value for diagnostics with carets. Also the typed keys (`keys!`) and what
 //! follows from their declaration: checks, defaults, fingerprints, the JSON Schema and the
 //! reference. Depends on no stage kind.
 

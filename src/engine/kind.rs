@@ -49,7 +49,7 @@ pub struct Pin {
 
 /// A kind of stage.
 pub trait Kind: Send + Sync + 'static {
-    /// The keys of a stage's table, apart from `kind`, `needs` and [`COMMON`](super::COMMON).
+    /// The keys of a stage's table, apart from `kind`, `needs` and [`Common`](super::Common).
     type Keys: Keys;
     /// The keys of `[dataset]`; [`NoKeys`](crate::config::NoKeys) for a kind that reads none of
     /// them.

@@ -41,7 +41,7 @@ pub struct ParameterInfo {
 /// A parameter on a device, in the network's precision.
 pub struct Parameter<D: Backend<N>, N: Number = f32> {
     pub info: ParameterInfo,
-    /// Its values, flat, in our [layout](super::layout).
+    /// Its values, flat, in our layout.
     pub tensor: FlatTensor<D, N>,
     /// Whether training steps compute its gradient.
     pub trainable: bool,
