@@ -3,7 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "prints as a test harness does")]
 
-use pipe::config::{GivenNoKeys, KeyType, NoKeys, load};
+use pipe::config::{KeyType, NoKeys, load};
 use pipe::engine::*;
 use pipe::events::{CancellationToken, Event, RunOutcome, StageOutcome};
 use pipe::store::Store;
@@ -39,7 +39,7 @@ impl Kind for Act {
     fn resolve(
         &self,
         keys: ActKeys,
-        _dataset: GivenNoKeys,
+        _dataset: NoKeys,
         _resolver: &mut Resolver,
     ) -> Option<ActOptions> {
         Some(ActOptions::resolved(keys))

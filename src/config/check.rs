@@ -237,15 +237,6 @@ fn quoted(value: &Value) -> String {
     }
 }
 
-/// The present name of a choice that was renamed.
-fn present_name(former: &str) -> Option<&'static str> {
-    match former {
-        "single" | "mixed" => Some("f32"),
-        "double" => Some("f64"),
-        _ => None,
-    }
-}
-
 /// What to write instead, if that can be known.
 fn remedy(node: &Node, of: &Type) -> Option<String> {
     let fits = |value: Value| {
@@ -254,9 +245,7 @@ fn remedy(node: &Node, of: &Type) -> Option<String> {
     };
     match (of, &node.value) {
         (Type::Choice(names), Value::Text(text)) => {
-            let near = present_name(text).filter(|name| names.contains(name));
-            near.or_else(|| nearest(text, names.iter().copied()))
-                .map(|near| format!("did you mean \"{near}\"?"))
+            nearest(text, names.iter().copied()).map(|near| format!("did you mean \"{near}\"?"))
         }
         (Type::Source, Value::Text(text)) if !text.contains(':') => {
             Some(format!("for a folder, write `path:{text}`"))

@@ -9,7 +9,9 @@ mod describe;
 mod diagnostic;
 mod document;
 mod extends;
+mod key;
 mod key_decl;
+mod key_type;
 mod keys;
 mod needs;
 mod overrides;
@@ -25,11 +27,12 @@ mod vars;
 pub use check::check;
 pub use defaults::{audit, defaults};
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use key::{GivenTable, Handle, Key, Location};
 pub use key_decl::{Affects, DefaultValue, KeyDecl, Type, Values};
-pub use keys::{
-    Given, GivenNoKeys, GivenTable, Handle, Key, KeyType, Keys, ListType, Location, NoKeys,
-    SourceText, WordOr, choices, keys, leaf, leaf_keys,
+pub use key_type::{
+    Choice, Given, KeyType, Keys, ListType, NoKeys, SourceText, WordOr, leaf, unset,
 };
+pub use keys::{choices, keys, leaf_keys};
 pub use pipeline::{Needs, Pipeline, StageTable, load};
 pub use reference::reference;
 pub use schema::{KindSchema, RoleSchema, schema};

@@ -274,7 +274,7 @@ fn check_needs(
             diagnostics.push(unknown_role(spec, role, inputs));
             continue;
         };
-        // A stage that isn't there is told by the spec already.
+        // A stage that isn't there was reported when the file was read.
         let feeder_kind = pipeline
             .stages
             .iter()
@@ -318,7 +318,7 @@ fn missing_input(spec: &StageTable, input: &Input, pipeline: &Pipeline) -> Diagn
         Some(stage) => format!("add `needs = {{ {} = \"{}\" }}`", input.role, stage.name),
         None => format!("add a stage of kind {} and name it in `needs`", either(input.kinds)),
     };
-    Diagnostic::new(format!("`{}` needs `{}`: {}", spec.name, input.role, input.doc))
+    Diagnostic::new(format!("`{}` needs an input `{}`", spec.name, input.role))
         .at(spec.name_origin.clone())
         .label(format!("no stage feeds `{}`", input.role))
         .help(help)

@@ -1,7 +1,7 @@
 //! The kind `evaluate`: scores a trained model on the validation and test splits and predicts
 //! unlabelled images.
 
-use crate::config::{GivenNoKeys, KeyType, NoKeys, keys};
+use crate::config::{KeyType, NoKeys, keys};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
@@ -72,7 +72,7 @@ impl Kind for Evaluate {
     fn resolve(
         &self,
         keys: EvaluateKeys,
-        _dataset: GivenNoKeys,
+        _dataset: NoKeys,
         _resolver: &mut Resolver,
     ) -> Option<EvaluateOptions> {
         Some(EvaluateOptions::resolved(keys))
@@ -80,9 +80,10 @@ impl Kind for Evaluate {
 
     fn run(&self, options: &EvaluateOptions, context: &Context) -> Result<(), StageError> {
         let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
-        let (card, weights) = model::read(&context.input("model")?.path.join(super::train::MODEL))?;
-        let classes = check(&cache, &card)?;
-        let model = Model::build(card, &weights)?;
+        let (description, weights) =
+            model::read(&context.input("model")?.path.join(super::train::MODEL))?;
+        let classes = check(&cache, &description)?;
+        let model = Model::build(description, &weights)?;
         drop(weights);
         let splits = predict(context, &cache, &model, &classes, options.batch_size)?;
         let evaluation = Evaluation::new(model.classes().to_vec(), splits);
@@ -94,13 +95,13 @@ impl Kind for Evaluate {
 }
 
 /// Checks that the model fits the images. Returns the model's class for each of theirs.
-fn check(cache: &TensorCache, card: &ModelInfo) -> Result<Vec<u32>, StageError> {
+fn check(cache: &TensorCache, description: &ModelInfo) -> Result<Vec<u32>, StageError> {
     let info = cache.info();
     let place = |name: &String| {
-        card.classes.iter().position(|class| class == name).map(|place| place as u32)
+        description.classes.iter().position(|class| class == name).map(|place| place as u32)
     };
     let Some(classes) = info.classes.iter().map(place).collect() else {
-        let help = match card.head {
+        let help = match description.head {
             Classifier::Original(_) => {
                 "rename the classes to ImageNet's in `dataset.class_names`; `pipe predict` works without"
             }
@@ -108,12 +109,12 @@ fn check(cache: &TensorCache, card: &ModelInfo) -> Result<Vec<u32>, StageError> 
         };
         return Err(StageError::failed(format!(
             "the model's classes are {}, the images' are {}",
-            listed(&card.classes),
+            listed(&description.classes),
             listed(&info.classes)
         ))
         .with_help(help));
     };
-    if info.preprocessing != card.preprocessing {
+    if info.preprocessing != description.preprocessing {
         return Err(StageError::failed(
             "the images were preprocessed differently from those that the model was trained on",
         )

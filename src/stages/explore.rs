@@ -3,7 +3,7 @@
 use super::dataset::{self, Dataset, GivenDataset, Labelling};
 use super::fetch::{self, Contents};
 use crate::common::number::{counted, thousands};
-use crate::config::{GivenNoKeys, NoKeys};
+use crate::config::NoKeys;
 use crate::data::{explore, images, labels};
 use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ impl Kind for Explore {
 
     fn resolve(
         &self,
-        _keys: GivenNoKeys,
+        _keys: NoKeys,
         dataset: GivenDataset,
         resolver: &mut Resolver,
     ) -> Option<ExploreOptions> {

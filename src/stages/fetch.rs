@@ -9,7 +9,7 @@ use crate::common::image_files;
 use crate::common::nearest;
 use crate::common::number::counted;
 use crate::common::words::or_list;
-use crate::config::{GivenNoKeys, Key, KeyType, NoKeys, SourceText, Values, keys};
+use crate::config::{Key, KeyType, NoKeys, SourceText, Values, keys};
 use crate::data::images::{self, FOLDER, FolderScan, Image, LISTING};
 use crate::data::source::{self, Source};
 use crate::data::synthetic::Garments;
@@ -117,7 +117,7 @@ impl Kind for Fetch {
     fn resolve(
         &self,
         keys: FetchKeys,
-        _dataset: GivenNoKeys,
+        _dataset: NoKeys,
         resolver: &mut Resolver,
     ) -> Option<FetchOptions> {
         check_source(&keys.source, resolver);
@@ -197,9 +197,10 @@ fn check_source(source: &Key<SourceText>, resolver: &mut Resolver) {
         }
         Err(unknown) => {
             let help = match nearest(&unknown.given, unknown.known.iter().copied()) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None if unknown.known.is_empty() => "write `path:FOLDER`".to_owned(),
-                None => format!("expected one of {}", unknown.known.join(", ")),
+                Some(name) => Some(format!("did you mean `{name}`?")),
+                // The message says what is missing.
+                None if unknown.known.is_empty() => None,
+                None => Some(format!("expected one of {}", unknown.known.join(", "))),
             };
             resolver.report(source.error(unknown.message).label("expected a source").help(help));
         }
@@ -252,11 +253,11 @@ fn report(context: &Context, names: &FolderScan, listed: &[Image]) {
     let unread: Vec<&String> = names.images.iter().filter(|path| !is_listed(path)).collect();
     if let [first, ..] = unread.as_slice() {
         let count = counted(unread.len() as u64, "image");
-        context.events.warn(format!("{count} can't be opened and skipped, such as {first}"));
+        context.events.warn(format!("skipped {count} that can't be opened, such as {first}"));
     }
     if names.unnamed > 0 {
         let count = counted(names.unnamed, "file");
-        context.events.warn(format!("{count} skipped: their names aren't UTF-8"));
+        context.events.warn(format!("skipped {count} with names that aren't UTF-8"));
     }
     let skipped = match (names.hidden, names.others) {
         (0, 0) => String::new(),

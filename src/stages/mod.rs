@@ -9,8 +9,6 @@ mod fetch;
 mod preprocess;
 mod pretrained;
 mod train;
-#[cfg(test)]
-mod training_tests;
 
 use crate::engine::{Kind, KindRef, Kinds};
 
@@ -32,4 +30,4 @@ pub fn makes_models(kind: &str) -> bool {
 }
 
 #[cfg(test)]
-mod preparing;
+mod tests;

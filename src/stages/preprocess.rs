@@ -362,7 +362,7 @@ fn reject(
         let (count, all) = (thousands(rows.len() as u64), counted(all as u64, "image"));
         context
             .events
-            .warn(format!("{count} of {all} can't be read and skipped, such as {path}: {reason}"));
+            .warn(format!("skipped {count} of {all} that can't be read, such as {path}: {reason}"));
     }
     tensor_cache::write_rejected(&context.slot.join(REJECTED), rows)?;
     Ok(reasons)

@@ -98,7 +98,7 @@ struct Executor<'a> {
     receiver: Receiver<(usize, StageEvent)>,
     /// The folder of job files, created with the first one and removed with the executor.
     jobs_folder: Option<tempfile::TempDir>,
-    /// Whether the user was told that running stages are being stopped.
+    /// Whether it was announced that running stages are being stopped.
     announced_stop: bool,
 }
 

@@ -5,7 +5,7 @@ mod errors;
 mod execution;
 
 use super::*;
-use crate::config::{GivenNoKeys, KeyType, NoKeys, load};
+use crate::config::{KeyType, NoKeys, load};
 use crate::events::{CancellationToken, Event, KeyValue, Reason, RunOutcome, StageOutcome};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ impl Kind for Write {
     fn resolve(
         &self,
         keys: WriteKeys,
-        _dataset: GivenNoKeys,
+        _dataset: NoKeys,
         resolver: &mut Resolver,
     ) -> Option<WriteOptions> {
         if *keys.text == "forbidden" {
@@ -150,7 +150,7 @@ impl Kind for Draw {
     }
     fn resolve(
         &self,
-        _keys: GivenNoKeys,
+        _keys: NoKeys,
         dataset: GivenSalt,
         _resolver: &mut Resolver,
     ) -> Option<DrawOptions> {

@@ -220,7 +220,9 @@ fn allow(module: &str, name: &str) -> Result<(), String> {
     if ALLOWED.iter().any(|(known, names)| *known == module && names.contains(&name)) {
         return Ok(());
     }
-    Err(format!("it asks for `{module}.{name}`, which builds no tensor: nothing of it was run"))
+    Err(format!(
+        "it references `{module}.{name}`, which is not part of a tensor; nothing was executed"
+    ))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
     tensors.retain(|(_, tensor)| !is_counter(tensor));
     tensors.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     if tensors.is_empty() {
-        return Err(format!("it holds no tensors; {CONVERT}"));
+        return Err(format!("it contains no tensors; {CONVERT}"));
     }
     let total = tensors.iter().try_fold(0u64, |sum, (_, tensor)| sum.checked_add(size(tensor)?));
     if total.is_none_or(|total| total > length.saturating_mul(MAX_EXPANSION)) {
@@ -199,7 +199,7 @@ mod tests {
             let message = refused(name);
             assert!(
                 message.contains(&format!(
-                    "{name}: it asks for `posix.system`, which builds no tensor"
+                    "{name}: it references `posix.system`, which is not part of a tensor"
                 )),
                 "{message}"
             );
@@ -216,7 +216,7 @@ mod tests {
         assert!(
             refused("integers.pth").contains("fc.bias contains I64, not floating-point numbers")
         );
-        assert!(refused("nothing.pth").contains("it holds no tensors"));
+        assert!(refused("nothing.pth").contains("it contains no tensors"));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.pth");
         let error = |bytes: &[u8]| {

@@ -229,10 +229,10 @@ fn write(
     StageError::check(&context.cancel)?;
     let path = context.slot.join(MODEL);
     let (tensors, numbers) = size(&read);
-    let card = model::info(&read)?;
-    let known = known.or_else(|| card.as_ref().map(of_ours));
-    match card {
-        Some(card) => model::save(&path, &card, read)?,
+    let description = model::info(&read)?;
+    let known = known.or_else(|| description.as_ref().map(of_ours));
+    match description {
+        Some(description) => model::save(&path, &description, read)?,
         None => weights::write_safetensors(&path, &Weights { metadata: BTreeMap::new(), ..read })?,
     }
     let numbers = match numbers {
@@ -254,11 +254,11 @@ fn size(weights: &Weights) -> (usize, usize) {
 }
 
 /// Metadata of a model that `train` wrote.
-fn of_ours(card: &model::ModelInfo) -> Pretrained {
+fn of_ours(description: &model::ModelInfo) -> Pretrained {
     Pretrained {
-        weights: format!("a trained {}", card.backbone),
-        architecture: card.backbone.clone(),
-        preprocessing: card.preprocessing.clone(),
+        weights: format!("a trained {}", description.backbone),
+        architecture: description.backbone.clone(),
+        preprocessing: description.preprocessing.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ mod resolve;
 mod start;
 
 use crate::common::number::counted;
-use crate::config::{GivenNoKeys, NoKeys, WordOr};
+use crate::config::{NoKeys, WordOr};
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::engine::{Context, Device, Input, Kind, OrFail, Resolver, StageError};
@@ -87,7 +87,7 @@ impl Kind for Train {
     fn resolve(
         &self,
         keys: TrainKeys,
-        _dataset: GivenNoKeys,
+        _dataset: NoKeys,
         resolver: &mut Resolver,
     ) -> Option<Options> {
         resolve::resolve(keys, resolver)
@@ -104,9 +104,9 @@ impl Kind for Train {
         match context.device {
             Device::Cpu => train(options, context, Cpu::default()),
             #[cfg(feature = "cuda")]
-            Device::Cuda(card) => {
-                let device = dfdx::tensor::Cuda::try_build(card, 0)
-                    .map_err(|error| StageError::failed(format!("the graphics card {card} can't be used: {error:?}")))?;
+            Device::Cuda(index) => {
+                let device = dfdx::tensor::Cuda::try_build(index, 0)
+                    .map_err(|error| StageError::failed(format!("CUDA device {index} can't be used: {error:?}")))?;
                 train(options, context, device)
             }
             #[cfg(not(feature = "cuda"))]
@@ -124,7 +124,7 @@ fn train<D: Backend + Backend<f64>>(
 ) -> Result<(), StageError> {
     let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
     let info = cache.info();
-    let card = ModelInfo {
+    let description = ModelInfo {
         backbone: options.backbone.clone(),
         head: classifier(&options.head),
         classes: match options.head {
@@ -133,16 +133,16 @@ fn train<D: Backend + Backend<f64>>(
         },
         preprocessing: info.preprocessing.clone(),
     };
-    let mut network = network(&card, options.aux_logits, context.seed, device)?;
+    let mut network = network(&description, options.aux_logits, context.seed, device)?;
     match context.optional_input("weights") {
-        Some(weights) => start_from(&mut network, &card, &weights.path, &context.events)?,
+        Some(weights) => start_from(&mut network, &description, &weights.path, &context.events)?,
         None if options.freeze != Freeze::None => context
             .events
             .warn("the frozen part of the backbone keeps random weights: feed `weights`, or set `freeze = \"none\"`"),
         None => (),
     }
-    if matches!(card.head, Classifier::Original(_)) {
-        model::save(&context.slot.join(MODEL), &card, network.save())?;
+    if matches!(description.head, Classifier::Original(_)) {
+        model::save(&context.slot.join(MODEL), &description, network.save())?;
         let fitted = Fitted {
             history: Vec::new(),
             epoch: 0,
@@ -172,7 +172,7 @@ fn train<D: Backend + Backend<f64>>(
             let _ = checkpoints.clear();
         }
     })?;
-    model::save(&context.slot.join(MODEL), &card, network.save_without_auxiliary())?;
+    model::save(&context.slot.join(MODEL), &description, network.save_without_auxiliary())?;
     write_records(&context.slot, &fitted)?;
     // A checkpoint that can't be removed only takes space until the next garbage collection.
     let _ = checkpoints.clear();
@@ -192,17 +192,20 @@ fn classifier(head: &WordOr<OriginalHead, DenseHead>) -> Classifier {
 
 /// The network of a model, with random weights.
 fn network<D: Backend>(
-    card: &ModelInfo,
+    description: &ModelInfo,
     auxiliary: bool,
     seed: u64,
     device: D,
 ) -> Result<Network<D>, StageError> {
-    let (head, input) = (card.head(), card.input());
+    let (head, input) = (description.head(), description.input());
     if !auxiliary {
-        return Ok(Network::new(&card.backbone, &head, input, seed, device)?);
+        return Ok(Network::new(&description.backbone, &head, input, seed, device)?);
     }
-    let Some(info) = nn::backbone(&card.backbone) else {
-        return Err(StageError::failed(format!("no backbone has the name `{}`", card.backbone)));
+    let Some(info) = nn::backbone(&description.backbone) else {
+        return Err(StageError::failed(format!(
+            "no backbone has the name `{}`",
+            description.backbone
+        )));
     };
     Ok(Network::from_graph(info.graph_with_auxiliary(&head, input)?, &head, seed, device)?)
 }

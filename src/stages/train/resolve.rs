@@ -5,8 +5,10 @@ use super::Train;
 use super::start::published_backbone;
 use crate::common::nearest;
 use crate::common::words::or_list;
-use crate::config::{Key, KeyType, WordOr};
-use crate::data::{AugmentationPolicy, GivenAugmentationPolicy, GivenRandomResizedCrop};
+use crate::config::{Choice, Key, KeyType, WordOr, unset};
+use crate::data::{
+    AugmentationPolicy, GivenAugmentationPolicy, GivenRandomResizedCrop, RandomResizedCrop,
+};
 use crate::engine::{Feed, Resolver};
 use crate::nn::weights::registry;
 use crate::nn::{self, BackboneInfo};
@@ -363,8 +365,8 @@ fn default_augmentation(frozen: Frozen) -> WordOr<Key<NoAugmentation>, GivenAugm
     if frozen == Frozen::All {
         return WordOr::Word(Key::computed(NoAugmentation::None));
     }
-    let mut mild = GivenAugmentationPolicy::default();
-    mild.random_resized_crop = Some(GivenRandomResizedCrop::default());
+    let mut mild = unset::<AugmentationPolicy>();
+    mild.random_resized_crop = Some(unset::<RandomResizedCrop>());
     mild.horizontal_flip.set(true);
     WordOr::Table(mild)
 }

@@ -30,7 +30,7 @@ pub(super) fn published_backbone(feed: Feed) -> Option<&'static str> {
 /// Loads the weights in `artifact`; a head only if it has the same classes.
 pub(super) fn start_from<D: Backend>(
     network: &mut Network<D>,
-    card: &ModelInfo,
+    target: &ModelInfo,
     artifact: &Path,
     events: &EventSink,
 ) -> Result<(), StageError> {
@@ -42,10 +42,10 @@ pub(super) fn start_from<D: Backend>(
     }
     let mut weights = weights::read(&path)?;
     match model::info(&weights)? {
-        Some(origin) => load_model(network, card, &origin, &mut weights, events),
+        Some(origin) => load_model(network, target, &origin, &mut weights, events),
         None => load_published(
             network,
-            card,
+            target,
             Pretrained::read(artifact)?.as_ref(),
             &mut weights,
             events,
@@ -56,13 +56,13 @@ pub(super) fn start_from<D: Backend>(
 /// Loads another training's weights; its head only if it has the same classes.
 fn load_model<D: Backend>(
     network: &mut Network<D>,
-    card: &ModelInfo,
+    target: &ModelInfo,
     origin: &ModelInfo,
     weights: &mut Weights,
     events: &EventSink,
 ) -> Result<(), StageError> {
-    if origin.classes != card.classes {
-        if matches!(card.head, Classifier::Original(_)) {
+    if origin.classes != target.classes {
+        if matches!(target.head, Classifier::Original(_)) {
             let message = format!(
                 "`head = \"original\"` keeps a published classifier, and these are the weights of a trained {} with classes of its own",
                 origin.backbone
@@ -75,14 +75,14 @@ fn load_model<D: Backend>(
             weights.tensors.remove(&parameter.info.name);
         }
     }
-    if origin.backbone != card.backbone {
-        return Err(of_another(&origin.backbone, card));
+    if origin.backbone != target.backbone {
+        return Err(of_another(&origin.backbone, target));
     }
-    let loaded = load(network, card, weights)?;
+    let loaded = load(network, target, weights)?;
     let head = if loaded.kept.is_empty() { "head included" } else { "with a new head" };
     events.info(format!("starting from the weights of a trained {}, {head}", origin.backbone));
     let name = format!("a trained {}'s weights", origin.backbone);
-    if let Some(sentence) = mismatch(&name, &origin.preprocessing, &card.preprocessing) {
+    if let Some(sentence) = mismatch(&name, &origin.preprocessing, &target.preprocessing) {
         events.warn(sentence);
     }
     Ok(())
@@ -92,33 +92,30 @@ fn load_model<D: Backend>(
 /// for `head = "original"`: an equal number of classes doesn't make them the same.
 fn load_published<D: Backend>(
     network: &mut Network<D>,
-    card: &ModelInfo,
+    target: &ModelInfo,
     known: Option<&Pretrained>,
     weights: &mut Weights,
     events: &EventSink,
 ) -> Result<(), StageError> {
-    check_network(card, weights)?;
+    check_network(target, weights)?;
     let named = known.map_or("fetched weights", |known| &known.weights);
-    let classifier = nn::backbone(&card.backbone).map(nn::classifier).unwrap_or_default();
-    let head = match card.head {
+    let classifier = nn::backbone(&target.backbone).map(nn::classifier).unwrap_or_default();
+    let head = match target.head {
         Classifier::Original(_) => "classifier included",
         Classifier::Dense(_) if weights.tensors.keys().any(|name| classifier.contains(name)) => {
             weights.tensors.retain(|name, _| !classifier.contains(name));
-            "whose classifier gives way to a new head"
+            "with a new head in place of their classifier"
         }
         Classifier::Dense(_) => "with a new head",
     };
-    let loaded = load(network, card, weights)?;
+    let loaded = load(network, target, weights)?;
     events.info(format!("starting from {named}, {head}"));
     if let [first, ..] = loaded.unused.as_slice() {
         let count = counted(loaded.unused.len() as u64, "tensor");
-        events.info(format!(
-            "{count} of {named} without a place in {}, such as {first}",
-            card.backbone
-        ));
+        events.info(format!("{count} of {named} not used by {}, such as {first}", target.backbone));
     }
     if let Some(known) = known
-        && let Some(sentence) = mismatch(named, &known.preprocessing, &card.preprocessing)
+        && let Some(sentence) = mismatch(named, &known.preprocessing, &target.preprocessing)
     {
         events.warn(sentence);
     }
@@ -127,34 +124,34 @@ fn load_published<D: Backend>(
 
 /// Whether weights are of this backbone and not of a larger one that contains its tensors: a
 /// ResNet-18 would load from a ResNet-34.
-fn check_network(card: &ModelInfo, weights: &Weights) -> Result<(), StageError> {
-    match nn::recognize(weights).filter(|other| other.name != card.backbone) {
-        Some(other) => Err(of_another(other.name, card)),
+fn check_network(target: &ModelInfo, weights: &Weights) -> Result<(), StageError> {
+    match nn::recognize(weights).filter(|other| other.name != target.backbone) {
+        Some(other) => Err(of_another(other.name, target)),
         None => Ok(()),
     }
 }
 
-fn of_another(name: &str, card: &ModelInfo) -> StageError {
-    let message = format!("these weights are of {name}, the backbone is {}", card.backbone);
+fn of_another(name: &str, target: &ModelInfo) -> StageError {
+    let message = format!("these weights are of {name}, the backbone is {}", target.backbone);
     StageError::failed(message)
-        .with_help(format!("set `backbone = \"{name}\"`, or take weights of {}", card.backbone))
+        .with_help(format!("set `backbone = \"{name}\"`, or feed weights of {}", target.backbone))
 }
 
 /// Loads weights. The error names tensors of both sides if they don't fit.
 fn load<D: Backend>(
     network: &mut Network<D>,
-    card: &ModelInfo,
+    target: &ModelInfo,
     weights: &Weights,
 ) -> Result<Loaded, StageError> {
     network.load(weights).map_err(|error| match error {
         NnError::Mismatch(_) => {
-            let message = format!("these weights aren't those of {}: {error}", card.backbone);
+            let message = format!("the weights don't fit {}: {error}", target.backbone);
             let names: Vec<&str> = weights.tensors.keys().take(SHOWN).map(String::as_str).collect();
             let count = counted(weights.tensors.len() as u64, "tensor");
             let help = format!(
-                "they hold {count}, such as {}; names are torchvision's, such as those of `torchvision.models.{}`",
+                "they contain {count}, such as {}; names must be torchvision's, as in `torchvision.models.{}`",
                 names.join(" and "),
-                card.backbone
+                target.backbone
             );
             StageError::failed(message).with_help(help)
         }

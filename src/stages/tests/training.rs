@@ -1,6 +1,5 @@
 //! Train and evaluate as stages: what their parameters become, and what they write.
 
-use super::KINDS;
 use crate::config::{self, Values};
 use crate::data::Preprocessing;
 use crate::engine::{Context, Device, InputArtifact, StageError, graph};
@@ -8,6 +7,7 @@ use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::metrics::{Evaluation, read_history, read_predictions, softmax};
 use crate::model::Model;
 use crate::nn::{Cpu, Head, Network, write_safetensors};
+use crate::stages::KINDS;
 use crate::store::{Digest, Memo};
 use crate::training::tests::{COUNTS, Counts, small, write_cache};
 use serde_json::json;
@@ -74,12 +74,15 @@ fn defaults_follow_other_values() {
     assert_eq!(values["backbone"], "resnet50");
     assert_eq!((&values["freeze"], &values["batch_norm"]), (&json!("all"), &json!("frozen")));
     assert_eq!(values["augment"], "none");
-    let thawing =
+    let unfreezing =
         resolved_beside(other, &format!("{needs}\nunfreeze_at = {{ layer4 = 3, layer3 = 6 }}"))
             .unwrap();
-    assert_eq!((&thawing["freeze"], &thawing["batch_norm"]), (&json!("all"), &json!("frozen")));
-    assert_eq!(thawing["optimizer"]["backbone_learning_rate"], json!(1e-4));
-    assert_eq!(thawing["augment"]["horizontal_flip"], json!(true));
+    assert_eq!(
+        (&unfreezing["freeze"], &unfreezing["batch_norm"]),
+        (&json!("all"), &json!("frozen"))
+    );
+    assert_eq!(unfreezing["optimizer"]["backbone_learning_rate"], json!(1e-4));
+    assert_eq!(unfreezing["augment"]["horizontal_flip"], json!(true));
     let tuned =
         resolved_beside(other, &format!("{needs}\nfreeze = \"layer4\"\nepochs = 2")).unwrap();
     assert_eq!(
@@ -161,7 +164,7 @@ fn what_does_not_go_together_is_said() {
 struct Place {
     folder: tempfile::TempDir,
     memo: Memo,
-    told: Arc<Mutex<Vec<StageEvent>>>,
+    emitted: Arc<Mutex<Vec<StageEvent>>>,
 }
 
 impl Place {
@@ -169,7 +172,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("data")).unwrap();
         write_cache(&folder.path().join("data"), counts, small());
-        Place { folder, memo: Memo::temporary().unwrap(), told: Arc::default() }
+        Place { folder, memo: Memo::temporary().unwrap(), emitted: Arc::default() }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -190,14 +193,14 @@ impl Place {
             digest: Digest::of(b"input"),
             folder: None,
         };
-        let sink = Arc::clone(&self.told);
+        let sink = Arc::clone(&self.emitted);
         let context = Context {
             values,
             inputs: inputs.iter().map(|&(role, folder)| (role.to_owned(), input(folder))).collect(),
             facts: BTreeMap::new(),
             slot: self.path(slot),
             memo: self.memo.clone(),
-            events: EventSink::new(move |told| sink.lock().unwrap().push(told)),
+            events: EventSink::new(move |emitted| sink.lock().unwrap().push(emitted)),
             cancel: CancellationToken::new(),
             seed: 42,
             threads: 1,
@@ -217,9 +220,10 @@ impl Place {
     }
 
     fn sentences(&self) -> Vec<String> {
-        let told = self.told.lock().unwrap();
-        told.iter()
-            .filter_map(|told| match told {
+        let emitted = self.emitted.lock().unwrap();
+        emitted
+            .iter()
+            .filter_map(|emitted| match emitted {
                 StageEvent::Message { text, .. } => Some(text.clone()),
                 _ => None,
             })
@@ -321,9 +325,9 @@ fn a_model_s_scores_are_the_same_with_features_that_training_left_and_without() 
     let other = Place::new(COUNTS);
     other.evaluate("data", model.to_str().unwrap(), "without").unwrap();
     let computed = |place: &Place| {
-        let told = place.told.lock().unwrap();
-        let features = |told: &StageEvent| matches!(told, StageEvent::Progress { task, .. } if task == "features");
-        told.iter().filter(|told| features(told)).count()
+        let emitted = place.emitted.lock().unwrap();
+        let features = |emitted: &StageEvent| matches!(emitted, StageEvent::Progress { task, .. } if task == "features");
+        emitted.iter().filter(|emitted| features(emitted)).count()
     };
     assert!(computed(place) > 0 && computed(&other) == 0);
     for name in ["metrics.json", "predictions.csv"] {

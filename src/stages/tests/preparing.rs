@@ -2,12 +2,12 @@
 //! what is said, what is refused. The digests pinned here change only together with a kind's
 //! version.
 
-use super::KINDS;
 use crate::data::decode::samples;
 use crate::data::images::{self, LISTING};
 use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Device, InputArtifact, KindRef, StageError};
 use crate::events::{CancellationToken, EventSink, StageEvent};
+use crate::stages::KINDS;
 use crate::store::{Digest, Memo};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -42,8 +42,8 @@ impl Bench {
         let slot = self.path(name);
         std::fs::create_dir_all(&slot).unwrap();
         let said = Arc::clone(&self.said);
-        let events = EventSink::new(move |told| {
-            if let StageEvent::Message { text, .. } = told {
+        let events = EventSink::new(move |event| {
+            if let StageEvent::Message { text, .. } = event {
                 said.lock().unwrap().push(text);
             }
         });
@@ -215,7 +215,7 @@ fn too_many_unreadable_images_fail_and_few_are_listed() {
         )
         .unwrap();
     assert!(bench.said().contains(
-        "1 of 41 images can't be read and skipped, such as train/7_1.png: the file is empty"
+        "skipped 1 of 41 images that can't be read, such as train/7_1.png: the file is empty"
     ));
     assert_eq!(TensorCache::open(&bench.path("few")).unwrap().samples().len(), 40);
     for index in 8..12 {

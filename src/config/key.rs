@@ -1,0 +1,127 @@
+//! The value of a key as it was given, with its location in the pipeline file for diagnostics.
+
+use super::{Diagnostic, Node, Origin, Table, Value};
+use std::ops::Deref;
+
+/// A table of keys as it was given.
+pub trait GivenTable {
+    /// Points to the table.
+    fn handle(&self) -> &Handle;
+
+    /// A diagnostic that points to the table.
+    fn error(&self, message: impl Into<String>) -> Diagnostic {
+        self.handle().error(message)
+    }
+}
+
+/// The location of the table or value that is being read.
+#[derive(Clone, Debug)]
+pub struct Location<'a> {
+    table: Option<&'a Table>,
+    handle: Handle,
+}
+
+impl<'a> Location<'a> {
+    /// A table. Diagnostics about it point to where it is written, or to `fallback` if it isn't.
+    pub fn table(table: &'a Table, fallback: Option<Origin>) -> Location<'a> {
+        let origin = table.origin().cloned();
+        let is_given = origin.is_some();
+        Location { table: Some(table), handle: Handle { origin: origin.or(fallback), is_given } }
+    }
+
+    /// Outside every file.
+    pub fn nowhere() -> Location<'static> {
+        Location { table: None, handle: Handle::default() }
+    }
+
+    /// A key of the table at this location.
+    pub fn key(&self, name: &str) -> Location<'a> {
+        match self.table.and_then(|table| table.get(name)) {
+            Some(Node { value: Value::Table(table), .. }) => {
+                Location::table(table, self.handle.origin.clone())
+            }
+            Some(node) => {
+                let handle = Handle { origin: Some(node.origin.clone()), is_given: true };
+                Location { table: None, handle }
+            }
+            None => {
+                let handle = Handle { origin: self.handle.origin.clone(), is_given: false };
+                Location { table: None, handle }
+            }
+        }
+    }
+
+    /// The handle by which diagnostics point here.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+/// Points to a key of a pipeline file, for diagnostics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Handle {
+    origin: Option<Origin>,
+    is_given: bool,
+}
+
+impl Handle {
+    /// A diagnostic that points to the value, or to the innermost table around it that is written.
+    pub fn error(&self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(message).at(self.origin.clone())
+    }
+
+    /// Whether the file (or an override) sets the key.
+    pub fn is_given(&self) -> bool {
+        self.is_given
+    }
+}
+
+/// The value of a key and where it was given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Key<T> {
+    value: T,
+    handle: Handle,
+}
+
+impl<T> Key<T> {
+    pub(super) fn new(value: T, handle: Handle) -> Key<T> {
+        Key { value, handle }
+    }
+
+    /// A value that was computed rather than given.
+    pub fn computed(value: T) -> Key<T> {
+        Key { value, handle: Handle::default() }
+    }
+
+    pub fn into_value(self) -> T {
+        self.value
+    }
+
+    /// Replaces the value, keeping the location.
+    pub fn set(&mut self, value: T) {
+        self.value = value;
+    }
+
+    /// Whether the file (or an override) sets the key.
+    pub fn is_given(&self) -> bool {
+        self.handle.is_given
+    }
+
+    /// Points to the value.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// A diagnostic that points to the value.
+    pub fn error(&self, message: impl Into<String>) -> Diagnostic {
+        self.handle.error(message)
+    }
+}
+
+impl<T> Deref for Key<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
