@@ -122,23 +122,23 @@
 //! | weights, checkpoint | named parameters and buffers; weights with the state of an interrupted training |
 
 pub mod cli;
-pub mod common;
+pub(crate) mod common;
 pub mod config;
 pub mod data;
-pub mod download;
-pub mod draw;
+pub(crate) mod download;
+pub(crate) mod draw;
 pub mod engine;
 pub mod events;
 pub mod metrics;
-pub mod model;
+pub(crate) mod model;
 pub mod nn;
 pub mod random;
 pub mod report;
 pub mod runs;
 pub mod stages;
 pub mod store;
-pub mod training;
-pub mod ui;
+pub(crate) mod training;
+pub(crate) mod ui;
 
 /// Parsers of foreign bytes, for the targets in `fuzz/`. Not part of the public API.
 #[cfg(feature = "fuzzing")]

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::Path;
 
 /// Writes `count` images of 8 classes to `folder`, named `index_class.jpg`.
-pub fn draw(folder: &Path, count: u64) -> Result<(), Box<dyn Error>> {
+pub(crate) fn draw(folder: &Path, count: u64) -> Result<(), Box<dyn Error>> {
     for index in 0..count {
         let mut stream = Stream::new(7, "photo", &[index]);
         let (width, height) = (480 + stream.below(420) as u32, 600 + stream.below(500) as u32);

@@ -1,12 +1,12 @@
 //! Which files are images, by path alone; their content is checked when they are decoded.
 
 /// File name extensions of the image formats that can be decoded, in lower case.
-pub const EXTENSIONS: [&str; 10] =
+pub(crate) const EXTENSIONS: [&str; 10] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "gif", "webp", "bmp", "tif", "tiff"];
 
 /// Whether the file at a relative path (with `/`) may be an image: it isn't hidden and has one of
 /// [`EXTENSIONS`], whatever its case.
-pub fn is_image(path: &str) -> bool {
+pub(crate) fn is_image(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     !is_hidden(path) && extension.is_some_and(|one| EXTENSIONS.contains(&one.as_str()))
@@ -14,7 +14,7 @@ pub fn is_image(path: &str) -> bool {
 
 /// Whether any part of the path is hidden (`._x.jpg`, `.ipynb_checkpoints/x.jpg`) or metadata that
 /// macOS adds to archives (`__MACOSX`).
-pub fn is_hidden(path: &str) -> bool {
+pub(crate) fn is_hidden(path: &str) -> bool {
     path.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
 }
 

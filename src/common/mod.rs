@@ -1,9 +1,9 @@
 //! Helpers for every room: formatting of numbers and lists, "did you mean" suggestions, and which
 //! files are images. A leaf: it imports nothing of the crate.
 
-pub mod image_files;
+pub(crate) mod image_files;
 mod nearest;
-pub mod number;
-pub mod words;
+pub(crate) mod number;
+pub(crate) mod words;
 
-pub use nearest::nearest;
+pub(crate) use nearest::nearest;

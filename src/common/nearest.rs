@@ -3,7 +3,10 @@
 /// The nearest name to `wanted` by edit distance (ignoring case, and `-` for `_`), if at most a
 /// third of the characters differ; else the only name that is a prefix of `wanted` or has it as a
 /// prefix.
-pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    wanted: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace('-', "_");
     let wanted = plain(wanted);
     let length = wanted.chars().count();

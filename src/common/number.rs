@@ -1,7 +1,7 @@
 //! Formats numbers, shares, durations and sizes for people.
 
 /// A whole number with thousands separators: `1,234,567`.
-pub fn thousands(value: u64) -> String {
+pub(crate) fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -14,7 +14,7 @@ pub fn thousands(value: u64) -> String {
 }
 
 /// A count of things, `thing` in the singular: `1 image`, `2,000 images`, `10 classes`.
-pub fn counted(value: u64, thing: &str) -> String {
+pub(crate) fn counted(value: u64, thing: &str) -> String {
     match value {
         1 => format!("1 {thing}"),
         _ if thing.ends_with('s') => format!("{} {thing}es", thousands(value)),
@@ -25,7 +25,7 @@ pub fn counted(value: u64, thing: &str) -> String {
 /// A share in 0..=1 as a percentage with one decimal: `93.1 %`. Only 0 and 1 are written as `0.0 %`
 /// and `100.0 %`: 9,999 of 10,000 is not all. `–` for NaN and for values that only a damaged file
 /// contains.
-pub fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     if share.is_nan() || share.abs() > 1e6 {
         return "–".to_owned();
     }
@@ -38,7 +38,7 @@ pub fn percent(share: f64) -> String {
 }
 
 /// A duration: `0.04 s`, `12.3 s`, `2 min 05 s`, `3 h 07 min`.
-pub fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
     let whole = seconds.round() as u64;
     match whole {
@@ -50,12 +50,12 @@ pub fn seconds(seconds: f64) -> String {
 }
 
 /// A duration that is an estimate: whole seconds, as [`seconds`] beyond a minute.
-pub fn about(duration: f64) -> String {
+pub(crate) fn about(duration: f64) -> String {
     if duration < 59.5 { format!("{:.0} s", duration.max(0.0)) } else { seconds(duration) }
 }
 
 /// A size in bytes, in powers of 1,000 as disks are sold: `812 B`, `3.4 MB`.
-pub fn bytes(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if value < 1000 {
         return format!("{value} B");
@@ -72,7 +72,7 @@ pub fn bytes(value: u64) -> String {
 }
 
 /// A measured value with four significant digits: `0.4123`, `12.35`, `3e-5`.
-pub fn measured(value: f64) -> String {
+pub(crate) fn measured(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 {
         "0".into()

@@ -1,17 +1,17 @@
 //! Formats lists of names in sentences.
 
 /// "`a`, `b` and `c`".
-pub fn and_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn and_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     join(names.into_iter().map(backticks).collect(), "and")
 }
 
 /// "`a`, `b` or `c`".
-pub fn or_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn or_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     join(names.into_iter().map(backticks).collect(), "or")
 }
 
 /// "`a`, `b` and 3 more": at most `limit` names.
-pub fn shortened_list<'a>(names: impl IntoIterator<Item = &'a str>, limit: usize) -> String {
+pub(crate) fn shortened_list<'a>(names: impl IntoIterator<Item = &'a str>, limit: usize) -> String {
     let mut names: Vec<String> = names.into_iter().map(backticks).collect();
     let more = names.len().saturating_sub(limit);
     names.truncate(limit);
@@ -22,7 +22,7 @@ pub fn shortened_list<'a>(names: impl IntoIterator<Item = &'a str>, limit: usize
 }
 
 /// "a, b or c": phrases with commas between them and `conjunction` before the last.
-pub fn join(mut phrases: Vec<String>, conjunction: &str) -> String {
+pub(crate) fn join(mut phrases: Vec<String>, conjunction: &str) -> String {
     let last = phrases.pop().unwrap_or_default();
     if phrases.is_empty() { last } else { format!("{} {conjunction} {last}", phrases.join(", ")) }
 }

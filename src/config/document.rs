@@ -26,7 +26,7 @@ pub(super) struct Text<'a> {
 
 impl Text<'_> {
     /// Parses it as a document. None, and at least one diagnostic, if it isn't one.
-    pub fn table(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<Table> {
+    pub(super) fn table(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<Table> {
         self.refuse_deep_keys(diagnostics)?;
         let (table, errors) = DeTable::parse_recoverable(self.text);
         self.report(errors, diagnostics)?;
@@ -34,7 +34,7 @@ impl Text<'_> {
     }
 
     /// Parses it as a single value. None, and at least one diagnostic, if it isn't one.
-    pub fn value(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<Value> {
+    pub(super) fn value(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<Value> {
         self.refuse_deep_keys(diagnostics)?;
         let (value, errors) = DeValue::parse_recoverable(self.text);
         self.report(errors, diagnostics)?;
@@ -42,7 +42,7 @@ impl Text<'_> {
     }
 
     /// A byte range of the part as a location in the source text, widened to whole characters.
-    pub fn place(&self, span: Range<usize>) -> Origin {
+    pub(super) fn place(&self, span: Range<usize>) -> Origin {
         let start = self.text.floor_char_boundary(span.start);
         let end = self.text.ceil_char_boundary(span.end).max(start);
         Origin { file: self.file, span: self.start + start..self.start + end }

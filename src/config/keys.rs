@@ -1,6 +1,6 @@
 //! Typed keys: one declaration of a table of a pipeline file yields the type of what was given, the
-//! type that it resolves to, and the [`KeyDecl`]s from which checks, defaults, the reference, the
-//! JSON Schema and fingerprints follow.
+//! type that it resolves to, and the [declarations](super::KeyDecl) from which checks, defaults, the
+//! reference, the JSON Schema and fingerprints follow.
 //!
 //! ```
 //! pipe::config::keys! {

@@ -17,7 +17,7 @@ pub(super) struct Normalization {
 }
 
 impl Normalization {
-    pub fn new(preprocessing: &Preprocessing) -> Normalization {
+    pub(super) fn new(preprocessing: &Preprocessing) -> Normalization {
         let (mean, std) = (preprocessing.mean, preprocessing.std);
         let normalized =
             |level: usize, channel: usize| (level as f32 / 255.0 - mean[channel]) / std[channel];
@@ -34,7 +34,7 @@ impl Normalization {
     }
 
     /// Writes the normalized center crop of a stored square to `out` (`crop * crop * 3` values).
-    pub fn center_crop(&self, square: &[u8], out: &mut [f32]) {
+    pub(super) fn center_crop(&self, square: &[u8], out: &mut [f32]) {
         let rows = square.chunks_exact(self.size * 3).skip(self.offset);
         for (row, out) in rows.zip(out.chunks_exact_mut(self.crop * 3)) {
             let pixels = row.chunks_exact(3).skip(self.offset);
@@ -47,7 +47,7 @@ impl Normalization {
     }
 
     /// Normalizes pixels in place; values are in 0..=255 and may be fractional.
-    pub fn in_place(&self, out: &mut [f32]) {
+    pub(super) fn in_place(&self, out: &mut [f32]) {
         for pixel in out.chunks_exact_mut(3) {
             for ((value, scale), shift) in pixel.iter_mut().zip(self.scale).zip(self.shift) {
                 *value = *value * scale + shift;

@@ -100,7 +100,7 @@ impl Preprocessing {
 }
 
 /// `round((side - crop) / 2)`, half to even as in Python; 0 if the crop isn't smaller.
-pub fn center_offset(side: u32, crop: u32) -> u32 {
+pub(super) fn center_offset(side: u32, crop: u32) -> u32 {
     (f64::from(side.saturating_sub(crop)) / 2.0).round_ties_even() as u32
 }
 

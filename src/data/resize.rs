@@ -26,7 +26,7 @@ pub struct Pixels {
 }
 
 /// The stored square of an image: `size * size * 3` bytes of RGB.
-pub fn to_square(pixels: &Pixels, geometry: &Geometry) -> Result<Vec<u8>, DataError> {
+pub(super) fn to_square(pixels: &Pixels, geometry: &Geometry) -> Result<Vec<u8>, DataError> {
     let placement = geometry.placement(pixels.width, pixels.height);
     let [x, y, width, height] = placement.target;
     let resized = resized(pixels, placement.crop_box, width, height, geometry.interpolation)?;

@@ -7,7 +7,7 @@ use crate::store::Digest;
 use std::path::Path;
 
 /// The table as bytes. `name` includes the version: "listing 1".
-pub fn write<R, F>(name: &str, rows: R) -> Vec<u8>
+pub(super) fn write<R, F>(name: &str, rows: R) -> Vec<u8>
 where
     R: IntoIterator<Item = F>,
     F: IntoIterator<Item = String>,
@@ -25,7 +25,7 @@ where
     bytes
 }
 
-pub fn write_file<R, F>(path: &Path, name: &str, rows: R) -> Result<(), DataError>
+pub(super) fn write_file<R, F>(path: &Path, name: &str, rows: R) -> Result<(), DataError>
 where
     R: IntoIterator<Item = F>,
     F: IntoIterator<Item = String>,
@@ -35,7 +35,7 @@ where
 
 /// Reads the table `name` and calls `row` with the fields of each row; `row` returns none for
 /// invalid fields.
-pub fn read_file<const COLUMNS: usize>(
+pub(super) fn read_file<const COLUMNS: usize>(
     path: &Path,
     name: &str,
     mut row: impl FnMut([String; COLUMNS]) -> Option<()>,

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A valid URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     text: String,
     is_local: bool,
 }
@@ -14,7 +14,7 @@ impl Address {
     ///
     /// # Errors A sentence, for an invalid URL, for `http:` to another machine, which could be
     /// tampered with, and for credentials, which would be written to run records.
-    pub fn parse(text: &str) -> Result<Address, String> {
+    pub(crate) fn parse(text: &str) -> Result<Address, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(format!("`{text}` is not a valid URL"));
         };
@@ -40,18 +40,18 @@ impl Address {
         Ok(Address { text: text.to_owned(), is_local })
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// The last segment of the path.
-    pub fn file_name(&self) -> &str {
+    pub(crate) fn file_name(&self) -> &str {
         let (path, _) = self.parts();
         path.rsplit('/').next().unwrap_or_default()
     }
 
     /// The URL of another file in the same folder.
-    pub fn sibling(&self, name: &str) -> Address {
+    pub(crate) fn sibling(&self, name: &str) -> Address {
         let (path, rest) = self.parts();
         let folder = path.rsplit_once('/').map_or(path, |(folder, _)| folder);
         Address { text: format!("{folder}/{name}{rest}"), is_local: self.is_local }

@@ -11,7 +11,7 @@ const BUCKET: &str = "downloads";
 
 /// A file to download.
 #[derive(Clone, Copy, Debug)]
-pub struct Download<'a> {
+pub(crate) struct Download<'a> {
     pub address: &'a Address,
     /// Identifies the content, whatever the URL.
     pub key: &'a str,
@@ -26,7 +26,7 @@ pub struct Download<'a> {
 ///
 /// # Errors See [`DownloadError`]. After an interruption or a network failure, the next call
 /// resumes the download.
-pub fn cached(
+pub(crate) fn cached(
     download: &Download,
     memo: &Memo,
     retry: &RetryPolicy,

@@ -14,7 +14,7 @@ mod request;
 mod tests;
 mod transfer;
 
-pub use address::Address;
-pub use cached::{Download, cached};
-pub use error::DownloadError;
-pub use request::{RetryPolicy, Version, current_version};
+pub(crate) use address::Address;
+pub(crate) use cached::{Download, cached};
+pub(crate) use error::DownloadError;
+pub(crate) use request::{RetryPolicy, Version, current_version};

@@ -20,7 +20,7 @@ const BUFFERED: usize = 16;
 
 /// Timeouts and retries.
 #[derive(Clone, Copy, Debug)]
-pub struct RetryPolicy {
+pub(crate) struct RetryPolicy {
     /// Timeout of a connection.
     pub connect: Duration,
     /// Timeout of the response's head, and of each read of its body.
@@ -59,7 +59,7 @@ impl RetryPolicy {
 
 /// The HTTP validators that identify the version of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
+pub(crate) struct Version {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
     /// `Last-Modified`
@@ -155,7 +155,7 @@ pub(super) fn get(
 
 impl Response {
     /// The next chunk; none at the end of the body.
-    pub fn next(&self, cancel: &CancellationToken) -> Result<Option<Vec<u8>>, Failure> {
+    pub(super) fn next(&self, cancel: &CancellationToken) -> Result<Option<Vec<u8>>, Failure> {
         match next(&self.messages, cancel) {
             Message::Bytes(bytes) => Ok(Some(bytes)),
             Message::Head { .. } | Message::End => Ok(None),
@@ -266,7 +266,7 @@ pub(super) fn is_temporary(status: u16) -> bool {
 ///
 /// # Errors
 /// If the server is unreachable or refuses.
-pub fn current_version(
+pub(crate) fn current_version(
     address: &Address,
     retry: &RetryPolicy,
     cancel: &CancellationToken,

@@ -41,7 +41,7 @@ enum Attempt {
 impl Transfer<'_> {
     /// Downloads to `path`, which may contain a partial download. Returns the SHA-256 in
     /// hexadecimal digits, and whether the download was resumed.
-    pub fn run(&self, path: &Path) -> Result<(String, bool), DownloadError> {
+    pub(super) fn run(&self, path: &Path) -> Result<(String, bool), DownloadError> {
         let mut partial = Partial::open(path, self.cancel)?;
         let was_resumed = partial.length > 0;
         let mut failures = 0;

@@ -16,7 +16,7 @@ const CHARACTER: f64 = 7.4;
 
 /// Bars in the order given.
 #[derive(Clone, Debug)]
-pub struct BarChart {
+pub(crate) struct BarChart {
     pub title: String,
     /// The meaning of a bar's length, as the accessible name: "F1 of each class".
     pub description: String,
@@ -27,7 +27,7 @@ pub struct BarChart {
 
 /// The emphasis of a bar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     #[default]
     Normal,
     /// Paler: the value rests on few samples.
@@ -36,7 +36,7 @@ pub enum Tone {
 
 /// One bar.
 #[derive(Clone, Debug, Default)]
-pub struct Bar {
+pub(crate) struct Bar {
     pub name: String,
     /// The length, at least 0.
     pub value: f64,
@@ -51,7 +51,7 @@ pub struct Bar {
 
 impl BarChart {
     /// The chart as HTML. Empty where there is nothing to draw.
-    pub fn render(&self) -> Markup {
+    pub(crate) fn render(&self) -> Markup {
         let bars: Vec<&Bar> = self.bars.iter().filter(|bar| is_drawable(bar.value)).collect();
         if bars.is_empty() {
             return Markup::default();

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 /// A square table of counts by true class (row) and predicted class (column).
 #[derive(Clone, Debug)]
-pub struct ConfusionMatrix {
+pub(crate) struct ConfusionMatrix {
     pub title: String,
     /// Names, in the order of rows and columns.
     pub classes: Vec<String>,
@@ -71,7 +71,7 @@ impl Layout {
 
 impl ConfusionMatrix {
     /// The matrix as HTML, in a box that scrolls where the page is narrower. Empty without classes.
-    pub fn render(&self) -> Markup {
+    pub(crate) fn render(&self) -> Markup {
         if self.classes.is_empty() {
             return Markup::default();
         }

@@ -14,7 +14,7 @@ const GAP: f64 = 0.004;
 
 /// A histogram.
 #[derive(Clone, Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     pub title: String,
     /// The quantity with its unit: "shorter side, pixels".
     pub x_label: String,
@@ -24,7 +24,7 @@ pub struct Histogram {
 
 /// The number of values from `low` to `high`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bin {
+pub(crate) struct Bin {
     pub low: f64,
     pub high: f64,
     pub count: u64,
@@ -32,7 +32,7 @@ pub struct Bin {
 
 impl Histogram {
     /// The chart as HTML. Empty where there is nothing to draw.
-    pub fn render(&self) -> Markup {
+    pub(crate) fn render(&self) -> Markup {
         let is_valid =
             |bin: &&Bin| is_drawable(bin.low) && is_drawable(bin.high) && bin.low < bin.high;
         let bins: Vec<&Bin> = self.bins.iter().filter(is_valid).collect();

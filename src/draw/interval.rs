@@ -10,7 +10,7 @@ const MIDDLE: f64 = 14.0;
 /// A share with its interval and a baseline. Values beyond 0..=1 are drawn and described as the
 /// nearer end.
 #[derive(Clone, Debug)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// The quantity, as the accessible name.
     pub description: String,
     /// The share, 0 to 1.
@@ -22,7 +22,7 @@ pub struct Interval {
 
 impl Interval {
     /// The scale as SVG. Empty where the numbers aren't finite.
-    pub fn render(&self) -> Markup {
+    pub(crate) fn render(&self) -> Markup {
         let [low, high] = self.ends;
         if ![self.value, low, high].iter().all(|value| value.is_finite()) {
             return Markup::default();

@@ -18,7 +18,7 @@ const SQUARE: f64 = 1000.0;
 
 /// A line chart.
 #[derive(Clone, Debug)]
-pub struct LineChart {
+pub(crate) struct LineChart {
     pub title: String,
     /// The quantity on the x axis: "epoch".
     pub x_label: String,
@@ -31,7 +31,7 @@ pub struct LineChart {
 
 /// One line.
 #[derive(Clone, Debug)]
-pub struct Series {
+pub(crate) struct Series {
     pub name: String,
     /// An index into the palette, modulo [`COLORS`].
     pub color: usize,
@@ -42,7 +42,7 @@ pub struct Series {
 
 /// A highlighted point of a series.
 #[derive(Clone, Debug)]
-pub struct Marker {
+pub(crate) struct Marker {
     /// An index into [`LineChart::series`].
     pub series: usize,
     pub x: f64,
@@ -53,7 +53,7 @@ pub struct Marker {
 impl LineChart {
     /// The chart as HTML: a figure with its legend and the SVG. Empty where there is nothing to
     /// draw.
-    pub fn render(&self) -> Markup {
+    pub(crate) fn render(&self) -> Markup {
         let series: Vec<Vec<(f64, f64)>> =
             self.series.iter().map(|series| thinned(&series.points)).collect();
         let all = || series.iter().flatten();

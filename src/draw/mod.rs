@@ -16,17 +16,17 @@ mod line_chart;
 mod scale;
 mod text;
 
-pub use bar_chart::{Bar, BarChart, Tone};
-pub use confusion_matrix::ConfusionMatrix;
-pub use histogram::{Bin, Histogram};
-pub use interval::Interval;
-pub use line_chart::{LineChart, Marker, Series};
-pub use scale::{Scale, Unit};
-pub use text::{percent, shorten};
+pub(crate) use bar_chart::{Bar, BarChart, Tone};
+pub(crate) use confusion_matrix::ConfusionMatrix;
+pub(crate) use histogram::{Bin, Histogram};
+pub(crate) use interval::Interval;
+pub(crate) use line_chart::{LineChart, Marker, Series};
+pub(crate) use scale::{Scale, Unit};
+pub(crate) use text::{percent, shorten};
 
 /// The style sheet that charts need: variables for light and dark mode, and the classes that charts
 /// use.
-pub const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The number of colors in the palette; a series' color is taken modulo this.
-pub const COLORS: usize = 6;
+pub(crate) const COLORS: usize = 6;

@@ -6,7 +6,7 @@ const LARGEST: f64 = 1e30;
 
 /// The format of the numbers along an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub(crate) enum Unit {
     Number,
     /// Integers: epochs, counts. No tick is placed between two of them.
     Whole,
@@ -16,7 +16,7 @@ pub enum Unit {
 
 /// A linear axis: its ends and the distance between its ticks.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scale {
+pub(crate) struct Scale {
     low: f64,
     high: f64,
     step: f64,
@@ -30,14 +30,14 @@ pub(super) fn is_drawable(value: f64) -> bool {
 impl Scale {
     /// An axis that ends at ticks and covers all `values`, with about `ticks` steps. 0 to 1 where
     /// there are no values.
-    pub fn nice(values: impl IntoIterator<Item = f64>, ticks: usize, unit: Unit) -> Scale {
+    pub(crate) fn nice(values: impl IntoIterator<Item = f64>, ticks: usize, unit: Unit) -> Scale {
         let scale = Scale::tight(values, ticks, unit);
         let Scale { low, high, step, .. } = scale;
         Scale { low: (low / step).floor() * step, high: (high / step).ceil() * step, ..scale }
     }
 
     /// An axis that ends at the smallest and largest of `values`, with about `ticks` steps within.
-    pub fn tight(values: impl IntoIterator<Item = f64>, ticks: usize, unit: Unit) -> Scale {
+    pub(crate) fn tight(values: impl IntoIterator<Item = f64>, ticks: usize, unit: Unit) -> Scale {
         let ends = values.into_iter().filter(|value| is_drawable(*value)).fold(
             None,
             |ends: Option<(f64, f64)>, value| {
@@ -57,13 +57,13 @@ impl Scale {
 
     /// The position of a value: 0 at the low end, 1 at the high end, clamped to that range. 0 for
     /// NaN.
-    pub fn position(&self, value: f64) -> f64 {
+    pub(crate) fn position(&self, value: f64) -> f64 {
         let position = (value - self.low) / (self.high - self.low);
         if position.is_nan() { 0.0 } else { position.clamp(0.0, 1.0) }
     }
 
     /// (value, text), ascending.
-    pub fn ticks(&self) -> Vec<(f64, String)> {
+    pub(crate) fn ticks(&self) -> Vec<(f64, String)> {
         let slack = 1e-6;
         let first = (self.low / self.step - slack).ceil();
         let count = ((self.high / self.step + slack).floor() - first).clamp(0.0, 100.0) as usize;

@@ -3,13 +3,13 @@
 use crate::common::number;
 
 /// [`number::percent`] with the narrow no-break space of typeset text.
-pub fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     number::percent(share).replace(' ', "\u{202f}")
 }
 
 /// At most `width` characters: the start and the end of a longer text with an ellipsis between
 /// them.
-pub fn shorten(text: &str, width: usize) -> String {
+pub(crate) fn shorten(text: &str, width: usize) -> String {
     let count = text.chars().count();
     if count <= width {
         return text.to_owned();

@@ -8,8 +8,8 @@
 //!                        a job file, `pipe stage JOB`, and lines of JSON back
 //! ```
 //!
-//! - [`graph`] reports every error of the pipeline; each [`Kind`] resolves its presets to values.
-//! - [`plan`] makes each stage's [`Fingerprint`] and looks its key up in the store. It reads sources
+//! - [`graph`](fn@graph) reports every error of the pipeline; each [`Kind`] resolves its presets to values.
+//! - [`plan`](fn@plan) makes each stage's [`Fingerprint`] and looks its key up in the store. It reads sources
 //!   outside the store and writes only what the store remembers of them.
 //! - [`execute`] starts the stages that aren't in the store. Keys are made of content, so a stage
 //!   below one that ran is looked up again once its inputs exist, and may be a cache hit.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One backbone, with its published classifier at its usual input size.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct BackboneRow {
+pub(crate) struct BackboneRow {
     pub name: String,
     /// Number of trainable values, without those of an auxiliary head, which model files don't
     /// contain.
@@ -26,7 +26,7 @@ pub struct BackboneRow {
 ///
 /// # Errors
 /// When a backbone can't be built for its own input size, which would be a bug.
-pub fn backbones() -> Result<Vec<BackboneRow>, ModelError> {
+pub(crate) fn backbones() -> Result<Vec<BackboneRow>, ModelError> {
     let row = |info: &nn::BackboneInfo| {
         let side = info.input_size;
         let graph = info.graph(&Head::Original, (side, side))?;

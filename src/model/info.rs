@@ -6,7 +6,7 @@ use crate::nn::Head;
 use serde::{Deserialize, Serialize};
 
 /// Version of the description. Newer ones are rejected.
-pub const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// Maximum side of a network's input, width of a layer and number of classes: far above any real
 /// model, and low enough that a damaged number is rejected here instead of exhausting memory.
@@ -14,7 +14,7 @@ const MAX_SIZE: usize = 1 << 16;
 
 /// Everything but the weights that classifying an image requires.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelInfo {
+pub(crate) struct ModelInfo {
     /// Name of the backbone.
     pub backbone: String,
     /// The head.
@@ -28,7 +28,7 @@ pub struct ModelInfo {
 /// A head as configured: the word "original", or a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Classifier {
+pub(crate) enum Classifier {
     /// The published classifier.
     Original(Original),
     /// Dense layers.
@@ -37,14 +37,14 @@ pub enum Classifier {
 
 /// The word for the published classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Original {
+pub(crate) enum Original {
     #[serde(rename = "original")]
     Original,
 }
 
 /// A head of dense layers, as configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Dense {
+pub(crate) struct Dense {
     /// Sizes of the hidden layers.
     pub hidden: Vec<usize>,
     /// Dropout probability in training, in [0, 1).
@@ -64,7 +64,7 @@ struct Nothing {}
 
 impl ModelInfo {
     /// The head for a network.
-    pub fn head(&self) -> Head {
+    pub(crate) fn head(&self) -> Head {
         match &self.head {
             Classifier::Original(_) => Head::Original,
             Classifier::Dense(Dense { hidden, dropout }) => Head::Dense {
@@ -76,7 +76,7 @@ impl ModelInfo {
     }
 
     /// Height and width of the network's input, in pixels.
-    pub fn input(&self) -> (usize, usize) {
+    pub(crate) fn input(&self) -> (usize, usize) {
         let side = self.preprocessing.crop as usize;
         (side, side)
     }
@@ -123,7 +123,7 @@ impl ModelInfo {
 
 /// The names of ImageNet's 1,000 classes, in the order of published classifiers' logits. They are
 /// torchvision 0.29's (`torchvision.models._meta._IMAGENET_CATEGORIES`).
-pub fn imagenet_classes() -> Vec<String> {
+pub(crate) fn imagenet_classes() -> Vec<String> {
     include_str!("imagenet.txt").lines().map(str::to_owned).collect()
 }
 

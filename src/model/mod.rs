@@ -6,9 +6,9 @@ mod backbones;
 mod info;
 mod predict;
 
-pub use backbones::{BackboneRow, backbones};
-pub use info::{Classifier, Dense, ModelInfo, Original, imagenet_classes};
-pub use predict::{Predictions, Row, Unreadable};
+pub(crate) use backbones::{BackboneRow, backbones};
+pub(crate) use info::{Classifier, Dense, ModelInfo, Original, imagenet_classes};
+pub(crate) use predict::{Predictions, Row, Unreadable};
 
 use crate::data::Preprocessing;
 use crate::metrics::softmax;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 const METADATA: &str = "pipe";
 
 /// A trained classifier on the CPU, ready for inference.
-pub struct Model {
+pub(crate) struct Model {
     info: ModelInfo,
     network: Network<Cpu>,
 }
@@ -54,7 +54,7 @@ impl ModelError {
 ///
 /// # Errors
 /// When it can't be written.
-pub fn save(path: &Path, info: &ModelInfo, weights: Weights) -> Result<(), ModelError> {
+pub(crate) fn save(path: &Path, info: &ModelInfo, weights: Weights) -> Result<(), ModelError> {
     let metadata = BTreeMap::from([(METADATA.to_owned(), info.to_json()?)]);
     Ok(write_safetensors(path, &Weights { metadata, ..weights })?)
 }
@@ -63,7 +63,7 @@ pub fn save(path: &Path, info: &ModelInfo, weights: Weights) -> Result<(), Model
 ///
 /// # Errors
 /// When the file is damaged, wasn't written by `pipe`, or has a newer format.
-pub fn read(path: &Path) -> Result<(ModelInfo, Weights), ModelError> {
+pub(crate) fn read(path: &Path) -> Result<(ModelInfo, Weights), ModelError> {
     let weights = read_safetensors(path)?;
     let Some(text) = weights.metadata.get(METADATA) else {
         let message =
@@ -78,7 +78,7 @@ pub fn read(path: &Path) -> Result<(ModelInfo, Weights), ModelError> {
 ///
 /// # Errors
 /// When the info can't be parsed, or has a newer format.
-pub fn info(weights: &Weights) -> Result<Option<ModelInfo>, ModelError> {
+pub(crate) fn info(weights: &Weights) -> Result<Option<ModelInfo>, ModelError> {
     weights.metadata.get(METADATA).map(|text| ModelInfo::from_json(text)).transpose()
 }
 
@@ -87,7 +87,7 @@ impl Model {
     ///
     /// # Errors
     /// As for [`read`] and [`build`](Self::build).
-    pub fn open(path: &Path) -> Result<Model, ModelError> {
+    pub(crate) fn open(path: &Path) -> Result<Model, ModelError> {
         let (info, weights) = read(path)?;
         Model::build(info, &weights).map_err(|error| ModelError::of(path, error))
     }
@@ -96,7 +96,7 @@ impl Model {
     ///
     /// # Errors
     /// When the backbone is unknown, or the weights don't match the network that `info` describes.
-    pub fn build(info: ModelInfo, weights: &Weights) -> Result<Model, ModelError> {
+    pub(crate) fn build(info: ModelInfo, weights: &Weights) -> Result<Model, ModelError> {
         let Some(backbone) = nn::backbone(&info.backbone) else {
             return Err(ModelError::new(format!(
                 "no backbone has the name `{}`: a newer `pipe` made it",
@@ -121,17 +121,18 @@ impl Model {
         Ok(Model { info, network })
     }
 
-    pub fn info(&self) -> &ModelInfo {
+    #[cfg(test)]
+    pub(crate) fn info(&self) -> &ModelInfo {
         &self.info
     }
 
     /// The classes' names, in the order of the probabilities.
-    pub fn classes(&self) -> &[String] {
+    pub(crate) fn classes(&self) -> &[String] {
         &self.info.classes
     }
 
     /// The preprocessing from a decoded image to the network's input.
-    pub fn preprocessing(&self) -> &Preprocessing {
+    pub(crate) fn preprocessing(&self) -> &Preprocessing {
         &self.info.preprocessing
     }
 
@@ -140,12 +141,16 @@ impl Model {
     ///
     /// # Errors
     /// When the length doesn't match, or memory can't be allocated.
-    pub fn probabilities(&self, images: &[f32], count: usize) -> Result<Vec<f32>, ModelError> {
+    pub(crate) fn probabilities(
+        &self,
+        images: &[f32],
+        count: usize,
+    ) -> Result<Vec<f32>, ModelError> {
         let logits = self.network.logits(images, count)?;
         Ok(logits.chunks_exact(self.classes().len()).flat_map(softmax).collect())
     }
 
-    pub fn network(&self) -> &Network<Cpu> {
+    pub(crate) fn network(&self) -> &Network<Cpu> {
         &self.network
     }
 }

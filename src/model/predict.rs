@@ -12,7 +12,7 @@ const BATCH: usize = 32;
 
 /// The prediction for one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Name of the image, as given.
     pub path: String,
     /// The most probable class.
@@ -25,7 +25,7 @@ pub struct Row {
 
 /// An image that couldn't be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     /// Name of the image, as given.
     pub path: String,
     pub reason: String,
@@ -33,7 +33,7 @@ pub struct Unreadable {
 
 /// The predictions for some images, in the given order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Predictions {
+pub(crate) struct Predictions {
     /// One row per readable image.
     pub rows: Vec<Row>,
     /// The unreadable images.
@@ -46,7 +46,7 @@ impl Model {
     ///
     /// # Errors
     /// When the network can't run. Unreadable images are listed in the result.
-    pub fn predict(
+    pub(crate) fn predict(
         &self,
         images: &[(String, Vec<u8>)],
         top: usize,

@@ -117,7 +117,7 @@ struct Compiler<'a> {
 impl CompiledNetwork {
     /// Compiles the instructions `range`, which begin at the network's input or at its head.
     /// `parameters` gives values in our layout by index in PyTorch's order.
-    pub fn new<'a>(
+    pub(super) fn new<'a>(
         graph: &'a Graph,
         program: &'a Program,
         offsets: &'a [usize],
@@ -133,7 +133,7 @@ impl CompiledNetwork {
     }
 
     /// Runs the network on the input of its first instruction, (batch, height, width, channels).
-    pub fn run(&self, input: &[f32], batch: usize) -> Vec<f32> {
+    pub(super) fn run(&self, input: &[f32], batch: usize) -> Vec<f32> {
         let (Some(begin), Some(end)) = (self.ops.first(), self.ops.last()) else {
             return input.to_vec();
         };

@@ -40,7 +40,7 @@ pub(crate) struct Interpreter<'a, D: Backend<N>, N: Number> {
 }
 
 impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
-    pub fn new(
+    pub(super) fn new(
         graph: &'a Graph,
         program: &'a Program,
         offsets: &'a [usize],
@@ -66,7 +66,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
 
     /// Runs a range of instructions on the input of the first one and returns the `wanted` values
     /// in order. An empty range returns the input.
-    pub fn run(
+    pub(super) fn run(
         &mut self,
         range: Range<usize>,
         input: FlatTensor<D, N>,

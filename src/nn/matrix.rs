@@ -47,7 +47,7 @@ impl<'a, N: Copy> Matrix<'a, N> {
     ///
     /// # Panics
     /// When the data is too short.
-    pub fn new(data: &'a [N], rows: usize, columns: usize, stride: usize) -> Matrix<'a, N> {
+    pub(crate) fn new(data: &'a [N], rows: usize, columns: usize, stride: usize) -> Matrix<'a, N> {
         assert!(
             fits(data.len(), rows, columns, stride),
             "{rows} x {columns} by {stride} in {}",
@@ -60,7 +60,7 @@ impl<'a, N: Copy> Matrix<'a, N> {
     ///
     /// # Panics
     /// When they are out of range.
-    pub fn rows(self, first: usize, count: usize) -> Matrix<'a, N> {
+    pub(crate) fn rows(self, first: usize, count: usize) -> Matrix<'a, N> {
         assert!(first + count <= self.rows);
         Matrix { data: &self.data[first * self.row_stride..], rows: count, ..self }
     }
@@ -69,11 +69,11 @@ impl<'a, N: Copy> Matrix<'a, N> {
     ///
     /// # Panics
     /// When they are out of range.
-    pub fn columns(self, first: usize, count: usize) -> Matrix<'a, N> {
+    pub(crate) fn columns(self, first: usize, count: usize) -> Matrix<'a, N> {
         self.transposed().rows(first, count).transposed()
     }
 
-    pub fn transposed(self) -> Matrix<'a, N> {
+    pub(crate) fn transposed(self) -> Matrix<'a, N> {
         Matrix {
             rows: self.columns,
             columns: self.rows,
@@ -108,7 +108,12 @@ impl<'a, N> MatrixMut<'a, N> {
     ///
     /// # Panics
     /// When the data is too short.
-    pub fn new(data: &'a mut [N], rows: usize, columns: usize, stride: usize) -> MatrixMut<'a, N> {
+    pub(super) fn new(
+        data: &'a mut [N],
+        rows: usize,
+        columns: usize,
+        stride: usize,
+    ) -> MatrixMut<'a, N> {
         assert!(
             fits(data.len(), rows, columns, stride),
             "{rows} x {columns} by {stride} in {}",
@@ -117,11 +122,11 @@ impl<'a, N> MatrixMut<'a, N> {
         MatrixMut { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
     }
 
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
-    pub fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.columns
     }
 
@@ -130,7 +135,7 @@ impl<'a, N> MatrixMut<'a, N> {
     /// # Panics
     /// When it is out of range.
     #[cfg(test)]
-    pub fn row(&mut self, index: usize) -> &mut [N] {
+    pub(super) fn row(&mut self, index: usize) -> &mut [N] {
         assert!(index < self.rows);
         // SAFETY: within the matrix by the assertion, hence within the slice it was made from, and
         // exclusive as `self` is.
@@ -138,7 +143,7 @@ impl<'a, N> MatrixMut<'a, N> {
     }
 
     /// Splits the matrix into tiles of at most `height` x `width`, in row-major order.
-    pub fn tiles(self, height: usize, width: usize) -> Vec<Tile<'a, N>> {
+    pub(super) fn tiles(self, height: usize, width: usize) -> Vec<Tile<'a, N>> {
         let (height, width) = (height.max(1), width.max(1));
         let mut tiles =
             Vec::with_capacity(self.rows.div_ceil(height) * self.columns.div_ceil(width));

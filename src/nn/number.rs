@@ -8,7 +8,7 @@ use std::cell::RefCell;
 /// and depth; the output with its column and row strides and whether it is added to; the two
 /// factors with theirs; scales of the old output and of the product; three flags for complex
 /// numbers; threads.
-pub type GemmKernel<N> = unsafe fn(
+pub(super) type GemmKernel<N> = unsafe fn(
     usize,
     usize,
     usize,

@@ -57,13 +57,13 @@ pub(crate) struct RunningStatistics {
 
 impl RunningStatistics {
     /// torchvision's names of the mean and the variance.
-    pub fn names(&self) -> (String, String) {
+    pub(super) fn names(&self) -> (String, String) {
         (format!("{}.running_mean", self.name), format!("{}.running_var", self.name))
     }
 
     /// Updates from a batch with `count` values per channel, with PyTorch's momentum of 0.1 and the
     /// unbiased variance.
-    pub fn update(&mut self, moments: &BatchStatistics, count: usize) {
+    pub(super) fn update(&mut self, moments: &BatchStatistics, count: usize) {
         const MOMENTUM: f32 = 0.1;
         let unbiased = count as f32 / (count.max(2) - 1) as f32;
         let mix = |kept: &mut Vec<f32>, new: &[f32], factor: f32| {

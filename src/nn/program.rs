@@ -31,7 +31,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub fn new(graph: &Graph) -> Program {
+    pub(super) fn new(graph: &Graph) -> Program {
         let nodes = graph.nodes();
         let readers = readers(graph);
         // The only reader of `value`, if it is the only one. Features and logits stay unfused.
@@ -78,7 +78,7 @@ impl Program {
     }
 
     /// For each value, the number of reads by a range of instructions.
-    pub fn uses(&self, range: Range<usize>, values: usize) -> Vec<usize> {
+    pub(super) fn uses(&self, range: Range<usize>, values: usize) -> Vec<usize> {
         let mut uses = vec![0; values];
         for instruction in &self.instructions[range] {
             instruction.inputs.iter().for_each(|&input| uses[input] += 1);

@@ -15,7 +15,7 @@ use std::io::BufWriter;
 use std::sync::Arc;
 
 /// The kind `evaluate`.
-pub struct Evaluate;
+pub(super) struct Evaluate;
 
 /// Maximum number of class names in a message.
 const SHOWN: usize = 20;
@@ -25,7 +25,7 @@ const VERSION: u32 = 4;
 
 keys! {
     /// The keys of an `evaluate` stage.
-    pub struct EvaluateOptions / EvaluateKeys {
+    pub(super) struct EvaluateOptions / EvaluateKeys {
         /// Images per batch. An image's result is the same in any batch.
         batch_size: usize = 32 in 1..=65_536 affects Execution;
     }

@@ -9,7 +9,7 @@ use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
 use serde::{Deserialize, Serialize};
 
 /// The kind `explore`.
-pub struct Explore;
+pub(super) struct Explore;
 
 /// Name of the report file.
 const FINDINGS: &str = "explore.json";
@@ -31,7 +31,7 @@ const VERSION: u32 = 2;
 
 /// What an `explore` stage resolves to.
 #[derive(Serialize, Deserialize)]
-pub struct ExploreOptions {
+pub(super) struct ExploreOptions {
     dataset: Labelling,
 }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The kind `fetch`.
-pub struct Fetch;
+pub(super) struct Fetch;
 
 /// Bucket of the memo with listings by their digest, from planning to running.
 const BUCKET: &str = "listings";
@@ -34,7 +34,7 @@ const VERSION: u32 = 3;
 
 keys! {
     /// The keys of a `fetch` stage.
-    pub struct FetchOptions / FetchKeys {
+    pub(super) struct FetchOptions / FetchKeys {
         /// Where the images or weights come from. Images: `path:FOLDER`, read in place;
         /// `synthetic:garments`, drawn by the program. Weights: `torchvision:resnet50` or
         /// `torchvision:resnet50/V2`; `path:FILE` (.pth or .safetensors); `path:FOLDER` with timm's
@@ -48,7 +48,7 @@ keys! {
 
 /// What a fetch stage delivers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Contents {
+pub(super) enum Contents {
     /// A set of images.
     Images,
     /// A network's weights.
@@ -56,7 +56,7 @@ pub enum Contents {
 }
 
 /// Reports a fetch stage that feeds `role` and delivers something else, as far as its source tells.
-pub fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolver) {
+pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolver) {
     let Some(feed) = resolver.input(role) else { return };
     let Some(fetched) = feed.resolved(&Fetch) else { return };
     let contents = source::parse(&fetched.source.0).ok().and_then(|source| contents(&source));

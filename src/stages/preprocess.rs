@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The kind `preprocess`.
-pub struct Preprocess;
+pub(super) struct Preprocess;
 
 /// Bucket of the memo with the latest records of each geometry.
 const BUCKET: &str = "records";
@@ -37,7 +37,7 @@ const VERSION: u32 = 1;
 
 keys! {
     /// The keys of a `preprocess` stage.
-    pub struct PreprocessTable / PreprocessKeys {
+    pub(super) struct PreprocessTable / PreprocessKeys {
         /// A pretrained model such as `resnet50` or `resnet50/V2`, for its resize, crop,
         /// interpolation, mean and std.
         input: Option<String> = none;
@@ -67,7 +67,7 @@ keys! {
 
 /// What a `preprocess` stage resolves to. What is `None` is taken from weights when the stage runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PreprocessOptions {
+pub(super) struct PreprocessOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resize: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,11 +9,11 @@ use std::fmt;
 use std::path::Path;
 
 /// Name of the file in the artifact of fetched weights.
-pub const PREPROCESSING: &str = "preprocessing.json";
+pub(super) const PREPROCESSING: &str = "preprocessing.json";
 
 /// Metadata of weights.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
-pub struct Pretrained {
+pub(super) struct Pretrained {
     /// Their name in messages: "torchvision's resnet50/V1".
     pub weights: String,
     /// The network, by the publisher's name.
@@ -24,7 +24,7 @@ pub struct Pretrained {
 
 impl Pretrained {
     /// Metadata from the registry.
-    pub fn published(preset: &Preset) -> Pretrained {
+    pub(super) fn published(preset: &Preset) -> Pretrained {
         let interpolation = match preset.interpolation {
             registry::Interpolation::Bilinear => Interpolation::Bilinear,
             registry::Interpolation::Bicubic => Interpolation::Bicubic,
@@ -44,7 +44,7 @@ impl Pretrained {
     }
 
     /// Writes the file into an artifact.
-    pub fn write(&self, artifact: &Path) -> Result<(), StageError> {
+    pub(super) fn write(&self, artifact: &Path) -> Result<(), StageError> {
         let path = artifact.join(PREPROCESSING);
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| StageError::failed(error.to_string()))?;
@@ -52,7 +52,7 @@ impl Pretrained {
     }
 
     /// Reads the file of an artifact, if it has one.
-    pub fn read(artifact: &Path) -> Result<Option<Pretrained>, StageError> {
+    pub(super) fn read(artifact: &Path) -> Result<Option<Pretrained>, StageError> {
         let path = artifact.join(PREPROCESSING);
         let failed = |reason: String| StageError::failed(format!("{}: {reason}", path.display()));
         match std::fs::read(&path) {
@@ -67,7 +67,7 @@ impl Pretrained {
 
 /// Preprocessing in words: "224 from 256 pixels, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224
 /// 0.225".
-pub struct InWords<'a>(pub &'a Preprocessing);
+pub(super) struct InWords<'a>(pub &'a Preprocessing);
 
 impl fmt::Display for InWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +82,7 @@ impl fmt::Display for InWords<'_> {
 }
 
 /// A warning if images are preprocessed differently from those that the weights were trained with.
-pub fn mismatch(
+pub(super) fn mismatch(
     weights: &str,
     made_with: &Preprocessing,
     images: &Preprocessing,

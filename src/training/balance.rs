@@ -9,7 +9,7 @@ use crate::random::Stream;
 ///
 /// # Errors
 /// If a weight is given for an unknown class.
-pub fn class_weights(
+pub(super) fn class_weights(
     config: &ClassWeights,
     names: &[String],
     counts: &[usize],
@@ -46,19 +46,19 @@ fn weight(weights: Option<&[f64]>, label: usize) -> f64 {
 /// The weight of each row of a batch's targets. The means over the rows of each batch, summed over
 /// the batches of a step, are then the weighted mean over all images of the step. `total` is the
 /// step's [`total_weight`].
-pub fn row_weights(weights: Option<&[f64]>, labels: &[usize], total: f64) -> Vec<f32> {
+pub(super) fn row_weights(weights: Option<&[f64]>, labels: &[usize], total: f64) -> Vec<f32> {
     let count = labels.len() as f64;
     labels.iter().map(|&label| (weight(weights, label) * count / total) as f32).collect()
 }
 
-pub fn total_weight(weights: Option<&[f64]>, labels: impl Iterator<Item = usize>) -> f64 {
+pub(super) fn total_weight(weights: Option<&[f64]>, labels: impl Iterator<Item = usize>) -> f64 {
     labels.map(|label| weight(weights, label)).sum()
 }
 
 /// As many samples as `classes` have together, equally many of each class (to within one), not
 /// shuffled across classes. The samples of a class are visited in rounds, each in a new random
 /// order, so within an epoch their counts differ by at most one.
-pub fn balanced_samples(classes: &[Vec<usize>], seed: u64, epoch: u64) -> Vec<usize> {
+pub(super) fn balanced_samples(classes: &[Vec<usize>], seed: u64, epoch: u64) -> Vec<usize> {
     let all: usize = classes.iter().map(Vec::len).sum();
     let present: Vec<&Vec<usize>> = classes.iter().filter(|samples| !samples.is_empty()).collect();
     let mut order = Vec::with_capacity(all);

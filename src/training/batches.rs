@@ -9,10 +9,10 @@ use crate::training::features::FeatureTable;
 use std::sync::Arc;
 
 /// Batches prepared ahead of the network.
-pub const AHEAD: usize = 4;
+pub(crate) const AHEAD: usize = 4;
 
 /// Some samples as a network's input.
-pub struct Batch {
+pub(crate) struct Batch {
     /// Index of each in [`TensorCache::samples`].
     pub samples: Vec<usize>,
     /// Class of each; none for an unlabelled one.
@@ -27,17 +27,17 @@ enum Input {
 
 impl Batch {
     /// Number of samples.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.samples.len()
     }
 
     /// The classes of samples that are all labelled.
-    pub fn classes(&self) -> impl Iterator<Item = usize> + Clone {
+    pub(crate) fn classes(&self) -> impl Iterator<Item = usize> + Clone {
         self.labels.iter().flatten().map(|&label| label as usize)
     }
 
     /// Loss and gradients in training mode.
-    pub fn step<D: Backend<N>, N: Number>(
+    pub(crate) fn step<D: Backend<N>, N: Number>(
         &self,
         network: &mut Network<D, N>,
         targets: &[f32],
@@ -53,7 +53,7 @@ impl Batch {
 
     /// Class probabilities (count, classes) in evaluation mode. A sample's are the same in any
     /// batch.
-    pub fn probabilities<D: Backend<N>, N: Number>(
+    pub(crate) fn probabilities<D: Backend<N>, N: Number>(
         &self,
         network: &Network<D, N>,
     ) -> Result<Vec<f32>, TrainingError> {
@@ -67,7 +67,7 @@ impl Batch {
 }
 
 /// The batches of one pass.
-pub enum Batches {
+pub(crate) enum Batches {
     /// Images from the tensor cache.
     Images(Loader),
     /// Cached features.
@@ -77,7 +77,7 @@ pub enum Batches {
 impl Batches {
     /// Batches for evaluation: no augmentation, and no sample is dropped. Reads cached features if
     /// there is a table of them, which must contain all samples.
-    pub fn evaluation(
+    pub(crate) fn evaluation(
         cache: &Arc<TensorCache>,
         order: Vec<usize>,
         batch_size: usize,
@@ -120,7 +120,7 @@ impl Iterator for Batches {
 }
 
 /// Reads rows of cached features.
-pub struct FeatureLoader {
+pub(crate) struct FeatureLoader {
     pub cache: Arc<TensorCache>,
     /// The samples, each with the table that has its row.
     pub order: Vec<(usize, Arc<FeatureTable>)>,

@@ -11,14 +11,14 @@ use std::any::Any;
 /// Lanes of [`square_sum`]: the order of summation depends only on the length.
 const LANES: usize = 16;
 
-pub fn zeros<D: Backend<N>, N: Number>(
+pub(super) fn zeros<D: Backend<N>, N: Number>(
     device: &D,
     count: usize,
 ) -> Result<Buffer<D, N>, TrainingError> {
     Storage::<N>::try_alloc_len(device, count).map_err(TrainingError::device)
 }
 
-pub fn length<D: Backend<N>, N: Number>(device: &D, buffer: &Buffer<D, N>) -> usize {
+pub(super) fn length<D: Backend<N>, N: Number>(device: &D, buffer: &Buffer<D, N>) -> usize {
     Storage::<N>::len(device, buffer)
 }
 
@@ -34,7 +34,7 @@ fn host_mut<D: Backend<N>, N: Number>(buffer: &mut Buffer<D, N>) -> Option<&mut 
 }
 
 /// Copies a buffer to the host.
-pub fn read<D: Backend<N>, N: Number>(
+pub(super) fn read<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &Buffer<D, N>,
 ) -> Result<Vec<N>, TrainingError> {
@@ -45,7 +45,7 @@ pub fn read<D: Backend<N>, N: Number>(
 }
 
 /// Copies numbers to a new buffer on the device.
-pub fn write<D: Backend<N>, N: Number>(
+pub(super) fn write<D: Backend<N>, N: Number>(
     device: &D,
     numbers: Vec<N>,
 ) -> Result<Buffer<D, N>, TrainingError> {
@@ -62,7 +62,7 @@ pub fn write<D: Backend<N>, N: Number>(
     Ok(buffer)
 }
 
-pub fn scale<D: Backend<N>, N: Number>(
+pub(super) fn scale<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &mut Buffer<D, N>,
     factor: f64,
@@ -78,7 +78,7 @@ pub fn scale<D: Backend<N>, N: Number>(
 }
 
 /// Adds another buffer of the same length in place.
-pub fn add<D: Backend<N>, N: Number>(
+pub(super) fn add<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &mut Buffer<D, N>,
     other: &Buffer<D, N>,
@@ -99,7 +99,7 @@ pub fn add<D: Backend<N>, N: Number>(
 }
 
 /// The sum of the squares, in f64.
-pub fn square_sum<D: Backend<N>, N: Number>(
+pub(super) fn square_sum<D: Backend<N>, N: Number>(
     device: &D,
     buffer: &Buffer<D, N>,
 ) -> Result<f64, TrainingError> {

@@ -18,11 +18,11 @@ const BUCKET: &str = "checkpoint";
 const FORMAT: u32 = 1;
 
 /// Tensors by name, in the network's precision.
-pub type Tensors<N = f32> = BTreeMap<String, WeightTensor<N>>;
+pub(super) type Tensors<N = f32> = BTreeMap<String, WeightTensor<N>>;
 
 /// Reads and writes the checkpoint of one training.
 #[derive(Clone, Debug)]
-pub struct Checkpoints {
+pub(crate) struct Checkpoints {
     pub memo: Memo,
     /// The stage's cache key.
     pub key: Digest,
@@ -34,7 +34,7 @@ pub struct Checkpoints {
 
 /// The state of a training, without tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     /// The current epoch, from 1; the number of epochs + 1 after the last.
     pub epoch: u64,
     /// Completed steps of the epoch.
@@ -55,7 +55,7 @@ pub struct State {
 
 /// Everything that a training needs to resume.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Snapshot<N = f32> {
+pub(crate) struct Snapshot<N = f32> {
     pub state: State,
     /// Trainable parameters and running statistics.
     pub current: Tensors<N>,
@@ -96,7 +96,11 @@ impl Default for State {
 
 impl Checkpoints {
     /// Replaces the stored snapshot.
-    pub fn write<N: Number>(&self, configuration: Digest, snapshot: Snapshot<N>) -> io::Result<()> {
+    pub(crate) fn write<N: Number>(
+        &self,
+        configuration: Digest,
+        snapshot: Snapshot<N>,
+    ) -> io::Result<()> {
         let Snapshot { state, current, best, optimizer: mut tensors } = snapshot;
         let mut put = |prefix: &str, list: Tensors<N>| {
             tensors.extend(
@@ -132,7 +136,10 @@ impl Checkpoints {
     ///
     /// # Errors
     /// A warning that says why the stored snapshot is ignored.
-    pub fn read<N: Number>(&self, configuration: Digest) -> Result<Option<Snapshot<N>>, String> {
+    pub(crate) fn read<N: Number>(
+        &self,
+        configuration: Digest,
+    ) -> Result<Option<Snapshot<N>>, String> {
         let Some(header) = self.header() else { return Ok(None) };
         if header.format != FORMAT || header.configuration != configuration {
             return Err(ignored("is from another configuration"));
@@ -157,7 +164,7 @@ impl Checkpoints {
     }
 
     /// Removes the stored snapshot.
-    pub fn clear(&self) -> io::Result<()> {
+    pub(crate) fn clear(&self) -> io::Result<()> {
         let names = [self.key.to_string(), self.name(0), self.name(1)];
         names.iter().try_for_each(|name| self.memo.remove(BUCKET, name))
     }

@@ -6,14 +6,14 @@ use crate::data::AugmentationPolicy;
 use crate::nn::{Backend, Network, Number};
 
 /// The decisions that follow from the options alone, for a plan.
-pub fn decisions_from_options(options: &Options) -> Vec<String> {
+pub(crate) fn decisions_from_options(options: &Options) -> Vec<String> {
     let mut decisions = unfreezing(&options.unfreezing());
     decisions.push(augmentation(options.augmentation()));
     decisions.extend(frozen_backbone(options));
     decisions
 }
 
-pub fn augmentation(policy: Option<&AugmentationPolicy>) -> String {
+pub(super) fn augmentation(policy: Option<&AugmentationPolicy>) -> String {
     let Some(policy) = policy.filter(|policy| !policy.is_none()) else {
         return "training images are not augmented: each is its center crop".to_owned();
     };
@@ -44,7 +44,7 @@ pub fn augmentation(policy: Option<&AugmentationPolicy>) -> String {
     format!("training images are augmented by {}{views}", parts.join(", "))
 }
 
-pub fn class_weights(weights: &[f64], names: &[String]) -> String {
+pub(super) fn class_weights(weights: &[f64], names: &[String]) -> String {
     let mut sorted: Vec<(&String, f64)> = names.iter().zip(weights.iter().copied()).collect();
     sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
     match (sorted.first(), sorted.last()) {
@@ -56,7 +56,7 @@ pub fn class_weights(weights: &[f64], names: &[String]) -> String {
 }
 
 /// `counts` are the training images of each class.
-pub fn balanced_sampling(counts: &[usize]) -> String {
+pub(super) fn balanced_sampling(counts: &[usize]) -> String {
     let present: Vec<usize> = counts.iter().copied().filter(|&count| count > 0).collect();
     let all: usize = present.iter().sum();
     let (low, high) = (present.iter().min().unwrap_or(&0), present.iter().max().unwrap_or(&0));
@@ -68,7 +68,7 @@ pub fn balanced_sampling(counts: &[usize]) -> String {
     )
 }
 
-pub fn dropped_batch(count: usize) -> String {
+pub(super) fn dropped_batch(count: usize) -> String {
     let images = match count {
         1 => "1 image, a different one each epoch".to_owned(),
         _ => format!("{count} images, different ones each epoch"),
@@ -76,7 +76,7 @@ pub fn dropped_batch(count: usize) -> String {
     format!("the last, incomplete batch ({images}) is dropped: too few for batch-norm statistics")
 }
 
-pub fn accumulation(batches: usize, batch_size: usize) -> String {
+pub(super) fn accumulation(batches: usize, batch_size: usize) -> String {
     match batches {
         1 => "`gradient_accumulation` has no effect: an epoch has only one batch".to_owned(),
         _ => format!(
@@ -85,14 +85,14 @@ pub fn accumulation(batches: usize, batch_size: usize) -> String {
     }
 }
 
-pub fn unfreezing(unfreeze: &[Unfreeze]) -> Vec<String> {
+pub(super) fn unfreezing(unfreeze: &[Unfreeze]) -> Vec<String> {
     let sentence = |entry: &Unfreeze| {
         format!("from epoch {} on, {}", entry.epoch, trainable_part(&entry.freeze))
     };
     unfreeze.iter().map(sentence).collect()
 }
 
-pub fn trainable_part(freeze: &Freeze) -> String {
+pub(super) fn trainable_part(freeze: &Freeze) -> String {
     match freeze {
         Freeze::None => "the whole network is trainable".to_owned(),
         Freeze::All => "only the head is trainable".to_owned(),
@@ -101,7 +101,7 @@ pub fn trainable_part(freeze: &Freeze) -> String {
 }
 
 /// Whether features of a frozen backbone are cached, and why not.
-pub fn frozen_backbone(options: &Options) -> Option<String> {
+pub(super) fn frozen_backbone(options: &Options) -> Option<String> {
     if !options.backbone_frozen(1) {
         return None;
     }
@@ -132,7 +132,10 @@ pub fn frozen_backbone(options: &Options) -> Option<String> {
     })
 }
 
-pub fn trainable<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Options) -> String {
+pub(super) fn trainable<D: Backend<N>, N: Number>(
+    network: &Network<D, N>,
+    options: &Options,
+) -> String {
     let count = |trainable_only: bool| -> u64 {
         let list =
             network.parameters().iter().filter(|parameter| parameter.trainable || !trainable_only);
@@ -153,7 +156,7 @@ pub fn trainable<D: Backend<N>, N: Number>(network: &Network<D, N>, options: &Op
     format!("{trainable} of {all} parameters are trainable: {part}")
 }
 
-pub fn early_stop(options: &Options, epoch: u64) -> String {
+pub(super) fn early_stop(options: &Options, epoch: u64) -> String {
     let waited = options.early_stopping.patience.unwrap_or_default();
     format!(
         "stopped early after epoch {epoch} of {}: {} did not improve for {}",

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Part of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EarlyStoppingState {
+pub(crate) struct EarlyStoppingState {
     /// The best epoch, from 1, and its metric.
     best: Option<(u64, f64)>,
     /// The value to improve on. Unlike `best` it changes only by more than `min_delta`.
@@ -17,7 +17,7 @@ pub struct EarlyStoppingState {
 
 /// The consequence of an epoch's metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The epoch is the best so far.
     pub is_best: bool,
     pub stop: bool,
@@ -25,14 +25,14 @@ pub struct Verdict {
 
 impl Monitor {
     /// Whether `value` is better than `than` by more than `margin`.
-    pub fn is_better(self, value: f64, than: f64, margin: f64) -> bool {
+    pub(crate) fn is_better(self, value: f64, than: f64, margin: f64) -> bool {
         match self {
             Monitor::ValidationLoss => value < than - margin,
             Monitor::ValidationAccuracy => value > than + margin,
         }
     }
 
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Monitor::ValidationLoss => "validation loss",
             Monitor::ValidationAccuracy => "validation accuracy",
@@ -42,7 +42,7 @@ impl Monitor {
 
 impl EarlyStoppingState {
     /// Takes the metric after `epoch`.
-    pub fn update(&mut self, options: &EarlyStopping, epoch: u64, value: f64) -> Verdict {
+    pub(crate) fn update(&mut self, options: &EarlyStopping, epoch: u64, value: f64) -> Verdict {
         let better = |than: f64, margin: f64| options.monitor.is_better(value, than, margin);
         let is_best = self.best.is_none_or(|(_, than)| better(than, 0.0));
         if is_best {
@@ -57,7 +57,7 @@ impl EarlyStoppingState {
         Verdict { is_best, stop: options.patience.is_some_and(|patience| self.waited >= patience) }
     }
 
-    pub fn best_epoch(&self) -> Option<u64> {
+    pub(crate) fn best_epoch(&self) -> Option<u64> {
         self.best.map(|(epoch, _)| epoch)
     }
 }

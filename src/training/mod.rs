@@ -1,6 +1,6 @@
-//! Training: batches, optimizer, learning-rate schedule, early stopping and checkpoints. [`fit`] is
-//! the entry point. Depends on networks, samples and metrics; on no pipeline file, stage or image
-//! format.
+//! Training: batches, optimizer, learning-rate schedule, early stopping and checkpoints.
+//! [`fit`](fn@fit) is the entry point. Depends on networks, samples and metrics; on no pipeline
+//! file, stage or image format.
 //!
 //! The state of a training is small and explicit: parameters, optimizer state, a position and the
 //! history. Order, augmentation, dropout and learning rates are functions of (seed, epoch, step),
@@ -9,12 +9,12 @@
 //! While the whole backbone is frozen, [`features`] are extracted once per image and cached.
 
 mod balance;
-pub mod batches;
+pub(crate) mod batches;
 mod buffers;
 mod checkpoint;
 mod describe;
 mod early_stopping;
-pub mod features;
+pub(crate) mod features;
 mod fit;
 mod optimizer;
 mod options;
@@ -22,13 +22,12 @@ mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use checkpoint::Checkpoints;
-pub use describe::decisions_from_options;
-pub use fit::{Fitted, Session, fit};
-pub use options::{
-    BatchNormMode, CheckpointOptions, ClassWeights, DenseHead, EarlyStopping, Freeze, HEAD, Keep,
-    Monitor, NoAugmentation, OptimizerConfig, OptimizerKind, Options, OriginalHead, Precision,
-    Sampling, Schedule, ScheduleKind, TrainKeys, Unfreeze, UnfreezeAt,
+pub(crate) use checkpoint::Checkpoints;
+pub(crate) use describe::decisions_from_options;
+pub(crate) use fit::{Fitted, Session, fit};
+pub(crate) use options::{
+    BatchNormMode, ClassWeights, DenseHead, Freeze, HEAD, NoAugmentation, OptimizerKind, Options,
+    OriginalHead, Sampling, ScheduleKind, TrainKeys,
 };
 
 use crate::data::DataError;

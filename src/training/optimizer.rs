@@ -20,7 +20,7 @@ struct ParameterState<D: Backend<N>, N: Number> {
 }
 
 /// An optimizer with its state.
-pub struct Optimizer<D: Backend<N>, N: Number> {
+pub(super) struct Optimizer<D: Backend<N>, N: Number> {
     config: OptimizerConfig,
     /// Maximum of the gradient's global norm.
     max_grad_norm: Option<f64>,
@@ -50,7 +50,7 @@ struct Update<'a, D: Backend<N>, N: Number> {
 
 impl<D: Backend<N>, N: Number> Optimizer<D, N> {
     /// An optimizer with empty state for the parameters that are trainable now.
-    pub fn new(
+    pub(super) fn new(
         config: &OptimizerConfig,
         max_grad_norm: Option<f64>,
         parameters: &[Parameter<D, N>],
@@ -70,7 +70,7 @@ impl<D: Backend<N>, N: Number> Optimizer<D, N> {
     }
 
     /// Adds empty state for parameters that became trainable after `steps` steps.
-    pub fn add_trainable(
+    pub(super) fn add_trainable(
         &mut self,
         parameters: &[Parameter<D, N>],
         steps: u64,
@@ -93,7 +93,7 @@ impl<D: Backend<N>, N: Number> Optimizer<D, N> {
     /// Applies one optimizer step with learning rates scaled by `multiplier`. Returns the global
     /// norm of the gradient before clipping, if clipping is on; nothing is applied if it is NaN or
     /// infinite.
-    pub fn step(
+    pub(super) fn step(
         &mut self,
         parameters: &mut [Parameter<D, N>],
         mut gradients: Gradients<N, D>,
@@ -126,7 +126,7 @@ impl<D: Backend<N>, N: Number> Optimizer<D, N> {
     }
 
     /// The optimizer's state, by names such as `first/fc.weight`.
-    pub fn save(
+    pub(super) fn save(
         &self,
         parameters: &[Parameter<D, N>],
         device: &D,
@@ -145,7 +145,7 @@ impl<D: Backend<N>, N: Number> Optimizer<D, N> {
 
     /// Restores the state that [`save`](Self::save) returned after `steps` steps. Returns false,
     /// and changes nothing, if it does not match the parameters.
-    pub fn restore(
+    pub(super) fn restore(
         &mut self,
         parameters: &[Parameter<D, N>],
         mut tensors: BTreeMap<String, WeightTensor<N>>,

@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The layer group that follows the backbone: its parameters are the head's.
-pub const HEAD: &str = "head";
+pub(crate) const HEAD: &str = "head";
 
 /// Whether a layer group is a head: new with the classes, and never frozen.
-pub fn is_head(group: &str) -> bool {
+pub(super) fn is_head(group: &str) -> bool {
     group == HEAD || group == AUXILIARY
 }
 
 keys! {
     /// Everything that decides which weights come out, given the data, the weights to start from
     /// and the seed.
-    pub struct Options / TrainKeys {
+    pub(crate) struct Options / TrainKeys {
         /// The network that computes features of images, such as `resnet18` or `resnet50` (`pipe
         /// backbones` lists them). The version in a name of weights (`resnet50/V2`) is ignored.
         backbone: String = "resnet18";
@@ -84,7 +84,7 @@ keys! {
 
 keys! {
     /// A head of dense layers.
-    pub struct DenseHead / GivenDenseHead {
+    pub(crate) struct DenseHead / GivenDenseHead {
         /// Widths of hidden layers between the features and the classes. None by default: a linear
         /// classifier.
         hidden: Vec<usize> = [] each in 1..=65_536;
@@ -95,7 +95,7 @@ keys! {
 
 keys! {
     /// An update rule and its hyperparameters.
-    pub struct OptimizerConfig / GivenOptimizerConfig {
+    pub(crate) struct OptimizerConfig / GivenOptimizerConfig {
         /// `adamw` (decoupled weight decay) or `sgd` (with momentum).
         kind: OptimizerKind = "adamw";
         /// Peak learning rate. 1e-3 for `adamw`, 1e-2 for `sgd`.
@@ -122,7 +122,7 @@ keys! {
 
 choices! {
     /// An update rule.
-    pub enum OptimizerKind {
+    pub(crate) enum OptimizerKind {
         /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
         Adamw = "adamw",
         /// Stochastic gradient descent with momentum.
@@ -132,7 +132,7 @@ choices! {
 
 keys! {
     /// How the learning rate changes from step to step.
-    pub struct Schedule / GivenSchedule {
+    pub(crate) struct Schedule / GivenSchedule {
         /// The curve after the warm-up: half a cosine, or constant.
         kind: ScheduleKind = "cosine";
         /// Number of warm-up epochs (may be fractional): the learning rate rises linearly to its
@@ -145,7 +145,7 @@ keys! {
 
 choices! {
     /// A curve of the learning rate.
-    pub enum ScheduleKind {
+    pub(crate) enum ScheduleKind {
         /// Half a cosine (Loshchilov and Hutter, 2017, without restarts).
         Cosine = "cosine",
         /// The peak throughout.
@@ -155,7 +155,7 @@ choices! {
 
 keys! {
     /// Which epoch counts as the best, and when to stop waiting for a better one.
-    pub struct EarlyStopping / GivenEarlyStopping {
+    pub(crate) struct EarlyStopping / GivenEarlyStopping {
         /// The metric that is compared after each epoch.
         monitor: Monitor = "validation_loss";
         /// Number of epochs without improvement after which training stops. Never by default.
@@ -167,7 +167,7 @@ keys! {
 
 choices! {
     /// A metric of the validation split, named like its column in `history.csv`.
-    pub enum Monitor {
+    pub(crate) enum Monitor {
         /// Mean cross-entropy; lower is better.
         ValidationLoss = "validation_loss",
         /// Share of correctly classified images; higher is better.
@@ -177,7 +177,7 @@ choices! {
 
 choices! {
     /// Which epoch's weights are saved.
-    pub enum Keep {
+    pub(crate) enum Keep {
         /// The best epoch's by the monitored metric.
         Best = "best",
         /// The last epoch's.
@@ -187,7 +187,7 @@ choices! {
 
 keys! {
     /// When checkpoints are written.
-    pub struct CheckpointOptions / GivenCheckpointOptions {
+    pub(crate) struct CheckpointOptions / GivenCheckpointOptions {
         /// Minimum number of seconds between two checkpoints. One is also written when training is
         /// cancelled.
         every: f64 = 30 from 0 affects Execution;
@@ -196,7 +196,7 @@ keys! {
 
 choices! {
     /// The word for the published classifier.
-    pub enum OriginalHead {
+    pub(crate) enum OriginalHead {
         /// It keeps its weights.
         Original = "original",
     }
@@ -204,7 +204,7 @@ choices! {
 
 choices! {
     /// The word for no augmentation.
-    pub enum NoAugmentation {
+    pub(crate) enum NoAugmentation {
         /// Training images are the center crops of the stored squares.
         None = "none",
     }
@@ -212,7 +212,7 @@ choices! {
 
 choices! {
     /// Which images an epoch shows.
-    pub enum Sampling {
+    pub(crate) enum Sampling {
         /// Each once, in random order.
         Shuffled = "shuffled",
         /// As many in all, but equally many of each class: images of rare classes come several
@@ -224,7 +224,7 @@ choices! {
 choices! {
     /// The type of parameters, activations and gradients in training. Model files, features and
     /// evaluation are `f32`.
-    pub enum Precision {
+    pub(crate) enum Precision {
         /// 32-bit floats.
         F32 = "f32",
         /// 64-bit floats.
@@ -235,7 +235,7 @@ choices! {
 choices! {
     /// What batch norm does in the trainable parts of the backbone; in frozen parts it is always
     /// [`Frozen`](Self::Frozen).
-    pub enum BatchNormMode {
+    pub(crate) enum BatchNormMode {
         /// Normalizes with the batch's statistics, which the running ones follow; scale and shift
         /// are trained.
         Train = "train",
@@ -296,7 +296,7 @@ impl Freeze {
 /// An epoch, or one for each of some layer groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum UnfreezeAt {
+pub(crate) enum UnfreezeAt {
     /// The whole backbone is trained from this epoch on.
     Epoch(u64),
     /// The backbone is trained from these groups on.
@@ -308,7 +308,7 @@ leaf_keys! { UnfreezeAt = Type::Either(&[LATER_EPOCH, Type::Map(&LATER_EPOCH)]) 
 
 impl UnfreezeAt {
     /// What is frozen from which epoch on, in the order of epochs.
-    pub fn list(&self) -> Vec<Unfreeze> {
+    pub(crate) fn list(&self) -> Vec<Unfreeze> {
         let mut list: Vec<Unfreeze> = match self {
             UnfreezeAt::Epoch(epoch) => vec![Unfreeze { epoch: *epoch, freeze: Freeze::None }],
             UnfreezeAt::Groups(groups) => groups
@@ -323,7 +323,7 @@ impl UnfreezeAt {
 
 /// From an epoch on, less is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfreeze {
+pub(crate) struct Unfreeze {
     /// The first epoch, from 2, in which it holds.
     pub epoch: u64,
     /// What is frozen from then on.
@@ -382,31 +382,31 @@ impl From<ClassWeights> for WordOr<Weighting, BTreeMap<String, f64>> {
 
 impl Options {
     /// Data augmentation, if there is any.
-    pub fn augmentation(&self) -> Option<&AugmentationPolicy> {
+    pub(crate) fn augmentation(&self) -> Option<&AugmentationPolicy> {
         self.augment.as_table()
     }
 
     /// What is frozen later, each entry less than the one before.
-    pub fn unfreezing(&self) -> Vec<Unfreeze> {
+    pub(crate) fn unfreezing(&self) -> Vec<Unfreeze> {
         self.unfreeze_at.as_ref().map(UnfreezeAt::list).unwrap_or_default()
     }
 
     /// What is frozen in an epoch.
-    pub fn freeze_at(&self, epoch: u64) -> Freeze {
+    pub(crate) fn freeze_at(&self, epoch: u64) -> Freeze {
         let reached = self.unfreezing().into_iter().rev().find(|entry| entry.epoch <= epoch);
         reached.map_or_else(|| self.freeze.clone(), |entry| entry.freeze)
     }
 
     /// Whether a parameter is trainable in an epoch, given its layer group and its role. Norms of a
     /// head always are.
-    pub fn trains(&self, epoch: u64, group: &str, role: Role, groups: &[String]) -> bool {
+    pub(crate) fn trains(&self, epoch: u64, group: &str, role: Role, groups: &[String]) -> bool {
         let frozen = self.freeze_at(epoch).includes(group, groups);
         let norm = matches!(role, Role::NormWeight | Role::NormBias) && !is_head(group);
         !(frozen || (norm && self.batch_norm == BatchNormMode::Frozen))
     }
 
     /// Whether the whole backbone is frozen in an epoch.
-    pub fn backbone_frozen(&self, epoch: u64) -> bool {
+    pub(crate) fn backbone_frozen(&self, epoch: u64) -> bool {
         self.freeze_at(epoch) == Freeze::All
     }
 }

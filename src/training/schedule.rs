@@ -4,7 +4,7 @@ use super::options::{Schedule, ScheduleKind};
 
 /// A learning-rate schedule over the steps of a training.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LearningRates {
+pub(super) struct LearningRates {
     kind: ScheduleKind,
     floor: f64,
     warm_up: u64,
@@ -13,7 +13,7 @@ pub struct LearningRates {
 
 impl LearningRates {
     /// `steps` are those of one epoch.
-    pub fn new(schedule: &Schedule, epochs: u64, steps: u64) -> LearningRates {
+    pub(super) fn new(schedule: &Schedule, epochs: u64, steps: u64) -> LearningRates {
         let total = epochs.saturating_mul(steps);
         let warm_up = ((schedule.warmup_epochs * steps as f64).round() as u64).min(total);
         LearningRates {
@@ -27,7 +27,7 @@ impl LearningRates {
     /// The multiplier of the peak learning rate at `step` (from 0), in 0..=1. It is (i + 1)/w for
     /// step i of a warm-up of w steps, and floor + (1 - floor)(1 + cos(pi i/n))/2 for step i of the
     /// n cosine steps after it.
-    pub fn multiplier(&self, step: u64) -> f64 {
+    pub(super) fn multiplier(&self, step: u64) -> f64 {
         if step < self.warm_up {
             return (step + 1) as f64 / self.warm_up as f64;
         }

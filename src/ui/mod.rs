@@ -9,10 +9,10 @@ mod style;
 mod table;
 mod text;
 
-pub use reporter::{OutputMode, Reporter};
-pub use style::Style;
-pub use table::{Side, Table};
-pub use text::{padded, width, wrapped};
+pub(crate) use reporter::{OutputMode, Reporter};
+pub(crate) use style::Style;
+pub(crate) use table::{Side, Table};
+pub(crate) use text::{padded, width, wrapped};
 
 use crate::config::Diagnostics;
 use crate::events::Event;
@@ -22,7 +22,7 @@ use text::{escaped, indented};
 
 /// Prints the result of a command to standard output. A closed pipe (`pipe runs | head`) is not an
 /// error.
-pub fn out(text: &str) -> io::Result<()> {
+pub(crate) fn out(text: &str) -> io::Result<()> {
     let mut stream = stdout().lock();
     match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -31,24 +31,24 @@ pub fn out(text: &str) -> io::Result<()> {
 }
 
 /// Prints `value` to standard output as indented JSON.
-pub fn json(value: &impl serde::Serialize) -> io::Result<()> {
+pub(crate) fn json(value: &impl serde::Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
     text.push('\n');
     out(&text)
 }
 
 /// Prints to standard error. Failures are ignored: there is nowhere left to report them.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     let _ = stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints an error and, where known, what to do about it.
-pub fn error(message: &str, help: Option<&str>) {
+pub(crate) fn error(message: &str, help: Option<&str>) {
     note(&error_text(Style::stderr(), message, help));
 }
 
 /// Prints a warning.
-pub fn warning(message: &str) {
+pub(crate) fn warning(message: &str) {
     let style = Style::stderr();
     note(&format!("{}: {}\n", style.warn("warning"), indented(&escaped(message), 2)));
 }
@@ -62,7 +62,7 @@ fn error_text(style: Style, message: &str, help: Option<&str>) -> String {
 }
 
 /// Prints the diagnostics of a pipeline file, each with its source line and a caret.
-pub fn diagnostics(diagnostics: &Diagnostics) {
+pub(crate) fn diagnostics(diagnostics: &Diagnostics) {
     let mut text = diagnostics.render(Style::stderr().color);
     if !text.ends_with('\n') {
         text.push('\n');
@@ -71,7 +71,7 @@ pub fn diagnostics(diagnostics: &Diagnostics) {
 }
 
 /// Renders recorded events as the lines that `pipe run` prints where there are no progress bars.
-pub fn render_events(events: &[Event]) -> String {
+pub(crate) fn render_events(events: &[Event]) -> String {
     let mut renderer = Renderer::new(Style::stdout(), true, false);
     events.iter().flat_map(|event| renderer.render(event)).map(|line| line + "\n").collect()
 }

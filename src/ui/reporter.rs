@@ -8,7 +8,7 @@ use crate::events::Event;
 
 /// How the events of a run are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputMode {
+pub(crate) enum OutputMode {
     /// Lines of text on standard error, with progress bars if that is a terminal.
     Text {
         /// Don't report stages that are fresh: set if no stage is going to run.
@@ -19,7 +19,7 @@ pub enum OutputMode {
 }
 
 /// Reports the events of one run as they arrive.
-pub struct Reporter(Mode);
+pub(crate) struct Reporter(Mode);
 
 enum Mode {
     Plain(Renderer),
@@ -29,7 +29,7 @@ enum Mode {
 
 impl Reporter {
     /// A reporter for one run. Draws nothing and starts no thread until a stage starts.
-    pub fn new(mode: OutputMode) -> Reporter {
+    pub(crate) fn new(mode: OutputMode) -> Reporter {
         let style = Style::stderr();
         Reporter(match mode {
             OutputMode::Json => Mode::Json,
@@ -41,7 +41,7 @@ impl Reporter {
     }
 
     /// Reports one event.
-    pub fn handle(&mut self, event: &Event) {
+    pub(crate) fn handle(&mut self, event: &Event) {
         match &mut self.0 {
             Mode::Json => print_json_line(event),
             Mode::Plain(renderer) => {

@@ -8,7 +8,7 @@ use terminal_size::{Width, terminal_size_of};
 
 /// The capabilities of one output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Style {
+pub(crate) struct Style {
     /// Whether colors may be used.
     pub color: bool,
     /// Whether lines can be redrawn in place: a terminal that supports cursor movement.
@@ -19,15 +19,16 @@ pub struct Style {
 
 impl Style {
     /// Neither color nor redrawing, and no width.
-    pub const PLAIN: Style = Style { color: false, live: false, width: None };
+    #[cfg(test)]
+    pub(crate) const PLAIN: Style = Style { color: false, live: false, width: None };
 
     /// The style of standard output.
-    pub fn stdout() -> Style {
+    pub(crate) fn stdout() -> Style {
         Style::of_stream(stdout())
     }
 
     /// The style of standard error.
-    pub fn stderr() -> Style {
+    pub(crate) fn stderr() -> Style {
         Style::of_stream(stderr())
     }
 
@@ -60,27 +61,27 @@ impl Style {
     }
 
     /// For headlines and names.
-    pub fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.styled("1", text)
     }
 
     /// For details.
-    pub fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.styled("2", text)
     }
 
     /// For success.
-    pub fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.styled("32", text)
     }
 
     /// For warnings.
-    pub fn warn(self, text: &str) -> String {
+    pub(crate) fn warn(self, text: &str) -> String {
         self.styled("33", text)
     }
 
     /// For errors.
-    pub fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.styled("1;31", text)
     }
 }

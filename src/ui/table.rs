@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, Width, presets};
 
 /// How the cells of a column are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// For words.
     Left,
     /// For numbers.
@@ -18,20 +18,20 @@ pub enum Side {
 const GAP: u16 = 2;
 
 /// Rows of cells under headings. Cells carry no colors; control characters in them are escaped.
-pub struct Table {
+pub(crate) struct Table {
     columns: Vec<(String, Side)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// An empty table with these columns.
-    pub fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Side)>) -> Table {
+    pub(crate) fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Side)>) -> Table {
         let columns = columns.into_iter().map(|(name, side)| (escaped_line(name), side)).collect();
         Table { columns, rows: Vec::new() }
     }
 
     /// Adds a row; missing cells are empty, extra ones are dropped.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
         let mut row: Vec<String> =
             cells.into_iter().map(|cell| escaped_line(&cell.into())).collect();
         row.resize(self.columns.len(), String::new());
@@ -39,13 +39,13 @@ impl Table {
     }
 
     /// Whether the table has no rows.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// The table as lines without trailing spaces, each ending in a newline: the headings (dim),
     /// then the rows.
-    pub fn render(&self, style: Style) -> String {
+    pub(crate) fn render(&self, style: Style) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
         table.set_header(self.columns.iter().map(|(name, _)| name)).add_rows(&self.rows);

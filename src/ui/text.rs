@@ -8,19 +8,19 @@ pub(super) const MIN_WRAPPED_WIDTH: usize = 16;
 
 /// The number of terminal columns that `text` takes: two for wide characters (CJK, emoji), none for
 /// combining ones.
-pub fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
 /// `text`, followed by spaces up to `columns` terminal columns.
-pub fn padded(text: &str, columns: usize) -> String {
+pub(crate) fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
 /// Breaks the lines of `text` between words so that they fit into `columns` terminal columns (if
 /// given), and indents all but the first by `indent` spaces. Longer words, such as paths, are not
 /// broken.
-pub fn wrapped(text: &str, columns: Option<usize>, indent: usize) -> String {
+pub(crate) fn wrapped(text: &str, columns: Option<usize>, indent: usize) -> String {
     let columns = columns.and_then(|columns| columns.checked_sub(indent));
     let text = match columns.filter(|&columns| columns >= MIN_WRAPPED_WIDTH) {
         None => text.to_owned(),

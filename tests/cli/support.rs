@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A pipeline that runs in seconds: images in `images/`, three classes in their names.
-pub const TINY: &str = r#"[dataset]
+pub(crate) const TINY: &str = r#"[dataset]
 labels = { from = "file_name", pattern = '^(?<index>\d+)_(?<class>\w+)$' }
 split = { method = "exact", train = 0.5, validation = 0.25, test = 0.25 }
 
@@ -43,10 +43,10 @@ needs = { data = "preprocess", model = "train" }
 "#;
 
 /// The stages of [`TINY`] in the order in which they run.
-pub const STAGES: [&str; 5] = ["fetch", "explore", "preprocess", "train", "evaluate"];
+pub(crate) const STAGES: [&str; 5] = ["fetch", "explore", "preprocess", "train", "evaluate"];
 
 /// A temporary folder in which commands run.
-pub struct Desk {
+pub(crate) struct Desk {
     folder: PathBuf,
     /// Removes the folder when dropped.
     _guard: Option<tempfile::TempDir>,
@@ -54,7 +54,7 @@ pub struct Desk {
 
 /// The outcome of a command.
 #[derive(Debug)]
-pub struct Ran {
+pub(crate) struct Ran {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
@@ -65,13 +65,13 @@ pub struct Ran {
 
 impl Desk {
     /// An empty folder.
-    pub fn empty() -> Desk {
+    pub(crate) fn empty() -> Desk {
         let folder = tempfile::tempdir().unwrap();
         Desk { folder: folder.path().to_owned(), _guard: Some(folder) }
     }
 
     /// [`TINY`] as `tiny.toml`, with 8 images of each of three classes in `images/`.
-    pub fn tiny() -> Desk {
+    pub(crate) fn tiny() -> Desk {
         let desk = Desk::empty();
         desk.write("tiny.toml", TINY);
         desk.images("images", &["disc", "bar", "frame"], 8);
@@ -79,7 +79,7 @@ impl Desk {
     }
 
     /// [`Desk::tiny`] after `pipe run tiny.toml`. It is run once, and every test gets a copy.
-    pub fn trained() -> Desk {
+    pub(crate) fn trained() -> Desk {
         static TRAINED: OnceLock<PathBuf> = OnceLock::new();
         let original = TRAINED.get_or_init(|| {
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trained");
@@ -104,29 +104,29 @@ impl Desk {
         desk
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// Replaces `from`, which must be there, in a file.
-    pub fn edit(&self, name: &str, from: &str, to: &str) {
+    pub(crate) fn edit(&self, name: &str, from: &str, to: &str) {
         let text = self.read(name);
         assert!(text.contains(from), "{name} has no {from:?}");
         self.write(name, text.replace(from, to));
     }
 
     /// Writes `each` images of every class as `FOLDER/index_class.png`.
-    pub fn images(&self, folder: &str, classes: &[&str], each: u32) {
+    pub(crate) fn images(&self, folder: &str, classes: &[&str], each: u32) {
         fs::create_dir_all(self.path(folder)).unwrap();
         for index in 0..each {
             for (class, name) in classes.iter().enumerate() {
@@ -140,7 +140,7 @@ impl Desk {
 
     /// A `pipe` command here, with nothing of the surrounding environment that could change what it
     /// does.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipe"));
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
         for variable in [
@@ -158,18 +158,18 @@ impl Desk {
     }
 
     /// Runs `pipe` here.
-    pub fn pipe(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn pipe(&self, arguments: &[&str]) -> Ran {
         self.output(self.command(arguments))
     }
 
     /// Runs a command made by [`Desk::command`].
-    pub fn output(&self, mut command: Command) -> Ran {
+    pub(crate) fn output(&self, mut command: Command) -> Ran {
         let output = command.output().unwrap();
         self.ran(command.get_args(), output)
     }
 
     /// Waits for a command started by [`Desk::start`].
-    pub fn wait(&self, arguments: &[&str], child: Child) -> Ran {
+    pub(crate) fn wait(&self, arguments: &[&str], child: Child) -> Ran {
         self.ran(arguments, child.wait_with_output().unwrap())
     }
 
@@ -188,25 +188,25 @@ impl Desk {
     }
 
     /// Runs `pipe` here and expects success.
-    pub fn ok(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> Ran {
         let ran = self.pipe(arguments);
         assert_eq!(ran.code, 0, "pipe {}: {ran}", arguments.join(" "));
         ran
     }
 
     /// `pipe run … --json`, expected to succeed: its events.
-    pub fn events(&self, arguments: &[&str]) -> Events {
+    pub(crate) fn events(&self, arguments: &[&str]) -> Events {
         self.ok(&[&["run"], arguments, &["--json"]].concat()).events()
     }
 
     /// Starts `pipe` here and leaves it running.
-    pub fn start(&self, arguments: &[&str]) -> Child {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Compares a text with `snapshots/FILE/NAME.snap`, where FILE is the caller's.
     #[track_caller]
-    pub fn snapshot(&self, name: &str, text: &str) {
+    pub(crate) fn snapshot(&self, name: &str, text: &str) {
         assert_snapshot(name, &steady(text, &self.folder));
     }
 }
@@ -225,7 +225,7 @@ impl Ran {
     /// Compares the exit code and the whole output with `snapshots/FILE/NAME.snap`, where FILE is
     /// the caller's.
     #[track_caller]
-    pub fn snapshot(&self, name: &str) {
+    pub(crate) fn snapshot(&self, name: &str) {
         let mut text = format!("$ pipe {}\nexit code {}\n", self.arguments.join(" "), self.code);
         for (stream, output) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             if !output.is_empty() {
@@ -237,32 +237,32 @@ impl Ran {
 
     /// Leaves out the lines of stderr that begin with `prefix`, since their number depends on the
     /// machine.
-    pub fn without(mut self, prefix: &str) -> Ran {
+    pub(crate) fn without(mut self, prefix: &str) -> Ran {
         let lines = self.stderr.split_inclusive('\n');
         self.stderr = lines.filter(|line| !line.starts_with(prefix)).collect();
         self
     }
 
     /// Replaces each pattern in stdout, for what depends on the processor.
-    pub fn masking(mut self, patterns: &[(&str, &str)]) -> Ran {
+    pub(crate) fn masking(mut self, patterns: &[(&str, &str)]) -> Ran {
         replace(&mut self.stdout, patterns);
         self
     }
 
     /// Standard output as one JSON document.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
     /// Standard output as JSON lines.
-    pub fn events(self) -> Events {
+    pub(crate) fn events(self) -> Events {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}: {self}"));
         Events { all: self.stdout.lines().map(parse).collect(), ran: self }
     }
 }
 
 /// The JSON lines of a run.
-pub struct Events {
+pub(crate) struct Events {
     pub all: Vec<serde_json::Value>,
     ran: Ran,
 }
@@ -276,7 +276,7 @@ impl Events {
     }
 
     /// The stages that ended in `outcome`, in alphabetical order.
-    pub fn with_outcome(&self, outcome: &str) -> Vec<String> {
+    pub(crate) fn with_outcome(&self, outcome: &str) -> Vec<String> {
         self.finished("outcome")
             .into_iter()
             .filter(|(_, found)| found == outcome)
@@ -285,14 +285,14 @@ impl Events {
     }
 
     /// Stage -> digest of its artifact.
-    pub fn digests(&self) -> BTreeMap<String, String> {
+    pub(crate) fn digests(&self) -> BTreeMap<String, String> {
         self.finished("digest")
     }
 
     /// Compares all events except `progress`, whose number depends on the time taken, with a
     /// snapshot.
     #[track_caller]
-    pub fn snapshot(&self, name: &str) {
+    pub(crate) fn snapshot(&self, name: &str) {
         let lines = self.ran.stdout.lines();
         let lines: Vec<&str> =
             lines.filter(|line| !line.starts_with("{\"event\":\"progress\"")).collect();
@@ -301,7 +301,7 @@ impl Events {
 
     /// Compares the reasons of every stage that ran, by stage name, with a snapshot.
     #[track_caller]
-    pub fn snapshot_reasons(&self, name: &str) {
+    pub(crate) fn snapshot_reasons(&self, name: &str) {
         let starts = self.all.iter().filter(|event| event["event"] == "stage-started");
         let reasons: BTreeMap<&str, &serde_json::Value> =
             starts.map(|event| (event["stage"].as_str().unwrap(), &event["reasons"])).collect();
@@ -310,7 +310,7 @@ impl Events {
     }
 
     /// The last event.
-    pub fn end(&self) -> &serde_json::Value {
+    pub(crate) fn end(&self) -> &serde_json::Value {
         self.all.last().unwrap()
     }
 }
@@ -435,7 +435,7 @@ fn runs(folder: &Path) -> Vec<String> {
 }
 
 /// Waits until `done`, or fails after `limit`.
-pub fn wait_for(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let since = Instant::now();
     while !done() {
         assert!(since.elapsed() < limit, "waited {limit:?} for {what}");

@@ -55,7 +55,7 @@ enum Surface {
 }
 
 /// A background as a function of the position.
-pub struct Backdrop {
+pub(super) struct Backdrop {
     colors: [Color; 2],
     surface: Surface,
     slope: [f32; 2],
@@ -69,7 +69,7 @@ pub struct Backdrop {
 
 impl Backdrop {
     /// A background around a color for an image of `size` pixels.
-    pub fn new(color: Color, size: [f32; 2], stream: &mut Stream) -> Backdrop {
+    pub(super) fn new(color: Color, size: [f32; 2], stream: &mut Stream) -> Backdrop {
         let mut of = |low: f64, high: f64| stream.between(low, high) as f32;
         let longest = size[0].max(size[1]);
         let angle = of(0.0, std::f64::consts::TAU);
@@ -113,7 +113,7 @@ impl Backdrop {
     }
 
     /// The color at a position in pixels.
-    pub fn at(&self, x: f32, y: f32) -> Color {
+    pub(super) fn at(&self, x: f32, y: f32) -> Color {
         let [first, second] = self.colors;
         let joint = |distance: f32| (1.0 - distance.abs()).clamp(0.0, 1.0) * self.contrast * 2.0;
         let (base, dark) = match self.surface {

@@ -8,10 +8,10 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
 /// Red, green, blue, each 0 to 1.
-pub type Color = [f32; 3];
+pub(super) type Color = [f32; 3];
 
 /// A color from hue (in turns), saturation and value.
-pub fn hsv(hue: f32, saturation: f32, value: f32) -> Color {
+pub(super) fn hsv(hue: f32, saturation: f32, value: f32) -> Color {
     [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|shift| {
         let along = ((hue + shift).rem_euclid(1.0) * 6.0 - 3.0).abs() - 1.0;
         value * (1.0 - saturation * (1.0 - along.clamp(0.0, 1.0)))
@@ -19,22 +19,22 @@ pub fn hsv(hue: f32, saturation: f32, value: f32) -> Color {
 }
 
 /// How bright a color looks.
-pub fn luma([red, green, blue]: Color) -> f32 {
+pub(super) fn luma([red, green, blue]: Color) -> f32 {
     0.299 * red + 0.587 * green + 0.114 * blue
 }
 
 /// Between two colors.
-pub fn mix(a: Color, b: Color, share: f32) -> Color {
+pub(super) fn mix(a: Color, b: Color, share: f32) -> Color {
     std::array::from_fn(|channel| a[channel] + (b[channel] - a[channel]) * share)
 }
 
 /// Brighter or darker.
-pub fn scaled(color: Color, factor: f32) -> Color {
+pub(super) fn scaled(color: Color, factor: f32) -> Color {
     color.map(|value| value * factor)
 }
 
 /// An image under way.
-pub struct Canvas {
+pub(super) struct Canvas {
     /// Columns.
     pub width: usize,
     /// Rows.
@@ -45,7 +45,11 @@ pub struct Canvas {
 
 impl Canvas {
     /// An image whose pixels are what `paint` says of their centers.
-    pub fn painted(width: usize, height: usize, paint: impl Fn(f32, f32) -> Color) -> Canvas {
+    pub(super) fn painted(
+        width: usize,
+        height: usize,
+        paint: impl Fn(f32, f32) -> Color,
+    ) -> Canvas {
         let row = |y: usize| (0..width).map(move |x| (x as f32 + 0.5, y as f32 + 0.5));
         let pixels = (0..height).flat_map(row).map(|(x, y)| paint(x, y)).collect();
         Canvas { width, height, pixels }
@@ -53,7 +57,7 @@ impl Canvas {
 
     /// Lays color over the covered pixels; `paint` gives color and opacity of a pixel by its
     /// center.
-    pub fn lay(&mut self, mask: &Mask, paint: impl Fn(f32, f32) -> (Color, f32)) {
+    pub(super) fn lay(&mut self, mask: &Mask, paint: impl Fn(f32, f32) -> (Color, f32)) {
         for (row, line) in mask.coverage.chunks_exact(mask.width.max(1)).enumerate() {
             let y = mask.top + row;
             for (column, &coverage) in
@@ -70,7 +74,7 @@ impl Canvas {
 
     /// Adds noise to every pixel: nearly normal, of standard deviation `amount`, a part of it
     /// common to all channels.
-    pub fn add_noise(&mut self, amount: f32, stream: &mut Stream) {
+    pub(super) fn add_noise(&mut self, amount: f32, stream: &mut Stream) {
         // Two 8-bit uniforms each for gray, red, green, blue: a triangle is near enough, and a
         // quarter of the cost.
         let scale = amount * 6f32.sqrt() / 255.0;
@@ -86,7 +90,7 @@ impl Canvas {
     }
 
     /// The image as a JPEG file.
-    pub fn encode(&self, quality: u8) -> Result<Vec<u8>, DataError> {
+    pub(super) fn encode(&self, quality: u8) -> Result<Vec<u8>, DataError> {
         let level = |value: &f32| (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
         let bytes: Vec<u8> = self.pixels.iter().flatten().map(level).collect();
         let mut file = Vec::new();
@@ -98,7 +102,7 @@ impl Canvas {
 }
 
 /// Blurs a field of numbers: two passes of a box of `2 * radius + 1`, the edge continued outward.
-pub fn blur(field: &mut [f32], width: usize, radius: usize) {
+pub(super) fn blur(field: &mut [f32], width: usize, radius: usize) {
     if width == 0 || radius == 0 || field.is_empty() {
         return;
     }

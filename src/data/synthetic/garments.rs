@@ -10,7 +10,7 @@ pub const KINDS: [&str; 10] =
     ["t-shirt", "trousers", "skirt", "dress", "coat", "shoe", "bag", "hat", "sock", "tie"];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Ink {
+pub(super) enum Ink {
     /// The garment's cloth, with its pattern.
     Cloth,
     /// The second color.
@@ -24,7 +24,7 @@ pub enum Ink {
 /// A part of a garment. The first is the silhouette, within which the others stay where `inside`
 /// says so.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub(super) struct Part {
     /// Closed outlines, filled by the non-zero rule.
     pub contours: Vec<Vec<Point>>,
     pub ink: Ink,
@@ -58,7 +58,7 @@ impl Cut<'_> {
 }
 
 /// A garment of a kind with random proportions.
-pub fn garment(kind: usize, stream: &mut Stream) -> Vec<Part> {
+pub(super) fn garment(kind: usize, stream: &mut Stream) -> Vec<Part> {
     let mut cut = Cut(stream);
     let mut parts = match kind {
         0 => t_shirt(&mut cut),

@@ -4,7 +4,7 @@
 use super::sine::sine_cosine;
 
 /// A point, x to the right, y downwards.
-pub type Point = [f32; 2];
+pub(super) type Point = [f32; 2];
 
 /// Samples a pixel along y.
 const SAMPLES: usize = 4;
@@ -13,22 +13,22 @@ const PIECES: usize = 10;
 
 /// A line that grows.
 #[derive(Clone, Debug)]
-pub struct Outline(Vec<Point>);
+pub(super) struct Outline(Vec<Point>);
 
 impl Outline {
     /// Begins at a point.
-    pub fn from(x: f32, y: f32) -> Outline {
+    pub(super) fn from(x: f32, y: f32) -> Outline {
         Outline(vec![[x, y]])
     }
 
     /// Goes straight on.
-    pub fn line(mut self, x: f32, y: f32) -> Outline {
+    pub(super) fn line(mut self, x: f32, y: f32) -> Outline {
         self.0.push([x, y]);
         self
     }
 
     /// Goes on in a quadratic Bézier curve around a control point.
-    pub fn curve(mut self, [cx, cy]: Point, [x, y]: Point) -> Outline {
+    pub(super) fn curve(mut self, [cx, cy]: Point, [x, y]: Point) -> Outline {
         let [x0, y0] = self.0.last().copied().unwrap_or([cx, cy]);
         for piece in 1..=PIECES {
             let t = piece as f32 / PIECES as f32;
@@ -39,19 +39,19 @@ impl Outline {
     }
 
     /// The points so far.
-    pub fn open(self) -> Vec<Point> {
+    pub(super) fn open(self) -> Vec<Point> {
         self.0
     }
 
     /// The right half of something symmetric, from its top to its bottom, made whole.
-    pub fn mirrored(self) -> Vec<Point> {
+    pub(super) fn mirrored(self) -> Vec<Point> {
         let left: Vec<Point> = self.0.iter().rev().map(|&[x, y]| [-x, y]).collect();
         self.0.into_iter().chain(left).collect()
     }
 }
 
 /// An ellipse.
-pub fn ellipse([x, y]: Point, [rx, ry]: Point) -> Vec<Point> {
+pub(super) fn ellipse([x, y]: Point, [rx, ry]: Point) -> Vec<Point> {
     let step = std::f32::consts::TAU / 28.0;
     (0..28)
         .map(|index| sine_cosine(index as f32 * step))
@@ -60,12 +60,12 @@ pub fn ellipse([x, y]: Point, [rx, ry]: Point) -> Vec<Point> {
 }
 
 /// An upright rectangle.
-pub fn rectangle([left, top]: Point, [right, bottom]: Point) -> Vec<Point> {
+pub(super) fn rectangle([left, top]: Point, [right, bottom]: Point) -> Vec<Point> {
     vec![[left, top], [right, top], [right, bottom], [left, bottom]]
 }
 
 /// A line of some width, with round joints: contours to be filled by the non-zero rule.
-pub fn stroke(points: &[Point], width: f32) -> Vec<Vec<Point>> {
+pub(super) fn stroke(points: &[Point], width: f32) -> Vec<Vec<Point>> {
     let half = width / 2.0;
     let mut contours = Vec::new();
     for pair in points.windows(2) {
@@ -85,7 +85,7 @@ pub fn stroke(points: &[Point], width: f32) -> Vec<Vec<Point>> {
 
 /// How much of each pixel is covered, in a part of an image.
 #[derive(Clone, Debug, Default)]
-pub struct Mask {
+pub(super) struct Mask {
     /// First column.
     pub left: usize,
     /// First row.
@@ -100,7 +100,7 @@ pub struct Mask {
 
 impl Mask {
     /// Fills contours in an image of `width` x `height` pixels; what lies outside is cut off.
-    pub fn fill(contours: &[Vec<Point>], width: usize, height: usize) -> Mask {
+    pub(super) fn fill(contours: &[Vec<Point>], width: usize, height: usize) -> Mask {
         let points = || contours.iter().flatten();
         let least = |axis: usize| points().fold(f32::MAX, |least, point| least.min(point[axis]));
         let most = |axis: usize| points().fold(f32::MIN, |most, point| most.max(point[axis]));
@@ -137,7 +137,7 @@ impl Mask {
     }
 
     /// The coverage of a pixel of the image; 0 outside.
-    pub fn at(&self, x: usize, y: usize) -> f32 {
+    pub(super) fn at(&self, x: usize, y: usize) -> f32 {
         let (Some(column), Some(row)) = (x.checked_sub(self.left), y.checked_sub(self.top)) else {
             return 0.0;
         };

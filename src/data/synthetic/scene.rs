@@ -10,7 +10,7 @@ use crate::data::DataError;
 use crate::random::Stream;
 
 /// Draws a garment of a kind, as a JPEG file.
-pub fn draw(kind: usize, stream: &mut Stream) -> Result<Vec<u8>, DataError> {
+pub(super) fn draw(kind: usize, stream: &mut Stream) -> Result<Vec<u8>, DataError> {
     let (width, height) = (160 + stream.below(81) as usize, 160 + stream.below(81) as usize);
     let (cloth, background) = colors(stream);
     let pattern = Pattern::new(cloth, stream);

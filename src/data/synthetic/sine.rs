@@ -4,17 +4,17 @@
 use std::f64::consts::{FRAC_PI_2, TAU};
 
 /// The sine of an angle in radians, to about 1e-7.
-pub fn sine(angle: f32) -> f32 {
+pub(super) fn sine(angle: f32) -> f32 {
     of_turns(f64::from(angle) / TAU)
 }
 
 /// The cosine of an angle in radians.
-pub fn cosine(angle: f32) -> f32 {
+pub(super) fn cosine(angle: f32) -> f32 {
     of_turns((f64::from(angle) + FRAC_PI_2) / TAU)
 }
 
 /// Both.
-pub fn sine_cosine(angle: f32) -> (f32, f32) {
+pub(super) fn sine_cosine(angle: f32) -> (f32, f32) {
     (sine(angle), cosine(angle))
 }
 

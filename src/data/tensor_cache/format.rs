@@ -15,16 +15,16 @@
 use crate::store::Digest;
 
 /// Bytes of the header: one page, so that records start at a page boundary.
-pub const HEADER: usize = 4096;
+pub(super) const HEADER: usize = 4096;
 /// Bytes of an index entry.
-pub const ENTRY: usize = 80;
+pub(super) const ENTRY: usize = 80;
 const MAGIC: &[u8; 8] = b"pipe rec";
 const VERSION: u32 = 1;
 /// Bytes of the header that its digest covers.
 const SIGNED: usize = 96;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// Side of the squares, in pixels.
     pub size: u32,
     /// Number of records.
@@ -51,21 +51,21 @@ pub struct Entry {
 
 impl Header {
     /// Length of a record.
-    pub fn record_bytes(&self) -> u64 {
+    pub(super) fn record_bytes(&self) -> u64 {
         u64::from(self.size) * u64::from(self.size) * 3
     }
 
     /// Length of the file; none on overflow.
-    pub fn file_bytes(&self) -> Option<u64> {
+    pub(super) fn file_bytes(&self) -> Option<u64> {
         self.index_offset()?.checked_add(self.count.checked_mul(ENTRY as u64)?)
     }
 
     /// Offset of the index; none on overflow.
-    pub fn index_offset(&self) -> Option<u64> {
+    pub(super) fn index_offset(&self) -> Option<u64> {
         self.record_bytes().checked_mul(self.count)?.checked_add(HEADER as u64)
     }
 
-    pub fn write(&self) -> [u8; HEADER] {
+    pub(super) fn write(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -80,7 +80,7 @@ impl Header {
     }
 
     /// Parses a header. The error is a sentence.
-    pub fn read(bytes: &[u8; HEADER]) -> Result<Header, String> {
+    pub(super) fn read(bytes: &[u8; HEADER]) -> Result<Header, String> {
         if &bytes[..8] != MAGIC {
             return Err("it is not a file of records".into());
         }

@@ -61,7 +61,7 @@ pub struct Sample {
     pub note: String,
 }
 
-pub fn write(path: &Path, samples: &[Sample]) -> Result<(), DataError> {
+pub(super) fn write(path: &Path, samples: &[Sample]) -> Result<(), DataError> {
     let rows = samples.iter().map(|sample| {
         [
             sample.path.clone(),
@@ -75,7 +75,7 @@ pub fn write(path: &Path, samples: &[Sample]) -> Result<(), DataError> {
     table::write_file(path, KIND, rows)
 }
 
-pub fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
+pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
     let mut samples = Vec::new();
     table::read_file(path, KIND, |[path, image_digest, record, class, split, note]| {
         let class = if class == "-" { None } else { Some(class.parse().ok()?) };

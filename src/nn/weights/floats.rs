@@ -5,7 +5,7 @@ use crate::nn::number::Number;
 
 /// The type of floating-point values in a file, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Float {
+pub(super) enum Float {
     /// IEEE 754 binary16.
     F16,
     /// The upper half of a binary32.
@@ -17,7 +17,7 @@ pub enum Float {
 }
 
 /// Decodes `bytes`; an incomplete value at the end is ignored.
-pub fn values<N: Number>(bytes: &[u8], of: Float) -> Vec<N> {
+pub(super) fn values<N: Number>(bytes: &[u8], of: Float) -> Vec<N> {
     match of {
         Float::F32 => bytes.as_chunks().0.iter().map(|&b| N::from(f32::from_le_bytes(b))).collect(),
         Float::F64 => bytes.as_chunks().0.iter().map(|&b| N::of(f64::from_le_bytes(b))).collect(),
@@ -51,7 +51,7 @@ fn half(bits: u16) -> f32 {
 ///
 /// # Errors
 /// A message with the tensor and the first value that isn't.
-pub fn finite<N: Number>(name: &str, values: &[N]) -> Result<(), String> {
+pub(super) fn finite<N: Number>(name: &str, values: &[N]) -> Result<(), String> {
     match values.iter().enumerate().find(|&(_, &value)| !value.into().is_finite()) {
         Some((index, value)) => {
             Err(format!("{name} contains {value:?} at index {index}: the weights are damaged"))

@@ -36,7 +36,7 @@ const MAX_STRING: u64 = 1 << 20;
 ///
 /// # Errors
 /// A message, when it references anything that isn't allowed, or is incomplete.
-pub fn check(input: &mut impl Read) -> Result<(), String> {
+pub(super) fn check(input: &mut impl Read) -> Result<(), String> {
     let mut scan = Scan { input, memo: BTreeMap::new(), recent: [None, None] };
     while scan.step()? {}
     Ok(())

@@ -15,7 +15,7 @@ const WRAPPERS: [&str; 6] =
     ["state_dict", "model_state_dict", "model", "net", "model_ema", "state_dict_ema"];
 
 /// The advice for a file that contains more than tensors, or has an unsupported format.
-pub const CONVERT: &str = "load it in Python, where it was made, and save the tensors alone: torch.save(model.state_dict(), \"weights.pth\")";
+pub(super) const CONVERT: &str = "load it in Python, where it was made, and save the tensors alone: torch.save(model.state_dict(), \"weights.pth\")";
 
 /// Maximum ratio of tensor bytes to file bytes. Above 1, since tensors may share storage and
 /// archives may be compressed.
@@ -28,7 +28,7 @@ const LEGACY: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 
 const LEGACY_PICKLES: usize = 5;
 
 /// Whether a file with this beginning may be a `.pth` file.
-pub fn is_pth(beginning: &[u8]) -> bool {
+pub(super) fn is_pth(beginning: &[u8]) -> bool {
     is_zip(beginning) || is_tar(beginning) || beginning.first() == Some(&0x80)
 }
 
@@ -45,7 +45,7 @@ fn is_tar(beginning: &[u8]) -> bool {
 /// # Errors
 /// A message, when the file is truncated or damaged, references anything but tensors and dictionaries of them (nothing is
 /// executed), or contains a tensor that isn't floating-point or not finite.
-pub fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
+pub(super) fn read(path: &Path, beginning: &[u8]) -> Result<Weights, String> {
     let length = check_names(path, beginning)?;
     let mut tensors = Vec::from_iter(weights_in(path)?.into_tensors());
     tensors.retain(|(_, tensor)| !is_counter(tensor));

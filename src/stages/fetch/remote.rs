@@ -16,7 +16,7 @@ const BUCKET: &str = "pins";
 const MIRROR: &str = "PIPE_TORCHVISION";
 
 /// The pinned version of the file at `address`: the one seen first. None if there was no file.
-pub fn pinned(
+pub(super) fn pinned(
     address: &Address,
     memo: &Memo,
     cancel: &CancellationToken,
@@ -28,7 +28,7 @@ pub fn pinned(
 }
 
 /// Like [`pinned`] for a file that must exist.
-pub fn required(
+pub(super) fn required(
     address: &Address,
     memo: &Memo,
     cancel: &CancellationToken,
@@ -40,7 +40,7 @@ pub fn required(
 }
 
 /// Pins the file's current version.
-pub fn look(
+pub(super) fn look(
     address: &Address,
     memo: &Memo,
     cancel: &CancellationToken,
@@ -51,7 +51,7 @@ pub fn look(
 }
 
 /// Like [`look`] for a file that must exist: if it doesn't, the pin stays.
-pub fn look_required(
+pub(super) fn look_required(
     address: &Address,
     memo: &Memo,
     cancel: &CancellationToken,
@@ -78,12 +78,12 @@ fn remember(address: &Address, version: &Option<Version>, memo: &Memo) -> Result
 }
 
 /// A version as it enters a fingerprint.
-pub fn fact(version: &Option<Version>) -> Value {
+pub(super) fn fact(version: &Option<Version>) -> Value {
     serde_json::to_value(version).unwrap_or_default()
 }
 
 /// The file at an address in its pinned version.
-pub fn file(
+pub(super) fn file(
     address: &Address,
     version: &Version,
     context: &Context,
@@ -93,7 +93,7 @@ pub fn file(
 }
 
 /// The file of published weights, verified by its digest.
-pub fn published(preset: &Preset, context: &Context) -> Result<PathBuf, StageError> {
+pub(super) fn published(preset: &Preset, context: &Context) -> Result<PathBuf, StageError> {
     let mirror = std::env::var(MIRROR).ok().filter(|base| !base.is_empty());
     let url = preset.url(mirror.as_deref().unwrap_or(registry::BASE));
     let address = Address::parse(&url).map_err(|reason| {

@@ -40,7 +40,7 @@ fn center() -> String {
 ///
 /// # Errors
 /// If it isn't timm's or contains something unsupported: a message.
-pub fn read(text: &[u8]) -> Result<Pretrained, String> {
+pub(super) fn read(text: &[u8]) -> Result<Pretrained, String> {
     let json: Value =
         serde_json::from_slice(text).map_err(|error| format!("it isn't JSON: {error}"))?;
     let Some(architecture) = json.get("architecture").and_then(Value::as_str) else {

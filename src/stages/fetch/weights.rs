@@ -19,20 +19,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Name of the weights in the artifact, as in a train stage's; also timm's on the hub.
-pub const MODEL: &str = "model.safetensors";
+pub(super) const MODEL: &str = "model.safetensors";
 /// Name of timm's configuration beside its weights.
 const CONFIGURATION: &str = "config.json";
 /// Extensions of files with weights.
 const ENDINGS: [&str; 4] = ["pth", "pt", "bin", "safetensors"];
 
 /// An error about a source.
-pub struct Wrong {
+pub(super) struct Wrong {
     pub message: String,
     pub help: String,
 }
 
 /// Checks a source as far as possible without file system and network.
-pub fn check(source: &Source) -> Result<(), Wrong> {
+pub(super) fn check(source: &Source) -> Result<(), Wrong> {
     match source {
         Source::Torchvision(name) => preset(name).map(drop).map_err(|_| {
             let names = || presets().iter().flat_map(|preset| [preset.name, preset.backbone]);
@@ -77,12 +77,12 @@ fn is_named_like_weights(path: &Path) -> bool {
 }
 
 /// Whether a path is fetched as weights: any file, and a folder with timm's pair of files.
-pub fn is_weights(path: &Path) -> bool {
+pub(super) fn is_weights(path: &Path) -> bool {
     path.is_file() || (path.join(MODEL).is_file() && path.join(CONFIGURATION).is_file())
 }
 
 /// The facts that identify the weights of a source. None if it isn't a source of weights.
-pub fn facts(
+pub(super) fn facts(
     source: &Source,
     memo: &Memo,
     cancel: &CancellationToken,
@@ -129,7 +129,11 @@ pub fn facts(
 }
 
 /// Pins the current version of a file on the web.
-pub fn refresh(source: &Source, memo: &Memo, cancel: &CancellationToken) -> Result<(), StageError> {
+pub(super) fn refresh(
+    source: &Source,
+    memo: &Memo,
+    cancel: &CancellationToken,
+) -> Result<(), StageError> {
     let Source::Web(url) = source else { return Ok(()) };
     let (file, configuration) = addresses(url)?;
     remote::look_required(&file, memo, cancel)?;
@@ -156,7 +160,7 @@ fn addresses(url: &str) -> Result<(Address, Option<Address>), StageError> {
 }
 
 /// Writes the artifact.
-pub fn run(source: &Source, context: &Context) -> Result<(), StageError> {
+pub(super) fn run(source: &Source, context: &Context) -> Result<(), StageError> {
     match source {
         Source::Torchvision(name) => {
             let preset = preset(name)?;

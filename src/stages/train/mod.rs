@@ -24,14 +24,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of the model file.
-pub const MODEL: &str = "model.safetensors";
+pub(super) const MODEL: &str = "model.safetensors";
 
 /// Message for a training without trainable parameters.
 pub(super) const ORIGINAL: &str =
     "nothing is trained: the network keeps its published classifier of ImageNet's 1,000 classes";
 
 /// The kind `train`.
-pub struct Train;
+pub(super) struct Train;
 
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
 ///

@@ -21,7 +21,7 @@ use crate::training::{
 
 /// Fills in what depends on other keys, and reports keys that contradict each other or have no
 /// effect.
-pub fn resolve(mut keys: TrainKeys, resolver: &mut Resolver) -> Option<Options> {
+pub(super) fn resolve(mut keys: TrainKeys, resolver: &mut Resolver) -> Option<Options> {
     fetch::check_contents(Contents::Weights, "weights", resolver);
     let weights = resolver.input("weights");
     let backbone = backbone(&mut keys, resolver)?;

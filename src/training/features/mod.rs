@@ -36,7 +36,7 @@ struct Index {
 }
 
 /// The available rows of one backbone and view.
-pub struct FeatureTable {
+pub(crate) struct FeatureTable {
     width: usize,
     segments: Vec<Segment>,
     /// File and row of each record.
@@ -44,7 +44,7 @@ pub struct FeatureTable {
 }
 
 /// The features of one backbone.
-pub struct FeatureCache {
+pub(crate) struct FeatureCache {
     memo: Memo,
     scratch: PathBuf,
     /// Identifies the backbone with its weights, the preprocessing and the kind of machine.
@@ -66,7 +66,7 @@ struct Missing<'a> {
 impl FeatureCache {
     /// The features of `network`'s backbone with its current weights. Files are written to
     /// `scratch` first, best on the memo's file system.
-    pub fn new<D: Backend<N>, N: Number>(
+    pub(crate) fn new<D: Backend<N>, N: Number>(
         network: &Network<D, N>,
         cache: &TensorCache,
         memo: Memo,
@@ -91,7 +91,7 @@ impl FeatureCache {
     /// # Errors
     /// If it is cancelled (finished rows are kept), samples can't be read, or rows can't be
     /// written.
-    pub fn table<D: Backend<N>, N: Number>(
+    pub(crate) fn table<D: Backend<N>, N: Number>(
         &mut self,
         network: &Network<D, N>,
         cache: &Arc<TensorCache>,
@@ -117,7 +117,7 @@ impl FeatureCache {
     }
 
     /// Whether an earlier training stored features of images without augmentation.
-    pub fn is_stored(&self) -> bool {
+    pub(crate) fn is_stored(&self) -> bool {
         !self.index(&self.key(None)).segments.is_empty()
     }
 
@@ -245,7 +245,7 @@ impl FeatureTable {
     ///
     /// # Errors
     /// If there is no such row, or it can't be read.
-    pub fn read(
+    pub(crate) fn read(
         &self,
         cache: &TensorCache,
         sample: usize,
@@ -264,7 +264,7 @@ impl FeatureTable {
     }
 
     /// Values per row.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 }

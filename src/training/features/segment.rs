@@ -23,7 +23,7 @@ const MAGIC: &[u8; 8] = b"pipefea\x01";
 const HEADER: usize = 8 + 32 + 4 + 4;
 
 /// Writes a file and returns its digest. `rows` has `width` values for each record.
-pub fn write(
+pub(super) fn write(
     path: &Path,
     key: &Digest,
     width: usize,
@@ -44,7 +44,7 @@ pub fn write(
 }
 
 /// An open file.
-pub struct Segment {
+pub(super) struct Segment {
     file: File,
     width: usize,
     records: Vec<Digest>,
@@ -53,7 +53,12 @@ pub struct Segment {
 impl Segment {
     /// Opens a file of features. None unless it is the complete file with this digest, key and
     /// width.
-    pub fn open(path: &Path, digest: &Digest, key: &Digest, width: usize) -> Option<Segment> {
+    pub(super) fn open(
+        path: &Path,
+        digest: &Digest,
+        key: &Digest,
+        width: usize,
+    ) -> Option<Segment> {
         if digest_file(path).ok()? != *digest {
             return None;
         }
@@ -78,12 +83,12 @@ impl Segment {
     }
 
     /// The digest of each row's record.
-    pub fn records(&self) -> &[Digest] {
+    pub(super) fn records(&self) -> &[Digest] {
         &self.records
     }
 
     /// Reads a row into `out`, which has its length.
-    pub fn read(&self, row: usize, out: &mut [f32]) -> io::Result<()> {
+    pub(super) fn read(&self, row: usize, out: &mut [f32]) -> io::Result<()> {
         let mut bytes = vec![0; 4 * self.width];
         let start = HEADER + self.records.len() * 32 + row * bytes.len();
         self.file.read_exact_at(&mut bytes, start as u64)?;

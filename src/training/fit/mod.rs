@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The environment of a training.
-pub struct Session<'a> {
+pub(crate) struct Session<'a> {
     pub seed: u64,
     /// Receives progress, scalars and messages.
     pub events: &'a EventSink,
@@ -42,7 +42,7 @@ pub struct Session<'a> {
 
 /// The outcome of a training, beside the weights in the network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fitted {
+pub(crate) struct Fitted {
     /// One row per epoch that ran.
     pub history: Vec<EpochRow>,
     /// The epoch whose weights are kept, from 1.
@@ -79,7 +79,7 @@ struct Fit<'a, D: Backend<N>, N: Number> {
 /// # Errors
 /// Before the first step if the options don't fit the data; later if training is cancelled (after
 /// writing a checkpoint), if it diverges, or if samples can't be read.
-pub fn fit<D: Backend + Backend<f64>>(
+pub(crate) fn fit<D: Backend + Backend<f64>>(
     network: &mut Network<D>,
     cache: &Arc<TensorCache>,
     options: &Options,

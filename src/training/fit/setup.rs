@@ -8,7 +8,7 @@ use crate::training::options::{Options, Sampling};
 use crate::training::schedule::LearningRates;
 use crate::training::{TrainingError, balance, describe};
 
-pub struct Setup {
+pub(super) struct Setup {
     pub train: Vec<usize>,
     pub validation: Vec<usize>,
     pub batch_size: usize,
@@ -29,7 +29,7 @@ pub struct Setup {
 
 impl Setup {
     /// `has_batch_statistics` says whether any batch norm is trained with the batch's statistics.
-    pub fn new(
+    pub(super) fn new(
         cache: &TensorCache,
         options: &Options,
         has_batch_statistics: bool,
@@ -96,7 +96,7 @@ impl Setup {
     }
 
     /// The training samples of an epoch in their order.
-    pub fn order(&self, seed: u64, epoch: u64) -> Vec<usize> {
+    pub(super) fn order(&self, seed: u64, epoch: u64) -> Vec<usize> {
         let samples = match &self.classes {
             Some(classes) => balance::balanced_samples(classes, seed, epoch),
             None => self.train.clone(),

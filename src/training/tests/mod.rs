@@ -11,22 +11,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Classes of [`cache`].
-pub const CLASSES: [&str; 3] = ["red", "green", "blue"];
+pub(crate) const CLASSES: [&str; 3] = ["red", "green", "blue"];
 
 /// Number of images of [`cache`] in each split.
 #[derive(Clone, Copy)]
-pub struct Counts {
+pub(crate) struct Counts {
     pub train: usize,
     pub validation: usize,
     pub test: usize,
     pub unlabelled: usize,
 }
 
-pub const COUNTS: Counts = Counts { train: 26, validation: 8, test: 6, unlabelled: 2 };
+pub(crate) const COUNTS: Counts = Counts { train: 26, validation: 8, test: 6, unlabelled: 2 };
 
 /// Writes a tensor cache as `preprocess` does: noise in which one channel, by class, is a little
 /// brighter. Classes alternate.
-pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) {
+pub(crate) fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) {
     let work = tempfile::tempdir().unwrap();
     std::fs::create_dir(work.path().join("images")).unwrap();
     let splits = [
@@ -86,7 +86,7 @@ pub fn write_cache(folder: &Path, counts: Counts, preprocessing: Preprocessing) 
 }
 
 /// Stored squares of 10 pixels and crops of 8.
-pub fn small() -> Preprocessing {
+pub(crate) fn small() -> Preprocessing {
     Preprocessing {
         resize: 10,
         crop: 8,
@@ -98,14 +98,14 @@ pub fn small() -> Preprocessing {
 }
 
 /// Opens a cache from [`write_cache`] with [`small`] squares.
-pub fn cache(counts: Counts) -> Arc<TensorCache> {
+pub(crate) fn cache(counts: Counts) -> Arc<TensorCache> {
     let folder = tempfile::tempdir().unwrap();
     write_cache(folder.path(), counts, small());
     Arc::new(TensorCache::open(folder.path()).unwrap())
 }
 
 /// Two convolutions with batch norm, pooling, dropout and a linear layer, for [`cache`]'s images.
-pub fn network() -> Network<Cpu> {
+pub(crate) fn network() -> Network<Cpu> {
     let head = Head::Dense { hidden: Vec::new(), dropout: 0.2, classes: CLASSES.len() };
     let (mut builder, mut x) = Builder::new(8, 8, 3);
     for (group, channels) in [("first", 8), ("second", 16)] {

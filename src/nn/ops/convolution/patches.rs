@@ -23,17 +23,17 @@ pub(crate) struct Patches {
 
 impl Patches {
     /// Rows of the matrix for one image.
-    pub fn rows_per_image(&self) -> usize {
+    pub(crate) fn rows_per_image(&self) -> usize {
         self.grid.0 * self.grid.1
     }
 
     /// Columns of the matrix.
-    pub fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.taps.0 * self.taps.1 * self.map.channels
     }
 
     /// Whether the matrix equals the maps in memory, so that nothing has to be gathered.
-    pub fn is_identity(&self) -> bool {
+    pub(crate) fn is_identity(&self) -> bool {
         self.taps == (1, 1)
             && self.step == (1, 1)
             && self.origin == (0, 0)
@@ -41,7 +41,7 @@ impl Patches {
     }
 
     /// Writes rows from `first` on into `out`, until it is full.
-    pub fn gather<N: Number>(&self, source: &[N], first: usize, out: &mut [N]) {
+    pub(crate) fn gather<N: Number>(&self, source: &[N], first: usize, out: &mut [N]) {
         let (image, segment) = (self.rows_per_image(), self.taps.1 * self.map.channels);
         let row_length = self.map.width * self.map.channels;
         let mut position = (first / image, first % image / self.grid.1, first % self.grid.1);
@@ -81,7 +81,7 @@ impl Patches {
 
     /// Runs `work` on rows `first..first + rows` of the matrix, gathered into scratch memory if
     /// necessary.
-    pub fn with_rows<N: Number, T>(
+    pub(crate) fn with_rows<N: Number, T>(
         &self,
         source: &[N],
         first: usize,
@@ -100,7 +100,7 @@ impl Patches {
 
     /// `out` (rows, columns) = the matrix times `weight` (depth, columns); adds to `out` where
     /// `accumulate`.
-    pub fn multiply<N: Number>(
+    pub(crate) fn multiply<N: Number>(
         &self,
         source: &[N],
         weight: &[N],

@@ -1,8 +1,9 @@
 //! Freezing, unfreezing, class weights and gradient accumulation.
 
 use super::*;
+use crate::training::balance;
+use crate::training::options::UnfreezeAt;
 use crate::training::tests::COUNTS;
-use crate::training::{UnfreezeAt, balance};
 
 #[test]
 fn frozen_parameters_keep_their_bytes() {

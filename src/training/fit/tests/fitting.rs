@@ -3,7 +3,7 @@
 use super::*;
 use crate::events::StageEvent;
 use crate::metrics::write_history;
-use crate::training::UnfreezeAt;
+use crate::training::options::UnfreezeAt;
 use crate::training::tests::COUNTS;
 use std::sync::Mutex;
 

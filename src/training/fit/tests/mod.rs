@@ -9,11 +9,11 @@ use super::*;
 use crate::config::WordOr;
 use crate::data::{AugmentationPolicy, RandomResizedCrop};
 use crate::nn::{Cpu, Head, weights::to_bytes};
-use crate::training::tests::{Counts, cache, network};
-use crate::training::{
+use crate::training::options::{
     CheckpointOptions, ClassWeights, DenseHead, EarlyStopping, Freeze, Keep, Monitor,
     NoAugmentation, OptimizerConfig, OptimizerKind, Sampling, Schedule, ScheduleKind,
 };
+use crate::training::tests::{Counts, cache, network};
 
 pub(super) fn options() -> Options {
     Options {

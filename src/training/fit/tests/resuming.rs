@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::events::StageEvent;
-use crate::training::UnfreezeAt;
 use crate::training::batches::Batch;
+use crate::training::options::UnfreezeAt;
 use crate::training::tests::COUNTS;
 use std::sync::Mutex;
 use std::time::Duration;
