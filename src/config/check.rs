@@ -237,7 +237,7 @@ fn quoted(value: &Value) -> String {
     }
 }
 
-/// What to write instead, if that can be known.
+/// The text to write instead, if it can be known.
 fn remedy(node: &Node, of: &Type) -> Option<String> {
     let fits = |value: Value| {
         let json = fit_scalar(&Node { value, ..node.clone() }, of).ok()?;

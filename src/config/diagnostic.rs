@@ -7,13 +7,13 @@ use super::{Origin, Sources};
 /// One error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
-    /// What is wrong, without a full stop.
+    /// The error in one sentence, without a full stop.
     pub message: String,
     /// The location, if there is one.
     pub origin: Option<Origin>,
     /// The text at the caret, usually what was expected. May be empty.
     pub label: String,
-    /// What to do: "did you mean `epochs`?".
+    /// The remedy: "did you mean `epochs`?".
     pub help: Option<String>,
 }
 

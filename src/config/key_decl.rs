@@ -121,7 +121,7 @@ pub enum DefaultValue {
     Json(&'static str),
 }
 
-/// What a change of a key changes.
+/// The effect of changing a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affects {
     /// The output: the key is part of the fingerprint.

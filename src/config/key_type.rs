@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub trait KeyType: Serialize + DeserializeOwned {
     /// The values that are accepted in a file.
     const TYPE: Type;
-    /// What is known of a value before it is resolved: the value and its location in the file.
+    /// A value before it is resolved: with its location in the file.
     type Given;
 
     /// Reads a value that was checked against [`TYPE`](Self::TYPE).
@@ -35,10 +35,10 @@ pub trait Keys: KeyType {
     const KEYS: &'static [KeyDecl];
 }
 
-/// What was given for the keys of `K`.
+/// The keys of `K` as given.
 pub type Given<K> = <K as KeyType>::Given;
 
-/// What is given for the keys of `K` where nothing is: their defaults.
+/// The keys of `K` of which none is given: their defaults.
 ///
 /// # Panics
 /// Where one of the keys is required.

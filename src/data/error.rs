@@ -37,7 +37,7 @@ impl DataError {
         DataError::Damaged { file: file.to_owned(), reason: reason.into() }
     }
 
-    /// What to do about it, where that is known.
+    /// The remedy, if it is known.
     pub fn help(&self) -> Option<&str> {
         match self {
             DataError::Invalid { help, .. } => help.as_deref(),

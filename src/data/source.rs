@@ -1,4 +1,4 @@
-//! What `source = "SCHEME:REST"` of a fetch stage names. Parses the text only: fetches nothing, and
+//! Parses `source = "SCHEME:REST"` of a fetch stage. Text only: it fetches nothing, and
 //! knows no names of weights and no runs.
 
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub enum Source {
     Unsupported {
         /// For a sentence that begins "fetching from …".
         name: &'static str,
-        /// What to do instead.
+        /// The alternative.
         help: &'static str,
     },
 }

@@ -40,7 +40,7 @@ impl DownloadError {
         }
     }
 
-    /// What to do about it.
+    /// The remedy.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             DownloadError::Refused { status: 401 | 403, .. } => Some(

@@ -128,7 +128,7 @@ impl ConfusionMatrix {
         let (count, total) = (self.count(row, column), self.total(row));
         let share = count as f64 / total as f64;
         let is_correct = row == column;
-        // Errors are few: the square root tells them from zero.
+        // Errors are few: the square root makes them visible beside zero.
         let shade = if is_correct { 0.08 + 0.87 * share } else { 0.1 + 0.85 * share.sqrt() };
         let (x, y, cell) = (layout.x(column as f64), layout.y(row as f64), layout.cell);
         html! {

@@ -79,7 +79,7 @@ pub struct InputArtifact {
     pub folder: Option<PathBuf>,
 }
 
-/// What a running stage has access to.
+/// Everything that a running stage has access to.
 pub struct Context {
     /// The resolved values as JSON; the kind's `run` gets them typed.
     pub values: Values,

@@ -14,9 +14,9 @@ const DISK_FULL_HELP: &str =
 pub enum StageError {
     #[error("{message}{}", .help.as_ref().map_or(String::new(), |help| format!("\n{help}")))]
     Failed {
-        /// What failed and where: file, key, value, expected value.
+        /// The failure and its location: file, key, value, expected value.
         message: String,
-        /// What to do about it.
+        /// The remedy.
         help: Option<String>,
     },
     #[error("cancelled")]

@@ -31,7 +31,7 @@ pub struct Input {
     /// The files of it that are read, folders with a `/` at their end; none means all of them.
     /// Others may change without a rerun.
     pub reads: &'static [&'static str],
-    /// What it is for, in a sentence.
+    /// Its purpose, in a sentence.
     pub doc: &'static str,
 }
 
@@ -54,7 +54,7 @@ pub trait Kind: Send + Sync + 'static {
     /// The keys of `[dataset]`; [`NoKeys`](crate::config::NoKeys) for a kind that reads none of
     /// them.
     type Dataset: Keys;
-    /// What both resolve to: defaults filled in, presets replaced by values, rules across keys
+    /// The result of resolving both: defaults filled in, presets replaced by values, rules across keys
     /// checked. It is part of the job, and, without what is at its default, of the fingerprint;
     /// what comes from `[dataset]` is in a field `dataset`.
     type Resolved: Serialize + DeserializeOwned;
@@ -62,7 +62,7 @@ pub trait Kind: Send + Sync + 'static {
     /// The name by which a stage asks for it.
     fn name(&self) -> &'static str;
 
-    /// What it does, in a sentence.
+    /// Its effect, in a sentence.
     fn about(&self) -> &'static str;
 
     /// The version of its code: to be raised whenever it makes other bytes than before.
@@ -266,7 +266,7 @@ impl KindRef {
         self.0.name()
     }
 
-    /// What it does, in a sentence.
+    /// Its effect, in a sentence.
     pub fn about(self) -> &'static str {
         self.0.about()
     }
@@ -385,7 +385,7 @@ impl<'a> Resolver<'a> {
         Diagnostic::new(message).at(origin.unwrap_or(&self.stage.name_origin).clone())
     }
 
-    /// What feeds `role`. `None` where nothing does, and where the stage that does has diagnostics
+    /// The stage that feeds `role`. `None` if there is none, or if that stage has diagnostics
     /// of its own: rules that need it are then skipped.
     pub fn input(&self, role: &str) -> Option<Feed<'a>> {
         self.feeding.get(role).copied()

@@ -86,7 +86,7 @@ pub struct PlannedStage {
     pub(super) earlier: Vec<(String, Fingerprint)>,
 }
 
-/// What a run will do. Executing it consumes it.
+/// The stages of a run and their states. Executing it consumes it.
 #[derive(Debug)]
 pub struct Plan {
     /// The planned stages, each after those that it needs.

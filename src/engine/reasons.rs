@@ -33,7 +33,7 @@ pub(super) fn reasons(
     }
 }
 
-/// What a comparison needs to know besides the two fingerprints.
+/// The context of a comparison besides the two fingerprints.
 struct Comparison<'a> {
     /// Role -> name of the stage that feeds it.
     needs: &'a BTreeMap<String, String>,

@@ -17,7 +17,7 @@ pub enum Reason {
     ArtifactMissing,
     /// The artifact in the store is damaged.
     ArtifactDamaged {
-        /// What is damaged and where it was moved.
+        /// The damage and the place to which it was moved.
         message: String,
     },
     KindChanged {

@@ -116,7 +116,7 @@ impl ModelInfo {
         if sizes && numbers && head && (1..=MAX_SIZE).contains(&self.classes.len()) {
             Ok(())
         } else {
-            Err(ModelError::new("its description holds impossible numbers"))
+            Err(ModelError::new("its description contains impossible numbers"))
         }
     }
 }

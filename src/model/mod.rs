@@ -107,7 +107,7 @@ impl Model {
         let found: u64 = weights.tensors.values().map(|tensor| tensor.data.len() as u64).sum();
         if found < graph.parameter_count() {
             return Err(ModelError::new(format!(
-                "it holds {found} weights, and {} has {}",
+                "it contains {found} weights, and {} has {}",
                 info.backbone,
                 graph.parameter_count()
             )));

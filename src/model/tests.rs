@@ -80,7 +80,7 @@ fn files_that_are_no_models_are_refused() {
         let metadata = BTreeMap::from([(METADATA.to_owned(), info.to_json().unwrap())]);
         to_bytes(&Weights { metadata, ..tiny() }).unwrap()
     };
-    assert!(refused(&with(&info())).contains("it holds 2 weights"));
+    assert!(refused(&with(&info())).contains("it contains 2 weights"));
     assert!(
         refused(&with(&ModelInfo { backbone: "vgg".to_owned(), ..info() }))
             .contains("no backbone has the name `vgg`")

@@ -49,7 +49,7 @@ fn errors(
     }
 }
 
-/// Tells sections of several stages apart.
+/// Distinguishes sections of several stages.
 fn suffix(stage: &StageRecord, several: bool) -> String {
     if several { format!(" of {}", stage.stage) } else { String::new() }
 }

@@ -29,7 +29,7 @@ static INPUTS: [Input; 1] = [Input {
 /// - 2: the number of images in `explore.json` is called `images`.
 const VERSION: u32 = 2;
 
-/// What an `explore` stage resolves to.
+/// The resolved values of an `explore` stage.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ExploreOptions {
     dataset: Labelling,

@@ -46,7 +46,7 @@ keys! {
     }
 }
 
-/// What a fetch stage delivers.
+/// The output of a fetch stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Contents {
     /// A set of images.
@@ -55,7 +55,7 @@ pub(super) enum Contents {
     Weights,
 }
 
-/// Reports a fetch stage that feeds `role` and delivers something else, as far as its source tells.
+/// Reports a fetch stage that feeds `role` and delivers something else, as far as its source shows.
 pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolver) {
     let Some(feed) = resolver.input(role) else { return };
     let Some(fetched) = feed.resolved(&Fetch) else { return };
@@ -85,7 +85,7 @@ pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolv
     resolver.report(diagnostic);
 }
 
-/// What a source delivers. `None` where nothing is there yet to tell.
+/// The contents of a source. `None` if they aren't known before it is fetched.
 fn contents(source: &Source) -> Option<Contents> {
     match source {
         Source::Garments => Some(Contents::Images),

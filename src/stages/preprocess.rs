@@ -65,7 +65,7 @@ keys! {
     }
 }
 
-/// What a `preprocess` stage resolves to. What is `None` is taken from weights when the stage runs.
+/// The resolved values of a `preprocess` stage. `None`: taken from weights when the stage runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PreprocessOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +80,7 @@ pub(super) struct PreprocessOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     std: Option<[f64; 3]>,
     max_rejected: f64,
-    /// What it reads of `[dataset]`.
+    /// The keys of `[dataset]` that it reads.
     pub dataset: Dataset,
 }
 

@@ -61,7 +61,7 @@ pub struct Verified {
     pub damaged: Vec<String>,
 }
 
-/// What `gc` keeps.
+/// The rule by which `gc` keeps artifacts.
 #[derive(Clone, Debug, Default)]
 pub struct Keep {
     /// Artifacts, such as those of recorded runs.
@@ -72,7 +72,7 @@ pub struct Keep {
     pub younger_than: Duration,
 }
 
-/// What `gc` removed or would remove.
+/// The artifacts that `gc` removed or would remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Collected {
     pub artifacts: Share,

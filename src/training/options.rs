@@ -307,7 +307,7 @@ const LATER_EPOCH: Type = Type::Integer { min: 2, max: 100_000 };
 leaf_keys! { UnfreezeAt = Type::Either(&[LATER_EPOCH, Type::Map(&LATER_EPOCH)]) }
 
 impl UnfreezeAt {
-    /// What is frozen from which epoch on, in the order of epochs.
+    /// The frozen part from each epoch on, in the order of epochs.
     pub(crate) fn list(&self) -> Vec<Unfreeze> {
         let mut list: Vec<Unfreeze> = match self {
             UnfreezeAt::Epoch(epoch) => vec![Unfreeze { epoch: *epoch, freeze: Freeze::None }],
@@ -326,7 +326,7 @@ impl UnfreezeAt {
 pub(crate) struct Unfreeze {
     /// The first epoch, from 2, in which it holds.
     pub epoch: u64,
-    /// What is frozen from then on.
+    /// The part that is frozen from then on.
     pub freeze: Freeze,
 }
 
@@ -386,12 +386,12 @@ impl Options {
         self.augment.as_table()
     }
 
-    /// What is frozen later, each entry less than the one before.
+    /// The parts that are frozen later, each smaller than the one before.
     pub(crate) fn unfreezing(&self) -> Vec<Unfreeze> {
         self.unfreeze_at.as_ref().map(UnfreezeAt::list).unwrap_or_default()
     }
 
-    /// What is frozen in an epoch.
+    /// The part that is frozen in an epoch.
     pub(crate) fn freeze_at(&self, epoch: u64) -> Freeze {
         let reached = self.unfreezing().into_iter().rev().find(|entry| entry.epoch <= epoch);
         reached.map_or_else(|| self.freeze.clone(), |entry| entry.freeze)

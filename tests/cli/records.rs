@@ -1,4 +1,4 @@
-//! What a run leaves behind: the list of runs, one run in full, the difference of two, the log, the
+//! The records of runs: the list of runs, one run in full, the difference of two, the log, the
 //! files.
 
 use crate::support::Desk;

@@ -1,4 +1,4 @@
-//! What else is made of declared parameters: fingerprints, the schema, the reference, help for
+//! Everything else that is derived from declared keys: fingerprints, the schema, the reference, help for
 //! slips of the pen.
 
 use serde_json::{Value as Json, json};

@@ -1,4 +1,4 @@
-//! What a user sees when something is wrong, to the letter.
+//! The exact text of errors.
 
 use super::Folder;
 use crate::config::{Diagnostic, Diagnostics};
@@ -11,7 +11,7 @@ fn says(text: &str, expected: &str) {
 }
 
 #[test]
-fn all_mistakes_of_a_file_together() {
+fn all_errors_of_a_file_together() {
     says(
         r#"dataste = {}
 [pipeline]
@@ -89,7 +89,7 @@ error: stage `preprocess` needs an unknown stage `fetch`
 }
 
 #[test]
-fn mistakes_of_syntax() {
+fn errors_of_syntax() {
     says(
         "[pipeline\n[stages.a]\nb = \n[stages.a]\nc = 1\nc = 2\nd = unquoted\n",
         r#"

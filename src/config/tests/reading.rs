@@ -1,4 +1,4 @@
-//! What a sound file comes to.
+//! Reading valid files.
 
 use super::Folder;
 use crate::config::{Table, Value};

@@ -98,27 +98,26 @@ fn a_step_is_the_same_bytes_with_any_number_of_threads() {
     }
     let network = network("resnet18", &dense(&[16], 0.3), 40);
     let steps = |threads| with_threads(threads, || (step::<f32>(&network), step::<f64>(&network)));
-    let (single, double) = steps(1);
+    let (in_f32, in_f64) = steps(1);
     for threads in [2, 7] {
-        assert!((&single, &double) == (&steps(threads).0, &steps(threads).1), "{threads} threads");
+        assert!((&in_f32, &in_f64) == (&steps(threads).0, &steps(threads).1), "{threads} threads");
     }
-    assert!((single.0 - double.0).abs() < 1e-5 * double.0, "{} {}", single.0, double.0);
+    assert!((in_f32.0 - in_f64.0).abs() < 1e-5 * in_f64.0, "{} {}", in_f32.0, in_f64.0);
 }
 
 #[test]
 fn converting_to_f64_and_back_changes_nothing() {
     let mut network = with_every_op();
     network.set_trainable(|info| info.group == "head");
-    let double = network.converted::<f64>().unwrap();
+    let wide = network.converted::<f64>().unwrap();
     assert!(
-        double
-            .parameters()
+        wide.parameters()
             .iter()
             .all(|parameter| parameter.trainable == (parameter.info.group == "head"))
     );
-    assert!(double.converted::<f32>().unwrap().save() == network.save());
+    assert!(wide.converted::<f32>().unwrap().save() == network.save());
     let images = &images(2, 13)[..2 * 13 * 11 * 3];
-    assert_eq!(double.logits(images, 2).unwrap(), network.logits(images, 2).unwrap());
+    assert_eq!(wide.logits(images, 2).unwrap(), network.logits(images, 2).unwrap());
 }
 
 #[test]

@@ -168,7 +168,7 @@ impl<R: Read> Scan<'_, R> {
     fn text<const N: usize>(&mut self) -> Result<(), String> {
         let length = self.number::<N>()?;
         if length > MAX_STRING {
-            return Err(format!("it holds a text of {length} bytes"));
+            return Err(format!("it contains a text of {length} bytes"));
         }
         let mut bytes = Vec::new();
         self.input

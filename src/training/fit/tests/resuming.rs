@@ -85,8 +85,8 @@ fn an_interrupted_training_ends_in_the_same_bytes() {
     };
     let accumulated = Options { gradient_accumulation: 2, batch_size: 3, ..options() };
     let unfreezing = Options { unfreeze_at: Some(UnfreezeAt::Epoch(3)), ..frozen() };
-    let double = Options { precision: Precision::F64, ..options() };
-    for options in [options(), sgd, accumulated, double, frozen(), unfreezing] {
+    let in_f64 = Options { precision: Precision::F64, ..options() };
+    for options in [options(), sgd, accumulated, in_f64, frozen(), unfreezing] {
         let (weights, fitted) =
             train_with(&cache, &options, &CancellationToken::new(), &EventSink::silent(), None)
                 .unwrap();
