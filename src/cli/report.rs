@@ -40,7 +40,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         (None, [first, others @ ..]) => first.folder.join(name(others)),
         (None, []) => return Err(Failure::invalid("no run is named")),
     };
-    let results: Vec<Results> = records.iter().map(Results::of).collect();
+    let results: Vec<Results> =
+        records.iter().map(|record| Results::of(record).with_store(&store)).collect();
     let write = |path: &PathBuf| std::fs::write(path, report::page(&results));
     write(&path)
         .map_err(|error| Failure::failed(format!("failed to write `{}`: {error}", shown(&path))))?;

@@ -70,7 +70,7 @@ impl Layout {
 }
 
 impl ConfusionMatrix {
-    /// The matrix as HTML, in a box that scrolls where the page is narrower. Empty without classes.
+    /// The matrix as HTML; it shrinks where the page is narrower. Empty without classes.
     pub(crate) fn render(&self) -> Markup {
         if self.classes.is_empty() {
             return Markup::default();
@@ -80,20 +80,18 @@ impl ConfusionMatrix {
         let (width, height) = (left + side + layout.beyond, top + side + 2.0);
         let true_label = format!("translate(11 {:.1}) rotate(-90)", top + side / 2.0);
         let content = html! {
-            .scroll {
-                svg.matrix role="img" aria-label=(self.title) width=(format_args!("{width:.0}"))
-                    height=(format_args!("{height:.0}")) viewBox=(format_args!("0 0 {width:.0} {height:.0}"))
-                    style=(format_args!("font-size:{:.1}px", layout.font)) {
-                    desc { (self.description()) }
-                    text.axis.middle x=(px(left + side / 2.0)) y="11" { "predicted" }
-                    text.axis.middle transform=(true_label) { "true" }
-                    rect.board x=(px(left)) y=(px(top)) width=(side) height=(side) {}
-                    path.mesh d=(self.grid(&layout)) {}
-                    (self.names(&layout))
-                    @for row in 0..self.classes.len() {
-                        @for column in 0..self.classes.len() {
-                            @if self.count(row, column) > 0 { (self.cell(&layout, row, column)) }
-                        }
+            svg.matrix role="img" aria-label=(self.title) width=(format_args!("{width:.0}"))
+                height=(format_args!("{height:.0}")) viewBox=(format_args!("0 0 {width:.0} {height:.0}"))
+                style=(format_args!("font-size:{:.1}px", layout.font)) {
+                desc { (self.description()) }
+                text.axis.middle x=(px(left + side / 2.0)) y="11" { "predicted" }
+                text.axis.middle transform=(true_label) { "true" }
+                rect.board x=(px(left)) y=(px(top)) width=(side) height=(side) {}
+                path.mesh d=(self.grid(&layout)) {}
+                (self.names(&layout))
+                @for row in 0..self.classes.len() {
+                    @for column in 0..self.classes.len() {
+                        @if self.count(row, column) > 0 { (self.cell(&layout, row, column)) }
                     }
                 }
             }
