@@ -38,7 +38,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
     let first = runs::find(&store.runs_folder(), &arguments.first)?;
     let second = runs::find(&store.runs_folder(), &arguments.second)?;
-    let diff = runs::diff(&Results::of(&first), &Results::of(&second));
+    let diff = runs::diff(
+        &Results::of(&first).with_store(&store),
+        &Results::of(&second).with_store(&store),
+    );
     if arguments.json {
         ui::json(&diff)?;
     } else {

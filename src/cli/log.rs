@@ -3,7 +3,7 @@
 
 use super::failure::Failure;
 use super::shared::{StoreArguments, stage_of};
-use crate::events::{Event, StageEvent};
+use crate::events::{Event, StageEvent, StageOutcome};
 use crate::runs;
 use crate::store::{Digest, Store};
 use crate::ui;
@@ -35,10 +35,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let stage = stage_of(&record, name)?;
     let mut events: Vec<Event> =
         runs::events(&record).list.into_iter().filter(|event| is_of(event, name)).collect();
-    let has_log =
-        events.iter().any(|event| matches!(event, Event::Message { .. } | Event::Scalar { .. }));
-    if let (false, Some(key)) = (has_log, &stage.key) {
-        events.splice(0..0, stored_log(&store, key, name));
+    // A stage that didn't run recorded a summary at most.
+    if let (Some(StageOutcome::Fresh), Some(key)) = (stage.outcome, &stage.key) {
+        let log = stored_log(&store, key, name);
+        if !log.is_empty() {
+            events.retain(|event| !matches!(event, Event::Message { .. } | Event::Scalar { .. }));
+            events.splice(0..0, log);
+        }
     }
     if arguments.json {
         let lines: Result<Vec<String>, _> = events.iter().map(serde_json::to_string).collect();

@@ -101,7 +101,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let options = arguments.options();
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
-    let earlier = Earlier::of(&store);
+    let earlier = Earlier::of(&graph, &store);
     let plan = engine::plan(&graph, &store, &options, &earlier, &cancel)?;
     if arguments.dry_run {
         plan::print(&graph, &plan, arguments.json)?;
@@ -220,7 +220,7 @@ fn stage_record(stage: &engine::StageReport) -> StageRecord {
 fn write_report(store: &Store, id: &RunId) -> Result<(), Failure> {
     let record = runs::find(&store.runs_folder(), id.as_str())?;
     let path = record.folder.join(summary::REPORT);
-    let page = report::page(&[Results::of(&record)]);
+    let page = report::page(&[Results::of(&record).with_store(store)]);
     std::fs::write(&path, page)
         .map_err(|error| Failure::failed(format!("failed to write `{}`: {error}", shown(&path))))?;
     Ok(())

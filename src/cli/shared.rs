@@ -87,13 +87,13 @@ pub(super) fn stage_of<'a>(record: &'a Record, name: &str) -> Result<&'a StageRe
     })
 }
 
-/// The fingerprints of a store's earlier runs, for the engine.
+/// The fingerprints of a pipeline's earlier runs, for the engine.
 pub(super) struct Earlier(runs::FingerprintHistory);
 
 impl Earlier {
     /// Reads nothing until the engine asks for a stage.
-    pub(super) fn of(store: &Store) -> Earlier {
-        Earlier(runs::FingerprintHistory::new(&store.runs_folder()))
+    pub(super) fn of(graph: &Graph, store: &Store) -> Earlier {
+        Earlier(runs::FingerprintHistory::new(&store.runs_folder(), &graph.name))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::shared::{StoreArguments, shown, stage_of};
-use super::summary::{self, MODEL, REPORT};
+use super::summary::{self, MODEL, PREDICTIONS, REPORT};
 use crate::common::number;
 use crate::common::words::or_list;
 use crate::metrics::Evaluation;
@@ -88,6 +88,13 @@ pub(super) fn model_of(
     }
 }
 
+/// The predictions of a run's evaluations, as long as they are in the store.
+fn predictions_of(store: &Store, record: &Record) -> Vec<PathBuf> {
+    let results = Results::of(record).with_store(store);
+    let artifacts = record.stages.iter().filter_map(|stage| results.artifact(&stage.stage));
+    artifacts.map(|folder| folder.join(PREDICTIONS)).filter(|path| path.is_file()).collect()
+}
+
 fn text(style: Style, store: &Store, record: &Record) -> String {
     let mut facts = vec![
         ("run", style.bold(record.id.as_str())),
@@ -100,7 +107,8 @@ fn text(style: Style, store: &Store, record: &Record) -> String {
     let page = record.folder.join(REPORT);
     facts.extend(page.exists().then(|| ("report", shown(&page))));
     facts.extend(model_of(store, record, None).ok().map(|path| ("model", shown(&path))));
-    let mut text: String = facts.iter().map(|(name, fact)| format!("{name:<10}{fact}\n")).collect();
+    facts.extend(predictions_of(store, record).iter().map(|path| ("predictions", shown(path))));
+    let mut text: String = facts.iter().map(|(name, fact)| format!("{name:<13}{fact}\n")).collect();
     if let Some((stage, error)) = record.error() {
         text.push_str(&format!("\n{} stage `{stage}`: {error}\n", style.bad("failed:")));
     }

@@ -35,8 +35,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     earlier_models::resolve(&mut graph, &store)?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
-    let plan =
-        engine::plan(&graph, &store, &plan_only(arguments.device), &Earlier::of(&store), &cancel)?;
+    let plan = engine::plan(
+        &graph,
+        &store,
+        &plan_only(arguments.device),
+        &Earlier::of(&graph, &store),
+        &cancel,
+    )?;
     plan::print(&graph, &plan, arguments.json)
 }
 

@@ -4,19 +4,24 @@
 use super::failure::Failure;
 use super::shared::shown;
 use crate::common::number;
-use crate::engine::Report;
+use crate::engine::{Report, StageReport};
 use crate::events::{RunOutcome, StageOutcome};
 use crate::metrics::Evaluation;
-use crate::runs::{self, Record, Results, RunId, StageRecord};
+use crate::runs::{self, Record, Results, RunId, StageRecord, Status};
 use crate::stages::makes_models;
 use crate::store::{Artifact, Store};
 use crate::ui::{self, Style};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The HTML report, in the run's folder.
 pub(super) const REPORT: &str = "report.html";
 /// The trained model, in the artifact of a train stage.
 pub(super) const MODEL: &str = "model.safetensors";
+/// The predictions, in the artifact of an evaluate stage.
+pub(super) const PREDICTIONS: &str = "predictions.csv";
+
+/// The column in which facts begin.
+const FACTS: usize = 13;
 
 /// Prints the summary of a run. `id` is that of the run or, if no stage ran, of the latest run with
 /// the same outputs.
@@ -111,43 +116,77 @@ fn finished(
     } else {
         facts.push(("took", took));
     }
-    let models: Vec<_> = models(report).collect();
-    let named = models.len() > 1;
-    facts.extend(models.into_iter().map(|(stage, path)| {
-        let stage = if named { format!("  ({stage})") } else { String::new() };
-        ("model", format!("{}{stage}", shown(&path)))
-    }));
-    lines.extend(facts.into_iter().map(|(name, fact)| format!("{name:<8}{fact}")));
-    lines.push(next(style, store, report, file));
+    facts.extend(paths("model", models(report)));
+    facts.extend(paths("predictions", outputs(report, PREDICTIONS)));
+    lines.extend(facts.into_iter().map(|(name, fact)| format!("{name:<FACTS$}{fact}")));
+    lines.push(next(style, store, report, record, file));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-/// The models of the run's train stages, built in this run or cached, by stage.
-fn models(report: &Report) -> impl Iterator<Item = (&str, std::path::PathBuf)> {
-    let stages = report.stages.iter().filter(|stage| makes_models(stage.kind));
-    let artifacts = stages.filter_map(|stage| Some((stage, stage.artifact.as_ref()?)));
-    let has_model =
-        |artifact: &Artifact| artifact.manifest.files.iter().any(|file| file.path == MODEL);
-    let with_model = artifacts.filter(move |(_, artifact)| has_model(artifact));
-    with_model.map(|(stage, artifact)| (stage.stage.as_str(), artifact.path.join(MODEL)))
+/// The files as facts called `name`, with the stage of each if there are several.
+fn paths<'a>(
+    name: &'static str,
+    files: impl Iterator<Item = (&'a StageReport, PathBuf)>,
+) -> Vec<(&'static str, String)> {
+    let files: Vec<_> = files.collect();
+    let several = files.len() > 1;
+    let files = files.into_iter().map(|(stage, path)| {
+        let stage = if several { format!("  ({})", stage.stage) } else { String::new() };
+        (name, format!("{}{stage}", shown(&path)))
+    });
+    files.collect()
+}
+
+/// The models of the run's train stages.
+fn models(report: &Report) -> impl Iterator<Item = (&StageReport, PathBuf)> {
+    outputs(report, MODEL).filter(|(stage, _)| makes_models(stage.kind))
+}
+
+/// The files of this name in the artifacts of the run's stages, built in this run or cached.
+fn outputs<'a>(
+    report: &'a Report,
+    name: &'a str,
+) -> impl Iterator<Item = (&'a StageReport, PathBuf)> {
+    let artifacts =
+        report.stages.iter().filter_map(|stage| Some((stage, stage.artifact.as_ref()?)));
+    let has_file =
+        move |artifact: &Artifact| artifact.manifest.files.iter().any(|file| file.path == name);
+    let with_file = artifacts.filter(move |(_, artifact)| has_file(artifact));
+    with_file.map(move |(stage, artifact)| (stage, artifact.path.join(name)))
 }
 
 /// Suggestions for the next command, aligned with the facts above them.
-fn next(style: Style, store: &Store, report: &Report, file: &Path) -> String {
+fn next(
+    style: Style,
+    store: &Store,
+    report: &Report,
+    record: Option<&Record>,
+    file: &Path,
+) -> String {
     let mut hints = Vec::new();
     if models(report).next().is_some() {
         hints.push(("pipe predict @0 IMAGE…".to_owned(), "classify your own images"));
     }
-    if runs::list(&store.runs_folder()).len() > 1 {
-        hints.push(("pipe diff @1 @0".to_owned(), "compare with the previous run"));
+    if let Some(earlier) = previous(store, record) {
+        let command = format!("pipe diff {earlier} @0");
+        hints.push((command, "compare with the pipeline's previous run"));
     }
     hints.push((format!("edit {}", file.display()), "then run again: only affected stages run"));
     let columns = hints.iter().map(|(hint, _)| ui::width(hint)).max().unwrap_or(0);
     let lines = hints.iter().enumerate().map(|(at, (hint, purpose))| {
         let name = if at == 0 { "next" } else { "" };
-        format!("{name:<8}{}  {}", ui::padded(hint, columns), style.dim(purpose))
+        format!("{name:<FACTS$}{}  {}", ui::padded(hint, columns), style.dim(purpose))
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The run of the same pipeline that succeeded last before `record`.
+fn previous(store: &Store, record: Option<&Record>) -> Option<RunId> {
+    let record = record?;
+    let earlier = runs::list(&store.runs_folder()).into_iter().find(|other| {
+        other.pipeline == record.pipeline && other.status == Status::Ok && other.id != record.id
+    });
+    earlier.map(|other| other.id)
 }
 
 /// `run k3x9qa failed after 2.1 s in train; completed: fetch (the next run continues from there)`.

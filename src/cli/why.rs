@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     signals::cancel_on_interrupt(&cancel)?;
     let mut options = plan_only(arguments.device);
     options.until = vec![arguments.stage.clone()];
-    let plan = engine::plan(&graph, &store, &options, &Earlier::of(&store), &cancel)?;
+    let plan = engine::plan(&graph, &store, &options, &Earlier::of(&graph, &store), &cancel)?;
     plan.notes.iter().for_each(|note| ui::warning(note));
     let Some(planned) = plan.stages.iter().find(|planned| planned.name == arguments.stage) else {
         return Err(Failure::invalid(format!("there is no stage `{}`", arguments.stage)));

@@ -1,5 +1,5 @@
-//! The fingerprints of stages in earlier runs, which explain why a stage has to run now. They are
-//! JSON values: their content is up to the engine.
+//! The fingerprints of stages in earlier runs of a pipeline, which explain why a stage has to run
+//! now. They are JSON values: their content is up to the engine.
 
 use super::{Record, list};
 use serde_json::Value;
@@ -12,20 +12,26 @@ const MAX_RUNS: usize = 200;
 /// The fingerprints of earlier runs, read on first use.
 pub struct FingerprintHistory {
     runs: PathBuf,
+    pipeline: String,
     /// (stage, kind, fingerprint) of stages with an artifact, newest first.
     known: OnceCell<Vec<(String, String, Value)>>,
 }
 
 impl FingerprintHistory {
-    /// The fingerprints of the runs in the folder `runs`.
-    pub fn new(runs: &Path) -> FingerprintHistory {
-        FingerprintHistory { runs: runs.to_path_buf(), known: OnceCell::new() }
+    /// The fingerprints of the runs of `pipeline` in the folder `runs`. Other pipelines' runs
+    /// explain nothing: what differs from them is not what the user changed.
+    pub fn new(runs: &Path, pipeline: &str) -> FingerprintHistory {
+        let (runs, pipeline) = (runs.to_path_buf(), pipeline.to_owned());
+        FingerprintHistory { runs, pipeline, known: OnceCell::new() }
     }
 
     /// The distinct fingerprints of artifacts of a kind, with the names of their stages: stages
     /// called `stage` first, then the others, each newest first.
     pub fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Value)> {
-        let known = self.known.get_or_init(|| fingerprints(list(&self.runs)));
+        let known = self.known.get_or_init(|| {
+            let records = list(&self.runs).into_iter();
+            fingerprints(records.filter(|record| record.pipeline == self.pipeline))
+        });
         let of_kind = || known.iter().filter(|(_, its_kind, _)| its_kind == kind);
         let same_name = of_kind().filter(|(name, ..)| name == stage);
         let other_name = of_kind().filter(|(name, ..)| name != stage);
@@ -39,8 +45,8 @@ impl FingerprintHistory {
     }
 }
 
-fn fingerprints(records: Vec<Record>) -> Vec<(String, String, Value)> {
-    let stages = records.into_iter().take(MAX_RUNS).flat_map(|record| record.stages);
+fn fingerprints(records: impl Iterator<Item = Record>) -> Vec<(String, String, Value)> {
+    let stages = records.take(MAX_RUNS).flat_map(|record| record.stages);
     let with_artifact = stages.filter(|stage| stage.digest.is_some());
     with_artifact.filter_map(|stage| Some((stage.stage, stage.kind, stage.fingerprint?))).collect()
 }

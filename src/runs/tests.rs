@@ -265,11 +265,12 @@ fn earlier_fingerprints_are_sorted_by_name_then_newest_first() {
     for stage in [train("1", 3), train("2", 4), other, train("1", 3)] {
         run(runs.path(), stage);
     }
-    let history = FingerprintHistory::new(runs.path());
+    let history = FingerprintHistory::new(runs.path(), "clothes");
     let expected = [("train", 3), ("train", 4), ("other", 5)];
     let expected = expected.map(|(stage, epochs)| (stage.to_owned(), json!({ "epochs": epochs })));
     assert_eq!(history.earlier("train", "train"), expected);
     assert_eq!(history.earlier("train", "evaluate"), []);
+    assert_eq!(FingerprintHistory::new(runs.path(), "shoes").earlier("train", "train"), []);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! error. Depends on events and on the diagnostics of pipeline files; independent of store, stages
 //! and commands.
 
+mod epochs;
 mod progress;
 mod renderer;
 mod reporter;

@@ -1,5 +1,5 @@
-//! Progress bars on a terminal, one line per running stage: bar, rate, remaining time and latest
-//! scalars. Drawn with indicatif; independent of what a stage does.
+//! Progress bars on a terminal, one line per running stage: bar, task, rate and remaining time,
+//! within 80 columns. Drawn with indicatif; independent of what a stage does.
 
 use crate::common::number;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_millis(120);
 /// A stage whose amount of work isn't known (yet).
 const SPINNER: &str = "{spinner:.cyan} {prefix:<10}  {wide_msg}";
 /// A stage whose amount of work is known.
-const BAR: &str = "{spinner:.cyan} {prefix:<10}  {bar:24.cyan/dim} {wide_msg}";
+const BAR: &str = "{spinner:.cyan} {prefix:<10}  {bar:12.cyan/dim} {wide_msg}";
 
 /// The bars of the running stages.
 pub(super) struct ProgressBars {
@@ -36,7 +36,7 @@ struct Bar {
 
 /// Splits the task "epoch 3/20" of a series into its name, index (from 0) and the length of the
 /// series.
-fn series_position(task: &str) -> Option<(&str, u64, u64)> {
+pub(super) fn series_position(task: &str) -> Option<(&str, u64, u64)> {
     let (name, position) = task.rsplit_once(' ')?;
     let (number, length) = position.split_once('/')?;
     let (number, length) = (number.parse::<u64>().ok()?, length.parse::<u64>().ok()?);
@@ -70,7 +70,6 @@ impl ProgressBars {
         done: u64,
         total: Option<u64>,
         unit: &str,
-        latest: &str,
     ) {
         let Some(bar) = self.bars.get_mut(stage) else { return };
         match (series_position(task), total) {
@@ -82,7 +81,7 @@ impl ProgressBars {
             _ if bar.in_series => {}
             _ => bar.count(task, done, total),
         }
-        bar.line.set_message(bar.text(task, unit, latest));
+        bar.line.set_message(bar.text(task, unit));
     }
 
     /// Removes a stage's line.
@@ -131,8 +130,12 @@ impl Bar {
         self.line.set_position(done);
     }
 
-    fn text(&self, task: &str, unit: &str, latest: &str) -> String {
-        let mut parts = vec![task.to_owned(), amount(self.done, self.total, unit)];
+    /// `epoch 3/20  210 images/s  1 min 12 s left`. In a series, the bar shows the amount.
+    fn text(&self, task: &str, unit: &str) -> String {
+        let mut parts = vec![task.to_owned()];
+        if !self.in_series {
+            parts.push(amount(self.done, self.total, unit));
+        }
         let seconds = self.since.elapsed().as_secs_f64();
         let advanced = self.done.saturating_sub(self.from) as f64;
         if seconds > 0.5 && advanced > 0.0 {
@@ -145,9 +148,6 @@ impl Bar {
             if left > 0 {
                 parts.push(format!("{} left", number::about(left as f64 / rate)));
             }
-        }
-        if !latest.is_empty() {
-            parts.push(latest.to_owned());
         }
         parts.join("  ")
     }
@@ -184,7 +184,7 @@ mod tests {
         let mut bars = ProgressBars::new();
         bars.add("train");
         let mut position = |task: &str, done, total| {
-            bars.update("train", task, done, Some(total), "steps", "");
+            bars.update("train", task, done, Some(total), "steps");
             let bar = &bars.bars["train"];
             (bar.line.position(), bar.line.length())
         };
@@ -197,11 +197,11 @@ mod tests {
     #[test]
     fn bars_survive_any_sequence_of_events() {
         let mut bars = ProgressBars::new();
-        bars.update("unknown", "decode", 1, None, "images", "");
+        bars.update("unknown", "decode", 1, None, "images");
         bars.add("train");
-        bars.update("train", "epoch 2/2", u64::MAX, Some(u64::MAX), "steps", "loss 1");
-        bars.update("train", "epoch 1/2", 5, Some(3), "steps", "");
-        bars.update("train", "validation", 1, None, "steps", "");
+        bars.update("train", "epoch 2/2", u64::MAX, Some(u64::MAX), "steps");
+        bars.update("train", "epoch 1/2", 5, Some(3), "steps");
+        bars.update("train", "validation", 1, None, "steps");
         bars.clear();
         bars.remove("train");
     }

@@ -1,7 +1,9 @@
-//! Renders the events of a run as lines of text: one line per finished stage, warnings as they
-//! occur, and (without progress bars) a line for each start, message and epoch. Independent of the
-//! terminal.
+//! Renders the events of a run as lines of text: one line per epoch and per finished stage,
+//! warnings as they occur, and (without progress bars) a line for each start and message.
+//! Independent of the terminal.
 
+use super::epochs::{self, Epoch};
+use super::progress::series_position;
 use super::style::Style;
 use super::text::{escaped, padded, width, wrapped};
 use crate::common::number;
@@ -22,16 +24,18 @@ struct Stage {
     /// The latest message, not printed yet: the last one becomes the summary on the stage's final
     /// line.
     message: Option<String>,
-    /// The epoch of `scalars`.
-    step: u64,
-    /// Names and values reported at `step`.
-    scalars: Vec<(String, f64)>,
+    /// The scalars of the current epoch, not printed yet.
+    epoch: Epoch,
+    /// The number of epochs, if it is known.
+    epochs: Option<u64>,
+    /// Whether the headings of the lines of epochs were printed.
+    has_headings: bool,
 }
 
 /// Renders the events of one run.
 pub(super) struct Renderer {
     style: Style,
-    /// Whether starts, messages and epochs become lines of their own, because no bar shows them.
+    /// Whether starts and messages become lines of their own, because no bar shows them.
     verbose: bool,
     /// Whether fresh stages are left out.
     quiet: bool,
@@ -40,8 +44,8 @@ pub(super) struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer for one run. `verbose` adds lines for starts, messages and epochs; `quiet` leaves
-    /// out fresh stages.
+    /// A renderer for one run. `verbose` adds lines for starts and messages; `quiet` leaves out
+    /// fresh stages.
     pub(super) fn new(style: Style, verbose: bool, quiet: bool) -> Renderer {
         Renderer { style, verbose, quiet, name_width: NAME_WIDTH, stages: BTreeMap::new() }
     }
@@ -68,11 +72,6 @@ impl Renderer {
         }
     }
 
-    /// The latest scalars of a stage, for its progress bar.
-    pub(super) fn latest(&self, stage: &str) -> String {
-        self.stages.get(stage).map(|stage| scalars(&stage.scalars)).unwrap_or_default()
-    }
-
     fn start(&mut self, name: &str, reasons: &[String], details: &[Reason]) -> Vec<String> {
         let reasons: Vec<String> = reasons.iter().map(|reason| escaped(reason)).collect();
         let mut lines = Vec::new();
@@ -96,7 +95,13 @@ impl Renderer {
         match self.stages.get_mut(name) {
             Some(stage) if stage.task != task => {
                 task.clone_into(&mut stage.task);
-                self.flush(name)
+                let lines = self.flush(name);
+                if let (Some(stage), Some((_, _, length))) =
+                    (self.stages.get_mut(name), series_position(task))
+                {
+                    stage.epochs = Some(length);
+                }
+                lines
             }
             _ => Vec::new(),
         }
@@ -107,20 +112,19 @@ impl Renderer {
         let Some(stage) = self.stages.get_mut(name).filter(|stage| stage.started) else {
             return Vec::new();
         };
-        let message = stage.message.take();
-        let epoch = if self.verbose { stage.take_epoch() } else { None };
+        let message = stage.message.take().filter(|_| self.verbose || stage.epoch.is_empty());
+        let epoch = stage.take_epoch();
         message.into_iter().chain(epoch).map(|text| self.line(" ", name, &text)).collect()
     }
 
     fn scalar(&mut self, name: &str, scalar: &str, step: u64, value: f64) -> Vec<String> {
         let known = self.stages.entry(name.to_owned()).or_default();
-        let lines = if known.step == step { Vec::new() } else { self.flush(name) };
+        let lines = if known.epoch.number == step { Vec::new() } else { self.flush(name) };
         if let Some(stage) = self.stages.get_mut(name) {
-            if stage.step != step {
-                stage.scalars.clear();
+            if stage.epoch.number != step {
+                stage.epoch = Epoch::new(step);
             }
-            stage.step = step;
-            stage.scalars.push((scalar.to_owned(), value));
+            stage.epoch.add(scalar, value);
         }
         lines
     }
@@ -153,8 +157,8 @@ impl Renderer {
     ) -> Vec<String> {
         let mut stage = self.stages.remove(name).unwrap_or_default();
         let mut lines = Vec::new();
-        if self.verbose && stage.started {
-            lines.extend(stage.take_epoch().map(|text| self.line(" ", name, &text)));
+        if stage.started {
+            lines.extend(stage.take_epoch().into_iter().map(|text| self.line(" ", name, &text)));
         }
         if outcome == StageOutcome::Fresh && self.quiet {
             return lines;
@@ -193,25 +197,16 @@ impl Renderer {
 }
 
 impl Stage {
-    /// `epoch 3: train loss 0.41, …`, once for each epoch.
-    fn take_epoch(&mut self) -> Option<String> {
-        let values = std::mem::take(&mut self.scalars);
-        (!values.is_empty()).then(|| format!("epoch {}: {}", self.step, scalars(&values)))
+    /// The line of the current epoch, once for each; above the first the headings.
+    fn take_epoch(&mut self) -> Vec<String> {
+        let epoch = std::mem::take(&mut self.epoch);
+        if epoch.is_empty() {
+            return Vec::new();
+        }
+        let headings = (!self.has_headings).then(epochs::headings);
+        self.has_headings = true;
+        headings.into_iter().chain([epoch.line(self.epochs)]).collect()
     }
-}
-
-/// `train loss 0.41, train accuracy 84.0 %, learning rate 0.001`.
-fn scalars(values: &[(String, f64)]) -> String {
-    let parts = values.iter().map(|(name, value)| {
-        let name = escaped(name).replace(['/', '_'], " ");
-        let value = if name.ends_with("accuracy") {
-            number::percent(*value)
-        } else {
-            number::measured(*value)
-        };
-        format!("{name} {value}")
-    });
-    parts.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -292,8 +287,9 @@ mod tests {
                 "• fetch       fresh  48 images",
                 "▸ train       starts: epochs: 8 -> 2",
                 "  train       resnet18 from random weights",
-                "  train       epoch 1: train loss 0.5, validation accuracy 75.0 %",
-                "  train       epoch 2: train loss 0.25",
+                "  train         epoch   loss accuracy val loss val acc.      lr images/s  time",
+                "  train           1/2  0.500        -        -   75.0 %       -        -     -",
+                "  train           2/2  0.250        -        -        -       -        -     -",
                 "  train       warning: slow",
                 "✓ train       2 epochs  1.2 s",
                 "▸ evaluate    starts: input `model` changed",
@@ -304,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn with_bars_one_line_per_stage_remains() {
+    fn with_bars_epochs_and_one_line_per_stage_remain() {
         let mut renderer = Renderer::new(Style::PLAIN, false, false);
         let events = [
             started("train", "epochs: 8 -> 2"),
@@ -317,7 +313,12 @@ mod tests {
         ];
         assert_eq!(
             rendered(&mut renderer, &events),
-            ["✓ train       2 epochs  1.2 s  (epochs: 8 -> 2)"]
+            [
+                "  train         epoch   loss accuracy val loss val acc.      lr images/s  time",
+                "  train           1/2  0.500        -        -        -       -        -     -",
+                "  train           2/2  0.250        -        -        -       -        -     -",
+                "✓ train       2 epochs  1.2 s  (epochs: 8 -> 2)"
+            ]
         );
     }
 
@@ -347,17 +348,5 @@ mod tests {
             finished("fetch", StageOutcome::Fresh, None),
         ];
         assert_eq!(rendered(&mut renderer, &events), ["  fetch       warning: 2 are unreadable"]);
-    }
-
-    #[test]
-    fn the_latest_scalars_are_available_to_the_bar() {
-        let mut renderer = Renderer::new(Style::PLAIN, false, false);
-        rendered(
-            &mut renderer,
-            &[started("train", "x"), scalar("train/loss", 1, 0.5), progress("train", 1)],
-        );
-        assert_eq!(renderer.latest("train"), "train loss 0.5");
-        rendered(&mut renderer, &[scalar("train/loss", 2, 0.25)]);
-        assert_eq!(renderer.latest("train"), "train loss 0.25");
     }
 }

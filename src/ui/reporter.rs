@@ -55,7 +55,7 @@ impl Reporter {
                 match event {
                     Event::StageStarted { stage, .. } => bars.add(stage),
                     Event::Progress { stage, task, done, total, unit } => {
-                        bars.update(stage, task, *done, *total, unit, &renderer.latest(stage));
+                        bars.update(stage, task, *done, *total, unit);
                     }
                     Event::StageFinished { stage, .. } => bars.remove(stage),
                     Event::RunFinished { .. } => bars.clear(),

@@ -352,6 +352,11 @@ const FILTERS: &[(&str, &str)] = &[
     (r"artifacts/[0-9a-f]{2}/", "artifacts/[..]/"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
     (r"\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC|T[\d:.]+Z)", "[date]"),
+    // The line of an epoch: everything but its number and learning rate is measured.
+    (
+        r"(?m)^(  \S+ +\d+(?:/\d+)?) +[\d.]+ +[\d.]+ % +(?:[\d.]+|-) +(?:[\d.]+ %|-) +([\d.e-]+) +[\d,]+ +[\d:.]+(?: s)?$",
+        "$1  [loss] [percent] [loss] [percent] $2 [speed] [time]",
+    ),
     (r#"("(?:seconds|value)": ?)[-\d.e]+"#, "${1}[number]"),
     (r"\b\d+\.\d{6,}(?:e-?\d+)?", "[number]"),
     (r"kept epoch \d+", "kept epoch [number]"),

@@ -8,16 +8,18 @@ use crate::training::batches::Batch;
 use crate::training::checkpoint::State;
 use crate::training::options::{Keep, Monitor};
 use std::sync::Arc;
+use std::time::Instant;
 
 impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     /// Runs the remaining steps of the current epoch and closes it.
     pub(super) fn train_epoch(&mut self) -> Result<(), TrainingError> {
         let task = self.session.events.task(
             format!("epoch {}/{}", self.state.epoch, self.options.epochs),
-            Some(self.setup.steps),
-            "steps",
+            Some(self.setup.images()),
+            "images",
         );
-        task.advance(self.state.step);
+        task.advance(self.state.images);
+        let (started, resumed_at) = (Instant::now(), self.state.images);
         let mut batches = self.training_batches()?;
         loop {
             self.checkpoint_or_cancel()?;
@@ -28,12 +30,16 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
             if step.is_empty() {
                 break;
             }
+            let before = self.state.images;
             self.train_step(&step)?;
-            task.advance(1);
+            task.advance(self.state.images - before);
         }
         drop(task);
+        let trained = (self.state.images - resumed_at, started.elapsed().as_secs_f64());
         let validation = self.validate()?;
+        let epoch = self.state.epoch;
         self.close_epoch(validation);
+        self.emit_speed(epoch, trained, started.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -42,9 +48,9 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         let cache = Arc::clone(self.cache);
         let classes = &cache.info().classes;
         let mut scorer = Scorer::new(classes);
-        let steps = self.setup.validation.len().div_ceil(self.setup.batch_size) as u64;
         let batches = self.validation_batches()?;
-        let task = self.session.events.task("validation", Some(steps), "steps");
+        let images = self.setup.validation.len() as u64;
+        let task = self.session.events.task("validation", Some(images), "images");
         for batch in batches {
             self.checkpoint_or_cancel()?;
             let batch = batch?;
@@ -62,7 +68,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
                     Err(other) => return Err(other.into()),
                 }
             }
-            task.advance(1);
+            task.advance(batch.count() as u64);
         }
         Ok(scorer.finish())
     }
@@ -111,6 +117,15 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
                 self.session.events.scalar(name, row.epoch, value);
             }
         }
+    }
+
+    /// Emits training images per second and the seconds of the epoch, of the part that ran in this
+    /// process. They are part of the log only: nothing that is digested depends on time.
+    fn emit_speed(&self, epoch: u64, (images, seconds): (u64, f64), total: f64) {
+        if images > 0 && seconds > 0.0 {
+            self.session.events.scalar("images_per_second", epoch, images as f64 / seconds);
+        }
+        self.session.events.scalar("seconds", epoch, total);
     }
 
     /// The learning-rate multiplier of the previous step.

@@ -95,6 +95,12 @@ impl Setup {
         })
     }
 
+    /// The number of images that an epoch trains on.
+    pub(super) fn images(&self) -> u64 {
+        let rest = if self.drop_last { self.train.len() % self.batch_size } else { 0 };
+        (self.train.len() - rest) as u64
+    }
+
     /// The training samples of an epoch in their order.
     pub(super) fn order(&self, seed: u64, epoch: u64) -> Vec<usize> {
         let samples = match &self.classes {
