@@ -273,7 +273,16 @@ impl Graph {
                 node.shape.len() * kernel.0 * kernel.1 * inputs(0).channels
             }
             Op::Linear { channels } => channels * inputs(0).len(),
-            _ => 0,
+            Op::Input
+            | Op::BatchNorm { .. }
+            | Op::Relu
+            | Op::MaxPool(_)
+            | Op::AveragePool { .. }
+            | Op::AdaptivePool { .. }
+            | Op::Add
+            | Op::Concatenate
+            | Op::Flatten
+            | Op::Dropout { .. } => 0,
         };
         count as u64
     }
@@ -485,6 +494,21 @@ fn infer(op: Op, inputs: &[Shape]) -> Option<Shape> {
         }
         (Op::Flatten, &[x]) => Some(Shape::vector(x.len())),
         (Op::Linear { channels }, &[x]) => (x.pixels() == 1).then_some(Shape::vector(channels)),
-        _ => None,
+        // Another number of inputs. Listed, so that the compiler finds an op without a rule.
+        (
+            Op::Input
+            | Op::Convolution { .. }
+            | Op::BatchNorm { .. }
+            | Op::Relu
+            | Op::MaxPool(_)
+            | Op::AveragePool { .. }
+            | Op::AdaptivePool { .. }
+            | Op::Add
+            | Op::Concatenate
+            | Op::Flatten
+            | Op::Linear { .. }
+            | Op::Dropout { .. },
+            _,
+        ) => None,
     }
 }

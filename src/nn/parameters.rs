@@ -106,7 +106,15 @@ fn of_node(graph: &Graph, node: &Node) -> Vec<ParameterInfo> {
                 info("bias", vec![channels], Role::Bias, source),
             ]
         }
-        _ => Vec::new(),
+        Op::Input
+        | Op::Relu
+        | Op::MaxPool(_)
+        | Op::AveragePool { .. }
+        | Op::AdaptivePool { .. }
+        | Op::Add
+        | Op::Concatenate
+        | Op::Flatten
+        | Op::Dropout { .. } => Vec::new(),
     }
 }
 
@@ -114,10 +122,26 @@ fn of_node(graph: &Graph, node: &Node) -> Vec<ParameterInfo> {
 /// of values.
 fn source_map(graph: &Graph, node: &Node) -> Shape {
     let mut source = &graph.nodes()[node.inputs[0]];
-    while matches!(source.op, Op::Flatten | Op::Dropout { .. } | Op::Relu) {
+    while keeps_order(source.op) {
         source = &graph.nodes()[source.inputs[0]];
     }
     source.shape
+}
+
+/// Whether value `i` of the output depends on value `i` of the input alone.
+fn keeps_order(op: Op) -> bool {
+    match op {
+        Op::Relu | Op::Flatten | Op::Dropout { .. } => true,
+        Op::Input
+        | Op::Convolution { .. }
+        | Op::BatchNorm { .. }
+        | Op::MaxPool(_)
+        | Op::AveragePool { .. }
+        | Op::AdaptivePool { .. }
+        | Op::Add
+        | Op::Concatenate
+        | Op::Linear { .. } => false,
+    }
 }
 
 impl Graph {

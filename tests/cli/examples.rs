@@ -7,7 +7,7 @@ use pipe::engine::Common;
 use pipe::stages::KINDS;
 use std::path::{Path, PathBuf};
 
-const BEGIN: &str = "<!-- reference: made from the declared parameters; `UPDATE=1 cargo test reference` writes it -->\n";
+const BEGIN: &str = "<!-- reference: made from the declared parameters; `UPDATE=1 cargo test --test cli reference` writes it -->\n";
 const END: &str = "<!-- end of reference -->\n";
 
 fn root() -> PathBuf {
@@ -93,6 +93,6 @@ fn the_readme_has_the_current_reference() {
     }
     assert!(
         readme[start..end] == made,
-        "README.md is out of date: run `UPDATE=1 cargo test reference`"
+        "README.md is out of date: run `UPDATE=1 cargo test --test cli reference`"
     );
 }

@@ -70,7 +70,7 @@ impl BackboneInfo {
 
 /// All backbones, in the order of listings.
 pub fn backbones() -> &'static [BackboneInfo] {
-    static LIST: [BackboneInfo; 7] = [
+    static LIST: &[BackboneInfo] = &[
         resnet::RESNET18,
         resnet::RESNET34,
         resnet::RESNET50,
@@ -79,7 +79,7 @@ pub fn backbones() -> &'static [BackboneInfo] {
         inception::INCEPTION_V3,
         alexnet::ALEXNET,
     ];
-    &LIST
+    LIST
 }
 
 /// The backbone with this name.

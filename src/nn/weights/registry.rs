@@ -85,7 +85,7 @@ const fn imagenet(
 /// All presets, the default version of each network first: V1 gives better frozen features than
 /// V2's training recipe.
 pub fn presets() -> &'static [Preset] {
-    static LIST: [Preset; 10] = [
+    static LIST: &[Preset] = &[
         imagenet("resnet18/V1", "resnet18", "resnet18-f37072fd.pth", "f37072fd", 256, 69.758),
         imagenet("resnet34/V1", "resnet34", "resnet34-b627a593.pth", "b627a593", 256, 73.314),
         imagenet("resnet50/V1", "resnet50", "resnet50-0676ba61.pth", "0676ba61", 256, 76.130),
@@ -109,7 +109,7 @@ pub fn presets() -> &'static [Preset] {
         },
         imagenet("alexnet/V1", "alexnet", "alexnet-owt-7be5be79.pth", "7be5be79", 256, 56.522),
     ];
-    &LIST
+    LIST
 }
 
 /// The preset of this name: `resnet50/V2`, or `resnet50` for the network's default.

@@ -4,7 +4,7 @@ Each network is stem (1x1 convolution with bias) -> block -> flatten -> fc, its 
 stands beside a global mean and fc, and adds 0.4 of its cross entropy. Values come from a formula (`numbers`), so that only
 results are written, to NAME.txt: a line `loss`, lines `logits` (training mode) and `evaluated` (after the step's forward
 has moved the running statistics), and for the gradient of each parameter its name and 32 sums with random signs, from which
-the Euclidean distance of two gradients is estimated within an eighth. src/nn/backbones/block_tests.rs reads them. Made with
+the Euclidean distance of two gradients is estimated within an eighth. src/nn/backbones/tests/blocks.rs reads them. Made with
 torch 2.15, torchvision 0.29.
 """
 from collections import OrderedDict
@@ -76,7 +76,7 @@ def write(name, block, channels, size, batch=3, auxiliary=None):
         for parameter_name, parameter in net.named_parameters():
             role = "norm" if id(parameter) in norms else "other"
             parameter.copy_(start(parameter_name, parameter, role))
-    # Pictures are drawn as the network reads them: picture, row, column, channel.
+    # Images are generated as the network reads them: image, row, column, channel.
     x = torch.from_numpy(numbers("pictures", (batch, *size, 3)).astype(np.float64)).permute(0, 3, 1, 2).contiguous()
     labels = torch.arange(batch) % CLASSES
 

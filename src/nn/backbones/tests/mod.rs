@@ -14,7 +14,7 @@ use crate::random::Stream;
 /// millions, as torchvision publishes them (`num_params` and `_ops` of the weights' `meta`).
 /// Inception's list and number are those with the auxiliary head, its multiply-adds those without,
 /// since evaluation doesn't run it.
-const GOLDEN: [(&str, &str, u64, u64); 7] = [
+const GOLDEN: &[(&str, &str, u64, u64)] = &[
     ("resnet18", include_str!("../golden/resnet18.txt"), 11_689_512, 1_814),
     ("resnet34", include_str!("../golden/resnet34.txt"), 21_797_672, 3_664),
     ("resnet50", include_str!("../golden/resnet50.txt"), 25_557_032, 4_089),
@@ -35,10 +35,10 @@ fn whole(info: &BackboneInfo) -> Graph {
 #[test]
 fn names_and_shapes_are_torchvisions() {
     assert_eq!(
-        GOLDEN.map(|golden| golden.0).to_vec(),
+        GOLDEN.iter().map(|golden| golden.0).collect::<Vec<_>>(),
         backbones().iter().map(|info| info.name).collect::<Vec<_>>()
     );
-    for (name, golden, parameters, millions) in GOLDEN {
+    for &(name, golden, parameters, millions) in GOLDEN {
         let info = backbone(name).unwrap();
         let graph = whole(info);
         let mut ours: Vec<String> = crate::nn::parameters::describe(&graph)
