@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "pipe, decode and resize",
         ours / GOAL
     );
-    let alone = rate(&files, |file| decode::decode(file).map(drop))?;
+    let alone = rate(&files, |file| decode::decode(file, Default::default()).map(drop))?;
     println!("{:24} {alone:8.0}", "pipe, decode only");
     let mut found = false;
     for (name, peer) in peers(folder) {
