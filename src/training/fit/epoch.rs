@@ -21,14 +21,14 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         let mut batches = self.training_batches()?;
         loop {
             self.checkpoint_or_cancel()?;
-            let step: Vec<Batch> = batches
+            let mut step: Vec<Batch> = batches
                 .by_ref()
                 .take(self.setup.gradient_accumulation)
                 .collect::<Result<_, _>>()?;
             if step.is_empty() {
                 break;
             }
-            self.train_step(&step)?;
+            self.train_step(&mut step)?;
             task.advance(1);
         }
         drop(task);
