@@ -59,15 +59,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         bytes / files.len() / 1000
     );
     let (fit, interpolation) = (Fit::Crop, Interpolation::Bilinear);
-    let preprocessing =
-        Preprocessing { resize: 224, crop: 224, fit, interpolation, mean: [0.5; 3], std: [0.5; 3] };
+    let preprocessing = Preprocessing {
+        resize: 224,
+        crop: 224,
+        fit,
+        interpolation,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+        decoding: Default::default(),
+    };
     let ours = rate(&files, |file| decode::preprocess(file, &preprocessing).map(drop))?;
     println!(
         "{:24} {ours:8.0} images/s of CPU time, {:.2} of the goal of {GOAL}",
         "pipe, decode and resize",
         ours / GOAL
     );
-    let alone = rate(&files, |file| decode::decode(file).map(drop))?;
+    let alone = rate(&files, |file| decode::decode(file, Default::default()).map(drop))?;
     println!("{:24} {alone:8.0}", "pipe, decode only");
     let mut found = false;
     for (name, peer) in peers(folder) {

@@ -6,7 +6,7 @@ use super::images::images_in;
 use super::init::no_images;
 use super::shared::StoreArguments;
 use crate::common::number;
-use crate::model::{Model, Predictions, Row, Unreadable};
+use crate::model::{Model, Predictions, Row, Unreadable, Warning};
 use crate::ui::{self, Side, Style, Table};
 use clap::{Args, ValueEnum};
 use std::fs;
@@ -18,7 +18,8 @@ const BATCH: usize = 64;
 
 /// Classify images with the model of a run
 ///
-/// Unreadable images are skipped with a warning; the exit code is 0 if at least one image could be
+/// Unreadable images, and by default those of which more than a tenth is missing, are skipped with a
+/// warning; the exit code is 0 if at least one image could be
 /// read.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -71,6 +72,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Format::Csv => ui::out(&csv(&predictions.rows)?)?,
         Format::Json => ui::json(&predictions)?,
     }
+    for Warning { path, reason } in &predictions.warnings {
+        ui::warning(&format!("`{path}`: {reason}"));
+    }
     for Unreadable { path, reason } in &predictions.unreadable {
         ui::warning(&format!("skipped `{path}`: {reason}"));
     }
@@ -116,6 +120,7 @@ fn classify(model: &Model, paths: &[PathBuf], top: usize) -> Result<Predictions,
         }
         let predictions = model.predict(&readable, top)?;
         all.rows.extend(predictions.rows);
+        all.warnings.extend(predictions.warnings);
         all.unreadable.extend(predictions.unreadable);
     }
     Ok(all)

@@ -1,10 +1,16 @@
-//! Data augmentation: random changes to a stored square that keep its class (crop, flip, shift,
-//! rotation, zoom, color, erasing). The result is a pure function of (seed, view, record); all
-//! geometry is one bilinear sampling of the square.
+//! Data augmentation: random changes to a stored square that keep its class (crop, flips,
+//! shift, rotation, shear, perspective, zoom, color, blur, erasing, `RandAugment`). The result is a
+//! pure function of (seed, view, record); all geometry of the policy itself is one bilinear sampling
+//! of the square. Mixing the images of a batch is up to the training step.
+
+mod filters;
+mod ops;
+mod perspective;
 
 use crate::config::keys;
 use crate::random::Stream;
 use crate::store::Digest;
+use perspective::Homography;
 
 keys! {
     /// How training images are augmented. Everything is off by default.
@@ -16,20 +22,44 @@ keys! {
         /// Flips left and right with probability 0.5. Wrong where orientation distinguishes
         /// classes.
         horizontal_flip: bool = false formerly "flip";
+        /// Flips top and bottom with probability 0.5.
+        vertical_flip: bool = false;
         /// Largest rotation in either direction, in degrees.
         rotation: f64 = 0 in 0..=180 formerly "rotate";
         /// Largest translation along each axis, as a fraction of the side.
         translation: f64 = 0 in 0..=1 formerly "shift";
         /// Largest change of scale: 0.1 means a factor between 1/1.1 and 1.1.
         zoom: f64 = 0 in 0..=1;
+        /// Largest shear along each axis, in degrees.
+        shear: f64 = 0 in 0..=80;
+        /// Moves the corners inward (torchvision's `RandomPerspective`).
+        random_perspective: Option<RandomPerspective> = none;
         /// Largest change of brightness, as a factor like `zoom`.
         brightness: f64 = 0 in 0..=1;
         /// Largest change of contrast around the image's mean, as a factor like `zoom`.
         contrast: f64 = 0 in 0..=1;
         /// Largest change of saturation, as a factor like `zoom`.
         saturation: f64 = 0 in 0..=1;
+        /// Largest shift of the hue in either direction, as a fraction of the circle.
+        hue: f64 = 0 in 0..=0.5;
+        /// Probability that an image becomes gray (torchvision's `RandomGrayscale`).
+        random_grayscale: f64 = 0 in 0..=1;
+        /// Blurs every image (torchvision's `GaussianBlur`).
+        gaussian_blur: Option<GaussianBlur> = none;
+        /// Random operations of one magnitude (torchvision's `RandAugment`).
+        rand_augment: Option<RandAugment> = none;
+        /// One random operation of a random magnitude (torchvision's `TrivialAugmentWide`).
+        trivial_augment: bool = false;
         /// Probability that a rectangle (2 to 20 % of the area) is replaced by the mean color.
         random_erasing: f64 = 0 in 0..=1 formerly "erase";
+        /// Mixes each image and its target with another of the batch, by shares from Beta(a, a)
+        /// (torchvision's `MixUp`); usually 0.2 to 1. With `cutmix`, each batch draws one of both.
+        mixup: f64 = 0 in 0..=100;
+        /// Replaces a rectangle by that of another image of the batch, and as much of the target, by
+        /// shares from Beta(a, a) (torchvision's `CutMix`); usually 1.
+        cutmix: f64 = 0 in 0..=100;
+        /// The first epoch without `mixup` and `cutmix`. None by default.
+        mix_off_epoch: Option<u64> = none in 2..=100_000;
         /// Number of views of each image: epoch e uses view e modulo this. With a frozen backbone,
         /// the features of each view are then computed once. A new view in every epoch by default.
         views: Option<u64> = none in 1..=1000 formerly "copies";
@@ -84,15 +114,53 @@ keys! {
     }
 }
 
+keys! {
+    /// torchvision's `RandomPerspective`.
+    pub struct RandomPerspective / GivenRandomPerspective {
+        /// How far corners move at most: 1 is half of the side.
+        distortion_scale: f64 = 0.5 in 0..=1;
+        /// Probability that an image is changed.
+        p: f64 = 0.5 in 0..=1;
+    }
+}
+
+keys! {
+    /// torchvision's `GaussianBlur`.
+    pub struct GaussianBlur / GivenGaussianBlur {
+        /// Taps of the kernel, an odd number.
+        kernel_size: u32 = required in 1..=63;
+        /// Lower and upper bound of the standard deviation, in pixels.
+        sigma: [f64; 2] = [0.1, 2.0] each above 0;
+    }
+}
+
+keys! {
+    /// torchvision's `RandAugment`.
+    pub struct RandAugment / GivenRandAugment {
+        /// Number of operations, one after the other.
+        num_ops: u32 = 2 in 1..=14;
+        /// Magnitude of all of them.
+        magnitude: u32 = 9 in 0..=30;
+    }
+}
+
 /// The random values of one view.
 struct Transform {
     /// Center of the visible part, in pixels of the square.
     center: [f64; 2],
     /// One output pixel to the right, and one down, as a vector in pixels of the square.
     step: [[f64; 2]; 2],
+    /// Before the rest, in output pixels.
+    perspective: Option<Homography>,
     brightness: f32,
     contrast: f32,
     saturation: f32,
+    hue: f32,
+    is_gray: bool,
+    /// The standard deviation of the blur.
+    sigma: f64,
+    /// For the operations of `rand_augment` and `trivial_augment`.
+    ops: Stream,
     /// Left, top, right and bottom of the erased rectangle, in output pixels.
     erased: Option<[usize; 4]>,
 }
@@ -100,7 +168,23 @@ struct Transform {
 impl AugmentationPolicy {
     /// Whether the policy changes nothing.
     pub fn is_none(&self) -> bool {
-        AugmentationPolicy { views: None, ..self.clone() } == AugmentationPolicy::default()
+        self.per_image() == AugmentationPolicy::default()
+    }
+
+    /// Without what isn't the change of one view: the number of views, and the mixing of batches.
+    pub fn per_image(&self) -> AugmentationPolicy {
+        AugmentationPolicy {
+            views: None,
+            mixup: 0.0,
+            cutmix: 0.0,
+            mix_off_epoch: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether batches of an epoch are mixed.
+    pub fn mixes(&self, epoch: u64) -> bool {
+        (self.mixup > 0.0 || self.cutmix > 0.0) && self.mix_off_epoch.is_none_or(|off| epoch < off)
     }
 
     /// Writes an augmented crop of a stored square to `out`.
@@ -118,6 +202,26 @@ impl AugmentationPolicy {
         let transform = self.draw(size, crop, offset, &mut stream);
         sample(square, size, crop, &transform, out);
         adjust_color(&transform, out);
+        self.filter(transform, crop, out)
+    }
+
+    /// What comes after geometry and color, in torchvision's order.
+    fn filter(&self, mut transform: Transform, crop: usize, out: &mut [f32]) {
+        if transform.hue != 0.0 {
+            filters::shift_hue(out, transform.hue);
+        }
+        if let Some(RandAugment { num_ops, magnitude }) = self.rand_augment {
+            ops::rand_augment(num_ops, magnitude, crop, &mut transform.ops, out);
+        }
+        if self.trivial_augment {
+            ops::trivial_augment(crop, &mut transform.ops, out);
+        }
+        if transform.is_gray {
+            filters::to_gray(out);
+        }
+        if let Some(blur) = &self.gaussian_blur {
+            filters::blur(crop, out, blur.kernel_size as usize, transform.sigma);
+        }
         if let Some(area) = transform.erased {
             erase(area, crop, out);
         }
@@ -126,6 +230,8 @@ impl AugmentationPolicy {
     /// Draws every value in a fixed order, enabled or not, so that enabling one doesn't change the
     /// others.
     fn draw(&self, size: usize, crop: usize, offset: usize, stream: &mut Stream) -> Transform {
+        // A stream of its own: what was drawn from the first one stays.
+        let mut more = Stream::new(stream.clone().bits(), "augment more", &[]);
         let mut symmetric = |amount: f64| stream.between(-1.0, 1.0) * amount;
         let (shift_x, shift_y) = (symmetric(self.translation), symmetric(self.translation));
         let angle = symmetric(self.rotation).to_radians();
@@ -144,10 +250,35 @@ impl AugmentationPolicy {
         center[1] += shift_y * extent[1];
         let (sine, cosine) = angle.sin_cos();
         let across = if flipped { -scale[0] } else { scale[0] };
-        let step = [[cosine * across, sine * across], [-sine * scale[1], cosine * scale[1]]];
+        let [vertical, is_gray] =
+            [0.5, self.random_grayscale].map(|probability| more.chance(probability));
+        let down = if vertical && self.vertical_flip { -scale[1] } else { scale[1] };
+        let shear = [0, 1].map(|_| (more.between(-1.0, 1.0) * self.shear).to_radians().tan());
+        let step = [[cosine * across, sine * across], [-sine * down, cosine * down]];
+        let step = [
+            [0, 1].map(|axis| step[0][axis] + shear[1] * step[1][axis]),
+            [0, 1].map(|axis| step[1][axis] + shear[0] * step[0][axis]),
+        ];
+        let hue = (more.between(-1.0, 1.0) * self.hue) as f32;
+        let share = more.uniform();
+        let sigma = self
+            .gaussian_blur
+            .as_ref()
+            .map_or(1.0, |blur| blur.sigma[0] + (blur.sigma[1] - blur.sigma[0]) * share);
+        let perspective = self.random_perspective.as_ref().and_then(|random| {
+            let is_changed = more.chance(random.p);
+            let drawn = Homography::draw(side, random.distortion_scale, &mut more.clone());
+            drawn.filter(|_| is_changed && crop > 1)
+        });
+        let ops = Stream::new(more.bits(), "augment operations", &[]);
         Transform {
             center,
             step,
+            perspective,
+            hue,
+            is_gray,
+            sigma,
+            ops,
             brightness: color[0],
             contrast: color[1],
             saturation: color[2],
@@ -188,9 +319,12 @@ fn sample(square: &[u8], size: usize, crop: usize, transform: &Transform, out: &
     let half = crop as f64 / 2.0;
     let last = size.saturating_sub(1) as f64;
     for (row, line) in out.chunks_exact_mut(crop * 3).enumerate() {
-        let down = row as f64 + 0.5 - half;
         for (column, pixel) in line.chunks_exact_mut(3).enumerate() {
-            let along = column as f64 + 0.5 - half;
+            let (mut along, mut down) = (column as f64, row as f64);
+            if let Some(perspective) = &transform.perspective {
+                [along, down] = perspective.source(along, down);
+            }
+            let (along, down) = (along + 0.5 - half, down + 0.5 - half);
             let [x, y] = [0, 1].map(|axis| {
                 let at = transform.center[axis]
                     + along * transform.step[0][axis]
@@ -288,6 +422,32 @@ mod tests {
         assert!((30..70).contains(&count), "{count}");
     }
 
+    #[test]
+    fn enabling_one_leaves_the_others_as_they_were() {
+        let stream = || Stream::new(7, "augment", &[0, 3]);
+        let plain = AugmentationPolicy { rotation: 30.0, hue: 0.1, ..Default::default() };
+        let more = AugmentationPolicy {
+            random_grayscale: 1.0,
+            random_perspective: Some(RandomPerspective { distortion_scale: 0.5, p: 1.0 }),
+            gaussian_blur: Some(GaussianBlur { kernel_size: 3, sigma: [0.1, 2.0] }),
+            ..plain.clone()
+        };
+        let [plain, more] = [plain, more].map(|policy| policy.draw(12, 8, 2, &mut stream()));
+        assert_eq!((plain.step, plain.center, plain.hue), (more.step, more.center, more.hue));
+        assert!(plain.perspective.is_none() && more.perspective.is_some() && more.is_gray);
+    }
+
+    #[test]
+    fn a_vertical_flip_turns_half_of_the_images_upside_down() {
+        let flip = AugmentationPolicy { vertical_flip: true, ..AugmentationPolicy::default() };
+        let plain = applied(&AugmentationPolicy::default(), 8, 8, 0);
+        let flipped: Vec<f32> = plain.chunks_exact(24).rev().flatten().copied().collect();
+        let images: Vec<Vec<f32>> = (0..100).map(|sample| applied(&flip, 8, 8, sample)).collect();
+        assert!(images.iter().all(|image| *image == plain || *image == flipped));
+        let count = images.iter().filter(|image| **image == flipped).count();
+        assert!((30..70).contains(&count), "{count}");
+    }
+
     proptest! {
         #[test]
         fn values_stay_in_range_and_never_panic(
@@ -297,7 +457,12 @@ mod tests {
             let augment = AugmentationPolicy {
                 random_resized_crop: crops.then_some(RandomResizedCrop { scale: [0.35, 1.0], ratio: [0.75, 4.0 / 3.0] }),
                 horizontal_flip: true, rotation, translation, zoom, brightness: light, contrast: light, saturation: light,
-                random_erasing, views: None,
+                random_erasing, shear: rotation / 3.0, hue: translation / 2.0, random_grayscale: 0.2,
+                vertical_flip: true, trivial_augment: crops,
+                rand_augment: Some(RandAugment { num_ops: 2, magnitude: (sample % 31) as u32 }),
+                random_perspective: Some(RandomPerspective { distortion_scale: translation, p: 0.5 }),
+                gaussian_blur: Some(GaussianBlur { kernel_size: 5, sigma: [0.1, 2.0] }),
+                ..AugmentationPolicy::default()
             };
             let crop = size.saturating_sub(smaller).max(1);
             let out = applied(&augment, size, crop, sample);

@@ -1,21 +1,35 @@
 //! Decodes image files of any supported format. The format is detected from the content, never from
-//! the name; dimensions are checked before decoding; deviations (lenient decoding, EXIF
-//! orientation, …) are reported as [`Notes`].
+//! the name; dimensions are checked before decoding; deviations (missing rows, EXIF orientation, …)
+//! are reported as [`Notes`]. One file per format; this one has what they share: orientation,
+//! damage, transparency and depth.
+
+mod bmp;
+mod buffers;
+mod bytes;
+mod gif;
+mod jpeg;
+mod kind;
+mod options;
+mod orientation;
+mod png;
+mod tiff;
+mod webp;
+
+pub use options::{Background, DecodeOptions, OnDamaged};
 
 use super::DataError;
 use super::preprocessing::{Geometry, Preprocessing};
 use super::resize::{self, Pixels};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use std::io::Cursor;
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+use image::{DynamicImage, RgbImage};
+use kind::Format;
 
 /// Raised whenever the same bytes decode to different pixels, so that earlier records are not
 /// reused.
-pub const VERSION: u32 = 1;
+///
+/// - 2: images of which more than a tenth is missing are rejected; damaged PNG, GIF, BMP, WebP and
+///   TIFF files are decoded as far as possible; more kinds of TIFF; premultiplied alpha.
+pub const VERSION: u32 = 2;
 
 /// Largest number of pixels that is decoded: a file of a few kilobytes can declare billions.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -23,45 +37,75 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 pub const MAX_SIDE: u32 = 50_000;
 /// Bytes that a decoder may allocate in addition to the pixels.
 const MAX_ALLOCATION: u64 = 1 << 30;
+/// Largest share of an image that may be missing, unless damaged images are kept.
+pub const MAX_MISSING: f64 = 0.1;
+/// The range that images with 16 bits per channel should exceed: 12 bits. What is in a smaller one
+/// differs by at most 16 of 256 levels.
+const NARROW: u16 = 4096;
 
 /// Something unusual about an image or its decoding: one bit of [`Notes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// The file is damaged or truncated; as much as possible was decoded.
+    /// The file breaks the rules of its format; as much as possible was decoded.
     Lenient,
     /// Rotated or flipped according to its EXIF orientation.
     Oriented,
     /// Grayscale.
     Gray,
-    /// Has transparent pixels, which were blended with white.
+    /// Has transparent pixels.
     Alpha,
     /// Has more than 8 bits per channel.
     Deep,
     /// Has CMYK colors.
     Cmyk,
+    /// Has floating-point values.
+    Float,
+    /// A part is missing and was filled with gray.
+    Damaged,
+    /// Its transparent pixels leave only one color.
+    Blank,
+    /// Has 16 bits per channel, but all values lie within a small part of their range.
+    Narrow,
 }
 
 /// Every note with its name.
-pub const NOTES: [(Note, &str); 6] = [
+pub const NOTES: [(Note, &str); 10] = [
     (Note::Lenient, "lenient"),
     (Note::Oriented, "oriented"),
     (Note::Gray, "gray"),
     (Note::Alpha, "alpha"),
     (Note::Deep, "deep"),
     (Note::Cmyk, "cmyk"),
+    (Note::Float, "float"),
+    (Note::Damaged, "damaged"),
+    (Note::Blank, "blank"),
+    (Note::Narrow, "narrow"),
 ];
 
-/// A set of [`Note`]s.
+/// A set of [`Note`]s. The highest byte is the missing share of a damaged image in percent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notes(pub u32);
+
+/// Position of the missing percentage in [`Notes`].
+const PERCENT_SHIFT: u32 = 24;
 
 impl Notes {
     fn add(&mut self, note: Note) {
         self.0 |= 1 << note as u32;
     }
 
+    fn add_damage(&mut self, missing: f64) {
+        self.add(Note::Damaged);
+        self.0 |= ((missing * 100.0).ceil().clamp(1.0, 100.0) as u32) << PERCENT_SHIFT;
+    }
+
     pub fn has(self, note: Note) -> bool {
         self.0 & (1 << note as u32) != 0
+    }
+
+    /// The missing share of a damaged image, in percent; 0 for any other.
+    pub fn missing_percent(self) -> u32 {
+        self.0 >> PERCENT_SHIFT
     }
 
     /// The names, separated by spaces.
@@ -69,6 +113,26 @@ impl Notes {
         let words: Vec<&str> =
             NOTES.iter().filter(|(note, _)| self.has(*note)).map(|(_, word)| *word).collect();
         words.join(" ")
+    }
+
+    /// What a user should know of an image that is used all the same; none for most images.
+    pub fn warning(self) -> Option<String> {
+        let damage = if self.has(Note::Damaged) {
+            Some(format!("damaged: {} % of it is missing", self.missing_percent()))
+        } else if self.has(Note::Lenient) {
+            Some("it breaks the rules of its format; it may be damaged".to_owned())
+        } else {
+            None
+        };
+        let blank = "transparent: on the background it has only one color".to_owned();
+        let narrow = "16 bits per channel, of which only a small range is used".to_owned();
+        let all = [
+            damage,
+            self.has(Note::Blank).then_some(blank),
+            self.has(Note::Narrow).then_some(narrow),
+        ];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 }
 
@@ -104,154 +168,97 @@ pub fn preprocess(bytes: &[u8], preprocessing: &Preprocessing) -> Result<SquareI
 
 /// As [`preprocess`], from the geometry.
 pub fn to_square(bytes: &[u8], geometry: &Geometry) -> Result<SquareImage, DataError> {
-    let FullImage { pixels, format, notes } = decode(bytes)?;
+    let FullImage { pixels, format, notes } = decode(bytes, geometry.decoding)?;
     let square = resize::to_square(&pixels, geometry)?;
     Ok(SquareImage { pixels: square, width: pixels.width, height: pixels.height, format, notes })
 }
 
 /// Decodes an image at full size.
-pub fn decode(bytes: &[u8]) -> Result<FullImage, DataError> {
+///
+/// # Errors
+/// [`DataError::Unreadable`] with the reason if the bytes can't be decoded.
+pub fn decode(bytes: &[u8], options: DecodeOptions) -> Result<FullImage, DataError> {
     // A panic in a third-party decoder means that the image is unreadable.
-    std::panic::catch_unwind(|| decode_inside(bytes))
-        .unwrap_or_else(|_| Err(DataError::Unreadable("the decoder panicked".into())))
+    std::panic::catch_unwind(|| decode_inside(bytes, options))
+        .unwrap_or_else(|_| Err("the decoder panicked".into()))
+        .map_err(DataError::Unreadable)
 }
 
-fn decode_inside(bytes: &[u8]) -> Result<FullImage, DataError> {
-    if bytes.is_empty() {
-        return Err(DataError::Unreadable("the file is empty".into()));
-    }
-    if bytes.iter().all(|&byte| byte == 0) {
-        return Err(DataError::Unreadable("the file contains only zeros".into()));
-    }
-    let format = image::guess_format(bytes)
-        .map_err(|_| DataError::Unreadable("it is not an image of a supported format".into()))?;
-    let full = match format {
-        ImageFormat::Jpeg => jpeg(bytes)?,
-        other => with_image_crate(bytes, other)?,
-    };
-    check_size(full.pixels.width, full.pixels.height)?;
-    Ok(full)
+/// What the decoder of a format returns.
+struct Decoded {
+    image: DynamicImage,
+    /// By its metadata; not applied.
+    orientation: Orientation,
+    /// Number of pixels that the file lacks.
+    missing: u64,
+    notes: Notes,
 }
 
-fn check_size(width: u32, height: u32) -> Result<(), DataError> {
-    let reason = match (width, height) {
-        (0, _) | (_, 0) => "it has no pixels".to_owned(),
-        (w, h) if w > MAX_SIDE || h > MAX_SIDE || u64::from(w) * u64::from(h) > MAX_PIXELS => {
-            format!(
-                "it declares {w} x {h} pixels, above the limit of {} million",
-                MAX_PIXELS / 1_000_000
-            )
-        }
-        _ => return Ok(()),
-    };
-    Err(DataError::Unreadable(reason))
-}
-
-/// Decodes a JPEG, in strict mode first. The `image` crate uses the same decoder in lenient mode
-/// only and doesn't report truncated files.
-fn jpeg(bytes: &[u8]) -> Result<FullImage, DataError> {
-    jpeg_once(bytes, true).or_else(|strict| {
-        let mut full = jpeg_once(bytes, false).map_err(|_| strict)?;
-        full.notes.add(Note::Lenient);
-        Ok(full)
-    })
-}
-
-fn jpeg_once(bytes: &[u8], strict: bool) -> Result<FullImage, DataError> {
-    let failed =
-        |error: &dyn std::fmt::Debug| DataError::Unreadable(one_line(&format!("{error:?}")));
-    let options = DecoderOptions::default()
-        .set_strict_mode(strict)
-        .set_max_width(MAX_SIDE as usize)
-        .set_max_height(MAX_SIDE as usize);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|error| failed(&error))?;
-    let (width, height) =
-        decoder.dimensions().ok_or_else(|| DataError::Unreadable("it has no size".into()))?;
-    let (width, height) = (width as u32, height as u32);
-    check_size(width, height)?;
-    let mut notes = Notes::default();
-    let (space, channels) = match decoder.input_colorspace() {
-        Some(ColorSpace::Luma | ColorSpace::LumaA) => (ColorSpace::Luma, 1),
-        _ => (ColorSpace::RGB, 3),
-    };
-    if channels == 1 {
-        notes.add(Note::Gray);
-    }
-    if matches!(decoder.input_colorspace(), Some(ColorSpace::CMYK | ColorSpace::YCCK)) {
-        notes.add(Note::Cmyk);
-    }
-    decoder.set_options(options.jpeg_set_out_colorspace(space));
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    let decoded = decoder.decode().map_err(|error| failed(&error))?;
-    if decoded.len() != width as usize * height as usize * channels {
-        return Err(DataError::Unreadable("its decoded size differs from its header".into()));
-    }
-    let pixels = Pixels { bytes: decoded, width, height, channels };
-    let pixels = match orientation {
-        None | Some(Orientation::NoTransforms) => pixels,
-        Some(orientation) => {
-            notes.add(Note::Oriented);
-            oriented(pixels, orientation)?
-        }
-    };
-    Ok(FullImage { pixels, format: "jpeg", notes })
-}
-
-fn oriented(pixels: Pixels, orientation: Orientation) -> Result<Pixels, DataError> {
-    let Pixels { bytes, width, height, channels } = pixels;
-    let mut image = if channels == 1 {
-        image::GrayImage::from_raw(width, height, bytes).map(DynamicImage::ImageLuma8)
-    } else {
-        image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::ImageRgb8)
-    }
-    .ok_or_else(|| DataError::Unreadable("its decoded size differs from its header".into()))?;
-    image.apply_orientation(orientation);
-    let (width, height) = (image.width(), image.height());
-    Ok(Pixels { bytes: image.into_bytes(), width, height, channels })
-}
-
-/// Decodes other formats than JPEG.
-fn with_image_crate(bytes: &[u8], format: ImageFormat) -> Result<FullImage, DataError> {
-    let failed = |error: image::ImageError| DataError::Unreadable(one_line(&error.to_string()));
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.no_limits();
-    let mut decoder = reader.into_decoder().map_err(failed)?;
-    let (width, height) = decoder.dimensions();
-    check_size(width, height)?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOCATION);
-    decoder.set_limits(limits).map_err(failed)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    let mut notes = Notes::default();
+fn decode_inside(bytes: &[u8], options: DecodeOptions) -> Result<FullImage, String> {
+    let format = kind::format(bytes)?;
+    let Decoded { mut image, orientation, missing, mut notes } = match format {
+        Format::Jpeg => jpeg::decode(bytes),
+        Format::Png => png::decode(bytes),
+        Format::Gif => gif::decode(bytes),
+        Format::WebP => webp::decode(bytes),
+        Format::Bmp => bmp::decode(bytes),
+        Format::Tiff => tiff::decode(bytes),
+    }?;
+    check_size(image.width(), image.height())?;
+    let all = u64::from(image.width()) * u64::from(image.height());
+    check_damage(missing as f64 / all as f64, options.on_damaged, &mut notes)?;
     if orientation != Orientation::NoTransforms {
         image.apply_orientation(orientation);
         notes.add(Note::Oriented);
     }
-    let name = format.extensions_str().first().copied().unwrap_or("unknown");
-    Ok(FullImage { pixels: flat(image, &mut notes), format: name, notes })
+    let pixels = flat(image, options.background, &mut notes);
+    Ok(FullImage { pixels, format: format.name(), notes })
+}
+
+fn check_size(width: u32, height: u32) -> Result<(), String> {
+    match (width, height) {
+        (0, _) | (_, 0) => Err("it has no pixels".to_owned()),
+        (w, h) if w > MAX_SIDE || h > MAX_SIDE || u64::from(w) * u64::from(h) > MAX_PIXELS => {
+            Err(format!(
+                "it declares {w} x {h} pixels, above the limit of {} million",
+                MAX_PIXELS / 1_000_000
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One rule for every format: too large a missing share is an error, a smaller one is noted.
+fn check_damage(missing: f64, rule: OnDamaged, notes: &mut Notes) -> Result<(), String> {
+    if missing == 0.0 {
+        return Ok(());
+    }
+    notes.add_damage(missing);
+    if missing >= 1.0 {
+        return Err("none of its rows can be decoded".to_owned());
+    }
+    if rule == OnDamaged::Reject && missing > MAX_MISSING {
+        let percent = notes.missing_percent();
+        return Err(format!("it is cut short or damaged: {percent} % of it is missing"));
+    }
+    Ok(())
 }
 
 /// Converts to 8 bits per channel, gray or RGB, without transparency.
-fn flat(image: DynamicImage, notes: &mut Notes) -> Pixels {
+fn flat(image: DynamicImage, background: Background, notes: &mut Notes) -> Pixels {
     let color = image.color();
     if color.bytes_per_pixel() > color.channel_count() {
         notes.add(Note::Deep);
+        if is_narrow(&image) {
+            notes.add(Note::Narrow);
+        }
     }
     if !color.has_color() {
         notes.add(Note::Gray);
     }
     let (width, height) = (image.width(), image.height());
     if color.has_alpha() {
-        let image = image.into_rgba8();
-        if image.pixels().any(|pixel| pixel.0[3] != 255) {
-            notes.add(Note::Alpha);
-        }
-        let bytes = image.pixels().flat_map(|pixel| on_white(pixel.0)).collect();
-        return Pixels { bytes, width, height, channels: 3 };
+        return blended(image, background, notes);
     }
     if color.has_color() {
         Pixels { bytes: image.into_rgb8().into_raw(), width, height, channels: 3 }
@@ -260,11 +267,56 @@ fn flat(image: DynamicImage, notes: &mut Notes) -> Pixels {
     }
 }
 
-/// Blends a pixel with white, rounding to nearest.
-fn on_white([red, green, blue, alpha]: [u8; 4]) -> [u8; 3] {
+/// Whether the colors of an image of 16 bits differ, but only by a small part of their range.
+fn is_narrow(image: &DynamicImage) -> bool {
+    let range = |all: &mut dyn Iterator<Item = u16>| {
+        let (low, high) =
+            all.fold((u16::MAX, 0), |(low, high), value| (low.min(value), high.max(value)));
+        high.saturating_sub(low)
+    };
+    let range = match image {
+        DynamicImage::ImageLuma16(image) => range(&mut image.as_raw().iter().copied()),
+        DynamicImage::ImageRgb16(image) => range(&mut image.as_raw().iter().copied()),
+        DynamicImage::ImageLumaA16(image) => range(&mut image.pixels().map(|pixel| pixel.0[0])),
+        DynamicImage::ImageRgba16(image) => {
+            range(&mut image.pixels().flat_map(|pixel| [pixel.0[0], pixel.0[1], pixel.0[2]]))
+        }
+        _ => return false,
+    };
+    (1..=NARROW).contains(&range)
+}
+
+/// Lays an image with an alpha channel on the background.
+fn blended(image: DynamicImage, background: Background, notes: &mut Notes) -> Pixels {
+    let (width, height) = (image.width(), image.height());
+    let image = image.into_rgba8();
+    let is_transparent = image.pixels().any(|pixel| pixel.0[3] != 255);
+    let mut flat = RgbImage::new(width, height);
+    for (out, pixel) in flat.pixels_mut().zip(image.pixels()) {
+        let [red, green, blue, alpha] = pixel.0;
+        out.0 = match background.0 {
+            Some(behind) => over([red, green, blue], alpha, behind),
+            None => [red, green, blue],
+        };
+    }
+    if is_transparent {
+        notes.add(Note::Alpha);
+        let mut pixels = flat.pixels();
+        let first = pixels.next();
+        if pixels.all(|pixel| Some(pixel) == first) {
+            notes.add(Note::Blank);
+        }
+    }
+    Pixels { bytes: flat.into_raw(), width, height, channels: 3 }
+}
+
+/// Blends a pixel with the color behind it, rounding to nearest.
+fn over(color: [u8; 3], alpha: u8, behind: [u8; 3]) -> [u8; 3] {
     let alpha = u32::from(alpha);
-    [red, green, blue]
-        .map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+    [0, 1, 2].map(|channel| {
+        let [above, below] = [color, behind].map(|one: [u8; 3]| u32::from(one[channel]));
+        ((above * alpha + below * (255 - alpha) + 127) / 255) as u8
+    })
 }
 
 /// A decoder's message as one line of bounded length, for tables.
@@ -275,6 +327,9 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod samples;
+
+#[cfg(test)]
+mod hostile;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! images give the same bytes.
 
 use super::DataError;
-use super::decode::{self, NOTES, Notes};
+use super::decode::{self, DecodeOptions, NOTES, Notes};
 use super::images::{Image, ImageSet};
 use super::labels::Labels;
 use super::resize::Pixels;
@@ -121,7 +121,7 @@ pub fn explore(
         if cancel.is_cancelled() {
             return Err(DataError::Cancelled);
         }
-        let statistics = match decode::decode(&images.read(image)?) {
+        let statistics = match decode::decode(&images.read(image)?, DecodeOptions::default()) {
             Ok(full) => Ok(statistics(&full)),
             Err(DataError::Unreadable(reason)) => Err(reason),
             Err(other) => return Err(other),

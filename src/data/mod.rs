@@ -20,8 +20,8 @@ mod table;
 pub mod tensor_cache;
 
 pub use augment::{
-    Augmentation, AugmentationPolicy, GivenAugmentationPolicy, GivenRandomResizedCrop,
-    RandomResizedCrop,
+    Augmentation, AugmentationPolicy, GaussianBlur, GivenAugmentationPolicy, GivenGaussianBlur,
+    GivenRandomResizedCrop, RandAugment, RandomPerspective, RandomResizedCrop,
 };
 pub use error::DataError;
 pub use loader::{Batch, Loader, LoaderOptions};

@@ -2,6 +2,7 @@
 //! `CenterCrop`, divided into the square that is stored and the center crop at load time. Contains
 //! arithmetic only; no pixels.
 
+use super::decode::DecodeOptions;
 use crate::config::choices;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,8 @@ pub struct Preprocessing {
     /// Per RGB channel, for pixels in 0..1: normalized values are `(pixel - mean) / std`.
     pub mean: [f32; 3],
     pub std: [f32; 3],
+    #[serde(default, skip_serializing_if = "DecodeOptions::is_default")]
+    pub decoding: DecodeOptions,
 }
 
 /// `input.json`: the preprocessing and the classes of a tensor cache.
@@ -67,6 +70,7 @@ pub struct Geometry {
     pub interpolation: Interpolation,
     /// The padding color, for [`Fit::Pad`].
     pub padding: [u8; 3],
+    pub decoding: DecodeOptions,
 }
 
 /// The part of an image that is resized, and its position in the stored square.
@@ -95,6 +99,7 @@ impl Preprocessing {
             fit: self.fit,
             interpolation: self.interpolation,
             padding,
+            decoding: self.decoding,
         }
     }
 }
@@ -155,7 +160,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn geometry(size: u32, crop: u32, fit: Fit) -> Geometry {
-        Geometry { size, crop, fit, interpolation: Interpolation::Bilinear, padding: [0; 3] }
+        Geometry {
+            size,
+            crop,
+            fit,
+            interpolation: Interpolation::Bilinear,
+            padding: [0; 3],
+            decoding: DecodeOptions::default(),
+        }
     }
 
     /// torchvision's Resize(size) and CenterCrop(crop) along one side: resized length and offset of

@@ -8,7 +8,7 @@ mod predict;
 
 pub(crate) use backbones::{BackboneRow, backbones};
 pub(crate) use info::{Classifier, Dense, ModelInfo, Original, imagenet_classes};
-pub(crate) use predict::{Predictions, Row, Unreadable};
+pub(crate) use predict::{Predictions, Row, Unreadable, Warning};
 
 use crate::data::Preprocessing;
 use crate::metrics::softmax;

@@ -1,7 +1,7 @@
 //! Classifies image files given as bytes.
 
 use super::{Model, ModelError};
-use crate::data::decode;
+use crate::data::decode::{self, Notes};
 use crate::data::normalization::network_input;
 use crate::metrics::top_k;
 use rayon::prelude::*;
@@ -23,6 +23,15 @@ pub(crate) struct Row {
     pub top: Vec<(String, f32)>,
 }
 
+/// Something to know of an image that was classified all the same.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Warning {
+    /// Name of the image, as given.
+    pub path: String,
+    /// Such as "damaged: 4 % of it is missing".
+    pub reason: String,
+}
+
 /// An image that couldn't be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Unreadable {
@@ -36,6 +45,8 @@ pub(crate) struct Unreadable {
 pub(crate) struct Predictions {
     /// One row per readable image.
     pub rows: Vec<Row>,
+    /// What is unusual about images in `rows`: damage, transparency.
+    pub warnings: Vec<Warning>,
     /// The unreadable images.
     pub unreadable: Vec<Unreadable>,
 }
@@ -53,13 +64,17 @@ impl Model {
     ) -> Result<Predictions, ModelError> {
         let mut predictions = Predictions::default();
         for chunk in images.chunks(BATCH) {
-            let inputs: Vec<Result<Vec<f32>, String>> =
+            let inputs: Vec<Result<(Vec<f32>, Notes), String>> =
                 chunk.par_iter().map(|(_, bytes)| self.input(bytes)).collect();
             let mut readable = Vec::with_capacity(chunk.len());
             let mut batch = Vec::new();
             for ((path, _), input) in chunk.iter().zip(inputs) {
                 match input {
-                    Ok(numbers) => {
+                    Ok((numbers, notes)) => {
+                        let warning = notes.warning();
+                        predictions
+                            .warnings
+                            .extend(warning.map(|reason| Warning { path: path.clone(), reason }));
                         readable.push(path);
                         batch.extend(numbers);
                     }
@@ -80,10 +95,10 @@ impl Model {
         Ok(predictions)
     }
 
-    fn input(&self, bytes: &[u8]) -> Result<Vec<f32>, String> {
+    fn input(&self, bytes: &[u8]) -> Result<(Vec<f32>, Notes), String> {
         let decoded =
             decode::preprocess(bytes, self.preprocessing()).map_err(|error| error.to_string())?;
-        Ok(network_input(&decoded.pixels, self.preprocessing()))
+        Ok((network_input(&decoded.pixels, self.preprocessing()), decoded.notes))
     }
 
     fn row(&self, path: &str, probabilities: &[f32], top: usize) -> Result<Row, ModelError> {

@@ -17,6 +17,7 @@ fn info() -> ModelInfo {
             interpolation: Interpolation::Bilinear,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+            decoding: Default::default(),
         },
     }
 }

@@ -7,7 +7,7 @@ use super::pretrained::{PREPROCESSING, Pretrained};
 use crate::common::nearest;
 use crate::common::number::{counted, thousands};
 use crate::config::{Key, keys};
-use crate::data::decode::{Note, Notes};
+use crate::data::decode::{Background, DecodeOptions, Note, Notes, OnDamaged};
 use crate::data::images::{self, Image, ImageSet};
 use crate::data::tensor_cache::{self, RECORDS, Records, Writer, Written, fingerprint};
 use crate::data::{
@@ -33,7 +33,10 @@ const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
-const VERSION: u32 = 1;
+///
+/// - 2: damaged images of which more than a tenth is missing are rejected; more kinds of TIFF and
+///   damaged files of every format are decoded (version 2 of the decoder).
+const VERSION: u32 = 2;
 
 keys! {
     /// The keys of a `preprocess` stage.
@@ -60,6 +63,13 @@ keys! {
         /// Standard deviation of red, green and blue, divided by. ImageNet's unless `input` or
         /// weights say otherwise.
         std: Option<[f64; 3]> = none each above 0;
+        /// What transparent pixels are blended with: `white`, `black`, `gray`, a color such as
+        /// `#8040ff`, or `none` to ignore transparency, as PIL's `convert("RGB")` does.
+        background: String = "white";
+        /// What becomes of images that are cut short or damaged. `reject`: they count as unreadable
+        /// if more than a tenth of the image is missing; `keep`: what can be decoded is used.
+        /// Either way they are named.
+        on_damaged: OnDamaged = "reject";
         /// The stage fails if more than this fraction of the images can't be read.
         max_rejected: f64 = 0.05 in 0..=1 affects Execution;
     }
@@ -79,6 +89,8 @@ pub(super) struct PreprocessOptions {
     mean: Option<[f64; 3]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     std: Option<[f64; 3]>,
+    background: Background,
+    on_damaged: OnDamaged,
     max_rejected: f64,
     /// The keys of `[dataset]` that it reads.
     pub dataset: Dataset,
@@ -194,6 +206,7 @@ fn preprocessing(
         std: channels(options.std)
             .or(known.as_ref().map(|known| known.std))
             .unwrap_or(IMAGENET_STD.map(|value| value as f32)),
+        decoding: DecodeOptions { background: options.background, on_damaged: options.on_damaged },
     })
 }
 
@@ -228,6 +241,7 @@ fn resolve_input(
         keys.mean.get_or_insert(Key::computed(IMAGENET_MEAN));
         keys.std.get_or_insert(Key::computed(IMAGENET_STD));
     }
+    let background = background(&keys.background, resolver)?;
     Some(PreprocessOptions {
         resize: keys.resize.map(Key::into_value),
         crop: keys.crop.map(Key::into_value),
@@ -235,9 +249,23 @@ fn resolve_input(
         interpolation: keys.interpolation.map(Key::into_value),
         mean: keys.mean.map(Key::into_value),
         std: keys.std.map(Key::into_value),
+        background,
+        on_damaged: *keys.on_damaged,
         max_rejected: *keys.max_rejected,
         dataset,
     })
+}
+
+fn background(key: &Key<String>, resolver: &mut Resolver) -> Option<Background> {
+    match Background::try_from((**key).clone()) {
+        Ok(background) => Some(background),
+        Err(reason) => {
+            let help = "write `white`, `black`, `gray`, `none` or a color such as `#8040ff`";
+            let diagnostic = key.error(reason).label("expected a color");
+            resolver.report(diagnostic.help(help.to_owned()));
+            None
+        }
+    }
 }
 
 /// Fills in keys that aren't given from a pretrained model.
@@ -434,13 +462,7 @@ fn report(context: &Context, labels: &labels::Labels, samples: &[Sample], made: 
             counted(count as u64, "image")
         )),
     }
-    match made.entries.iter().filter(|entry| Notes(entry.notes).has(Note::Lenient)).count() {
-        0 => {}
-        count => context.events.warn(format!(
-            "{} damaged; the decodable part is used",
-            counted(count as u64, "image")
-        )),
-    }
+    warn_of_notes(context, samples, made);
     if made.reused > 0 {
         let all = counted(made.entries.len() as u64, "image");
         context.events.info(format!(
@@ -455,4 +477,49 @@ fn report(context: &Context, labels: &labels::Labels, samples: &[Sample], made: 
     context
         .events
         .info(format!("{train} for training, {validation} for validation, {test} for test{rest}"));
+}
+
+/// Names images that are used although something about them is unusual.
+fn warn_of_notes(context: &Context, samples: &[Sample], made: &Written) {
+    let notes =
+        |one: &Sample| Notes(made.entries.get(one.record as usize).map_or(0, |entry| entry.notes));
+    type Rule = (fn(Notes) -> bool, &'static str, &'static str);
+    let rules: [Rule; 4] = [
+        (|notes| notes.has(Note::Damaged), "damaged; what can be decoded is used", ""),
+        (
+            |notes| notes.has(Note::Lenient) && !notes.has(Note::Damaged),
+            "against the rules of its format and may be damaged",
+            "",
+        ),
+        (
+            |notes| notes.has(Note::Blank),
+            "transparent and has only one color on the background",
+            "; `background = \"none\"` shows the colors without transparency",
+        ),
+        (
+            |notes| notes.has(Note::Narrow),
+            "of 16 bits per channel but uses only a small part of their range, so that little is to be seen of it",
+            "; rescale its values to 0..65535",
+        ),
+    ];
+    for (applies, what, help) in rules {
+        let named: Vec<&Sample> = samples.iter().filter(|one| applies(notes(one))).collect();
+        if named.is_empty() {
+            continue;
+        }
+        let shown = named.iter().take(SHOWN).map(|one| {
+            let percent = notes(one).missing_percent();
+            match percent {
+                0 => one.path.clone(),
+                _ => format!("{} ({percent} % missing)", one.path),
+            }
+        });
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let more = match named.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {} more", thousands(more as u64)),
+        };
+        let count = counted(named.len() as u64, "image");
+        context.events.warn(format!("{count}: {what}: {shown}{more}{help}"));
+    }
 }

@@ -1,6 +1,7 @@
 //! Metadata of fetched weights: their network, and the preprocessing that they were trained with. A
 //! file beside the weights that `preprocess` takes its values from and `train` compares with.
 
+use crate::data::decode::DecodeOptions;
 use crate::data::{Fit, Interpolation, Preprocessing};
 use crate::engine::StageError;
 use crate::nn::weights::{Preset, registry};
@@ -39,6 +40,7 @@ impl Pretrained {
                 interpolation,
                 mean: preset.mean,
                 std: preset.std,
+                decoding: DecodeOptions::default(),
             },
         }
     }

@@ -6,6 +6,7 @@ use crate::metrics::softmax;
 use crate::nn::{Backend, Network, Number, Step, StepOptions};
 use crate::training::TrainingError;
 use crate::training::features::FeatureTable;
+use crate::training::mix::Mix;
 use std::sync::Arc;
 
 /// Batches prepared ahead of the network.
@@ -29,6 +30,15 @@ impl Batch {
     /// Number of samples.
     pub(crate) fn count(&self) -> usize {
         self.samples.len()
+    }
+
+    /// Mixes each image with the one before it, and the rows of `targets` alike. Cached features
+    /// aren't mixed.
+    pub(crate) fn mix(&mut self, mix: &Mix, targets: &mut [f32]) {
+        let count = self.count();
+        if let Input::Images(images) = &mut self.input {
+            mix.apply(images, targets, count);
+        }
     }
 
     /// The classes of samples that are all labelled.

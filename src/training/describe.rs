@@ -14,7 +14,7 @@ pub(crate) fn decisions_from_options(options: &Options) -> Vec<String> {
 }
 
 pub(super) fn augmentation(policy: Option<&AugmentationPolicy>) -> String {
-    let Some(policy) = policy.filter(|policy| !policy.is_none()) else {
+    let Some(policy) = policy.filter(|policy| !policy.is_none() || policy.mixes(1)) else {
         return "training images are not augmented: each is its center crop".to_owned();
     };
     let mut parts = Vec::new();
@@ -25,14 +25,27 @@ pub(super) fn augmentation(policy: Option<&AugmentationPolicy>) -> String {
     if policy.horizontal_flip {
         parts.push("horizontal flips".to_owned());
     }
+    let words = [
+        ("vertical flips", policy.vertical_flip),
+        ("random perspective", policy.random_perspective.is_some()),
+        ("Gaussian blur", policy.gaussian_blur.is_some()),
+        ("RandAugment", policy.rand_augment.is_some()),
+        ("TrivialAugment", policy.trivial_augment),
+    ];
+    parts.extend(words.iter().filter(|(_, is_used)| *is_used).map(|(name, _)| (*name).to_owned()));
     let amounts = [
         ("translations", policy.translation),
         ("rotations", policy.rotation),
         ("zoom", policy.zoom),
+        ("shear", policy.shear),
         ("brightness", policy.brightness),
         ("contrast", policy.contrast),
         ("saturation", policy.saturation),
+        ("hue", policy.hue),
+        ("random grayscale", policy.random_grayscale),
         ("random erasing", policy.random_erasing),
+        ("mixup", policy.mixup),
+        ("cutmix", policy.cutmix),
     ];
     parts.extend(
         amounts.iter().filter(|(_, amount)| *amount > 0.0).map(|(name, _)| (*name).to_owned()),

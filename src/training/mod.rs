@@ -16,6 +16,7 @@ mod describe;
 mod early_stopping;
 pub(crate) mod features;
 mod fit;
+mod mix;
 mod optimizer;
 mod options;
 mod schedule;

@@ -4,8 +4,12 @@ use super::*;
 use crate::common::image_files::EXTENSIONS;
 use crate::data::images::FolderScan;
 use crate::data::preprocessing::{Fit, Interpolation};
-use image::{GrayAlphaImage, ImageBuffer, Luma, LumaA, Rgba, RgbaImage};
+use image::{GrayAlphaImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgba, RgbaImage};
 use proptest::prelude::*;
+
+fn decode(bytes: &[u8]) -> Result<FullImage, DataError> {
+    super::decode(bytes, DecodeOptions::default())
+}
 
 fn reason(bytes: &[u8]) -> String {
     match decode(bytes) {
@@ -27,13 +31,70 @@ fn files_that_are_not_images_are_refused_with_a_reason() {
     assert!(!reason(&samples::jpeg(16, 16)[..20]).is_empty());
 }
 
+/// A file of every format that is decoded.
+fn one_of_each() -> Vec<(ImageFormat, Vec<u8>)> {
+    let image: DynamicImage = DynamicImage::from(noise(64, 64));
+    let mut files: Vec<_> = [ImageFormat::Png, ImageFormat::Gif, ImageFormat::Bmp]
+        .map(|format| (format, samples::file(&image, format)))
+        .into();
+    let mut jpeg = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 95);
+    encoder.encode_image(&image).unwrap();
+    files.push((ImageFormat::Jpeg, jpeg));
+    // With its directory at the start: an encoder that writes it last leaves nothing to decode.
+    let tags: [(u16, &[u64]); 6] =
+        [(256, &[64]), (257, &[64]), (258, &[8, 8, 8]), (259, &[1]), (262, &[2]), (277, &[3])];
+    files.push((ImageFormat::Tiff, samples::tiff(false, false, &tags, &noise(64, 64))));
+    files
+}
+
+/// Noise: nothing of it can be guessed from the rest.
+fn noise(width: u32, height: u32) -> RgbImage {
+    let mut stream = crate::random::Stream::new(1, "noise", &[]);
+    RgbImage::from_fn(width, height, |_, _| image::Rgb([0; 3].map(|_: u8| stream.below(256) as u8)))
+}
+
 #[test]
-fn a_truncated_jpeg_is_decoded_and_noted() {
-    let whole = samples::jpeg(64, 64);
-    assert_eq!(decode(&whole).unwrap().notes, Notes::default());
-    let cut = decode(&whole[..whole.len() * 2 / 3]).unwrap();
-    assert_eq!(cut.notes.words(), "lenient");
-    assert_eq!((cut.pixels.width, cut.pixels.height), (64, 64));
+fn truncated_files_of_every_format_follow_one_rule() {
+    let keep = DecodeOptions { on_damaged: OnDamaged::Keep, ..DecodeOptions::default() };
+    for (format, whole) in one_of_each() {
+        let intact = decode(&whole).unwrap();
+        assert_eq!(intact.notes, Notes::default(), "{format:?}");
+        let most = &whole[..whole.len() * 96 / 100];
+        let little = &whole[..whole.len() / 2];
+        for (part, rule) in [(most, DecodeOptions::default()), (most, keep), (little, keep)] {
+            let cut =
+                super::decode(part, rule).unwrap_or_else(|error| panic!("{format:?}: {error}"));
+            assert!(cut.notes.has(Note::Damaged), "{format:?} {}", cut.notes.words());
+            assert_eq!((cut.pixels.width, cut.pixels.height), (64, 64));
+            let expected = 100.0 - part.len() as f64 / whole.len() as f64 * 100.0;
+            let missing = f64::from(cut.notes.missing_percent());
+            // A JPEG lacks whole rows of blocks, and its header counts as nothing.
+            assert!((missing - expected).abs() <= 14.0, "{format:?}: {missing} of {expected}");
+            let equal = intact.pixels.bytes.iter().zip(&cut.pixels.bytes).filter(|(a, b)| a == b);
+            let share = equal.count() as f64 / intact.pixels.bytes.len() as f64 * 100.0;
+            assert!(share >= 99.0 - missing, "{format:?}: {share} % are equal");
+        }
+        assert!(reason(little).contains("% of it is missing"), "{format:?}: {}", reason(little));
+        // Whatever the length, a file is whole, damaged by a note, or refused with a reason.
+        for length in (0..whole.len()).step_by(whole.len() / 60) {
+            if let Ok(cut) = super::decode(&whole[..length], keep) {
+                assert!(cut.notes.warning().is_some() || cut.pixels.bytes == intact.pixels.bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_webp_that_is_cut_short_keeps_its_first_rows() {
+    let whole = include_bytes!("fixtures/noise.webp");
+    let keep = DecodeOptions { on_damaged: OnDamaged::Keep, ..DecodeOptions::default() };
+    let (intact, cut) =
+        (decode(whole).unwrap(), super::decode(&whole[..whole.len() * 3 / 4], keep).unwrap());
+    let missing = cut.notes.missing_percent();
+    assert!((1..100).contains(&missing), "{missing}");
+    let rows = (96 * (100 - missing) / 100) as usize;
+    assert_eq!(cut.pixels.bytes[..rows * 96], intact.pixels.bytes[..rows * 96]);
 }
 
 #[test]
@@ -88,7 +149,7 @@ fn transparent_pixels_are_blended_with_white() {
     let full = decode(&samples::file(&half.into(), ImageFormat::Png)).unwrap();
     assert_eq!(
         (&full.pixels.bytes[..3], full.notes.words().as_str()),
-        (&[255, 127, 127][..], "alpha")
+        (&[255, 127, 127][..], "alpha blank")
     );
     let opaque = RgbaImage::from_pixel(4, 4, Rgba([9, 8, 7, 255]));
     let full = decode(&samples::file(&opaque.into(), ImageFormat::Png)).unwrap();
@@ -98,6 +159,41 @@ fn transparent_pixels_are_blended_with_white() {
         decode(&samples::file(&gray.into(), ImageFormat::Png)).unwrap().pixels.bytes[0],
         255
     );
+}
+
+#[test]
+fn transparent_pixels_lie_on_the_background() {
+    let half = RgbaImage::from_pixel(4, 4, Rgba([255, 0, 0, 128]));
+    let file = samples::file(&half.into(), ImageFormat::Png);
+    let on = |background: &str| {
+        let background = Background::try_from(background.to_owned()).unwrap();
+        let options = DecodeOptions { background, ..DecodeOptions::default() };
+        super::decode(&file, options).unwrap().pixels.bytes[..3].to_vec()
+    };
+    assert_eq!(on("black"), [128, 0, 0]);
+    assert_eq!(on("#0000ff"), [128, 0, 127]);
+    assert_eq!(on("none"), [255, 0, 0]);
+}
+
+#[test]
+fn an_image_that_transparency_makes_plain_is_noted() {
+    let hidden = RgbaImage::from_fn(4, 4, |x, y| Rgba([x as u8, y as u8, 9, 0]));
+    let file = samples::file(&hidden.into(), ImageFormat::Png);
+    let full = decode(&file).unwrap();
+    assert_eq!((full.notes.words().as_str(), full.pixels.bytes[0]), ("alpha blank", 255));
+    assert!(full.notes.warning().unwrap().contains("transparent"));
+    let none = DecodeOptions { background: Background(None), ..DecodeOptions::default() };
+    assert_eq!(super::decode(&file, none).unwrap().notes.words(), "alpha");
+}
+
+#[test]
+fn a_small_range_of_sixteen_bits_is_noted() {
+    let twelve = ImageBuffer::from_fn(64, 64, |x, y| Luma([(x * 64 + y) as u16]));
+    let full = decode(&samples::file(&twelve.into(), ImageFormat::Png)).unwrap();
+    assert_eq!(full.notes.words(), "gray deep narrow");
+    let whole = ImageBuffer::from_fn(64, 64, |x, y| Luma([(x * 1024 + y) as u16]));
+    let full = decode(&samples::file(&whole.into(), ImageFormat::Png)).unwrap();
+    assert_eq!(full.notes.words(), "gray deep");
 }
 
 #[test]
@@ -112,7 +208,7 @@ fn sixteen_bits_become_eight() {
 /// `Image.open(f).convert("RGB")`.
 #[test]
 fn cmyk_is_converted_as_pillow_does() {
-    let full = decode(include_bytes!("cmyk.jpg")).unwrap();
+    let full = decode(include_bytes!("fixtures/cmyk.jpg")).unwrap();
     assert_eq!(
         (&full.pixels.bytes[..3], full.notes.words().as_str()),
         (&[49, 190, 216][..], "cmyk")
@@ -150,6 +246,7 @@ fn preprocessing(resize: u32, fit: Fit) -> Preprocessing {
         interpolation,
         mean: [0.5, 0.25, 1.0],
         std: [1.0; 3],
+        decoding: Default::default(),
     }
 }
 

@@ -39,6 +39,7 @@ fn differences(
         interpolation,
         mean: [0.0; 3],
         std: [1.0; 3],
+        decoding: Default::default(),
     };
     let file = samples::file(&image(size.0, size.1).into(), ImageFormat::Png);
     let stored = decode::preprocess(&file, &preprocessing).unwrap();

@@ -112,7 +112,9 @@ mod tests {
         for kind in 0..KINDS.len() {
             let set = Garments { kinds: vec![kind], ..garments(4) };
             for index in 0..4 {
-                let full = crate::data::decode::decode(&set.image(index).unwrap()).unwrap();
+                let full =
+                    crate::data::decode::decode(&set.image(index).unwrap(), Default::default())
+                        .unwrap();
                 assert_eq!((full.format, full.notes.0), ("jpeg", 0));
                 assert!(
                     (160..=240).contains(&full.pixels.width)

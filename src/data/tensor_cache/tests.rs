@@ -18,7 +18,15 @@ const SIZE: u32 = 8;
 
 fn preprocessing() -> Preprocessing {
     let (fit, interpolation) = (Fit::Crop, Interpolation::Bilinear);
-    Preprocessing { resize: SIZE, crop: 6, fit, interpolation, mean: [0.5; 3], std: [0.25; 3] }
+    Preprocessing {
+        resize: SIZE,
+        crop: 6,
+        fit,
+        interpolation,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        decoding: Default::default(),
+    }
 }
 
 fn color(index: usize) -> [u8; 3] {

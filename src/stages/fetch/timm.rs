@@ -1,6 +1,7 @@
 //! Reads timm's `config.json`: the network of the weights beside it, and their preprocessing.
 
 use super::super::pretrained::Pretrained;
+use crate::data::decode::DecodeOptions;
 use crate::data::{Fit, Interpolation, Preprocessing};
 use serde::Deserialize;
 use serde_json::Value;
@@ -101,6 +102,7 @@ impl Configuration {
             interpolation,
             mean: self.mean,
             std: self.std,
+            decoding: DecodeOptions::default(),
         })
     }
 }

@@ -7,7 +7,8 @@ use crate::common::nearest;
 use crate::common::words::or_list;
 use crate::config::{Choice, Key, KeyType, WordOr, unset};
 use crate::data::{
-    AugmentationPolicy, GivenAugmentationPolicy, GivenRandomResizedCrop, RandomResizedCrop,
+    AugmentationPolicy, GivenAugmentationPolicy, GivenGaussianBlur, GivenRandomResizedCrop,
+    RandomResizedCrop,
 };
 use crate::engine::{Feed, Resolver};
 use crate::nn::weights::registry;
@@ -348,15 +349,49 @@ fn validates_nothing(resolver: &Resolver) -> bool {
 fn augment(keys: &mut TrainKeys, frozen: Frozen, resolver: &mut Resolver) {
     let augment = keys.augment.get_or_insert_with(|| default_augmentation(frozen));
     let WordOr::Table(table) = augment else { return };
-    if AugmentationPolicy::resolved(table.clone()).is_none() {
+    check_mixing(table, resolver);
+    let policy = AugmentationPolicy::resolved(table.clone());
+    if policy.is_none() && !policy.mixes(1) {
         if let Some(views) = &table.views {
             let help = "set an augmentation, such as `horizontal_flip = true`, or leave it out";
             let diagnostic = views.error("all views are the same without augmentation");
             resolver.report(diagnostic.label(NO_EFFECT).help(help.to_owned()));
         }
         *augment = WordOr::Word(Key::computed(NoAugmentation::None));
-    } else if let Some(crop) = &table.random_resized_crop {
+        return;
+    }
+    if let Some(crop) = &table.random_resized_crop {
         check_ranges(crop, resolver);
+    }
+    if let Some(blur) = &table.gaussian_blur {
+        check_blur(blur, resolver);
+    }
+}
+
+/// What has no effect or contradicts the caching of features.
+fn check_mixing(table: &GivenAugmentationPolicy, resolver: &mut Resolver) {
+    let mixes = *table.mixup > 0.0 || *table.cutmix > 0.0;
+    if let Some(off) = table.mix_off_epoch.as_ref().filter(|_| !mixes) {
+        let diagnostic = off.error("nothing is mixed").label(NO_EFFECT);
+        resolver.report(diagnostic.help("set `mixup` or `cutmix`, or leave it out".to_owned()));
+    }
+    if let Some(views) = table.views.as_ref().filter(|_| mixes) {
+        let diagnostic = views.error("mixed images are different in every epoch");
+        let help = "leave `views` out, or `mixup` and `cutmix`";
+        resolver.report(diagnostic.label(NO_EFFECT).help(help.to_owned()));
+    }
+}
+
+fn check_blur(blur: &GivenGaussianBlur, resolver: &mut Resolver) {
+    if blur.kernel_size.is_multiple_of(2) {
+        let diagnostic = blur.kernel_size.error("a kernel has an odd number of taps");
+        let help = format!("such as {}", *blur.kernel_size + 1);
+        resolver.report(diagnostic.label("expected an odd number").help(help));
+    }
+    if blur.sigma[0] > blur.sigma[1] {
+        let diagnostic = blur.sigma.error("`sigma` is a range: the smaller number first");
+        resolver
+            .report(diagnostic.label("expected [from, to]").help("such as [0.1, 2.0]".to_owned()));
     }
 }
 

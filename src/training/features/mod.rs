@@ -6,7 +6,7 @@
 mod segment;
 
 use super::TrainingError;
-use crate::data::{Augmentation, AugmentationPolicy, Loader, LoaderOptions, TensorCache};
+use crate::data::{Augmentation, Loader, LoaderOptions, TensorCache};
 use crate::events::{CancellationToken, EventSink};
 use crate::nn::{Backend, Network, Number};
 use crate::store::{Digest, Hasher, Memo};
@@ -125,7 +125,7 @@ impl FeatureCache {
     /// among two views as among four.
     fn key(&self, augmentation: Option<&Augmentation>) -> Digest {
         let view = augmentation.map(|augmentation| {
-            let policy = AugmentationPolicy { views: None, ..augmentation.policy.clone() };
+            let policy = augmentation.policy.per_image();
             (policy, augmentation.seed, augmentation.view(0).index)
         });
         Digest::of(serde_json::json!([self.backbone, view]).to_string().as_bytes())

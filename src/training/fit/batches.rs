@@ -15,7 +15,8 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     fn uses_cached_features(&self) -> bool {
         let augment = self.options.augmentation();
         self.options.backbone_frozen(self.state.epoch)
-            && augment.is_none_or(|augment| augment.views.is_some())
+            && augment
+                .is_none_or(|augment| augment.views.is_some() && !augment.mixes(self.state.epoch))
     }
 
     /// The remaining training batches of the epoch.

@@ -23,7 +23,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         let mut batches = self.training_batches()?;
         loop {
             self.checkpoint_or_cancel()?;
-            let step: Vec<Batch> = batches
+            let mut step: Vec<Batch> = batches
                 .by_ref()
                 .take(self.setup.gradient_accumulation)
                 .collect::<Result<_, _>>()?;
@@ -31,7 +31,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
                 break;
             }
             let before = self.state.images;
-            self.train_step(&step)?;
+            self.train_step(&mut step)?;
             task.advance(self.state.images - before);
         }
         drop(task);

@@ -4,18 +4,19 @@ use super::Fit;
 use crate::metrics::argmax;
 use crate::nn::{Backend, BatchNorm, Number, Step, StepOptions, soft_targets};
 use crate::training::batches::Batch;
+use crate::training::mix::Mix;
 use crate::training::options::BatchNormMode;
 use crate::training::{TrainingError, balance, buffers};
 
 impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     /// Makes a step with the accumulated gradients of `batches`.
-    pub(super) fn train_step(&mut self, batches: &[Batch]) -> Result<(), TrainingError> {
+    pub(super) fn train_step(&mut self, batches: &mut [Batch]) -> Result<(), TrainingError> {
         let weights = self.setup.class_weights.as_deref();
         let total_weight = balance::total_weight(weights, batches.iter().flat_map(Batch::classes));
         let number = (self.state.epoch - 1) * self.setup.steps + self.state.step;
         let multiplier = self.setup.learning_rates.multiplier(number);
         let (mut sum, mut loss) = (None::<Step<D, N>>, 0.0);
-        for (index, batch) in batches.iter().enumerate() {
+        for (index, batch) in batches.iter_mut().enumerate() {
             let position = number * self.setup.gradient_accumulation as u64 + index as u64;
             let step = self.gradients(batch, total_weight, position)?;
             loss += step.loss;
@@ -44,7 +45,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     /// is the batch's number since the start of training.
     fn gradients(
         &mut self,
-        batch: &Batch,
+        batch: &mut Batch,
         total_weight: f64,
         position: u64,
     ) -> Result<Step<D, N>, TrainingError> {
@@ -55,6 +56,10 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
             balance::row_weights(self.setup.class_weights.as_deref(), &labels, total_weight);
         for (row, weight) in targets.chunks_exact_mut(classes).zip(weights) {
             row.iter_mut().for_each(|target| *target *= weight);
+        }
+        let policy = self.options.augmentation();
+        if let Some(policy) = policy.filter(|policy| policy.mixes(self.state.epoch)) {
+            batch.mix(&Mix::draw(policy, self.session.seed, position), &mut targets);
         }
         let batch_norm = match self.options.batch_norm {
             BatchNormMode::Train => BatchNorm::Batch,

@@ -94,6 +94,7 @@ pub(crate) fn small() -> Preprocessing {
         interpolation: Interpolation::Bilinear,
         mean: [0.5; 3],
         std: [0.25; 3],
+        decoding: Default::default(),
     }
 }
 

@@ -68,9 +68,9 @@ fn interrupt_in<N: Number>(
     fit.unfreeze().unwrap();
     let mut batches = fit.training_batches().unwrap();
     for _ in 0..steps {
-        let step: Vec<Batch> =
+        let mut step: Vec<Batch> =
             batches.by_ref().take(options.gradient_accumulation).map(Result::unwrap).collect();
-        fit.train_step(&step).unwrap();
+        fit.train_step(&mut step).unwrap();
     }
     cancel.cancel();
     assert!(matches!(fit.checkpoint_or_cancel(), Err(TrainingError::Cancelled)));

@@ -1,0 +1,100 @@
+//! JPEG: strict first. What only decodes leniently is noted, and the rows at its end that the file
+//! doesn't contain are counted.
+
+use super::orientation::orientation;
+use super::{Decoded, MAX_SIDE, Note, Notes, check_size, one_line};
+use image::{DynamicImage, GrayImage, RgbImage};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+/// What a decoder fills missing rows with.
+const FILL: u8 = 128;
+
+/// The `image` crate uses the same decoder in lenient mode only and doesn't report truncated files.
+pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
+    if let Some(process) = unsupported(bytes) {
+        return Err(format!(
+            "it is {process} JPEG, which isn't supported: save it as baseline JPEG"
+        ));
+    }
+    decode_once(bytes, true).or_else(|strict| {
+        let mut decoded = decode_once(bytes, false).map_err(|_| strict)?;
+        decoded.notes.add(Note::Lenient);
+        decoded.missing = missing_rows(&decoded.image) * u64::from(decoded.image.width());
+        Ok(decoded)
+    })
+}
+
+fn decode_once(bytes: &[u8], strict: bool) -> Result<Decoded, String> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(strict)
+        .set_max_width(MAX_SIDE as usize)
+        .set_max_height(MAX_SIDE as usize);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|error| one_line(&format!("{error:?}")))?;
+    let (width, height) = decoder.dimensions().ok_or("it has no size")?;
+    let (width, height) = (width as u32, height as u32);
+    check_size(width, height)?;
+    let mut notes = Notes::default();
+    let is_gray = matches!(decoder.input_colorspace(), Some(ColorSpace::Luma | ColorSpace::LumaA));
+    if matches!(decoder.input_colorspace(), Some(ColorSpace::CMYK | ColorSpace::YCCK)) {
+        notes.add(Note::Cmyk);
+    }
+    let space = if is_gray { ColorSpace::Luma } else { ColorSpace::RGB };
+    decoder.set_options(options.jpeg_set_out_colorspace(space));
+    let pixels = decoder.decode().map_err(|error| one_line(&format!("{error:?}")))?;
+    let image = if is_gray {
+        GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8)
+    } else {
+        RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8)
+    };
+    let image = image.ok_or("its decoded size differs from its header")?;
+    let (exif, xmp) = metadata(bytes);
+    Ok(Decoded { image, orientation: orientation(exif, xmp), missing: 0, notes })
+}
+
+/// Rows at the end that have the color of missing ones.
+fn missing_rows(image: &DynamicImage) -> u64 {
+    let row = image.as_bytes().len() / (image.height() as usize).max(1);
+    let rows = image.as_bytes().chunks_exact(row.max(1)).rev();
+    rows.take_while(|row| row.iter().all(|&value| value == FILL)).count() as u64
+}
+
+/// The segments before the first scan: marker and content.
+fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut at = 2;
+    std::iter::from_fn(move || {
+        // Any number of fill bytes may come before a marker.
+        while bytes.get(at) == Some(&0xff) && bytes.get(at + 1) == Some(&0xff) {
+            at += 1;
+        }
+        let &[0xff, marker, high, low] = bytes.get(at..at + 4)? else { return None };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let content = bytes.get(at + 4..at + 2 + length)?;
+        at += 2 + length;
+        (marker != 0xda).then_some((marker, content))
+    })
+}
+
+/// The EXIF and the XMP segment.
+fn metadata(bytes: &[u8]) -> (Option<&[u8]>, Option<&[u8]>) {
+    let application = |start: &[u8]| {
+        let mut all = segments(bytes).filter(|(marker, _)| *marker == 0xe1);
+        all.find_map(|(_, content)| content.starts_with(start).then_some(content))
+    };
+    (application(b"Exif\0\0"), application(b"http://ns.adobe.com/xap/1.0/\0"))
+}
+
+/// The coding process of a frame that isn't decoded.
+fn unsupported(bytes: &[u8]) -> Option<&'static str> {
+    segments(bytes).find_map(|(marker, content)| match (marker, content.first()) {
+        (0xc3 | 0xc7 | 0xcb | 0xcf, _) => Some("a lossless"),
+        (0xc5 | 0xc6 | 0xcd | 0xce, _) => Some("a hierarchical"),
+        (0xc9 | 0xca, _) => Some("an arithmetic-coded"),
+        (0xc0..=0xc2, Some(12)) => Some("a 12-bit"),
+        (0xf7, _) => Some("a JPEG-LS, not a"),
+        _ => None,
+    })
+}
