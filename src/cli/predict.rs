@@ -5,8 +5,10 @@ use super::failure::Failure;
 use super::images::images_in;
 use super::init::no_images;
 use super::shared::StoreArguments;
+use super::show::{model_of, run_with_model};
 use crate::common::number;
 use crate::model::{Model, Predictions, Row, Unreadable, Warning};
+use crate::runs;
 use crate::ui::{self, Side, Style, Table};
 use clap::{Args, ValueEnum};
 use std::fs;
@@ -27,7 +29,7 @@ const BATCH: usize = 64;
   pipe predict @0 holiday/ --top 3         the three most likely classes
   pipe predict k3f holiday/ --format csv   with the model of run k3f…")]
 pub(super) struct Arguments {
-    /// The run whose model to use: an id, a unique prefix of one, @0, @1, …
+    /// The run whose model to use: an id, a unique prefix of one, @0 (the latest that has a model), @1, …
     #[arg(value_name = "RUN")]
     run: String,
     /// Images, and folders of images (searched recursively)
@@ -61,8 +63,14 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
-    let record = crate::runs::find(&store.runs_folder(), &arguments.run)?;
-    let file = super::show::model_of(&store, &record, arguments.stage.as_deref())?;
+    let record = run_with_model(&store, &arguments.run, arguments.stage.as_deref())?;
+    let is_latest =
+        runs::find(&store.runs_folder(), &arguments.run).is_ok_and(|named| named.id == record.id);
+    if !is_latest {
+        let run = &record.id;
+        ui::warning(&format!("`{}` is run {run} here: later runs have no model", arguments.run));
+    }
+    let file = model_of(&store, &record, arguments.stage.as_deref())?;
     let paths = images(&arguments.images)?;
     let model = Model::open(&file)?;
     let predictions = classify(&model, &paths, usize::from(arguments.top))?;

@@ -59,22 +59,7 @@ pub(super) fn model_of(
     if let Some(name) = stage {
         stage_of(record, name)?;
     }
-    let is_wanted = |facts: &&StageRecord| {
-        stage.map_or_else(|| makes_models(&facts.kind), |name| facts.stage == name)
-    };
-    let wanted = record.stages.iter().filter(is_wanted);
-    let mut found: Vec<(&StageRecord, PathBuf)> = Vec::new();
-    for facts in wanted {
-        let Some(digest) = facts.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok())
-        else {
-            continue;
-        };
-        let Some(artifact) = store.artifact(&digest)? else { continue };
-        if artifact.manifest.files.iter().any(|file| file.path == MODEL) {
-            found.push((facts, artifact.path.join(MODEL)));
-        }
-    }
-    match found.as_slice() {
+    match models_of(store, record, stage)?.as_slice() {
         [(_, path)] => Ok(path.clone()),
         [] => Err(Failure::failed(format!("run {} has no model in this store", record.id)).help(format!(
             "it failed before training, or garbage collection removed the model: `pipe run {}` trains it again",
@@ -85,6 +70,49 @@ pub(super) fn model_of(
             Err(Failure::invalid(format!("run {} has several models", record.id))
                 .help(format!("choose one with `--stage`: {names}")))
         }
+    }
+}
+
+/// The models of a run that are in the store: those of its train stages, or that of `stage`.
+fn models_of<'a>(
+    store: &Store,
+    record: &'a Record,
+    stage: Option<&str>,
+) -> Result<Vec<(&'a StageRecord, PathBuf)>, Failure> {
+    let is_wanted = |facts: &&StageRecord| {
+        stage.map_or_else(|| makes_models(&facts.kind), |name| facts.stage == name)
+    };
+    let mut found = Vec::new();
+    for facts in record.stages.iter().filter(is_wanted) {
+        let Some(digest) = facts.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok())
+        else {
+            continue;
+        };
+        let Some(artifact) = store.artifact(&digest)? else { continue };
+        if artifact.manifest.files.iter().any(|file| file.path == MODEL) {
+            found.push((facts, artifact.path.join(MODEL)));
+        }
+    }
+    Ok(found)
+}
+
+/// The run called `wanted`, for its model: `@0` is the latest run that has one, `@1` the one before.
+pub(super) fn run_with_model(
+    store: &Store,
+    wanted: &str,
+    stage: Option<&str>,
+) -> Result<Record, Failure> {
+    let number = wanted.strip_prefix('@').and_then(|number| number.parse::<usize>().ok());
+    let Some(number) = number else {
+        return Ok(runs::find(&store.runs_folder(), wanted)?);
+    };
+    let records = runs::list(&store.runs_folder());
+    let has_model =
+        |record: &&Record| models_of(store, record, stage).is_ok_and(|models| !models.is_empty());
+    match records.iter().filter(has_model).nth(number) {
+        Some(record) => Ok(record.clone()),
+        // The error of a run without a model says more than that there are too few of them.
+        None => Ok(runs::find(&store.runs_folder(), wanted)?),
     }
 }
 
