@@ -22,7 +22,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     decode_once(bytes, true).or_else(|strict| {
         let mut decoded = decode_once(bytes, false).map_err(|_| strict)?;
         decoded.notes.add(Note::Lenient);
-        decoded.missing = missing_rows(&decoded.image) * u64::from(decoded.image.width());
+        // Of a file that is cut short, the last row of blocks that it has is incomplete too.
+        let missing = missing_rows(&decoded.image).max(u64::from(is_cut_short(bytes)));
+        decoded.missing = missing * u64::from(decoded.image.width());
         Ok(decoded)
     })
 }
@@ -60,6 +62,13 @@ fn missing_rows(image: &DynamicImage) -> u64 {
     let row = image.as_bytes().len() / (image.height() as usize).max(1);
     let rows = image.as_bytes().chunks_exact(row.max(1)).rev();
     rows.take_while(|row| row.iter().all(|&value| value == FILL)).count() as u64
+}
+
+/// Whether no end marker comes after the start of the first scan.
+fn is_cut_short(bytes: &[u8]) -> bool {
+    let has_pair = |part: &[u8], marker| part.windows(2).position(|two| two == [0xff, marker]);
+    let header = 2 + segments(bytes).map(|(_, content)| content.len() + 4).sum::<usize>();
+    has_pair(bytes.get(header..).unwrap_or_default(), 0xd9).is_none()
 }
 
 /// The segments before the first scan: marker and content.

@@ -28,7 +28,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
         whole.resize(declared, fill);
         decode_whole(&whole).map_err(|_| cut.clone())
     };
-    let (mut decoded, other) = (filled(0)?, filled(0xff)?);
+    // Not 0xff, which decoders refuse.
+    let (mut decoded, other) = (filled(0)?, filled(0x55)?);
     decoded.notes.add(Note::Lenient);
     let row = decoded.image.as_bytes().len() / (decoded.image.height() as usize).max(1);
     let rows = |image: &DynamicImage| -> Vec<Vec<u8>> {

@@ -93,6 +93,7 @@ fn dataset(method: &str) -> Value {
 fn preprocessing(dataset: Value) -> Value {
     json!({
         "resize": 12, "crop": 10, "fit": "crop", "interpolation": "bilinear", "max_rejected": 0.05,
+        "background": "white", "on_damaged": "reject",
         "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "dataset": dataset,
     })
 }

@@ -11,7 +11,7 @@ const WIDTH: u32 = 32;
 const HEIGHT: u32 = 24;
 
 fn color(x: u32, y: u32) -> [u8; 3] {
-    [(x * 8) as u8, (y * 10) as u8, (255 - x * 4 - y * 5) as u8]
+    [(x * 8) as u8, (y * 10) as u8, 255u32.saturating_sub(x * 4 + y * 5) as u8]
 }
 
 fn rgb() -> RgbImage {
