@@ -73,7 +73,9 @@ fn truncated_files_of_every_format_follow_one_rule() {
             assert!((missing - expected).abs() <= 14.0, "{format:?}: {missing} of {expected}");
             let equal = intact.pixels.bytes.iter().zip(&cut.pixels.bytes).filter(|(a, b)| a == b);
             let share = equal.count() as f64 / intact.pixels.bytes.len() as f64 * 100.0;
-            assert!(share >= 99.0 - missing, "{format:?}: {share} % are equal");
+            // Of the row of blocks that a JPEG is cut in, only one row of pixels counts as missing.
+            let blocks = if format == ImageFormat::Jpeg { 25.0 } else { 0.0 };
+            assert!(share >= 99.0 - missing - blocks, "{format:?}: {share} % are equal");
         }
         assert!(reason(little).contains("% of it is missing"), "{format:?}: {}", reason(little));
         // Whatever the length, a file is whole, damaged by a note, or refused with a reason.
