@@ -147,7 +147,9 @@ impl Kind for Fetch {
             return Ok(Pin { facts, replaces, folder: None });
         }
         let Source::Path(path) = source else { return Ok(Pin::default()) };
-        let found = store.folder_listing_watched(&path, &|_, _| !cancel.is_cancelled())?;
+        let wanted = |path: &str| image_files::is_image(path) || image_files::is_label_file(path);
+        let found =
+            store.folder_listing_watched(&path, &wanted, &|_, _| !cancel.is_cancelled())?;
         let list = found.files.into_iter().filter(|file| image_files::is_image(&file.path));
         let list =
             list.map(|file| Image { path: file.path, length: file.len, digest: file.digest });
