@@ -2,7 +2,7 @@
 //! Reads the run's record and its artifacts.
 
 use super::failure::Failure;
-use super::shared::shown;
+use super::shared::{shell_word, shown};
 use crate::common::number;
 use crate::engine::Report;
 use crate::events::{RunOutcome, StageOutcome};
@@ -141,7 +141,7 @@ fn next(style: Style, store: &Store, report: &Report, file: &Path) -> String {
     if runs::list(&store.runs_folder()).len() > 1 {
         hints.push(("pipe diff @1 @0".to_owned(), "compare with the previous run"));
     }
-    hints.push((format!("edit {}", file.display()), "then run again: only affected stages run"));
+    hints.push((format!("edit {}", shell_word(file)), "then run again: only affected stages run"));
     let columns = hints.iter().map(|(hint, _)| ui::width(hint)).max().unwrap_or(0);
     let lines = hints.iter().enumerate().map(|(at, (hint, purpose))| {
         let name = if at == 0 { "next" } else { "" };

@@ -397,7 +397,7 @@ pub fn chosen(
     limit: Option<usize>,
     fraction: f64,
 ) -> Vec<bool> {
-    let mut by_class: BTreeMap<(Option<u32>, Option<Split>), Vec<(f64, usize)>> = BTreeMap::new();
+    let mut by_class: BTreeMap<_, Vec<(f64, usize)>> = BTreeMap::new();
     for (at, (digest, class, split)) in images.iter().enumerate() {
         // Another seed than any split's: the choice mustn't favor one of them.
         by_class.entry((*class, *split)).or_default().push((position(digest, u64::MAX), at));

@@ -5,7 +5,7 @@ use super::fetch::Fetch;
 use crate::common::layout::folder_at;
 use crate::config::{GivenTable, Key, KeyType, keys};
 use crate::data::Split;
-use crate::data::images::{FOLDER, ImageSet};
+use crate::data::images::{FOLDER, Image, ImageSet};
 use crate::data::labels::{self, LabelFrom, Labelling, Labels, Table};
 use crate::data::rejected::Rejected;
 use crate::data::source::{self, Source};
@@ -14,7 +14,7 @@ use crate::engine::{OrFail, Pin, Resolver, StageError};
 use crate::store::digest_bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 keys! {
@@ -340,6 +340,9 @@ pub(super) struct ReadTables {
     split: Option<Table>,
 }
 
+/// The row of each image.
+type RowOfImage = Vec<Option<usize>>;
+
 impl Dataset {
     /// Whether only a part of the images is used.
     pub(super) fn is_quick_try(&self) -> bool {
@@ -367,7 +370,7 @@ impl Dataset {
         &self,
         set: &ImageSet,
         read: &'a ReadTables,
-    ) -> Result<Option<(&'a Table, Vec<Option<usize>>)>, StageError> {
+    ) -> Result<Option<(&'a Table, RowOfImage)>, StageError> {
         let Some(table) = read.split.as_ref().or(read.labels.as_ref()) else { return Ok(None) };
         let (image, prefix) = match read.split {
             Some(_) => (None, None),
@@ -439,4 +442,39 @@ fn read_table(file: &str, outside: Option<&Path>, artifact: &Path) -> Result<Tab
         )
     })?;
     Ok(Table::parse(file, &bytes)?)
+}
+
+/// A table that fits a set of images.
+pub struct FittingTable {
+    /// The name of the column with the images.
+    pub image: String,
+    /// The name of the column with the classes.
+    pub class: String,
+    /// The number of classes.
+    pub classes: usize,
+    /// The images in it, by their positions.
+    pub images: Vec<usize>,
+}
+
+/// Looks whether a table labels these images, given by their paths, sorted: at least half of its
+/// rows have one, and there are several classes.
+pub fn fitting_table(bytes: &[u8], paths: &[String]) -> Option<FittingTable> {
+    let table = Table::parse("the table", bytes).ok()?;
+    let image = table.image_column(None).ok()?;
+    let class = table.class_column(None, image).ok()?;
+    let unread = |path: &String| Image { path: path.clone(), length: 0, digest: digest_bytes(b"") };
+    let list: Vec<Image> = paths.iter().map(unread).collect();
+    let found = table.matches(&list, image, None, |_| true).ok()?;
+    let rows = found.by_image.iter().enumerate().filter_map(|(at, row)| Some((at, (*row)?)));
+    let labelled: Vec<(usize, &str)> =
+        rows.filter_map(|(at, row)| Some((at, table.field(row, class)?))).collect();
+    let classes: BTreeSet<&str> = labelled.iter().map(|(_, class)| *class).collect();
+    let fits = found.missing.len() * 2 <= table.row_count() && classes.len() > 1;
+    // As many classes as rows are names, not classes.
+    (fits && classes.len() * 2 <= labelled.len()).then(|| FittingTable {
+        image: table.columns()[image].clone(),
+        class: table.columns()[class].clone(),
+        classes: classes.len(),
+        images: labelled.iter().map(|(at, _)| *at).collect(),
+    })
 }

@@ -167,12 +167,15 @@ struct Walked {
     skipped: Vec<(String, Skip)>,
 }
 
+/// The paths of files, and of what was left out with the reason.
+pub type Scan = (Vec<String>, Vec<(String, Skip)>);
+
 /// The paths of the files below a folder, sorted, and of what was left out. Links are followed. The
 /// folder `own` is left out, as in a listing.
 ///
 /// # Errors
 /// If `folder` isn't a folder or can't be read.
-pub fn scan(folder: &Path, own: &Path) -> Result<(Vec<String>, Vec<(String, Skip)>), StoreError> {
+pub fn scan(folder: &Path, own: &Path) -> Result<Scan, StoreError> {
     let Walked { found, mut skipped } = walk(folder, own)?;
     skipped.sort_unstable();
     Ok((found.into_iter().map(|file| file.path).collect(), skipped))

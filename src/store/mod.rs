@@ -43,7 +43,7 @@ mod slot;
 pub use artifact::Artifact;
 pub use digest::{BLOCK, Digest, Hasher, ParseDigestError, digest_bytes, digest_file};
 pub use error::{StoreError, is_full};
-pub use listing::{Listing, Skip, scan};
+pub use listing::{Listing, Scan, Skip, scan};
 pub use maintenance::{Collected, Keep, Share, Usage, Verified};
 pub use manifest::{ListedFile, Manifest};
 pub use memo::{Memo, MemoLock};

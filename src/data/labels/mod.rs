@@ -285,15 +285,15 @@ fn by_table<'a>(
     let found = table.matches(images, image, rule.prefix.as_deref(), |path| {
         !is_below(path, labelling.unlabelled)
     })?;
-    let with_image = table.len() - found.missing.len();
-    if (with_image as f64) < MIN_MATCHED * table.len() as f64 {
+    let with_image = table.row_count() - found.missing.len();
+    if (with_image as f64) < MIN_MATCHED * table.row_count() as f64 {
         let rows = found.missing.iter().take(SHOWN).map(|(path, _)| path.as_str());
         let rows = rows.collect::<Vec<_>>().join("\n  ");
         let first = images.first().map_or("", |image| image.path.as_str());
         return Err(DataError::invalid(
             format!(
                 "{with_image} of the {} of {} name an image; not, for example:\n  {rows}\nwhile images are called\n  {first}",
-                counted(table.len() as u64, "row"),
+                counted(table.row_count() as u64, "row"),
                 table.name
             ),
             "set `image` to the column with the images, or `prefix` to the folder that they are in",

@@ -85,6 +85,11 @@ impl Table {
         Ok(Table { name: name.to_owned(), columns, rows })
     }
 
+    /// The names of the columns.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
     /// The index of a column by its name.
     pub fn column(&self, wanted: &str) -> Result<usize, DataError> {
         let same = |name: &str| name.trim().eq_ignore_ascii_case(wanted.trim());
@@ -135,7 +140,7 @@ impl Table {
     }
 
     /// The number of rows.
-    pub fn len(&self) -> usize {
+    pub fn row_count(&self) -> usize {
         self.rows.len()
     }
 
@@ -154,7 +159,7 @@ impl Table {
     ) -> Result<Matches, DataError> {
         let index = Index::new(images, is_candidate);
         let mut found = Matches { by_image: vec![None; images.len()], ..Matches::default() };
-        for row in 0..self.len() {
+        for row in 0..self.row_count() {
             let Some(written) = self.field(row, column) else {
                 found.missing.push((String::new(), row));
                 continue;
@@ -368,7 +373,9 @@ mod tests {
             let parsed = table(text);
             let fields = |column: &str| {
                 let column = parsed.column(column).unwrap();
-                (0..parsed.len()).map(|row| parsed.field(row, column).unwrap()).collect::<Vec<_>>()
+                (0..parsed.row_count())
+                    .map(|row| parsed.field(row, column).unwrap())
+                    .collect::<Vec<_>>()
             };
             assert_eq!(
                 (fields("id"), fields("LABEL")),
