@@ -9,7 +9,7 @@
 //!
 //! | module | contents | may import |
 //! | --- | --- | --- |
-//! | [`common`] | formatting of numbers and lists, the nearest name, which files are images | - |
+//! | [`common`] | formatting of numbers and lists, the nearest name, which files are images, layouts of folders | - |
 //! | [`config`] | pipeline file -> [`config::Pipeline`], with a location for every key; typed keys (`config::keys!`) | - |
 //! | [`events`] | events emitted during a run, and the cancellation token | - |
 //! | [`random`] | random streams, named by the seed, a purpose and a position | - |

@@ -11,16 +11,26 @@ pub(super) struct ImageFile {
 }
 
 /// The images in `folder` and its subfolders, ordered by file name in each folder. Hidden files and
-/// folders are left out, whether or not `folder` itself is hidden.
+/// folders are left out, whether or not `folder` itself is hidden. Links are followed; one that leads
+/// nowhere counts as an image if its name is that of one, so that it isn't passed over.
 pub(super) fn images_in(folder: &Path) -> Result<Vec<ImageFile>, walkdir::Error> {
     let visible =
         |entry: &DirEntry| entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy());
+    let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
     let mut images = Vec::new();
-    for entry in WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(visible) {
-        let entry = entry?;
-        let relative = relative(entry.path(), folder);
-        if entry.file_type().is_file() && is_image(&relative) {
-            images.push(ImageFile { path: entry.into_path(), relative });
+    for entry in walk.into_iter().filter_entry(visible) {
+        let path = match entry {
+            Ok(entry) if entry.file_type().is_file() => entry.into_path(),
+            Ok(_) => continue,
+            Err(error) => match error.path().filter(|path| path.is_symlink()) {
+                Some(_) if error.loop_ancestor().is_some() => continue,
+                Some(path) => path.to_owned(),
+                None => return Err(error),
+            },
+        };
+        let relative = relative(&path, folder);
+        if is_image(&relative) {
+            images.push(ImageFile { path, relative });
         }
     }
     Ok(images)
@@ -62,5 +72,26 @@ mod tests {
         assert_eq!(names, ["a.png", "b.JPG", "c.jfif", "d.jpe", "sub/e.webp"]);
         assert_eq!(found[4].path, folder.join("sub/e.webp"));
         assert!(images_in(&folder.join("none")).is_err());
+    }
+
+    #[test]
+    fn links_are_followed_and_dangling_ones_are_not_passed_over() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = |name: &str| parent.path().join(name);
+        fs::create_dir_all(path("real")).unwrap();
+        fs::create_dir_all(path("images")).unwrap();
+        fs::write(path("real/a.png"), b"x").unwrap();
+        for (target, link) in [
+            ("../real", "images/cat"),
+            ("../real/a.png", "images/b.png"),
+            ("nowhere.png", "images/c.png"),
+            ("nowhere", "images/.#d.png"),
+            (".", "images/loop"),
+        ] {
+            std::os::unix::fs::symlink(target, path(link)).unwrap();
+        }
+        let found = images_in(&path("images")).unwrap();
+        let names: Vec<&str> = found.iter().map(|image| image.relative.as_str()).collect();
+        assert_eq!(names, ["b.png", "c.png", "cat/a.png"]);
     }
 }

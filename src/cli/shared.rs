@@ -75,6 +75,18 @@ pub(super) fn shown(path: &Path) -> String {
     relative.unwrap_or(path).display().to_string()
 }
 
+/// `path` as a word of a shell command: quoted if it has to be.
+pub(super) fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    // A name that begins with `-` would be an option.
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
+    let is_plain = |letter: char| letter.is_alphanumeric() || "_./+:@%,=-".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// The stage of a run that the user named.
 pub(super) fn stage_of<'a>(record: &'a Record, name: &str) -> Result<&'a StageRecord, Failure> {
     record.stage(name).ok_or_else(|| {
@@ -104,5 +116,24 @@ impl History for Earlier {
         earlier
             .filter_map(|(name, value)| Some((name, serde_json::from_value(value).ok()?)))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_for_a_shell() {
+        for (path, word) in [
+            ("pets.toml", "pets.toml"),
+            ("a/über_1-2.toml", "a/über_1-2.toml"),
+            ("my pets.toml", "'my pets.toml'"),
+            ("it's $HOME.toml", r"'it'\''s $HOME.toml'"),
+            ("-x.toml", "./-x.toml"),
+            ("~.toml", "'~.toml'"),
+        ] {
+            assert_eq!(shell_word(Path::new(path)), word);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! Reads the run's record and its artifacts.
 
 use super::failure::Failure;
-use super::shared::shown;
+use super::shared::{shell_word, shown};
 use crate::common::number;
 use crate::engine::{Report, StageReport};
 use crate::events::{RunOutcome, StageOutcome};
@@ -171,7 +171,7 @@ fn next(
         let command = format!("pipe diff {earlier} @0");
         hints.push((command, "compare with the pipeline's previous run"));
     }
-    hints.push((format!("edit {}", file.display()), "then run again: only affected stages run"));
+    hints.push((format!("edit {}", shell_word(file)), "then run again: only affected stages run"));
     let columns = hints.iter().map(|(hint, _)| ui::width(hint)).max().unwrap_or(0);
     let lines = hints.iter().enumerate().map(|(at, (hint, purpose))| {
         let name = if at == 0 { "next" } else { "" };

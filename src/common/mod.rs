@@ -1,7 +1,9 @@
-//! Helpers for every room: formatting of numbers and lists, "did you mean" suggestions, and which
-//! files are images. A leaf: it imports nothing of the crate.
+//! Helpers for every room: formatting of numbers and lists, "did you mean" suggestions, which files
+//! are images, and how their folders are laid out. A leaf: it imports nothing of the crate.
 
+pub(crate) mod csv_text;
 pub(crate) mod image_files;
+pub(crate) mod layout;
 mod nearest;
 pub(crate) mod number;
 pub(crate) mod words;

@@ -2,6 +2,8 @@
 
 use super::{Diagnostic, Node, Origin, Table, Value};
 use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A table of keys as it was given.
 pub trait GivenTable {
@@ -26,7 +28,8 @@ impl<'a> Location<'a> {
     pub fn table(table: &'a Table, fallback: Option<Origin>) -> Location<'a> {
         let origin = table.origin().cloned();
         let is_given = origin.is_some();
-        Location { table: Some(table), handle: Handle { origin: origin.or(fallback), is_given } }
+        let handle = Handle { origin: origin.or(fallback), is_given, folder: None };
+        Location { table: Some(table), handle }
     }
 
     /// Outside every file.
@@ -41,11 +44,13 @@ impl<'a> Location<'a> {
                 Location::table(table, self.handle.origin.clone())
             }
             Some(node) => {
-                let handle = Handle { origin: Some(node.origin.clone()), is_given: true };
+                let (origin, folder) = (Some(node.origin.clone()), Some(Arc::clone(&node.folder)));
+                let handle = Handle { origin, is_given: true, folder };
                 Location { table: None, handle }
             }
             None => {
-                let handle = Handle { origin: self.handle.origin.clone(), is_given: false };
+                let origin = self.handle.origin.clone();
+                let handle = Handle { origin, is_given: false, folder: None };
                 Location { table: None, handle }
             }
         }
@@ -62,6 +67,8 @@ impl<'a> Location<'a> {
 pub struct Handle {
     origin: Option<Origin>,
     is_given: bool,
+    /// The folder that relative paths in the value start at.
+    folder: Option<Arc<Path>>,
 }
 
 impl Handle {
@@ -73,6 +80,13 @@ impl Handle {
     /// Whether the file (or an override) sets the key.
     pub fn is_given(&self) -> bool {
         self.is_given
+    }
+
+    /// The path of a text that may name a file beside the pipeline file (or, in `--set`, in the
+    /// current folder). Unlike a key of type [`Type::Path`](super::Type::Path), such a key keeps the
+    /// text as its value.
+    pub fn beside(&self, text: &str) -> PathBuf {
+        self.folder.as_deref().unwrap_or(Path::new("")).join(text)
     }
 }
 

@@ -6,6 +6,7 @@ use super::DataError;
 use super::decode::{self, DecodeOptions, NOTES, Notes};
 use super::images::{Image, ImageSet};
 use super::labels::Labels;
+use super::rejected;
 use super::resize::Pixels;
 use crate::events::{CancellationToken, Task};
 use crate::store::Digest;
@@ -40,6 +41,12 @@ pub struct Exploration {
     pub notes: BTreeMap<String, u64>,
     /// Unreadable images.
     pub rejected: Rejected,
+    /// Other files that aren't used, by reason.
+    #[serde(default)]
+    pub not_used: Vec<NotUsed>,
+    /// What a user should look at: classes that differ only in case, empty folders of classes, …
+    #[serde(default)]
+    pub warnings: Vec<String>,
     pub duplicates: Duplicates,
     /// Mean of the RGB channels in 0..1, with equal weight per image.
     pub mean: [f64; 3],
@@ -81,6 +88,15 @@ pub struct RejectedExample {
     pub reason: String,
 }
 
+/// Files that aren't used for one reason.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct NotUsed {
+    pub reason: String,
+    pub count: u64,
+    /// The first paths.
+    pub examples: Vec<String>,
+}
+
 /// Byte-identical images.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 pub struct Duplicates {
@@ -90,6 +106,9 @@ pub struct Duplicates {
     pub contradictory: u64,
     /// The first groups of identical images, by path.
     pub examples: Vec<Vec<String>>,
+    /// The first groups with different labels: path and class.
+    #[serde(default)]
+    pub conflicts: Vec<Vec<[String; 2]>>,
 }
 
 /// Statistics of one image.
@@ -105,13 +124,13 @@ struct ImageStatistics {
 /// Computes the statistics of a set of images.
 ///
 /// # Errors If a file can't be read or differs from the listing. An image that can't be decoded is
-/// counted as rejected.
+/// counted as rejected, and returned with its index and the reason.
 pub fn explore(
     images: &ImageSet,
     labels: &Labels,
     task: &Task,
     cancel: &CancellationToken,
-) -> Result<Exploration, DataError> {
+) -> Result<(Exploration, Undecodable), DataError> {
     let groups = groups(images.list());
     let first: Vec<(&Digest, &Image)> = groups
         .iter()
@@ -131,10 +150,34 @@ pub fn explore(
     };
     let analyzed: Result<BTreeMap<Digest, Result<ImageStatistics, String>>, DataError> =
         first.par_iter().map(analyze).collect();
-    let mut exploration = aggregate(images.list(), &analyzed?);
+    let analyzed = analyzed?;
+    let mut exploration = aggregate(images.list(), &analyzed);
     count_classes(&mut exploration, labels);
     exploration.duplicates = duplicates(images.list(), labels, &groups);
-    Ok(exploration)
+    let reason = |image: &Image| analyzed.get(&image.digest)?.as_ref().err().cloned();
+    let undecodable = images.list().iter().enumerate();
+    let undecodable = undecodable.filter_map(|(index, image)| Some((index, reason(image)?)));
+    Ok((exploration, undecodable.collect()))
+}
+
+/// Images that can't be decoded: index and reason.
+pub type Undecodable = Vec<(usize, String)>;
+
+impl Exploration {
+    /// Adds what isn't used of a set, and warnings about it.
+    pub fn add_not_used(&mut self, not_used: &[rejected::Rejected], warnings: Vec<String>) {
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for one in not_used {
+            by_reason.entry(one.kind()).or_default().push(&one.path);
+        }
+        let reasons = by_reason.into_iter().map(|(reason, paths)| NotUsed {
+            reason: reason.to_owned(),
+            count: paths.len() as u64,
+            examples: paths.iter().take(MAX_EXAMPLES).map(|path| (*path).to_owned()).collect(),
+        });
+        self.not_used = reasons.collect();
+        self.warnings = warnings;
+    }
 }
 
 /// Indices of identical images, by their digest.
@@ -223,6 +266,8 @@ fn aggregate(
         formats,
         notes,
         rejected,
+        not_used: Vec::new(),
+        warnings: Vec::new(),
         duplicates: Duplicates::default(),
         mean,
         std,
@@ -260,12 +305,21 @@ fn duplicates(
             .copied()
             .collect();
         duplicates.contradictory += others.len() as u64;
+        if !others.is_empty() {
+            let named = |&at: &usize| {
+                let name = labels.classes.get(class(&at)? as usize)?;
+                Some([list.get(at)?.path.clone(), name.clone()])
+            };
+            duplicates.conflicts.push(members.iter().filter_map(named).collect());
+        }
         duplicates
             .examples
             .push(members.iter().filter_map(|&at| Some(list.get(at)?.path.clone())).collect());
     }
     duplicates.examples.sort();
     duplicates.examples.truncate(MAX_EXAMPLES);
+    duplicates.conflicts.sort();
+    duplicates.conflicts.truncate(MAX_EXAMPLES);
     duplicates
 }
 
@@ -323,11 +377,12 @@ mod tests {
         let labels = Labels {
             classes: classes.iter().map(|class| (*class).to_owned()).collect(),
             by_image: files.iter().map(|(_, _, class)| *class).collect(),
-            unused_names: Vec::new(),
+            ..Labels::none(&open(folder.path(), None).unwrap())
         };
         let task = EventSink::silent().task("look", None, "images");
         explore(&open(folder.path(), None).unwrap(), &labels, &task, &CancellationToken::new())
             .unwrap()
+            .0
     }
 
     #[test]
@@ -348,7 +403,12 @@ mod tests {
         assert_eq!(found.formats[0], FormatCount { format: "png".into(), count: 3 });
         assert_eq!(found.rejected.examples[0].path, "d.png");
         let twice = vec![vec!["a.png".to_owned(), "b.jpg".to_owned()]];
-        assert_eq!(found.duplicates, Duplicates { count: 1, contradictory: 1, examples: twice });
+        let named = [["a.png", "hat"], ["b.jpg", "shoe"]].map(|one| one.map(str::to_owned));
+        let conflicts = vec![named.to_vec()];
+        assert_eq!(
+            found.duplicates,
+            Duplicates { count: 1, contradictory: 1, examples: twice, conflicts }
+        );
         assert_eq!(found.shorter_side.iter().map(|bin| bin.count).sum::<u64>(), 4);
         let plain = explored(
             &[("a.png", red, Some(0)), ("c.png", samples::png(9, 9, [0, 0, 255]), Some(1))],

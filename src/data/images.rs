@@ -3,7 +3,6 @@
 //! differs from the listing is refused.
 
 use super::{DataError, table};
-use crate::common::image_files::{is_hidden, is_image};
 use crate::store::{Digest, digest_bytes};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,9 @@ pub const LISTING: &str = "listing.tsv";
 /// Folder of the images in a fetched artifact, unless they are read in place.
 pub const FOLDER: &str = "images";
 const KIND: &str = "listing 1";
+/// File name of the list of files that aren't images, or can't be read, in a fetched artifact.
+pub const SKIPPED: &str = "skipped.tsv";
+const SKIPPED_KIND: &str = "skipped 1";
 
 /// An entry of the listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +25,21 @@ pub struct Image {
     pub digest: Digest,
 }
 
+/// A file below the source that isn't in the listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Skipped {
+    /// Relative path; of a folder, with a `/` at its end.
+    pub path: String,
+    /// As in [`Rejected`](super::rejected::Rejected).
+    pub reason: String,
+}
+
 /// A set of images, sorted by path.
 #[derive(Clone, Debug)]
 pub struct ImageSet {
     folder: PathBuf,
     list: Vec<Image>,
+    skipped: Vec<Skipped>,
 }
 
 /// The content of [`LISTING`], sorted by path.
@@ -39,6 +51,12 @@ pub fn listing(mut images: Vec<Image>) -> Vec<u8> {
     )
 }
 
+/// The content of [`SKIPPED`], sorted by path.
+pub fn skipped_table(mut skipped: Vec<Skipped>) -> Vec<u8> {
+    skipped.sort();
+    table::write(SKIPPED_KIND, skipped.into_iter().map(|one| [one.path, one.reason]))
+}
+
 /// Opens a fetched set: the listing in `artifact`, and the images there or in the `external`
 /// folder.
 pub fn open(artifact: &Path, external: Option<&Path>) -> Result<ImageSet, DataError> {
@@ -47,13 +65,39 @@ pub fn open(artifact: &Path, external: Option<&Path>) -> Result<ImageSet, DataEr
         list.push(Image { path, length: length.parse().ok()?, digest: digest.parse().ok()? });
         Some(())
     })?;
-    Ok(ImageSet { folder: external.map_or_else(|| artifact.join(FOLDER), Path::to_owned), list })
+    let (mut skipped, path) = (Vec::new(), artifact.join(SKIPPED));
+    // Not every source can have such files.
+    if path.exists() {
+        table::read_file(&path, SKIPPED_KIND, |[path, reason]| {
+            skipped.push(Skipped { path, reason });
+            Some(())
+        })?;
+    }
+    let folder = external.map_or_else(|| artifact.join(FOLDER), Path::to_owned);
+    Ok(ImageSet { folder, list, skipped })
 }
 
 impl ImageSet {
     /// Sorted by path.
     pub fn list(&self) -> &[Image] {
         &self.list
+    }
+
+    /// Files below the source that aren't in the listing, sorted by path.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// The folder that paths are relative to.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The images at which `keep` is true.
+    pub fn only(&self, keep: &[bool]) -> ImageSet {
+        let kept = self.list.iter().zip(keep).filter(|(_, keep)| **keep);
+        let list = kept.map(|(image, _)| image.clone()).collect();
+        ImageSet { list, ..self.clone() }
     }
 
     /// Reads an image and verifies that it is the one in the listing.
@@ -70,52 +114,9 @@ impl ImageSet {
     }
 }
 
-/// The files below a folder, sorted into images and others by their names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FolderScan {
-    /// Paths of files with an image extension.
-    pub images: Vec<String>,
-    /// Number of hidden files.
-    pub hidden: u64,
-    /// Number of files of other kinds.
-    pub others: u64,
-    /// Number of files whose names aren't UTF-8.
-    pub unnamed: u64,
-}
-
-impl FolderScan {
-    /// Adds a file by its relative path.
-    pub fn add(&mut self, path: &str) {
-        if is_hidden(path) {
-            self.hidden += 1;
-        } else if is_image(path) {
-            self.images.push(path.to_owned());
-        } else {
-            self.others += 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hidden_files_and_other_kinds_are_skipped() {
-        let paths = [
-            "b.JPG",
-            "a/x.png",
-            "a/._x.jpg",
-            ".ipynb_checkpoints/y.jpg",
-            "notes.txt",
-            ".jpg",
-            "__MACOSX/z.jpg",
-        ];
-        let mut scan = FolderScan::default();
-        paths.into_iter().for_each(|path| scan.add(path));
-        let images = vec!["b.JPG".into(), "a/x.png".into()];
-        assert_eq!(scan, FolderScan { images, hidden: 4, others: 1, unnamed: 0 });
-    }
 
     #[test]
     fn a_changed_image_is_refused() {

@@ -12,6 +12,7 @@ pub mod loader;
 pub mod normalization;
 pub mod order;
 mod preprocessing;
+pub mod rejected;
 mod resize;
 pub mod source;
 pub mod split;

@@ -1,28 +1,63 @@
-//! Assigns images to the train, validation and test splits. An image's split follows from its
-//! content, so it stays the same when images are added, renamed or relabelled, and identical images
-//! are always in the same split.
+//! Assigns images to the train, validation and test splits: by fractions, or as their author did. By
+//! fractions, an image's split follows from its content, so it stays the same when images are added,
+//! renamed or relabelled. Images with equal files or equal pixels, and images of one group, are
+//! always on the same side.
 
+use super::images::ImageSet;
+use super::labels::{Labels, Table};
 use super::{DataError, Split};
-use crate::common::words::shortened_list;
+use crate::common::layout::{SplitFolder, split_folder};
+use crate::common::words::{and_list, shortened_list};
 use crate::config::{choices, keys};
 use crate::store::Digest;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
 keys! {
     /// How images are split.
     pub struct Rule / GivenRule {
-        /// Fraction to train on. 0.8 if no fraction is given.
+        /// `fractions`; `folder`, by the author's train, validation (or val, valid) and test
+        /// folders; `csv`, by a column of a table. By fractions unless given; where such folders
+        /// are there, a warning says so.
+        from: Option<SplitFrom> = none;
+        /// Fraction to train on. 0.8 if no fraction is given. Otherwise 0 or, with `from = "folder"`
+        /// or `"csv"`, what the others leave.
         train: f64 = computed in 0..=1;
-        /// Fraction for validation while training. 0.1 if no fraction is given, else 0.
+        /// Fraction for validation while training. 0.1 if no fraction is given, else 0. With `from =
+        /// "folder"` or `"csv"`: the fraction of the author's training images, 0 by default, and
+        /// only if there is no such split.
         validation: f64 = computed in 0..=1;
-        /// Fraction to score once, at the end. 0.1 if no fraction is given, else 0.
+        /// Fraction to score once, at the end. 0.1 if no fraction is given, else 0. With `from =
+        /// "folder"` or `"csv"`, as `validation`.
         test: f64 = computed in 0..=1;
         /// `hash`: by the image's content, so that an image stays in its split when others are
-        /// added; `exact`: exact fractions of each class.
+        /// added; `exact`: exact fractions of each class, and remainders carry over to the next.
         method: Method = "hash";
+        /// For `from = "csv"`: the column with `train`, `val` (or `valid`, `validation`) or `test`.
+        column: String = "split";
+        /// For `from = "csv"` and `group`: the table, if it isn't that of the labels.
+        file: Option<String> = none;
+        /// Keeps images of one group (a patient, an object, a camera) on one side: the name of a
+        /// group of the pattern, or of a column of the table.
+        group: Option<String> = none;
+        /// For `group`: a regular expression with a group of this name, matched against the path
+        /// below the source, if it isn't the pattern of the labels.
+        pattern: Option<String> = none;
         /// Another seed makes another split. It isn't the pipeline's, so that runs with different
         /// seeds are scored on the same images.
         seed: u64 = 0;
+    }
+}
+
+choices! {
+    /// What says the split of an image.
+    pub enum SplitFrom {
+        /// Chance, in these fractions.
+        Fractions = "fractions",
+        /// The author's folders.
+        Folder = "folder",
+        /// A column of a table.
+        Csv = "csv",
     }
 }
 
@@ -36,11 +71,82 @@ choices! {
     }
 }
 
+impl Rule {
+    /// Whether the author says the split.
+    pub fn is_given(&self) -> bool {
+        matches!(self.from, Some(SplitFrom::Folder | SplitFrom::Csv))
+    }
+}
+
 /// A labelled image.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Labelled {
+    /// Digest of the file.
     pub digest: Digest,
+    /// Digest of the pixels, once they are decoded.
+    pub pixels: Option<Digest>,
     pub class: u32,
+    /// The split that its author says.
+    pub given: Option<Split>,
+    /// The group that has to stay together.
+    pub group: Option<String>,
+}
+
+/// The splits of the author's folders. None for an image without a class.
+///
+/// # Errors
+/// If there are no such folders, or a labelled image is in none of them.
+pub fn by_folder(set: &ImageSet, labels: &Labels) -> Result<Vec<Option<Split>>, DataError> {
+    if labels.layout.splits.is_empty() {
+        return Err(DataError::invalid(
+            "the images aren't in folders of a split",
+            "name the folders `train`, `val` and `test`, or split by fractions: split = { train = 0.8, validation = 0.1, test = 0.1 }",
+        ));
+    }
+    let split = |path: &str| match labels.layout.split(path)? {
+        SplitFolder::Train => Some(Split::Train),
+        SplitFolder::Validation => Some(Split::Validation),
+        SplitFolder::Test => Some(Split::Test),
+    };
+    let rows = set.list().iter().zip(&labels.by_image);
+    rows.map(|(image, class)| match (class, split(&image.path)) {
+        (None, _) => Ok(None),
+        (Some(_), Some(split)) => Ok(Some(split)),
+        (Some(_), None) => Err(DataError::invalid(
+            format!(
+                "{} is in none of the folders {}",
+                image.path,
+                and_list(labels.layout.splits.iter().map(String::as_str))
+            ),
+            "list its folder in [dataset] unlabelled, or split by fractions",
+        )),
+    })
+    .collect()
+}
+
+/// The splits in a column of a table, by the row of each image.
+///
+/// # Errors
+/// If a row has another word.
+pub fn by_column(
+    table: &Table,
+    rows: &[Option<usize>],
+    column: &str,
+) -> Result<Vec<Option<Split>>, DataError> {
+    let column = table.column(column)?;
+    let split = |row: usize| {
+        let word = table.field(row, column).unwrap_or_default();
+        match split_folder(word) {
+            Some(SplitFolder::Train) => Ok(Split::Train),
+            Some(SplitFolder::Validation) => Ok(Split::Validation),
+            Some(SplitFolder::Test) => Ok(Split::Test),
+            None => Err(DataError::invalid(
+                format!("row {} of {} has the split `{word}`", row + 1, table.name),
+                "expected `train`, `validation` or `test`",
+            )),
+        }
+    };
+    rows.iter().map(|row| row.map(split).transpose()).collect()
 }
 
 /// Checks the fractions of a rule. The error is a sentence.
@@ -56,7 +162,7 @@ pub fn check(rule: &Rule) -> Result<(), String> {
             (sum * 1e6).round() / 1e6
         ));
     }
-    if rule.train == 0.0 { Err("the split `train` is empty".into()) } else { Ok(()) }
+    Ok(())
 }
 
 /// The split of each image.
@@ -69,30 +175,140 @@ pub fn split(
     rule: &Rule,
 ) -> Result<Vec<Split>, DataError> {
     check(rule).map_err(|message| DataError::invalid(message, HELP))?;
-    let distinct = distinct(images);
-    check_classes(&distinct, classes)?;
-    let by_source = match rule.method {
-        Method::Hash => distinct.keys().map(|source| (*source, by_hash(source, rule))).collect(),
-        Method::Exact => by_exact_counts(&distinct, classes.len(), rule),
+    let splits = match rule.is_given() {
+        false => {
+            check_classes(images, classes, rule)?;
+            by_fractions(images, classes.len(), rule, [rule.test, rule.validation, rule.train])
+        }
+        true => as_given(images, classes.len(), rule)?,
     };
-    let splits: Vec<Split> = images
-        .iter()
-        .map(|one| by_source.get(&one.digest).copied().unwrap_or(Split::Train))
-        .collect();
     check_empty(images, &splits, classes, rule)?;
     Ok(splits)
 }
 
 const HELP: &str = "write [dataset] split = { train = 0.8, validation = 0.1, test = 0.1 }";
 
-/// Each distinct image with its class. For identical images with different labels, the first label
-/// counts.
-fn distinct(images: &[Labelled]) -> BTreeMap<Digest, u32> {
-    let mut distinct = BTreeMap::new();
-    for one in images {
-        distinct.entry(one.digest).or_insert(one.class);
+/// The author's splits. One that they lack is taken from the training images, if a fraction says
+/// so.
+fn as_given(images: &[Labelled], classes: usize, rule: &Rule) -> Result<Vec<Split>, DataError> {
+    let mut splits = Vec::with_capacity(images.len());
+    for image in images {
+        splits.push(image.given.ok_or_else(|| {
+            DataError::invalid("an image has no split", "list its folder in [dataset] unlabelled")
+        })?);
     }
-    distinct
+    let lacking = |split: Split, fraction: f64| {
+        if splits.contains(&split) { 0.0 } else { fraction }
+    };
+    let (test, validation) =
+        (lacking(Split::Test, rule.test), lacking(Split::Validation, rule.validation));
+    if test + validation > 0.0 {
+        let trained: Vec<usize> =
+            (0..images.len()).filter(|&at| splits[at] == Split::Train).collect();
+        let chosen: Vec<Labelled> = trained.iter().map(|&at| images[at].clone()).collect();
+        let fractions = [test, validation, 1.0 - test - validation];
+        for (at, split) in trained.into_iter().zip(by_fractions(&chosen, classes, rule, fractions))
+        {
+            splits[at] = split;
+        }
+    }
+    Ok(splits)
+}
+
+/// Images that have to be on the same side.
+struct Unit {
+    /// Their positions in the list.
+    members: Vec<usize>,
+    /// The class that most of them have, the first of several.
+    class: usize,
+    /// In [0, 1), from content and seed.
+    position: f64,
+    /// Decides between equal positions.
+    id: Digest,
+}
+
+/// Splits by fractions of test, validation and train.
+fn by_fractions(
+    images: &[Labelled],
+    classes: usize,
+    rule: &Rule,
+    fractions: [f64; 3],
+) -> Vec<Split> {
+    let units = units(images, classes, rule.seed);
+    let mut splits = vec![Split::Train; images.len()];
+    let mut assign = |unit: &Unit, split: Split| {
+        for &member in &unit.members {
+            splits[member] = split;
+        }
+    };
+    match rule.method {
+        Method::Hash => units.iter().for_each(|unit| assign(unit, at_position(unit, fractions))),
+        Method::Exact => {
+            for (unit, split) in exactly(&units, classes, fractions) {
+                assign(&units[unit], split);
+            }
+        }
+    }
+    splits
+}
+
+/// Joins images with equal files, equal pixels or the same group.
+fn units(images: &[Labelled], classes: usize, seed: u64) -> Vec<Unit> {
+    let mut joined = Joined::new(images.len());
+    joined.by(images.iter().map(|image| Some(image.digest)));
+    joined.by(images.iter().map(|image| image.pixels));
+    joined.by(images.iter().map(|image| image.group.as_deref()));
+    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for at in 0..images.len() {
+        members.entry(joined.root(at)).or_default().push(at);
+    }
+    let unit = |members: Vec<usize>| {
+        let group = members.iter().filter_map(|&at| images[at].group.as_deref()).min();
+        let file = members.iter().map(|&at| images[at].digest).min();
+        let id = match (group, file) {
+            (Some(group), _) => Digest::of(format!("group {group}").as_bytes()),
+            (None, Some(file)) => file,
+            (None, None) => unreachable!("a unit has at least one image"),
+        };
+        let mut counts = vec![0usize; classes];
+        for &at in &members {
+            if let Some(count) = counts.get_mut(images[at].class as usize) {
+                *count += 1;
+            }
+        }
+        let most = counts.iter().max().copied().unwrap_or(0);
+        let class = counts.iter().position(|&count| count == most).unwrap_or(0);
+        Unit { members, class, position: position(&id, seed), id }
+    };
+    members.into_values().map(unit).collect()
+}
+
+/// Sets of positions, each named by its smallest member.
+struct Joined(Vec<usize>);
+
+impl Joined {
+    fn new(count: usize) -> Joined {
+        Joined((0..count).collect())
+    }
+
+    fn root(&mut self, mut at: usize) -> usize {
+        while self.0[at] != at {
+            self.0[at] = self.0[self.0[at]];
+            at = self.0[at];
+        }
+        at
+    }
+
+    /// Joins positions with equal values.
+    fn by<T: Hash + Eq>(&mut self, values: impl Iterator<Item = Option<T>>) {
+        let mut first: HashMap<T, usize> = HashMap::new();
+        for (at, value) in values.enumerate() {
+            let Some(value) = value else { continue };
+            let earlier = *first.entry(value).or_insert(at);
+            let (a, b) = (self.root(earlier), self.root(at));
+            self.0[a.max(b)] = a.min(b);
+        }
+    }
 }
 
 /// A number in [0, 1) derived from seed and content.
@@ -105,65 +321,116 @@ fn position(source: &Digest, seed: u64) -> f64 {
     (word >> 11) as f64 / (1u64 << 53) as f64
 }
 
-fn by_hash(source: &Digest, rule: &Rule) -> Split {
-    match position(source, rule.seed) {
-        at if at < rule.test => Split::Test,
-        at if at < rule.test + rule.validation => Split::Validation,
+fn at_position(unit: &Unit, [test, validation, _]: [f64; 3]) -> Split {
+    match unit.position {
+        at if at < test => Split::Test,
+        at if at < test + validation => Split::Validation,
         _ => Split::Train,
     }
 }
 
-/// Sorts the images of each class by position and cuts the list by the largest-remainder method.
-fn by_exact_counts(
-    distinct: &BTreeMap<Digest, u32>,
-    classes: usize,
-    rule: &Rule,
-) -> BTreeMap<Digest, Split> {
-    let mut members: Vec<Vec<(f64, Digest)>> = vec![Vec::new(); classes];
-    for (source, class) in distinct {
-        if let Some(class) = members.get_mut(*class as usize) {
-            class.push((position(source, rule.seed), *source));
+/// Sorts the units of each class by position and cuts the list at exact counts. A unit across a cut
+/// is on the side where most of it is.
+fn exactly(units: &[Unit], classes: usize, fractions: [f64; 3]) -> Vec<(usize, Split)> {
+    let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
+    for (at, unit) in units.iter().enumerate() {
+        if let Some(class) = by_class.get_mut(unit.class) {
+            class.push(at);
         }
     }
-    let mut splits = BTreeMap::new();
-    for class in &mut members {
-        class.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let counts = apportion(class.len(), [rule.test, rule.validation, rule.train]);
-        let order = [Split::Test, Split::Validation, Split::Train];
-        let kinds =
-            order.iter().zip(counts).flat_map(|(split, count)| std::iter::repeat_n(*split, count));
-        splits.extend(class.iter().map(|(_, source)| *source).zip(kinds));
+    let mut splits = Vec::with_capacity(units.len());
+    let mut carried = [0.0; 3];
+    for class in &mut by_class {
+        class.sort_by(|&a, &b| {
+            units[a].position.total_cmp(&units[b].position).then(units[a].id.cmp(&units[b].id))
+        });
+        let total = class.iter().map(|&at| units[at].members.len()).sum();
+        let counts = apportion(total, fractions, &carried);
+        let (first, second) = (counts[0], counts[0] + counts[1]);
+        let mut before = 0;
+        let mut met = [0usize; 3];
+        for &at in class.iter() {
+            let size = units[at].members.len();
+            // Twice the middle of the unit, so that it stays a whole number.
+            let middle = 2 * before + size;
+            let side = usize::from(middle >= 2 * first) + usize::from(middle >= 2 * second);
+            splits.push((at, [Split::Test, Split::Validation, Split::Train][side]));
+            met[side] += size;
+            before += size;
+        }
+        for side in 0..3 {
+            carried[side] += fractions[side] * total as f64 - met[side] as f64;
+        }
     }
     splits
 }
 
-/// Distributes `count` by the largest-remainder method; of equal remainders, the later entry comes
-/// first.
-fn apportion(count: usize, fractions: [f64; 3]) -> [usize; 3] {
-    // The small addend keeps 0.1 of 30 from being floored to 2.
-    let exact = fractions.map(|fraction| fraction * count as f64 + 1e-10);
-    let mut counts = exact.map(|fraction| fraction.floor() as usize);
-    let mut order = [2, 1, 0];
-    order.sort_by(|&a, &b| (exact[b] - exact[b].floor()).total_cmp(&(exact[a] - exact[a].floor())));
-    for &fraction in order.iter().cycle().take(count.saturating_sub(counts.iter().sum())) {
-        counts[fraction] += 1;
+/// Distributes `count` by the largest-remainder method, counting what earlier classes lack of
+/// their fractions; of equal remainders, the later entry comes first.
+fn apportion(count: usize, fractions: [f64; 3], carried: &[f64; 3]) -> [usize; 3] {
+    // The small addend keeps 0.1 of 30 from being floored to 2. Nothing of nothing is carried.
+    let wanted: [f64; 3] = std::array::from_fn(|at| match fractions[at] {
+        0.0 => 0.0,
+        fraction => (fraction * count as f64 + carried[at] + 1e-10).max(0.0),
+    });
+    let mut counts = wanted.map(|wanted| wanted.floor() as usize);
+    let mut order: Vec<usize> = [2, 1, 0].into_iter().filter(|&at| fractions[at] > 0.0).collect();
+    let remainder = |at: usize| wanted[at] - wanted[at].floor();
+    order.sort_by(|&a, &b| remainder(b).total_cmp(&remainder(a)));
+    let sum = |counts: &[usize; 3]| counts.iter().sum::<usize>();
+    for &at in order.iter().cycle().take(count.saturating_sub(sum(&counts))) {
+        counts[at] += 1;
+    }
+    // What earlier classes lack may be more than there is here.
+    while sum(&counts) > count {
+        let most = (0..3).max_by_key(|&at| counts[at]).unwrap_or(2);
+        counts[most] -= 1;
     }
     counts
 }
 
-fn check_classes(distinct: &BTreeMap<Digest, u32>, classes: &[String]) -> Result<(), DataError> {
-    let mut counts = vec![0u64; classes.len()];
-    for class in distinct.values() {
-        if let Some(count) = counts.get_mut(*class as usize) {
-            *count += 1;
+/// Chooses images for a quick try: of each class (and each split of the author's) at most `limit`
+/// and this fraction, but at least three, which don't change when images are added. Images without
+/// a class are chosen by the fraction alone.
+pub fn chosen(
+    images: &[(Digest, Option<u32>, Option<Split>)],
+    limit: Option<usize>,
+    fraction: f64,
+) -> Vec<bool> {
+    let mut by_class: BTreeMap<_, Vec<(f64, usize)>> = BTreeMap::new();
+    for (at, (digest, class, split)) in images.iter().enumerate() {
+        // Another seed than any split's: the choice mustn't favor one of them.
+        by_class.entry((*class, *split)).or_default().push((position(digest, u64::MAX), at));
+    }
+    let mut chosen = vec![false; images.len()];
+    for ((class, _), mut members) in by_class {
+        members.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let share = (fraction * members.len() as f64).ceil() as usize;
+        let limit = limit.filter(|_| class.is_some()).unwrap_or(usize::MAX);
+        for (_, at) in members.into_iter().take(share.max(3).min(limit)) {
+            chosen[at] = true;
         }
     }
-    let few: Vec<&str> = classes
-        .iter()
-        .zip(&counts)
-        .filter(|(_, count)| **count < 2)
-        .map(|(name, _)| name.as_str())
-        .collect();
+    chosen
+}
+
+fn check_classes(images: &[Labelled], classes: &[String], rule: &Rule) -> Result<(), DataError> {
+    if rule.train == 0.0 || rule.train == 1.0 {
+        return Ok(());
+    }
+    let mut distinct: Vec<Vec<Digest>> = vec![Vec::new(); classes.len()];
+    let first: HashMap<Digest, u32> =
+        images.iter().rev().map(|image| (image.digest, image.class)).collect();
+    for image in images.iter().filter(|image| first.get(&image.digest) == Some(&image.class)) {
+        if let Some(found) = distinct.get_mut(image.class as usize)
+            && found.len() < 2
+            && !found.contains(&image.digest)
+        {
+            found.push(image.digest);
+        }
+    }
+    let few = classes.iter().zip(&distinct).filter(|(_, found)| found.len() < 2);
+    let few: Vec<&str> = few.map(|(name, _)| name.as_str()).collect();
     if few.is_empty() {
         return Ok(());
     }
@@ -185,7 +452,7 @@ fn check_empty(
         (Split::Test, rule.test),
     ];
     for (split, fraction) in fractions {
-        if fraction > 0.0 && !splits.contains(&split) {
+        if fraction > 0.0 && !splits.contains(&split) && !rule.is_given() {
             return Err(DataError::invalid(
                 format!(
                     "the split `{split}` is empty, though its fraction is {} %",
@@ -195,7 +462,8 @@ fn check_empty(
             ));
         }
     }
-    let mut trained = vec![false; classes.len()];
+    let trains = splits.contains(&Split::Train);
+    let mut trained = vec![!trains; classes.len()];
     for (one, _) in images.iter().zip(splits).filter(|(_, split)| **split == Split::Train) {
         if let Some(class) = trained.get_mut(one.class as usize) {
             *class = true;
@@ -210,10 +478,15 @@ fn check_empty(
     if missing.is_empty() {
         return Ok(());
     }
-    Err(DataError::invalid(
-        format!("the split `train` has no image of {}", shortened_list(missing.iter().copied(), 5)),
-        "write `method = \"exact\"` in [dataset] split, or add images",
-    ))
+    let help = match (rule.is_given(), &rule.group) {
+        (true, _) => "add images of it to the training images, or list it in [dataset] unlabelled",
+        (false, Some(_)) => {
+            "all its images may be in one group: try another `seed` in [dataset] split"
+        }
+        (false, None) => "write `method = \"exact\"` in [dataset] split, or add images",
+    };
+    let missing = shortened_list(missing.iter().copied(), 5);
+    Err(DataError::invalid(format!("the split `train` has no image of {missing}"), help))
 }
 
 #[cfg(test)]
@@ -222,14 +495,28 @@ mod tests {
     use proptest::prelude::*;
 
     fn rule(train: f64, validation: f64, test: f64, method: Method) -> Rule {
-        Rule { train, validation, test, method, seed: 0 }
+        Rule {
+            from: None,
+            train,
+            validation,
+            test,
+            method,
+            column: "split".into(),
+            file: None,
+            group: None,
+            pattern: None,
+            seed: 0,
+        }
     }
 
     fn set(count: usize, classes: u32) -> Vec<Labelled> {
         (0..count as u32)
             .map(|index| Labelled {
                 digest: Digest::of(&index.to_le_bytes()),
+                pixels: None,
                 class: index % classes,
+                given: None,
+                group: None,
             })
             .collect()
     }
@@ -282,7 +569,7 @@ mod tests {
         fn apportioned_counts_sum_to_the_whole(count in 0usize..500, a in 0f64..1.0, b in 0f64..1.0) {
             let (low, high) = (a.min(b), a.max(b));
             let fractions = [low, high - low, 1.0 - high];
-            let counts = apportion(count, fractions);
+            let counts = apportion(count, fractions, &[0.0; 3]);
             prop_assert_eq!(counts.iter().sum::<usize>(), count);
             for (fraction, whole) in fractions.iter().zip(counts) {
                 prop_assert!((fraction * count as f64 - whole as f64).abs() < 1.0 + 1e-6);
@@ -301,10 +588,6 @@ mod tests {
             "the fractions of the split sum to 1.1, not 1"
         );
         assert_eq!(
-            message(&set(10, 2), 2, rule(0.0, 0.5, 0.5, hash)),
-            "the split `train` is empty"
-        );
-        assert_eq!(
             message(&set(3, 2), 2, rule(0.8, 0.1, 0.1, hash)),
             "there is only one image of `1`"
         );
@@ -320,5 +603,79 @@ mod tests {
                 .contains("the split `train` has no image of")
         );
         assert!(split(&set(20, 2), &names(2), &rule(0.8, 0.0, 0.2, Method::Exact)).is_ok());
+    }
+
+    fn count(splits: &[Split], wanted: Split) -> usize {
+        splits.iter().filter(|split| **split == wanted).count()
+    }
+
+    const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
+
+    #[test]
+    fn remainders_carry_over_classes() {
+        let images = set(200, 20);
+        let splits = split(&images, &names(20), &rule(0.7, 0.15, 0.15, Method::Exact)).unwrap();
+        assert_eq!(ALL.map(|one| count(&splits, one)), [140, 30, 30]);
+        let images = set(77, 11);
+        let splits = split(&images, &names(11), &rule(0.8, 0.2, 0.0, Method::Exact)).unwrap();
+        assert_eq!(ALL.map(|one| count(&splits, one)), [62, 15, 0]);
+    }
+
+    #[test]
+    fn equal_pixels_and_groups_are_on_one_side() {
+        for method in [Method::Exact, Method::Hash] {
+            let mut images = set(240, 2);
+            for (at, image) in images.iter_mut().enumerate() {
+                if at < 80 {
+                    image.pixels = Some(Digest::of(&[at as u8 / 4]));
+                } else if at < 160 {
+                    image.group = Some(format!("patient {}", at / 8));
+                }
+            }
+            let splits = split(&images, &names(2), &rule(0.6, 0.2, 0.2, method)).unwrap();
+            for at in 0..80 {
+                assert_eq!(splits[at], splits[at / 4 * 4]);
+            }
+            for at in 80..160 {
+                assert_eq!(splits[at], splits[at / 8 * 8]);
+            }
+            if method == Method::Exact {
+                for (one, wanted) in ALL.iter().zip([144, 48, 48]) {
+                    assert!(count(&splits, *one).abs_diff(wanted) <= 8, "{one}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_authors_split_is_kept_and_completed_only_where_it_lacks_one() {
+        let mut images = set(100, 2);
+        for (at, image) in images.iter_mut().enumerate() {
+            image.given = Some(if at < 60 { Split::Train } else { Split::Test });
+        }
+        let given = Rule { from: Some(SplitFrom::Folder), ..rule(1.0, 0.0, 0.0, Method::Exact) };
+        let splits = split(&images, &names(2), &given).unwrap();
+        assert_eq!(ALL.map(|one| count(&splits, one)), [60, 0, 40]);
+        let more = Rule { train: 0.7, validation: 0.1, test: 0.2, ..given };
+        let splits = split(&images, &names(2), &more).unwrap();
+        assert_eq!(ALL.map(|one| count(&splits, one)), [54, 6, 40]);
+        assert_eq!(count(&splits[60..], Split::Test), 40);
+        images.iter_mut().for_each(|image| image.given = Some(Split::Test));
+        assert!(split(&images, &names(2), &more).is_ok());
+    }
+
+    #[test]
+    fn a_quick_try_takes_the_same_images_when_others_are_added() {
+        let of = |count: u32| -> Vec<_> {
+            let image = |at: u32| (Digest::of(&at.to_le_bytes()), Some(at % 2), None);
+            (0..count).map(image).collect()
+        };
+        let (fewer, more) = (chosen(&of(40), Some(5), 1.0), chosen(&of(44), Some(5), 1.0));
+        assert_eq!(fewer.iter().filter(|one| **one).count(), 10);
+        let moved = fewer.iter().zip(&more).filter(|(a, b)| a != b).count();
+        assert!(moved <= 4, "{moved}");
+        assert_eq!(chosen(&of(40), None, 0.25).iter().filter(|one| **one).count(), 10);
+        assert_eq!(chosen(&of(8), None, 0.01).iter().filter(|one| **one).count(), 6);
+        assert_eq!(chosen(&of(8), None, 1.0), [true; 8]);
     }
 }

@@ -47,6 +47,15 @@ struct RejectedImage {
     reason: String,
 }
 
+/// Files that aren't used for one reason.
+#[derive(Deserialize)]
+struct NotUsed {
+    reason: String,
+    count: u64,
+    #[serde(default)]
+    examples: Vec<String>,
+}
+
 /// The value of a key, where it is there in the form expected.
 fn part<T: DeserializeOwned>(found: &Value, key: &str) -> Option<T> {
     T::deserialize(found.get(key)?).ok()
@@ -65,7 +74,11 @@ pub(super) fn plots(found: &Value) -> Markup {
     html! {
         (statistics)
         (side_by_side([class_bars(classes), right]))
+        @for warning in part::<Vec<String>>(found, "warnings").unwrap_or_default() {
+            (html::note(&warning))
+        }
         @if let Some(rejected) = rejected { (rejected_table(&rejected)) }
+        (not_used_table(&part::<Vec<NotUsed>>(found, "not_used").unwrap_or_default()))
     }
 }
 
@@ -164,4 +177,20 @@ fn rejected_table(rejected: &Rejected) -> Markup {
         }
     };
     details("Images that could not be read", &content)
+}
+
+/// The other files that aren't used, by reason, with the first of each.
+fn not_used_table(not_used: &[NotUsed]) -> Markup {
+    let mut table = Table::new(&[
+        ("Reason", Column::Text),
+        ("Files", Column::Number),
+        ("Such as", Column::Text),
+    ]);
+    for one in not_used {
+        let first = one.examples.first().cloned().unwrap_or_default();
+        table.row([one.reason.clone(), thousands(one.count), first]);
+    }
+    html! {
+        @if !not_used.is_empty() { (details("Other files that are not used", &table.render())) }
+    }
 }

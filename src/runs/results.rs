@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 
 /// The files that are copied, and the largest size of each in bytes. Larger files stay in the
 /// artifact only.
-const COPIED: [(&str, u64); 5] = [
+const COPIED: [(&str, u64); 6] = [
     ("metrics.json", 64 << 20),
     ("history.csv", 16 << 20),
     ("training.json", 1 << 20),
     ("explore.json", 16 << 20),
     ("predictions.csv", 16 << 20),
+    ("rejected.csv", 16 << 20),
 ];
 
 /// The largest result that is read, in bytes.

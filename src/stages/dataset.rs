@@ -1,11 +1,21 @@
-//! The keys of `[dataset]`, declared once for the kinds that read them, and rules across them.
+//! The keys of `[dataset]`, declared once for the kinds that read them, rules across them, and what
+//! they say of a fetched set: classes, splits and groups.
 
+use super::fetch::Fetch;
+use crate::common::layout::folder_at;
 use crate::config::{GivenTable, Key, KeyType, keys};
-use crate::data::labels::{self, LabelFrom};
-use crate::data::split;
-use crate::engine::Resolver;
+use crate::data::Split;
+use crate::data::images::{FOLDER, Image, ImageSet};
+use crate::data::labels::{self, LabelFrom, Labelling, Labels, Table};
+use crate::data::rejected::Rejected;
+use crate::data::source::{self, Source};
+use crate::data::split::{self, SplitFrom};
+use crate::engine::{OrFail, Pin, Resolver, StageError};
+use crate::store::digest_bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 keys! {
     /// `[dataset]`.
@@ -19,12 +29,45 @@ keys! {
         unlabelled: Vec<String> = [];
         /// How the labelled images are split. The fractions sum to 1.
         split: split::Rule = {};
+        /// For a quick try: at most this many images of each class.
+        limit_per_class: Option<usize> = none from 1;
+        /// For a quick try: this fraction of the images of each class.
+        fraction: f64 = 1.0 in 0..=1;
+    }
+}
+
+/// The tables that `[dataset]` names, if they lie outside a fetched artifact: beside the pipeline
+/// file, or in a folder that is read in place. Their contents are part of the key, not their paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tables {
+    /// That of the labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// That of the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<PathBuf>,
+}
+
+impl Tables {
+    /// The facts of a stage that reads them.
+    pub(super) fn pin(&self) -> Result<Pin, StageError> {
+        let mut pin = Pin { replaces: vec!["tables"], ..Pin::default() };
+        for (name, key, path) in [
+            ("labels", "dataset.labels.file", &self.labels),
+            ("split", "dataset.split.file", &self.split),
+        ] {
+            let Some(path) = path else { continue };
+            let bytes = std::fs::read(path).or_fail(format_args!("reading {}", path.display()))?;
+            pin.facts.insert(name.to_owned(), Value::from(digest_bytes(&bytes).to_string()));
+            pin.replaces.push(key);
+        }
+        Ok(pin)
     }
 }
 
 /// The part of [`Dataset`] that says what the class of an image is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Labelling {
+pub struct LabelKeys {
     /// Where labels come from.
     pub labels: labels::Rule,
     /// Names of the classes.
@@ -33,53 +76,193 @@ pub struct Labelling {
     pub unlabelled: Vec<String>,
 }
 
-impl From<Dataset> for Labelling {
-    fn from(dataset: Dataset) -> Labelling {
+impl From<Dataset> for LabelKeys {
+    fn from(dataset: Dataset) -> LabelKeys {
         let Dataset { labels, class_names, unlabelled, .. } = dataset;
-        Labelling { labels, class_names, unlabelled }
+        LabelKeys { labels, class_names, unlabelled }
     }
 }
 
 /// Checks rules across keys and computes the fractions of the split.
-pub fn resolve(mut given: GivenDataset, resolver: &mut Resolver) -> Dataset {
+pub fn resolve(mut given: GivenDataset, resolver: &mut Resolver) -> (Dataset, Tables) {
     check_labels(&given.labels, resolver);
+    check_split(&given, resolver);
     compute_split(&mut given.split, resolver);
-    Dataset::resolved(given)
+    if *given.fraction == 0.0 {
+        let diagnostic = given.fraction.error("a fraction of 0 leaves no image");
+        resolver.report(diagnostic.label("expected more than 0"));
+    }
+    let is_read = *given.labels.from == LabelFrom::Csv;
+    let tables = Tables {
+        labels: given
+            .labels
+            .file
+            .as_ref()
+            .filter(|_| is_read)
+            .and_then(|file| table(file, resolver)),
+        split: given.split.file.as_ref().and_then(|file| table(file, resolver)),
+    };
+    (Dataset::resolved(given), tables)
+}
+
+/// The path of a table outside the fetched artifact: beside the pipeline file, else in the folder
+/// that is read in place. Reports one that is in neither, unless it may be in an artifact.
+fn table(file: &Key<String>, resolver: &mut Resolver) -> Option<PathBuf> {
+    let beside = file.handle().beside(file);
+    if beside.is_file() {
+        return Some(beside);
+    }
+    let fetched = resolver.input("images")?.resolved(&Fetch)?;
+    let Ok(Source::Path(folder)) = source::parse(&fetched.source.0) else { return None };
+    if !folder.is_dir() {
+        return None;
+    }
+    let inside = folder.join(file.as_str());
+    if inside.is_file() {
+        return Some(inside);
+    }
+    let diagnostic = file.error(format!("there is no file `{}`", **file));
+    resolver.report(diagnostic.label("no such file").help(format!(
+        "looked for {} and {}",
+        beside.display(),
+        inside.display()
+    )));
+    None
 }
 
 fn check_labels(labels: &labels::GivenRule, resolver: &mut Resolver) {
-    match (*labels.from, &labels.pattern) {
-        (LabelFrom::FileName, None) => resolver.report(
+    let from = *labels.from;
+    let example = match from {
+        LabelFrom::Path => {
+            "such as pattern = '^(?<class>[^/]+)/'; in single quotes, backslashes are literal"
+        }
+        _ => {
+            "such as pattern = '^(?<index>\\d+)_(?<class>\\d+)$'; in single quotes, backslashes are literal"
+        }
+    };
+    match (from, &labels.pattern) {
+        (LabelFrom::FileName | LabelFrom::Path, None) => resolver.report(
             labels
-                .error("labels from file names need a pattern")
+                .error("labels from names need a pattern")
                 .label("`pattern` is missing")
-                .help("such as pattern = '^(?<index>\\d+)_(?<class>\\d+)$'".to_owned()),
+                .help(example.to_owned()),
         ),
-        (LabelFrom::Folder, Some(pattern)) => resolver.report(
+        (LabelFrom::Folder | LabelFrom::Csv, Some(pattern)) => resolver.report(
             pattern
-                .error("a pattern is for labels from file names")
-                .label("labels come from folders here")
-                .help("write from = \"file_name\", or leave the pattern out".to_owned()),
+                .error("a pattern is for labels from paths and file names")
+                .label("labels don't come from those here")
+                .help(
+                    "write from = \"path\" or \"file_name\", or leave the pattern out".to_owned(),
+                ),
         ),
-        (LabelFrom::FileName, Some(pattern)) => {
-            if let Err(message) = labels::compile(pattern) {
-                let help = "such as '^(?<index>\\d+)_(?<class>\\d+)$'; in single quotes, backslashes are literal";
+        (LabelFrom::FileName | LabelFrom::Path, Some(pattern)) => {
+            if let Err(message) = labels::compile(pattern, labels::GROUP) {
                 resolver.report(
                     pattern
                         .error(message)
                         .label("expected a pattern with (?<class>…)")
-                        .help(help.to_owned()),
+                        .help(example.to_owned()),
                 );
             }
         }
-        (LabelFrom::Folder, None) => {}
+        (LabelFrom::Folder | LabelFrom::Csv, None) => {}
+    }
+    if from == LabelFrom::Csv && labels.file.is_none() {
+        resolver.report(
+            labels
+                .error("labels from a table need its file")
+                .label("`file` is missing")
+                .help("such as file = \"train.csv\"".to_owned()),
+        );
+    }
+    let only = [
+        (&labels.file, "file", LabelFrom::Csv),
+        (&labels.image, "image", LabelFrom::Csv),
+        (&labels.class, "class", LabelFrom::Csv),
+        (&labels.prefix, "prefix", LabelFrom::Csv),
+    ];
+    for (key, name, wanted) in only {
+        if let Some(key) = key.as_ref().filter(|_| from != wanted) {
+            let diagnostic = key.error(format!("`{name}` is for labels from a table"));
+            resolver.report(
+                diagnostic
+                    .label("labels come from elsewhere")
+                    .help("write from = \"csv\", or leave it out".to_owned()),
+            );
+        }
+    }
+    if let Some(depth) = labels.depth.as_ref().filter(|_| from != LabelFrom::Folder) {
+        let diagnostic = depth.error("`depth` is for labels from folders");
+        resolver.report(
+            diagnostic
+                .label("labels come from elsewhere")
+                .help("write from = \"folder\", or leave it out".to_owned()),
+        );
+    }
+}
+
+/// Checks what a split by a table or with groups needs.
+fn check_split(given: &GivenDataset, resolver: &mut Resolver) {
+    let split = &given.split;
+    let has_table = split.file.is_some() || *given.labels.from == LabelFrom::Csv;
+    if let Some(from) = split.from.as_ref().filter(|from| ***from == SplitFrom::Csv && !has_table) {
+        resolver.report(
+            from.error("a split from a table needs its file")
+                .label("there is no table")
+                .help("write `file` beside it, or take the labels from a table too".to_owned()),
+        );
+    }
+    if let Some(pattern) = &split.pattern {
+        let group = split.group.as_ref().map_or("group", |group| group.as_str());
+        if let Err(message) = labels::compile(pattern, group) {
+            let label = format!("expected a pattern with (?<{group}>…)");
+            resolver.report(pattern.error(message).label(label));
+        } else if split.group.is_none() {
+            let diagnostic = pattern.error("a pattern of the split is for groups");
+            resolver.report(
+                diagnostic.label("`group` is missing").help("write group = \"group\"".to_owned()),
+            );
+        }
+    } else if let Some(group) = &split.group {
+        let in_pattern = given
+            .labels
+            .pattern
+            .as_ref()
+            .is_some_and(|pattern| labels::compile(pattern, group).is_ok());
+        if !in_pattern && !has_table {
+            let message = format!("nothing says the `{}` of an image", **group);
+            resolver.report(
+                group.error(message).label("expected a group of a pattern, or a column").help(
+                    format!(
+                        "write a `pattern` with (?<{}>…) beside it, or a `file` with this column",
+                        **group
+                    ),
+                ),
+            );
+        }
     }
 }
 
 fn compute_split(split: &mut split::GivenRule, resolver: &mut Resolver) {
+    let is_by_author = split.from.as_ref().is_some_and(|from| **from != SplitFrom::Fractions);
+    if let Some(train) = split.train.as_ref().filter(|_| is_by_author) {
+        let diagnostic = train.error("the author's split says what to train on");
+        resolver.report(
+            diagnostic
+                .label("beside a split from elsewhere")
+                .help("leave `train` out; `validation` and `test` are taken from it".to_owned()),
+        );
+        return;
+    }
     let fractions = [&mut split.train, &mut split.validation, &mut split.test];
-    let is_given = fractions.iter().any(|fraction| fraction.is_some());
-    let defaults = if is_given { [0.0; 3] } else { [0.8, 0.1, 0.1] };
+    let given: Vec<f64> =
+        fractions.iter().filter_map(|one| one.as_ref().map(|key| **key)).collect();
+    let defaults = match (is_by_author, given.is_empty()) {
+        // Rounded: 1 - 0.1 - 0.2 isn't 0.7.
+        (true, _) => [((1.0 - given.iter().sum::<f64>()) * 1e9).round() / 1e9, 0.0, 0.0],
+        (false, true) => [0.8, 0.1, 0.1],
+        (false, false) => [0.0; 3],
+    };
     for (fraction, default) in fractions.into_iter().zip(defaults) {
         fraction.get_or_insert(Key::computed(default));
     }
@@ -89,4 +272,209 @@ fn compute_split(split: &mut split::GivenRule, resolver: &mut Resolver) {
             split.error(message).label("expected fractions that sum to 1").help(help.to_owned()),
         );
     }
+}
+
+impl LabelKeys {
+    /// Reads the table of the labels, if they come from one.
+    pub(super) fn table(
+        &self,
+        tables: &Tables,
+        artifact: &Path,
+    ) -> Result<Option<Table>, StageError> {
+        let file = self.labels.file.as_ref().filter(|_| self.labels.from == LabelFrom::Csv);
+        file.map(|file| read_table(file, tables.labels.as_deref(), artifact)).transpose()
+    }
+
+    /// The classes of the images.
+    pub(super) fn label(
+        &self,
+        set: &ImageSet,
+        table: Option<&Table>,
+    ) -> Result<Labels, StageError> {
+        let labelling = Labelling {
+            rule: &self.labels,
+            unlabelled: &self.unlabelled,
+            names: &self.class_names,
+            table,
+        };
+        Ok(labels::label(set, &labelling)?)
+    }
+
+    /// The files that aren't images and the rows of the table without a file, sorted by path.
+    pub(super) fn not_used(
+        &self,
+        set: &ImageSet,
+        labels: &Labels,
+        tables: &Tables,
+    ) -> Vec<Rejected> {
+        let inside = |path: &Option<PathBuf>| {
+            let path = path.as_ref()?.strip_prefix(set.folder()).ok()?;
+            Some(path.to_string_lossy().into_owned())
+        };
+        let read: Vec<String> =
+            [&tables.labels, &tables.split].into_iter().filter_map(inside).collect();
+        let level = match (self.labels.from, self.labels.depth) {
+            (LabelFrom::Folder, Some(depth)) => Some(depth - 1),
+            (LabelFrom::Folder, None) => Some(labels.layout.class_level),
+            _ => None,
+        };
+        let class = |path: &str| {
+            let written = folder_at(path, level?)?;
+            Some(self.class_names.get(written).map_or(written, String::as_str).to_owned())
+        };
+        let skipped = set.skipped().iter().filter(|one| !read.contains(&one.path));
+        let skipped = skipped.map(|one| Rejected {
+            path: one.path.clone(),
+            class: class(&one.path).unwrap_or_default(),
+            reason: one.reason.clone(),
+        });
+        let mut all: Vec<Rejected> = skipped.chain(labels.missing.iter().cloned()).collect();
+        all.sort();
+        all
+    }
+}
+
+/// The tables of a data set, read.
+pub(super) struct ReadTables {
+    pub(super) labels: Option<Table>,
+    split: Option<Table>,
+}
+
+/// The row of each image.
+type RowOfImage = Vec<Option<usize>>;
+
+impl Dataset {
+    /// Whether only a part of the images is used.
+    pub(super) fn is_quick_try(&self) -> bool {
+        self.limit_per_class.is_some() || self.fraction < 1.0
+    }
+
+    /// The keys about labels.
+    pub(super) fn label_keys(&self) -> LabelKeys {
+        self.clone().into()
+    }
+
+    /// Reads the tables, from where they lie or from the fetched artifact.
+    pub(super) fn read_tables(
+        &self,
+        tables: &Tables,
+        artifact: &Path,
+    ) -> Result<ReadTables, StageError> {
+        let labels = self.label_keys().table(tables, artifact)?;
+        let read = |file: &String| read_table(file, tables.split.as_deref(), artifact);
+        Ok(ReadTables { labels, split: self.split.file.as_ref().map(read).transpose()? })
+    }
+
+    /// The table of splits and groups, and the rows of the images in it.
+    fn split_table<'a>(
+        &self,
+        set: &ImageSet,
+        read: &'a ReadTables,
+    ) -> Result<Option<(&'a Table, RowOfImage)>, StageError> {
+        let Some(table) = read.split.as_ref().or(read.labels.as_ref()) else { return Ok(None) };
+        let (image, prefix) = match read.split {
+            Some(_) => (None, None),
+            None => (self.labels.image.as_deref(), self.labels.prefix.as_deref()),
+        };
+        let column = table.image_column(image)?;
+        let found = table.matches(set.list(), column, prefix, |path| {
+            !labels::is_below(path, &self.unlabelled)
+        })?;
+        Ok(Some((table, found.by_image)))
+    }
+
+    /// The split that the author says, of each image.
+    pub(super) fn given_splits(
+        &self,
+        set: &ImageSet,
+        labels: &Labels,
+        read: &ReadTables,
+    ) -> Result<Vec<Option<Split>>, StageError> {
+        match self.split.from {
+            None | Some(SplitFrom::Fractions) => Ok(vec![None; set.list().len()]),
+            Some(SplitFrom::Folder) => Ok(split::by_folder(set, labels)?),
+            Some(SplitFrom::Csv) => {
+                let (table, rows) =
+                    self.split_table(set, read)?.expect("a split by a table is resolved with one");
+                Ok(split::by_column(table, &rows, &self.split.column)?)
+            }
+        }
+    }
+
+    /// The group of each image.
+    pub(super) fn groups(
+        &self,
+        set: &ImageSet,
+        read: &ReadTables,
+    ) -> Result<Vec<Option<String>>, StageError> {
+        let Some(group) = &self.split.group else { return Ok(vec![None; set.list().len()]) };
+        let of_labels = self.labels.pattern.as_ref();
+        let pattern = match (&self.split.pattern, of_labels) {
+            (Some(pattern), _) => Some((labels::compile(pattern, group), LabelFrom::Path)),
+            (None, Some(pattern)) => {
+                let compiled = labels::compile(pattern, group);
+                compiled.is_ok().then_some((compiled, self.labels.from))
+            }
+            (None, None) => None,
+        };
+        if let Some((pattern, from)) = pattern {
+            let pattern = pattern.map_err(StageError::failed)?;
+            let group_of = |path: &str| {
+                let captures = pattern.captures(labels::matched_part(path, from))?;
+                Some(captures.name(group)?.as_str().to_owned())
+            };
+            return Ok(set.list().iter().map(|image| group_of(&image.path)).collect());
+        }
+        let (table, rows) =
+            self.split_table(set, read)?.expect("a group is resolved with a pattern or a table");
+        let column = table.column(group)?;
+        let field = |row: &Option<usize>| table.field((*row)?, column).map(str::to_owned);
+        Ok(rows.iter().map(field).collect())
+    }
+}
+
+/// Reads a table beside the pipeline file, or one that was fetched with the images.
+fn read_table(file: &str, outside: Option<&Path>, artifact: &Path) -> Result<Table, StageError> {
+    let path = outside.map_or_else(|| artifact.join(FOLDER).join(file), Path::to_owned);
+    let bytes = std::fs::read(&path).map_err(|error| {
+        StageError::failed(format!("failed to read the table `{file}`: {error}")).with_help(
+            "name a file beside the pipeline file, or one that is fetched with the images",
+        )
+    })?;
+    Ok(Table::parse(file, &bytes)?)
+}
+
+/// A table that fits a set of images.
+pub struct FittingTable {
+    /// The name of the column with the images.
+    pub image: String,
+    /// The name of the column with the classes.
+    pub class: String,
+    /// The number of classes.
+    pub classes: usize,
+    /// The images in it, by their positions.
+    pub images: Vec<usize>,
+}
+
+/// Looks whether a table labels these images, given by their paths, sorted: at least half of its
+/// rows have one, and there are several classes.
+pub fn fitting_table(bytes: &[u8], paths: &[String]) -> Option<FittingTable> {
+    let table = Table::parse("the table", bytes).ok()?;
+    let image = table.image_column(None).ok()?;
+    let class = table.class_column(None, image).ok()?;
+    let unread = |path: &String| Image { path: path.clone(), length: 0, digest: digest_bytes(b"") };
+    let list: Vec<Image> = paths.iter().map(unread).collect();
+    let found = table.matches(&list, image, None, |_| true).ok()?;
+    let rows = found.by_image.iter().enumerate().filter_map(|(at, row)| Some((at, (*row)?)));
+    let labelled: Vec<(usize, &str)> =
+        rows.filter_map(|(at, row)| Some((at, table.field(row, class)?))).collect();
+    let classes: BTreeSet<&str> = labelled.iter().map(|(_, class)| *class).collect();
+    let fits = found.missing.len() * 2 <= table.row_count() && classes.len() > 1;
+    // As many classes as rows are names, not classes.
+    (fits && classes.len() * 2 <= labelled.len()).then(|| FittingTable {
+        image: table.columns()[image].clone(),
+        class: table.columns()[class].clone(),
+        classes: classes.len(),
+        images: labelled.iter().map(|(at, _)| *at).collect(),
+    })
 }

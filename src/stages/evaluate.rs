@@ -1,6 +1,7 @@
 //! The kind `evaluate`: scores a trained model on the validation and test splits and predicts
 //! unlabelled images.
 
+use crate::common::number::counted;
 use crate::config::{KeyType, NoKeys, keys};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Split, TensorCache};
@@ -120,8 +121,8 @@ fn check(cache: &TensorCache, description: &ModelInfo) -> Result<Vec<u32>, Stage
         )
         .with_help("feed evaluate the `data` that the model was trained on"));
     }
-    let scored = [Split::Validation, Split::Test];
-    if scored.iter().all(|&split| cache.of_split(split).is_empty()) {
+    let used = [Split::Validation, Split::Test, Split::Unlabelled];
+    if used.iter().all(|&split| cache.of_split(split).is_empty()) {
         return Err(StageError::failed(
             "the validation and the test split are both empty, so there is nothing to score",
         )
@@ -234,13 +235,17 @@ fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
                 missing.join(", ")
             ));
         }
+    } else if evaluation.splits.is_empty() {
+        events.warn("there are no labelled images to score: the accuracy is unknown, images are only predicted");
     } else {
         events.warn("there is no test split; the validation split is scored, but it also selected the epoch");
     }
     let unlabelled = cache.of_split(Split::Unlabelled).len();
     if unlabelled > 0 {
-        events
-            .info(format!("predictions of {unlabelled} unlabelled images are in predictions.csv"));
+        events.info(format!(
+            "predictions of {} are in predictions.csv",
+            counted(unlabelled as u64, "unlabelled image")
+        ));
     }
     for split in ["validation", "test"] {
         if let Some(sentence) = headline(split) {

@@ -1,11 +1,14 @@
 //! The kind `explore`: statistics of a set of images before any processing.
 
-use super::dataset::{self, Dataset, GivenDataset, Labelling};
+use super::dataset::{self, Dataset, GivenDataset, LabelKeys, Tables};
 use super::fetch::{self, Contents};
 use crate::common::number::{counted, thousands};
 use crate::config::NoKeys;
-use crate::data::{explore, images, labels};
-use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
+use crate::data::rejected::{self, Rejected, UNDECODABLE};
+use crate::data::{explore, images};
+use crate::engine::{Context, Input, Kind, OrFail, Pin, Resolver, StageError};
+use crate::events::CancellationToken;
+use crate::store::Store;
 use serde::{Deserialize, Serialize};
 
 /// The kind `explore`.
@@ -20,7 +23,7 @@ static INPUTS: [Input; 1] = [Input {
     role: "images",
     kinds: &["fetch"],
     required: true,
-    reads: &[images::LISTING, "images/"],
+    reads: &[images::LISTING, images::SKIPPED, "images/"],
     doc: "The images.",
 }];
 
@@ -29,12 +32,16 @@ static INPUTS: [Input; 1] = [Input {
 /// - 2: the number of images in `explore.json` is called `images`.
 /// - 3: version 2 of the decoder: damaged images of which more than a tenth is missing are
 ///   unreadable; more kinds of files are decoded; more notes.
+///   `rejected.csv`; files that aren't used and warnings in `explore.json`; the class of a nested
+///   folder is its outermost.
 const VERSION: u32 = 3;
 
 /// The resolved values of an `explore` stage.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ExploreOptions {
-    dataset: Labelling,
+    #[serde(default)]
+    tables: Tables,
+    dataset: LabelKeys,
 }
 
 impl Kind for Explore {
@@ -65,23 +72,42 @@ impl Kind for Explore {
         resolver: &mut Resolver,
     ) -> Option<ExploreOptions> {
         fetch::check_contents(Contents::Images, "images", resolver);
-        let dataset = dataset::resolve(dataset, resolver).into();
-        resolver.is_clean().then_some(ExploreOptions { dataset })
+        let (dataset, tables) = dataset::resolve(dataset, resolver);
+        let tables = Tables { split: None, ..tables };
+        resolver.is_clean().then_some(ExploreOptions { tables, dataset: dataset.into() })
+    }
+
+    fn pin(
+        &self,
+        options: &ExploreOptions,
+        _store: &Store,
+        _cancel: &CancellationToken,
+    ) -> Result<Pin, StageError> {
+        options.tables.pin()
     }
 
     fn run(&self, options: &ExploreOptions, context: &Context) -> Result<(), StageError> {
-        let labelling = &options.dataset;
-        let images = context.input("images")?;
-        let images = images::open(&images.path, images.folder.as_deref())?;
-        let labels = labels::label(
-            images.list(),
-            &labelling.labels,
-            &labelling.unlabelled,
-            &labelling.class_names,
-        )?;
+        let input = context.input("images")?;
+        let images = images::open(&input.path, input.folder.as_deref())?;
+        let keys = &options.dataset;
+        let table = keys.table(&options.tables, &input.path)?;
+        let labels = keys.label(&images, table.as_ref())?;
         let task = context.events.task("look", Some(images.list().len() as u64), "images");
-        let found = explore::explore(&images, &labels, &task, &context.cancel)?;
+        let (mut found, undecodable) = explore::explore(&images, &labels, &task, &context.cancel)?;
         drop(task);
+        let mut not_used = keys.not_used(&images, &labels, &options.tables);
+        found.add_not_used(&not_used, labels.warnings.clone());
+        not_used.extend(undecodable.into_iter().map(|(image, reason)| {
+            let class = labels.by_image.get(image).copied().flatten();
+            let class = class.and_then(|class| labels.classes.get(class as usize));
+            Rejected {
+                path: images.list()[image].path.clone(),
+                class: class.cloned().unwrap_or_default(),
+                reason: format!("{UNDECODABLE}: {reason}"),
+            }
+        }));
+        not_used.sort();
+        rejected::write(&context.slot, &not_used)?;
         let mut text = serde_json::to_vec_pretty(&found)
             .map_err(std::io::Error::other)
             .or_fail("writing explore.json")?;
@@ -113,6 +139,13 @@ fn report(context: &Context, found: &explore::Exploration) {
         0 => String::new(),
         count => format!(", {} can't be read", thousands(count)),
     };
+    let others: u64 = found.not_used.iter().map(|one| one.count).sum();
+    let others = match others {
+        0 => String::new(),
+        count => format!("; {} not used, see rejected.csv", counted(count, "other file")),
+    };
     let classes = counted(found.classes.len() as u64, "class");
-    context.events.info(format!("{} of {classes}{rejected}", counted(found.images, "image")));
+    context
+        .events
+        .info(format!("{} of {classes}{rejected}{others}", counted(found.images, "image")));
 }

@@ -1,36 +1,30 @@
 //! The kind `fetch`: images or weights from outside. Synthetic images become an artifact; a folder
 //! is listed and read in place; weights are converted to one format.
 
+mod folder;
 mod remote;
 mod timm;
 mod weights;
 
-use crate::common::image_files;
 use crate::common::nearest;
 use crate::common::number::counted;
-use crate::common::words::or_list;
-use crate::config::{Key, KeyType, NoKeys, SourceText, Values, keys};
-use crate::data::images::{self, FOLDER, FolderScan, Image, LISTING};
+use crate::config::{Key, KeyType, NoKeys, SourceText, Values, choices, keys};
+use crate::data::images::{self, FOLDER, LISTING};
 use crate::data::source::{self, Source};
 use crate::data::synthetic::Garments;
 use crate::engine::{Context, Kind, OrFail, Pin, Resolver, StageError, values_of};
 use crate::events::CancellationToken;
-use crate::store::{Digest, Memo, Store, digest_file};
-use rayon::prelude::*;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use crate::store::Store;
 use std::path::Path;
 
 /// The kind `fetch`.
 pub(super) struct Fetch;
 
-/// Bucket of the memo with listings by their digest, from planning to running.
-const BUCKET: &str = "listings";
-
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
 ///
 /// - 3: the folder of images in an artifact is called `images`.
-const VERSION: u32 = 3;
+/// - 4: files that aren't used are listed in `skipped.tsv`.
+const VERSION: u32 = 4;
 
 keys! {
     /// The keys of a `fetch` stage.
@@ -43,6 +37,19 @@ keys! {
         source: SourceText = required;
         /// What `synthetic:garments` draws.
         synthetic: Garments = {};
+        /// What happens where an image or a folder of `path:FOLDER` can't be opened, or a link leads
+        /// nowhere: `fail`, or `warn` to go on without it.
+        on_missing: OnMissing = "fail";
+    }
+}
+
+choices! {
+    /// What happens where files of a source can't be opened.
+    pub(super) enum OnMissing {
+        /// The stage fails and names them.
+        Fail = "fail",
+        /// A warning names them.
+        Warn = "warn",
     }
 }
 
@@ -147,16 +154,7 @@ impl Kind for Fetch {
             return Ok(Pin { facts, replaces, folder: None });
         }
         let Source::Path(path) = source else { return Ok(Pin::default()) };
-        let found = store.folder_listing_watched(&path, &|_, _| !cancel.is_cancelled())?;
-        let list = found.files.into_iter().filter(|file| image_files::is_image(&file.path));
-        let list =
-            list.map(|file| Image { path: file.path, length: file.len, digest: file.digest });
-        let bytes = images::listing(list.collect());
-        let digest = Digest::of(&bytes).to_string();
-        // The run needs the listing too; without this entry it digests every image again.
-        let _ = store.memo().put(BUCKET, &digest, &bytes);
-        let facts = BTreeMap::from([("listing".to_owned(), Value::from(digest))]);
-        Ok(Pin { facts, replaces, folder: Some(path) })
+        folder::pin(path, store, cancel, replaces)
     }
 
     fn refresh(
@@ -172,7 +170,9 @@ impl Kind for Fetch {
     fn run(&self, options: &FetchOptions, context: &Context) -> Result<(), StageError> {
         match source::parse(&options.source.0) {
             Ok(Source::Garments) => draw(context, &options.synthetic),
-            Ok(Source::Path(path)) if !weights::is_weights(&path) => list(context, &path),
+            Ok(Source::Path(path)) if !weights::is_weights(&path) => {
+                folder::run(&path, options.on_missing, context)
+            }
             Ok(source @ (Source::Path(_) | Source::Torchvision(_) | Source::Web(_))) => {
                 weights::run(&source, context)
             }
@@ -217,100 +217,6 @@ fn draw(context: &Context, garments: &Garments) -> Result<(), StageError> {
     let kinds = counted(garments.kinds.len() as u64, "kind");
     context.events.info(format!("{} of {kinds} drawn", counted(garments.total(), "image")));
     Ok(())
-}
-
-/// Lists a folder that is read in place.
-fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
-    let names = walk(folder);
-    let pinned = context.facts.get("listing").and_then(Value::as_str);
-    let bytes = match pinned.and_then(|digest| remembered(&context.memo, digest)) {
-        Some(bytes) => bytes,
-        None => digested(context, folder, &names)?,
-    };
-    if pinned.is_some_and(|digest| digest != Digest::of(&bytes).to_string()) {
-        return Err(StageError::failed(format!(
-            "{} changed while it was listed",
-            folder.display()
-        ))
-        .with_help("run the pipeline again when nothing writes to that folder"));
-    }
-    std::fs::write(context.slot.join(LISTING), bytes).or_fail("writing the listing")?;
-    let listed = images::open(&context.slot, Some(folder))?;
-    if listed.list().is_empty() {
-        return Err(StageError::failed(format!("there are no images in {}", folder.display()))
-            .with_help(format!(
-                "files ending in {} are images, except hidden ones",
-                or_list(image_files::EXTENSIONS)
-            )));
-    }
-    report(context, &names, listed.list());
-    Ok(())
-}
-
-/// Reports what was listed and what was skipped.
-fn report(context: &Context, names: &FolderScan, listed: &[Image]) {
-    let is_listed = |path: &String| listed.binary_search_by(|one| one.path.cmp(path)).is_ok();
-    let unread: Vec<&String> = names.images.iter().filter(|path| !is_listed(path)).collect();
-    if let [first, ..] = unread.as_slice() {
-        let count = counted(unread.len() as u64, "image");
-        context.events.warn(format!("skipped {count} that can't be opened, such as {first}"));
-    }
-    if names.unnamed > 0 {
-        let count = counted(names.unnamed, "file");
-        context.events.warn(format!("skipped {count} with names that aren't UTF-8"));
-    }
-    let skipped = match (names.hidden, names.others) {
-        (0, 0) => String::new(),
-        (hidden, others) => {
-            format!(
-                "; skipped {} and {}",
-                counted(hidden, "hidden file"),
-                counted(others, "other file")
-            )
-        }
-    };
-    context.events.info(format!("{} listed{skipped}", counted(listed.len() as u64, "image")));
-}
-
-fn remembered(memo: &Memo, digest: &str) -> Option<Vec<u8>> {
-    memo.get(BUCKET, digest).filter(|bytes| Digest::of(bytes).to_string() == digest)
-}
-
-/// The listing, from the images themselves. Like the store's listing, it omits files that can't be
-/// opened.
-fn digested(context: &Context, folder: &Path, names: &FolderScan) -> Result<Vec<u8>, StageError> {
-    let task = context.events.task("list", Some(names.images.len() as u64), "images");
-    let one = |path: &String| {
-        let whole = folder.join(path);
-        let digest = digest_file(&whole).ok().filter(|_| !context.cancel.is_cancelled())?;
-        let length = std::fs::metadata(&whole).ok()?.len();
-        task.advance(1);
-        Some(Image { path: path.clone(), length, digest })
-    };
-    let listed: Vec<Image> = names.images.par_iter().filter_map(one).collect();
-    StageError::check(&context.cancel)?;
-    Ok(images::listing(listed))
-}
-
-/// The files below a folder. Links are followed, as in the store's listing.
-fn walk(folder: &Path) -> FolderScan {
-    let mut names = FolderScan::default();
-    let mut walker = walkdir::WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
-    while let Some(entry) = walker.next() {
-        let Ok(entry) = entry else { continue };
-        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-        match relative.to_str() {
-            Some(path) if entry.file_type().is_dir() && image_files::is_hidden(path) => {
-                names.hidden += 1;
-                walker.skip_current_dir();
-            }
-            Some(path) if entry.file_type().is_file() => names.add(path),
-            None if entry.file_type().is_file() => names.unnamed += 1,
-            _ => {}
-        }
-    }
-    names.images.sort_unstable();
-    names
 }
 
 /// The run and the stage that a fetch stage's source names, where it names the model of an earlier

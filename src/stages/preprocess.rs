@@ -1,23 +1,27 @@
 //! The kind `preprocess`: decodes and resizes images into a tensor cache and assigns classes and
 //! splits.
 
-use super::dataset::{self, Dataset, GivenDataset};
+mod assign;
+
+use super::dataset::{self, Dataset, GivenDataset, Tables};
 use super::fetch::{self, Contents};
 use super::pretrained::{PREPROCESSING, Pretrained};
 use crate::common::nearest;
 use crate::common::number::{counted, thousands};
-use crate::config::{Key, keys};
+use crate::config::{Key, choices, keys};
 use crate::data::decode::{Background, DecodeOptions, Note, Notes, OnDamaged};
-use crate::data::images::{self, Image, ImageSet};
+use crate::data::images::{self, ImageSet, SKIPPED};
+use crate::data::labels::Labels;
+use crate::data::rejected::{self, Rejected, UNDECODABLE};
 use crate::data::tensor_cache::{self, RECORDS, Records, Writer, Written, fingerprint};
-use crate::data::{
-    DataError, Fit, InputInfo, Interpolation, Preprocessing, Sample, Split, labels, split,
-};
-use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
+use crate::data::{Fit, InputInfo, Interpolation, Preprocessing, Sample, Split};
+use crate::engine::{Context, Input, Kind, OrFail, Pin, Resolver, StageError};
+use crate::events::CancellationToken;
 use crate::nn::weights::registry;
-use crate::store::Digest;
+use crate::store::{Digest, Store};
+use assign::Assignment;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The kind `preprocess`.
@@ -25,9 +29,7 @@ pub(super) struct Preprocess;
 
 /// Bucket of the memo with the latest records of each geometry.
 const BUCKET: &str = "records";
-/// Name of the list of unreadable images, with reasons.
-const REJECTED: &str = "rejected.tsv";
-/// Maximum number of unreadable images in an error.
+/// Maximum number of images in an error.
 const SHOWN: usize = 5;
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
@@ -36,6 +38,8 @@ const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 ///
 /// - 2: damaged images of which more than a tenth is missing are rejected; more kinds of TIFF and
 ///   damaged files of every format are decoded (version 2 of the decoder).
+///   `rejected.csv` and `conflicts.csv`; the class of a nested folder is its outermost; exact
+///   fractions carry over classes; images with equal pixels are in one split.
 const VERSION: u32 = 2;
 
 keys! {
@@ -70,8 +74,22 @@ keys! {
         /// if more than a tenth of the image is missing; `keep`: what can be decoded is used.
         /// Either way they are named.
         on_damaged: OnDamaged = "reject";
-        /// The stage fails if more than this fraction of the images can't be read.
+        /// The stage fails if more than this fraction of the images can't be used: images that
+        /// can't be decoded or opened, and rows of a table without an image.
         max_rejected: f64 = 0.05 in 0..=1 affects Execution;
+        /// For a second set, beside the one that is trained on: `test`, all its images are scored;
+        /// `predict`, all are predicted, and labels aren't needed.
+        only: Option<Only> = none;
+    }
+}
+
+choices! {
+    /// What all images of a set are for.
+    pub(super) enum Only {
+        /// The test split.
+        Test = "test",
+        /// Predictions, without labels.
+        Predict = "predict",
     }
 }
 
@@ -92,6 +110,11 @@ pub(super) struct PreprocessOptions {
     background: Background,
     on_damaged: OnDamaged,
     max_rejected: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    only: Option<Only>,
+    /// The tables of `[dataset]` outside the fetched images.
+    #[serde(default)]
+    tables: Tables,
     /// The keys of `[dataset]` that it reads.
     pub dataset: Dataset,
 }
@@ -101,7 +124,7 @@ static INPUTS: [Input; 2] = [
         role: "images",
         kinds: &["fetch"],
         required: true,
-        reads: &[images::LISTING, "images/"],
+        reads: &[images::LISTING, SKIPPED, "images/"],
         doc: "The images.",
     },
     Input {
@@ -142,32 +165,57 @@ impl Kind for Preprocess {
     ) -> Option<PreprocessOptions> {
         fetch::check_contents(Contents::Images, "images", resolver);
         fetch::check_contents(Contents::Weights, "weights", resolver);
-        let dataset = dataset::resolve(dataset, resolver);
-        let options = resolve_input(keys, dataset, resolver);
+        let (dataset, tables) = dataset::resolve(dataset, resolver);
+        let options = resolve_input(keys, dataset, tables, resolver);
         options.filter(|_| resolver.is_clean())
+    }
+
+    fn pin(
+        &self,
+        options: &PreprocessOptions,
+        _store: &Store,
+        _cancel: &CancellationToken,
+    ) -> Result<Pin, StageError> {
+        options.tables.pin()
     }
 
     fn run(&self, options: &PreprocessOptions, context: &Context) -> Result<(), StageError> {
         let preprocessing = preprocessing(options, context)?;
         let dataset = &options.dataset;
         let images = context.input("images")?;
-        let images = images::open(&images.path, images.folder.as_deref())?;
-        let labels = labels::label(
-            images.list(),
-            &dataset.labels,
-            &dataset.unlabelled,
-            &dataset.class_names,
-        )?;
+        let set = images::open(&images.path, images.folder.as_deref())?;
+        let read = dataset.read_tables(&options.tables, &images.path)?;
+        let keys = dataset.label_keys();
+        let labels = match options.only {
+            Some(Only::Predict) => Labels::none(&set),
+            Some(Only::Test) => keys.label(&set, read.labels.as_ref())?,
+            None => {
+                let labels = keys.label(&set, read.labels.as_ref())?;
+                labels.check_several()?;
+                labels
+            }
+        };
+        labels.warnings.iter().for_each(|warning| context.events.warn(warning.clone()));
+        let mut not_used = keys.not_used(&set, &labels, &options.tables);
+        let mut assignment = Assignment::new(&set, &labels, dataset, &read, options.only)?;
+        if let Some(warning) = assignment.ignored_split(&labels, dataset) {
+            context.events.warn(warning);
+        }
+        let chosen = assignment.choose(dataset, &mut not_used);
+        let set = set.only(&chosen);
         // Before the long work, on all images; and again on the readable ones.
-        splits(images.list(), &labels, &dataset.split)?;
-        let made = records(context, &images, &preprocessing)?;
-        let rejected = reject(context, &images, &made, options.max_rejected)?;
-        let (kept, labels) = readable(images.list(), &labels, &rejected);
-        let splits = splits(&kept, &labels, &dataset.split)?;
-        let samples = samples(&kept, &labels, &splits, &made)?;
-        let info = InputInfo { preprocessing, classes: labels.classes.clone() };
+        assignment.splits(&dataset.split, None)?;
+        let made = records(context, &set, &preprocessing, dataset)?;
+        assignment.reject(&made, &mut not_used);
+        check_rejected(context, &set, &mut not_used, options.max_rejected)?;
+        rejected::write(&context.slot, &not_used)?;
+        assignment.drop_empty_classes(&context.events);
+        let splits = assignment.splits(&dataset.split, Some(&made))?;
+        let samples = assignment.samples(&splits, &made)?;
+        assign::conflicts(context, &assignment, &splits, &made)?;
+        let info = InputInfo { preprocessing, classes: assignment.classes };
         tensor_cache::write_table(&context.slot, &info, &samples)?;
-        report(context, &labels, &samples, &made);
+        report(context, &samples, &made, &not_used);
         Ok(())
     }
 }
@@ -215,6 +263,7 @@ fn preprocessing(
 fn resolve_input(
     mut keys: PreprocessKeys,
     dataset: Dataset,
+    tables: Tables,
     resolver: &mut Resolver,
 ) -> Option<PreprocessOptions> {
     if let Some(input) = keys.input.take() {
@@ -252,6 +301,8 @@ fn resolve_input(
         background,
         on_damaged: *keys.on_damaged,
         max_rejected: *keys.max_rejected,
+        only: keys.only.map(Key::into_value),
+        tables,
         dataset,
     })
 }
@@ -330,6 +381,7 @@ fn records(
     context: &Context,
     images: &ImageSet,
     preprocessing: &Preprocessing,
+    dataset: &Dataset,
 ) -> Result<Written, StageError> {
     let geometry = preprocessing.geometry();
     let (fingerprint, target) = (fingerprint(&geometry), context.slot.join(RECORDS));
@@ -344,6 +396,8 @@ fn records(
         .write(&target)?;
     match remembered.filter(|_| made.unchanged) {
         Some(path) => link(&path, &target)?,
+        // A quick try mustn't take the place of all images.
+        None if earlier.is_some() && dataset.is_quick_try() => {}
         None => {
             // The latest takes the place of the one before. Where that fails, the next preprocess
             // decodes again.
@@ -362,106 +416,41 @@ fn link(from: &Path, to: &Path) -> Result<(), StageError> {
         .or_fail(format_args!("writing {}", to.display()))
 }
 
-/// Lists unreadable images, and fails if there are too many.
-fn reject(
+/// Fails if too many images can't be used, and warns of those that can't be decoded.
+fn check_rejected(
     context: &Context,
-    images: &ImageSet,
-    made: &Written,
+    set: &ImageSet,
+    not_used: &mut [Rejected],
     most: f64,
-) -> Result<BTreeMap<Digest, String>, StageError> {
-    let reasons: BTreeMap<Digest, String> = made.rejected.iter().cloned().collect();
-    let with_reason =
-        |one: &Image| reasons.get(&one.digest).map(|reason| [one.path.clone(), reason.clone()]);
-    let rows: Vec<[String; 2]> = images.list().iter().filter_map(with_reason).collect();
-    let all = images.list().len();
-    if rows.len() as f64 > most * all as f64 {
+) -> Result<(), StageError> {
+    not_used.sort();
+    let counted_ones: Vec<&Rejected> = not_used.iter().filter(|one| one.is_counted()).collect();
+    let (undecodable, elsewhere): (Vec<&Rejected>, Vec<&Rejected>) =
+        counted_ones.iter().partition(|one| one.kind() == UNDECODABLE);
+    let all = set.list().len() + elsewhere.len();
+    let count = counted_ones.len();
+    if count as f64 > most * all as f64 {
+        let shown = counted_ones.iter().take(SHOWN);
         let shown: Vec<String> =
-            rows.iter().take(SHOWN).map(|[path, reason]| format!("  {path}: {reason}")).collect();
-        let message = format!(
-            "{} of {all} images can't be read, for example:\n{}",
-            rows.len(),
-            shown.join("\n")
-        );
+            shown.map(|one| format!("  {}: {}", one.path, one.reason)).collect();
+        let message =
+            format!("{count} of {all} images can't be used, for example:\n{}", shown.join("\n"));
         let help =
             format!("remove them, or allow more than {} % with `max_rejected`", most * 100.0);
         return Err(StageError::failed(message).with_help(help));
     }
-    if let [[path, reason], ..] = rows.as_slice() {
-        let (count, all) = (thousands(rows.len() as u64), counted(all as u64, "image"));
+    if let [first, ..] = undecodable.as_slice() {
+        let (count, all) =
+            (thousands(undecodable.len() as u64), counted(set.list().len() as u64, "image"));
         context
             .events
-            .warn(format!("skipped {count} of {all} that can't be read, such as {path}: {reason}"));
+            .warn(format!("skipped {count} of {all}, such as {}: {}", first.path, first.reason));
     }
-    tensor_cache::write_rejected(&context.slot.join(REJECTED), rows)?;
-    Ok(reasons)
-}
-
-/// The readable images and their labels. The list of classes doesn't change.
-fn readable(
-    list: &[Image],
-    labels: &labels::Labels,
-    rejected: &BTreeMap<Digest, String>,
-) -> (Vec<Image>, labels::Labels) {
-    let kept =
-        list.iter().zip(&labels.by_image).filter(|(one, _)| !rejected.contains_key(&one.digest));
-    let (images, by_image) = kept.map(|(one, class)| (one.clone(), *class)).unzip();
-    (images, labels::Labels { by_image, ..labels.clone() })
-}
-
-/// The split of each image.
-fn splits(
-    list: &[Image],
-    labels: &labels::Labels,
-    rule: &split::Rule,
-) -> Result<Vec<Split>, DataError> {
-    let labelled: Vec<split::Labelled> = list
-        .iter()
-        .zip(&labels.by_image)
-        .filter_map(|(one, class)| Some(split::Labelled { digest: one.digest, class: (*class)? }))
-        .collect();
-    let mut splits = split::split(&labelled, &labels.classes, rule)?.into_iter();
-    let one = |class: &Option<u32>| class.and_then(|_| splits.next()).unwrap_or(Split::Unlabelled);
-    Ok(labels.by_image.iter().map(one).collect())
-}
-
-fn samples(
-    list: &[Image],
-    labels: &labels::Labels,
-    splits: &[Split],
-    made: &Written,
-) -> Result<Vec<Sample>, StageError> {
-    let rows = list.iter().zip(&labels.by_image).zip(splits);
-    rows.map(|((one, class), split)| {
-        let record = made.entries.binary_search_by(|entry| entry.image_digest.cmp(&one.digest));
-        let record =
-            record.map_err(|_| StageError::failed(format!("{} has no record", one.path)))?;
-        let note =
-            made.entries.get(record).map(|entry| Notes(entry.notes).words()).unwrap_or_default();
-        let (path, image_digest) = (one.path.clone(), one.digest);
-        Ok(Sample { path, image_digest, record: record as u32, class: *class, split: *split, note })
-    })
-    .collect()
+    Ok(())
 }
 
 /// Reports the result.
-fn report(context: &Context, labels: &labels::Labels, samples: &[Sample], made: &Written) {
-    if !labels.unused_names.is_empty() {
-        context.events.warn(format!(
-            "no image has the class {}, which is named in class_names",
-            labels.unused_names.join(", ")
-        ));
-    }
-    let mut classes: BTreeMap<Digest, u32> = BTreeMap::new();
-    let contradictory = samples.iter().filter(|one| {
-        one.class.is_some_and(|class| *classes.entry(one.image_digest).or_insert(class) != class)
-    });
-    match contradictory.count() {
-        0 => {}
-        count => context.events.warn(format!(
-            "{} duplicate others with a different label",
-            counted(count as u64, "image")
-        )),
-    }
+fn report(context: &Context, samples: &[Sample], made: &Written, not_used: &[Rejected]) {
     warn_of_notes(context, samples, made);
     if made.reused > 0 {
         let all = counted(made.entries.len() as u64, "image");
@@ -474,9 +463,13 @@ fn report(context: &Context, labels: &labels::Labels, samples: &[Sample], made: 
     let [train, validation, test, unlabelled] =
         [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].map(count);
     let rest = if unlabelled == "0" { String::new() } else { format!(", {unlabelled} unlabelled") };
+    let unused = match rejected::summary(not_used) {
+        empty if empty.is_empty() => empty,
+        unused => format!("; {unused}, see rejected.csv"),
+    };
     context
         .events
-        .info(format!("{train} for training, {validation} for validation, {test} for test{rest}"));
+        .info(format!("{train} to train, {validation} to validate, {test} to test{rest}{unused}"));
 }
 
 /// Names images that are used although something about them is unusual.

@@ -8,7 +8,7 @@ use super::error::StoreError;
 use super::manifest::{ListedFile, Manifest};
 use super::sealed::{self, Sealed};
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -26,10 +26,31 @@ const MIN_AGE: Duration = Duration::from_secs(2);
 pub struct Listing {
     /// Sorted by path. Links are followed.
     pub files: Vec<ListedFile>,
+    /// Files that aren't wanted. Sorted.
+    pub others: Vec<String>,
     /// Paths that were left out, with the reason. Sorted.
-    pub skipped: Vec<(String, String)>,
+    pub skipped: Vec<(String, Skip)>,
     /// The digest of `files`: names and contents, independent of the folder's path.
     pub digest: Digest,
+}
+
+/// Why a path was left out of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Skip {
+    /// Its name begins with a dot.
+    Hidden,
+    /// A link whose target, as written in it, doesn't exist.
+    Dangling(String),
+    /// A file or folder that can't be opened, with the system's reason.
+    Unreadable(String),
+    /// A link to a folder that contains it.
+    Loop,
+    /// A socket, a pipe or a device.
+    NotAFile,
+    /// Its name isn't UTF-8.
+    NotUtf8,
+    /// A folder in which there is no file.
+    EmptyFolder,
 }
 
 /// Called with the number of bytes digested and in total. Returns whether to continue.
@@ -65,26 +86,31 @@ struct Found {
     identity: Identity,
 }
 
-/// Lists `folder` with the memo file `memo`. Leaves out the folder `own`: a store may be inside of
-/// a listed folder.
+/// Which files are listed, by their relative paths.
+pub(super) type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Lists the wanted files of `folder` with the memo file `memo`; others aren't read. Leaves out the
+/// folder `own`: a store may be inside of a listed folder.
 pub(super) fn list(
     folder: &Path,
     memo: &Path,
     own: &Path,
     now: SystemTime,
+    wanted: Wanted,
     watch: Watch,
 ) -> Result<Listing, StoreError> {
     // A clock before 1970 makes every file too young to be remembered.
     let listed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let known = read_memo(memo);
-    let (found, mut skipped) = walk(folder, own)?;
+    let Walked { mut found, mut skipped } = walk(folder, own)?;
+    let others = found.extract_if(.., |file| !wanted(&file.path)).map(|file| file.path).collect();
     let (digests, read) = digest_new(folder, &found, &known, watch)?;
     let stale = read > 0 || known.len() != found.len();
     let mut files = Vec::with_capacity(found.len());
     let mut remembered = Vec::with_capacity(found.len());
     for (found, digest) in found.into_iter().zip(digests) {
         match digest {
-            Err(error) => skipped.push((found.path, error.to_string())),
+            Err(error) => skipped.push((found.path, Skip::Unreadable(error.to_string()))),
             Ok(digest) => {
                 let file = ListedFile { path: found.path, len: found.identity.length, digest };
                 if is_old_enough(&found.identity, listed) {
@@ -101,7 +127,29 @@ pub(super) fn list(
     skipped.sort_unstable();
     let manifest = Manifest { files };
     let digest = manifest.digest();
-    Ok(Listing { files: manifest.files, skipped, digest })
+    Ok(Listing { files: manifest.files, others, skipped, digest })
+}
+
+/// The digest of a single file with the memo file `memo`: read only if it is new or changed.
+pub(super) fn digest_one(path: &Path, memo: &Path, now: SystemTime) -> Result<Digest, StoreError> {
+    let failed = |error| StoreError::io("reading", path)(error);
+    let file = File::open(path).map_err(failed)?;
+    let identity = Identity::of(&file.metadata().map_err(failed)?);
+    if let Some((known, digest)) = read_memo(memo).get("")
+        && *known == identity
+    {
+        return Ok(*digest);
+    }
+    let digest = digest_open(&file, identity.length).map_err(failed)?;
+    if is_old_enough(&identity, now.duration_since(UNIX_EPOCH).unwrap_or_default()) {
+        // Without it the next call only takes longer.
+        let _ = sealed::write(
+            memo,
+            &sealed::seal(&encode(&[(String::new(), identity, digest)])),
+            false,
+        );
+    }
+    Ok(digest)
 }
 
 /// Whether a file's last change was long enough before it was listed. The kernel sets the change
@@ -112,7 +160,26 @@ fn is_old_enough(identity: &Identity, listed: Duration) -> bool {
     changed + MIN_AGE <= listed
 }
 
-type Walked = (Vec<Found>, Vec<(String, String)>);
+/// The files below a folder, without their contents.
+struct Walked {
+    /// Sorted by path.
+    found: Vec<Found>,
+    skipped: Vec<(String, Skip)>,
+}
+
+/// The paths of files, and of what was left out with the reason.
+pub type Scan = (Vec<String>, Vec<(String, Skip)>);
+
+/// The paths of the files below a folder, sorted, and of what was left out. Links are followed. The
+/// folder `own` is left out, as in a listing.
+///
+/// # Errors
+/// If `folder` isn't a folder or can't be read.
+pub fn scan(folder: &Path, own: &Path) -> Result<Scan, StoreError> {
+    let Walked { found, mut skipped } = walk(folder, own)?;
+    skipped.sort_unstable();
+    Ok((found.into_iter().map(|file| file.path).collect(), skipped))
+}
 
 fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
     let metadata =
@@ -122,52 +189,84 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
     }
     let own = std::fs::metadata(own).map(|metadata| (metadata.dev(), metadata.ino())).ok();
     let (mut found, mut skipped) = (Vec::new(), Vec::new());
+    let mut folders = Vec::new();
     let mut walker = WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
     while let Some(entry) = walker.next() {
         let entry = match entry {
             Ok(entry) => entry,
+            // The folder itself.
+            Err(error) if error.depth() == 0 => {
+                let error = error.into_io_error().unwrap_or_else(|| io::ErrorKind::Other.into());
+                return Err(StoreError::io("listing", folder)(error));
+            }
             Err(error) => {
                 let path = error.path().unwrap_or(folder).to_owned();
-                skipped.push((relative(folder, &path).into_owned(), walk_error(error)));
+                skipped.push((relative(folder, &path).into_owned(), Skip::of(error, &path)));
                 continue;
             }
         };
-        let mut skip = |reason: &str| {
-            skipped.push((relative(folder, entry.path()).into_owned(), reason.to_owned()))
-        };
+        let path = || relative(folder, entry.path()).into_owned();
         let is_folder = entry.file_type().is_dir();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            skip("hidden");
+        if is_hidden(entry.path()) {
+            skipped.push((path(), Skip::Hidden));
             if is_folder {
                 walker.skip_current_dir();
             }
         } else if is_folder {
-            if own.is_some()
-                && entry
-                    .metadata()
-                    .is_ok_and(|metadata| own == Some((metadata.dev(), metadata.ino())))
-            {
+            if is_same(own, &entry) {
                 walker.skip_current_dir();
+            } else {
+                folders.push(path());
             }
         } else {
             match describe(folder, &entry) {
                 Ok(file) => found.push(file),
-                Err(reason) => skip(&reason),
+                Err(reason) => skipped.push((path(), reason)),
             }
         }
     }
     found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok((found, skipped))
+    skipped.extend(empty(folders, &found, &skipped));
+    Ok(Walked { found, skipped })
 }
 
-fn describe(folder: &Path, entry: &DirEntry) -> Result<Found, String> {
-    let metadata = entry.metadata().map_err(walk_error)?;
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn is_same(own: Option<(u64, u64)>, entry: &DirEntry) -> bool {
+    let identity = |metadata: Metadata| Some((metadata.dev(), metadata.ino()));
+    own.is_some() && entry.metadata().is_ok_and(|metadata| own == identity(metadata))
+}
+
+/// The outermost of the folders that have nothing in them but hidden files, with a `/` at the end.
+fn empty(folders: Vec<String>, found: &[Found], skipped: &[(String, Skip)]) -> Vec<(String, Skip)> {
+    let mut used: HashSet<&str> = HashSet::new();
+    let seen = skipped.iter().filter(|(_, reason)| *reason != Skip::Hidden);
+    let seen = seen.map(|(path, _)| path.as_str());
+    for path in found.iter().map(|file| file.path.as_str()).chain(seen) {
+        let mut rest = path;
+        // A folder that can't be read isn't empty.
+        while used.insert(rest) {
+            let Some((parent, _)) = rest.rsplit_once('/') else { break };
+            rest = parent;
+        }
+    }
+    let is_empty = |path: &str| !used.contains(path);
+    let is_outermost =
+        |path: &str| path.rsplit_once('/').is_none_or(|(parent, _)| !is_empty(parent));
+    let empty = folders.iter().filter(|path| is_empty(path) && is_outermost(path));
+    empty.map(|path| (format!("{path}/"), Skip::EmptyFolder)).collect()
+}
+
+fn describe(folder: &Path, entry: &DirEntry) -> Result<Found, Skip> {
+    let metadata = entry.metadata().map_err(|error| Skip::of(error, entry.path()))?;
     if !metadata.is_file() {
-        return Err("neither a file nor a folder".to_owned());
+        return Err(Skip::NotAFile);
     }
     match entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_str() {
         Some(path) => Ok(Found { path: path.to_owned(), identity: Identity::of(&metadata) }),
-        None => Err("its name isn't UTF-8".to_owned()),
+        None => Err(Skip::NotUtf8),
     }
 }
 
@@ -175,10 +274,23 @@ fn relative<'a>(folder: &Path, path: &'a Path) -> std::borrow::Cow<'a, str> {
     path.strip_prefix(folder).unwrap_or(path).to_string_lossy()
 }
 
-fn walk_error(error: walkdir::Error) -> String {
-    match error.loop_ancestor() {
-        Some(_) => "a link to a folder that contains it".to_owned(),
-        None => error.into_io_error().map_or("can't be read".to_owned(), |error| error.to_string()),
+impl Skip {
+    fn of(error: walkdir::Error, path: &Path) -> Skip {
+        if is_hidden(path) {
+            return Skip::Hidden;
+        }
+        if error.loop_ancestor().is_some() {
+            return Skip::Loop;
+        }
+        let error = error.into_io_error();
+        let is_missing =
+            error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+        match std::fs::read_link(path) {
+            Ok(target) if is_missing => Skip::Dangling(target.to_string_lossy().into_owned()),
+            _ => Skip::Unreadable(
+                error.map_or("can't be read".to_owned(), |error| error.to_string()),
+            ),
+        }
     }
 }
 
@@ -311,7 +423,9 @@ mod tests {
                 true
             };
             let now = SystemTime::now() + Duration::from_secs(later);
-            let listing = list(&self.folder, &self.memo, &self.store, now, &watch).unwrap();
+            let listing =
+                list(&self.folder, &self.memo, &self.store, now, &|path| path != "big.zip", &watch)
+                    .unwrap();
             (read.into_inner(), listing)
         }
     }
@@ -337,6 +451,8 @@ mod tests {
         );
         let skipped: Vec<_> = listing.skipped.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(skipped, [".DS_Store", ".ipynb_checkpoints", "b/loop", "broken.jpg"]);
+        assert_eq!(listing.skipped[2].1, Skip::Loop);
+        assert_eq!(listing.skipped[3].1, Skip::Dangling("nowhere".into()));
         let elsewhere = Home::new();
         elsewhere.write("b/2.jpg", b"two");
         elsewhere.write("a.jpg", b"one");
@@ -382,13 +498,65 @@ mod tests {
         let home = Home::new();
         home.write("a", b"one");
         let now = SystemTime::now();
-        let stopped = list(&home.folder, &home.memo, &home.store, now, &|_, _| false);
+        let stopped = list(&home.folder, &home.memo, &home.store, now, &|_| true, &|_, _| false);
         assert!(matches!(stopped, Err(StoreError::Cancelled)));
         for wrong in ["none", "a"] {
-            let error = list(&home.folder.join(wrong), &home.memo, &home.store, now, &|_, _| true)
+            let error =
+                list(&home.folder.join(wrong), &home.memo, &home.store, now, &|_| true, &|_, _| {
+                    true
+                })
                 .unwrap_err();
             assert!(error.to_string().contains(wrong), "{error}");
         }
+    }
+
+    #[test]
+    fn empty_folders_are_named_and_hidden_dangling_links_are_hidden() {
+        let home = Home::new();
+        home.write("a/1.png", b"one");
+        home.write("b/.hidden", b"x");
+        std::fs::create_dir_all(home.folder.join("c/d/e")).unwrap();
+        std::fs::create_dir_all(home.folder.join("a/f")).unwrap();
+        std::os::unix::fs::symlink("nowhere", home.folder.join(".#lock")).unwrap();
+        let (found, skipped) = scan(&home.folder, &home.store).unwrap();
+        assert_eq!(found, ["a/1.png"]);
+        let empty: Vec<_> = skipped.iter().filter(|(_, skip)| *skip == Skip::EmptyFolder).collect();
+        let empty: Vec<_> = empty.into_iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(empty, ["a/f/", "b/", "c/"]);
+        let hidden: Vec<_> = skipped.iter().filter(|(_, skip)| *skip == Skip::Hidden).collect();
+        assert_eq!(hidden.len(), 2);
+    }
+
+    #[test]
+    fn files_that_are_not_wanted_are_not_read() {
+        let home = Home::new();
+        home.write("a.jpg", b"one");
+        let (_, before) = home.list(0);
+        home.write("big.zip", &[1; 1000]);
+        let (read, listing) = home.list(0);
+        assert_eq!((read, listing.digest), (3, before.digest));
+        assert_eq!(listing.others, ["big.zip"]);
+    }
+
+    #[test]
+    fn an_unchanged_file_keeps_its_digest() {
+        let home = Home::new();
+        home.write("a.zip", b"one");
+        let path = home.folder.join("a.zip");
+        let digest = |later| {
+            let now = SystemTime::now() + Duration::from_secs(later);
+            digest_one(&path, &home.memo, now).unwrap()
+        };
+        assert_eq!(digest(0), Digest::of(b"one"));
+        assert!(!home.memo.exists(), "a file as new as this isn't remembered");
+        assert_eq!(digest(10), Digest::of(b"one"));
+        // The memo is used: another digest in it is returned.
+        let identity = Identity::of(&path.metadata().unwrap());
+        let other = encode(&[(String::new(), identity, Digest::of(b"two"))]);
+        sealed::write(&home.memo, &sealed::seal(&other), false).unwrap();
+        assert_eq!(digest(20), Digest::of(b"two"));
+        home.write("a.zip", b"three");
+        assert_eq!(digest(30), Digest::of(b"three"));
     }
 
     proptest! {

@@ -53,6 +53,8 @@ fn init_writes_a_file_that_runs() {
     let text = desk.read("shapes.toml");
     desk.snapshot("init_for_classes_in_file_names", &text);
     desk.ok(&["run", "shapes.toml", "--until", "preprocess", "--until", "explore"]);
+    desk.ok(&["init", "shapes", "--scratch", "--output", "scratch.toml"]);
+    desk.snapshot("init_from_scratch", &desk.read("scratch.toml"));
     // An existing file is never overwritten.
     let again = desk.pipe(&["init", "shapes"]);
     assert_eq!(again.code, 2, "{again}");
@@ -76,4 +78,81 @@ fn init_recognizes_a_folder_for_each_class() {
     desk.ok(&["init", "pets", "--output", "made.toml"]).snapshot("init_with_an_output");
     desk.snapshot("init_for_folders_of_classes", &desk.read("made.toml"));
     desk.ok(&["status", "made.toml"]).snapshot("status_of_an_initialized_file");
+}
+
+/// A pipeline up to `preprocess`, with this `[dataset]`.
+fn prepared(dataset: &str) -> String {
+    format!(
+        "[dataset]\n{dataset}\n[stages.fetch]\nsource = \"path:images\"\n[stages.explore]\n\
+         needs = {{ images = \"fetch\" }}\n[stages.preprocess]\nneeds = {{ images = \"fetch\" }}\nsize = 32\n"
+    )
+}
+
+const HALVES: &str = "split = { method = \"exact\", train = 0.5, test = 0.5 }";
+
+#[test]
+fn a_table_beside_the_pipeline_file_labels_images_and_is_part_of_the_key() {
+    let desk = Desk::empty();
+    desk.images("images", &["x"], 8);
+    let rows = |classes: [&str; 2]| -> String {
+        let row = |at: usize| format!("{at}_x,{}\n", classes[at % 2]);
+        format!("id,label\n{}gone,cat\n", (0..8).map(row).collect::<String>())
+    };
+    desk.write("train.csv", rows(["cat", "dog"]));
+    let labels = "labels = { from = \"csv\", file = \"train.csv\" }";
+    desk.write("p.toml", prepared(&format!("{labels}\n{HALVES}")));
+    let refused = desk.pipe(&["run", "p.toml", "--jobs", "1"]);
+    assert_eq!(refused.code, 1, "{refused}");
+    refused.snapshot("too_many_rows_without_an_image");
+    desk.edit("p.toml", "size = 32", "size = 32\nmax_rejected = 0.2");
+    desk.ok(&["run", "p.toml", "--jobs", "1"]).snapshot("labels_from_a_table");
+    assert_eq!(desk.events(&["p.toml"]).with_outcome("ran"), [""; 0]);
+    desk.write("train.csv", rows(["bird", "dog"]));
+    assert_eq!(desk.events(&["p.toml"]).with_outcome("ran"), ["explore", "preprocess"]);
+    desk.edit("p.toml", "train.csv", "trian.csv");
+    desk.pipe(&["run", "p.toml"]).snapshot("a_table_that_is_not_there");
+}
+
+#[test]
+fn an_authors_split_is_kept_and_never_ignored_silently() {
+    let desk = Desk::empty();
+    for part in ["train", "val", "test"] {
+        for class in ["cat", "dog"] {
+            desk.images(&format!("images/{part}/{class}"), &[&format!("{part}{class}")], 4);
+        }
+    }
+    desk.write("p.toml", prepared(HALVES));
+    desk.ok(&["run", "p.toml", "--until", "preprocess"]).snapshot("an_ignored_split");
+    desk.write("p.toml", prepared("split = { from = \"folder\" }"));
+    desk.ok(&["run", "p.toml", "--until", "preprocess"]).snapshot("a_split_by_folder");
+    desk.ok(&["init", "images"]).snapshot("init_with_an_authors_split");
+    desk.snapshot("init_for_an_authors_split", &desk.read("images.toml"));
+}
+
+#[test]
+fn files_that_are_not_used_are_named() {
+    let desk = Desk::empty();
+    for class in ["cat", "Cat"] {
+        desk.images(&format!("images/{class}"), &[class], 8);
+    }
+    desk.write("images/cat/notes.txt", "");
+    desk.write("images/heic/1.HEIC", "x");
+    std::fs::create_dir(desk.path("images/empty")).unwrap();
+    std::os::unix::fs::symlink("annex/1.png", desk.path("images/cat/link.png")).unwrap();
+    desk.write("p.toml", prepared(&format!("unlabelled = [\"tset\"]\n{HALVES}")));
+    let refused = desk.pipe(&["run", "p.toml"]);
+    assert_eq!(refused.code, 1, "{refused}");
+    refused.snapshot("a_dangling_link");
+    desk.edit("p.toml", "[stages.explore]", "on_missing = \"warn\"\n[stages.explore]");
+    desk.edit("p.toml", "size = 32", "size = 32\nmax_rejected = 0.5");
+    desk.ok(&["run", "p.toml", "--jobs", "1"]).snapshot("files_that_are_not_used");
+}
+
+#[test]
+fn everything_is_trained_on_and_a_folder_is_predicted() {
+    let desk = Desk::tiny();
+    desk.images("images/test", &["a"], 4);
+    desk.edit("tiny.toml", "[stages.fetch]", "unlabelled = [\"test\"]\n\n[stages.fetch]");
+    desk.edit("tiny.toml", "train = 0.5, validation = 0.25, test = 0.25", "train = 1.0");
+    desk.ok(&["run", "tiny.toml", "--jobs", "1"]).snapshot("everything_is_trained_on");
 }

@@ -1,8 +1,11 @@
-//! Infers the classes of images from their paths: by folder, or by a pattern of file names.
+//! Infers the classes of images: by folder, by a table, or by a pattern of file names; which folders
+//! have no labels; and whether the author split them.
 
+use crate::common::layout::{Layout, SplitFolder, folder_at, split_folder};
 use crate::common::number;
+use crate::stages::dataset::{FittingTable, fitting_table};
 use regex::Regex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Patterns tried on file names without extension; the first that yields classes is taken.
@@ -16,13 +19,14 @@ const PATTERNS: [&str; 4] = [
 const MIN_MATCHING: f64 = 0.9;
 /// Mean number of images per class below which a pattern is taken to match names, not classes.
 const MIN_PER_CLASS: usize = 3;
-/// Folder names that are splits or collections rather than classes.
-const NOT_CLASSES: [&str; 9] =
-    ["train", "training", "test", "testing", "val", "valid", "validation", "images", "pictures"];
+/// Names of folders that hold images rather than a class.
+const COLLECTIONS: [&str; 4] = ["images", "pictures", "photos", "img"];
+/// Names of folders without labels, beside those of a test split.
+const UNLABELLED: [&str; 4] = ["unlabelled", "unlabeled", "unknown", "predict"];
 /// At most this many classes are named in the comment.
 const NAMED_CLASSES: usize = 6;
 
-/// How the paths of images name their classes.
+/// How images are named.
 #[derive(Debug, PartialEq)]
 pub(super) struct Naming {
     /// The value of `labels`, as TOML.
@@ -31,74 +35,230 @@ pub(super) struct Naming {
     pub(super) comment: String,
     /// The number of classes.
     pub(super) classes: usize,
-    /// Top folders in which no image has a class.
+    /// Folders in which no image has a class.
     pub(super) unlabelled: Vec<String>,
+    /// The author's split, if there is one with labels in several parts.
+    pub(super) split: Option<AuthorSplit>,
+    /// Images outside the folders of classes.
+    pub(super) strays: usize,
+}
+
+/// The parts of an author's split that have labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AuthorSplit {
+    /// Their folders.
+    pub(super) folders: Vec<String>,
+    pub(super) has_validation: bool,
+    pub(super) has_test: bool,
+}
+
+/// A table beside images.
+pub(super) struct TableFile {
+    /// Its path, as the pipeline file names it.
+    pub(super) path: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Naming {
-    /// Infers the naming from image paths with `/`, relative to their common folder.
-    pub(super) fn infer(paths: &[String]) -> Option<Naming> {
+    /// Infers the naming from image paths with `/`, sorted, relative to their common folder.
+    pub(super) fn infer(paths: &[String], tables: &[TableFile]) -> Option<Naming> {
         Naming::by_folder(paths)
+            .or_else(|| tables.iter().find_map(|table| Naming::by_table(paths, table)))
             .or_else(|| PATTERNS.iter().find_map(|pattern| Naming::by_pattern(paths, pattern)))
     }
 
     fn by_folder(paths: &[String]) -> Option<Naming> {
+        let inside: Vec<&str> =
+            paths.iter().map(String::as_str).filter(|path| path.contains('/')).collect();
+        let all = Layout::of(&inside);
+        let unlabelled = unlabelled_folders(&inside, &all);
+        let is_labelled = |path: &&str| !unlabelled.iter().any(|folder| is_in(path, folder));
+        let labelled: Vec<&str> = inside.iter().copied().filter(is_labelled).collect();
+        // As a run sees it, which leaves out the unlabelled folders.
+        let layout = Layout::of(&labelled);
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for path in paths {
-            let class = path.rsplit('/').nth(1)?;
-            *counts.entry(class).or_default() += 1;
+        for path in &labelled {
+            if let Some(class) = folder_at(path, layout.class_level) {
+                *counts.entry(class).or_default() += 1;
+            }
         }
-        let are_classes =
-            counts.keys().all(|name| !NOT_CLASSES.contains(&name.to_ascii_lowercase().as_str()));
-        (counts.len() > 1 && are_classes).then(|| Naming {
+        let in_class: usize = counts.values().sum();
+        let strays = labelled.len() - in_class + (paths.len() - inside.len());
+        let are_classes = counts.len() > 1
+            && in_class > strays
+            && !counts.keys().all(|name| COLLECTIONS.contains(&name.to_lowercase().as_str()));
+        are_classes.then(|| Naming {
             labels: "{ from = \"folder\" }".to_owned(),
             comment: format!(
                 "# The class of an image is its folder: {}.\n",
                 shortened(counts.keys())
             ),
             classes: counts.len(),
-            unlabelled: Vec::new(),
+            split: author_split(&labelled, &layout, |path| {
+                folder_at(path, layout.class_level).is_some()
+            }),
+            unlabelled,
+            strays,
+        })
+    }
+
+    fn by_table(paths: &[String], table: &TableFile) -> Option<Naming> {
+        let FittingTable { image, class, classes, images } = fitting_table(&table.bytes, paths)?;
+        let named: BTreeSet<usize> = images.into_iter().collect();
+        let mut folders: BTreeMap<&str, bool> = BTreeMap::new();
+        for (at, path) in paths.iter().enumerate() {
+            if let Some(folder) = folder_at(path, 0) {
+                *folders.entry(folder).or_default() |= named.contains(&at);
+            }
+        }
+        let unlabelled: Vec<String> = folders
+            .into_iter()
+            .filter(|(_, has_labels)| !has_labels)
+            .map(|(folder, _)| folder.to_owned())
+            .collect();
+        let in_them = |path: &&String| unlabelled.iter().any(|folder| is_in(path, folder));
+        let expected = paths.len() - paths.iter().filter(in_them).count();
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        Some(Naming {
+            labels: format!(
+                "{{ from = \"csv\", file = {}, image = {}, class = {} }}",
+                quoted(&table.path),
+                quoted(&image),
+                quoted(&class)
+            ),
+            comment: "# The class of an image is in a table, by the image's name.\n".to_owned(),
+            classes,
+            unlabelled,
+            split: None,
+            strays: expected.saturating_sub(named.len()),
         })
     }
 
     fn by_pattern(paths: &[String], pattern: &str) -> Option<Naming> {
         let regex = Regex::new(pattern).ok()?;
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let class = |path: &str| {
+            let stem = Path::new(path).file_stem()?.to_str()?.to_owned();
+            Some(regex.captures(&stem)?.name("class")?.as_str().to_owned())
+        };
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         // For each top folder: the number of images that match, and of all images.
         let mut folders: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for path in paths {
             let folder = path.split_once('/').map_or("", |(top, _)| top);
             let (matching, all) = folders.entry(folder).or_default();
             *all += 1;
-            let stem = Path::new(path).file_stem()?.to_str()?;
-            if let Some(class) = regex.captures(stem).and_then(|found| found.name("class")) {
+            if let Some(class) = class(path) {
                 *matching += 1;
-                *counts.entry(class.as_str()).or_default() += 1;
+                *counts.entry(class).or_default() += 1;
             }
         }
         let (unlabelled, labelled): (Vec<_>, Vec<_>) =
             folders.iter().partition(|(_, (matching, _))| *matching == 0);
         let matching: usize = counts.values().sum();
-        let labelled: usize = labelled.iter().map(|(_, (_, all))| all).sum();
-        let fits = matching as f64 >= MIN_MATCHING * labelled as f64
+        let expected: usize = labelled.iter().map(|(_, (_, all))| all).sum();
+        let fits = matching as f64 >= MIN_MATCHING * expected as f64
             && unlabelled.iter().all(|(folder, _)| !folder.is_empty());
         let are_classes = counts.len() > 1 && matching >= MIN_PER_CLASS * counts.len();
-        (fits && are_classes).then(|| Naming {
+        if !(fits && are_classes) {
+            return None;
+        }
+        let unlabelled: Vec<String> =
+            unlabelled.iter().map(|(folder, _)| (**folder).to_owned()).collect();
+        let labelled: Vec<&str> = paths
+            .iter()
+            .map(String::as_str)
+            .filter(|path| !unlabelled.iter().any(|folder| is_in(path, folder)))
+            .collect();
+        let layout = Layout::of(&labelled);
+        Some(Naming {
             labels: format!("{{ from = \"file_name\", pattern = '{pattern}' }}"),
             comment: format!(
                 "# The class is what the group `class` of the pattern matches in a file's name: {}.\n",
                 shortened(counts.keys())
             ),
             classes: counts.len(),
-            unlabelled: unlabelled.iter().map(|(folder, _)| (**folder).to_owned()).collect(),
+            split: author_split(&labelled, &layout, |path| class(path).is_some()),
+            unlabelled,
+            strays: expected - matching,
         })
     }
 }
 
+fn is_in(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Folders whose images have no class: a part of a split in which images lie flat, or in folders
+/// that aren't those of the training images, and folders named for it.
+fn unlabelled_folders(paths: &[&str], layout: &Layout) -> Vec<String> {
+    let level = layout.class_level;
+    if layout.splits.is_empty() {
+        let is_unlabelled = |name: &str| {
+            UNLABELLED.contains(&name.to_lowercase().as_str())
+                || split_folder(name) == Some(SplitFolder::Test)
+        };
+        let names: BTreeSet<&str> =
+            paths.iter().filter_map(|path| folder_at(path, level)).collect();
+        let named = paths.iter().filter(|path| folder_at(path, level).is_some_and(is_unlabelled));
+        let folders: BTreeSet<String> = named.filter_map(|path| start(path, level + 1)).collect();
+        return if names.len() > folders.len() + 1 {
+            folders.into_iter().collect()
+        } else {
+            Vec::new()
+        };
+    }
+    // By the folder of the split: the classes in it, and the number of images without one.
+    let mut parts: BTreeMap<String, (BTreeSet<&str>, usize)> = BTreeMap::new();
+    for path in paths {
+        let Some(part) = start(path, level) else { continue };
+        let (classes, flat) = parts.entry(part).or_default();
+        match folder_at(path, level) {
+            Some(class) => drop(classes.insert(class)),
+            None => *flat += 1,
+        }
+    }
+    let kind = |part: &str| part.rsplit('/').next().and_then(split_folder);
+    let trained: BTreeSet<&str> = parts
+        .iter()
+        .filter(|(part, _)| kind(part) == Some(SplitFolder::Train))
+        .flat_map(|(_, (classes, _))| classes.iter().copied())
+        .collect();
+    let others = parts.iter().filter(|(part, _)| kind(part) != Some(SplitFolder::Train));
+    let has_classes = |classes: &BTreeSet<&str>| {
+        let known = classes.iter().filter(|class| trained.contains(*class)).count();
+        known * 2 > classes.len() || (trained.is_empty() && classes.len() > 1)
+    };
+    let without = others.filter(|(_, (classes, _))| !has_classes(classes));
+    without.map(|(part, _)| part.clone()).collect()
+}
+
+/// The first `levels` folders of a path.
+fn start(path: &str, levels: usize) -> Option<String> {
+    let (folders, _) = path.rsplit_once('/')?;
+    let parts: Vec<&str> = folders.split('/').take(levels).collect();
+    (parts.len() == levels).then(|| parts.join("/"))
+}
+
+/// The author's split, if images to train on and others have labels.
+fn author_split(
+    labelled: &[&str],
+    layout: &Layout,
+    has_class: impl Fn(&str) -> bool,
+) -> Option<AuthorSplit> {
+    let parts = labelled.iter().filter(|path| has_class(path));
+    let parts: BTreeSet<SplitFolder> = parts.filter_map(|path| layout.split(path)).collect();
+    let has = |part| parts.contains(&part);
+    (has(SplitFolder::Train) && parts.len() > 1).then(|| AuthorSplit {
+        folders: layout.splits.clone(),
+        has_validation: has(SplitFolder::Validation),
+        has_test: has(SplitFolder::Test),
+    })
+}
+
 /// The first few names, escaped to fit into a one-line comment.
-fn shortened<'a>(names: impl ExactSizeIterator<Item = &'a &'a str>) -> String {
+fn shortened<'a, T: AsRef<str> + 'a>(names: impl ExactSizeIterator<Item = &'a T>) -> String {
     let more = names.len().saturating_sub(NAMED_CLASSES);
-    let text = names.take(NAMED_CLASSES).map(|name| name.escape_debug().to_string());
+    let text = names.take(NAMED_CLASSES).map(|name| name.as_ref().escape_debug().to_string());
     let mut text = text.collect::<Vec<_>>().join(", ");
     if more > 0 {
         text.push_str(&format!(" and {} more", number::thousands(more as u64)));
@@ -110,19 +270,80 @@ fn shortened<'a>(names: impl ExactSizeIterator<Item = &'a &'a str>) -> String {
 mod tests {
     use super::*;
 
-    fn naming(paths: &[&str], each: usize) -> Option<Naming> {
+    fn paths(names: &[&str], each: usize) -> Vec<String> {
         let numbered = |path: &&str| {
-            (0..each).map(|at| path.replace('#', &at.to_string())).collect::<Vec<_>>()
+            let count = if path.contains('#') { each } else { 1 };
+            (0..count).map(|at| path.replace('#', &at.to_string())).collect::<Vec<_>>()
         };
-        Naming::infer(&paths.iter().flat_map(numbered).collect::<Vec<_>>())
+        let mut paths: Vec<String> = names.iter().flat_map(numbered).collect();
+        paths.sort();
+        paths
     }
+
+    fn naming(names: &[&str], each: usize) -> Option<Naming> {
+        Naming::infer(&paths(names, each), &[])
+    }
+
+    const FOLDER: &str = "{ from = \"folder\" }";
 
     #[test]
     fn folders_name_classes() {
-        let found = naming(&["cat/#.jpg", "dog/#.jpg"], 4).unwrap();
-        assert_eq!((found.labels.as_str(), found.classes), ("{ from = \"folder\" }", 2));
-        let nested = naming(&["train/cat/#.jpg", "train/dog/#.jpg", "val/cat/#.jpg"], 4).unwrap();
-        assert_eq!((nested.labels.as_str(), nested.classes), ("{ from = \"folder\" }", 2));
+        for (names, classes, unlabelled, strays) in [
+            (&["cat/#.jpg", "dog/#.jpg"][..], 2, &[][..], 0),
+            (&["cat/in/#.jpg", "cat/out/#.jpg", "dog/in/#.jpg"], 2, &[], 0),
+            (&["pets/cat/#.jpg", "pets/dog/#.jpg"], 2, &[], 0),
+            (&["cat/#.jpg", "dog/#.jpg", "logo.png", "readme.png"], 2, &[], 2),
+            (&["cat/#.jpg", "dog/#.jpg", "test/#.jpg"], 2, &["test"], 0),
+            (&["train/cat/#.png", "train/dog/#.png", "test/#.png"], 2, &["test"], 0),
+            (&["d/train/cat/#.png", "d/train/dog/#.png", "d/test/#.png"], 2, &["d/test"], 0),
+            (
+                &[
+                    "train/n1/images/#.JPEG",
+                    "train/n2/images/#.JPEG",
+                    "val/images/#.JPEG",
+                    "test/images/#.JPEG",
+                ],
+                2,
+                &["test", "val"],
+                0,
+            ),
+        ] {
+            let found = naming(names, 4).unwrap();
+            assert_eq!((found.labels.as_str(), found.classes), (FOLDER, classes), "{names:?}");
+            assert_eq!(found.unlabelled, unlabelled, "{names:?}");
+            assert_eq!((found.strays, found.split), (strays, None), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn an_authors_split_is_found() {
+        let split = |names: &[&str]| {
+            let split = naming(names, 4).unwrap().split?;
+            Some((split.folders.join(" "), split.has_validation, split.has_test))
+        };
+        assert_eq!(
+            split(&[
+                "train/cat/#.jpg",
+                "train/dog/#.jpg",
+                "val/cat/#.jpg",
+                "val/dog/#.jpg",
+                "test/#.jpg"
+            ]),
+            Some(("train val".into(), true, false))
+        );
+        assert_eq!(
+            split(&[
+                "training_set/training_set/cat/#.jpg",
+                "training_set/training_set/dog/#.jpg",
+                "test_set/test_set/cat/#.jpg",
+                "test_set/test_set/dog/#.jpg"
+            ]),
+            Some(("test_set training_set".into(), false, true))
+        );
+        assert_eq!(
+            split(&["train/#_0.jpg", "train/#_1.jpg", "test/#_0.jpg", "test/#_1.jpg"]),
+            Some(("test train".into(), false, true))
+        );
     }
 
     #[test]
@@ -132,6 +353,24 @@ mod tests {
             found.labels,
             r"{ from = 'file_name', pattern = '^(?<index>\d+)_(?<class>[^_]+)$' }"
                 .replace("'file_name'", "\"file_name\"")
+        );
+        assert_eq!((found.classes, found.unlabelled), (2, vec!["test".to_owned()]));
+        assert_eq!(found.split, None);
+    }
+
+    #[test]
+    fn a_table_that_names_the_images_is_taken() {
+        let table = |text: &str| TableFile { path: "train.csv".into(), bytes: text.into() };
+        let images = paths(&["train/#.jpg", "test/1#.jpg"], 6);
+        let rows: String = (0..6)
+            .map(|at| format!("{at},{}\n", if at % 2 == 0 { "cat" } else { "dog" }))
+            .collect();
+        let found =
+            Naming::infer(&images, &[table("a,b\nx,y\n"), table(&format!("id,label\n{rows}"))]);
+        let found = found.unwrap();
+        assert_eq!(
+            found.labels,
+            r#"{ from = "csv", file = "train.csv", image = "id", class = "label" }"#
         );
         assert_eq!((found.classes, found.unlabelled), (2, vec!["test".to_owned()]));
     }

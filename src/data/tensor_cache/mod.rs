@@ -12,7 +12,7 @@ pub use reader::Records;
 pub use samples::{Sample, Split};
 pub use writer::{Writer, Written, fingerprint};
 
-use super::{DataError, InputInfo, table};
+use super::{DataError, InputInfo};
 use crate::store::Digest;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -103,11 +103,6 @@ pub fn write_table(folder: &Path, info: &InputInfo, samples: &[Sample]) -> Resul
         .map_err(|error| DataError::io("write", &path, std::io::Error::other(error)))?;
     text.push(b'\n');
     std::fs::write(&path, text).map_err(|error| DataError::io("write", &path, error))
-}
-
-/// Writes the table of rejected images: path, reason.
-pub fn write_rejected(path: &Path, rows: Vec<[String; 2]>) -> Result<(), DataError> {
-    table::write_file(path, "rejected 1", rows)
 }
 
 fn read_info(path: &Path) -> Result<InputInfo, DataError> {

@@ -3,7 +3,7 @@
 //! version.
 
 use crate::data::decode::samples;
-use crate::data::images::{self, LISTING};
+use crate::data::images::{self, LISTING, SKIPPED};
 use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Device, InputArtifact, KindRef, StageError};
 use crate::events::{CancellationToken, EventSink, StageEvent};
@@ -78,15 +78,15 @@ fn named(kind: &str) -> KindRef {
 }
 
 fn fetching(source: &str) -> Value {
-    json!({ "source": source, "synthetic": { "count": 3, "unlabelled": 1, "kinds": [0, 5, 9], "seed": 1 } })
+    json!({ "source": source, "on_missing": "fail", "synthetic": { "count": 3, "unlabelled": 1, "kinds": [0, 5, 9], "seed": 1 } })
 }
 
 fn dataset(method: &str) -> Value {
     json!({
         "labels": { "from": "file_name", "pattern": "^(?<index>\\d+)_(?<class>\\d+)$" },
         "class_names": { "0": "shirt" },
-        "unlabelled": ["new"],
-        "split": { "train": 0.5, "validation": 0.25, "test": 0.25, "method": method, "seed": 0 },
+        "unlabelled": ["new"], "fraction": 1.0,
+        "split": { "train": 0.5, "validation": 0.25, "test": 0.25, "method": method, "column": "split", "seed": 0 },
     })
 }
 
@@ -129,8 +129,8 @@ fn a_folder_is_listed_and_read_in_place() {
     bench
         .run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None)
         .unwrap();
-    assert_eq!(std::fs::read_dir(bench.path("fetched")).unwrap().count(), 1);
-    assert_eq!(bench.said(), "25 images listed; skipped 2 hidden files and 1 other file");
+    assert_eq!(std::fs::read_dir(bench.path("fetched")).unwrap().count(), 2);
+    assert_eq!(bench.said(), "25 images listed; skipped 1 other file");
     let images = Some(("fetched", Some(folder.path())));
     bench.run("explore", "explored", json!({ "dataset": dataset("exact") }), images).unwrap();
     bench.run("preprocess", "made", preprocessing(dataset("exact")), images).unwrap();
@@ -140,7 +140,9 @@ fn a_folder_is_listed_and_read_in_place() {
     assert_eq!(counts, [12, 6, 6, 1]);
     assert_eq!(cache.info().classes, ["shirt", "1"]);
     assert!(
-        bench.said().ends_with("12 for training, 6 for validation, 6 for test, 1 unlabelled"),
+        bench.said().ends_with(
+            "12 to train, 6 to validate, 6 to test, 1 unlabelled; 1 not used (not an image: 1), see rejected.csv"
+        ),
         "{}",
         bench.said()
     );
@@ -151,7 +153,7 @@ fn a_folder_is_listed_and_read_in_place() {
         ("made", "samples.tsv"),
     ];
     let digests = pinned.map(|(folder, file)| digest(bench.path(folder).join(file)));
-    assert_eq!(digests, ["8295db5ec40f", "659ddbf6b529", "00b9fe2c0ecd", "0ec6a3285780"]);
+    assert_eq!(digests, ["8295db5ec40f", "0be2b181da8d", "00b9fe2c0ecd", "0ec6a3285780"]);
 }
 
 #[test]
@@ -189,10 +191,11 @@ fn another_split_or_label_links_the_records() {
     // Losing the memo costs work, not a byte.
     let fresh = Bench { memo: Memo::temporary().unwrap(), ..Bench::new() };
     std::fs::create_dir(fresh.path("fetched")).unwrap();
-    std::fs::copy(bench.path("fetched").join(LISTING), fresh.path("fetched").join(LISTING))
-        .unwrap();
+    for file in [LISTING, SKIPPED] {
+        std::fs::copy(bench.path("fetched").join(file), fresh.path("fetched").join(file)).unwrap();
+    }
     fresh.run("preprocess", "two", preprocessing(other), images).unwrap();
-    for file in ["records.bin", "samples.tsv", "input.json", "rejected.tsv"] {
+    for file in ["records.bin", "samples.tsv", "input.json", "rejected.csv", "conflicts.csv"] {
         assert_eq!(
             digest(bench.path("two").join(file)),
             digest(fresh.path("two").join(file)),
@@ -216,7 +219,7 @@ fn too_many_unreadable_images_fail_and_few_are_listed() {
         )
         .unwrap();
     assert!(bench.said().contains(
-        "skipped 1 of 41 images that can't be read, such as train/7_1.png: the file is empty"
+        "skipped 1 of 41 images, such as train/7_1.png: can't be decoded: the file is empty"
     ));
     assert_eq!(TensorCache::open(&bench.path("few")).unwrap().samples().len(), 40);
     for index in 8..12 {
@@ -233,7 +236,7 @@ fn too_many_unreadable_images_fail_and_few_are_listed() {
     let text = refused.unwrap_err().to_string();
     assert!(
         text.starts_with(
-            "5 of 41 images can't be read, for example:\n  train/10_0.png: it is not an image"
+            "5 of 41 images can't be used, for example:\n  train/10_0.png: can't be decoded: it is not an image"
         ),
         "{text}"
     );

@@ -444,7 +444,7 @@ fn a_model_file_answers_for_images_and_lists_what_is_none() {
 fn evaluate_refuses_images_that_the_model_was_not_made_for() {
     let model = trained().path("model");
     let model = model.to_str().unwrap();
-    let place = Place::new(Counts { validation: 0, test: 0, ..COUNTS });
+    let place = Place::new(Counts { validation: 0, test: 0, unlabelled: 0, ..COUNTS });
     let refusal = |slot: &str| place.evaluate("data", model, slot).unwrap_err().to_string();
     assert!(refusal("a").contains("both empty"));
     let input = place.path("data").join("input.json");

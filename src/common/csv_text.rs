@@ -1,0 +1,24 @@
+//! Text in CSV files that people open in a spreadsheet.
+
+use std::borrow::Cow;
+
+/// A field that a spreadsheet doesn't take for a formula: one that begins with `=`, `+`, `-`, `@`,
+/// a tab or a carriage return gets a `'` before it.
+pub(crate) fn not_a_formula(field: &str) -> Cow<'_, str> {
+    match field.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => Cow::Owned(format!("'{field}")),
+        false => Cow::Borrowed(field),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formulas_are_quoted_and_paths_are_not() {
+        assert_eq!(not_a_formula("=cmd|' /C calc'!A0/1.png"), "'=cmd|' /C calc'!A0/1.png");
+        assert_eq!(not_a_formula("-1/+2.png"), "'-1/+2.png");
+        assert_eq!(not_a_formula("a/=1.png"), "a/=1.png");
+    }
+}

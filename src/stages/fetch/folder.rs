@@ -1,0 +1,243 @@
+//! A folder of images that is read in place: its listing, and the files in it that aren't used.
+
+use super::OnMissing;
+use crate::common::image_files::{self, is_hidden};
+use crate::common::number::counted;
+use crate::common::words::or_list;
+use crate::data::images::{self, Image, LISTING, SKIPPED, Skipped};
+use crate::data::rejected::{DANGLING, EMPTY, OTHER, UNREADABLE, UNSUPPORTED};
+use crate::engine::{Context, OrFail, Pin, StageError};
+use crate::events::CancellationToken;
+use crate::store::{Digest, Skip, Store, digest_file, scan};
+use rayon::prelude::*;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Bucket of the memo with listings by their digest, from planning to running.
+const BUCKET: &str = "listings";
+/// Largest number of files in an error or warning.
+const SHOWN: usize = 5;
+/// Extensions of image formats that can't be read. Their files are counted as images.
+const UNSUPPORTED_EXTENSIONS: [&str; 13] =
+    ["heic", "heif", "avif", "jxl", "jp2", "j2k", "cr2", "cr3", "nef", "arw", "dng", "psd", "svg"];
+
+/// The facts of a folder: the digests of its listing and of what is left out.
+pub(super) fn pin(
+    path: PathBuf,
+    store: &Store,
+    cancel: &CancellationToken,
+    replaces: Vec<&'static str>,
+) -> Result<Pin, StageError> {
+    let wanted = |path: &str| image_files::is_image(path) || image_files::is_label_file(path);
+    let found = store.folder_listing_watched(&path, &wanted, &|_, _| !cancel.is_cancelled())?;
+    let (images, tables): (Vec<_>, Vec<_>) =
+        found.files.into_iter().partition(|file| image_files::is_image(&file.path));
+    let list = images
+        .into_iter()
+        .map(|file| Image { path: file.path, length: file.len, digest: file.digest })
+        .collect();
+    let others = found.others.into_iter().chain(tables.into_iter().map(|file| file.path));
+    let listing = images::listing(list);
+    let skipped = images::skipped_table(not_used(others, found.skipped));
+    let mut facts = BTreeMap::new();
+    for (name, bytes) in [("listing", listing), ("skipped", skipped)] {
+        let digest = Digest::of(&bytes).to_string();
+        // The run needs it too; without this entry it digests every image again.
+        let _ = store.memo().put(BUCKET, &digest, &bytes);
+        facts.insert(name.to_owned(), Value::from(digest));
+    }
+    Ok(Pin { facts, replaces, folder: Some(path) })
+}
+
+/// Writes the listing of a folder and the list of what isn't used.
+pub(super) fn run(
+    folder: &Path,
+    on_missing: OnMissing,
+    context: &Context,
+) -> Result<(), StageError> {
+    let remembered = |name: &str| {
+        let digest = context.facts.get(name)?.as_str()?;
+        context.memo.get(BUCKET, digest).filter(|bytes| Digest::of(bytes).to_string() == digest)
+    };
+    let (listing, skipped) = match (remembered("listing"), remembered("skipped")) {
+        (Some(listing), Some(skipped)) => (listing, skipped),
+        _ => listed_anew(context, folder)?,
+    };
+    for (name, bytes) in [("listing", &listing), ("skipped", &skipped)] {
+        let pinned = context.facts.get(name).and_then(Value::as_str);
+        if pinned.is_some_and(|digest| digest != Digest::of(bytes).to_string()) {
+            return Err(StageError::failed(format!(
+                "{} changed while it was listed",
+                folder.display()
+            ))
+            .with_help("run the pipeline again when nothing writes to that folder"));
+        }
+    }
+    std::fs::write(context.slot.join(LISTING), listing).or_fail("writing the listing")?;
+    std::fs::write(context.slot.join(SKIPPED), skipped).or_fail("writing the listing")?;
+    let set = images::open(&context.slot, Some(folder))?;
+    check_missing(context, folder, set.skipped(), set.list().len(), on_missing)?;
+    if set.list().is_empty() {
+        return Err(StageError::failed(format!("there are no images in {}", folder.display()))
+            .with_help(format!(
+                "files ending in {} are images, except hidden ones",
+                or_list(image_files::EXTENSIONS)
+            )));
+    }
+    report(context, set.list(), set.skipped());
+    Ok(())
+}
+
+/// Fails or warns where an image can't be opened.
+fn check_missing(
+    context: &Context,
+    folder: &Path,
+    skipped: &[Skipped],
+    listed: usize,
+    on_missing: OnMissing,
+) -> Result<(), StageError> {
+    let is_missing =
+        |one: &&Skipped| one.reason.starts_with(DANGLING) || one.reason.starts_with(UNREADABLE);
+    let missing: Vec<&Skipped> = skipped.iter().filter(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let dangling = missing.iter().filter(|one| one.reason.starts_with(DANGLING)).count() as u64;
+    let unreadable = missing.len() as u64 - dangling;
+    let kinds =
+        [(dangling, "link", "to nowhere"), (unreadable, "file", "or folders that can't be opened")];
+    let kinds: Vec<String> = kinds
+        .into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, thing, what)| format!("{} {what}", counted(count, thing)))
+        .collect();
+    let mut message = format!(
+        "{} has {} beside {}",
+        folder.display(),
+        kinds.join(" and "),
+        counted(listed as u64, "image")
+    );
+    for one in missing.iter().take(SHOWN) {
+        message.push_str(&format!("\n  {}: {}", one.path, one.reason));
+    }
+    if missing.len() > SHOWN {
+        message.push_str(&format!("\n  and {} more", missing.len() - SHOWN));
+    }
+    if on_missing == OnMissing::Warn {
+        context.events.warn(message);
+        return Ok(());
+    }
+    let help = match dangling {
+        0 => {
+            "change their permissions, or write `on_missing = \"warn\"` in this stage to go on without them"
+        }
+        _ => {
+            "fetch their content (`git annex get`, `dvc pull`, `git lfs pull`), or write `on_missing = \"warn\"` in this stage to go on without them"
+        }
+    };
+    Err(StageError::failed(message).with_help(help))
+}
+
+/// What isn't used of a folder. Hidden files are left out: they come and go with editors and file
+/// managers.
+fn not_used(
+    others: impl IntoIterator<Item = String>,
+    skipped: impl IntoIterator<Item = (String, Skip)>,
+) -> Vec<Skipped> {
+    let others = others.into_iter().filter(|path| !is_hidden(path)).map(|path| {
+        let reason = reason_of_other(&path);
+        Skipped { path, reason }
+    });
+    let skipped = skipped.into_iter().filter(|(path, _)| !is_hidden(path));
+    let skipped = skipped.filter_map(|(path, skip)| {
+        let reason = reason(&path, skip)?;
+        Some(Skipped { path, reason })
+    });
+    others.chain(skipped).collect()
+}
+
+/// The reason for a file that isn't listed as an image by its name.
+fn reason_of_other(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase()) {
+        Some(extension) if UNSUPPORTED_EXTENSIONS.contains(&extension.as_str()) => {
+            format!("{UNSUPPORTED}: .{extension}, convert it to JPEG or PNG")
+        }
+        _ => OTHER.to_owned(),
+    }
+}
+
+/// The reason in `skipped.tsv`; none for a file that nobody would miss.
+fn reason(path: &str, skip: Skip) -> Option<String> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    // A name without an extension may be that of a folder.
+    let may_be_images = image_files::is_image(path) || !name.contains('.');
+    match skip {
+        Skip::Hidden => None,
+        Skip::Dangling(_) if !may_be_images => Some(OTHER.to_owned()),
+        Skip::Dangling(target) => Some(format!("{DANGLING}: to {target}")),
+        Skip::Unreadable(error) => Some(format!("{UNREADABLE}: {error}")),
+        Skip::Loop => Some("link to a folder around it".to_owned()),
+        Skip::NotAFile => Some(format!("{OTHER}: neither a file nor a folder")),
+        Skip::NotUtf8 => Some("name that isn't UTF-8".to_owned()),
+        Skip::EmptyFolder => Some(EMPTY.to_owned()),
+    }
+}
+
+/// Reports what was listed and what was skipped.
+fn report(context: &Context, listed: &[Image], skipped: &[Skipped]) {
+    let count =
+        |kind: &str| skipped.iter().filter(|one| one.reason.starts_with(kind)).count() as u64;
+    match count("name that isn't UTF-8") {
+        0 => {}
+        unnamed => context
+            .events
+            .warn(format!("skipped {} with names that aren't UTF-8", counted(unnamed, "file"))),
+    }
+    if let Some(first) = skipped.iter().find(|one| one.reason.starts_with(UNSUPPORTED)) {
+        context.events.warn(format!(
+            "skipped {} in a format that can't be read, such as {}: convert them to JPEG or PNG",
+            counted(count(UNSUPPORTED), "image"),
+            first.path
+        ));
+    }
+    let rest = match count(OTHER) {
+        0 => String::new(),
+        others => format!("; skipped {}", counted(others, "other file")),
+    };
+    context.events.info(format!("{} listed{rest}", counted(listed.len() as u64, "image")));
+}
+
+/// The listing and the list of what isn't used, from the folder itself.
+fn listed_anew(context: &Context, folder: &Path) -> Result<(Vec<u8>, Vec<u8>), StageError> {
+    // The store's folder is three above that of a slot.
+    let own = context.slot.ancestors().nth(3).unwrap_or(&context.slot);
+    let (found, mut skipped) = scan(folder, own)?;
+    let (paths, others): (Vec<String>, Vec<String>) =
+        found.into_iter().partition(|path| image_files::is_image(path));
+    let task = context.events.task("list", Some(paths.len() as u64), "images");
+    let one = |path: String| {
+        let whole = folder.join(&path);
+        let read = || {
+            let digest = digest_file(&whole)?;
+            Ok((digest, std::fs::metadata(&whole)?.len()))
+        };
+        if context.cancel.is_cancelled() {
+            return Err((path, Skip::Hidden));
+        }
+        task.advance(1);
+        match read() {
+            Ok((digest, length)) => Ok(Image { path, length, digest }),
+            Err::<_, std::io::Error>(error) => Err((path, Skip::Unreadable(error.to_string()))),
+        }
+    };
+    let (listed, unread): (Vec<Image>, Vec<(String, Skip)>) =
+        paths.into_par_iter().map(one).partition_map(|found| match found {
+            Ok(image) => rayon::iter::Either::Left(image),
+            Err(unread) => rayon::iter::Either::Right(unread),
+        });
+    StageError::check(&context.cancel)?;
+    skipped.extend(unread);
+    Ok((images::listing(listed), images::skipped_table(not_used(others, skipped))))
+}
