@@ -7,9 +7,21 @@ pub(crate) const EXTENSIONS: [&str; 10] =
 /// Whether the file at a relative path (with `/`) may be an image: it isn't hidden and has one of
 /// [`EXTENSIONS`], whatever its case.
 pub(crate) fn is_image(path: &str) -> bool {
+    !is_hidden(path) && has_extension(path, &EXTENSIONS)
+}
+
+/// File name extensions of tables with labels, in lower case.
+const TABLES: [&str; 3] = ["csv", "tsv", "jsonl"];
+
+/// Whether the file at a relative path may be a table with labels.
+pub(crate) fn is_label_file(path: &str) -> bool {
+    !is_hidden(path) && has_extension(path, &TABLES)
+}
+
+fn has_extension(path: &str, extensions: &[&str]) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    !is_hidden(path) && extension.is_some_and(|one| EXTENSIONS.contains(&one.as_str()))
+    extension.is_some_and(|one| extensions.contains(&one.as_str()))
 }
 
 /// Whether any part of the path is hidden (`._x.jpg`, `.ipynb_checkpoints/x.jpg`) or metadata that
@@ -30,5 +42,7 @@ mod tests {
         for other in ["notes.txt", "jpg", ".jpg", "a/._x.jpg", ".cache/y.jpg", "__MACOSX/z.jpg"] {
             assert!(!is_image(other), "{other}");
         }
+        assert!(is_label_file("a/Labels.CSV") && is_label_file("x.jsonl"));
+        assert!(!is_label_file("a/.x.csv") && !is_label_file("csv") && !is_label_file("a.json"));
     }
 }

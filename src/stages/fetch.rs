@@ -1,6 +1,7 @@
 //! The kind `fetch`: images or weights from outside. Synthetic images become an artifact; a folder
 //! is listed and read in place; weights are converted to one format.
 
+mod archive;
 mod remote;
 mod timm;
 mod weights;
@@ -10,9 +11,11 @@ use crate::common::nearest;
 use crate::common::number::counted;
 use crate::common::words::or_list;
 use crate::config::{Key, KeyType, NoKeys, SourceText, Values, keys};
+use crate::data::archive::is_named_like_archive;
 use crate::data::images::{self, FOLDER, FolderScan, Image, LISTING};
 use crate::data::source::{self, Source};
 use crate::data::synthetic::Garments;
+use crate::download::Address;
 use crate::engine::{Context, Kind, OrFail, Pin, Resolver, StageError, values_of};
 use crate::events::CancellationToken;
 use crate::store::{Digest, Memo, Store, digest_file};
@@ -35,8 +38,9 @@ const VERSION: u32 = 3;
 keys! {
     /// The keys of a `fetch` stage.
     pub(super) struct FetchOptions / FetchKeys {
-        /// Where the images or weights come from. Images: `path:FOLDER`, read in place;
-        /// `synthetic:garments`, drawn by the program. Weights: `torchvision:resnet50` or
+        /// Where the images or weights come from. Images: `path:FOLDER`, read in place; `path:FILE`
+        /// or `https://…`, an archive (.zip, .tar, .tar.gz, .tar.zst); `synthetic:garments`, drawn
+        /// by the program. Weights: `torchvision:resnet50` or
         /// `torchvision:resnet50/V2`; `path:FILE` (.pth or .safetensors); `path:FOLDER` with timm's
         /// `model.safetensors` and `config.json`; `https://…`, such a file; `run:ID/train`, the
         /// model of an earlier run.
@@ -67,7 +71,7 @@ pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolv
         Contents::Images => (
             "weights, not images",
             "expected a stage that fetches images",
-            "images are `path:FOLDER` and `synthetic:garments`",
+            "images are `path:FOLDER`, archives (`path:FILE` and `https://…`: .zip, .tar, .tar.gz, .tar.zst) and `synthetic:garments`",
         ),
         Contents::Weights => (
             "images, not weights",
@@ -89,10 +93,22 @@ pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolv
 fn contents(source: &Source) -> Option<Contents> {
     match source {
         Source::Garments => Some(Contents::Images),
-        Source::Torchvision(_) | Source::Web(_) | Source::Run { .. } => Some(Contents::Weights),
+        Source::Torchvision(_) | Source::Run { .. } => Some(Contents::Weights),
+        Source::Web(url) => by_name(url),
         Source::Path(path) if weights::is_weights(path) => Some(Contents::Weights),
-        Source::Path(path) if path.is_dir() => Some(Contents::Images),
+        Source::Path(path) if path.is_dir() || archive::is_images(path) => Some(Contents::Images),
         Source::Path(_) | Source::Unsupported { .. } => None,
+    }
+}
+
+/// What is at an address, as far as its file name tells.
+fn by_name(url: &str) -> Option<Contents> {
+    let address = Address::parse(url).ok()?;
+    let name = address.file_name();
+    if weights::is_named_like_weights(Path::new(name)) {
+        Some(Contents::Weights)
+    } else {
+        is_named_like_archive(name).then_some(Contents::Images)
     }
 }
 
@@ -106,8 +122,8 @@ impl Kind for Fetch {
     }
 
     fn about(&self) -> &'static str {
-        "Provides images or weights: a folder, read in place, synthetic images, or pretrained weights from a file or \
-         the web."
+        "Provides images or weights: a folder, read in place, an archive, synthetic images, or pretrained weights from \
+         a file or the web."
     }
 
     fn version(&self) -> u32 {
@@ -139,7 +155,7 @@ impl Kind for Fetch {
         if let Source::Path(path) = &source {
             std::fs::metadata(path).or_fail(path.display()).map_err(|error| {
                 error.with_help(
-                    "`path:` takes a folder of images or a file of weights, relative to the pipeline file, or to the current folder in `--set`",
+                    "`path:` takes a folder or an archive of images or a file of weights, relative to the pipeline file, or to the current folder in `--set`",
                 )
             })?;
         }
@@ -147,7 +163,15 @@ impl Kind for Fetch {
             return Ok(Pin { facts, replaces, folder: None });
         }
         let Source::Path(path) = source else { return Ok(Pin::default()) };
-        let found = store.folder_listing_watched(&path, &|_, _| !cancel.is_cancelled())?;
+        if archive::is_images(&path) {
+            let facts = BTreeMap::from([(
+                "archive".to_owned(),
+                store.file_digest(&path)?.to_string().into(),
+            )]);
+            return Ok(Pin { facts, replaces, folder: None });
+        }
+        let wanted = |path: &str| image_files::is_image(path) || image_files::is_label_file(path);
+        let found = store.folder_listing_watched(&path, &wanted, &|_, _| !cancel.is_cancelled())?;
         let list = found.files.into_iter().filter(|file| image_files::is_image(&file.path));
         let list =
             list.map(|file| Image { path: file.path, length: file.len, digest: file.digest });
@@ -172,8 +196,12 @@ impl Kind for Fetch {
     fn run(&self, options: &FetchOptions, context: &Context) -> Result<(), StageError> {
         match source::parse(&options.source.0) {
             Ok(Source::Garments) => draw(context, &options.synthetic),
+            Ok(Source::Path(path)) if archive::is_images(&path) => {
+                archive::run(&path, &path.display().to_string(), context)
+            }
             Ok(Source::Path(path)) if !weights::is_weights(&path) => list(context, &path),
-            Ok(source @ (Source::Path(_) | Source::Torchvision(_) | Source::Web(_))) => {
+            Ok(Source::Web(url)) => from_web(&url, context),
+            Ok(source @ (Source::Path(_) | Source::Torchvision(_))) => {
                 weights::run(&source, context)
             }
             Ok(Source::Run { run, stage }) => Err(StageError::failed(format!(
@@ -203,6 +231,27 @@ fn check_source(source: &Key<SourceText>, resolver: &mut Resolver) {
                 None => Some(format!("expected one of {}", unknown.known.join(", "))),
             };
             resolver.report(source.error(unknown.message).label("expected a source").help(help));
+        }
+    }
+}
+
+/// Images or weights from the web: by the name of the file, and where that says nothing, by its
+/// content.
+fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
+    let contents = by_name(url);
+    if contents == Some(Contents::Weights) {
+        return weights::from_web(url, context);
+    }
+    let file = weights::downloaded(url, context)?;
+    match contents {
+        Some(_) => archive::run(&file, url, context),
+        None if archive::has_images(&file) => {
+            context.events.info(format!("{url} is an archive of images, by its content"));
+            archive::run(&file, url, context)
+        }
+        None => {
+            context.events.info(format!("{url} is taken for weights: it is no archive"));
+            weights::from_web(url, context)
         }
     }
 }
@@ -237,14 +286,17 @@ fn list(context: &Context, folder: &Path) -> Result<(), StageError> {
     std::fs::write(context.slot.join(LISTING), bytes).or_fail("writing the listing")?;
     let listed = images::open(&context.slot, Some(folder))?;
     if listed.list().is_empty() {
-        return Err(StageError::failed(format!("there are no images in {}", folder.display()))
-            .with_help(format!(
-                "files ending in {} are images, except hidden ones",
-                or_list(image_files::EXTENSIONS)
-            )));
+        return Err(no_images(&folder.display().to_string()));
     }
     report(context, &names, listed.list());
     Ok(())
+}
+
+fn no_images(source: &str) -> StageError {
+    StageError::failed(format!("there are no images in {source}")).with_help(format!(
+        "files ending in {} are images, except hidden ones",
+        or_list(image_files::EXTENSIONS)
+    ))
 }
 
 /// Reports what was listed and what was skipped.

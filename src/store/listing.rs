@@ -65,19 +65,24 @@ struct Found {
     identity: Identity,
 }
 
-/// Lists `folder` with the memo file `memo`. Leaves out the folder `own`: a store may be inside of
-/// a listed folder.
+/// Which files are listed, by their relative paths.
+pub(super) type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Lists the wanted files of `folder` with the memo file `memo`; others aren't read. Leaves out the
+/// folder `own`: a store may be inside of a listed folder.
 pub(super) fn list(
     folder: &Path,
     memo: &Path,
     own: &Path,
     now: SystemTime,
+    wanted: Wanted,
     watch: Watch,
 ) -> Result<Listing, StoreError> {
     // A clock before 1970 makes every file too young to be remembered.
     let listed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let known = read_memo(memo);
-    let (found, mut skipped) = walk(folder, own)?;
+    let (mut found, mut skipped) = walk(folder, own)?;
+    found.retain(|file| wanted(&file.path));
     let (digests, read) = digest_new(folder, &found, &known, watch)?;
     let stale = read > 0 || known.len() != found.len();
     let mut files = Vec::with_capacity(found.len());
@@ -102,6 +107,28 @@ pub(super) fn list(
     let manifest = Manifest { files };
     let digest = manifest.digest();
     Ok(Listing { files: manifest.files, skipped, digest })
+}
+
+/// The digest of a single file with the memo file `memo`: read only if it is new or changed.
+pub(super) fn digest_one(path: &Path, memo: &Path, now: SystemTime) -> Result<Digest, StoreError> {
+    let failed = |error| StoreError::io("reading", path)(error);
+    let file = File::open(path).map_err(failed)?;
+    let identity = Identity::of(&file.metadata().map_err(failed)?);
+    if let Some((known, digest)) = read_memo(memo).get("")
+        && *known == identity
+    {
+        return Ok(*digest);
+    }
+    let digest = digest_open(&file, identity.length).map_err(failed)?;
+    if is_old_enough(&identity, now.duration_since(UNIX_EPOCH).unwrap_or_default()) {
+        // Without it the next call only takes longer.
+        let _ = sealed::write(
+            memo,
+            &sealed::seal(&encode(&[(String::new(), identity, digest)])),
+            false,
+        );
+    }
+    Ok(digest)
 }
 
 /// Whether a file's last change was long enough before it was listed. The kernel sets the change
@@ -311,7 +338,9 @@ mod tests {
                 true
             };
             let now = SystemTime::now() + Duration::from_secs(later);
-            let listing = list(&self.folder, &self.memo, &self.store, now, &watch).unwrap();
+            let listing =
+                list(&self.folder, &self.memo, &self.store, now, &|path| path != "big.zip", &watch)
+                    .unwrap();
             (read.into_inner(), listing)
         }
     }
@@ -382,13 +411,47 @@ mod tests {
         let home = Home::new();
         home.write("a", b"one");
         let now = SystemTime::now();
-        let stopped = list(&home.folder, &home.memo, &home.store, now, &|_, _| false);
+        let stopped = list(&home.folder, &home.memo, &home.store, now, &|_| true, &|_, _| false);
         assert!(matches!(stopped, Err(StoreError::Cancelled)));
         for wrong in ["none", "a"] {
-            let error = list(&home.folder.join(wrong), &home.memo, &home.store, now, &|_, _| true)
+            let error =
+                list(&home.folder.join(wrong), &home.memo, &home.store, now, &|_| true, &|_, _| {
+                    true
+                })
                 .unwrap_err();
             assert!(error.to_string().contains(wrong), "{error}");
         }
+    }
+
+    #[test]
+    fn files_that_are_not_wanted_are_not_read() {
+        let home = Home::new();
+        home.write("a.jpg", b"one");
+        let (_, before) = home.list(0);
+        home.write("big.zip", &[1; 1000]);
+        let (read, listing) = home.list(0);
+        assert_eq!((read, listing), (3, before));
+    }
+
+    #[test]
+    fn an_unchanged_file_keeps_its_digest() {
+        let home = Home::new();
+        home.write("a.zip", b"one");
+        let path = home.folder.join("a.zip");
+        let digest = |later| {
+            let now = SystemTime::now() + Duration::from_secs(later);
+            digest_one(&path, &home.memo, now).unwrap()
+        };
+        assert_eq!(digest(0), Digest::of(b"one"));
+        assert!(!home.memo.exists(), "a file as new as this isn't remembered");
+        assert_eq!(digest(10), Digest::of(b"one"));
+        // The memo is used: another digest in it is returned.
+        let identity = Identity::of(&path.metadata().unwrap());
+        let other = encode(&[(String::new(), identity, Digest::of(b"two"))]);
+        sealed::write(&home.memo, &sealed::seal(&other), false).unwrap();
+        assert_eq!(digest(20), Digest::of(b"two"));
+        home.write("a.zip", b"three");
+        assert_eq!(digest(30), Digest::of(b"three"));
     }
 
     proptest! {

@@ -177,11 +177,11 @@ impl Store {
 
     /// Lists an external folder. Only new and changed files are read.
     pub fn folder_listing(&self, folder: &Path) -> Result<Listing, StoreError> {
-        self.folder_listing_watched(folder, &|_, _| true)
+        self.folder_listing_watched(folder, &|_| true, &|_, _| true)
     }
 
-    /// The same with a callback, called from several threads with the number of bytes read and in
-    /// total.
+    /// The same for the files with a `wanted` path; others aren't read. With a callback, called from
+    /// several threads with the number of bytes read and in total.
     ///
     /// # Errors
     /// [`StoreError::Cancelled`] if `watch` returns false. If `folder` is not a folder or
@@ -189,10 +189,17 @@ impl Store {
     pub fn folder_listing_watched(
         &self,
         folder: &Path,
+        wanted: &dyn Fn(&str) -> bool,
         watch: &(dyn Fn(u64, u64) -> bool + Sync),
     ) -> Result<Listing, StoreError> {
         let memo = listing::memo_path(&self.root().join("listings"), folder);
-        listing::list(folder, &memo, self.base(), SystemTime::now(), watch)
+        listing::list(folder, &memo, self.base(), SystemTime::now(), wanted, watch)
+    }
+
+    /// The digest of an external file, which is read only if it is new or changed.
+    pub fn file_digest(&self, path: &Path) -> Result<Digest, StoreError> {
+        let memo = listing::memo_path(&self.root().join("listings"), path);
+        listing::digest_one(path, &memo, SystemTime::now())
     }
 
     /// The folder of run records.
