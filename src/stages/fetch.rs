@@ -2,6 +2,7 @@
 //! is listed and read in place; weights are converted to one format.
 
 mod archive;
+mod kaggle;
 mod remote;
 mod timm;
 mod weights;
@@ -16,6 +17,7 @@ use crate::data::images::{self, FOLDER, FolderScan, Image, LISTING};
 use crate::data::source::{self, Source};
 use crate::data::synthetic::Garments;
 use crate::download::Address;
+use crate::download::kaggle::Dataset;
 use crate::engine::{Context, Kind, OrFail, Pin, Resolver, StageError, values_of};
 use crate::events::CancellationToken;
 use crate::store::{Digest, Memo, Store, digest_file};
@@ -39,8 +41,9 @@ keys! {
     /// The keys of a `fetch` stage.
     pub(super) struct FetchOptions / FetchKeys {
         /// Where the images or weights come from. Images: `path:FOLDER`, read in place; `path:FILE`
-        /// or `https://…`, an archive (.zip, .tar, .tar.gz, .tar.zst); `synthetic:garments`, drawn
-        /// by the program. Weights: `torchvision:resnet50` or
+        /// or `https://…`, an archive (.zip, .tar, .tar.gz, .tar.zst); `kaggle:OWNER/NAME` or
+        /// `kaggle:OWNER/NAME/VERSION`, a data set of Kaggle's; `synthetic:garments`, drawn by the
+        /// program. Weights: `torchvision:resnet50` or
         /// `torchvision:resnet50/V2`; `path:FILE` (.pth or .safetensors); `path:FOLDER` with timm's
         /// `model.safetensors` and `config.json`; `https://…`, such a file; `run:ID/train`, the
         /// model of an earlier run.
@@ -71,7 +74,8 @@ pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolv
         Contents::Images => (
             "weights, not images",
             "expected a stage that fetches images",
-            "images are `path:FOLDER`, archives (`path:FILE` and `https://…`: .zip, .tar, .tar.gz, .tar.zst) and `synthetic:garments`",
+            "images are `path:FOLDER`, archives (`path:FILE` and `https://…`: .zip, .tar, .tar.gz, .tar.zst), `kaggle:OWNER/NAME` \
+             and `synthetic:garments`",
         ),
         Contents::Weights => (
             "images, not weights",
@@ -92,12 +96,12 @@ pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolv
 /// What a source delivers. `None` where nothing is there yet to tell.
 fn contents(source: &Source) -> Option<Contents> {
     match source {
-        Source::Garments => Some(Contents::Images),
+        Source::Garments | Source::Kaggle { .. } => Some(Contents::Images),
         Source::Torchvision(_) | Source::Run { .. } => Some(Contents::Weights),
         Source::Web(url) => by_name(url),
         Source::Path(path) if weights::is_weights(path) => Some(Contents::Weights),
         Source::Path(path) if path.is_dir() || archive::is_images(path) => Some(Contents::Images),
-        Source::Path(_) | Source::Unsupported { .. } => None,
+        Source::Path(_) => None,
     }
 }
 
@@ -122,8 +126,8 @@ impl Kind for Fetch {
     }
 
     fn about(&self) -> &'static str {
-        "Provides images or weights: a folder, read in place, an archive, synthetic images, or pretrained weights from \
-         a file or the web."
+        "Provides images or weights: a folder, read in place, an archive, a data set of Kaggle's, synthetic images, or \
+         pretrained weights from a file or the web."
     }
 
     fn version(&self) -> u32 {
@@ -162,6 +166,10 @@ impl Kind for Fetch {
         if let Some(facts) = weights::facts(&source, store.memo(), cancel)? {
             return Ok(Pin { facts, replaces, folder: None });
         }
+        if let Some(set) = dataset(&source) {
+            let pin = kaggle::pinned(&set, store.memo(), cancel)?;
+            return Ok(Pin { facts: kaggle::facts(&set, &pin), replaces, folder: None });
+        }
         let Source::Path(path) = source else { return Ok(Pin::default()) };
         if archive::is_images(&path) {
             let facts = BTreeMap::from([(
@@ -189,8 +197,11 @@ impl Kind for Fetch {
         store: &Store,
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
-        source::parse(&options.source.0)
-            .map_or(Ok(()), |source| weights::refresh(&source, store.memo(), cancel))
+        let Ok(source) = source::parse(&options.source.0) else { return Ok(()) };
+        match dataset(&source) {
+            Some(set) => kaggle::look(&set, store.memo(), cancel).map(drop),
+            None => weights::refresh(&source, store.memo(), cancel),
+        }
     }
 
     fn run(&self, options: &FetchOptions, context: &Context) -> Result<(), StageError> {
@@ -207,13 +218,19 @@ impl Kind for Fetch {
             Ok(Source::Run { run, stage }) => Err(StageError::failed(format!(
                 "the stage `{stage}` of run {run} was not replaced by its artifact"
             ))),
-            Ok(Source::Unsupported { name, help }) => {
-                Err(StageError::failed(format!("fetching from {name} isn't built yet"))
-                    .with_help(help))
+            Ok(source @ Source::Kaggle { .. }) => {
+                let set = dataset(&source).expect("it is a data set of Kaggle's");
+                kaggle::run(&set, context)
             }
             Err(unknown) => Err(StageError::failed(unknown.message)),
         }
     }
+}
+
+/// The data set of Kaggle's that a source names.
+fn dataset(source: &Source) -> Option<Dataset> {
+    let Source::Kaggle { owner, name, version } = source else { return None };
+    Some(Dataset { owner: owner.clone(), name: name.clone(), version: *version })
 }
 
 fn check_source(source: &Key<SourceText>, resolver: &mut Resolver) {

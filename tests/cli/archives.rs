@@ -113,7 +113,7 @@ fn files_of(desk: &Desk, events: &Events) -> Vec<String> {
     let mut names: Vec<String> = files
         .filter(|entry| entry.file_type().is_file())
         .map(|entry| entry.path().strip_prefix(&folder).unwrap().display().to_string())
-        .filter(|name| name != "manifest")
+        .filter(|name| name != "manifest.json")
         .collect();
     names.sort();
     names
@@ -233,6 +233,8 @@ fn harmful_and_damaged_archives_are_refused_by_name() {
     let ok = same(&["1_x.png"]);
     let zeros = vec![0; 300 << 20];
     let long = zip(&and(ok.clone(), "labels.csv", &b"image,class\n".repeat(9)));
+    let mut changed = zip(&ok);
+    changed[60] ^= 0xff;
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("climbs.zip", zip(&and(ok.clone(), "a/../../evil.txt", b"x"))),
         ("climbs_with_backslashes.zip", zip(&and(ok.clone(), "a\\..\\..\\evil.png", b"x"))),
@@ -255,7 +257,7 @@ fn harmful_and_damaged_archives_are_refused_by_name() {
         ("cut.tar", tar(&same(&["1_x.png", "2_x.png"]))[..1100].to_vec()),
         ("cut.tar.gz", gz(&tar(&ok))[..60].to_vec()),
         ("cut.tar.zst", zst(&tar(&ok))[..60].to_vec()),
-        ("changed.zip", replaced(zip(&ok), b"IEND", b"IENT")),
+        ("changed.zip", changed),
         (
             "unknown_method.zip",
             replaced(long, b"\x14\x00\x00\x00\x08\x00", b"\x14\x00\x00\x00\x63\x00"),

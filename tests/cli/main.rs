@@ -6,6 +6,7 @@ mod caching;
 mod errors;
 mod examples;
 mod interruption;
+mod kaggle;
 mod looking;
 mod output;
 mod own_images;

@@ -151,6 +151,11 @@ impl Desk {
             "CLICOLOR",
             "COLUMNS",
             "PIPE_TORCHVISION",
+            "PIPE_KAGGLE",
+            "KAGGLE_API_TOKEN",
+            "KAGGLE_USERNAME",
+            "KAGGLE_KEY",
+            "KAGGLE_CONFIG_DIR",
         ] {
             command.env_remove(variable);
         }

@@ -385,13 +385,13 @@ impl Unpacker<'_> {
     fn finish(mut self) -> Result<Unpacked, DataError> {
         self.copy_linked()?;
         let warned = [
-            (std::mem::take(&mut self.not_followed), "links lead to folders or to nothing"),
-            (std::mem::take(&mut self.unnamed), "names aren't UTF-8"),
+            (std::mem::take(&mut self.not_followed), "link", "to folders or to nothing"),
+            (std::mem::take(&mut self.unnamed), "file", "with names that aren't UTF-8"),
         ];
-        for (names, reason) in warned {
+        for (names, what, reason) in warned {
             if !names.is_empty() {
-                let count = counted(names.len() as u64, "file");
-                self.warn(format!("skipped {count}, because their {reason}: {}", shown(&names)));
+                let count = counted(names.len() as u64, what);
+                self.warn(format!("skipped {count} {reason}: {}", shown(&names)));
             }
         }
         self.found.images.sort_unstable();
@@ -400,7 +400,7 @@ impl Unpacker<'_> {
         if !alike.is_empty() {
             let count = counted(alike.len() as u64, "image");
             self.warn(format!(
-                "{count} differ from another one only in the case of letters: {}",
+                "{count} with a path that differs from another one only in the case of letters: {}",
                 shown(&alike)
             ));
         }
