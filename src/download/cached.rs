@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Bucket of the memo with downloaded files and their digests.
 const BUCKET: &str = "downloads";
-/// Bucket of the memo with the versions of partial downloads.
-const BEGUN: &str = "begun downloads";
+/// Bucket of the memo with the versions of files whose download was begun.
+const BEGUN: &str = "downloaded versions";
 
 /// A file to download.
 #[derive(Clone, Copy, Debug)]
@@ -58,13 +58,17 @@ pub(crate) fn cached(
     memo.put(BUCKET, key, digest.as_bytes()).map_err(io_error())?;
     memo.link(BUCKET, key, &partial).map_err(io_error())?;
     std::fs::remove_file(&partial).map_err(io_error())?;
-    memo.remove(BEGUN, key).map_err(io_error())?;
     memo.file(BUCKET, key).ok_or_else(|| io_error()(std::io::ErrorKind::NotFound.into()))
 }
 
 /// The SHA-256 of a file that was downloaded under this key, if it is remembered.
 pub(crate) fn known_digest(memo: &Memo, key: &str) -> Option<String> {
     String::from_utf8(memo.get(BUCKET, key)?).ok()
+}
+
+/// The version of the file that was downloaded, or begun to be, under this key, if it is remembered.
+pub(crate) fn known_version(memo: &Memo, key: &str) -> Option<Version> {
+    serde_json::from_slice(&memo.get(BEGUN, key)?).ok()
 }
 
 /// The version of the partial download under a key.
@@ -75,7 +79,7 @@ struct Begun<'a> {
 
 impl BegunVersion for Begun<'_> {
     fn get(&self) -> Option<Version> {
-        serde_json::from_slice(&self.memo.get(BEGUN, self.key)?).ok()
+        known_version(self.memo, self.key)
     }
 
     fn set(&self, version: &Version) {
@@ -120,7 +124,11 @@ impl Download<'_> {
                 (false, Some(_)) => {
                     return Err(DownloadError::WrongDigest { url: url(), expected, found });
                 }
-                (false, None) => return Err(DownloadError::Changed { url: url() }),
+                (false, None) => {
+                    let (expected, found) =
+                        (format!("SHA-256 {expected}"), format!("SHA-256 {found}"));
+                    return Err(DownloadError::Changed { url: url(), expected, found });
+                }
             }
         }
     }

@@ -23,8 +23,8 @@ pub enum DownloadError {
     /// The file doesn't have a checksum that the server stated.
     #[error("{url} arrived damaged: its {kind} is {found}, the server says {expected}")]
     Damaged { url: String, kind: &'static str, expected: String, found: String },
-    #[error("{url} changed on the server")]
-    Changed { url: String },
+    #[error("{url} changed on the server: it has {found}, expected {expected}")]
+    Changed { url: String, expected: String, found: String },
     /// The server limits the number of requests.
     #[error("failed to download {url}: too many requests (status 429), wait {seconds} s")]
     Busy { url: String, seconds: u64 },

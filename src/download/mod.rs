@@ -20,7 +20,7 @@ mod tests;
 mod transfer;
 
 pub(crate) use address::Address;
-pub(crate) use cached::{Download, cached, known_digest};
+pub(crate) use cached::{Download, cached, known_digest, known_version};
 pub(crate) use error::DownloadError;
 pub(crate) use questions::{current_version, kaggle_facts};
 pub(crate) use request::{RetryPolicy, Version};

@@ -6,6 +6,7 @@ use super::login::Login;
 use super::{Address, DownloadError};
 use crate::events::CancellationToken;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -127,6 +128,22 @@ impl Version {
     pub(super) fn validator(&self) -> Option<&str> {
         let strong = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
         strong.or(self.modified.as_deref())
+    }
+}
+
+impl fmt::Display for Version {
+    /// What identifies it: "ETag "abc", 1024 bytes".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Version { etag, modified, length, md5 } = self;
+        let parts = [
+            etag.as_ref().map(|etag| format!("ETag {etag}")),
+            md5.as_ref().map(|md5| format!("MD5 {md5}")),
+            modified.as_ref().map(|modified| format!("last modified {modified}")),
+            length.map(|length| format!("{length} bytes")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        f.write_str(if parts.is_empty() { "no version" } else { "" })?;
+        f.write_str(&parts.join(", "))
     }
 }
 
@@ -362,6 +379,10 @@ fn failure(error: ureq::Error) -> Failure {
             ) =>
         {
             Failure::NoConnection(error.to_string())
+        }
+        // The standard library has no kind for it.
+        ureq::Error::Io(error) if error.to_string().contains("failed to lookup address") => {
+            Failure::NoConnection("the host was not found".to_owned())
         }
         ureq::Error::ConnectionFailed => Failure::NoConnection(error.to_string()),
         // A TLS error.

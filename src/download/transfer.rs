@@ -160,7 +160,8 @@ impl Transfer<'_> {
         }
         if self.version.differs(&head.version) {
             partial.restart()?;
-            return Err(DownloadError::Changed { url: self.url() });
+            let (expected, found) = (self.version.to_string(), head.version.to_string());
+            return Err(DownloadError::Changed { url: self.url(), expected, found });
         }
         if head.from != partial.length || partial.version.differs(&head.version) {
             partial.restart()?;

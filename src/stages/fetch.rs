@@ -3,6 +3,7 @@
 
 mod archive;
 mod kaggle;
+mod locking;
 mod remote;
 mod timm;
 mod weights;
@@ -18,7 +19,9 @@ use crate::data::source::{self, Source};
 use crate::data::synthetic::Garments;
 use crate::download::Address;
 use crate::download::kaggle::Dataset;
-use crate::engine::{Context, Kind, OrFail, Pin, Resolver, StageError, values_of};
+use crate::engine::{
+    Context, Kind, LockedSource, OrFail, Pin, Resolver, SourceLock, StageError, values_of,
+};
 use crate::events::CancellationToken;
 use crate::store::{Digest, Memo, Store, digest_file};
 use rayon::prelude::*;
@@ -202,6 +205,26 @@ impl Kind for Fetch {
             Some(set) => kaggle::look(&set, store.memo(), cancel).map(drop),
             None => weights::refresh(&source, store.memo(), cancel),
         }
+    }
+
+    fn remote_sources(&self, options: &FetchOptions) -> Vec<String> {
+        source::parse(&options.source.0)
+            .map_or_else(|_| Vec::new(), |source| locking::names(&source))
+    }
+
+    fn locked(&self, options: &FetchOptions, store: &Store) -> Vec<LockedSource> {
+        source::parse(&options.source.0)
+            .map_or_else(|_| Vec::new(), |source| locking::locked(&source, store.memo()))
+    }
+
+    fn adopt(
+        &self,
+        options: &FetchOptions,
+        lock: &SourceLock,
+        store: &Store,
+    ) -> Result<(), StageError> {
+        source::parse(&options.source.0)
+            .map_or(Ok(()), |source| locking::adopt(&source, lock, store.memo()))
     }
 
     fn run(&self, options: &FetchOptions, context: &Context) -> Result<(), StageError> {

@@ -10,6 +10,7 @@ mod kaggle;
 mod looking;
 mod output;
 mod own_images;
+mod pinning;
 mod predicting;
 mod records;
 mod server;

@@ -157,7 +157,7 @@ fn files(path: &Path) -> (PathBuf, Option<PathBuf>) {
 }
 
 /// The address of weights, and of timm's configuration beside them.
-fn addresses(url: &str) -> Result<(Address, Option<Address>), StageError> {
+pub(super) fn addresses(url: &str) -> Result<(Address, Option<Address>), StageError> {
     let file = Address::parse(url).map_err(StageError::failed)?;
     let configuration = (file.file_name() == MODEL).then(|| file.sibling(CONFIGURATION));
     Ok((file, configuration))
