@@ -10,6 +10,7 @@ mod failure;
 mod graph;
 mod images;
 mod init;
+mod lock_file;
 mod log;
 mod plan;
 mod predict;

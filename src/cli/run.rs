@@ -2,6 +2,7 @@
 
 use super::earlier_models;
 use super::failure::{Failure, INTERRUPTED};
+use super::lock_file::LockFile;
 use super::plan;
 use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
@@ -54,6 +55,9 @@ pub(super) struct Arguments {
     /// Check sources on the web for changes; by default they are looked up only once
     #[arg(long)]
     refresh: bool,
+    /// Fail if a remote source isn't what `pipe.lock` says
+    #[arg(long)]
+    locked: bool,
     /// Run at most N stages at a time [default: 4]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -98,11 +102,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
     let models = earlier_models::resolve(&mut graph, &store)?;
+    let lock = LockFile::beside(&arguments.pipeline.file)?;
+    if arguments.locked {
+        lock.check_complete(&graph)?;
+    }
+    lock.apply(&graph, &store)?;
     let options = arguments.options();
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
     let earlier = Earlier::of(&graph, &store);
     let plan = engine::plan(&graph, &store, &options, &earlier, &cancel)?;
+    if arguments.locked {
+        lock.check_same(&graph, &store)?;
+    }
     if arguments.dry_run {
         plan::print(&graph, &plan, arguments.json)?;
         return Ok(ExitCode::SUCCESS);
@@ -120,6 +132,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             reporter.handle(event);
         }
     })?;
+    if !arguments.locked {
+        lock.update(&graph, &store);
+    }
     let mut stages: Vec<StageRecord> = report.stages.iter().map(stage_record).collect();
     stages.iter_mut().for_each(|stage| models.name_in(stage));
     let id = close(recorder, &mut reporter, &report, stages, &store)?;

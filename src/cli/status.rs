@@ -2,6 +2,7 @@
 
 use super::earlier_models;
 use super::failure::Failure;
+use super::lock_file::LockFile;
 use super::plan;
 use super::shared::{Earlier, PipelineArguments, StoreArguments};
 use super::signals;
@@ -33,6 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (_, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
     earlier_models::resolve(&mut graph, &store)?;
+    LockFile::beside(&arguments.pipeline.file)?.apply(&graph, &store)?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
     let plan = engine::plan(

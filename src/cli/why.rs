@@ -3,6 +3,7 @@
 
 use super::earlier_models;
 use super::failure::Failure;
+use super::lock_file::LockFile;
 use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::signals;
 use super::status::plan_only;
@@ -37,6 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (_, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open()?;
     earlier_models::resolve(&mut graph, &store)?;
+    LockFile::beside(&arguments.pipeline.file)?.apply(&graph, &store)?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
     let mut options = plan_only(arguments.device);

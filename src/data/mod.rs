@@ -2,6 +2,7 @@
 //! loader. Independent of pipeline files, stages and networks: artifacts are folders here, and
 //! images are identified by their digests.
 
+pub(crate) mod archive;
 pub mod augment;
 pub mod decode;
 mod error;

@@ -57,6 +57,12 @@ impl Address {
         Address { text: format!("{folder}/{name}{rest}"), is_local: self.is_local }
     }
 
+    /// The host with its port.
+    pub(super) fn host(&self) -> &str {
+        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split(['/', '?', '#']).next().unwrap_or_default()
+    }
+
     /// Whether the host is this machine.
     pub(super) fn is_local(&self) -> bool {
         self.is_local

@@ -1,18 +1,22 @@
 //! Downloaded files in the memo: reused later, and downloaded again if lost or damaged.
 
-use super::transfer::{Transfer, digest_of};
-use super::{Address, DownloadError, RetryPolicy, Version};
+use super::hashes::Mismatch;
+use super::transfer::{BegunVersion, Finished, Transfer, digest_of};
+use super::{Address, DownloadError, RetryPolicy, Site, Version};
 use crate::events::{CancellationToken, EventSink};
 use crate::store::Memo;
 use std::path::{Path, PathBuf};
 
 /// Bucket of the memo with downloaded files and their digests.
 const BUCKET: &str = "downloads";
+/// Bucket of the memo with the versions of files whose download was begun.
+const BEGUN: &str = "downloaded versions";
 
 /// A file to download.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Download<'a> {
     pub address: &'a Address,
+    pub site: Site<'a>,
     /// Identifies the content, whatever the URL.
     pub key: &'a str,
     /// The version to download; empty if the digest is known.
@@ -33,7 +37,7 @@ pub(crate) fn cached(
     events: &EventSink,
     cancel: &CancellationToken,
 ) -> Result<PathBuf, DownloadError> {
-    let Download { address, key, version, .. } = *download;
+    let Download { address, site, key, version, .. } = *download;
     let partial = memo.partial(BUCKET, key).map_err(DownloadError::io(Path::new("the memo")))?;
     let io_error = || DownloadError::io(&partial);
     let _lock = memo.lock(BUCKET, key).map_err(io_error())?;
@@ -48,7 +52,8 @@ pub(crate) fn cached(
         memo.remove(BUCKET, key).map_err(io_error())?;
     }
     let has_digest = download.sha256.is_some();
-    let transfer = Transfer { address, version, has_digest, retry, events, cancel };
+    let begun = &Begun { memo, key };
+    let transfer = Transfer { address, site, version, begun, has_digest, retry, events, cancel };
     let digest = download.run(&transfer, &partial, memo)?;
     memo.put(BUCKET, key, digest.as_bytes()).map_err(io_error())?;
     memo.link(BUCKET, key, &partial).map_err(io_error())?;
@@ -56,10 +61,37 @@ pub(crate) fn cached(
     memo.file(BUCKET, key).ok_or_else(|| io_error()(std::io::ErrorKind::NotFound.into()))
 }
 
+/// The SHA-256 of a file that was downloaded under this key, if it is remembered.
+pub(crate) fn known_digest(memo: &Memo, key: &str) -> Option<String> {
+    String::from_utf8(memo.get(BUCKET, key)?).ok()
+}
+
+/// The version of the file that was downloaded, or begun to be, under this key, if it is remembered.
+pub(crate) fn known_version(memo: &Memo, key: &str) -> Option<Version> {
+    serde_json::from_slice(&memo.get(BEGUN, key)?).ok()
+}
+
+/// The version of the partial download under a key.
+struct Begun<'a> {
+    memo: &'a Memo,
+    key: &'a str,
+}
+
+impl BegunVersion for Begun<'_> {
+    fn get(&self) -> Option<Version> {
+        known_version(self.memo, self.key)
+    }
+
+    fn set(&self, version: &Version) {
+        // Without it the next run starts over.
+        let _ = serde_json::to_vec(version).map(|bytes| self.memo.put(BEGUN, self.key, &bytes));
+    }
+}
+
 impl Download<'_> {
     /// The expected digest or a prefix of it: as published, or as downloaded the first time.
     fn expected(&self, memo: &Memo) -> Option<String> {
-        let earlier = || String::from_utf8(memo.get(BUCKET, self.key)?).ok();
+        let earlier = || known_digest(memo, self.key);
         self.sha256.map(str::to_owned).or_else(earlier)
     }
 
@@ -73,7 +105,14 @@ impl Download<'_> {
     ) -> Result<String, DownloadError> {
         let url = || self.address.as_str().to_owned();
         loop {
-            let (found, was_resumed) = transfer.run(partial)?;
+            let Finished { sha256: found, was_resumed, mismatch } = transfer.run(partial)?;
+            if let Some(Mismatch { kind, expected, found }) = mismatch {
+                std::fs::remove_file(partial).map_err(DownloadError::io(partial))?;
+                if was_resumed {
+                    continue;
+                }
+                return Err(DownloadError::Damaged { url: url(), kind, expected, found });
+            }
             let Some(expected) =
                 self.expected(memo).filter(|expected| !found.starts_with(expected))
             else {
@@ -85,7 +124,11 @@ impl Download<'_> {
                 (false, Some(_)) => {
                     return Err(DownloadError::WrongDigest { url: url(), expected, found });
                 }
-                (false, None) => return Err(DownloadError::Changed { url: url() }),
+                (false, None) => {
+                    let (expected, found) =
+                        (format!("SHA-256 {expected}"), format!("SHA-256 {found}"));
+                    return Err(DownloadError::Changed { url: url(), expected, found });
+                }
             }
         }
     }

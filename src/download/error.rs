@@ -20,8 +20,17 @@ pub enum DownloadError {
     /// `expected` is the SHA-256 or a prefix of it.
     #[error("{url} has the SHA-256 {found}, expected {expected}")]
     WrongDigest { url: String, expected: String, found: String },
-    #[error("{url} changed on the server")]
-    Changed { url: String },
+    /// The file doesn't have a checksum that the server stated.
+    #[error("{url} arrived damaged: its {kind} is {found}, the server says {expected}")]
+    Damaged { url: String, kind: &'static str, expected: String, found: String },
+    #[error("{url} changed on the server: it has {found}, expected {expected}")]
+    Changed { url: String, expected: String, found: String },
+    /// The server limits the number of requests.
+    #[error("failed to download {url}: too many requests (status 429), wait {seconds} s")]
+    Busy { url: String, seconds: u64 },
+    /// A site's own answer, explained.
+    #[error("{message}")]
+    Site { message: String, help: String },
     #[error("failed to access {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -41,8 +50,13 @@ impl DownloadError {
     }
 
     /// The remedy.
-    pub fn help(&self) -> Option<&'static str> {
+    pub fn help(&self) -> Option<&str> {
         match self {
+            DownloadError::Site { help, .. } => Some(help),
+            DownloadError::Busy { .. } => Some("run again after that time: the download resumes"),
+            DownloadError::Damaged { .. } => Some(
+                "the file was discarded; run again, and if the error persists, look for a proxy that changes downloads",
+            ),
             DownloadError::Refused { status: 401 | 403, .. } => Some(
                 "downloads with a login are not supported: download the file yourself, then write `source = \"path:FILE\"`",
             ),

@@ -1,5 +1,5 @@
 //! Downloads into the memo: resumed after an interruption, verified, and bounded in time. Knows no
-//! weights, no images and no pipelines.
+//! weights, no images and no pipelines, but the sites whose answers need an explanation.
 //!
 //! Requests run on their own threads, so cancellation takes effect at once, whatever the network
 //! does. Proxies are those of the environment (`HTTPS_PROXY`, `NO_PROXY`). Certificates are
@@ -9,12 +9,19 @@ mod address;
 mod cached;
 mod certificates;
 mod error;
+mod hashes;
+pub(crate) mod kaggle;
+mod login;
+mod questions;
 mod request;
+mod site;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
 pub(crate) use address::Address;
-pub(crate) use cached::{Download, cached};
+pub(crate) use cached::{Download, cached, known_digest, known_version};
 pub(crate) use error::DownloadError;
-pub(crate) use request::{RetryPolicy, Version, current_version};
+pub(crate) use questions::{current_version, kaggle_facts};
+pub(crate) use request::{RetryPolicy, Version};
+pub(crate) use site::Site;

@@ -1,13 +1,17 @@
 //! One HTTP request, on its own thread: yields the head of the response, then the body in chunks.
 
 use super::certificates::roots;
+use super::hashes::Checksums;
+use super::login::Login;
 use super::{Address, DownloadError};
 use crate::events::CancellationToken;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use ureq::ResponseExt;
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::HeaderMap;
 use ureq::tls::TlsConfig;
 
@@ -17,6 +21,8 @@ const POLL: Duration = Duration::from_millis(50);
 const CHUNK: usize = 64 << 10;
 /// Chunks that are buffered.
 const BUFFERED: usize = 16;
+/// Bytes of an error's body that are read.
+const EXPLANATION: usize = 64 << 10;
 
 /// Timeouts and retries.
 #[derive(Clone, Copy, Debug)]
@@ -29,24 +35,45 @@ pub(crate) struct RetryPolicy {
     pub attempts: u32,
     /// The pause after the first failure; doubles with each further one.
     pub pause: Duration,
+    /// The longest pause that a server may ask for.
+    pub patience: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> RetryPolicy {
         let seconds = Duration::from_secs;
-        RetryPolicy { connect: seconds(15), stall: seconds(30), attempts: 5, pause: seconds(1) }
+        RetryPolicy {
+            connect: seconds(15),
+            stall: seconds(30),
+            attempts: 5,
+            pause: seconds(1),
+            patience: seconds(600),
+        }
     }
 }
 
 impl RetryPolicy {
-    /// Sleeps after the failure number `failures`.
+    /// For questions that planning waits for: two quick attempts.
+    pub(crate) fn quick() -> RetryPolicy {
+        let seconds = Duration::from_secs;
+        RetryPolicy {
+            connect: seconds(4),
+            stall: seconds(10),
+            attempts: 2,
+            pause: Duration::from_millis(500),
+            patience: seconds(5),
+        }
+    }
+
+    /// Sleeps after the failure number `failures`, at least as long as the server asks for.
     pub(super) fn pause(
         &self,
         failures: u32,
+        wait: Option<Duration>,
         cancel: &CancellationToken,
     ) -> Result<(), DownloadError> {
-        let until =
-            Instant::now() + self.pause.saturating_mul(1 << failures.saturating_sub(1).min(5));
+        let pause = self.pause.saturating_mul(1 << failures.saturating_sub(1).min(5));
+        let until = Instant::now() + pause.max(wait.unwrap_or_default());
         while Instant::now() < until {
             if cancel.is_cancelled() {
                 return Err(DownloadError::Cancelled);
@@ -68,6 +95,9 @@ pub(crate) struct Version {
     /// In bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
+    /// The MD5 in hexadecimal digits, where the server says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
 }
 
 impl Version {
@@ -79,7 +109,8 @@ impl Version {
             }
             _ => text("content-length").and_then(|length| length.parse().ok()),
         };
-        Version { etag: text("etag"), modified: text("last-modified"), length }
+        let md5 = Checksums::of(headers).md5;
+        Version { etag: text("etag"), modified: text("last-modified"), length, md5 }
     }
 
     /// Whether `other` is a different version. Fields that either lacks aren't compared.
@@ -87,8 +118,9 @@ impl Version {
         fn both<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> Option<bool> {
             Some(a.as_ref()? != b.as_ref()?)
         }
-        let by_validator =
-            both(&self.etag, &other.etag).or_else(|| both(&self.modified, &other.modified));
+        let by_validator = both(&self.md5, &other.md5)
+            .or_else(|| both(&self.etag, &other.etag))
+            .or_else(|| both(&self.modified, &other.modified));
         by_validator == Some(true) || both(&self.length, &other.length) == Some(true)
     }
 
@@ -99,53 +131,99 @@ impl Version {
     }
 }
 
+impl fmt::Display for Version {
+    /// What identifies it: "ETag "abc", 1024 bytes".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Version { etag, modified, length, md5 } = self;
+        let parts = [
+            etag.as_ref().map(|etag| format!("ETag {etag}")),
+            md5.as_ref().map(|md5| format!("MD5 {md5}")),
+            modified.as_ref().map(|modified| format!("last modified {modified}")),
+            length.map(|length| format!("{length} bytes")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        f.write_str(if parts.is_empty() { "no version" } else { "" })?;
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// What is requested.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub address: &'a Address,
+    /// The first byte.
+    pub from: u64,
+    /// The part is requested only if the file still matches this validator.
+    pub validator: Option<&'a str>,
+    /// Sent to the address's host alone.
+    pub login: Option<&'a Login>,
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub status: u16,
+    pub version: Version,
+    /// Checksums of the whole file.
+    pub checksums: Checksums,
+    /// Offset of the body in the file.
+    pub from: u64,
+    /// Whether another host than the requested one responded.
+    pub is_elsewhere: bool,
+    pub is_json: bool,
+    /// How long to wait before the next request.
+    pub retry_after: Option<Duration>,
+}
+
 /// The head of a response, and the source of its body.
 #[derive(Debug)]
 pub(super) struct Response {
-    pub status: u16,
-    pub version: Version,
-    /// Offset of the body in the file.
-    pub from: u64,
+    pub head: Head,
     messages: Receiver<Message>,
 }
 
 #[derive(Debug)]
 pub(super) enum Failure {
     Cancelled,
+    /// No connection, which may succeed on another attempt: the reason.
+    NoConnection(String),
     /// May succeed on another attempt: the reason.
     Temporary(String),
     Permanent(String),
 }
 
+#[derive(Debug)]
 enum Message {
-    Head { status: u16, version: Version, from: u64 },
+    Head(Box<Head>),
     Bytes(Vec<u8>),
     Failed(Failure),
     End,
 }
 
-/// Requests a URL from the byte `from` on, if the file still matches `validator`.
+/// Sends a request and waits for the head of the response.
 pub(super) fn get(
-    address: &Address,
-    from: u64,
-    validator: Option<&str>,
+    asked: &Request,
     retry: &RetryPolicy,
     cancel: &CancellationToken,
 ) -> Result<Response, Failure> {
     let (sender, messages) = sync_channel(BUFFERED);
-    let mut request = agent(address, retry).map_err(Failure::Permanent)?.get(address.as_str());
-    if from > 0 {
-        request = request.header("range", format!("bytes={from}-"));
-        if let Some(validator) = validator {
+    let address = asked.address.clone();
+    let mut request = agent(&address, retry).map_err(Failure::Permanent)?.get(address.as_str());
+    if let Some(login) = asked.login {
+        request = request.header("authorization", login.header());
+    }
+    if asked.from > 0 {
+        request = request.header("range", format!("bytes={}-", asked.from));
+        if let Some(validator) = asked.validator {
             request = request.header("if-range", validator);
         }
     }
     std::thread::spawn(move || {
         // An error means that the receiver was dropped.
-        let _ = send_response(request, &sender);
+        let _ = send_response(&address, request, &sender);
     });
     match next(&messages, cancel) {
-        Message::Head { status, version, from } => Ok(Response { status, version, from, messages }),
+        Message::Head(head) => Ok(Response { head: *head, messages }),
         Message::Failed(failure) => Err(failure),
         Message::Bytes(_) | Message::End => {
             Err(Failure::Temporary("the response has no head".to_owned()))
@@ -158,9 +236,30 @@ impl Response {
     pub(super) fn next(&self, cancel: &CancellationToken) -> Result<Option<Vec<u8>>, Failure> {
         match next(&self.messages, cancel) {
             Message::Bytes(bytes) => Ok(Some(bytes)),
-            Message::Head { .. } | Message::End => Ok(None),
+            Message::Head(_) | Message::End => Ok(None),
             Message::Failed(failure) => Err(failure),
         }
+    }
+
+    /// The body, if it isn't longer than `limit` bytes.
+    pub(super) fn body(
+        &self,
+        limit: usize,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let mut body = Vec::new();
+        while let Some(bytes) = self.next(cancel)? {
+            body.extend_from_slice(&bytes);
+            if body.len() > limit {
+                return Ok(None);
+            }
+        }
+        Ok(Some(body))
+    }
+
+    /// The body of an error, as far as there is one.
+    pub(super) fn explanation(&self, cancel: &CancellationToken) -> Vec<u8> {
+        self.body(EXPLANATION, cancel).ok().flatten().unwrap_or_default()
     }
 }
 
@@ -184,6 +283,8 @@ fn agent(address: &Address, retry: &RetryPolicy) -> Result<ureq::Agent, String> 
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .https_only(!address.is_local())
+        // The host that is redirected to must not see credentials.
+        .redirect_auth_headers(RedirectAuthHeaders::Never)
         .user_agent(concat!("pipe/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(retry.connect))
         .timeout_connect(Some(retry.connect))
@@ -197,6 +298,7 @@ fn agent(address: &Address, retry: &RetryPolicy) -> Result<ureq::Agent, String> 
 
 /// Sends the request and passes the response on. An error means that the receiver was dropped.
 fn send_response(
+    address: &Address,
     request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
     sender: &SyncSender<Message>,
 ) -> Result<(), std::sync::mpsc::SendError<Message>> {
@@ -205,17 +307,29 @@ fn send_response(
         Err(error) => return sender.send(Message::Failed(failure(error))),
     };
     // A server on this machine may redirect to an insecure URL.
-    if let Err(reason) = Address::parse(&response.get_uri().to_string()) {
-        return sender
-            .send(Message::Failed(Failure::Permanent(format!("refused a redirect: {reason}"))));
-    }
+    let responded = match Address::parse(&response.get_uri().to_string()) {
+        Ok(responded) => responded,
+        Err(reason) => {
+            return sender.send(Message::Failed(Failure::Permanent(format!(
+                "refused a redirect: {reason}"
+            ))));
+        }
+    };
     let status = response.status().as_u16();
-    let version = Version::of(status, response.headers());
-    let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
-    let begin =
-        range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
-    let from = if status == 206 { begin.unwrap_or(u64::MAX) } else { 0 };
-    sender.send(Message::Head { status, version, from })?;
+    let headers = response.headers();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let begin = text("content-range")
+        .and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+    let head = Head {
+        status,
+        version: Version::of(status, headers),
+        checksums: Checksums::of(headers),
+        from: if status == 206 { begin.unwrap_or(u64::MAX) } else { 0 },
+        is_elsewhere: responded.host() != address.host(),
+        is_json: text("content-type").is_some_and(|kind| kind.starts_with("application/json")),
+        retry_after: text("retry-after").and_then(delay),
+    };
+    sender.send(Message::Head(Box::new(head)))?;
     let mut body = response.into_body().into_reader();
     loop {
         let mut chunk = vec![0; CHUNK];
@@ -233,21 +347,51 @@ fn send_response(
     }
 }
 
+/// The time that `Retry-After` asks for: seconds, or the date of the next attempt.
+fn delay(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value.trim()).ok()?.timestamp();
+    let seconds = date.as_second().saturating_sub(jiff::Timestamp::now().as_second());
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
 /// Classifies an error of the HTTP client.
 fn failure(error: ureq::Error) -> Failure {
+    use std::io::ErrorKind;
     match error {
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            Failure::NoConnection("the connection timed out".to_owned())
+        }
         ureq::Error::Timeout(_) => Failure::Temporary("timed out".to_owned()),
-        ureq::Error::HostNotFound => Failure::Temporary("the host was not found".to_owned()),
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+        ureq::Error::HostNotFound => Failure::NoConnection("the host was not found".to_owned()),
+        ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => {
             Failure::Temporary("timed out".to_owned())
         }
+        ureq::Error::Io(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+                    | ErrorKind::NetworkDown
+            ) =>
+        {
+            Failure::NoConnection(error.to_string())
+        }
+        // The standard library has no kind for it.
+        ureq::Error::Io(error) if error.to_string().contains("failed to lookup address") => {
+            Failure::NoConnection("the host was not found".to_owned())
+        }
+        ureq::Error::ConnectionFailed => Failure::NoConnection(error.to_string()),
         // A TLS error.
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+        ureq::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
             Failure::Permanent(format!(
                 "{error} (behind an intercepting proxy, set SSL_CERT_FILE to the file with its certificate)"
             ))
         }
-        error @ (ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_)) => {
+        error @ (ureq::Error::Io(_) | ureq::Error::Protocol(_)) => {
             Failure::Temporary(error.to_string())
         }
         ureq::Error::RequireHttpsOnly(_) => {
@@ -262,37 +406,18 @@ pub(super) fn is_temporary(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
-/// The current version of the file at a URL; none if there is none.
-///
-/// # Errors
-/// If the server is unreachable or refuses.
-pub(crate) fn current_version(
-    address: &Address,
-    retry: &RetryPolicy,
-    cancel: &CancellationToken,
-) -> Result<Option<Version>, DownloadError> {
-    let url = address.as_str().to_owned();
-    let mut failures = 0;
-    loop {
-        // A GET request of which only the head is read: some servers handle HEAD requests
-        // differently or not at all.
-        let reason = match get(address, 0, None, retry, cancel) {
-            Ok(Response { status: 200, version, .. }) => return Ok(Some(version)),
-            Ok(Response { status: 404 | 410, .. }) => return Ok(None),
-            Ok(Response { status, .. }) if !is_temporary(status) => {
-                return Err(DownloadError::of_status(url, status));
-            }
-            Ok(Response { status, .. }) => format!("the server responded with status {status}"),
-            Err(Failure::Cancelled) => return Err(DownloadError::Cancelled),
-            Err(Failure::Permanent(reason)) => {
-                return Err(DownloadError::Unreachable { url, reason });
-            }
-            Err(Failure::Temporary(reason)) => reason,
-        };
-        failures += 1;
-        if failures >= retry.attempts {
-            return Err(DownloadError::Unreachable { url, reason });
-        }
-        retry.pause(failures, cancel)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_seconds_or_dates() {
+        assert_eq!(delay("120"), Some(Duration::from_secs(120)));
+        assert_eq!(delay("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        let later = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90);
+        let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&later);
+        let found = delay(&text.unwrap()).unwrap().as_secs();
+        assert!((85..=90).contains(&found), "{found}");
+        assert_eq!(delay("soon"), None);
     }
 }

@@ -89,7 +89,13 @@ const SHA256: &str = "08f166476de183f7a1b2874d544d37912aaf8d19b92013e1aafe233ba2
 
 fn retry() -> RetryPolicy {
     let short = Duration::from_millis(300);
-    RetryPolicy { connect: short, stall: short, attempts: 3, pause: Duration::from_millis(1) }
+    RetryPolicy {
+        connect: short,
+        stall: short,
+        attempts: 3,
+        pause: Duration::from_millis(1),
+        patience: short,
+    }
 }
 
 /// Downloads a URL and returns the content.
@@ -99,7 +105,7 @@ fn content(
     version: &Version,
     sha256: Option<&str>,
 ) -> Result<Vec<u8>, DownloadError> {
-    let download = Download { address, key: "key", version, sha256 };
+    let download = Download { address, site: Site::Plain, key: "key", version, sha256 };
     let path = cached(&download, memo, &retry(), &EventSink::silent(), &CancellationToken::new())?;
     Ok(std::fs::read(path).unwrap())
 }
@@ -109,10 +115,12 @@ fn a_downloaded_file_is_reused() {
     let server = Server::new(|_, head, stream| serve(stream, head, &BODY, "a", usize::MAX));
     let memo = Memo::temporary().unwrap();
     let address = server.at("/file.pth");
-    let version = current_version(&address, &retry(), &CancellationToken::new()).unwrap().unwrap();
+    let version = current_version(&address, Site::Plain, &retry(), &CancellationToken::new())
+        .unwrap()
+        .unwrap();
     assert_eq!(
         version,
-        Version { etag: Some("\"a\"".into()), modified: None, length: Some(300_000) }
+        Version { etag: Some("\"a\"".into()), length: Some(300_000), ..Version::default() }
     );
     for _ in 0..2 {
         assert_eq!(content(&memo, &address, &version, None).unwrap(), BODY);
@@ -135,7 +143,13 @@ fn progress_is_reported_in_bytes() {
         EventSink::new(move |event| emitted.lock().unwrap().push(event))
     };
     let (memo, address, version) = (Memo::temporary().unwrap(), server.at("/"), Version::default());
-    let download = Download { address: &address, key: "key", version: &version, sha256: None };
+    let download = Download {
+        address: &address,
+        site: Site::Plain,
+        key: "key",
+        version: &version,
+        sha256: None,
+    };
     cached(&download, &memo, &retry(), &events, &CancellationToken::new()).unwrap();
     let last = emitted.lock().unwrap().pop();
     let expected = StageEvent::Progress {
@@ -225,7 +239,8 @@ fn a_missing_file_is_an_error_without_retry() {
     );
     assert_eq!(server.requests().len(), 1);
     assert_eq!(
-        current_version(&server.at("/x"), &retry(), &CancellationToken::new()).unwrap(),
+        current_version(&server.at("/x"), Site::Plain, &retry(), &CancellationToken::new())
+            .unwrap(),
         None
     );
 }
@@ -278,8 +293,13 @@ fn a_stalled_download_times_out() {
     let since = Instant::now();
     let short = RetryPolicy { attempts: 1, ..retry() };
     let (address, version) = (server.at("/"), Version::default());
-    let download =
-        Download { address: &address, key: "key", version: &version, sha256: Some(SHA256) };
+    let download = Download {
+        address: &address,
+        site: Site::Plain,
+        key: "key",
+        version: &version,
+        sha256: Some(SHA256),
+    };
     let stalled = cached(
         &download,
         &Memo::temporary().unwrap(),
@@ -305,7 +325,13 @@ fn cancellation_interrupts_a_stalled_download() {
     });
     let since = Instant::now();
     let (address, version) = (server.at("/"), Version::default());
-    let download = Download { address: &address, key: "key", version: &version, sha256: None };
+    let download = Download {
+        address: &address,
+        site: Site::Plain,
+        key: "key",
+        version: &version,
+        sha256: None,
+    };
     let memo = Memo::temporary().unwrap();
     let stopped = cached(&download, &memo, &RetryPolicy::default(), &EventSink::silent(), &cancel);
     assert!(matches!(stopped, Err(DownloadError::Cancelled)));
@@ -317,7 +343,8 @@ fn a_refused_connection_is_an_error() {
     // Nothing listens on a port that was bound and released.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let address = Address::parse(&format!("http://{free}/x")).unwrap();
-    let error = current_version(&address, &retry(), &CancellationToken::new()).unwrap_err();
+    let error =
+        current_version(&address, Site::Plain, &retry(), &CancellationToken::new()).unwrap_err();
     assert!(
         error.to_string().starts_with(&format!("failed to download http://{free}/x: ")),
         "{error}"

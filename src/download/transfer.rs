@@ -1,7 +1,11 @@
 //! Downloads a URL to a file: resumes a partial download, retries, reports progress, and computes
 //! the digest on the fly.
 
-use super::request::{Failure, Response, RetryPolicy, Version, get, is_temporary};
+use super::hashes::{Checksums, Hashes, Mismatch, hex};
+use super::login::Login;
+use super::questions::{Retry, Verdict, is_message, judge, judge_failure, meant_status};
+use super::request::{Failure, Request, Response, RetryPolicy, Version, get};
+use super::site::Site;
 use super::{Address, DownloadError};
 use crate::events::{CancellationToken, EventSink, Task};
 use sha2::{Digest as _, Sha256};
@@ -9,10 +13,16 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
+/// Attempts before the first connection: without a network, more are of no use.
+const WITHOUT_CONNECTION: u32 = 3;
+
 pub(super) struct Transfer<'a> {
     pub address: &'a Address,
+    pub site: Site<'a>,
     /// The version to download; empty if the digest is known.
     pub version: &'a Version,
+    /// The version of a partial download, to be remembered with it.
+    pub begun: &'a dyn BegunVersion,
     /// Whether the caller verifies a known digest; if so, a download is resumed even without a
     /// validator.
     pub has_digest: bool,
@@ -21,12 +31,33 @@ pub(super) struct Transfer<'a> {
     pub cancel: &'a CancellationToken,
 }
 
-/// The part that was downloaded so far, and its digest.
+/// Remembers which version a partial download is of.
+pub(super) trait BegunVersion {
+    fn get(&self) -> Option<Version>;
+    fn set(&self, version: &Version);
+}
+
+/// A complete download.
+pub(super) struct Finished {
+    /// In hexadecimal digits.
+    pub sha256: String,
+    pub was_resumed: bool,
+    /// A checksum that the server states and the file doesn't have.
+    pub mismatch: Option<Mismatch>,
+}
+
+/// The part that was downloaded so far, and its digests.
 struct Partial<'a> {
     path: &'a Path,
     file: File,
     length: u64,
-    digest: Sha256,
+    hashes: Hashes,
+    /// What the server says about the whole file.
+    stated: Checksums,
+    /// Which version it is.
+    version: Version,
+    /// Credentials, once the server asked for them.
+    login: Option<Login>,
     /// Created with the first successful response.
     task: Option<Task>,
 }
@@ -34,29 +65,42 @@ struct Partial<'a> {
 /// The outcome of an attempt that may be followed by another.
 enum Attempt {
     Done,
-    /// A temporary failure: the reason.
-    Failed(String),
+    /// The server asks for credentials, which are known now.
+    LogIn,
+    Failed(Retry),
 }
 
 impl Transfer<'_> {
-    /// Downloads to `path`, which may contain a partial download. Returns the SHA-256 in
-    /// hexadecimal digits, and whether the download was resumed.
-    pub(super) fn run(&self, path: &Path) -> Result<(String, bool), DownloadError> {
+    /// Downloads to `path`, which may contain a partial download.
+    pub(super) fn run(&self, path: &Path) -> Result<Finished, DownloadError> {
         let mut partial = Partial::open(path, self.cancel)?;
+        partial.version = match self.version.validator() {
+            Some(_) => self.version.clone(),
+            None => self.begun.get().filter(|_| partial.length > 0).unwrap_or_default(),
+        };
         let was_resumed = partial.length > 0;
         let mut failures = 0;
         loop {
             let before = partial.length;
-            let Attempt::Failed(reason) = self.attempt(&mut partial)? else { break };
+            let failed = match self.attempt(&mut partial)? {
+                Attempt::Done => break,
+                Attempt::LogIn => continue,
+                Attempt::Failed(failed) => failed,
+            };
             failures = if partial.length > before { 1 } else { failures + 1 };
-            if failures >= self.retry.attempts {
-                return Err(DownloadError::Unreachable { url: self.url(), reason });
+            let was_connected = failed.is_connected || partial.task.is_some();
+            let attempts = if was_connected { u32::MAX } else { WITHOUT_CONNECTION };
+            if failures >= self.retry.attempts.min(attempts)
+                || failed.wait.is_some_and(|wait| wait > self.retry.patience)
+            {
+                return Err(failed.error);
             }
-            self.events.info(format!("retrying: {reason}"));
-            self.retry.pause(failures, self.cancel)?;
+            self.events.info(format!("retrying: {}", failed.reason));
+            self.retry.pause(failures, failed.wait, self.cancel)?;
         }
         partial.file.sync_all().map_err(DownloadError::io(path))?;
-        Ok((hex(&partial.digest.finalize()), was_resumed))
+        let mismatch = partial.hashes.mismatch(&partial.stated);
+        Ok(Finished { sha256: partial.hashes.sha256(), was_resumed, mismatch })
     }
 
     fn url(&self) -> String {
@@ -64,11 +108,16 @@ impl Transfer<'_> {
     }
 
     fn attempt(&self, partial: &mut Partial) -> Result<Attempt, DownloadError> {
-        let validator = self.version.validator();
-        if validator.is_none() && !self.has_digest {
+        if partial.version.validator().is_none() && !self.has_digest {
             partial.restart()?;
         }
-        let response = match get(self.address, partial.length, validator, self.retry, self.cancel) {
+        let request = Request {
+            address: self.address,
+            from: partial.length,
+            validator: partial.version.validator(),
+            login: partial.login.as_ref(),
+        };
+        let response = match get(&request, self.retry, self.cancel) {
             Ok(response) => response,
             Err(failure) => return self.failed(failure),
         };
@@ -82,8 +131,8 @@ impl Transfer<'_> {
                 Err(failure) => return self.failed(failure),
             }
         }
-        match response.version.length {
-            Some(length) if partial.length < length => Ok(Attempt::Failed(format!(
+        match response.head.version.length {
+            Some(length) if partial.length < length => Ok(self.temporary(format!(
                 "the connection was closed after {} of {length} bytes",
                 partial.length
             ))),
@@ -98,48 +147,64 @@ impl Transfer<'_> {
         response: &Response,
         partial: &mut Partial,
     ) -> Result<Option<Attempt>, DownloadError> {
-        let status = response.status;
-        if is_temporary(status) {
-            return Ok(Some(Attempt::Failed(format!("the server responded with status {status}"))));
-        }
-        if status == 416 && partial.length > 0 {
-            if response.version.length == Some(partial.length) {
+        let head = &response.head;
+        if head.status == 416 && partial.length > 0 {
+            if head.version.length == Some(partial.length) {
                 return Ok(Some(Attempt::Done));
             }
             partial.restart()?;
-            return Ok(Some(Attempt::Failed("the partial download doesn't match".to_owned())));
+            return Ok(Some(self.temporary("the partial download doesn't match".to_owned())));
         }
-        if status != 200 && status != 206 {
-            return Err(DownloadError::of_status(self.url(), status));
+        if !matches!(head.status, 200 | 206) || is_message(self.site, head) {
+            return self.judged(response, partial).map(Some);
         }
-        if self.version.differs(&response.version) {
+        if self.version.differs(&head.version) {
             partial.restart()?;
-            return Err(DownloadError::Changed { url: self.url() });
+            let (expected, found) = (self.version.to_string(), head.version.to_string());
+            return Err(DownloadError::Changed { url: self.url(), expected, found });
         }
-        if response.from != partial.length {
+        if head.from != partial.length || partial.version.differs(&head.version) {
             partial.restart()?;
-            if response.from != 0 {
-                return Ok(Some(Attempt::Failed(
-                    "the server sent a different range than requested".to_owned(),
+            if head.from != 0 {
+                return Ok(Some(self.temporary(
+                    "the server sent a different part or version than requested".to_owned(),
                 )));
             }
         }
+        if partial.version.validator().is_none() && head.version.validator().is_some() {
+            partial.version = head.version.clone();
+            self.begun.set(&partial.version);
+        }
+        partial.stated = head.checksums.clone();
         partial.task.get_or_insert_with(|| {
-            let task = self.events.task("download", response.version.length, "bytes");
+            let task = self.events.task("download", head.version.length, "bytes");
             task.advance(partial.length);
             task
         });
         Ok(None)
     }
 
-    fn failed(&self, failure: Failure) -> Result<Attempt, DownloadError> {
-        match failure {
-            Failure::Cancelled => Err(DownloadError::Cancelled),
-            Failure::Temporary(reason) => Ok(Attempt::Failed(reason)),
-            Failure::Permanent(reason) => {
-                Err(DownloadError::Unreachable { url: self.url(), reason })
+    /// What to do after a response without a file.
+    fn judged(&self, response: &Response, partial: &mut Partial) -> Result<Attempt, DownloadError> {
+        let body = response.explanation(self.cancel);
+        let status = meant_status(self.site, &response.head, &body);
+        let login = partial.login.as_ref();
+        match judge(self.site, self.address, status, &response.head, &body, login)? {
+            Verdict::LogIn(login) => {
+                partial.login = Some(login);
+                Ok(Attempt::LogIn)
             }
+            Verdict::Retry(again) => Ok(Attempt::Failed(again)),
         }
+    }
+
+    fn failed(&self, failure: Failure) -> Result<Attempt, DownloadError> {
+        judge_failure(self.address, failure).map(Attempt::Failed)
+    }
+
+    fn temporary(&self, reason: String) -> Attempt {
+        let error = DownloadError::Unreachable { url: self.url(), reason: reason.clone() };
+        Attempt::Failed(Retry { reason, wait: None, is_connected: true, error })
     }
 }
 
@@ -149,13 +214,14 @@ impl Partial<'_> {
         let open =
             || File::options().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open().map_err(DownloadError::io(path))?;
-        let mut digest = Sha256::new();
-        let length =
-            digest_rest(&mut file, &mut digest, cancel).map_err(DownloadError::io(path))?;
+        let mut hashes = Hashes::default();
+        let length = read_rest(&mut file, cancel, |bytes| hashes.update(bytes))
+            .map_err(DownloadError::io(path))?;
         if cancel.is_cancelled() {
             return Err(DownloadError::Cancelled);
         }
-        Ok(Partial { path, file, length, digest, task: None })
+        let (stated, version) = (Checksums::default(), Version::default());
+        Ok(Partial { path, file, length, hashes, stated, version, login: None, task: None })
     }
 
     /// Discards the content.
@@ -164,13 +230,14 @@ impl Partial<'_> {
             .set_len(0)
             .and_then(|()| self.file.rewind())
             .map_err(DownloadError::io(self.path))?;
-        (self.length, self.digest, self.task) = (0, Sha256::new(), None);
+        (self.length, self.hashes, self.task) = (0, Hashes::default(), None);
+        self.version = Version::default();
         Ok(())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), DownloadError> {
         self.file.write_all(bytes).map_err(DownloadError::io(self.path))?;
-        self.digest.update(bytes);
+        self.hashes.update(bytes);
         self.length += bytes.len() as u64;
         if let Some(task) = &self.task {
             task.advance(bytes.len() as u64);
@@ -182,15 +249,15 @@ impl Partial<'_> {
 /// The SHA-256 of a file in hexadecimal digits, as `sha256sum` prints it.
 pub(super) fn digest_of(path: &Path, cancel: &CancellationToken) -> io::Result<String> {
     let mut digest = Sha256::new();
-    digest_rest(&mut File::open(path)?, &mut digest, cancel)?;
+    read_rest(&mut File::open(path)?, cancel, |bytes| digest.update(bytes))?;
     Ok(hex(&digest.finalize()))
 }
 
-/// Digests the rest of a file, unless it is cancelled. Returns its length.
-fn digest_rest(
+/// Reads the rest of a file, unless it is cancelled. Returns its length.
+fn read_rest(
     file: &mut File,
-    digest: &mut Sha256,
     cancel: &CancellationToken,
+    mut update: impl FnMut(&[u8]),
 ) -> io::Result<u64> {
     let mut buffer = vec![0; 1 << 20];
     let mut length = 0;
@@ -199,12 +266,8 @@ fn digest_rest(
         if count == 0 {
             break;
         }
-        digest.update(buffer.get(..count).unwrap_or_default());
+        update(buffer.get(..count).unwrap_or_default());
         length += count as u64;
     }
     Ok(length)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

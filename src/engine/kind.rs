@@ -4,7 +4,7 @@
 //! reads, and what both resolve to. The engine sees resolved values only as JSON: in job files,
 //! records and fingerprints.
 
-use super::{Context, StageError};
+use super::{Context, LockedSource, SourceLock, StageError};
 use crate::config::{
     Diagnostic, Given, KeyDecl, Keys, Location, Origin, StageTable, Table, Values,
 };
@@ -119,6 +119,26 @@ pub trait Kind: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The names of the remote sources that it pins, as `pipe.lock` has them.
+    fn remote_sources(&self, _resolved: &Self::Resolved) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What its remote sources are pinned to, as far as they were looked at.
+    fn locked(&self, _resolved: &Self::Resolved, _store: &Store) -> Vec<LockedSource> {
+        Vec::new()
+    }
+
+    /// Takes the pins of its remote sources from `pipe.lock`, for the next [`pin`](Self::pin).
+    fn adopt(
+        &self,
+        _resolved: &Self::Resolved,
+        _lock: &SourceLock,
+        _store: &Store,
+    ) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// Makes the artifact in the context's slot.
     fn run(&self, resolved: &Self::Resolved, context: &Context) -> Result<(), StageError>;
 }
@@ -147,6 +167,9 @@ trait ErasedKind: Send + Sync {
         store: &Store,
         cancel: &CancellationToken,
     ) -> Result<(), StageError>;
+    fn remote_sources(&self, values: &Values) -> Vec<String>;
+    fn locked(&self, values: &Values, store: &Store) -> Vec<LockedSource>;
+    fn adopt(&self, values: &Values, lock: &SourceLock, store: &Store) -> Result<(), StageError>;
     fn run(&self, context: &Context) -> Result<(), StageError>;
 }
 
@@ -233,6 +256,20 @@ impl<K: Kind> ErasedKind for K {
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
         Kind::refresh(self, &typed(self, values)?, store, cancel)
+    }
+
+    fn remote_sources(&self, values: &Values) -> Vec<String> {
+        typed(self, values)
+            .map_or_else(|_| Vec::new(), |resolved| Kind::remote_sources(self, &resolved))
+    }
+
+    fn locked(&self, values: &Values, store: &Store) -> Vec<LockedSource> {
+        typed(self, values)
+            .map_or_else(|_| Vec::new(), |resolved| Kind::locked(self, &resolved, store))
+    }
+
+    fn adopt(&self, values: &Values, lock: &SourceLock, store: &Store) -> Result<(), StageError> {
+        Kind::adopt(self, &typed(self, values)?, lock, store)
     }
 
     fn run(&self, context: &Context) -> Result<(), StageError> {
@@ -333,6 +370,26 @@ impl KindRef {
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
         self.0.refresh(values, store, cancel)
+    }
+
+    /// See [`Kind::remote_sources`].
+    pub fn remote_sources(self, values: &Values) -> Vec<String> {
+        self.0.remote_sources(values)
+    }
+
+    /// See [`Kind::locked`].
+    pub fn locked(self, values: &Values, store: &Store) -> Vec<LockedSource> {
+        self.0.locked(values, store)
+    }
+
+    /// See [`Kind::adopt`].
+    pub fn adopt(
+        self,
+        values: &Values,
+        lock: &SourceLock,
+        store: &Store,
+    ) -> Result<(), StageError> {
+        self.0.adopt(values, lock, store)
     }
 
     /// See [`Kind::run`]; the values are the context's.

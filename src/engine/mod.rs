@@ -27,6 +27,7 @@ mod launcher;
 mod lookup;
 mod plan;
 mod reasons;
+mod source_lock;
 mod subprocess;
 mod worker;
 
@@ -40,6 +41,7 @@ pub use kind::{Feed, Input, Kind, KindRef, Kinds, Pin, Resolver, values_of};
 pub use launcher::{InProcessLauncher, Launcher, RunningJob};
 pub use lookup::Planned;
 pub use plan::{Force, History, NoHistory, Options, Plan, PlannedStage, plan};
+pub use source_lock::{LockedSource, SourceLock};
 pub use subprocess::SubprocessLauncher;
 pub use worker::run_job;
 

@@ -1,20 +1,31 @@
 //! The kind `fetch`: images or weights from outside. Synthetic images become an artifact; a folder
 //! is listed and read in place; weights are converted to one format.
 
+mod archive;
 mod folder;
+mod kaggle;
+mod locking;
 mod remote;
 mod timm;
 mod weights;
 
+use crate::common::image_files;
 use crate::common::nearest;
 use crate::common::number::counted;
+use crate::common::words::or_list;
 use crate::config::{Key, KeyType, NoKeys, SourceText, Values, choices, keys};
+use crate::data::archive::is_named_like_archive;
 use crate::data::images::{self, FOLDER, LISTING};
 use crate::data::source::{self, Source};
 use crate::data::synthetic::Garments;
-use crate::engine::{Context, Kind, OrFail, Pin, Resolver, StageError, values_of};
+use crate::download::Address;
+use crate::download::kaggle::Dataset;
+use crate::engine::{
+    Context, Kind, LockedSource, OrFail, Pin, Resolver, SourceLock, StageError, values_of,
+};
 use crate::events::CancellationToken;
 use crate::store::Store;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The kind `fetch`.
@@ -29,8 +40,10 @@ const VERSION: u32 = 4;
 keys! {
     /// The keys of a `fetch` stage.
     pub(super) struct FetchOptions / FetchKeys {
-        /// Where the images or weights come from. Images: `path:FOLDER`, read in place;
-        /// `synthetic:garments`, drawn by the program. Weights: `torchvision:resnet50` or
+        /// Where the images or weights come from. Images: `path:FOLDER`, read in place; `path:FILE`
+        /// or `https://…`, an archive (.zip, .tar, .tar.gz, .tar.zst); `kaggle:OWNER/NAME` or
+        /// `kaggle:OWNER/NAME/VERSION`, a data set of Kaggle's; `synthetic:garments`, drawn by the
+        /// program. Weights: `torchvision:resnet50` or
         /// `torchvision:resnet50/V2`; `path:FILE` (.pth or .safetensors); `path:FOLDER` with timm's
         /// `model.safetensors` and `config.json`; `https://…`, such a file; `run:ID/train`, the
         /// model of an earlier run.
@@ -74,7 +87,8 @@ pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolv
         Contents::Images => (
             "weights, not images",
             "expected a stage that fetches images",
-            "images are `path:FOLDER` and `synthetic:garments`",
+            "images are `path:FOLDER`, archives (`path:FILE` and `https://…`: .zip, .tar, .tar.gz, .tar.zst), `kaggle:OWNER/NAME` \
+             and `synthetic:garments`",
         ),
         Contents::Weights => (
             "images, not weights",
@@ -95,11 +109,23 @@ pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolv
 /// The contents of a source. `None` if they aren't known before it is fetched.
 fn contents(source: &Source) -> Option<Contents> {
     match source {
-        Source::Garments => Some(Contents::Images),
-        Source::Torchvision(_) | Source::Web(_) | Source::Run { .. } => Some(Contents::Weights),
+        Source::Garments | Source::Kaggle { .. } => Some(Contents::Images),
+        Source::Torchvision(_) | Source::Run { .. } => Some(Contents::Weights),
+        Source::Web(url) => by_name(url),
         Source::Path(path) if weights::is_weights(path) => Some(Contents::Weights),
-        Source::Path(path) if path.is_dir() => Some(Contents::Images),
-        Source::Path(_) | Source::Unsupported { .. } => None,
+        Source::Path(path) if path.is_dir() || archive::is_images(path) => Some(Contents::Images),
+        Source::Path(_) => None,
+    }
+}
+
+/// What is at an address, as far as its file name tells.
+fn by_name(url: &str) -> Option<Contents> {
+    let address = Address::parse(url).ok()?;
+    let name = address.file_name();
+    if weights::is_named_like_weights(Path::new(name)) {
+        Some(Contents::Weights)
+    } else {
+        is_named_like_archive(name).then_some(Contents::Images)
     }
 }
 
@@ -113,8 +139,8 @@ impl Kind for Fetch {
     }
 
     fn about(&self) -> &'static str {
-        "Provides images or weights: a folder, read in place, synthetic images, or pretrained weights from a file or \
-         the web."
+        "Provides images or weights: a folder, read in place, an archive, a data set of Kaggle's, synthetic images, or \
+         pretrained weights from a file or the web."
     }
 
     fn version(&self) -> u32 {
@@ -146,14 +172,25 @@ impl Kind for Fetch {
         if let Source::Path(path) = &source {
             std::fs::metadata(path).or_fail(path.display()).map_err(|error| {
                 error.with_help(
-                    "`path:` takes a folder of images or a file of weights, relative to the pipeline file, or to the current folder in `--set`",
+                    "`path:` takes a folder or an archive of images or a file of weights, relative to the pipeline file, or to the current folder in `--set`",
                 )
             })?;
         }
         if let Some(facts) = weights::facts(&source, store.memo(), cancel)? {
             return Ok(Pin { facts, replaces, folder: None });
         }
+        if let Some(set) = dataset(&source) {
+            let pin = kaggle::pinned(&set, store.memo(), cancel)?;
+            return Ok(Pin { facts: kaggle::facts(&set, &pin), replaces, folder: None });
+        }
         let Source::Path(path) = source else { return Ok(Pin::default()) };
+        if archive::is_images(&path) {
+            let facts = BTreeMap::from([(
+                "archive".to_owned(),
+                store.file_digest(&path)?.to_string().into(),
+            )]);
+            return Ok(Pin { facts, replaces, folder: None });
+        }
         folder::pin(path, store, cancel, replaces)
     }
 
@@ -163,29 +200,62 @@ impl Kind for Fetch {
         store: &Store,
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
+        let Ok(source) = source::parse(&options.source.0) else { return Ok(()) };
+        match dataset(&source) {
+            Some(set) => kaggle::look(&set, store.memo(), cancel).map(drop),
+            None => weights::refresh(&source, store.memo(), cancel),
+        }
+    }
+
+    fn remote_sources(&self, options: &FetchOptions) -> Vec<String> {
         source::parse(&options.source.0)
-            .map_or(Ok(()), |source| weights::refresh(&source, store.memo(), cancel))
+            .map_or_else(|_| Vec::new(), |source| locking::names(&source))
+    }
+
+    fn locked(&self, options: &FetchOptions, store: &Store) -> Vec<LockedSource> {
+        source::parse(&options.source.0)
+            .map_or_else(|_| Vec::new(), |source| locking::locked(&source, store.memo()))
+    }
+
+    fn adopt(
+        &self,
+        options: &FetchOptions,
+        lock: &SourceLock,
+        store: &Store,
+    ) -> Result<(), StageError> {
+        source::parse(&options.source.0)
+            .map_or(Ok(()), |source| locking::adopt(&source, lock, store.memo()))
     }
 
     fn run(&self, options: &FetchOptions, context: &Context) -> Result<(), StageError> {
         match source::parse(&options.source.0) {
             Ok(Source::Garments) => draw(context, &options.synthetic),
+            Ok(Source::Path(path)) if archive::is_images(&path) => {
+                archive::run(&path, &path.display().to_string(), context)
+            }
             Ok(Source::Path(path)) if !weights::is_weights(&path) => {
                 folder::run(&path, options.on_missing, context)
             }
-            Ok(source @ (Source::Path(_) | Source::Torchvision(_) | Source::Web(_))) => {
+            Ok(Source::Web(url)) => from_web(&url, context),
+            Ok(source @ (Source::Path(_) | Source::Torchvision(_))) => {
                 weights::run(&source, context)
             }
             Ok(Source::Run { run, stage }) => Err(StageError::failed(format!(
                 "the stage `{stage}` of run {run} was not replaced by its artifact"
             ))),
-            Ok(Source::Unsupported { name, help }) => {
-                Err(StageError::failed(format!("fetching from {name} isn't built yet"))
-                    .with_help(help))
+            Ok(source @ Source::Kaggle { .. }) => {
+                let set = dataset(&source).expect("it is a data set of Kaggle's");
+                kaggle::run(&set, context)
             }
             Err(unknown) => Err(StageError::failed(unknown.message)),
         }
     }
+}
+
+/// The data set of Kaggle's that a source names.
+fn dataset(source: &Source) -> Option<Dataset> {
+    let Source::Kaggle { owner, name, version } = source else { return None };
+    Some(Dataset { owner: owner.clone(), name: name.clone(), version: *version })
 }
 
 fn check_source(source: &Key<SourceText>, resolver: &mut Resolver) {
@@ -207,6 +277,27 @@ fn check_source(source: &Key<SourceText>, resolver: &mut Resolver) {
     }
 }
 
+/// Images or weights from the web: by the name of the file, and where that says nothing, by its
+/// content.
+fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
+    let contents = by_name(url);
+    if contents == Some(Contents::Weights) {
+        return weights::from_web(url, context);
+    }
+    let file = weights::downloaded(url, context)?;
+    match contents {
+        Some(_) => archive::run(&file, url, context),
+        None if archive::has_images(&file) => {
+            context.events.info(format!("{url} is an archive of images, by its content"));
+            archive::run(&file, url, context)
+        }
+        None => {
+            context.events.info(format!("{url} is taken for weights: it is no archive"));
+            weights::from_web(url, context)
+        }
+    }
+}
+
 /// Draws images into the slot.
 fn draw(context: &Context, garments: &Garments) -> Result<(), StageError> {
     let folder = context.slot.join(FOLDER);
@@ -217,6 +308,13 @@ fn draw(context: &Context, garments: &Garments) -> Result<(), StageError> {
     let kinds = counted(garments.kinds.len() as u64, "kind");
     context.events.info(format!("{} of {kinds} drawn", counted(garments.total(), "image")));
     Ok(())
+}
+
+fn no_images(source: &str) -> StageError {
+    StageError::failed(format!("there are no images in {source}")).with_help(format!(
+        "files ending in {} are images, except hidden ones",
+        or_list(image_files::EXTENSIONS)
+    ))
 }
 
 /// The run and the stage that a fetch stage's source names, where it names the model of an earlier

@@ -35,15 +35,6 @@ fn the_quickstart_plans() {
     assert_eq!(plan["stages"][0]["state"], "dirty");
 }
 
-#[test]
-fn a_planned_source_is_refused() {
-    let desk = Desk::empty();
-    let file = root().join("pipelines/resnet50.toml");
-    let ran = desk.pipe(&["run", file.to_str().unwrap(), "--until", "fetch"]);
-    assert_eq!(ran.code, 1, "{ran}");
-    ran.snapshot("kaggle");
-}
-
 /// The reference as the README should contain it.
 fn made() -> String {
     let mut text = BEGIN.to_owned();

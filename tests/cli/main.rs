@@ -1,15 +1,19 @@
 //! The whole program as a user runs it: `pipe` in a temporary folder, its output, its exit codes
 //! and the files it leaves. One file for each feature.
 
+mod archives;
 mod caching;
 mod errors;
 mod examples;
 mod interruption;
+mod kaggle;
 mod looking;
 mod output;
 mod own_images;
+mod pinning;
 mod predicting;
 mod records;
+mod server;
 mod support;
 mod tuning;
 mod usage_errors;

@@ -151,9 +151,15 @@ impl Desk {
             "CLICOLOR",
             "COLUMNS",
             "PIPE_TORCHVISION",
+            "KAGGLE_API_TOKEN",
+            "KAGGLE_USERNAME",
+            "KAGGLE_KEY",
+            "KAGGLE_CONFIG_DIR",
         ] {
             command.env_remove(variable);
         }
+        // No test reaches the real server: nothing listens here.
+        command.env("PIPE_KAGGLE", "http://127.0.0.1:9");
         command
     }
 

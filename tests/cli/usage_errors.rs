@@ -96,10 +96,6 @@ fn wrong_usage_is_exit_code_2() {
 #[test]
 fn planned_features_are_refused_in_a_sentence() {
     let desk = Desk::tiny();
-    let kaggle = "stages.fetch.source=kaggle:someone/something";
-    let ran = desk.pipe(&["run", "tiny.toml", "--set", kaggle]);
-    assert_eq!(ran.code, 1, "{ran}");
-    ran.snapshot("kaggle");
     desk.write(
         "sweep.toml",
         "extends = \"tiny.toml\"\n[matrix]\n\"stages.train.epochs\" = [1, 2]\n",

@@ -294,7 +294,6 @@ fn impossible_sources_are_found_before_anything_runs() {
     };
     wrong("source_misspelled", fetching("torchvision:resnet5O"));
     wrong("source_without_tls", fetching("http://example.org/w.pth"));
-    wrong("source_without_weights", fetching("https://example.org/images.zip"));
     wrong("source_run_without_a_stage", fetching("run:abc"));
     wrong("source_run_before_there_is_one", fetching("run:@0/train"));
     wrong("source_for_another_backbone", starting_from("torchvision:resnet50"));

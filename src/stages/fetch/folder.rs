@@ -3,7 +3,6 @@
 use super::OnMissing;
 use crate::common::image_files::{self, is_hidden};
 use crate::common::number::counted;
-use crate::common::words::or_list;
 use crate::data::images::{self, Image, LISTING, SKIPPED, Skipped};
 use crate::data::rejected::{DANGLING, EMPTY, OTHER, UNREADABLE, UNSUPPORTED};
 use crate::engine::{Context, OrFail, Pin, StageError};
@@ -18,9 +17,8 @@ use std::path::{Path, PathBuf};
 const BUCKET: &str = "listings";
 /// Largest number of files in an error or warning.
 const SHOWN: usize = 5;
-/// Extensions of image formats that can't be read. Their files are counted as images.
-const UNSUPPORTED_EXTENSIONS: [&str; 13] =
-    ["heic", "heif", "avif", "jxl", "jp2", "j2k", "cr2", "cr3", "nef", "arw", "dng", "psd", "svg"];
+/// Extensions of drawings that can't be read. Their files are counted as images.
+const UNSUPPORTED_EXTENSIONS: [&str; 1] = ["svg"];
 
 /// The facts of a folder: the digests of its listing and of what is left out.
 pub(super) fn pin(
@@ -79,11 +77,7 @@ pub(super) fn run(
     let set = images::open(&context.slot, Some(folder))?;
     check_missing(context, folder, set.skipped(), set.list().len(), on_missing)?;
     if set.list().is_empty() {
-        return Err(StageError::failed(format!("there are no images in {}", folder.display()))
-            .with_help(format!(
-                "files ending in {} are images, except hidden ones",
-                or_list(image_files::EXTENSIONS)
-            )));
+        return Err(super::no_images(&folder.display().to_string()));
     }
     report(context, set.list(), set.skipped());
     Ok(())

@@ -1,6 +1,6 @@
 //! Files on the web, pinned to the version that was seen first.
 
-use crate::download::{self, Address, Download, DownloadError, RetryPolicy, Version};
+use crate::download::{self, Address, Download, DownloadError, RetryPolicy, Site, Version};
 use crate::engine::{Context, OrFail, StageError};
 use crate::events::CancellationToken;
 use crate::nn::weights::{Preset, registry};
@@ -10,6 +10,9 @@ use std::path::PathBuf;
 
 /// Bucket of the memo with the pinned version of each address.
 const BUCKET: &str = "pins";
+
+/// Bucket of the memo with the digests that `pipe.lock` states.
+const LOCKED: &str = "locked digests";
 
 /// Environment variable with the base address of a mirror of torchvision's files; their digests
 /// stay the same.
@@ -62,17 +65,21 @@ pub(super) fn look_required(
     Ok(version)
 }
 
-fn kept(address: &Address, memo: &Memo) -> Option<Option<Version>> {
+/// The pin at hand: of a file, or of the absence of one.
+pub(super) fn kept(address: &Address, memo: &Memo) -> Option<Option<Version>> {
     serde_json::from_slice(&memo.get(BUCKET, address.as_str())?).ok()
 }
 
 fn seen(address: &Address, cancel: &CancellationToken) -> Result<Option<Version>, StageError> {
-    // Planning waits for this: two tries only.
-    let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
-    Ok(download::current_version(address, &retry, cancel)?)
+    Ok(download::current_version(address, Site::Plain, &RetryPolicy::quick(), cancel)?)
 }
 
-fn remember(address: &Address, version: &Option<Version>, memo: &Memo) -> Result<(), StageError> {
+/// Pins a version, as `pipe.lock` states it.
+pub(super) fn remember(
+    address: &Address,
+    version: &Option<Version>,
+    memo: &Memo,
+) -> Result<(), StageError> {
     let bytes = fact(version).to_string();
     memo.put(BUCKET, address.as_str(), bytes.as_bytes()).or_fail("pinning the version")
 }
@@ -88,8 +95,25 @@ pub(super) fn file(
     version: &Version,
     context: &Context,
 ) -> Result<PathBuf, StageError> {
-    let key = format!("{address}\n{}", fact(&Some(version.clone())));
-    bring(&Download { address, key: &key, version, sha256: None }, context)
+    let key = file_key(address, version);
+    let locked = locked_digest(&key, &context.memo);
+    let sha256 = locked.as_deref();
+    bring(&Download { address, site: Site::Plain, key: &key, version, sha256 }, context)
+}
+
+/// The key of a downloaded file.
+pub(super) fn file_key(address: &Address, version: &Version) -> String {
+    format!("{address}\n{}", fact(&Some(version.clone())))
+}
+
+/// Remembers the SHA-256 that `pipe.lock` states for the file with this key.
+pub(super) fn lock_digest(key: &str, sha256: &str, memo: &Memo) -> Result<(), StageError> {
+    memo.put(LOCKED, key, sha256.as_bytes()).or_fail("reading pipe.lock")
+}
+
+/// The SHA-256 that `pipe.lock` states, if it does.
+pub(super) fn locked_digest(key: &str, memo: &Memo) -> Option<String> {
+    String::from_utf8(memo.get(LOCKED, key)?).ok()
 }
 
 /// The file of published weights, verified by its digest.
@@ -100,9 +124,10 @@ pub(super) fn published(preset: &Preset, context: &Context) -> Result<PathBuf, S
         StageError::failed(reason)
             .with_help(format!("{MIRROR} is an address such as {}", registry::BASE))
     })?;
-    let key = format!("torchvision {}", preset.file);
+    let key = published_key(preset);
     let wanted = Download {
         address: &address,
+        site: Site::Plain,
         key: &key,
         version: &Version::default(),
         sha256: Some(preset.sha256_prefix),
@@ -110,7 +135,12 @@ pub(super) fn published(preset: &Preset, context: &Context) -> Result<PathBuf, S
     bring(&wanted, context)
 }
 
-fn bring(wanted: &Download, context: &Context) -> Result<PathBuf, StageError> {
+/// The key of the file of published weights.
+pub(super) fn published_key(preset: &Preset) -> String {
+    format!("torchvision {}", preset.file)
+}
+
+pub(super) fn bring(wanted: &Download, context: &Context) -> Result<PathBuf, StageError> {
     let Context { memo, events, cancel, .. } = context;
     Ok(download::cached(wanted, memo, &RetryPolicy::default(), events, cancel)?)
 }

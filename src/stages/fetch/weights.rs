@@ -2,7 +2,7 @@
 //! web, converted to one format, with the preprocessing that they were trained with if it is known.
 
 use super::super::pretrained::{InWords, Pretrained};
-use super::{remote, timm};
+use super::{archive, remote, timm};
 use crate::common::nearest;
 use crate::common::number::counted;
 use crate::data::source::Source;
@@ -51,24 +51,17 @@ pub(super) fn check(source: &Source) -> Result<(), Wrong> {
             }
         }),
         Source::Web(url) => {
-            let help = || {
-                "download it yourself, then write `source = \"path:FILE\"`, or `path:FOLDER` for images".to_owned()
-            };
-            let address = Address::parse(url).map_err(|message| Wrong { message, help: help() })?;
-            if is_named_like_weights(Path::new(address.file_name())) {
-                return Ok(());
-            }
-            let message = format!(
-                "`{}` isn't a file with weights, and only weights are fetched from the web",
-                address.file_name()
-            );
-            Err(Wrong { message, help: help() })
+            let help = "download it yourself, then write `source = \"path:FILE\"`, or `path:FOLDER` for images";
+            Address::parse(url)
+                .map(drop)
+                .map_err(|message| Wrong { message, help: help.to_owned() })
         }
         _ => Ok(()),
     }
 }
 
-fn is_named_like_weights(path: &Path) -> bool {
+/// Whether a file name is that of weights.
+pub(super) fn is_named_like_weights(path: &Path) -> bool {
     // `model_best.pth.tar`, as torch's ImageNet example calls its checkpoints, is no archive.
     let is_tar = path.extension().is_some_and(|extension| extension == "tar");
     let path = if is_tar { path.file_stem().map(Path::new) } else { Some(path) };
@@ -76,9 +69,20 @@ fn is_named_like_weights(path: &Path) -> bool {
         .is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
 }
 
-/// Whether a path is fetched as weights: any file, and a folder with timm's pair of files.
+/// Whether the zip archive at `path` is one of PyTorch's: it holds a pickle of the tensors' names.
+pub(super) fn is_zip_of_weights(path: &Path) -> bool {
+    let opened = std::fs::File::open(path).map(std::io::BufReader::new);
+    let Some(archive) = opened.ok().and_then(|file| zip::ZipArchive::new(file).ok()) else {
+        return false;
+    };
+    archive.file_names_raw().any(|name| name.ends_with(b"/data.pkl"))
+}
+
+/// Whether a path is fetched as weights: any file but archives of images, and a folder with timm's
+/// pair of files.
 pub(super) fn is_weights(path: &Path) -> bool {
-    path.is_file() || (path.join(MODEL).is_file() && path.join(CONFIGURATION).is_file())
+    (path.is_file() && !archive::is_images(path))
+        || (path.join(MODEL).is_file() && path.join(CONFIGURATION).is_file())
 }
 
 /// The facts that identify the weights of a source. None if it isn't a source of weights.
@@ -153,7 +157,7 @@ fn files(path: &Path) -> (PathBuf, Option<PathBuf>) {
 }
 
 /// The address of weights, and of timm's configuration beside them.
-fn addresses(url: &str) -> Result<(Address, Option<Address>), StageError> {
+pub(super) fn addresses(url: &str) -> Result<(Address, Option<Address>), StageError> {
     let file = Address::parse(url).map_err(StageError::failed)?;
     let configuration = (file.file_name() == MODEL).then(|| file.sibling(CONFIGURATION));
     Ok((file, configuration))
@@ -181,7 +185,7 @@ pub(super) fn run(source: &Source, context: &Context) -> Result<(), StageError> 
             match written {
                 Err(StageError::Failed { message, help: None }) if !is_named_like_weights(&file) => {
                     Err(StageError::failed(message).with_help(
-                        "`path:` takes a folder of images or a file of weights (.pth, .safetensors); unpack archives first",
+                        "`path:` takes a folder or an archive of images, or a file of weights (.pth, .safetensors)",
                     ))
                 }
                 other => other,
@@ -191,12 +195,21 @@ pub(super) fn run(source: &Source, context: &Context) -> Result<(), StageError> 
     }
 }
 
-fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
-    let (address, configuration) = addresses(url)?;
-    let pinned =
-        |name: &str| -> Option<Version> { Option::deserialize(context.facts.get(name)?).ok()? };
-    let version = pinned("version").unwrap_or_default();
-    let known = match configuration.zip(pinned("configuration")) {
+/// The pinned version of a file: a fact of the stage.
+fn pinned(name: &str, context: &Context) -> Option<Version> {
+    Option::deserialize(context.facts.get(name)?).ok()?
+}
+
+/// The file at an address, in its pinned version.
+pub(super) fn downloaded(url: &str, context: &Context) -> Result<PathBuf, StageError> {
+    let (address, _) = addresses(url)?;
+    remote::file(&address, &pinned("version", context).unwrap_or_default(), context)
+}
+
+/// Weights from the web.
+pub(super) fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
+    let (_, configuration) = addresses(url)?;
+    let known = match configuration.zip(pinned("configuration", context)) {
         Some((address, version)) => {
             let path = remote::file(&address, &version, context)?;
             let text = std::fs::read(&path).or_fail(path.display())?;
@@ -204,7 +217,7 @@ fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
         }
         None => None,
     };
-    let file = remote::file(&address, &version, context)?;
+    let file = downloaded(url, context)?;
     write(context, &file, url, known)
 }
 

@@ -71,7 +71,7 @@ fn not_images() -> Vec<File> {
         ("apple_double.jpg", b"\0\x05\x16\x07\0\x02\0\0".to_vec()),
         ("ico.png", b"\0\0\x01\0\x01\0\x10\x10".to_vec()),
         ("camera_raw.tif", b"II\x2a\0\x10\0\0\0CR\x02\0".to_vec()),
-        ("noise.jpg", (0..999u32).map(|at| (at * 7919 >> 3) as u8 | 1).collect()),
+        ("noise.jpg", (0..999u32).map(|at| ((at * 7919) >> 3) as u8 | 1).collect()),
     ])
 }
 

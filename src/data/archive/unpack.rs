@@ -1,0 +1,490 @@
+//! Unpacks the images and label files of an archive into a folder. What both formats have in common
+//! is here: which entries are used, where they go, limits, links and errors.
+
+use super::budget::Budget;
+use super::entry_name::link_target;
+use super::format::{BLOCK, Format, is_named_like_archive, of_head, without_ending};
+use super::{tar_archive, zip_archive};
+use crate::common::image_files::{is_hidden, is_image, is_label_file};
+use crate::common::number::counted;
+use crate::common::words::shortened_list;
+use crate::data::DataError;
+use crate::events::{CancellationToken, EventSink, Task};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a read.
+const CHUNK: usize = 64 << 10;
+/// Maximum number of names in a message.
+const SHOWN: usize = 3;
+/// An archive in an archive is unpacked, one in that isn't: data sets have no need for it, and
+/// bombs are made so.
+const DEPTH: usize = 1;
+
+/// What an archive contained.
+#[derive(Debug, Default)]
+pub(crate) struct Unpacked {
+    /// Paths of the images, sorted.
+    pub images: Vec<String>,
+    /// Paths of the label files, sorted.
+    pub labels: Vec<String>,
+    /// Number of hidden entries.
+    pub hidden: u64,
+    /// Number of entries that are neither images nor label files.
+    pub others: u64,
+    /// What a user should know, as sentences.
+    pub warnings: Vec<String>,
+}
+
+/// Unpacks the archive at `path`, called `named` in messages, into the folder `into`.
+///
+/// # Errors
+/// If it isn't an archive or is damaged, if an entry could do harm or is encrypted, or if a file
+/// can't be written.
+pub(crate) fn unpack(
+    path: &Path,
+    named: &str,
+    into: &Path,
+    events: &EventSink,
+    cancel: &CancellationToken,
+) -> Result<Unpacked, DataError> {
+    let failed = |error| DataError::io("read", path, error);
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let mut unpacker = Unpacker {
+        named,
+        into,
+        events,
+        cancel,
+        budget: Budget::of(length),
+        files: HashSet::new(),
+        links: Vec::new(),
+        unnamed: Vec::new(),
+        not_followed: Vec::new(),
+        folder: None,
+        buffer: vec![0; CHUNK],
+        found: Unpacked::default(),
+    };
+    unpacker.archive(file, &Level::default())?;
+    unpacker.finish()
+}
+
+/// An archive that is being unpacked: the one that was named, or one in it.
+#[derive(Default)]
+pub(super) struct Level {
+    /// The path of the archive in the outer one; empty for the outer one.
+    archive: String,
+    /// The folder that its entries go to.
+    folder: String,
+    depth: usize,
+}
+
+impl Level {
+    /// The archive's name in messages about it, where the outer one is named already.
+    pub(super) fn name(&self) -> &str {
+        if self.depth == 0 { "it" } else { &self.archive }
+    }
+
+    /// The path of an entry in messages.
+    fn shown(&self, entry: &str) -> String {
+        if self.depth == 0 { entry.to_owned() } else { format!("{}/{entry}", self.archive) }
+    }
+
+    /// Where an entry goes to.
+    fn path(&self, entry: &str) -> String {
+        if self.folder.is_empty() { entry.to_owned() } else { format!("{}/{entry}", self.folder) }
+    }
+}
+
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Image,
+    Labels,
+    /// An archive in the archive.
+    Archive,
+    Hidden,
+    None,
+}
+
+impl Use {
+    /// Of the entry at a path relative to the archive, by its name.
+    fn of(path: &str, level: &Level) -> Use {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        match () {
+            () if is_hidden(path) => Use::Hidden,
+            () if is_image(path) => Use::Image,
+            () if is_label_file(path) => Use::Labels,
+            () if is_named_like_archive(name) && level.depth < DEPTH => Use::Archive,
+            () => Use::None,
+        }
+    }
+
+    /// Whether the content is needed.
+    pub(super) fn is_read(self) -> bool {
+        matches!(self, Use::Image | Use::Labels | Use::Archive)
+    }
+}
+
+/// A link, with paths relative to the folder.
+struct Link {
+    path: String,
+    target: String,
+}
+
+pub(super) struct Unpacker<'a> {
+    named: &'a str,
+    into: &'a Path,
+    events: &'a EventSink,
+    cancel: &'a CancellationToken,
+    budget: Budget,
+    /// Paths of all files that were unpacked.
+    files: HashSet<String>,
+    links: Vec<Link>,
+    /// Entries whose names aren't UTF-8, as far as they can be shown.
+    unnamed: Vec<String>,
+    /// Links to folders or to nothing.
+    not_followed: Vec<String>,
+    /// The folder that was created last.
+    folder: Option<PathBuf>,
+    buffer: Vec<u8>,
+    found: Unpacked,
+}
+
+impl Unpacker<'_> {
+    fn archive(&mut self, mut file: File, level: &Level) -> Result<(), DataError> {
+        let mut head = Vec::with_capacity(BLOCK);
+        let failed = |error: io::Error| self.damaged(level, &error);
+        (&mut file).take(BLOCK as u64).read_to_end(&mut head).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let name = match level.depth {
+            0 => "unpack".to_owned(),
+            _ => format!("unpack {}", level.archive),
+        };
+        let Some(format) = of_head(&head) else { return Err(self.no_archive(level, &head)) };
+        let task = self.events.task(name, Some(length), "bytes");
+        match format {
+            Format::Zip => zip_archive::read(self, file, &task, level),
+            Format::Tar | Format::Gzip | Format::Zstd => {
+                tar_archive::read(self, format, file, &task, level)
+            }
+        }
+    }
+
+    /// Counts an entry.
+    pub(super) fn entry(&mut self, level: &Level) -> Result<(), DataError> {
+        if self.cancel.is_cancelled() {
+            return Err(DataError::Cancelled);
+        }
+        self.budget.entry().map_err(|reason| self.bomb(level, &reason))
+    }
+
+    /// What becomes of the file at `path`, which [`checked`](super::entry_name::checked) returned.
+    pub(super) fn usage(&mut self, path: &str, level: &Level) -> Use {
+        let usage = Use::of(path, level);
+        match usage {
+            Use::Hidden => self.found.hidden += 1,
+            Use::None => {
+                self.found.others += 1;
+                if is_named_like_archive(path) {
+                    self.warn(format!(
+                        "{} isn't unpacked: it is an archive in an archive in an archive",
+                        level.shown(path)
+                    ));
+                }
+            }
+            Use::Image | Use::Labels | Use::Archive => {}
+        }
+        usage
+    }
+
+    /// The same without counting.
+    pub(super) fn is_read(&self, path: &str, level: &Level) -> bool {
+        Use::of(path, level).is_read()
+    }
+
+    /// Counts an entry whose name isn't UTF-8.
+    pub(super) fn unnamed(&mut self, name: &[u8]) {
+        self.unnamed.push(String::from_utf8_lossy(name).into_owned());
+    }
+
+    /// Counts an entry that is neither a file, a folder nor a link.
+    pub(super) fn other(&mut self) {
+        self.found.others += 1;
+    }
+
+    pub(super) fn warn(&mut self, text: String) {
+        self.found.warnings.push(format!("{}: {text}", self.named));
+    }
+
+    /// Counts bytes that are expanded without being used.
+    pub(super) fn expand(&mut self, bytes: u64, level: &Level) -> Result<(), DataError> {
+        self.budget.expand(bytes).map_err(|reason| self.bomb(level, &reason))
+    }
+
+    /// Refuses an archive whose files expand to more than may be, before any is written.
+    pub(super) fn check_total(&self, bytes: u64, level: &Level) -> Result<(), DataError> {
+        match bytes > self.budget.left() {
+            true => Err(self.bomb(level, &self.budget.exceeded())),
+            false => Ok(()),
+        }
+    }
+
+    /// Unpacks the file at `path`, which is used.
+    pub(super) fn file(
+        &mut self,
+        path: &str,
+        usage: Use,
+        content: &mut dyn Read,
+        level: &Level,
+    ) -> Result<(), DataError> {
+        let whole = level.path(path);
+        if !self.files.insert(whole.clone()) {
+            return Err(self.refused(level, path, "occurs twice"));
+        }
+        match usage {
+            Use::Archive => return self.nested(path, content, level),
+            Use::Image => self.found.images.push(whole.clone()),
+            Use::Labels => self.found.labels.push(whole.clone()),
+            Use::Hidden | Use::None => {}
+        }
+        let target = self.place(&whole)?;
+        let failed = |error| DataError::io("write", &target, error);
+        let mut file = File::create_new(&target).map_err(failed)?;
+        self.copy(path, content, &mut file, level)?.map_err(failed)
+    }
+
+    /// Unpacks an archive in the archive, into the folder of its name. Its end is read first, so it
+    /// is copied to a file that nobody sees.
+    fn nested(
+        &mut self,
+        path: &str,
+        content: &mut dyn Read,
+        level: &Level,
+    ) -> Result<(), DataError> {
+        let failed = |error| DataError::io("write", self.into, error);
+        std::fs::create_dir_all(self.into).map_err(failed)?;
+        let mut file = tempfile::tempfile_in(self.into).map_err(failed)?;
+        let copied = self.copy(path, content, &mut file, level)?;
+        copied
+            .and_then(|()| file.rewind())
+            .map_err(|error| DataError::io("write", self.into, error))?;
+        let folder = level.path(without_ending(path).unwrap_or(path));
+        let inner = Level { archive: level.path(path), folder, depth: level.depth + 1 };
+        self.archive(file, &inner)
+    }
+
+    /// Copies an entry's content. The outer error is one of the archive, the inner one of the copy.
+    fn copy(
+        &mut self,
+        path: &str,
+        content: &mut dyn Read,
+        file: &mut File,
+        level: &Level,
+    ) -> Result<io::Result<()>, DataError> {
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(DataError::Cancelled);
+            }
+            let count = match content.read(&mut self.buffer) {
+                Ok(0) => return Ok(Ok(())),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.unreadable(level, path, &error.to_string())),
+            };
+            self.budget
+                .expand(count as u64)
+                .map_err(|reason| self.bomb(level, &format!("{reason}; it got to `{path}`")))?;
+            if let Err(error) = file.write_all(self.buffer.get(..count).unwrap_or_default()) {
+                return Ok(Err(error));
+            }
+        }
+    }
+
+    /// Remembers a link until all files are there.
+    ///
+    /// # Errors
+    /// If it points outside.
+    pub(super) fn link(
+        &mut self,
+        path: &str,
+        target: &str,
+        level: &Level,
+    ) -> Result<(), DataError> {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.link_to(path, link_target(folder, target), target, level)
+    }
+
+    /// The same for a hard link of a tar archive, whose target is relative to the root.
+    pub(super) fn hard_link(
+        &mut self,
+        path: &str,
+        target: &str,
+        level: &Level,
+    ) -> Result<(), DataError> {
+        self.link_to(path, link_target("", target), target, level)
+    }
+
+    fn link_to(
+        &mut self,
+        path: &str,
+        target: Option<String>,
+        given: &str,
+        level: &Level,
+    ) -> Result<(), DataError> {
+        let Some(target) = target else {
+            let reason = format!("is a link to `{given}`, outside of the archive");
+            return Err(self.refused(level, path, &reason));
+        };
+        self.links.push(Link { path: level.path(path), target: level.path(&target) });
+        Ok(())
+    }
+
+    /// The path in the target folder, whose parents exist then.
+    fn place(&mut self, path: &str) -> Result<PathBuf, DataError> {
+        let target = self.into.join(path);
+        let folder = target.parent().unwrap_or(self.into);
+        if self.folder.as_deref() != Some(folder) {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| DataError::io("create", folder, error))?;
+            self.folder = Some(folder.to_owned());
+        }
+        Ok(target)
+    }
+
+    /// Copies the targets of links, links to links included.
+    fn copy_linked(&mut self) -> Result<(), DataError> {
+        let mut links = std::mem::take(&mut self.links);
+        loop {
+            let (ready, rest): (Vec<Link>, Vec<Link>) =
+                links.into_iter().partition(|link| self.files.contains(&link.target));
+            links = rest;
+            if ready.is_empty() {
+                break;
+            }
+            for Link { path, target } in ready {
+                let outer = Level::default();
+                let usage = self.usage(&path, &outer);
+                if !matches!(usage, Use::Image | Use::Labels) {
+                    self.found.others += u64::from(usage == Use::Archive);
+                    continue;
+                }
+                let from = self.into.join(&target);
+                let mut file =
+                    File::open(&from).map_err(|error| DataError::io("read", &from, error))?;
+                self.file(&path, usage, &mut file, &outer)?;
+            }
+        }
+        self.not_followed = links.into_iter().map(|link| link.path).collect();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Unpacked, DataError> {
+        self.copy_linked()?;
+        let warned = [
+            (std::mem::take(&mut self.not_followed), "link", "to folders or to nothing"),
+            (std::mem::take(&mut self.unnamed), "file", "with names that aren't UTF-8"),
+        ];
+        for (names, what, reason) in warned {
+            if !names.is_empty() {
+                let count = counted(names.len() as u64, what);
+                self.warn(format!("skipped {count} {reason}: {}", shown(&names)));
+            }
+        }
+        self.found.images.sort_unstable();
+        self.found.labels.sort_unstable();
+        let alike = alike(&self.found.images);
+        if !alike.is_empty() {
+            let count = counted(alike.len() as u64, "image");
+            self.warn(format!(
+                "{count} with a path that differs from another one only in the case of letters: {}",
+                shown(&alike)
+            ));
+        }
+        Ok(self.found)
+    }
+
+    /// An error about an entry that makes the archive unusable.
+    pub(super) fn refused(&self, level: &Level, entry: &str, reason: &str) -> DataError {
+        DataError::invalid(
+            format!("{}: the entry `{}` {reason}", self.named, level.shown(entry)),
+            "nothing was unpacked from it; unpack it with a tool that you trust, then write `source = \"path:FOLDER\"`",
+        )
+    }
+
+    /// An error about an entry whose content can't be read.
+    pub(super) fn unreadable(&self, level: &Level, entry: &str, reason: &str) -> DataError {
+        DataError::invalid(
+            format!("{}: the entry `{}` can't be read: {reason}", self.named, level.shown(entry)),
+            "the archive is cut short or damaged: get it again",
+        )
+    }
+
+    /// An error about a whole archive.
+    pub(super) fn damaged(&self, level: &Level, reason: &dyn std::fmt::Display) -> DataError {
+        DataError::invalid(
+            format!("{} can't be read: {reason}", self.name_of(level)),
+            "the archive is cut short or damaged: get it again",
+        )
+    }
+
+    fn bomb(&self, level: &Level, reason: &str) -> DataError {
+        DataError::invalid(
+            format!("{} {reason}", self.name_of(level)),
+            "if you trust it, unpack it yourself, then write `source = \"path:FOLDER\"`",
+        )
+    }
+
+    fn no_archive(&self, level: &Level, head: &[u8]) -> DataError {
+        let begins = match head {
+            [] => "it is empty".to_owned(),
+            [b'<', ..] => "it begins like a web page".to_owned(),
+            [b'R', b'a', b'r', b'!', ..] => "it is a RAR archive".to_owned(),
+            [b'7', b'z', 0xbc, 0xaf, ..] => "it is a 7z archive".to_owned(),
+            [b'B', b'Z', b'h', ..] => "it is compressed with bzip2".to_owned(),
+            [0xfd, b'7', b'z', b'X', b'Z', ..] => "it is compressed with xz".to_owned(),
+            _ => format!(
+                "it begins with `{}`",
+                head.get(..head.len().min(8)).unwrap_or_default().escape_ascii()
+            ),
+        };
+        DataError::invalid(
+            format!("{} is no archive of images: {begins}", self.name_of(level)),
+            "expected a zip, tar, tar.gz or tar.zst archive; unpack others yourself, then write `source = \"path:FOLDER\"`",
+        )
+    }
+
+    fn name_of(&self, level: &Level) -> String {
+        match level.depth {
+            0 => self.named.to_owned(),
+            _ => format!("{}: `{}`", self.named, level.archive),
+        }
+    }
+}
+
+/// Images whose path differs from an earlier one only in case.
+fn alike(images: &[String]) -> Vec<String> {
+    let mut seen = HashSet::with_capacity(images.len());
+    images.iter().filter(|path| !seen.insert(path.to_lowercase())).cloned().collect()
+}
+
+fn shown(names: &[String]) -> String {
+    shortened_list(names.iter().map(String::as_str), SHOWN)
+}
+
+/// Reads and counts for a progress task.
+pub(super) struct Counted<'a, R> {
+    pub inner: R,
+    pub task: &'a Task,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.task.advance(count as u64);
+        Ok(count)
+    }
+}

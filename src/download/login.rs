@@ -1,0 +1,75 @@
+//! Credentials for a server: a secret that is sent and never shown, and where it came from.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use std::fmt;
+
+/// The value of an `Authorization` header.
+#[derive(Clone)]
+pub(crate) struct Login {
+    header: String,
+    origin: String,
+}
+
+impl Login {
+    /// A token, from a place such as "KAGGLE_API_TOKEN" or a file.
+    ///
+    /// # Errors
+    /// A sentence without the token, if it can't be sent.
+    pub(super) fn bearer(token: &str, origin: String) -> Result<Login, String> {
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!(
+                "the token in {origin} isn't one: it contains blanks or other characters that no token has"
+            ));
+        }
+        Ok(Login { header: format!("Bearer {token}"), origin })
+    }
+
+    /// A user name with a key.
+    ///
+    /// # Errors
+    /// A sentence without the key, if it can't be sent.
+    pub(super) fn basic(user: &str, key: &str, origin: String) -> Result<Login, String> {
+        if user.contains(':') || user.is_empty() || key.is_empty() {
+            return Err(format!(
+                "the user name or the key in {origin} is empty or contains a colon"
+            ));
+        }
+        Ok(Login {
+            header: format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{key}"))),
+            origin,
+        })
+    }
+
+    /// Where it came from, for messages.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub(super) fn header(&self) -> &str {
+        &self.header
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Login from {}", self.origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_rfc_7617_and_6750_and_hidden() {
+        let basic = Login::basic("Aladdin", "open sesame", "a file".into()).unwrap();
+        assert_eq!(basic.header(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(format!("{basic:?}"), "Login from a file");
+        assert_eq!(Login::bearer("abc", "x".into()).unwrap().header(), "Bearer abc");
+        for wrong in ["", "a b", "a\nb", "é"] {
+            assert!(!Login::bearer(wrong, "x".into()).unwrap_err().contains("a b"));
+        }
+        assert!(Login::basic("a:b", "c", "x".into()).is_err());
+    }
+}

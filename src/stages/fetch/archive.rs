@@ -1,0 +1,74 @@
+//! Fetches images from an archive: a file of the user's or a downloaded one.
+
+use super::weights;
+use crate::common::number::counted;
+use crate::data::archive::{self, Format, Unpacked};
+use crate::data::images::{self, FOLDER, Image, LISTING};
+use crate::engine::{Context, OrFail, StageError};
+use crate::store::digest_file;
+use rayon::prelude::*;
+use std::path::Path;
+
+/// Whether the file at `path` is an archive of images rather than weights: by its name, and where
+/// that says nothing, by its content. Files with weights may be zip archives, too.
+pub(super) fn is_images(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if weights::is_named_like_weights(Path::new(&*name)) || !path.is_file() {
+        return false;
+    }
+    archive::is_named_like_archive(&name) || has_images(path)
+}
+
+/// The same by content alone.
+pub(super) fn has_images(path: &Path) -> bool {
+    match archive::format(path) {
+        Ok(Some(Format::Zip)) => !weights::is_zip_of_weights(path),
+        Ok(Some(Format::Tar | Format::Gzip | Format::Zstd)) => true,
+        Ok(None) | Err(_) => false,
+    }
+}
+
+/// Unpacks the archive at `path`, called `named` in messages, into the artifact.
+pub(super) fn run(path: &Path, named: &str, context: &Context) -> Result<(), StageError> {
+    let folder = context.slot.join(FOLDER);
+    let found = archive::unpack(path, named, &folder, &context.events, &context.cancel)?;
+    if found.images.is_empty() {
+        return Err(super::no_images(named));
+    }
+    let listed = listing(&folder, &found.images, context)?;
+    std::fs::write(context.slot.join(LISTING), listed).or_fail("writing the listing")?;
+    report(&found, context);
+    Ok(())
+}
+
+fn listing(folder: &Path, paths: &[String], context: &Context) -> Result<Vec<u8>, StageError> {
+    let task = context.events.task("list", Some(paths.len() as u64), "images");
+    let one = |path: &String| {
+        StageError::check(&context.cancel)?;
+        let whole = folder.join(path);
+        let digest = digest_file(&whole).or_fail(format_args!("reading {}", whole.display()))?;
+        let length = std::fs::metadata(&whole).or_fail(whole.display())?.len();
+        task.advance(1);
+        Ok(Image { path: path.clone(), length, digest })
+    };
+    let listed: Result<Vec<Image>, StageError> = paths.par_iter().map(one).collect();
+    Ok(images::listing(listed?))
+}
+
+fn report(found: &Unpacked, context: &Context) {
+    for text in &found.warnings {
+        context.events.warn(text.as_str());
+    }
+    let mut text = format!("{} unpacked", counted(found.images.len() as u64, "image"));
+    if !found.labels.is_empty() {
+        text += &format!(" and {}", counted(found.labels.len() as u64, "label file"));
+    }
+    if (found.hidden, found.others) != (0, 0) {
+        text += &format!(
+            "; skipped {} and {}",
+            counted(found.hidden, "hidden file"),
+            counted(found.others, "other file")
+        );
+    }
+    context.events.info(text);
+}
