@@ -51,7 +51,10 @@ pub(super) fn locked(source: &Source, memo: &Memo) -> Vec<LockedSource> {
         Source::Torchvision(name) => preset(name)
             .map(|preset| {
                 let key = remote::published_key(preset);
-                vec![entry(published_name(preset), &Version::default(), &key, memo)]
+                // Mirrors have other validators.
+                let length = known_version(memo, &key).and_then(|version| version.length);
+                let version = Version { length, ..Version::default() };
+                vec![entry(published_name(preset), &version, &key, memo)]
             })
             .unwrap_or_default(),
         Source::Garments | Source::Path(_) | Source::Run { .. } => Vec::new(),

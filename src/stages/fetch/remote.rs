@@ -125,12 +125,14 @@ pub(super) fn published(preset: &Preset, context: &Context) -> Result<PathBuf, S
             .with_help(format!("{MIRROR} is an address such as {}", registry::BASE))
     })?;
     let key = published_key(preset);
+    let prefix = preset.sha256_prefix;
+    let locked = locked_digest(&key, &context.memo).filter(|digest| digest.starts_with(prefix));
     let wanted = Download {
         address: &address,
         site: Site::Plain,
         key: &key,
         version: &Version::default(),
-        sha256: Some(preset.sha256_prefix),
+        sha256: Some(locked.as_deref().unwrap_or(prefix)),
     };
     bring(&wanted, context)
 }
