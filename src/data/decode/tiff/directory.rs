@@ -32,7 +32,10 @@ pub(super) enum SampleFormat {
     Float,
 }
 
-/// What the directory says of the image.
+/// The size of strips or tiles, and the offset and length of each.
+type Chunks = ([usize; 2], Vec<u64>, Vec<u64>);
+
+/// The layout of the image as the directory declares it.
 pub(super) struct Layout {
     pub width: usize,
     pub height: usize,
@@ -196,11 +199,7 @@ impl<'a> Directory<'a> {
     }
 
     /// The size, offsets and lengths of strips or tiles.
-    fn chunks(
-        &self,
-        width: usize,
-        height: usize,
-    ) -> Result<([usize; 2], Vec<u64>, Vec<u64>), String> {
+    fn chunks(&self, width: usize, height: usize) -> Result<Chunks, String> {
         let (chunk, offsets, lengths) = if self.has(324) {
             let side = |tag| self.number(tag).unwrap_or(0) as usize;
             ([side(322), side(323)], 324, 325)
