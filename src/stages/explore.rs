@@ -37,7 +37,7 @@ const VERSION: u32 = 3;
 /// What an `explore` stage resolves to.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ExploreOptions {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Tables::is_empty")]
     tables: Tables,
     dataset: LabelKeys,
 }

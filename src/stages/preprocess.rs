@@ -102,7 +102,7 @@ pub(super) struct PreprocessOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     only: Option<Only>,
     /// The tables of `[dataset]` outside the fetched images.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Tables::is_empty")]
     tables: Tables,
     /// What it reads of `[dataset]`.
     pub dataset: Dataset,
