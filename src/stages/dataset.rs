@@ -49,6 +49,11 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.labels.is_none() && self.split.is_none()
+    }
+
     /// The facts of a stage that reads them.
     pub(super) fn pin(&self) -> Result<Pin, StageError> {
         let mut pin = Pin { replaces: vec!["tables"], ..Pin::default() };

@@ -39,7 +39,7 @@ const VERSION: u32 = 3;
 /// The resolved values of an `explore` stage.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ExploreOptions {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Tables::is_empty")]
     tables: Tables,
     dataset: LabelKeys,
 }

@@ -113,7 +113,7 @@ pub(super) struct PreprocessOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     only: Option<Only>,
     /// The tables of `[dataset]` outside the fetched images.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Tables::is_empty")]
     tables: Tables,
     /// The keys of `[dataset]` that it reads.
     pub dataset: Dataset,

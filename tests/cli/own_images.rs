@@ -88,6 +88,22 @@ fn prepared(dataset: &str) -> String {
     )
 }
 
+/// Writes `each` images into every one of the folders, no two of them equal.
+fn images_in_folders(desk: &Desk, folders: &[&str], each: u32) {
+    let names: Vec<String> = (0..folders.len()).map(|at| at.to_string()).collect();
+    desk.images("pool", &names.iter().map(String::as_str).collect::<Vec<_>>(), each);
+    for entry in std::fs::read_dir(desk.path("pool")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let (number, rest) = name.split_once('_').unwrap();
+        let folder: usize = rest.trim_end_matches(".png").parse().unwrap();
+        let to = desk.path(folders[folder]);
+        std::fs::create_dir_all(&to).unwrap();
+        std::fs::rename(entry.path(), to.join(format!("{number}.png"))).unwrap();
+    }
+    std::fs::remove_dir(desk.path("pool")).unwrap();
+}
+
 const HALVES: &str = "split = { method = \"exact\", train = 0.5, test = 0.5 }";
 
 #[test]
@@ -116,11 +132,9 @@ fn a_table_beside_the_pipeline_file_labels_images_and_is_part_of_the_key() {
 #[test]
 fn an_authors_split_is_kept_and_never_ignored_silently() {
     let desk = Desk::empty();
-    for part in ["train", "val", "test"] {
-        for class in ["cat", "dog"] {
-            desk.images(&format!("images/{part}/{class}"), &[&format!("{part}{class}")], 4);
-        }
-    }
+    let folders = ["train/cat", "train/dog", "val/cat", "val/dog", "test/cat", "test/dog"];
+    let folders = folders.map(|folder| format!("images/{folder}"));
+    images_in_folders(&desk, &folders.each_ref().map(String::as_str), 4);
     desk.write("p.toml", prepared(HALVES));
     desk.ok(&["run", "p.toml", "--until", "preprocess"]).snapshot("an_ignored_split");
     desk.write("p.toml", prepared("split = { from = \"folder\" }"));
@@ -132,9 +146,7 @@ fn an_authors_split_is_kept_and_never_ignored_silently() {
 #[test]
 fn files_that_are_not_used_are_named() {
     let desk = Desk::empty();
-    for class in ["cat", "Cat"] {
-        desk.images(&format!("images/{class}"), &[class], 8);
-    }
+    images_in_folders(&desk, &["images/cat", "images/Cat"], 8);
     desk.write("images/cat/notes.txt", "");
     desk.write("images/heic/1.HEIC", "x");
     std::fs::create_dir(desk.path("images/empty")).unwrap();
