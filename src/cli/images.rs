@@ -1,6 +1,6 @@
 //! Finds the images in a folder, by the same rule ([`is_image`]) as the stages that read folders.
 
-use crate::common::image_files::{is_hidden, is_image};
+use crate::common::image_files::{is_hidden, is_image, is_unsupported};
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
@@ -29,7 +29,7 @@ pub(super) fn images_in(folder: &Path) -> Result<Vec<ImageFile>, walkdir::Error>
             },
         };
         let relative = relative(&path, folder);
-        if is_image(&relative) {
+        if is_image(&relative) || is_unsupported(&relative) {
             images.push(ImageFile { path, relative });
         }
     }

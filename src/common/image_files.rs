@@ -4,15 +4,22 @@
 pub(crate) const EXTENSIONS: [&str; 10] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "gif", "webp", "bmp", "tif", "tiff"];
 
-/// File name extensions of images that can't be decoded. They are listed all the same, so that each
-/// is named with the reason instead of being passed over.
-pub(crate) const UNSUPPORTED: [&str; 13] =
-    ["heic", "heif", "avif", "jxl", "jp2", "j2k", "psd", "dng", "cr2", "cr3", "nef", "arw", "exr"];
+/// File name extensions of images that can't be decoded.
+const UNSUPPORTED: [&str; 14] = [
+    "heic", "heif", "avif", "jxl", "jp2", "j2k", "psd", "dng", "cr2", "cr3", "nef", "arw", "exr",
+    "svg",
+];
 
 /// Whether the file at a relative path (with `/`) may be an image: it isn't hidden and has one of
-/// [`EXTENSIONS`] or [`UNSUPPORTED`], whatever its case.
+/// [`EXTENSIONS`], whatever its case.
 pub(crate) fn is_image(path: &str) -> bool {
-    !is_hidden(path) && (has_extension(path, &EXTENSIONS) || has_extension(path, &UNSUPPORTED))
+    !is_hidden(path) && has_extension(path, &EXTENSIONS)
+}
+
+/// Whether the file at a relative path is an image by its name, of a format that can't be decoded:
+/// it is named with the reason instead of being passed over.
+pub(crate) fn is_unsupported(path: &str) -> bool {
+    !is_hidden(path) && has_extension(path, &UNSUPPORTED)
 }
 
 /// File name extensions of tables with labels, in lower case.
@@ -41,12 +48,13 @@ mod tests {
 
     #[test]
     fn images_are_known_by_extension_in_any_case() {
-        for image in ["b.JPG", "a/x.png", "a.b/c.jfif", "x.Jpe", "x.tiff", "x.HEIC"] {
+        for image in ["b.JPG", "a/x.png", "a.b/c.jfif", "x.Jpe", "x.tiff"] {
             assert!(is_image(image), "{image}");
         }
         for other in ["notes.txt", "jpg", ".jpg", "a/._x.jpg", ".cache/y.jpg", "__MACOSX/z.jpg"] {
             assert!(!is_image(other), "{other}");
         }
+        assert!(is_unsupported("a/x.HEIC") && !is_image("x.heic") && !is_unsupported(".x.heic"));
         assert!(is_label_file("a/Labels.CSV") && is_label_file("x.jsonl"));
         assert!(!is_label_file("a/.x.csv") && !is_label_file("csv") && !is_label_file("a.json"));
     }

@@ -43,7 +43,7 @@ fn without_a_terminal_lines_are_plain() {
     // The paths that the closing lines name exist.
     let paths: Vec<&str> =
         ran.stdout.split_whitespace().filter(|word| word.contains('/')).collect();
-    assert_eq!(paths.len(), 2, "report and model: {ran}");
+    assert_eq!(paths.len(), 3, "report, model and predictions: {ran}");
     for path in paths {
         assert!(desk.path(path).exists(), "{path}");
     }

@@ -22,9 +22,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     decode_once(bytes, true).or_else(|strict| {
         let mut decoded = decode_once(bytes, false).map_err(|_| strict)?;
         decoded.notes.add(Note::Lenient);
-        // Of a file that is cut short, the last row of blocks that it has is incomplete too.
-        let missing = missing_rows(&decoded.image).max(u64::from(is_cut_short(bytes)));
-        decoded.missing = missing * u64::from(decoded.image.width());
+        decoded.missing = missing_rows(&decoded.image, bytes) * u64::from(decoded.image.width());
         Ok(decoded)
     })
 }
@@ -57,11 +55,28 @@ fn decode_once(bytes: &[u8], strict: bool) -> Result<Decoded, String> {
     Ok(Decoded { image, orientation: orientation(exif, xmp), missing: 0, notes })
 }
 
-/// Rows at the end that have the color of missing ones.
-fn missing_rows(image: &DynamicImage) -> u64 {
+/// Rows that the file lacks: those at the end that have the color of missing ones, and the row of
+/// blocks before them, in which the file ends. At least one of a file without an end.
+fn missing_rows(image: &DynamicImage, bytes: &[u8]) -> u64 {
     let row = image.as_bytes().len() / (image.height() as usize).max(1);
     let rows = image.as_bytes().chunks_exact(row.max(1)).rev();
-    rows.take_while(|row| row.iter().all(|&value| value == FILL)).count() as u64
+    let filled = rows.take_while(|row| row.iter().all(|&value| value == FILL)).count() as u64;
+    match (filled, is_cut_short(bytes)) {
+        (filled, false) => filled,
+        (0, true) => 1,
+        (filled, true) => {
+            let (height, block) = (u64::from(image.height()), block_height(bytes));
+            height - (height.saturating_sub(filled + 1)) / block * block
+        }
+    }
+}
+
+/// The height of a row of blocks in pixels: 8 times the largest vertical sampling factor.
+fn block_height(bytes: &[u8]) -> u64 {
+    let frame = segments(bytes).find(|(marker, _)| matches!(marker, 0xc0..=0xc2));
+    let components = frame.and_then(|(_, content)| content.get(6..)).unwrap_or_default();
+    let factors = components.chunks_exact(3).map(|component| u64::from(component[1] & 15));
+    8 * factors.max().unwrap_or(1).clamp(1, 4)
 }
 
 /// Whether no end marker comes after the start of the first scan.

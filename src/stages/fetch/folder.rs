@@ -17,8 +17,6 @@ use std::path::{Path, PathBuf};
 const BUCKET: &str = "listings";
 /// Largest number of files in an error or warning.
 const SHOWN: usize = 5;
-/// Extensions of drawings that can't be read. Their files are counted as images.
-const UNSUPPORTED_EXTENSIONS: [&str; 1] = ["svg"];
 
 /// The facts of a folder: the digests of its listing and of what is left out.
 pub(super) fn pin(
@@ -153,9 +151,9 @@ fn not_used(
 
 /// The reason for a file that isn't listed as an image by its name.
 fn reason_of_other(path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    match name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase()) {
-        Some(extension) if UNSUPPORTED_EXTENSIONS.contains(&extension.as_str()) => {
+    match path.rsplit_once('.') {
+        Some((_, extension)) if image_files::is_unsupported(path) => {
+            let extension = extension.to_lowercase();
             format!("{UNSUPPORTED}: .{extension}, convert it to JPEG or PNG")
         }
         _ => OTHER.to_owned(),

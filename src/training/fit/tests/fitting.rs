@@ -35,7 +35,15 @@ fn training_improves_the_model_and_emits_scalars() {
         scalars.iter().filter(|scalar| scalar.1 == 12).map(|scalar| scalar.0.as_str()).collect();
     assert_eq!(
         names,
-        ["learning_rate", "train/loss", "train/accuracy", "validation/loss", "validation/accuracy"]
+        [
+            "learning_rate",
+            "train/loss",
+            "train/accuracy",
+            "validation/loss",
+            "validation/accuracy",
+            "images_per_second",
+            "seconds"
+        ]
     );
     assert!(scalars.contains(&("train/loss".to_owned(), 1, first.train_loss)));
 }
