@@ -19,11 +19,15 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
             "it is {process} JPEG, which isn't supported: save it as baseline JPEG"
         ));
     }
-    decode_once(bytes, true).or_else(|strict| {
-        let mut decoded = decode_once(bytes, false).map_err(|_| strict)?;
+    let strict = decode_once(bytes, true);
+    // The strict decoder doesn't mind a file that ends within the last block.
+    if strict.is_ok() && !is_cut_short(bytes) {
+        return strict;
+    }
+    strict.or_else(|strict| decode_once(bytes, false).map_err(|_| strict)).map(|mut decoded| {
         decoded.notes.add(Note::Lenient);
         decoded.missing = missing_rows(&decoded.image, bytes) * u64::from(decoded.image.width());
-        Ok(decoded)
+        decoded
     })
 }
 
@@ -81,7 +85,7 @@ fn block_height(bytes: &[u8]) -> u64 {
 
 /// Whether no end marker comes after the start of the first scan.
 fn is_cut_short(bytes: &[u8]) -> bool {
-    let has_pair = |part: &[u8], marker| part.windows(2).position(|two| two == [0xff, marker]);
+    let has_pair = |part: &[u8], marker| part.windows(2).rposition(|two| two == [0xff, marker]);
     let header = 2 + segments(bytes).map(|(_, content)| content.len() + 4).sum::<usize>();
     has_pair(bytes.get(header..).unwrap_or_default(), 0xd9).is_none()
 }
