@@ -10,7 +10,7 @@ use crate::common::nearest;
 use crate::common::number::{counted, thousands};
 use crate::config::{Key, choices, keys};
 use crate::data::decode::{Background, DecodeOptions, Note, Notes, OnDamaged};
-use crate::data::images::{self, ImageSet, SKIPPED};
+use crate::data::images::{self, Image, ImageSet, SKIPPED};
 use crate::data::labels::Labels;
 use crate::data::rejected::{self, Rejected, UNDECODABLE};
 use crate::data::tensor_cache::{self, RECORDS, Records, Writer, Written, fingerprint};
@@ -209,6 +209,8 @@ impl Kind for Preprocess {
         assignment.reject(&made, &mut not_used);
         check_rejected(context, &set, &mut not_used, options.max_rejected)?;
         rejected::write(&context.slot, &not_used)?;
+        // Before the split, which may fail because of what they say.
+        warn_of_notes(context, &set, &made);
         assignment.drop_empty_classes(&context.events);
         let splits = assignment.splits(&dataset.split, Some(&made))?;
         let samples = assignment.samples(&splits, &made)?;
@@ -451,7 +453,6 @@ fn check_rejected(
 
 /// Reports the result.
 fn report(context: &Context, samples: &[Sample], made: &Written, not_used: &[Rejected]) {
-    warn_of_notes(context, samples, made);
     if made.reused > 0 {
         let all = counted(made.entries.len() as u64, "image");
         context.events.info(format!(
@@ -473,9 +474,10 @@ fn report(context: &Context, samples: &[Sample], made: &Written, not_used: &[Rej
 }
 
 /// Names images that are used although something about them is unusual.
-fn warn_of_notes(context: &Context, samples: &[Sample], made: &Written) {
-    let notes =
-        |one: &Sample| Notes(made.entries.get(one.record as usize).map_or(0, |entry| entry.notes));
+fn warn_of_notes(context: &Context, set: &ImageSet, made: &Written) {
+    let notes = |image: &Image| {
+        assign::record_of(made, image).map_or(Notes::default(), |at| Notes(made.entries[at].notes))
+    };
     type Rule = (fn(Notes) -> bool, &'static str, &'static str);
     let rules: [Rule; 4] = [
         (|notes| notes.has(Note::Damaged), "damaged; what can be decoded is used", ""),
@@ -496,7 +498,7 @@ fn warn_of_notes(context: &Context, samples: &[Sample], made: &Written) {
         ),
     ];
     for (applies, what, help) in rules {
-        let named: Vec<&Sample> = samples.iter().filter(|one| applies(notes(one))).collect();
+        let named: Vec<&Image> = set.list().iter().filter(|one| applies(notes(one))).collect();
         if named.is_empty() {
             continue;
         }

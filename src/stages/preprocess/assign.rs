@@ -204,7 +204,7 @@ impl Item {
     }
 }
 
-fn record_of(made: &Written, image: &Image) -> Option<usize> {
+pub(super) fn record_of(made: &Written, image: &Image) -> Option<usize> {
     made.entries.binary_search_by(|entry| entry.image_digest.cmp(&image.digest)).ok()
 }
 
