@@ -46,7 +46,7 @@ const LONGEST_TABLE: u64 = 64 << 20;
 /// Sizes to train at from random weights, in pixels.
 const SIZES: [u32; 6] = [32, 48, 64, 96, 128, 160];
 
-/// What was found in a folder.
+/// The images, classes and splits found in a folder.
 struct Found {
     name: String,
     /// The value of `source`.
@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was found, in a line.
+/// The findings in one line.
 fn described(found: &Found) -> String {
     let images = number::counted(found.paths.len() as u64, "image");
     let Some(naming) = &found.naming else {

@@ -205,7 +205,7 @@ impl AugmentationPolicy {
         self.filter(transform, crop, out)
     }
 
-    /// What comes after geometry and color, in torchvision's order.
+    /// The augmentations after geometry and color, in torchvision's order.
     fn filter(&self, mut transform: Transform, crop: usize, out: &mut [f32]) {
         if transform.hue != 0.0 {
             filters::shift_hue(out, transform.hue);

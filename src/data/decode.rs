@@ -115,7 +115,7 @@ impl Notes {
         words.join(" ")
     }
 
-    /// What a user should know of an image that is used all the same; none for most images.
+    /// A warning about an image that is used all the same; none for most images.
     pub fn warning(self) -> Option<String> {
         let damage = if self.has(Note::Damaged) {
             Some(format!("damaged: {} % of it is missing", self.missing_percent()))
@@ -184,7 +184,7 @@ pub fn decode(bytes: &[u8], options: DecodeOptions) -> Result<FullImage, DataErr
         .map_err(DataError::Unreadable)
 }
 
-/// What the decoder of a format returns.
+/// The result of a format's decoder.
 struct Decoded {
     image: DynamicImage,
     /// By its metadata; not applied.

@@ -44,7 +44,7 @@ pub struct Exploration {
     /// Other files that aren't used, by reason.
     #[serde(default)]
     pub not_used: Vec<NotUsed>,
-    /// What a user should look at: classes that differ only in case, empty folders of classes, …
+    /// Warnings for the user: classes that differ only in case, empty folders of classes, …
     #[serde(default)]
     pub warnings: Vec<String>,
     pub duplicates: Duplicates,

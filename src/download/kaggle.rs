@@ -21,7 +21,7 @@ pub(crate) struct Dataset {
     pub version: Option<u64>,
 }
 
-/// What Kaggle says about a data set.
+/// Kaggle's description of a data set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Facts {
@@ -151,7 +151,7 @@ pub(super) fn refusal(
     }
 }
 
-/// What to do about too many requests.
+/// The remedy after too many requests.
 pub(super) fn busy_help(seconds: Option<u64>) -> String {
     match seconds {
         Some(seconds) => format!("run again in {seconds} seconds: the download resumes"),

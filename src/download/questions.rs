@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Bytes of an answer about a data set: its list of files may be long.
 const ANSWER: usize = 64 << 20;
 
-/// What to do after a response that isn't a success.
+/// The next step after a response that isn't a success.
 pub(super) enum Verdict {
     /// Ask again with credentials.
     LogIn(Login),
@@ -30,7 +30,7 @@ pub(super) struct Retry {
     pub error: DownloadError,
 }
 
-/// What to do after a response with `status` that isn't a success.
+/// The next step after a response with `status` that isn't a success.
 ///
 /// # Errors
 /// If asking again is of no use.
@@ -151,7 +151,7 @@ pub(crate) fn current_version(
     })
 }
 
-/// What Kaggle says about a data set.
+/// Kaggle's description of a data set.
 ///
 /// # Errors
 /// If the server is unreachable, refuses, or answers something else.

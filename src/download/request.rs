@@ -132,7 +132,7 @@ impl Version {
 }
 
 impl fmt::Display for Version {
-    /// What identifies it: "ETag "abc", 1024 bytes".
+    /// Its identity: "ETag "abc", 1024 bytes".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Version { etag, modified, length, md5 } = self;
         let parts = [
@@ -147,7 +147,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// What is requested.
+/// A request for a file, or for the rest of it.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     pub address: &'a Address,

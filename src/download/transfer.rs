@@ -52,7 +52,7 @@ struct Partial<'a> {
     file: File,
     length: u64,
     hashes: Hashes,
-    /// What the server says about the whole file.
+    /// The server's description of the whole file.
     stated: Checksums,
     /// Which version it is.
     version: Version,
@@ -184,7 +184,7 @@ impl Transfer<'_> {
         Ok(None)
     }
 
-    /// What to do after a response without a file.
+    /// The next step after a response without a file.
     fn judged(&self, response: &Response, partial: &mut Partial) -> Result<Attempt, DownloadError> {
         let body = response.explanation(self.cancel);
         let status = meant_status(self.site, &response.head, &body);

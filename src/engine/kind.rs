@@ -124,7 +124,7 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What its remote sources are pinned to, as far as they were looked at.
+    /// The pins of its remote sources that were looked at.
     fn locked(&self, _resolved: &Self::Resolved, _store: &Store) -> Vec<LockedSource> {
         Vec::new()
     }

@@ -23,7 +23,7 @@ const HEADER: &str =
 # `pipe run --refresh` updates it, `pipe run --locked` fails where it would have to change.
 ";
 
-/// What a remote source is pinned to.
+/// The pin of a remote source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedSource {

@@ -45,7 +45,7 @@ pub(crate) struct Unreadable {
 pub(crate) struct Predictions {
     /// One row per readable image.
     pub rows: Vec<Row>,
-    /// What is unusual about images in `rows`: damage, transparency.
+    /// Warnings about images in `rows`: damage, transparency.
     pub warnings: Vec<Warning>,
     /// The unreadable images.
     pub unreadable: Vec<Unreadable>,

@@ -118,7 +118,7 @@ fn contents(source: &Source) -> Option<Contents> {
     }
 }
 
-/// What is at an address, as far as its file name tells.
+/// The contents of an address, as far as its file name shows.
 fn by_name(url: &str) -> Option<Contents> {
     let address = Address::parse(url).ok()?;
     let name = address.file_name();

@@ -44,7 +44,7 @@ fn caavo(classes: u32, rows: u32) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// What the storage says about the integrity of a file: its MD5 and CRC32C.
+/// The storage's checksums of a file: MD5 and CRC32C.
 fn google_hash(content: &[u8]) -> String {
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;

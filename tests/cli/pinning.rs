@@ -18,7 +18,7 @@ fn archive(color: u8) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// What is served: the number of Kaggle's version, which is the ETag, too, and the archive.
+/// The served content: the number of Kaggle's version, which is the ETag, too, and the archive.
 type Current = Arc<Mutex<(u32, Vec<u8>)>>;
 
 /// A data set of Kaggle's and the same archive as a file.

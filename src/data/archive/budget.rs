@@ -13,7 +13,7 @@ const TOTAL: u64 = 3 << 40;
 /// No archive may have more entries; the names of each take memory.
 const ENTRIES: u64 = 50_000_000;
 
-/// What an archive, with those in it, may still expand to.
+/// The bytes and files to which an archive, with those in it, may still expand.
 pub(super) struct Budget {
     limit: u64,
     used: u64,

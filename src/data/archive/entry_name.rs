@@ -11,7 +11,7 @@ pub(super) enum Separators {
 /// The path with `/` and without `.` and `..`; empty for the root.
 ///
 /// # Errors
-/// What is wrong with it, to follow the entry's name: "climbs out of the archive".
+/// The problem, to follow the entry's name: "climbs out of the archive".
 pub(super) fn checked(name: &str, separators: Separators) -> Result<String, &'static str> {
     let name = match separators {
         Separators::Slash => name.to_owned(),

@@ -23,7 +23,7 @@ const SHOWN: usize = 3;
 /// bombs are made so.
 const DEPTH: usize = 1;
 
-/// What an archive contained.
+/// The contents of an archive.
 #[derive(Debug, Default)]
 pub(crate) struct Unpacked {
     /// Paths of the images, sorted.
@@ -34,7 +34,7 @@ pub(crate) struct Unpacked {
     pub hidden: u64,
     /// Number of entries that are neither images nor label files.
     pub others: u64,
-    /// What a user should know, as sentences.
+    /// Warnings for the user, as sentences.
     pub warnings: Vec<String>,
 }
 
@@ -98,7 +98,7 @@ impl Level {
     }
 }
 
-/// What becomes of an entry.
+/// The treatment of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     Image,
@@ -182,7 +182,7 @@ impl Unpacker<'_> {
         self.budget.entry().map_err(|reason| self.bomb(level, &reason))
     }
 
-    /// What becomes of the file at `path`, which [`checked`](super::entry_name::checked) returned.
+    /// The treatment of the file at `path`, which [`checked`](super::entry_name::checked) returned.
     pub(super) fn usage(&mut self, path: &str, level: &Level) -> Use {
         let usage = Use::of(path, level);
         match usage {

@@ -8,7 +8,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits};
 use std::io::Cursor;
 
-/// What the header says of the pixels.
+/// The layout of the pixels, from the header.
 struct Header {
     width: u64,
     height: u64,

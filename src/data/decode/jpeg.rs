@@ -9,7 +9,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-/// What a decoder fills missing rows with.
+/// The value with which a decoder fills missing rows.
 const FILL: u8 = 128;
 
 /// The `image` crate uses the same decoder in lenient mode only and doesn't report truncated files.

@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes: one of the formats that are decoded, or the name of what it
+//! Recognizes a file by its first bytes: one of the formats that are decoded, or the name of what it
 //! is instead and what to do about it.
 
 /// A format that is decoded.
@@ -64,7 +64,7 @@ const OTHERS: [Known; 25] = [
 /// The format of a file that is decoded.
 ///
 /// # Errors
-/// What the file is instead, and what to do where that is known.
+/// The kind of file that it is instead, and the remedy where that is known.
 pub(super) fn format(bytes: &[u8]) -> Result<Format, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
@@ -98,7 +98,7 @@ fn named(what: &str, help: &str) -> String {
     format!("it is {what}, not an image of a supported format: {help}")
 }
 
-/// What a file is that isn't decoded.
+/// The kind of a file that isn't decoded.
 fn otherwise(bytes: &[u8]) -> String {
     if let Some(brands) = bytes.get(4..).and_then(|rest| rest.strip_prefix(b"ftyp")) {
         return isobmff(brands);
@@ -133,7 +133,7 @@ fn isobmff(brands: &[u8]) -> String {
     named("a video", "extract its frames as images")
 }
 
-/// What a file of text is.
+/// The kind of a text file.
 fn text(bytes: &[u8]) -> Option<String> {
     let start = &bytes[..bytes.len().min(TEXT)];
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);

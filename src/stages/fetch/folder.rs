@@ -131,7 +131,7 @@ fn check_missing(
     Err(StageError::failed(message).with_help(help))
 }
 
-/// What isn't used of a folder. Hidden files are left out: they come and go with editors and file
+/// The files of a folder that aren't used. Hidden files are left out: they come and go with editors and file
 /// managers.
 fn not_used(
     others: impl IntoIterator<Item = String>,

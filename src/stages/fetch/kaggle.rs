@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// Bucket of the memo with the pins of data sets.
 const BUCKET: &str = "kaggle pins";
 
-/// What a data set is pinned to: the number of a version or, where Kaggle doesn't say it, the
+/// The pin of a data set: the number of a version or, where Kaggle doesn't say it, the
 /// version of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pinned {

@@ -21,7 +21,7 @@ pub(super) fn names(source: &Source) -> Vec<String> {
     }
 }
 
-/// What a source is pinned to, as far as it was looked at.
+/// The pin of a source, if it was looked at.
 pub(super) fn locked(source: &Source, memo: &Memo) -> Vec<LockedSource> {
     match source {
         Source::Kaggle { .. } => dataset(source)

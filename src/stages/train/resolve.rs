@@ -368,7 +368,7 @@ fn augment(keys: &mut TrainKeys, frozen: Frozen, resolver: &mut Resolver) {
     }
 }
 
-/// What has no effect or contradicts the caching of features.
+/// Reports keys that have no effect or contradict the caching of features.
 fn check_mixing(table: &GivenAugmentationPolicy, resolver: &mut Resolver) {
     let mixes = *table.mixup > 0.0 || *table.cutmix > 0.0;
     if let Some(off) = table.mix_off_epoch.as_ref().filter(|_| !mixes) {

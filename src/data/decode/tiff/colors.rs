@@ -18,7 +18,7 @@ const STRAIGHT: u64 = 2;
 /// Corel's number for straight alpha.
 const COREL: u64 = 999;
 
-/// What a sample after the color is.
+/// The meaning of a sample after the color.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Alpha {
     None,

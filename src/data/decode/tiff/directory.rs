@@ -51,7 +51,7 @@ pub(super) struct Layout {
     pub predictor: u64,
     /// Whether the bits of each byte are reversed.
     pub reversed: bool,
-    /// What each sample after the color means: 1 premultiplied alpha, 2 alpha.
+    /// The meaning of each sample after the color: 1 premultiplied alpha, 2 alpha.
     pub extra: Vec<u64>,
     /// Width and height of a strip or tile.
     pub chunk: [usize; 2],

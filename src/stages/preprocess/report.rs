@@ -1,0 +1,113 @@
+//! The messages of a `preprocess` stage: images that can't be used, images about which
+//! something is unusual, and the sizes of the splits.
+
+use super::SHOWN;
+use super::assign::record_of;
+use crate::common::number::{counted, thousands};
+use crate::data::decode::{Note, Notes};
+use crate::data::images::{Image, ImageSet};
+use crate::data::rejected::{self, Rejected, UNDECODABLE};
+use crate::data::tensor_cache::Written;
+use crate::data::{Sample, Split};
+use crate::engine::{Context, StageError};
+
+/// Fails if too many images can't be used, and warns of those that can't be decoded.
+pub(super) fn check_rejected(
+    context: &Context,
+    set: &ImageSet,
+    not_used: &mut [Rejected],
+    most: f64,
+) -> Result<(), StageError> {
+    not_used.sort();
+    let counted_ones: Vec<&Rejected> = not_used.iter().filter(|one| one.is_counted()).collect();
+    let (undecodable, elsewhere): (Vec<&Rejected>, Vec<&Rejected>) =
+        counted_ones.iter().partition(|one| one.kind() == UNDECODABLE);
+    let all = set.list().len() + elsewhere.len();
+    let count = counted_ones.len();
+    if count as f64 > most * all as f64 {
+        let shown = counted_ones.iter().take(SHOWN);
+        let shown: Vec<String> =
+            shown.map(|one| format!("  {}: {}", one.path, one.reason)).collect();
+        let message =
+            format!("{count} of {all} images can't be used, for example:\n{}", shown.join("\n"));
+        let help =
+            format!("remove them, or allow more than {} % with `max_rejected`", most * 100.0);
+        return Err(StageError::failed(message).with_help(help));
+    }
+    if let [first, ..] = undecodable.as_slice() {
+        let (count, all) =
+            (thousands(undecodable.len() as u64), counted(set.list().len() as u64, "image"));
+        context
+            .events
+            .warn(format!("skipped {count} of {all}, such as {}: {}", first.path, first.reason));
+    }
+    Ok(())
+}
+
+/// Reports the result.
+pub(super) fn report(context: &Context, samples: &[Sample], made: &Written, not_used: &[Rejected]) {
+    if made.reused > 0 {
+        let all = counted(made.entries.len() as u64, "image");
+        context.events.info(format!(
+            "{} of {all} taken from an earlier tensor cache",
+            thousands(made.reused)
+        ));
+    }
+    let count = |split| thousands(samples.iter().filter(|one| one.split == split).count() as u64);
+    let [train, validation, test, unlabelled] =
+        [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].map(count);
+    let rest = if unlabelled == "0" { String::new() } else { format!(", {unlabelled} unlabelled") };
+    let unused = match rejected::summary(not_used) {
+        empty if empty.is_empty() => empty,
+        unused => format!("; {unused}, see rejected.csv"),
+    };
+    context
+        .events
+        .info(format!("{train} to train, {validation} to validate, {test} to test{rest}{unused}"));
+}
+
+/// Names images that are used although something about them is unusual.
+pub(super) fn warn_of_notes(context: &Context, set: &ImageSet, made: &Written) {
+    let notes = |image: &Image| {
+        record_of(made, image).map_or(Notes::default(), |at| Notes(made.entries[at].notes))
+    };
+    type Rule = (fn(Notes) -> bool, &'static str, &'static str);
+    let rules: [Rule; 4] = [
+        (|notes| notes.has(Note::Damaged), "damaged; what can be decoded is used", ""),
+        (
+            |notes| notes.has(Note::Lenient) && !notes.has(Note::Damaged),
+            "against the rules of its format and may be damaged",
+            "",
+        ),
+        (
+            |notes| notes.has(Note::Blank),
+            "transparent and has only one color on the background",
+            "; `background = \"none\"` shows the colors without transparency",
+        ),
+        (
+            |notes| notes.has(Note::Narrow),
+            "of 16 bits per channel but uses only a small part of their range, so that little is to be seen of it",
+            "; rescale its values to 0..65535",
+        ),
+    ];
+    for (applies, what, help) in rules {
+        let named: Vec<&Image> = set.list().iter().filter(|one| applies(notes(one))).collect();
+        if named.is_empty() {
+            continue;
+        }
+        let shown = named.iter().take(SHOWN).map(|one| {
+            let percent = notes(one).missing_percent();
+            match percent {
+                0 => one.path.clone(),
+                _ => format!("{} ({percent} % missing)", one.path),
+            }
+        });
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let more = match named.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {} more", thousands(more as u64)),
+        };
+        let count = counted(named.len() as u64, "image");
+        context.events.warn(format!("{count}: {what}: {shown}{more}{help}"));
+    }
+}
