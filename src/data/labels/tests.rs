@@ -1,3 +1,5 @@
+//! Tests of how labels are read from folders, paths, file names and tables.
+
 use super::*;
 use crate::data::images::{self, LISTING, SKIPPED, Skipped, listing, skipped_table};
 use crate::data::rejected::{EMPTY, OTHER};

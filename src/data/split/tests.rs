@@ -1,3 +1,5 @@
+//! Tests of splits: shares, groups, equal pixels and published splits.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Tests of the listing: its file and its checks.
+
 use super::*;
 use proptest::prelude::*;
 
