@@ -29,7 +29,9 @@ use kind::Format;
 ///
 /// - 2: images of which more than a tenth is missing are rejected; damaged PNG, GIF, BMP, WebP and
 ///   TIFF files are decoded as far as possible; more kinds of TIFF; premultiplied alpha.
-pub const VERSION: u32 = 2;
+/// - 3: JPEG files whose data ends before their last row, PNG files with a wrong checksum and
+///   progressive JPEG files that are cut short follow the rule for damaged images.
+pub const VERSION: u32 = 3;
 
 /// Largest number of pixels that is decoded: a file of a few kilobytes can declare billions.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -191,12 +193,14 @@ struct Decoded {
     orientation: Orientation,
     /// Number of pixels that the file lacks.
     missing: u64,
+    /// Why its pixels may be wrong although none is missing.
+    fault: Option<&'static str>,
     notes: Notes,
 }
 
 fn decode_inside(bytes: &[u8], options: DecodeOptions) -> Result<FullImage, String> {
     let format = kind::format(bytes)?;
-    let Decoded { mut image, orientation, missing, mut notes } = match format {
+    let Decoded { mut image, orientation, missing, fault, mut notes } = match format {
         Format::Jpeg => jpeg::decode(bytes),
         Format::Png => png::decode(bytes),
         Format::Gif => gif::decode(bytes),
@@ -207,6 +211,9 @@ fn decode_inside(bytes: &[u8], options: DecodeOptions) -> Result<FullImage, Stri
     check_size(image.width(), image.height())?;
     let all = u64::from(image.width()) * u64::from(image.height());
     check_damage(missing as f64 / all as f64, options.on_damaged, &mut notes)?;
+    if let Some(fault) = fault.filter(|_| options.on_damaged == OnDamaged::Reject) {
+        return Err(format!("it is damaged: {fault}"));
+    }
     if orientation != Orientation::NoTransforms {
         image.apply_orientation(orientation);
         notes.add(Note::Oriented);
@@ -319,10 +326,14 @@ fn over(color: [u8; 3], alpha: u8, behind: [u8; 3]) -> [u8; 3] {
     })
 }
 
+/// Why a file can't be decoded whose end is missing.
+const CUT_SHORT: &str = "it is cut short";
+
 /// A decoder's message as one line of bounded length, for tables.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().take(200).collect()
+    let line: String = words.join(" ").chars().take(200).collect();
+    line.trim_matches(['"', '.']).to_owned()
 }
 
 #[cfg(test)]

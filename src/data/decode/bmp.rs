@@ -112,5 +112,5 @@ fn decode_whole(bytes: &[u8]) -> Result<Decoded, String> {
     decoder.set_limits(limits).map_err(failed)?;
     let image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     let notes = Notes::default();
-    Ok(Decoded { image, orientation: Orientation::NoTransforms, missing: 0, notes })
+    Ok(Decoded { image, orientation: Orientation::NoTransforms, missing: 0, fault: None, notes })
 }

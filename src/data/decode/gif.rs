@@ -1,8 +1,8 @@
 //! The first frame of a GIF, on its screen as Pillow lays it: the rest is transparent, or has the
 //! palette's first color.
 
-use super::{Decoded, MAX_ALLOCATION, Note, Notes, check_size, one_line};
-use gif::{ColorOutput, DecodeOptions, MemoryLimit};
+use super::{CUT_SHORT, Decoded, MAX_ALLOCATION, Note, Notes, check_size, one_line};
+use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 use image::metadata::Orientation;
 use image::{DynamicImage, Rgba, RgbaImage};
 use std::num::NonZeroU64;
@@ -35,7 +35,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     // A share of the frame's pixels, as one of the image's.
     let all = u64::from(image.width()) * u64::from(image.height());
     let missing = missing as u64 * all / frame.indices.len() as u64;
-    Ok(Decoded { image, orientation: Orientation::NoTransforms, missing, notes })
+    Ok(Decoded { image, orientation: Orientation::NoTransforms, missing, fault: None, notes })
 }
 
 fn frame(bytes: &[u8]) -> Result<Frame, String> {
@@ -56,7 +56,10 @@ fn filled(bytes: &[u8], fill: u8) -> (Result<Frame, String>, Vec<u8>) {
 }
 
 fn read(bytes: &[u8], fill: u8, pixels: &mut Vec<u8>) -> Result<Frame, String> {
-    let failed = |error: gif::DecodingError| one_line(&error.to_string());
+    let failed = |error: DecodingError| match error {
+        DecodingError::UnexpectedEof => CUT_SHORT.to_owned(),
+        other => one_line(&other.to_string()),
+    };
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
     options.allow_unknown_blocks(true);

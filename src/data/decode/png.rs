@@ -3,10 +3,10 @@
 
 use super::buffers::{of_bytes, of_words};
 use super::orientation::orientation;
-use super::{Decoded, MAX_ALLOCATION, Note, Notes, check_size, one_line};
+use super::{CUT_SHORT, Decoded, MAX_ALLOCATION, Note, Notes, check_size, one_line};
 use image::DynamicImage;
 use png::{BitDepth, DecodingError, InterlaceInfo, Limits, Transformations};
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 
 /// The value of missing pixels.
 const FILL: u8 = 128;
@@ -20,23 +20,28 @@ struct Rows {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
-    let mut rows = rows(bytes, false)?;
     let mut notes = Notes::default();
-    if rows.error.is_some() {
+    let mut fault = None;
+    let mut rows = rows(bytes, false);
+    if rows.as_ref().map_or(true, |rows| rows.error.is_some()) {
         notes.add(Note::Lenient);
-        // A wrong checksum alone hides nothing.
-        let lenient = self::rows(bytes, true)?;
-        if lenient.decoded >= rows.decoded {
-            rows = lenient;
+        let decoded = rows.as_ref().map_or(0, |rows| rows.decoded);
+        let lenient = self::rows(bytes, true).ok().filter(|lenient| lenient.decoded >= decoded);
+        if let Some(lenient) = lenient {
+            if lenient.error.is_none() {
+                fault = Some("a checksum in it is wrong");
+            }
+            rows = Ok(lenient);
         }
     }
+    let rows = rows?;
     let missing = u64::from(rows.image.width()) * u64::from(rows.image.height()) - rows.decoded;
     if rows.decoded == 0 {
-        let reason = rows.error.map_or_else(String::new, |error| one_line(&error.to_string()));
+        let reason = rows.error.map_or_else(String::new, reason);
         return Err(format!("none of its rows can be decoded: {reason}"));
     }
     let (exif, xmp) = metadata(bytes);
-    Ok(Decoded { image: rows.image, orientation: orientation(exif, xmp), missing, notes })
+    Ok(Decoded { image: rows.image, orientation: orientation(exif, xmp), missing, fault, notes })
 }
 
 fn rows(bytes: &[u8], lenient: bool) -> Result<Rows, String> {
@@ -46,10 +51,10 @@ fn rows(bytes: &[u8], lenient: bool) -> Result<Rows, String> {
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     decoder.ignore_checksums(lenient);
-    let header = decoder.read_header_info().map_err(|error| one_line(&error.to_string()))?;
+    let header = decoder.read_header_info().map_err(reason)?;
     let (width, height) = (header.width, header.height);
     check_size(width, height)?;
-    let mut reader = decoder.read_info().map_err(|error| one_line(&error.to_string()))?;
+    let mut reader = decoder.read_info().map_err(reason)?;
     let (color, depth) = reader.output_color_type();
     let size = reader.output_buffer_size().ok_or("it is too large")?;
     let stride = reader.output_line_size(width).ok_or("it is too large")?;
@@ -86,6 +91,15 @@ fn rows(bytes: &[u8], lenient: bool) -> Result<Rows, String> {
     };
     let image = image.ok_or("its decoded size differs from its header")?;
     Ok(Rows { image, decoded: decoded.min(whole), error })
+}
+
+fn reason(error: DecodingError) -> String {
+    match error {
+        DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            CUT_SHORT.to_owned()
+        }
+        other => one_line(&other.to_string()),
+    }
 }
 
 /// Whether an error behind the last row says that the rows themselves may be wrong.

@@ -95,6 +95,40 @@ fn truncated_files_of_every_format_follow_one_rule() {
 }
 
 #[test]
+fn rows_that_a_jpeg_lacks_are_told_from_gray_ones() {
+    for (width, height, is_gray) in [(64, 64, false), (200, 80, true), (33, 150, false)] {
+        let image = image::RgbImage::from_fn(width, height, |x, y| {
+            let noise = ((x * 7919 + y * 104_729) >> 3) as u8;
+            if y < height / 2 {
+                image::Rgb([noise, noise / 2, 255 - noise])
+            } else {
+                image::Rgb([128; 3])
+            }
+        });
+        let image = image::DynamicImage::from(image);
+        let image = if is_gray { image.into_luma8().into() } else { image };
+        let mut bytes = samples::file(&image, ImageFormat::Jpeg);
+        let whole = decode(&bytes).unwrap();
+        assert!(!whole.notes.has(Note::Damaged), "{width} x {height}: {}", whole.notes.words());
+        let frame = bytes.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
+        let declared = (height as u16 * 2).to_be_bytes();
+        bytes[frame + 5..frame + 7].copy_from_slice(&declared);
+        assert!(reason(&bytes).contains("% of it is missing"), "{width} x {height}");
+    }
+}
+
+#[test]
+fn a_png_with_a_wrong_checksum_follows_the_rule_for_damaged_images() {
+    let mut png = samples::png(4, 4, [9, 8, 7]);
+    let data = png.windows(4).position(|four| four == b"IDAT").unwrap();
+    let length = u32::from_be_bytes(png[data - 4..data].try_into().unwrap()) as usize;
+    png[data + 4 + length] ^= 1;
+    assert_eq!(reason(&png), "it is damaged: a checksum in it is wrong");
+    let keep = DecodeOptions { on_damaged: OnDamaged::Keep, ..DecodeOptions::default() };
+    assert!(super::decode(&png, keep).unwrap().notes.has(Note::Lenient));
+}
+
+#[test]
 fn a_webp_that_is_cut_short_keeps_its_first_rows() {
     let whole = include_bytes!("fixtures/noise.webp");
     let keep = DecodeOptions { on_damaged: OnDamaged::Keep, ..DecodeOptions::default() };

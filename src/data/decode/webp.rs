@@ -66,6 +66,7 @@ fn decode_whole(bytes: &[u8]) -> Result<Decoded, String> {
         image: image.ok_or("its decoded size differs from its header")?,
         orientation: orientation(exif.as_deref(), xmp.as_deref()),
         missing: 0,
+        fault: None,
         notes: Notes::default(),
     })
 }

@@ -111,6 +111,12 @@ fn jpegs() -> Vec<File> {
         ("zero_height.jpg", patched(frame + 5, &[0, 0])),
         ("huge.jpg", patched(frame + 5, &[0xff, 0xff, 0xff, 0xff])),
         ("twice_as_high.jpg", patched(frame + 5, &[0, 48])),
+        ("progressive_twice_as_high.jpg", {
+            let mut bytes = include_bytes!("../fixtures/progressive.jpg").to_vec();
+            let frame = bytes.windows(2).position(|two| two == [0xff, 0xc2]).unwrap();
+            bytes[frame + 5..frame + 7].copy_from_slice(&[0, 48]);
+            bytes
+        }),
         ("twelve_bits.jpg", patched(frame + 4, &[12])),
         ("lossless.jpg", patched(frame + 1, &[0xc3])),
         ("arithmetic.jpg", patched(frame + 1, &[0xc9])),

@@ -58,14 +58,20 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
         .unwrap_or(Orientation::NoTransforms);
     if (2..=4).contains(&layout.compression) {
         let image = fax(bytes)?;
-        return Ok(Decoded { image, orientation, missing: 0, notes: Notes::default() });
+        return Ok(Decoded {
+            image,
+            orientation,
+            missing: 0,
+            fault: None,
+            notes: Notes::default(),
+        });
     }
     colors::check(&layout)?;
     chunk::check(layout.compression)?;
     let raster = raster(bytes, &directory, &mut layout)?;
     let all = layout.width as u64 * layout.height as u64;
     if raster.missing >= all {
-        return Err("none of its rows can be decoded: the file is cut short".into());
+        return Err("none of its rows can be decoded: the file is cut short or damaged".into());
     }
     let mut notes = Notes::default();
     if raster.missing > 0 {
@@ -73,7 +79,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     }
     let missing = raster.missing;
     let image = colors::image(raster.samples, &layout, &mut notes)?;
-    Ok(Decoded { image, orientation, missing, notes })
+    Ok(Decoded { image, orientation, missing, fault: None, notes })
 }
 
 /// Fax compression, which the `image` crate decodes.
