@@ -14,6 +14,7 @@ mod pinning;
 mod predicting;
 mod records;
 mod server;
+mod splits;
 mod support;
 mod tuning;
 mod usage_errors;
