@@ -1,5 +1,9 @@
-//! Throughput of decoding and resizing: JPEG files in memory to 224 x 224 squares on one thread, in
-//! images per second of CPU time, compared with Pillow and torchvision if Python has them.
+//! Throughput of JPEG files on one thread, in images per second of CPU time, compared with Pillow and
+//! torchvision if Python has them (`PIPE_PEER_PYTHON` names another Python than `python3`):
+//!
+//! - decoding and resizing to 224 x 224 squares, from memory;
+//! - the whole way to records: reading, checking the digest, decoding, resizing, digesting, writing;
+//! - loading batches from raw and from JPEG records.
 //!
 //! `cargo bench --bench decode [-- FOLDER]`: FOLDER contains JPEG files; without it, the benchmark
 //! draws photo-like images of about 700 x 850 pixels.
@@ -8,35 +12,49 @@
 
 mod photos;
 
+use pipe::data::images::{self, FOLDER, Image, ImageSet, LISTING};
+use pipe::data::tensor_cache::{RECORDS, Storage, Writer, write_table};
+use pipe::data::{
+    Fit, InputInfo, Interpolation, Loader, LoaderOptions, Preprocessing, Sample, Split, TensorCache,
+};
 use pipe::data::decode;
-use pipe::data::{Fit, Interpolation, Preprocessing};
+use pipe::events::{CancellationToken, EventSink};
+use pipe::store::digest_bytes;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
-/// The goal in images per second on one core.
-const GOAL: f64 = 450.0;
+/// The goal from file to record, in images per second on one core.
+const GOAL: f64 = 510.0;
+/// Goals in multiples of torchvision's decode and resize: to a record; loading JPEG records.
+const GOALS: [f64; 2] = [2.5, 1.5];
 const DRAWN: u64 = 60;
+const SIDE: u32 = 224;
 
 const PEERS: &str = r#"
 import glob, io, sys, time
 data = [open(f, "rb").read() for f in sorted(glob.glob(sys.argv[1] + "/*.jpg"))]
-def rate(name, work):
+def rate(name, work, data):
     for d in data[:5]: work(d)
-    start = time.process_time()
-    for d in data: work(d)
-    print(name, len(data) / (time.process_time() - start))
+    start, count = time.process_time(), 0
+    while count == 0 or time.process_time() - start < 3:
+        for d in data: work(d)
+        count += len(data)
+    print(name + "\t" + str(count / (time.process_time() - start)))
 try:
     from PIL import Image
-    rate("Pillow", lambda d: Image.open(io.BytesIO(d)).convert("RGB").resize((224, 224), Image.BILINEAR))
+    rate("Pillow, decode and resize", lambda d: Image.open(io.BytesIO(d)).convert("RGB").resize((224, 224), Image.BILINEAR), data)
 except ImportError: pass
 try:
     import torch, torchvision
     torch.set_num_threads(1)
-    def vision(d):
-        t = torchvision.io.decode_jpeg(torch.frombuffer(bytearray(d), dtype=torch.uint8))
-        torchvision.transforms.functional.resize(t, [224, 224], antialias=True)
-    rate("torchvision", vision)
+    tensor = lambda d: torch.frombuffer(bytearray(d), dtype=torch.uint8)
+    resized = lambda d: torchvision.transforms.functional.resize(torchvision.io.decode_jpeg(tensor(d)), [224, 224], antialias=True)
+    rate("torchvision, decode and resize", resized, data)
+    mean, std = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.5)
+    stored = [bytes(torchvision.io.encode_jpeg(resized(d), quality=95).numpy()) for d in data]
+    rate("torchvision, stored 224 x 224", lambda d: (torchvision.io.decode_jpeg(tensor(d)).float() / 255 - mean) / std, stored)
 except ImportError: pass
 "#;
 
@@ -51,40 +69,130 @@ fn main() -> Result<(), Box<dyn Error>> {
             drawn.path()
         }
     };
+    // The writer's pool.
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
     let files = read(folder)?;
     let bytes: usize = files.iter().map(Vec::len).sum();
     println!(
-        "{} JPEG files, {} kB each on average, to 224 x 224, one thread",
+        "{} JPEG files, {} kB each on average, to 224 x 224, one thread, images/s of CPU time",
         files.len(),
         bytes / files.len() / 1000
     );
-    let (fit, interpolation) = (Fit::Crop, Interpolation::Bilinear);
-    let preprocessing = Preprocessing {
-        resize: 224,
-        crop: 224,
-        fit,
-        interpolation,
+    let preprocessing = preprocessing();
+    let decoded = rate(&files, |file| decode::preprocess(file, &preprocessing).map(drop))?;
+    let alone = rate(&files, |file| decode::decode(file, Default::default()).map(drop))?;
+    let fetched = fetched(&files)?;
+    let set = images::open(fetched.path(), None)?;
+    let raw = tempfile::tempdir()?;
+    let jpeg = tempfile::tempdir()?;
+    let to_raw = to_records(&set, raw.path(), Storage::Raw)?;
+    let to_jpeg = to_records(&set, jpeg.path(), Storage::Jpeg { quality: 95 })?;
+    let [from_raw, from_jpeg] = [load(raw.path())?, load(jpeg.path())?];
+    let ours = [
+        ("pipe, decode and resize", decoded),
+        ("pipe, decode only", alone),
+        ("pipe, file to raw record", to_raw),
+        ("pipe, file to JPEG record", to_jpeg),
+        ("pipe, load raw records", from_raw),
+        ("pipe, load JPEG records", from_jpeg),
+    ];
+    for (name, rate) in ours {
+        println!("{name:32} {rate:8.0}");
+    }
+    println!("{:32} {:8.2} of the goal of {GOAL}", "file to raw record", to_raw / GOAL);
+    let size = |folder: &Path| std::fs::metadata(folder.join(RECORDS)).map(|found| found.len());
+    let share = size(jpeg.path())? as f64 / size(raw.path())? as f64;
+    println!("{:32} {:8.2} of raw ones' bytes", "JPEG records", share);
+    let peers = peers(folder);
+    for (name, peer) in &peers {
+        println!("{name:32} {peer:8.0}");
+    }
+    match peers.iter().find(|(name, _)| name == "torchvision, decode and resize") {
+        None => println!("no comparison: the Python has no torchvision"),
+        Some((_, peer)) => {
+            let ratios = [("file to raw record", to_raw), ("load JPEG records", from_jpeg)];
+            for ((name, rate), goal) in ratios.into_iter().zip(GOALS) {
+                println!("{name:32} {:8.2} times torchvision's decode and resize, goal {goal}", rate / peer);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn preprocessing() -> Preprocessing {
+    Preprocessing {
+        resize: SIDE,
+        crop: SIDE,
+        fit: Fit::Crop,
+        interpolation: Interpolation::Bilinear,
         mean: [0.5; 3],
         std: [0.5; 3],
         decoding: Default::default(),
+    }
+}
+
+/// The files as a fetched artifact.
+fn fetched(files: &[Vec<u8>]) -> Result<tempfile::TempDir, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    std::fs::create_dir(folder.path().join(FOLDER))?;
+    let mut list = Vec::new();
+    for (index, bytes) in files.iter().enumerate() {
+        let path = format!("{index:05}.jpg");
+        std::fs::write(folder.path().join(FOLDER).join(&path), bytes)?;
+        list.push(Image { path, length: bytes.len() as u64, digest: digest_bytes(bytes) });
+    }
+    std::fs::write(folder.path().join(LISTING), images::listing(list))?;
+    Ok(folder)
+}
+
+/// Writes a tensor cache again and again. Returns the images per second of CPU time.
+fn to_records(set: &ImageSet, folder: &Path, storage: Storage) -> Result<f64, Box<dyn Error>> {
+    let (geometry, cancel) = (preprocessing().geometry(), CancellationToken::new());
+    let task = EventSink::silent().task("decode", None, "images");
+    let writer =
+        Writer { images: set, geometry: &geometry, storage, earlier: None, task: &task, cancel: &cancel };
+    let path = folder.join(RECORDS);
+    let mut made = writer.write(&path)?;
+    let (start, mut count) = (cpu_seconds()?, 0);
+    while count == 0 || cpu_seconds()? - start < 3.0 {
+        made = writer.write(&path)?;
+        count += set.list().len();
+    }
+    let rate = count as f64 / (cpu_seconds()? - start);
+    let sample = |image: &Image| {
+        let record = made.entries.iter().position(|entry| entry.image_digest == image.digest);
+        Some(Sample {
+            path: image.path.clone(),
+            image_digest: image.digest,
+            record: record? as u32,
+            class: Some(0),
+            split: Split::Train,
+            note: String::new(),
+        })
     };
-    let ours = rate(&files, |file| decode::preprocess(file, &preprocessing).map(drop))?;
-    println!(
-        "{:24} {ours:8.0} images/s of CPU time, {:.2} of the goal of {GOAL}",
-        "pipe, decode and resize",
-        ours / GOAL
-    );
-    let alone = rate(&files, |file| decode::decode(file, Default::default()).map(drop))?;
-    println!("{:24} {alone:8.0}", "pipe, decode only");
-    let mut found = false;
-    for (name, peer) in peers(folder) {
-        found = true;
-        println!("{name:24} {peer:8.0}   pipe is {:.2} times as fast", ours / peer);
+    let samples: Vec<Sample> = set.list().iter().filter_map(sample).collect();
+    let info = InputInfo { preprocessing: preprocessing(), classes: vec!["one".into()] };
+    write_table(folder, &info, &samples)?;
+    Ok(rate)
+}
+
+/// Loads batches again and again. Returns the images per second of CPU time.
+fn load(folder: &Path) -> Result<f64, Box<dyn Error>> {
+    let cache = Arc::new(TensorCache::open(folder)?);
+    let pass = || -> Result<usize, Box<dyn Error>> {
+        let options = LoaderOptions { ahead: 0, ..LoaderOptions::default() };
+        let mut count = 0;
+        for batch in Loader::new(Arc::clone(&cache), cache.of_split(Split::Train), options) {
+            count += batch?.samples.len();
+        }
+        Ok(count)
+    };
+    pass()?;
+    let (start, mut count) = (cpu_seconds()?, 0);
+    while count == 0 || cpu_seconds()? - start < 3.0 {
+        count += pass()?;
     }
-    if !found {
-        println!("no comparison: python3 has neither Pillow nor torchvision");
-    }
-    Ok(())
+    Ok(count as f64 / (cpu_seconds()? - start))
 }
 
 fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
@@ -129,12 +237,13 @@ fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
 }
 
 fn peers(folder: &Path) -> Vec<(String, f64)> {
-    let Ok(output) = Command::new("python3").arg("-c").arg(PEERS).arg(folder).output() else {
+    let python = std::env::var("PIPE_PEER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let Ok(output) = Command::new(python).arg("-c").arg(PEERS).arg(folder).output() else {
         return Vec::new();
     };
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
-        .filter_map(|line| line.split_once(' '))
+        .filter_map(|line| line.split_once('\t'))
         .filter_map(|(a, b)| Some((a.to_owned(), b.parse().ok()?)))
         .collect()
 }

@@ -9,19 +9,11 @@
 
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 
+mod watched;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-const PIPE: &str = env!("CARGO_BIN_EXE_pipe");
-
-/// Peak memory of a process in kB.
-#[derive(Clone, Copy, Default)]
-struct Peak {
-    anonymous: u64,
-    file: u64,
-}
+use watched::Peak;
 
 fn pipeline(folder: &Path) -> std::path::PathBuf {
     let file = folder.join("memory.toml");
@@ -50,64 +42,10 @@ checkpoint = { every = 2 }
 /// Runs the pipeline on `count` images up to the stage `until`. Returns the peak of each worker
 /// process by stage.
 fn run(folder: &Path, count: usize, epochs: usize, until: &str) -> BTreeMap<String, Peak> {
-    let mut child = Command::new(PIPE)
-        .args([
-            "run",
-            "memory.toml",
-            "--until",
-            until,
-            "--set",
-            &format!("stages.fetch.synthetic.count={count}"),
-        ])
-        .args(["--set", &format!("stages.train.epochs={epochs}")])
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut peaks = BTreeMap::new();
-    while running(&mut child) {
-        for (stage, peak) in children(child.id()) {
-            let so_far: &mut Peak = peaks.entry(stage).or_default();
-            so_far.anonymous = so_far.anonymous.max(peak.anonymous);
-            so_far.file = so_far.file.max(peak.file);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    peaks
-}
-
-fn running(child: &mut Child) -> bool {
-    match child.try_wait().expect("the child can be waited for") {
-        None => true,
-        Some(status) => {
-            assert!(status.success(), "the run failed: {status}");
-            false
-        }
-    }
-}
-
-/// The worker processes of `parent` that run now: stage and memory.
-fn children(parent: u32) -> Vec<(String, Peak)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| {
-            let folder = entry.ok()?.path();
-            let status = std::fs::read_to_string(folder.join("status")).ok()?;
-            let field = |name: &str| {
-                status.lines().find_map(|line| {
-                    line.strip_prefix(name)?.split_whitespace().next()?.parse().ok()
-                })
-            };
-            (field("PPid:")? == u64::from(parent)).then_some(())?;
-            let command = std::fs::read_to_string(folder.join("cmdline")).ok()?;
-            let job = command.split('\0').nth(2)?.to_owned();
-            let text = std::fs::read_to_string(&job).ok()?;
-            let job: serde_json::Value = serde_json::from_str(&text).ok()?;
-            let stage = job.get("stage")?.as_str()?.to_owned();
-            Some((stage, Peak { anonymous: field("RssAnon:")?, file: field("RssFile:")? }))
-        })
-        .collect()
+    let count = format!("stages.fetch.synthetic.count={count}");
+    let epochs = format!("stages.train.epochs={epochs}");
+    let arguments = ["run", "memory.toml", "--until", until, "--set", &count, "--set", &epochs];
+    watched::run(folder, &arguments).peaks
 }
 
 fn main() {
@@ -115,7 +53,8 @@ fn main() {
     pipeline(folder.path());
     let mut anonymous = Vec::new();
     for (count, epochs) in [(1_000, 20), (20_000, 1)] {
-        let peaks = run(folder.path(), count, epochs, "train");
+        let mut peaks = run(folder.path(), count, epochs, "train");
+        peaks.remove(watched::PARENT);
         for (stage, peak) in &peaks {
             println!(
                 "{count:6} images, {stage:10} peak RssAnon {:7.1} MB, RssFile {:7.1} MB",

@@ -386,6 +386,7 @@ fn write_cache(case: &Case, folder: &Path) {
     let writer = Writer {
         images: &images,
         geometry: &geometry,
+        storage: Default::default(),
         earlier: None,
         task: &task,
         cancel: &cancel,

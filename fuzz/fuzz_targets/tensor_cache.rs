@@ -14,8 +14,8 @@ use tempfile::TempDir;
 /// Bytes of the header of `records.bin`, and how many of them its digest covers.
 const HEADER: usize = 4096;
 const SIGNED: usize = 96;
-/// Bytes of an entry of the index.
-const ENTRY: usize = 80;
+/// Bytes of an entry of the index, in the two versions of the format.
+const ENTRY: [usize; 2] = [80, 96];
 
 thread_local! {
     static FOLDER: LazyCell<TempDir> = LazyCell::new(|| tempfile::tempdir().expect("a temporary folder"));
@@ -28,7 +28,8 @@ fn records(fields: &[u8], body: &[u8]) -> Vec<u8> {
     bytes[..8].copy_from_slice(b"pipe rec");
     bytes[8..8 + length].copy_from_slice(&fields[..length]);
     let count = bytes[24..32].try_into().map_or(0, u64::from_le_bytes);
-    let index = usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY));
+    let entry = if bytes[8] == 2 { ENTRY[1] } else { ENTRY[0] };
+    let index = usize::try_from(count).ok().and_then(|count| count.checked_mul(entry));
     let start = index.and_then(|index| body.len().checked_sub(index)).unwrap_or(0);
     bytes[64..96].copy_from_slice(Digest::of(&body[start..]).as_bytes());
     let digest = Digest::of(&bytes[..SIGNED]);

@@ -1,14 +1,16 @@
 //! `pipe cache du|verify|gc`: maintenance of the store. Garbage collection keeps what the latest
 //! runs on record used.
 
+mod usage;
+
 use super::failure::{Failure, STORE};
-use super::shared::{StoreArguments, shown};
+use super::shared::StoreArguments;
 use super::signals;
 use crate::common::number;
 use crate::events::CancellationToken;
 use crate::runs;
 use crate::store::{Digest, Keep, Share, Store};
-use crate::ui::{self, Side, Style, Table};
+use crate::ui;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,7 +24,10 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show disk usage by category
+    /// Show disk usage by category, pipeline and run
+    ///
+    /// Runs share artifacts. `exclusive` is the size of the files that no other pipeline or run has, which is what
+    /// removing it would free; `shared` of those that others have, too.
     Du(Common),
     /// Check every file against its digest
     ///
@@ -63,41 +68,13 @@ struct Keeping {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     match &arguments.command {
-        Command::Du(common) => du(&common.store.open_existing()?, common.json)?,
+        Command::Du(common) => usage::print(&common.store.open_existing()?, common.json)?,
         Command::Verify(common) => return verify(&common.store.open_existing()?, common.json),
         Command::Gc { keeping, common } => {
             gc(&common.store.open_existing()?, keeping, common.json)?
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn du(store: &Store, as_json: bool) -> Result<(), Failure> {
-    let usage = store.usage()?;
-    if as_json {
-        return Ok(ui::json(&usage)?);
-    }
-    let mut table =
-        Table::new([("category", Side::Left), ("count", Side::Right), ("size", Side::Right)]);
-    let mut add = |category: &str, share: Share| {
-        table.row([category.to_owned(), number::thousands(share.count), number::bytes(share.bytes)])
-    };
-    add("artifacts", usage.artifacts);
-    add("keys and logs", usage.keys);
-    usage.memo.iter().for_each(|(bucket, share)| add(&format!("memo: {bucket}"), *share));
-    add("folder listings", usage.listings);
-    add("runs", usage.runs);
-    for (category, share) in [("unfinished", usage.slots), ("damaged", usage.damaged)] {
-        if share.count > 0 {
-            add(category, share);
-        }
-    }
-    let total = number::bytes(usage.total());
-    Ok(ui::out(&format!(
-        "{}\n{total} in {}\n",
-        table.render(Style::stdout()),
-        shown(store.root())
-    ))?)
 }
 
 fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {

@@ -39,7 +39,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let (Some(StageOutcome::Fresh), Some(key)) = (stage.outcome, &stage.key) {
         let log = stored_log(&store, key, name);
         if !log.is_empty() {
-            events.retain(|event| !matches!(event, Event::Message { .. } | Event::Scalar { .. }));
+            let is_logged = |event: &Event| {
+                matches!(event, Event::Message { .. } | Event::Scalar { .. } | Event::Count { .. })
+            };
+            events.retain(|event| !is_logged(event));
             events.splice(0..0, log);
         }
     }
@@ -58,6 +61,7 @@ fn is_of(event: &Event, name: &str) -> bool {
         Event::StageStarted { stage, .. }
         | Event::Progress { stage, .. }
         | Event::Scalar { stage, .. }
+        | Event::Count { stage, .. }
         | Event::StageFinished { stage, .. } => stage == name,
         Event::Message { stage, .. } => stage.as_deref() == Some(name),
         Event::RunStarted { .. } | Event::RunFinished { .. } => false,

@@ -1,22 +1,36 @@
 //! Prints a plan: for `pipe status` and `pipe run --dry-run`.
 
 use super::failure::Failure;
+use super::shared::shown;
 use crate::common::number;
-use crate::engine::{Graph, Plan, Planned, PlannedStage};
+use crate::common::words::and_list;
+use crate::engine::{self, Disk, Graph, Plan, Planned, PlannedStage};
 use crate::events::Reason;
+use crate::store::Store;
 use crate::ui::{self, Side, Style, Table};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Prints a plan as a table or as JSON.
-pub(super) fn print(graph: &Graph, plan: &Plan, as_json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn print(
+    graph: &Graph,
+    plan: &Plan,
+    disk: &Disk,
+    as_json: bool,
+) -> Result<ExitCode, Failure> {
     plan.notes.iter().for_each(|note| ui::warning(note));
     if as_json {
         let stages: Vec<Value> =
-            plan.stages.iter().map(|planned| stage_json(graph, planned)).collect();
-        ui::json(&json!({ "pipeline": graph.name, "stages": stages }))?;
+            plan.stages.iter().map(|planned| stage_json(graph, planned, disk)).collect();
+        let disk = json!({
+            "needed": disk.needed(),
+            "free": disk.free,
+            "unknown": disk.unknown(),
+            "enough": !disk.is_too_small(),
+        });
+        ui::json(&json!({ "pipeline": graph.name, "stages": stages, "disk": disk }))?;
     } else {
-        ui::out(&text(graph, plan))?;
+        ui::out(&text(graph, plan, disk))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -31,7 +45,26 @@ fn choices(graph: &Graph, planned: &PlannedStage) -> Vec<String> {
     }
 }
 
-fn stage_json(graph: &Graph, planned: &PlannedStage) -> Value {
+/// The disk space that the plan needs; nothing is looked at for one in which everything is fresh.
+pub(super) fn disk(graph: &Graph, plan: &Plan, store: &Store) -> Disk {
+    match plan.is_fresh() {
+        true => Disk { free: store.free_bytes(), ..Disk::default() },
+        false => engine::disk(graph, plan, store),
+    }
+}
+
+/// Fails if the disk is too small for the plan.
+pub(super) fn check_disk(disk: &Disk, store: &Store) -> Result<(), Failure> {
+    if !disk.is_too_small() {
+        return Ok(());
+    }
+    let (sentence, folder) = (disk.sentence(), shown(store.base()));
+    Err(Failure::failed(format!("the disk of `{folder}` is too small for this run: {sentence}"))
+        .help(engine::TOO_LITTLE))
+}
+
+fn stage_json(graph: &Graph, planned: &PlannedStage, disk: &Disk) -> Value {
+    let estimate = disk.stages.iter().find(|(name, _)| *name == planned.name);
     let mut json = json!({
         "stage": planned.name,
         "kind": planned.kind,
@@ -39,6 +72,7 @@ fn stage_json(graph: &Graph, planned: &PlannedStage) -> Value {
         "choices": choices(graph, planned),
         "key": planned.state.key().map(|(key, _)| key),
         "digest": planned.state.artifact().map(|artifact| artifact.digest),
+        "disk": estimate.and_then(|(_, estimate)| estimate.bytes),
     });
     match &planned.state {
         Planned::Pending { below } => json["below"] = json!(below),
@@ -51,7 +85,20 @@ fn stage_json(graph: &Graph, planned: &PlannedStage) -> Value {
     json
 }
 
-fn text(graph: &Graph, plan: &Plan) -> String {
+/// "disk: about 1.2 GB needed, 30.1 GB free", and more where that is known.
+fn disk_text(disk: &Disk) -> String {
+    if disk.stages.is_empty() {
+        return String::new();
+    }
+    let unknown = match disk.unknown().as_slice() {
+        [] => String::new(),
+        names => format!("; not known yet for {}", and_list(names.iter().copied())),
+    };
+    let verdict = if disk.is_too_small() { ": too little" } else { "" };
+    format!("disk: {}{verdict}{unknown}\n", disk.sentence())
+}
+
+fn text(graph: &Graph, plan: &Plan, disk: &Disk) -> String {
     let columns =
         [("stage", Side::Left), ("kind", Side::Left), ("state", Side::Left), ("why", Side::Left)];
     let mut table = Table::new(columns);
@@ -80,11 +127,13 @@ fn text(graph: &Graph, plan: &Plan) -> String {
         ),
     };
     let chosen = plan.stages.iter().flat_map(|planned| {
-        let sentences = choices(graph, planned).into_iter();
+        let estimate = disk.stages.iter().find(|(name, _)| *name == planned.name);
+        let sentence = estimate.and_then(|(_, estimate)| estimate.sentence.clone());
+        let sentences = choices(graph, planned).into_iter().chain(sentence);
         sentences.map(|sentence| format!("{}: {sentence}", planned.name)).collect::<Vec<_>>()
     });
     let style = Style::stdout();
     let chosen: String = chosen.map(|line| ui::wrapped(&line, style.width, 2) + "\n").collect();
     let gap = if chosen.is_empty() { "" } else { "\n" };
-    format!("{}\n{chosen}{gap}{verdict}\n", table.render(style))
+    format!("{}\n{chosen}{gap}{verdict}\n{}", table.render(style), disk_text(disk))
 }

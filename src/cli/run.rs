@@ -115,8 +115,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.locked {
         lock.check_same(&graph, &store)?;
     }
+    let disk = plan::disk(&graph, &plan, &store);
     if arguments.dry_run {
-        plan::print(&graph, &plan, arguments.json)?;
+        plan::print(&graph, &plan, &disk, arguments.json)?;
+    }
+    plan::check_disk(&disk, &store)?;
+    if arguments.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     let quiet = plan.is_fresh() && options.force == Force::None && options.from.is_none();

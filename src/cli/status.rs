@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         &Earlier::of(&graph, &store),
         &cancel,
     )?;
-    plan::print(&graph, &plan, arguments.json)
+    plan::print(&graph, &plan, &plan::disk(&graph, &plan, &store), arguments.json)
 }
 
 /// Options for a plan that isn't executed.

@@ -57,22 +57,39 @@ pub fn skipped_table(mut skipped: Vec<Skipped>) -> Vec<u8> {
     table::write(SKIPPED_KIND, skipped.into_iter().map(|one| [one.path, one.reason]))
 }
 
-/// Opens a fetched set: the listing in `artifact`, and the images there or in the `external`
-/// folder.
-pub fn open(artifact: &Path, external: Option<&Path>) -> Result<ImageSet, DataError> {
+/// The content of [`LISTING`] as bytes; `path` is for messages.
+pub fn read_listing(bytes: &[u8], path: &Path) -> Result<Vec<Image>, DataError> {
     let mut list = Vec::new();
-    table::read_file(&artifact.join(LISTING), KIND, |[path, length, digest]| {
+    table::read(bytes, path, KIND, |[path, length, digest]| {
         list.push(Image { path, length: length.parse().ok()?, digest: digest.parse().ok()? });
         Some(())
     })?;
-    let (mut skipped, path) = (Vec::new(), artifact.join(SKIPPED));
+    Ok(list)
+}
+
+/// The content of [`SKIPPED`] as bytes; `path` is for messages.
+pub fn read_skipped(bytes: &[u8], path: &Path) -> Result<Vec<Skipped>, DataError> {
+    let mut skipped = Vec::new();
+    table::read(bytes, path, SKIPPED_KIND, |[path, reason]| {
+        skipped.push(Skipped { path, reason });
+        Some(())
+    })?;
+    Ok(skipped)
+}
+
+/// Opens a fetched set: the listing in `artifact`, and the images there or in the `external`
+/// folder.
+pub fn open(artifact: &Path, external: Option<&Path>) -> Result<ImageSet, DataError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| DataError::io("read", path, error))
+    };
+    let [listing, left_out] = [LISTING, SKIPPED].map(|name| artifact.join(name));
+    let list = read_listing(&read(&listing)?, &listing)?;
     // Not every source can have such files.
-    if path.exists() {
-        table::read_file(&path, SKIPPED_KIND, |[path, reason]| {
-            skipped.push(Skipped { path, reason });
-            Some(())
-        })?;
-    }
+    let skipped = match left_out.exists() {
+        true => read_skipped(&read(&left_out)?, &left_out)?,
+        false => Vec::new(),
+    };
     let folder = external.map_or_else(|| artifact.join(FOLDER), Path::to_owned);
     Ok(ImageSet { folder, list, skipped })
 }

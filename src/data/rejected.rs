@@ -22,6 +22,8 @@ pub const NO_FILE: &str = "no such file";
 pub const UNSUPPORTED: &str = "unsupported format";
 /// A file that is no image.
 pub const OTHER: &str = "not an image";
+/// A file or folder whose name begins with a dot, or metadata of macOS.
+pub const HIDDEN: &str = "hidden";
 /// A folder without files.
 pub const EMPTY: &str = "empty folder";
 

@@ -38,11 +38,21 @@ where
 pub(super) fn read_file<const COLUMNS: usize>(
     path: &Path,
     name: &str,
-    mut row: impl FnMut([String; COLUMNS]) -> Option<()>,
+    row: impl FnMut([String; COLUMNS]) -> Option<()>,
 ) -> Result<(), DataError> {
     let bytes = std::fs::read(path).map_err(|error| DataError::io("read", path, error))?;
+    read(&bytes, path, name, row)
+}
+
+/// As [`read_file`] from the file's bytes; `path` is for messages.
+pub(super) fn read<const COLUMNS: usize>(
+    bytes: &[u8],
+    path: &Path,
+    name: &str,
+    mut row: impl FnMut([String; COLUMNS]) -> Option<()>,
+) -> Result<(), DataError> {
     let damaged = |reason: &str| DataError::damaged(path, reason);
-    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not UTF-8"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8"))?;
     let (head, body) =
         text.split_once('\n').ok_or_else(|| damaged("its first line is incomplete"))?;
     let rest = head

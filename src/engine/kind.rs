@@ -4,12 +4,12 @@
 //! reads, and what both resolve to. The engine sees resolved values only as JSON: in job files,
 //! records and fingerprints.
 
-use super::{Context, LockedSource, SourceLock, StageError};
+use super::{Context, Estimate, Known, LockedSource, SourceLock, StageError};
 use crate::config::{
     Diagnostic, Given, KeyDecl, Keys, Location, Origin, StageTable, Table, Values,
 };
-use crate::events::CancellationToken;
-use crate::store::Store;
+use crate::events::{CancellationToken, FileChanges};
+use crate::store::{Digest, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -45,6 +45,22 @@ pub struct Pin {
     pub replaces: Vec<&'static str>,
     /// A folder outside the store that the artifact lists and that is read in place.
     pub folder: Option<PathBuf>,
+}
+
+/// A fact of a pin that differs from that of an earlier build.
+pub struct FactChange<'a> {
+    pub fact: &'a str,
+    pub old: &'a Json,
+    pub new: &'a Json,
+    pub store: &'a Store,
+    pub(super) earlier: Digest,
+}
+
+impl FactChange<'_> {
+    /// The folder of the artifact that the earlier build made, if it is in the store.
+    pub fn earlier_artifact(&self) -> Option<PathBuf> {
+        Some(self.store.lookup(&self.earlier).ok()??.path)
+    }
 }
 
 /// A kind of stage.
@@ -108,6 +124,12 @@ pub trait Kind: Send + Sync + 'static {
         Ok(Pin::default())
     }
 
+    /// The files or rows behind a changed fact, such as the digest of a listing. `None` where the
+    /// earlier content isn't known any more, or the fact is no digest of a list.
+    fn changes(&self, _resolved: &Self::Resolved, _change: &FactChange) -> Option<FileChanges> {
+        None
+    }
+
     /// Updates what is remembered of the world outside, such as the version of a file on the web,
     /// for the next [`pin`](Self::pin). Where it can't be reached, what is remembered stays.
     fn refresh(
@@ -139,6 +161,12 @@ pub trait Kind: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The disk space that it needs, and what its output will be, as far as that is known before it
+    /// runs. Called with the artifact of a stage that is up to date, too, for those that it feeds.
+    fn disk(&self, _resolved: &Self::Resolved, _known: &Known) -> Estimate {
+        Estimate { bytes: Some(0), ..Estimate::default() }
+    }
+
     /// Makes the artifact in the context's slot.
     fn run(&self, resolved: &Self::Resolved, context: &Context) -> Result<(), StageError>;
 }
@@ -161,6 +189,7 @@ trait ErasedKind: Send + Sync {
         store: &Store,
         cancel: &CancellationToken,
     ) -> Result<Pin, StageError>;
+    fn changes(&self, values: &Values, change: &FactChange) -> Option<FileChanges>;
     fn refresh(
         &self,
         values: &Values,
@@ -170,6 +199,7 @@ trait ErasedKind: Send + Sync {
     fn remote_sources(&self, values: &Values) -> Vec<String>;
     fn locked(&self, values: &Values, store: &Store) -> Vec<LockedSource>;
     fn adopt(&self, values: &Values, lock: &SourceLock, store: &Store) -> Result<(), StageError>;
+    fn disk(&self, values: &Values, known: &Known) -> Estimate;
     fn run(&self, context: &Context) -> Result<(), StageError>;
 }
 
@@ -249,6 +279,10 @@ impl<K: Kind> ErasedKind for K {
         Kind::pin(self, &typed(self, values)?, store, cancel)
     }
 
+    fn changes(&self, values: &Values, change: &FactChange) -> Option<FileChanges> {
+        Kind::changes(self, &typed(self, values).ok()?, change)
+    }
+
     fn refresh(
         &self,
         values: &Values,
@@ -270,6 +304,11 @@ impl<K: Kind> ErasedKind for K {
 
     fn adopt(&self, values: &Values, lock: &SourceLock, store: &Store) -> Result<(), StageError> {
         Kind::adopt(self, &typed(self, values)?, lock, store)
+    }
+
+    fn disk(&self, values: &Values, known: &Known) -> Estimate {
+        typed(self, values)
+            .map_or_else(|_| Estimate::default(), |resolved| Kind::disk(self, &resolved, known))
     }
 
     fn run(&self, context: &Context) -> Result<(), StageError> {
@@ -362,6 +401,11 @@ impl KindRef {
         self.0.pin(values, store, cancel)
     }
 
+    /// See [`Kind::changes`].
+    pub fn changes(self, values: &Values, change: &FactChange) -> Option<FileChanges> {
+        self.0.changes(values, change)
+    }
+
     /// See [`Kind::refresh`].
     pub fn refresh(
         self,
@@ -390,6 +434,11 @@ impl KindRef {
         store: &Store,
     ) -> Result<(), StageError> {
         self.0.adopt(values, lock, store)
+    }
+
+    /// See [`Kind::disk`].
+    pub(super) fn disk(self, values: &Values, known: &Known) -> Estimate {
+        self.0.disk(values, known)
     }
 
     /// See [`Kind::run`]; the values are the context's.

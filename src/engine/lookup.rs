@@ -72,7 +72,7 @@ pub(super) fn look_up(
             let damage = notes.iter().cloned().map(|message| Reason::ArtifactDamaged { message });
             let reasons = match notes.as_slice() {
                 _ if force => vec![Reason::Forced],
-                [] => reasons(stage, &fingerprint, &earlier()),
+                [] => reasons(stage, &fingerprint, &earlier(), store),
                 _ => damage.collect(),
             };
             Planned::Dirty { key, fingerprint, reasons }

@@ -17,6 +17,7 @@
 //!   lock to the commit.
 
 mod context;
+mod disk;
 mod error;
 mod executor;
 mod fingerprint;
@@ -32,12 +33,13 @@ mod subprocess;
 mod worker;
 
 pub use context::{Context, Device, InputArtifact};
+pub use disk::{Disk, Estimate, Known, KnownInput, TOO_LITTLE, disk};
 pub use error::{EngineError, OrFail, StageError};
 pub use executor::{Report, StageReport, execute, execute_with};
 pub use fingerprint::{FORMAT, Fingerprint};
 pub use graph::{Graph, Stage, graph};
 pub use job::{Job, JobInput, JobOutcome, WorkerMessage};
-pub use kind::{Feed, Input, Kind, KindRef, Kinds, Pin, Resolver, values_of};
+pub use kind::{FactChange, Feed, Input, Kind, KindRef, Kinds, Pin, Resolver, values_of};
 pub use launcher::{InProcessLauncher, Launcher, RunningJob};
 pub use lookup::Planned;
 pub use plan::{Force, History, NoHistory, Options, Plan, PlannedStage, plan};

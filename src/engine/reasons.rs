@@ -1,9 +1,11 @@
 //! Finds why a stage has to run: compares its fingerprint with those of earlier builds.
 
+use super::FactChange;
 use super::fingerprint::Fingerprint;
 use super::graph::Stage;
 use crate::config::{DefaultValue, KeyDecl, Type};
 use crate::events::{KeyValue, Reason};
+use crate::store::Store;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -13,6 +15,7 @@ pub(super) fn reasons(
     stage: &Stage,
     now: &Fingerprint,
     earlier: &[(String, Fingerprint)],
+    store: &Store,
 ) -> Vec<Reason> {
     // Another stage of the same kind is comparable only if it was made from the same kind of
     // source: fetched weights explain nothing about fetched images.
@@ -25,11 +28,26 @@ pub(super) fn reasons(
         dataset: stage.kind.dataset(),
     };
     let comparable = earlier.iter().filter(is_comparable);
-    let differences = comparable.map(|(_, earlier)| comparison.differences(earlier, now));
-    match differences.min_by_key(Vec::len) {
+    let differences =
+        comparable.map(|(_, earlier)| (earlier, comparison.differences(earlier, now)));
+    match differences.min_by_key(|(_, list)| list.len()) {
         None => vec![Reason::NeverBuilt],
-        Some(list) if list.is_empty() => vec![Reason::ArtifactMissing],
-        Some(list) => list,
+        Some((_, list)) if list.is_empty() => vec![Reason::ArtifactMissing],
+        Some((earlier, list)) => {
+            list.into_iter().map(|reason| detailed(reason, stage, earlier, store)).collect()
+        }
+    }
+}
+
+/// Replaces two digests by the files or rows that differ, where the kind knows them.
+fn detailed(reason: Reason, stage: &Stage, earlier: &Fingerprint, store: &Store) -> Reason {
+    let Reason::FactChanged { fact, old: Some(old), new: Some(new) } = &reason else {
+        return reason;
+    };
+    let change = FactChange { fact, old, new, store, earlier: earlier.key() };
+    match stage.kind.changes(&stage.values, &change) {
+        Some(changes) => Reason::FilesChanged { fact: fact.clone(), changes },
+        None => reason,
     }
 }
 

@@ -3,10 +3,12 @@
 //! leaf: knows neither the emitters nor the handlers.
 
 mod cancel;
+mod changes;
 mod reason;
 mod sink;
 
 pub use cancel::CancellationToken;
+pub use changes::{FileChanges, Names};
 pub use reason::{KeyValue, Reason};
 pub use sink::{EventSink, Task};
 
@@ -45,6 +47,12 @@ pub enum StageEvent {
         /// The step in the unit that the name implies (epochs, from 1).
         step: u64,
         value: f64,
+    },
+    /// How many things the stage handled.
+    Count {
+        /// In one word: "decoded" and "copied" images.
+        name: String,
+        value: u64,
     },
     /// A message for the user.
     Message {
@@ -110,6 +118,8 @@ pub enum Event {
     },
     /// See [`StageEvent::Scalar`].
     Scalar { stage: String, name: String, step: u64, value: f64 },
+    /// See [`StageEvent::Count`].
+    Count { stage: String, name: String, value: u64 },
     /// See [`StageEvent::Message`]. Without a stage if the executor emitted it.
     Message { stage: Option<String>, level: Level, text: String },
     StageFinished {
@@ -155,6 +165,7 @@ impl StageEvent {
                 Event::Progress { stage, task, done, total, unit }
             }
             StageEvent::Scalar { name, step, value } => Event::Scalar { stage, name, step, value },
+            StageEvent::Count { name, value } => Event::Count { stage, name, value },
             StageEvent::Message { level, text } => {
                 Event::Message { stage: Some(stage), level, text }
             }

@@ -1,6 +1,7 @@
 //! Why a stage has to run: the reasons, with old and new values. The code of a reason is for
 //! programs, its [`Display`](fmt::Display) is the one text that people read.
 
+use super::FileChanges;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::fmt;
@@ -40,6 +41,12 @@ pub enum Reason {
         fact: String,
         old: Option<Json>,
         new: Option<Json>,
+    },
+    /// Files outside the store, or rows of a table, came, went or changed.
+    FilesChanged {
+        fact: String,
+        #[serde(flatten)]
+        changes: FileChanges,
     },
     InputAdded {
         role: String,
@@ -103,6 +110,7 @@ impl fmt::Display for Reason {
                 let shown = |value: &Option<Json>| or_none(&value.as_ref().map(shortened));
                 write!(f, "{fact}: {} -> {}", shown(old), shown(new))
             }
+            Reason::FilesChanged { changes, .. } => changes.fmt(f),
             Reason::InputAdded { role, stage } => write!(f, "input `{role}` is new{}", from(stage)),
             Reason::InputRemoved { role } => write!(f, "input `{role}` is gone"),
             Reason::InputChanged { role, stage, .. } => {
@@ -176,6 +184,13 @@ mod tests {
         });
         assert_eq!(serde_json::to_value(&reason).unwrap(), expected);
         assert_eq!(serde_json::from_value::<Reason>(expected).unwrap(), reason);
+        let old = [("a.jpg".to_owned(), 1)];
+        let changes = FileChanges::between("", "file", &old, &[]).unwrap();
+        let removed = Reason::FilesChanged { fact: "listing".into(), changes };
+        let json = serde_json::to_value(&removed).unwrap();
+        assert_eq!(json["code"], "files-changed");
+        assert_eq!(json["removed"], json!({"count": 1, "first": ["a.jpg"]}));
+        assert_eq!(serde_json::from_value::<Reason>(json).unwrap(), removed);
         assert_eq!(serde_json::to_value(Reason::Forced).unwrap(), json!({"code": "forced"}));
     }
 

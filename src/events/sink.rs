@@ -45,6 +45,11 @@ impl EventSink {
         }
     }
 
+    /// Emits how many things the stage handled.
+    pub fn count(&self, name: &str, value: u64) {
+        self.emit(StageEvent::Count { name: name.to_owned(), value });
+    }
+
     /// Starts a task of `total` units and emits its first progress event.
     pub fn task(&self, task: impl Into<String>, total: Option<u64>, unit: &str) -> Task {
         let task = Task {

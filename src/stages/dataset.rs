@@ -10,8 +10,9 @@ use crate::data::labels::{self, LabelFrom, Labelling, Labels, Table};
 use crate::data::rejected::Rejected;
 use crate::data::source::{self, Source};
 use crate::data::split::{self, SplitFrom};
-use crate::engine::{OrFail, Pin, Resolver, StageError};
-use crate::store::digest_bytes;
+use crate::engine::{FactChange, OrFail, Pin, Resolver, StageError};
+use crate::events::FileChanges;
+use crate::store::{Memo, digest_bytes};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,9 @@ keys! {
     }
 }
 
+/// Bucket of the memo with the contents of tables by their digests, to name rows that change.
+const BUCKET: &str = "tables";
+
 /// The tables that `[dataset]` names, if they lie outside a fetched artifact: beside the pipeline
 /// file, or in a folder that is read in place. Their contents are part of the key, not their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +59,7 @@ impl Tables {
     }
 
     /// The facts of a stage that reads them.
-    pub(super) fn pin(&self) -> Result<Pin, StageError> {
+    pub(super) fn pin(&self, memo: &Memo) -> Result<Pin, StageError> {
         let mut pin = Pin { replaces: vec!["tables"], ..Pin::default() };
         for (name, key, path) in [
             ("labels", "dataset.labels.file", &self.labels),
@@ -63,10 +67,32 @@ impl Tables {
         ] {
             let Some(path) = path else { continue };
             let bytes = std::fs::read(path).or_fail(format_args!("reading {}", path.display()))?;
-            pin.facts.insert(name.to_owned(), Value::from(digest_bytes(&bytes).to_string()));
+            let digest = digest_bytes(&bytes).to_string();
+            if memo.get(BUCKET, &digest).is_none() {
+                // Without it, rows that change later can't be named.
+                let _ = memo.put(BUCKET, &digest, &bytes);
+            }
+            pin.facts.insert(name.to_owned(), Value::from(digest));
             pin.replaces.push(key);
         }
         Ok(pin)
+    }
+
+    /// The rows behind the changed digest of a table.
+    pub(super) fn changes(&self, labels: &labels::Rule, change: &FactChange) -> Option<FileChanges> {
+        let (path, image) = match change.fact {
+            "labels" => (self.labels.as_ref()?, labels.image.as_deref()),
+            "split" => (self.split.as_ref()?, None),
+            _ => return None,
+        };
+        let name = path.file_name()?.to_string_lossy();
+        let rows = |digest: &Value| {
+            let bytes = change.store.memo().get(BUCKET, digest.as_str()?)?;
+            let table = Table::parse(&name, &bytes).ok()?;
+            let column = table.image_column(image).ok()?;
+            Some(table.rows_by_image(column))
+        };
+        FileChanges::between(&name, "row", &rows(change.old)?, &rows(change.new)?)
     }
 }
 

@@ -6,8 +6,8 @@ use crate::common::number::{counted, thousands};
 use crate::config::NoKeys;
 use crate::data::rejected::{self, Rejected, UNDECODABLE};
 use crate::data::{explore, images};
-use crate::engine::{Context, Input, Kind, OrFail, Pin, Resolver, StageError};
-use crate::events::CancellationToken;
+use crate::engine::{Context, FactChange, Input, Kind, OrFail, Pin, Resolver, StageError};
+use crate::events::{CancellationToken, FileChanges};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
 
@@ -80,10 +80,14 @@ impl Kind for Explore {
     fn pin(
         &self,
         options: &ExploreOptions,
-        _store: &Store,
+        store: &Store,
         _cancel: &CancellationToken,
     ) -> Result<Pin, StageError> {
-        options.tables.pin()
+        options.tables.pin(store.memo())
+    }
+
+    fn changes(&self, options: &ExploreOptions, change: &FactChange) -> Option<FileChanges> {
+        options.tables.changes(&options.dataset.labels, change)
     }
 
     fn run(&self, options: &ExploreOptions, context: &Context) -> Result<(), StageError> {

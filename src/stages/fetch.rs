@@ -2,6 +2,7 @@
 //! is listed and read in place; weights are converted to one format.
 
 mod archive;
+mod disk;
 mod folder;
 mod kaggle;
 mod locking;
@@ -21,9 +22,9 @@ use crate::data::synthetic::Garments;
 use crate::download::Address;
 use crate::download::kaggle::Dataset;
 use crate::engine::{
-    Context, Kind, LockedSource, OrFail, Pin, Resolver, SourceLock, StageError, values_of,
+    Context, Estimate, FactChange, Kind, Known, LockedSource, OrFail, Pin, Resolver, SourceLock, StageError, values_of,
 };
-use crate::events::CancellationToken;
+use crate::events::{CancellationToken, FileChanges};
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,7 +36,8 @@ pub(super) struct Fetch;
 ///
 /// - 3: the folder of images in an artifact is called `images`.
 /// - 4: files that aren't used are listed in `skipped.tsv`.
-const VERSION: u32 = 4;
+/// - 5: hidden files are listed there, too.
+const VERSION: u32 = 5;
 
 keys! {
     /// The keys of a `fetch` stage.
@@ -194,6 +196,10 @@ impl Kind for Fetch {
         folder::pin(path, store, cancel, replaces)
     }
 
+    fn changes(&self, _options: &FetchOptions, change: &FactChange) -> Option<FileChanges> {
+        folder::changes(change)
+    }
+
     fn refresh(
         &self,
         options: &FetchOptions,
@@ -225,6 +231,10 @@ impl Kind for Fetch {
     ) -> Result<(), StageError> {
         source::parse(&options.source.0)
             .map_or(Ok(()), |source| locking::adopt(&source, lock, store.memo()))
+    }
+
+    fn disk(&self, options: &FetchOptions, known: &Known) -> Estimate {
+        disk::estimate(options, known)
     }
 
     fn run(&self, options: &FetchOptions, context: &Context) -> Result<(), StageError> {

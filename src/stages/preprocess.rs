@@ -2,6 +2,7 @@
 //! splits.
 
 mod assign;
+mod records;
 mod report;
 
 use super::dataset::{self, Dataset, GivenDataset, Tables};
@@ -10,26 +11,26 @@ use super::pretrained::{PREPROCESSING, Pretrained};
 use crate::common::nearest;
 use crate::config::{Key, choices, keys};
 use crate::data::decode::{Background, DecodeOptions, OnDamaged};
-use crate::data::images::{self, ImageSet, SKIPPED};
+use crate::data::images::{self, SKIPPED};
 use crate::data::labels::Labels;
 use crate::data::rejected;
-use crate::data::tensor_cache::{self, RECORDS, Records, Writer, Written, fingerprint};
+use crate::data::tensor_cache::{self, Storage};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing};
-use crate::engine::{Context, Input, Kind, OrFail, Pin, Resolver, StageError};
-use crate::events::CancellationToken;
+use crate::engine::{
+    Context, Estimate, FactChange, Input, Kind, Known, Pin, Resolver, StageError,
+};
+use crate::events::{CancellationToken, FileChanges};
 use crate::nn::weights::registry;
-use crate::store::{Digest, Store};
+use crate::store::Store;
 use assign::Assignment;
+use records::records;
 use report::{check_rejected, report, warn_of_notes};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The kind `preprocess`.
 pub(super) struct Preprocess;
 
-/// Bucket of the memo with the latest records of each geometry.
-const BUCKET: &str = "records";
 /// Maximum number of images in an error.
 const SHOWN: usize = 5;
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -75,6 +76,11 @@ keys! {
         /// if more than a tenth of the image is missing; `keep`: what can be decoded is used.
         /// Either way they are named.
         on_damaged: OnDamaged = "reject";
+        /// How images are stored: `raw`, as pixels; or `jpeg`, in a quarter of the space or less,
+        /// decoded again for every batch, with the small losses of JPEG.
+        store: StoredAs = "raw";
+        /// Quality of the stored JPEG images.
+        jpeg_quality: u32 = 95 in 1..=100;
         /// The stage fails if more than this fraction of the images can't be used: images that
         /// can't be decoded or opened, and rows of a table without an image.
         max_rejected: f64 = 0.05 in 0..=1 affects Execution;
@@ -94,6 +100,16 @@ choices! {
     }
 }
 
+choices! {
+    /// How images are stored.
+    pub(super) enum StoredAs {
+        /// Three bytes for a pixel.
+        Raw = "raw",
+        /// JPEG, unless that would be larger.
+        Jpeg = "jpeg",
+    }
+}
+
 /// The resolved values of a `preprocess` stage. `None`: taken from weights when the stage runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PreprocessOptions {
@@ -110,6 +126,8 @@ pub(super) struct PreprocessOptions {
     std: Option<[f64; 3]>,
     background: Background,
     on_damaged: OnDamaged,
+    store: StoredAs,
+    jpeg_quality: u32,
     max_rejected: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     only: Option<Only>,
@@ -174,14 +192,23 @@ impl Kind for Preprocess {
     fn pin(
         &self,
         options: &PreprocessOptions,
-        _store: &Store,
+        store: &Store,
         _cancel: &CancellationToken,
     ) -> Result<Pin, StageError> {
-        options.tables.pin()
+        options.tables.pin(store.memo())
+    }
+
+    fn changes(&self, options: &PreprocessOptions, change: &FactChange) -> Option<FileChanges> {
+        options.tables.changes(&options.dataset.labels, change)
+    }
+
+    fn disk(&self, options: &PreprocessOptions, known: &Known) -> Estimate {
+        records::estimate(options, known)
     }
 
     fn run(&self, options: &PreprocessOptions, context: &Context) -> Result<(), StageError> {
-        let preprocessing = preprocessing(options, context)?;
+        let weights = context.optional_input("weights").map(|input| input.path.as_path());
+        let preprocessing = preprocessing(options, weights)?;
         let dataset = &options.dataset;
         let images = context.input("images")?;
         let set = images::open(&images.path, images.folder.as_deref())?;
@@ -206,7 +233,7 @@ impl Kind for Preprocess {
         let set = set.only(&chosen);
         // Before the long work, on all images; and again on the readable ones.
         assignment.splits(&dataset.split, None)?;
-        let made = records(context, &set, &preprocessing, dataset)?;
+        let made = records(context, &set, &preprocessing, options)?;
         assignment.reject(&made, &mut not_used);
         check_rejected(context, &set, &mut not_used, options.max_rejected)?;
         rejected::write(&context.slot, &not_used)?;
@@ -223,13 +250,23 @@ impl Kind for Preprocess {
     }
 }
 
+impl PreprocessOptions {
+    fn storage(&self) -> Storage {
+        match self.store {
+            StoredAs::Raw => Storage::Raw,
+            // The key is in 1..=100.
+            StoredAs::Jpeg => Storage::Jpeg { quality: self.jpeg_quality.clamp(1, 100) as u8 },
+        }
+    }
+}
+
 /// Preprocessing from the keys, else from the weights, else the usual values.
 fn preprocessing(
     options: &PreprocessOptions,
-    context: &Context,
+    weights: Option<&Path>,
 ) -> Result<Preprocessing, StageError> {
-    let known = match context.optional_input("weights") {
-        Some(weights) => Pretrained::read(&weights.path)?.map(|known| known.preprocessing),
+    let known = match weights {
+        Some(weights) => Pretrained::read(weights)?.map(|known| known.preprocessing),
         None => None,
     };
     let is_sized = options.resize.is_some() || options.crop.is_some();
@@ -293,6 +330,7 @@ fn resolve_input(
         keys.mean.get_or_insert(Key::computed(IMAGENET_MEAN));
         keys.std.get_or_insert(Key::computed(IMAGENET_STD));
     }
+    check_storage(&keys, resolver);
     let background = background(&keys.background, resolver)?;
     Some(PreprocessOptions {
         resize: keys.resize.map(Key::into_value),
@@ -303,6 +341,8 @@ fn resolve_input(
         std: keys.std.map(Key::into_value),
         background,
         on_damaged: *keys.on_damaged,
+        store: *keys.store,
+        jpeg_quality: *keys.jpeg_quality,
         max_rejected: *keys.max_rejected,
         only: keys.only.map(Key::into_value),
         tables,
@@ -374,47 +414,15 @@ fn check_sides(keys: &PreprocessKeys, has_weights: bool, resolver: &mut Resolver
     }
 }
 
+fn check_storage(keys: &PreprocessKeys, resolver: &mut Resolver) {
+    if *keys.store == StoredAs::Raw && keys.jpeg_quality.is_given() {
+        let diagnostic = keys.jpeg_quality.error("`jpeg_quality` has no effect on raw images");
+        let help = "write store = \"jpeg\", or leave it out".to_owned();
+        resolver.report(diagnostic.label("without `store = \"jpeg\"`").help(help));
+    }
+}
+
 /// The shortest decimal number that is this one: 0.485, not 0.48500001430511475.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| f64::from(value))
-}
-
-/// Writes `records.bin`, or links an earlier one with the same records.
-fn records(
-    context: &Context,
-    images: &ImageSet,
-    preprocessing: &Preprocessing,
-    dataset: &Dataset,
-) -> Result<Written, StageError> {
-    let geometry = preprocessing.geometry();
-    let (fingerprint, target) = (fingerprint(&geometry), context.slot.join(RECORDS));
-    let key = fingerprint.to_string();
-    let remembered = context.memo.file(BUCKET, &key);
-    let earlier = remembered.as_deref().and_then(|path| Records::open(path).ok());
-    let earlier = earlier.filter(|records| records.fingerprint() == fingerprint);
-    let different: BTreeSet<Digest> = images.list().iter().map(|one| one.digest).collect();
-    let task = context.events.task("decode", Some(different.len() as u64), "images");
-    let (geometry, cancel) = (&geometry, &context.cancel);
-    let made = Writer { images, geometry, earlier: earlier.as_ref(), task: &task, cancel }
-        .write(&target)?;
-    match remembered.filter(|_| made.unchanged) {
-        Some(path) => link(&path, &target)?,
-        // A quick try mustn't take the place of all images.
-        None if earlier.is_some() && dataset.is_quick_try() => {}
-        None => {
-            // The latest takes the place of the one before. Where that fails, the next preprocess
-            // decodes again.
-            let _ = context
-                .memo
-                .remove(BUCKET, &key)
-                .and_then(|()| context.memo.link(BUCKET, &key, &target));
-        }
-    }
-    Ok(made)
-}
-
-fn link(from: &Path, to: &Path) -> Result<(), StageError> {
-    std::fs::hard_link(from, to)
-        .or_else(|_| std::fs::copy(from, to).map(drop))
-        .or_fail(format_args!("writing {}", to.display()))
 }

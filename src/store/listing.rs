@@ -208,7 +208,8 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
         let path = || relative(folder, entry.path()).into_owned();
         let is_folder = entry.file_type().is_dir();
         if is_hidden(entry.path()) {
-            skipped.push((path(), Skip::Hidden));
+            let slash = if is_folder { "/" } else { "" };
+            skipped.push((path() + slash, Skip::Hidden));
             if is_folder {
                 walker.skip_current_dir();
             }

@@ -50,6 +50,15 @@ impl Usage {
     }
 }
 
+/// A file on disk: links to it are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DiskFile {
+    device: u64,
+    inode: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
 /// The result of verifying a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
@@ -98,6 +107,16 @@ impl Store {
             usage.memo.insert(name, share(&bucket, 2, &mut seen));
         }
         Ok(usage)
+    }
+
+    /// The artifacts in the store, sorted.
+    pub fn artifacts(&self) -> Vec<Digest> {
+        self.named_by_digest("artifacts").into_iter().map(|(_, digest)| digest).collect()
+    }
+
+    /// The files of an artifact as they are on disk; none if it isn't in the store.
+    pub fn disk_files(&self, artifact: &Digest) -> Vec<DiskFile> {
+        disk_files(&self.artifact_path(artifact))
     }
 
     /// Reads every artifact and key, and quarantines the damaged ones. `watch` is called with the
@@ -282,6 +301,14 @@ fn children(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort_unstable();
     paths
+}
+
+/// The files below a folder; none if it is missing.
+pub fn disk_files(folder: &Path) -> Vec<DiskFile> {
+    let metadata = WalkDir::new(folder).into_iter().flatten().filter_map(|one| one.metadata().ok());
+    let files = metadata.filter(Metadata::is_file);
+    let file = |one: Metadata| DiskFile { device: one.dev(), inode: one.ino(), bytes: one.len() };
+    files.map(file).collect()
 }
 
 /// Counts the entries at `depth` below a folder, and the bytes of all files below it that aren't in

@@ -44,7 +44,7 @@ pub use artifact::Artifact;
 pub use digest::{BLOCK, Digest, Hasher, ParseDigestError, digest_bytes, digest_file};
 pub use error::{StoreError, is_full};
 pub use listing::{Listing, Scan, Skip, scan};
-pub use maintenance::{Collected, Keep, Share, Usage, Verified};
+pub use maintenance::{Collected, DiskFile, Keep, Share, Usage, Verified, disk_files};
 pub use manifest::{ListedFile, Manifest};
 pub use memo::{Memo, MemoLock};
 pub use slot::{Entry, Slot};
@@ -200,6 +200,12 @@ impl Store {
     pub fn file_digest(&self, path: &Path) -> Result<Digest, StoreError> {
         let memo = listing::memo_path(&self.root().join("listings"), path);
         listing::digest_one(path, &memo, SystemTime::now())
+    }
+
+    /// The bytes that can be written to the store's disk. None if the system doesn't say.
+    pub fn free_bytes(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(self.root()).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// The folder of run records.

@@ -68,7 +68,7 @@ impl Renderer {
             Event::StageFinished { stage, outcome, seconds, error, .. } => {
                 self.finish(stage, *outcome, *seconds, error.as_deref())
             }
-            Event::RunFinished { .. } => Vec::new(),
+            Event::Count { .. } | Event::RunFinished { .. } => Vec::new(),
         }
     }
 

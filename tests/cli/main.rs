@@ -3,8 +3,11 @@
 
 mod archives;
 mod caching;
+mod disk_space;
 mod errors;
 mod examples;
+mod fashion;
+mod incremental;
 mod interruption;
 mod kaggle;
 mod looking;

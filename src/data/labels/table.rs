@@ -139,6 +139,13 @@ impl Table {
         (!field.is_empty()).then_some(field)
     }
 
+    /// The rows by the image that each names, sorted, to compare two versions of a table.
+    pub fn rows_by_image(mut self, column: usize) -> Vec<(String, Vec<String>)> {
+        self.rows.sort_by(|one, other| one.get(column).cmp(&other.get(column)));
+        let named = |row: Vec<String>| (row.get(column).cloned().unwrap_or_default(), row);
+        self.rows.into_iter().map(named).collect()
+    }
+
     /// The number of rows.
     pub fn row_count(&self) -> usize {
         self.rows.len()

@@ -2,11 +2,13 @@
 //! samples that refer to records (`samples.tsv`), and the preprocessing and classes (`input.json`).
 //! A changed label or split rewrites only the table.
 
+mod encoding;
 mod format;
 mod reader;
 mod samples;
 mod writer;
 
+pub use encoding::Storage;
 pub use format::Entry;
 pub use reader::Records;
 pub use samples::{Sample, Split};
@@ -78,8 +80,8 @@ impl TensorCache {
         self.records.size()
     }
 
-    /// A record: `size * size * 3` bytes of RGB, row by row. Its digest is verified on first
-    /// access.
+    /// The pixels of a record: `size * size * 3` bytes of RGB, row by row. The digest of what is
+    /// stored is verified on first access.
     pub fn record(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
         self.records.record(index)
     }

@@ -1,11 +1,14 @@
 //! Reads `records.bin`, memory-mapped if possible and through plain reads otherwise. The header and
-//! the index are verified on opening, each record on first access.
+//! the index are verified on opening, each record on first access. Records are given as pixels,
+//! however they are stored.
 
-use super::format::{ENTRY, Entry, HEADER, Header};
+use super::encoding::{Encoding, decode_jpeg};
+use super::format::{Entry, HEADER, Header};
 use crate::data::DataError;
 use crate::store::Digest;
 use memmap2::Mmap;
 use std::borrow::Cow;
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -86,11 +89,39 @@ impl Records {
         if Digest::of(self.index()) != self.header.index {
             return Err(DataError::damaged(&self.path, "its index doesn't match its digest"));
         }
-        let sorted = (1..self.count()).all(|at| match (self.entry(at - 1), self.entry(at)) {
+        if !self.is_sorted() {
+            return Err(DataError::damaged(&self.path, "its index isn't sorted"));
+        }
+        if !self.is_gapless() {
+            return Err(DataError::damaged(&self.path, "its index is inconsistent"));
+        }
+        Ok(())
+    }
+
+    fn is_sorted(&self) -> bool {
+        (1..self.count()).all(|at| match (self.entry(at - 1), self.entry(at)) {
             (Some(one), Some(next)) => one.image_digest < next.image_digest,
             _ => false,
-        });
-        if sorted { Ok(()) } else { Err(DataError::damaged(&self.path, "its index isn't sorted")) }
+        })
+    }
+
+    /// Whether each record begins where the one before ends, the last ends before the index, and
+    /// none is longer than its pixels.
+    fn is_gapless(&self) -> bool {
+        let pixels = self.header.pixel_bytes();
+        let mut end = HEADER as u64;
+        for entry in (0..self.count()).map(|index| self.entry(index)) {
+            let Some(Entry { encoding, offset, length, .. }) = entry else { return false };
+            let fits = match encoding {
+                Encoding::Raw => length == pixels,
+                Encoding::Jpeg => length < pixels,
+            };
+            let Some(next) = end.checked_add(length).filter(|_| offset == end && fits) else {
+                return false;
+            };
+            end = next;
+        }
+        Some(end) == self.header.index_offset()
     }
 
     /// Side of the squares, in pixels.
@@ -108,8 +139,8 @@ impl Records {
     }
 
     fn index_range(&self) -> Range<usize> {
-        let start = HEADER + self.checked.len() * self.header.record_bytes() as usize;
-        start..start + self.checked.len() * ENTRY
+        let start = HEADER + self.header.stored as usize;
+        start..start + self.checked.len() * self.header.layout.entry_bytes()
     }
 
     fn index(&self) -> &[u8] {
@@ -121,28 +152,47 @@ impl Records {
 
     /// The index entry of a record; none if there is no such record.
     pub fn entry(&self, index: u32) -> Option<Entry> {
-        let (entries, _) = self.index().as_chunks::<ENTRY>();
-        entries.get(index as usize).map(Entry::read)
+        let length = self.header.layout.entry_bytes();
+        let bytes = self.index().chunks_exact(length).nth(index as usize)?;
+        self.header.entry(index, bytes)
     }
 
     /// The record of an image, by the digest of its file.
     pub fn find(&self, image: &Digest) -> Option<u32> {
-        let (entries, _) = self.index().as_chunks::<ENTRY>();
-        entries
-            .binary_search_by(|entry| entry[..32].cmp(&image.as_bytes()[..]))
-            .ok()
-            .map(|index| index as u32)
+        let digest = |index: u32| self.entry(index).map(|entry| entry.image_digest);
+        let (mut low, mut high) = (0, self.count());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match digest(middle)?.cmp(image) {
+                Less => low = middle + 1,
+                Equal => return Some(middle),
+                Greater => high = middle,
+            }
+        }
+        None
     }
 
-    /// The bytes of a record; its digest is verified on first access.
+    /// The pixels of a record: `size * size * 3` bytes of RGB, row by row.
     pub fn record(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
+        let (entry, stored) = self.stored(index)?;
+        match entry.encoding {
+            Encoding::Raw => Ok(stored),
+            Encoding::Jpeg => decode_jpeg(&stored, self.size()).map(Cow::Owned).map_err(|reason| {
+                let reason = format!("record {index} can't be decoded: {reason}");
+                DataError::damaged(&self.path, reason)
+            }),
+        }
+    }
+
+    /// The bytes of a record as they are stored, with its entry. Their digest is verified on first
+    /// access.
+    pub(super) fn stored(&self, index: u32) -> Result<(Entry, Cow<'_, [u8]>), DataError> {
         let (Some(entry), Some(checked)) = (self.entry(index), self.checked.get(index as usize))
         else {
             return Err(DataError::damaged(&self.path, format!("there is no record {index}")));
         };
         let first = !checked.load(Ordering::Relaxed);
-        let length = self.header.record_bytes() as usize;
-        let start = HEADER + index as usize * length;
+        let (start, length) = (entry.offset as usize, entry.length as usize);
         let bytes = match &self.access {
             Access::Mapped(map) => {
                 if first {
@@ -161,7 +211,7 @@ impl Records {
             }
             checked.store(true, Ordering::Relaxed);
         }
-        Ok(bytes)
+        Ok((entry, bytes))
     }
 
     fn read_plainly(

@@ -54,10 +54,22 @@ fn fetched(count: usize, broken: &[usize]) -> tempfile::TempDir {
 }
 
 fn made(fetched: &Path, path: &Path, geometry: &Geometry, earlier: Option<&Records>) -> Written {
+    made_as(Storage::Raw, fetched, path, geometry, earlier)
+}
+
+fn made_as(
+    storage: Storage,
+    fetched: &Path,
+    path: &Path,
+    geometry: &Geometry,
+    earlier: Option<&Records>,
+) -> Written {
     let images = images::open(fetched, None).unwrap();
     let task = EventSink::silent().task("decode", None, "images");
     let cancel = CancellationToken::new();
-    Writer { images: &images, geometry, earlier, task: &task, cancel: &cancel }.write(path).unwrap()
+    let writer =
+        Writer { images: &images, geometry, storage, earlier, task: &task, cancel: &cancel };
+    writer.write(path).unwrap()
 }
 
 /// A cache of `count` images, all in the train split.
@@ -152,25 +164,126 @@ fn a_damaged_earlier_record_is_not_reused() {
 #[test]
 fn truncation_and_modification_are_refused() {
     let folder = cache(3);
-    let path = folder.path().join(RECORDS);
-    let whole = std::fs::read(&path).unwrap();
+    refuses_damage(&folder.path().join(RECORDS));
+    assert!(TensorCache::open(folder.path()).is_ok());
+    let folder = tempfile::tempdir().unwrap();
+    made_as(JPEG, mixed(3).path(), &folder.path().join(RECORDS), &larger(), None);
+    refuses_damage(&folder.path().join(RECORDS));
+}
+
+/// Cuts and changes a file of three records everywhere.
+fn refuses_damage(path: &Path) {
+    let whole = std::fs::read(path).unwrap();
     for length in 0..whole.len() {
-        std::fs::write(&path, &whole[..length]).unwrap();
-        assert!(Records::open(&path).is_err(), "{length}");
+        std::fs::write(path, &whole[..length]).unwrap();
+        assert!(Records::open(path).is_err(), "{length}");
     }
     // Every byte, except for a sample of the header's zero padding.
     for at in (0..128).chain((128..4096).step_by(61)).chain(4096..whole.len()) {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x10;
-        std::fs::write(&path, &damaged).unwrap();
+        std::fs::write(path, &damaged).unwrap();
         for map in [true, false] {
-            let read = Records::open_as(&path, map)
+            let read = Records::open_as(path, map)
                 .and_then(|records| (0..3).try_for_each(|index| records.record(index).map(drop)));
             assert!(read.is_err(), "byte {at} changed, mapped: {map}");
         }
     }
-    std::fs::write(&path, &whole).unwrap();
-    assert!(TensorCache::open(folder.path()).is_ok());
+    std::fs::write(path, &whole).unwrap();
+}
+
+const JPEG: Storage = Storage::Jpeg { quality: 95 };
+
+/// A size at which JPEG is smaller for images of one color, but not for noise.
+fn larger() -> Geometry {
+    Geometry { size: 16, crop: 16, ..preprocessing().geometry() }
+}
+
+/// As [`fetched`]; every third image is noise.
+fn mixed(count: usize) -> tempfile::TempDir {
+    let folder = fetched(count, &[]);
+    let mut list = images::open(folder.path(), None).unwrap().list().to_vec();
+    for (index, one) in list.iter_mut().enumerate().skip(2).step_by(3) {
+        let mut stream = crate::random::Stream::new(1, "noise", &[index as u64]);
+        let noise = image::RgbImage::from_fn(16, 16, |_, _| {
+            image::Rgb([0; 3].map(|_: u8| stream.bits() as u8))
+        });
+        let path = folder.path().join(FOLDER).join(&one.path);
+        noise.save(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        (one.length, one.digest) = (bytes.len() as u64, digest_bytes(&bytes));
+    }
+    std::fs::write(folder.path().join(LISTING), images::listing(list)).unwrap();
+    folder
+}
+
+#[test]
+fn jpeg_records_are_close_to_raw_ones_and_never_larger() {
+    let (input, folder) = (mixed(9), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name);
+    let written = made_as(JPEG, input.path(), &path("jpeg"), &larger(), None);
+    made(input.path(), &path("raw"), &larger(), None);
+    let jpeg = Records::open(&path("jpeg")).unwrap();
+    let plain = Records::open_as(&path("jpeg"), false).unwrap();
+    let raw = Records::open(&path("raw")).unwrap();
+    assert_ne!(jpeg.fingerprint(), raw.fingerprint());
+    let mut lengths = Vec::new();
+    for index in 0..9 {
+        let [one, same, exact] = [&jpeg, &plain, &raw].map(|from| from.record(index).unwrap());
+        assert_eq!(one, same);
+        let entry = jpeg.entry(index).unwrap();
+        assert_eq!(entry, written.entries[index as usize]);
+        assert_eq!(raw.find(&entry.image_digest), Some(index));
+        assert_eq!(jpeg.find(&entry.image_digest), Some(index));
+        let far = one.iter().zip(exact.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(far <= if entry.length == 768 { 0 } else { 4 }, "{far}");
+        lengths.push(entry.length);
+    }
+    assert_eq!(lengths.iter().filter(|&&length| length == 768).count(), 3);
+    assert!(lengths.iter().all(|&length| length <= 768));
+    assert!(jpeg.find(&Digest::of(b"absent")).is_none());
+}
+
+#[test]
+fn jpeg_records_are_copied_within_their_setting_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (few, many) = (mixed(6), mixed(10));
+    made_as(JPEG, few.path(), &path("few"), &larger(), None);
+    made_as(JPEG, many.path(), &path("fresh"), &larger(), None);
+    let earlier = Records::open(&path("few")).unwrap();
+    let copied = made_as(JPEG, many.path(), &path("copied"), &larger(), Some(&earlier));
+    assert_eq!((copied.reused, copied.decoded()), (6, 4));
+    assert_eq!(std::fs::read(path("copied")).unwrap(), std::fs::read(path("fresh")).unwrap());
+    // An image less: nothing is decoded, and it is gone.
+    let earlier = Records::open(&path("fresh")).unwrap();
+    let fewer = made_as(JPEG, few.path(), &path("fewer"), &larger(), Some(&earlier));
+    assert_eq!((fewer.reused, fewer.decoded(), fewer.unchanged), (6, 0, false));
+    assert_eq!(std::fs::read(path("fewer")).unwrap(), std::fs::read(path("few")).unwrap());
+    let other = fingerprint(&larger(), Storage::Jpeg { quality: 90 });
+    assert!(other != earlier.fingerprint() && other != fingerprint(&larger(), Storage::Raw));
+}
+
+#[test]
+fn an_index_with_right_digests_that_says_what_cannot_be_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r");
+    made_as(JPEG, mixed(3).path(), &path, &larger(), None);
+    let whole = std::fs::read(&path).unwrap();
+    let index = whole.len() - 3 * 96;
+    let refused = |at: usize, value: u8| {
+        let mut bytes = whole.clone();
+        assert_ne!(bytes[index + at], value);
+        bytes[index + at] = value;
+        let digest = Digest::of(&bytes[index..]);
+        bytes[64..96].copy_from_slice(digest.as_bytes());
+        let digest = Digest::of(&bytes[..96]);
+        bytes[96..128].copy_from_slice(digest.as_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        Records::open(&path).is_err()
+    };
+    // An unknown encoding; an offset within another record; a length beyond the file.
+    assert!(refused(76, 7) && refused(96 + 80, 1) && refused(96 + 95, 0x7f));
 }
 
 #[test]

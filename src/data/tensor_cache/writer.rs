@@ -1,7 +1,8 @@
 //! Writes `records.bin`: decodes images in parallel, a bounded number at a time, sorted by their
 //! digests, and copies the records that an earlier file with the same fingerprint already has.
 
-use super::format::{Entry, HEADER, Header};
+use super::encoding::Storage;
+use super::format::{Entry, HEADER, Header, Layout};
 use super::reader::Records;
 use crate::data::DataError;
 use crate::data::decode;
@@ -27,7 +28,8 @@ fn chunk() -> usize {
 pub struct Writer<'a> {
     pub images: &'a ImageSet,
     pub geometry: &'a Geometry,
-    /// An earlier file with the same geometry.
+    pub storage: Storage,
+    /// An earlier file with the same [`fingerprint`].
     pub earlier: Option<&'a Records>,
     /// Advanced by one per distinct image.
     pub task: &'a Task,
@@ -53,10 +55,17 @@ enum Outcome {
     Rejected(String),
 }
 
-/// Identifies the geometry and the decoder's version: with equal fingerprints, the same image gives
-/// the same record.
-pub fn fingerprint(geometry: &Geometry) -> Digest {
-    let words = format!("records {} {geometry:?}", decode::VERSION);
+impl Written {
+    /// Number of records that were decoded.
+    pub fn decoded(&self) -> u64 {
+        self.entries.len() as u64 - self.reused
+    }
+}
+
+/// Identifies the geometry, the decoder's version and how records are stored: with equal
+/// fingerprints, the same image gives the same record.
+pub fn fingerprint(geometry: &Geometry, storage: Storage) -> Digest {
+    let words = format!("records {} {geometry:?}{}", decode::VERSION, storage.fingerprint());
     Digest::of(words.as_bytes())
 }
 
@@ -85,7 +94,7 @@ impl Writer<'_> {
             return Ok(None);
         }
         let intact =
-            (0..earlier.count()).into_par_iter().all(|index| earlier.record(index).is_ok());
+            (0..earlier.count()).into_par_iter().all(|index| earlier.stored(index).is_ok());
         if !intact {
             return Ok(None);
         }
@@ -108,7 +117,7 @@ impl Writer<'_> {
         let writing = |error| DataError::io("write", path, error);
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(writing)?);
         file.write_all(&[0; HEADER]).map_err(writing)?;
-        let mut made = Written::default();
+        let (mut made, mut end) = (Written::default(), HEADER as u64);
         for chunk in distinct.chunks(chunk()) {
             for (image, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
                 match outcome? {
@@ -116,18 +125,25 @@ impl Writer<'_> {
                     Outcome::Record { entry, bytes, reused } => {
                         file.write_all(&bytes).map_err(writing)?;
                         made.reused += u64::from(reused);
-                        made.entries.push(entry);
+                        made.entries.push(Entry { offset: end, ..entry });
+                        end += bytes.len() as u64;
                     }
                 }
             }
             self.task.advance(chunk.len() as u64);
         }
-        let index: Vec<u8> = made.entries.iter().flat_map(Entry::write).collect();
+        let layout = match self.storage {
+            Storage::Raw => Layout::Equal,
+            Storage::Jpeg { .. } => Layout::Listed,
+        };
+        let index: Vec<u8> = made.entries.iter().flat_map(|entry| entry.write(layout)).collect();
         file.write_all(&index).map_err(writing)?;
         let header = Header {
+            layout,
             size: self.geometry.size,
             count: made.entries.len() as u64,
-            fingerprint: fingerprint(self.geometry),
+            stored: end - HEADER as u64,
+            fingerprint: fingerprint(self.geometry, self.storage),
             index: Digest::of(&index),
         };
         file.seek(SeekFrom::Start(0)).map_err(writing)?;
@@ -151,14 +167,19 @@ impl Writer<'_> {
         let bytes = self.images.read(image)?;
         match decode::to_square(&bytes, self.geometry) {
             Ok(decoded) => {
+                let (encoding, bytes) = self.storage.encode(decoded.pixels, self.geometry.size);
                 let entry = Entry {
                     image_digest: image.digest,
-                    record_digest: Digest::of(&decoded.pixels),
+                    record_digest: Digest::of(&bytes),
                     width: decoded.width,
                     height: decoded.height,
                     notes: decoded.notes.0,
+                    encoding,
+                    // Known when it is written.
+                    offset: 0,
+                    length: bytes.len() as u64,
                 };
-                Ok(Outcome::Record { entry, bytes: decoded.pixels, reused: false })
+                Ok(Outcome::Record { entry, bytes, reused: false })
             }
             Err(DataError::Unreadable(reason)) => Ok(Outcome::Rejected(reason)),
             Err(other) => Err(other),
@@ -169,7 +190,7 @@ impl Writer<'_> {
     fn copied(&self, image: &Image) -> Option<Outcome> {
         let earlier = self.earlier?;
         let index = earlier.find(&image.digest)?;
-        let bytes = earlier.record(index).ok()?.into_owned();
-        Some(Outcome::Record { entry: earlier.entry(index)?, bytes, reused: true })
+        let (entry, bytes) = earlier.stored(index).ok()?;
+        Some(Outcome::Record { entry, bytes: bytes.into_owned(), reused: true })
     }
 }

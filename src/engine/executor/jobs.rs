@@ -3,6 +3,7 @@
 
 use super::Executor;
 use super::node::{Active, Node, StageEnd, Status, StopCause};
+use crate::engine::disk::{self, Estimates, Seen};
 use crate::engine::job::{self, Job, JobInput, JobOutcome};
 use crate::engine::lookup::Planned;
 use crate::engine::worker::GRACE;
@@ -22,10 +23,27 @@ impl Executor<'_> {
         };
         let (key, reasons) = (job.key.to_string(), reasons.clone());
         (self.handler)(&Event::stage_started(&stage.name, planned.kind, key, reasons));
-        match self.start(index, &job) {
+        let started = self.check_disk(index).and_then(|()| self.start(index, &job));
+        match started {
             Ok(active) => self.nodes[index].status = Status::Running(active),
             Err(error) => self.finish(index, StageEnd::Failed(error.to_string()), 0.0),
         }
+    }
+
+    /// Fails if there isn't enough space for what the stage writes, and says what it needs where
+    /// that is much.
+    fn check_disk(&mut self, index: usize) -> Result<(), StageError> {
+        let seen = |name: &str| {
+            let node = self.node(name);
+            let (stage, pin) = (node.stage, &node.planned.pin);
+            Some(Seen { stage, pin, artifact: node.end().and_then(StageEnd::artifact) })
+        };
+        let name = self.nodes[index].stage.name.clone();
+        let estimate = Estimates::new(&seen, self.store).of(&name);
+        if let Some(text) = disk::check(&estimate, self.store)? {
+            (self.handler)(&Event::Message { stage: Some(name), level: Level::Info, text });
+        }
+        Ok(())
     }
 
     fn start(&mut self, index: usize, job: &Job) -> Result<Active, StageError> {

@@ -4,10 +4,10 @@ use super::OnMissing;
 use crate::common::image_files::{self, is_hidden};
 use crate::common::number::counted;
 use crate::data::images::{self, Image, LISTING, SKIPPED, Skipped};
-use crate::data::rejected::{DANGLING, EMPTY, OTHER, UNREADABLE, UNSUPPORTED};
-use crate::engine::{Context, OrFail, Pin, StageError};
-use crate::events::CancellationToken;
-use crate::store::{Digest, Skip, Store, digest_file, scan};
+use crate::data::rejected::{DANGLING, EMPTY, HIDDEN, OTHER, UNREADABLE, UNSUPPORTED};
+use crate::engine::{Context, FactChange, OrFail, Pin, StageError};
+use crate::events::{CancellationToken, FileChanges};
+use crate::store::{Digest, Memo, Skip, Store, digest_file, scan};
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -44,6 +44,37 @@ pub(super) fn pin(
         facts.insert(name.to_owned(), Value::from(digest));
     }
     Ok(Pin { facts, replaces, folder: Some(path) })
+}
+
+/// The listing that a pin's facts name.
+pub(super) fn pinned_listing(facts: &BTreeMap<String, Value>, memo: &Memo) -> Option<Vec<u8>> {
+    memo.get(BUCKET, facts.get("listing")?.as_str()?)
+}
+
+/// The files behind the changed digest of a listing, or of the list of what isn't used.
+pub(super) fn changes(change: &FactChange) -> Option<FileChanges> {
+    let (of, file, list): (_, _, fn(&[u8]) -> Option<Vec<(String, String)>>) = match change.fact {
+        "listing" => ("", LISTING, |bytes| {
+            let images = images::read_listing(bytes, Path::new(LISTING)).ok()?;
+            Some(images.into_iter().map(|one| (one.path, one.digest.to_string())).collect())
+        }),
+        "skipped" => ("not used", SKIPPED, |bytes| {
+            let skipped = images::read_skipped(bytes, Path::new(SKIPPED)).ok()?;
+            Some(skipped.into_iter().map(|one| (one.path, one.reason)).collect())
+        }),
+        _ => return None,
+    };
+    let is = |bytes: &Vec<u8>, digest: &str| Digest::of(bytes).to_string() == digest;
+    let remembered = |digest: &Value| {
+        let digest = digest.as_str()?;
+        change.store.memo().get(BUCKET, digest).filter(|bytes| is(bytes, digest))
+    };
+    let in_artifact = || {
+        let bytes = std::fs::read(change.earlier_artifact()?.join(file)).ok()?;
+        Some(bytes).filter(|bytes| change.old.as_str().is_some_and(|digest| is(bytes, digest)))
+    };
+    let old = remembered(change.old).or_else(in_artifact)?;
+    FileChanges::between(of, "file", &list(&old)?, &list(&remembered(change.new)?)?)
 }
 
 /// Writes the listing of a folder and the list of what isn't used.
@@ -131,20 +162,18 @@ fn check_missing(
     Err(StageError::failed(message).with_help(help))
 }
 
-/// The files of a folder that aren't used. Hidden files are left out: they come and go with editors and file
-/// managers.
+/// The files of a folder that aren't used; of a hidden folder, only the folder itself.
 fn not_used(
     others: impl IntoIterator<Item = String>,
     skipped: impl IntoIterator<Item = (String, Skip)>,
 ) -> Vec<Skipped> {
-    let others = others.into_iter().filter(|path| !is_hidden(path)).map(|path| {
+    let others = others.into_iter().map(|path| {
         let reason = reason_of_other(&path);
         Skipped { path, reason }
     });
-    let skipped = skipped.into_iter().filter(|(path, _)| !is_hidden(path));
-    let skipped = skipped.filter_map(|(path, skip)| {
-        let reason = reason(&path, skip)?;
-        Some(Skipped { path, reason })
+    let skipped = skipped.into_iter().map(|(path, skip)| {
+        let reason = reason(&path, skip);
+        Skipped { path, reason }
     });
     others.chain(skipped).collect()
 }
@@ -152,6 +181,7 @@ fn not_used(
 /// The reason for a file that isn't listed as an image by its name.
 fn reason_of_other(path: &str) -> String {
     match path.rsplit_once('.') {
+        _ if is_hidden(path) => HIDDEN.to_owned(),
         Some((_, extension)) if image_files::is_unsupported(path) => {
             let extension = extension.to_lowercase();
             format!("{UNSUPPORTED}: .{extension}, convert it to JPEG or PNG")
@@ -160,20 +190,21 @@ fn reason_of_other(path: &str) -> String {
     }
 }
 
-/// The reason in `skipped.tsv`; none for a file that nobody would miss.
-fn reason(path: &str, skip: Skip) -> Option<String> {
+/// The reason in `skipped.tsv`.
+fn reason(path: &str, skip: Skip) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     // A name without an extension may be that of a folder.
     let may_be_images = image_files::is_image(path) || !name.contains('.');
     match skip {
-        Skip::Hidden => None,
-        Skip::Dangling(_) if !may_be_images => Some(OTHER.to_owned()),
-        Skip::Dangling(target) => Some(format!("{DANGLING}: to {target}")),
-        Skip::Unreadable(error) => Some(format!("{UNREADABLE}: {error}")),
-        Skip::Loop => Some("link to a folder around it".to_owned()),
-        Skip::NotAFile => Some(format!("{OTHER}: neither a file nor a folder")),
-        Skip::NotUtf8 => Some("name that isn't UTF-8".to_owned()),
-        Skip::EmptyFolder => Some(EMPTY.to_owned()),
+        Skip::Hidden => HIDDEN.to_owned(),
+        _ if is_hidden(path) => HIDDEN.to_owned(),
+        Skip::Dangling(_) if !may_be_images => OTHER.to_owned(),
+        Skip::Dangling(target) => format!("{DANGLING}: to {target}"),
+        Skip::Unreadable(error) => format!("{UNREADABLE}: {error}"),
+        Skip::Loop => "link to a folder around it".to_owned(),
+        Skip::NotAFile => format!("{OTHER}: neither a file nor a folder"),
+        Skip::NotUtf8 => "name that isn't UTF-8".to_owned(),
+        Skip::EmptyFolder => EMPTY.to_owned(),
     }
 }
 
@@ -194,9 +225,12 @@ fn report(context: &Context, listed: &[Image], skipped: &[Skipped]) {
             first.path
         ));
     }
-    let rest = match count(OTHER) {
-        0 => String::new(),
-        others => format!("; skipped {}", counted(others, "other file")),
+    let rest = [(count(HIDDEN), "hidden file"), (count(OTHER), "other file")];
+    let rest = rest.into_iter().filter(|(count, _)| *count > 0);
+    let rest: Vec<String> = rest.map(|(count, thing)| counted(count, thing)).collect();
+    let rest = match rest.as_slice() {
+        [] => String::new(),
+        _ => format!("; skipped {}", rest.join(" and ")),
     };
     context.events.info(format!("{} listed{rest}", counted(listed.len() as u64, "image")));
 }

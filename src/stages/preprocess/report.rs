@@ -46,13 +46,6 @@ pub(super) fn check_rejected(
 
 /// Reports the result.
 pub(super) fn report(context: &Context, samples: &[Sample], made: &Written, not_used: &[Rejected]) {
-    if made.reused > 0 {
-        let all = counted(made.entries.len() as u64, "image");
-        context.events.info(format!(
-            "{} of {all} taken from an earlier tensor cache",
-            thousands(made.reused)
-        ));
-    }
     let count = |split| thousands(samples.iter().filter(|one| one.split == split).count() as u64);
     let [train, validation, test, unlabelled] =
         [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].map(count);
@@ -61,9 +54,22 @@ pub(super) fn report(context: &Context, samples: &[Sample], made: &Written, not_
         empty if empty.is_empty() => empty,
         unused => format!("; {unused}, see rejected.csv"),
     };
-    context
-        .events
-        .info(format!("{train} to train, {validation} to validate, {test} to test{rest}{unused}"));
+    let copied = copied(made);
+    context.events.info(format!(
+        "{train} to train, {validation} to validate, {test} to test{rest}{copied}{unused}"
+    ));
+}
+
+/// How many images were decoded, where others were copied from an earlier tensor cache.
+fn copied(made: &Written) -> String {
+    match made.reused {
+        0 => String::new(),
+        copied => format!(
+            "; {} decoded, {} from an earlier tensor cache",
+            counted(made.decoded(), "image"),
+            thousands(copied)
+        ),
+    }
 }
 
 /// Names images that are used although something about them is unusual.

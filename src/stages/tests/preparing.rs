@@ -93,7 +93,7 @@ fn dataset(method: &str) -> Value {
 fn preprocessing(dataset: Value) -> Value {
     json!({
         "resize": 12, "crop": 10, "fit": "crop", "interpolation": "bilinear", "max_rejected": 0.05,
-        "background": "white", "on_damaged": "reject",
+        "background": "white", "on_damaged": "reject", "store": "raw", "jpeg_quality": 95,
         "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "dataset": dataset,
     })
 }
@@ -130,7 +130,7 @@ fn a_folder_is_listed_and_read_in_place() {
         .run("fetch", "fetched", fetching(&format!("path:{}", folder.path().display())), None)
         .unwrap();
     assert_eq!(std::fs::read_dir(bench.path("fetched")).unwrap().count(), 2);
-    assert_eq!(bench.said(), "25 images listed; skipped 1 other file");
+    assert_eq!(bench.said(), "25 images listed; skipped 2 hidden files and 1 other file");
     let images = Some(("fetched", Some(folder.path())));
     bench.run("explore", "explored", json!({ "dataset": dataset("exact") }), images).unwrap();
     bench.run("preprocess", "made", preprocessing(dataset("exact")), images).unwrap();
@@ -141,7 +141,7 @@ fn a_folder_is_listed_and_read_in_place() {
     assert_eq!(cache.info().classes, ["shirt", "1"]);
     assert!(
         bench.said().ends_with(
-            "12 to train, 6 to validate, 6 to test, 1 unlabelled; 1 not used (not an image: 1), see rejected.csv"
+            "12 to train, 6 to validate, 6 to test, 1 unlabelled; 3 not used (hidden: 2, not an image: 1), see rejected.csv"
         ),
         "{}",
         bench.said()
@@ -153,7 +153,7 @@ fn a_folder_is_listed_and_read_in_place() {
         ("made", "samples.tsv"),
     ];
     let digests = pinned.map(|(folder, file)| digest(bench.path(folder).join(file)));
-    assert_eq!(digests, ["8295db5ec40f", "0be2b181da8d", "8f820281fdc0", "0ec6a3285780"]);
+    assert_eq!(digests, ["8295db5ec40f", "82ed1639362a", "8f820281fdc0", "0ec6a3285780"]);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn another_split_or_label_links_the_records() {
     let inode = |name: &str| std::fs::metadata(bench.path(name).join("records.bin")).unwrap().ino();
     assert_eq!(inode("one"), inode("two"));
     assert!(
-        bench.said().contains("25 of 25 images taken from an earlier tensor cache"),
+        bench.said().contains("; 0 images decoded, 25 from an earlier tensor cache"),
         "{}",
         bench.said()
     );

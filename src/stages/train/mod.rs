@@ -1,6 +1,7 @@
 //! The kind `train`: trains a network on the train split. The keys are declared with [`Options`]
 //! and the work is in `training`; this module connects them to data, weights, device and files.
 
+mod disk;
 mod resolve;
 mod start;
 
@@ -8,7 +9,9 @@ use crate::common::number::counted;
 use crate::config::{NoKeys, WordOr};
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
-use crate::engine::{Context, Device, Input, Kind, OrFail, Resolver, StageError};
+use crate::engine::{
+    Context, Device, Estimate, Input, Kind, Known, OrFail, Resolver, StageError,
+};
 use crate::metrics::write_history;
 use crate::model::{self, Classifier, Dense, ModelInfo, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
@@ -98,6 +101,10 @@ impl Kind for Train {
             WordOr::Word(OriginalHead::Original) => vec![ORIGINAL.to_owned()],
             WordOr::Table(_) => training::decisions_from_options(options),
         }
+    }
+
+    fn disk(&self, options: &Options, known: &Known) -> Estimate {
+        disk::estimate(options, known)
     }
 
     fn run(&self, options: &Options, context: &Context) -> Result<(), StageError> {

@@ -60,7 +60,7 @@ fn a_listing_contains_names_and_contents() {
         [("a.jpg", 3, one), ("b/2.jpg", 3, Digest::of(b"two")), ("linked.jpg", 3, one)]
     );
     let skipped: Vec<_> = listing.skipped.iter().map(|(path, _)| path.as_str()).collect();
-    assert_eq!(skipped, [".DS_Store", ".ipynb_checkpoints", "b/loop", "broken.jpg"]);
+    assert_eq!(skipped, [".DS_Store", ".ipynb_checkpoints/", "b/loop", "broken.jpg"]);
     assert_eq!(listing.skipped[2].1, Skip::Loop);
     assert_eq!(listing.skipped[3].1, Skip::Dangling("nowhere".into()));
     let elsewhere = Home::new();

@@ -58,6 +58,7 @@ pub(crate) fn write_cache(folder: &Path, counts: Counts, preprocessing: Preproce
     let writer = Writer {
         images: &images,
         geometry: &preprocessing.geometry(),
+        storage: Default::default(),
         earlier: None,
         task: &task,
         cancel: &CancellationToken::new(),
