@@ -12,12 +12,12 @@
 
 mod photos;
 
+use pipe::data::decode;
 use pipe::data::images::{self, FOLDER, Image, ImageSet, LISTING};
 use pipe::data::tensor_cache::{RECORDS, Storage, Writer, write_table};
 use pipe::data::{
     Fit, InputInfo, Interpolation, Loader, LoaderOptions, Preprocessing, Sample, Split, TensorCache,
 };
-use pipe::data::decode;
 use pipe::events::{CancellationToken, EventSink};
 use pipe::store::digest_bytes;
 use std::error::Error;
@@ -112,7 +112,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some((_, peer)) => {
             let ratios = [("file to raw record", to_raw), ("load JPEG records", from_jpeg)];
             for ((name, rate), goal) in ratios.into_iter().zip(GOALS) {
-                println!("{name:32} {:8.2} times torchvision's decode and resize, goal {goal}", rate / peer);
+                println!(
+                    "{name:32} {:8.2} times torchvision's decode and resize, goal {goal}",
+                    rate / peer
+                );
             }
         }
     }
@@ -149,8 +152,14 @@ fn fetched(files: &[Vec<u8>]) -> Result<tempfile::TempDir, Box<dyn Error>> {
 fn to_records(set: &ImageSet, folder: &Path, storage: Storage) -> Result<f64, Box<dyn Error>> {
     let (geometry, cancel) = (preprocessing().geometry(), CancellationToken::new());
     let task = EventSink::silent().task("decode", None, "images");
-    let writer =
-        Writer { images: set, geometry: &geometry, storage, earlier: None, task: &task, cancel: &cancel };
+    let writer = Writer {
+        images: set,
+        geometry: &geometry,
+        storage,
+        earlier: None,
+        task: &task,
+        cancel: &cancel,
+    };
     let path = folder.join(RECORDS);
     let mut made = writer.write(&path)?;
     let (start, mut count) = (cpu_seconds()?, 0);

@@ -75,7 +75,9 @@ fn whole(images: &fashion::Images) {
     write(images, desk.path(), 0..FILES);
     let first = watched::run(desk.path(), &RUN).seconds;
     let again: Vec<f64> = (0..5).map(|_| watched::run(desk.path(), &RUN).seconds).collect();
-    for (name, seconds, goal) in [("first run", first, GOALS[0]), ("no-op", median(again), GOALS[1])] {
+    for (name, seconds, goal) in
+        [("first run", first, GOALS[0]), ("no-op", median(again), GOALS[1])]
+    {
         println!("{name:24} {seconds:8.2} s, goal {goal} s on two cores");
     }
 }

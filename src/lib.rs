@@ -49,8 +49,9 @@
 //!    in the [`store`].
 //! 5. The plan says of each stage: *fresh* (up to date), *dirty* (it will run, and why: the
 //!    differences from the most similar earlier fingerprint), or *pending* (below a dirty one: it
-//!    may turn out fresh, since keys are computed from content); and which defaults were chosen for
-//!    stages that will run ([`engine::Kind::choices`]).
+//!    may turn out fresh, since keys are computed from content); which defaults were chosen for
+//!    stages that will run ([`engine::Kind::choices`]); and the disk space that they need
+//!    ([`engine::Kind::disk`]). A run that needs more than there is doesn't start.
 //! 6. The executor runs ready stages, in parallel where the graph allows. On a cache hit it replays
 //!    the recorded log. On a miss it writes a *job*, a self-contained file, which a child process
 //!    `pipe stage JOB` executes in its own process group, sending events back as JSON lines. So

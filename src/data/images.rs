@@ -80,9 +80,8 @@ pub fn read_skipped(bytes: &[u8], path: &Path) -> Result<Vec<Skipped>, DataError
 /// Opens a fetched set: the listing in `artifact`, and the images there or in the `external`
 /// folder.
 pub fn open(artifact: &Path, external: Option<&Path>) -> Result<ImageSet, DataError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| DataError::io("read", path, error))
-    };
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|error| DataError::io("read", path, error));
     let [listing, left_out] = [LISTING, SKIPPED].map(|name| artifact.join(name));
     let list = read_listing(&read(&listing)?, &listing)?;
     // Not every source can have such files.

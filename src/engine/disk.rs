@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A stage that needs less isn't worth a message.
-const WORTH_A_MESSAGE: u64 = 100_000_000;
+const WORTH_A_MESSAGE: u64 = 1_000_000_000;
 
 /// What to do where the disk is too small.
 pub const TOO_LITTLE: &str = "free some space (`pipe cache gc` removes what recent runs didn't use), use another disk with `--cache`, \
@@ -94,7 +94,7 @@ pub fn disk(graph: &Graph, plan: &Plan, store: &Store) -> Disk {
         let artifact = planned.state.artifact();
         Some(Seen { stage: graph.stage(name)?, pin: &planned.pin, artifact })
     };
-    let estimates = Estimates::new(&seen, store);
+    let estimates = Estimates::new(&seen, store, BTreeMap::new());
     let dirty = plan.stages.iter().filter(|planned| !planned.state.is_fresh());
     let stages = dirty.map(|planned| (planned.name.clone(), estimates.of(&planned.name)));
     Disk { stages: stages.collect(), free: store.free_bytes() }
@@ -115,11 +115,18 @@ pub(super) struct Estimates<'a, 'b> {
 }
 
 impl<'a, 'b> Estimates<'a, 'b> {
+    /// `made` are known already.
     pub(super) fn new(
         seen: &'b dyn Fn(&str) -> Option<Seen<'a>>,
         store: &'b Store,
+        made: BTreeMap<String, Estimate>,
     ) -> Estimates<'a, 'b> {
-        Estimates { seen, store, made: RefCell::default() }
+        Estimates { seen, store, made: RefCell::new(made) }
+    }
+
+    /// All that were made.
+    pub(super) fn into_made(self) -> BTreeMap<String, Estimate> {
+        self.made.into_inner()
     }
 
     pub(super) fn of(&self, name: &str) -> Estimate {

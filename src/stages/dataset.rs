@@ -79,7 +79,11 @@ impl Tables {
     }
 
     /// The rows behind the changed digest of a table.
-    pub(super) fn changes(&self, labels: &labels::Rule, change: &FactChange) -> Option<FileChanges> {
+    pub(super) fn changes(
+        &self,
+        labels: &labels::Rule,
+        change: &FactChange,
+    ) -> Option<FileChanges> {
         let (path, image) = match change.fact {
             "labels" => (self.labels.as_ref()?, labels.image.as_deref()),
             "split" => (self.split.as_ref()?, None),

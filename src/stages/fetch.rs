@@ -22,7 +22,8 @@ use crate::data::synthetic::Garments;
 use crate::download::Address;
 use crate::download::kaggle::Dataset;
 use crate::engine::{
-    Context, Estimate, FactChange, Kind, Known, LockedSource, OrFail, Pin, Resolver, SourceLock, StageError, values_of,
+    Context, Estimate, FactChange, Kind, Known, LockedSource, OrFail, Pin, Resolver, SourceLock,
+    StageError, values_of,
 };
 use crate::events::{CancellationToken, FileChanges};
 use crate::store::Store;

@@ -16,9 +16,7 @@ use crate::data::labels::Labels;
 use crate::data::rejected;
 use crate::data::tensor_cache::{self, Storage};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing};
-use crate::engine::{
-    Context, Estimate, FactChange, Input, Kind, Known, Pin, Resolver, StageError,
-};
+use crate::engine::{Context, Estimate, FactChange, Input, Kind, Known, Pin, Resolver, StageError};
 use crate::events::{CancellationToken, FileChanges};
 use crate::nn::weights::registry;
 use crate::store::Store;

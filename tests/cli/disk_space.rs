@@ -61,7 +61,8 @@ fn the_plan_says_what_it_needs_and_what_features_take_beside_images() {
     let frozen = "backbone = \"resnet18\"\nfreeze = \"all\"\naugment = \"none\"";
     desk.edit("tiny.toml", "backbone = \"resnet18\"", frozen);
     desk.edit("tiny.toml", "[stages.train]\nneeds = {", "[stages.weights]\nkind = \"fetch\"\nsource = \"torchvision:resnet18\"\n\n[stages.train]\nneeds = { weights = \"weights\",");
-    desk.ok(&["status", "tiny.toml", "--set", "stages.preprocess.size=64"]).snapshot("plan_of_frozen_features");
+    desk.ok(&["status", "tiny.toml", "--set", "stages.preprocess.size=64"])
+        .snapshot("plan_of_frozen_features");
     let json = desk.ok(&["status", "tiny.toml", "--json"]).json();
     let images = std::fs::read_dir(desk.path("images")).unwrap().count() as u64;
     let needed = |stage: &str| {
@@ -78,6 +79,9 @@ fn the_plan_says_what_it_needs_and_what_features_take_beside_images() {
     desk.edit("tiny.toml", "train = 0.5, validation = 0.25", "train = 0.25, validation = 0.5");
     let again = desk.ok(&["status", "tiny.toml", "--json"]).json();
     let preprocess = &again["stages"].as_array().unwrap()[2];
-    assert_eq!((&preprocess["stage"], &preprocess["state"]), (&"preprocess".into(), &"dirty".into()));
+    assert_eq!(
+        (&preprocess["stage"], &preprocess["state"]),
+        (&"preprocess".into(), &"dirty".into())
+    );
     assert!(preprocess["disk"].as_u64().unwrap() < 10_000, "{again}");
 }

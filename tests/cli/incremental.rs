@@ -39,7 +39,11 @@ fn new_images_alone_are_decoded() {
     // Neither labels nor the split need pixels.
     desk.edit("tiny.toml", "train = 0.5, validation = 0.25", "train = 0.25, validation = 0.5");
     assert_eq!(counts(&desk.events(&UNTIL)), [0, all + 10]);
-    desk.edit("tiny.toml", "[stages.fetch]", "class_names = { disc = \"round\" }\n\n[stages.fetch]");
+    desk.edit(
+        "tiny.toml",
+        "[stages.fetch]",
+        "class_names = { disc = \"round\" }\n\n[stages.fetch]",
+    );
     assert_eq!(counts(&desk.events(&UNTIL)), [0, all + 10]);
     // A deleted image disappears.
     std::fs::remove_file(desk.path("images/50_frame.png")).unwrap();

@@ -364,6 +364,7 @@ const FILTERS: &[(&str, &str)] = &[
         "$1  [loss] [percent] [loss] [percent] $2 [speed] [time]",
     ),
     (r#"("(?:seconds|value)": ?)[-\d.e]+"#, "${1}[number]"),
+    (r#"("free": ?)\d+"#, "${1}[number]"),
     (r"\b\d+\.\d{6,}(?:e-?\d+)?", "[number]"),
     (r"kept epoch \d+", "kept epoch [number]"),
     (r"loss \d[\d.e-]*", "loss [number]"),

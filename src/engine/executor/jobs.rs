@@ -39,7 +39,12 @@ impl Executor<'_> {
             Some(Seen { stage, pin, artifact: node.end().and_then(StageEnd::artifact) })
         };
         let name = self.nodes[index].stage.name.clone();
-        let estimate = Estimates::new(&seen, self.store).of(&name);
+        let estimates = Estimates::new(&seen, self.store, self.estimates.clone());
+        let estimate = estimates.of(&name);
+        // Those of stages that are done stay as they are.
+        let is_done = |stage: &String| self.artifact_of(stage).is_some();
+        let made = estimates.into_made().into_iter().filter(|(stage, _)| is_done(stage));
+        self.estimates = made.collect();
         if let Some(text) = disk::check(&estimate, self.store)? {
             (self.handler)(&Event::Message { stage: Some(name), level: Level::Info, text });
         }

@@ -8,6 +8,7 @@ mod node;
 pub use node::{Report, StageReport};
 
 use super::EngineError;
+use super::disk::Estimate;
 use super::graph::Graph;
 use super::launcher::{Launcher, RunningJob};
 use super::lookup::{Planned, fingerprint, look_up};
@@ -16,6 +17,7 @@ use super::subprocess::SubprocessLauncher;
 use crate::events::{CancellationToken, Event, EventSink, Level, StageEvent};
 use crate::store::{Artifact, Store};
 use node::{Node, StageEnd, Status};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -70,6 +72,7 @@ pub fn execute_with(
         receiver,
         jobs_folder: None,
         announced_stop: false,
+        estimates: BTreeMap::new(),
     };
     executor.warn(plan.notes);
     executor.run()?;
@@ -100,6 +103,8 @@ struct Executor<'a> {
     jobs_folder: Option<tempfile::TempDir>,
     /// Whether it was announced that running stages are being stopped.
     announced_stop: bool,
+    /// What is known of the output of stages that are done.
+    estimates: BTreeMap<String, Estimate>,
 }
 
 /// The next step of a node.

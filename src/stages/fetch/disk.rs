@@ -44,7 +44,9 @@ fn of_source(source: &Source, options: &FetchOptions, known: &Known) -> Estimate
             of_bytes(length(path))
         }
         Source::Path(_) => of_folder(known),
-        Source::Torchvision(name) => registry::preset(name).map_or_else(|_| of_bytes(None), of_weights),
+        Source::Torchvision(name) => {
+            registry::preset(name).map_or_else(|_| of_bytes(None), of_weights)
+        }
         Source::Web(url) => {
             let version = Address::parse(url).ok().and_then(|it| remote::kept(&it, memo).flatten());
             of_bytes(twice(version.and_then(|version| version.length)))
@@ -53,7 +55,8 @@ fn of_source(source: &Source, options: &FetchOptions, known: &Known) -> Estimate
             let pin = dataset(source).and_then(|set| kaggle::kept(&set, memo));
             of_bytes(twice(pin.and_then(|pin| pin.file.length)))
         }
-        Source::Run { .. } => of_bytes(Some(0)),
+        // Of others, nothing is known before.
+        _ => of_bytes(None),
     }
 }
 

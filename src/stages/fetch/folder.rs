@@ -53,15 +53,9 @@ pub(super) fn pinned_listing(facts: &BTreeMap<String, Value>, memo: &Memo) -> Op
 
 /// The files behind the changed digest of a listing, or of the list of what isn't used.
 pub(super) fn changes(change: &FactChange) -> Option<FileChanges> {
-    let (of, file, list): (_, _, fn(&[u8]) -> Option<Vec<(String, String)>>) = match change.fact {
-        "listing" => ("", LISTING, |bytes| {
-            let images = images::read_listing(bytes, Path::new(LISTING)).ok()?;
-            Some(images.into_iter().map(|one| (one.path, one.digest.to_string())).collect())
-        }),
-        "skipped" => ("not used", SKIPPED, |bytes| {
-            let skipped = images::read_skipped(bytes, Path::new(SKIPPED)).ok()?;
-            Some(skipped.into_iter().map(|one| (one.path, one.reason)).collect())
-        }),
+    let (of, file) = match change.fact {
+        "listing" => ("", LISTING),
+        "skipped" => ("not used", SKIPPED),
         _ => return None,
     };
     let is = |bytes: &Vec<u8>, digest: &str| Digest::of(bytes).to_string() == digest;
@@ -74,7 +68,19 @@ pub(super) fn changes(change: &FactChange) -> Option<FileChanges> {
         Some(bytes).filter(|bytes| change.old.as_str().is_some_and(|digest| is(bytes, digest)))
     };
     let old = remembered(change.old).or_else(in_artifact)?;
-    FileChanges::between(of, "file", &list(&old)?, &list(&remembered(change.new)?)?)
+    let new = remembered(change.new)?;
+    FileChanges::between(of, "file", &contents(file, &old)?, &contents(file, &new)?)
+}
+
+/// The paths in a listing or a list of what isn't used, with what tells that one changed.
+fn contents(file: &str, bytes: &[u8]) -> Option<Vec<(String, String)>> {
+    let path = Path::new(file);
+    if file == LISTING {
+        let images = images::read_listing(bytes, path).ok()?;
+        return Some(images.into_iter().map(|one| (one.path, one.digest.to_string())).collect());
+    }
+    let skipped = images::read_skipped(bytes, path).ok()?;
+    Some(skipped.into_iter().map(|one| (one.path, one.reason)).collect())
 }
 
 /// Writes the listing of a folder and the list of what isn't used.

@@ -33,13 +33,15 @@ pub(super) fn records(
     let different: BTreeSet<Digest> = images.list().iter().map(|one| one.digest).collect();
     let task = context.events.task("decode", Some(different.len() as u64), "images");
     let (geometry, cancel) = (&geometry, &context.cancel);
-    let made =
-        Writer { images, geometry, storage, earlier: earlier.as_ref(), task: &task, cancel }
-            .write(&target)?;
+    let made = Writer { images, geometry, storage, earlier: earlier.as_ref(), task: &task, cancel }
+        .write(&target)?;
     context.events.count("decoded", made.decoded());
     context.events.count("copied", made.reused);
     match remembered.filter(|_| made.unchanged) {
-        Some(path) => link(&path, &target)?,
+        Some(path) => {
+            link(&path, &target)?;
+            let _ = remember_undecodable(&context.memo, &key, &made);
+        }
         // A quick try mustn't take the place of all images.
         None if earlier.is_some() && options.dataset.is_quick_try() => {}
         None => {
@@ -63,6 +65,9 @@ fn link(from: &Path, to: &Path) -> Result<(), StageError> {
 
 fn remember_undecodable(memo: &Memo, key: &str, made: &Written) -> std::io::Result<()> {
     let digests: BTreeSet<Digest> = made.rejected.iter().map(|(digest, _)| *digest).collect();
+    if digests.is_empty() {
+        return memo.remove(UNDECODABLE, key);
+    }
     memo.put(UNDECODABLE, key, &serde_json::to_vec(&digests)?)
 }
 

@@ -21,7 +21,8 @@ pub(super) fn estimate(options: &Options, known: &Known) -> Estimate {
     let data = known.inputs.get("data").map(|input| &input.estimate);
     let images = data.and_then(|data| data.images);
     let views = cached_views(options);
-    let features = images.zip(views).map(|(images, views)| images * views * 4 * info.features as u64);
+    let features =
+        images.zip(views).map(|(images, views)| images * views * 4 * info.features as u64);
     let sentence = images
         .zip(data.and_then(|data| data.side))
         .zip(features.filter(|_| options.augmentation().is_none()))
@@ -49,6 +50,6 @@ fn cached_views(options: &Options) -> Option<u64> {
     }
     match options.augmentation() {
         None => Some(1),
-        Some(policy) => policy.views.map(u64::from),
+        Some(policy) => policy.views,
     }
 }
