@@ -120,6 +120,87 @@ fn files_of(desk: &Desk, events: &Events) -> Vec<String> {
 }
 
 #[test]
+fn init_unpacks_an_archive_and_writes_a_file_that_runs() {
+    let desk = Desk::tiny();
+    desk.write("shapes.zip", zip(&images(&desk)));
+    fs::remove_dir_all(desk.path("images")).unwrap();
+    desk.ok(&["init", "shapes.zip", "--scratch"]).snapshot("init");
+    desk.snapshot("init_of_an_archive", &desk.read("shapes.toml"));
+    let events = desk.events(&["shapes.toml", "--until", "preprocess"]);
+    assert_eq!(events.with_outcome("fresh"), ["fetch"]);
+    // A table beside the archive.
+    let rows: Vec<String> = (0..8).map(|at| format!("{at},{}", ["cat", "dog"][at % 2])).collect();
+    let numbered: Vec<String> = (0..8).map(|at| format!("{at}.png")).collect();
+    let colored = |(at, path): (usize, &String)| {
+        let mut bytes = Vec::new();
+        let image = image::RgbImage::from_pixel(9, 9, image::Rgb([at as u8 * 20, 2, 3]));
+        image.write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png).unwrap();
+        (path.clone(), bytes)
+    };
+    desk.write("set/train.tar.gz", gz(&tar(&numbered.iter().enumerate().map(colored).collect())));
+    desk.write("set/labels.csv", format!("id,label\n{}\n", rows.join("\n")));
+    desk.ok(&["init", "set/train.tar.gz", "--output", "-", "--scratch"]).snapshot("init_with_a_table");
+    desk.write("broken.zip", "no archive");
+    let ran = desk.pipe(&["init", "broken.zip"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    ran.snapshot("init_of_a_broken_archive");
+    assert!(!desk.path("broken.toml").exists());
+}
+
+/// `tar` reads names and extended headers into memory as long as they are.
+#[test]
+fn long_headers_of_a_tar_archive_are_refused() {
+    let desk = Desk::empty();
+    for (name, kind) in [
+        ("pax", tar::EntryType::XHeader),
+        ("name", tar::EntryType::GNULongName),
+        ("link", tar::EntryType::GNULongLink),
+    ] {
+        let mut builder = tar::Builder::new(Vec::new());
+        let content = vec![b'a'; 2 << 20];
+        builder.append(&header(b"x", kind, content.len() as u64), content.as_slice()).unwrap();
+        desk.write("a.tar", builder.into_inner().unwrap());
+        let ran = fetch(&desk, "path:a.tar");
+        assert_eq!(ran.code, 1, "{ran}");
+        ran.snapshot(&format!("long_{name}_header"));
+    }
+}
+
+/// Names in entries of their own: GNU's and POSIX's, and a size that contradicts the header.
+#[test]
+fn extended_headers_of_a_tar_archive_are_read() {
+    let desk = Desk::empty();
+    let (_, content) = &same(&["x"])[0];
+    let long = format!("{}/1_x.png", "d".repeat(120));
+    let fact = |key: &str, value: &str| {
+        let rest = format!(" {key}={value}\n");
+        let length = (1..).find(|digits| (rest.len() + digits).to_string().len() == *digits).unwrap();
+        format!("{}{rest}", rest.len() + length)
+    };
+    let archive = |facts: &[(&str, String)]| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let text: String = facts.iter().map(|(key, value)| fact(key, value)).collect();
+        let pax = header(b"pax", tar::EntryType::XHeader, text.len() as u64);
+        builder.append(&pax, text.as_bytes()).unwrap();
+        let file = header(b"short.png", tar::EntryType::Regular, content.len() as u64);
+        builder.append(&file, content.as_slice()).unwrap();
+        let mut gnu = tar::Header::new_gnu();
+        gnu.set_size(content.len() as u64);
+        gnu.set_mode(0o644);
+        builder.append_data(&mut gnu, format!("{}/2_x.png", "e".repeat(150)), content.as_slice()).unwrap();
+        builder.into_inner().unwrap()
+    };
+    desk.write("a.tar", archive(&[("mtime", "1.5".into()), ("path", long.clone())]));
+    let events = fetched(&desk, "path:a.tar");
+    let other = format!("images/{}/2_x.png", "e".repeat(150));
+    assert_eq!(files_of(&desk, &events)[..2], [format!("images/{long}"), other]);
+    desk.write("a.tar", archive(&[("path", "../up.png".into())]));
+    fetch(&desk, "path:a.tar").snapshot("an_extended_name_that_climbs_out");
+    desk.write("a.tar", archive(&[("size", "9999999999".into())]));
+    fetch(&desk, "path:a.tar").snapshot("an_extended_size_that_differs");
+}
+
+#[test]
 fn an_archive_of_any_format_gives_the_images_of_a_folder() {
     let desk = Desk::tiny();
     let folder = desk.events(&["tiny.toml", "--until", "preprocess"]).digests();

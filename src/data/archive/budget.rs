@@ -14,7 +14,7 @@ const TOTAL: u64 = 3 << 40;
 const ENTRIES: u64 = 50_000_000;
 
 /// The bytes and files to which an archive, with those in it, may still expand.
-pub(super) struct Budget {
+pub(in crate::data) struct Budget {
     limit: u64,
     used: u64,
     entries: u64,
@@ -22,7 +22,7 @@ pub(super) struct Budget {
 
 impl Budget {
     /// The budget of an archive of `length` bytes.
-    pub(super) fn of(length: u64) -> Budget {
+    pub(in crate::data) fn of(length: u64) -> Budget {
         Budget { limit: length.saturating_mul(RATIO).clamp(FLOOR, TOTAL), used: 0, entries: 0 }
     }
 
@@ -35,7 +35,7 @@ impl Budget {
     ///
     /// # Errors
     /// If they exceed the budget: a sentence to follow the archive's name.
-    pub(super) fn expand(&mut self, bytes: u64) -> Result<(), String> {
+    pub(in crate::data) fn expand(&mut self, bytes: u64) -> Result<(), String> {
         self.used = self.used.saturating_add(bytes);
         if self.used > self.limit {
             self.used = self.limit;
@@ -48,7 +48,7 @@ impl Budget {
     ///
     /// # Errors
     /// If there are too many: a sentence to follow the archive's name.
-    pub(super) fn entry(&mut self) -> Result<(), String> {
+    pub(in crate::data) fn entry(&mut self) -> Result<(), String> {
         self.entries += 1;
         if self.entries > ENTRIES {
             return Err(format!("has more than {} entries", number::thousands(ENTRIES)));

@@ -29,6 +29,14 @@ pub(super) fn checked(name: &str, separators: Separators) -> Result<String, &'st
     joined("", &name).ok_or("climbs out of the archive")
 }
 
+/// A path with `/` of a foreign list of files, relative to its root.
+///
+/// # Errors
+/// As [`checked`].
+pub(crate) fn relative_path(name: &str) -> Result<String, &'static str> {
+    checked(name, Separators::Slash)
+}
+
 /// Where a link in `folder` points to, relative to the archive's root. None if that is outside.
 pub(super) fn link_target(folder: &str, target: &str) -> Option<String> {
     if target.starts_with('/') || target.contains('\0') {

@@ -29,7 +29,7 @@ pub(crate) fn is_named_like_archive(name: &str) -> bool {
 }
 
 /// A file name without the ending of an archive.
-pub(super) fn without_ending(name: &str) -> Option<&str> {
+pub(crate) fn without_ending(name: &str) -> Option<&str> {
     let lower = name.to_ascii_lowercase();
     let ending =
         ENDINGS.iter().filter(|ending| lower.ends_with(**ending)).max_by_key(|one| one.len());

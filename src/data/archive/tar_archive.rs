@@ -1,18 +1,15 @@
 //! Tar archives, plain or compressed.
 
 use super::entry_name::{Separators, checked};
-use super::format::{BLOCK, Format, is_tar};
-use super::unpack::{Counted, Level, Unpacker};
-use super::zstd_reader::ZstdReader;
+use super::entry_use::Level;
+use super::format::Format;
+use super::tar_entries::{BUFFER, TarEntry, each_entry, open};
+use super::unpack::{Counted, Unpacker};
 use crate::data::DataError;
 use crate::events::Task;
-use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
-use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::io::{self, Read};
 use tar::EntryType;
-
-/// Bytes of a read from the file.
-const BUFFER: usize = 256 << 10;
 
 pub(super) fn read(
     unpacker: &mut Unpacker,
@@ -21,12 +18,12 @@ pub(super) fn read(
     task: &Task,
     level: &Level,
 ) -> Result<(), DataError> {
-    let file = BufReader::with_capacity(BUFFER, Counted { inner: file, task });
-    match format {
-        Format::Gzip => entries(unpacker, MultiGzDecoder::new(file), level),
-        Format::Zstd => entries(unpacker, ZstdReader::new(file), level),
-        Format::Tar | Format::Zip => entries(unpacker, file, level),
-    }
+    let opened = open(format, Counted { inner: file, task });
+    let Some(reader) = opened.map_err(|error| unpacker.damaged(level, &error))? else {
+        let reason = "it is a compressed file, but no tar archive";
+        return Err(unpacker.damaged(level, &reason));
+    };
+    entries(unpacker, reader, level)
 }
 
 /// Notes whether the end was reached.
@@ -43,18 +40,22 @@ impl<R: Read> Read for Noting<R> {
     }
 }
 
+/// Why no more entries are read.
+enum Stop {
+    Damaged(io::Error),
+    Refused(DataError),
+}
+
 fn entries(unpacker: &mut Unpacker, reader: impl Read, level: &Level) -> Result<(), DataError> {
-    let reader = with_head(reader).map_err(|error| unpacker.damaged(level, &error))?;
-    let Some(reader) = reader else {
-        let reason = "it is a compressed file, but no tar archive";
-        return Err(unpacker.damaged(level, &reason));
-    };
     let mut archive = tar::Archive::new(Noting { inner: reader, at_end: false });
-    let listed = archive.entries().map_err(|error| unpacker.damaged(level, &error))?;
-    for entry in listed {
-        unpacker.entry(level)?;
-        one(unpacker, entry.map_err(|error| unpacker.damaged(level, &error))?, level)?;
-    }
+    let read = each_entry(&mut archive, Stop::Damaged, |entry| {
+        let done = unpacker.entry(level).and_then(|()| one(unpacker, entry, level));
+        done.map_err(Stop::Refused)
+    });
+    read.map_err(|stop| match stop {
+        Stop::Damaged(error) => unpacker.damaged(level, &error),
+        Stop::Refused(error) => error,
+    })?;
     let mut reader = archive.into_inner();
     if reader.at_end {
         let name = level.name();
@@ -71,21 +72,12 @@ fn entries(unpacker: &mut Unpacker, reader: impl Read, level: &Level) -> Result<
     }
 }
 
-/// The reader with its first block read and put back. None if it is no tar archive.
-fn with_head<R: Read>(mut reader: R) -> io::Result<Option<Chain<Cursor<Vec<u8>>, R>>> {
-    let mut head = Vec::with_capacity(BLOCK);
-    (&mut reader).take(BLOCK as u64).read_to_end(&mut head)?;
-    Ok(is_tar(&head).then(|| Cursor::new(head).chain(reader)))
-}
-
 fn one<R: Read>(
     unpacker: &mut Unpacker,
-    mut entry: tar::Entry<R>,
+    entry: TarEntry<R>,
     level: &Level,
 ) -> Result<(), DataError> {
-    let kind = entry.header().entry_type();
-    let size = entry.size();
-    let name = entry.path_bytes().into_owned();
+    let TarEntry { name, link, kind, size, mut content } = entry;
     let Ok(name) = std::str::from_utf8(&name) else {
         unpacker.unnamed(&name);
         return unpacker.expand(size, level);
@@ -97,21 +89,19 @@ fn one<R: Read>(
         // Before 1988 folders were files whose name ends in a slash.
         _ if path.is_empty() || name.ends_with('/') => Ok(()),
         EntryType::Symlink | EntryType::Link => {
-            let target = entry.link_name_bytes().unwrap_or_default();
-            let target = String::from_utf8_lossy(&target).into_owned();
+            let target = String::from_utf8_lossy(&link);
             match kind {
                 EntryType::Symlink => unpacker.link(&path, &target, level),
                 _ => unpacker.hard_link(&path, &target, level),
             }
         }
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+        EntryType::Regular | EntryType::Continuous => {
             let usage = unpacker.usage(&path, level);
             match usage.is_read() {
-                true => unpacker.file(&path, usage, &mut entry, level),
+                true => unpacker.file(&path, usage, &mut content, level),
                 false => unpacker.expand(size, level),
             }
         }
-        EntryType::XGlobalHeader => Ok(()),
         _ => {
             unpacker.other();
             unpacker.expand(size, level)

@@ -3,9 +3,9 @@
 
 use super::budget::Budget;
 use super::entry_name::link_target;
+use super::entry_use::{Level, Use};
 use super::format::{BLOCK, Format, is_named_like_archive, of_head, without_ending};
 use super::{tar_archive, zip_archive};
-use crate::common::image_files::{is_hidden, is_image, is_label_file};
 use crate::common::number::counted;
 use crate::common::words::shortened_list;
 use crate::data::DataError;
@@ -19,9 +19,6 @@ use std::path::{Path, PathBuf};
 const CHUNK: usize = 64 << 10;
 /// Maximum number of names in a message.
 const SHOWN: usize = 3;
-/// An archive in an archive is unpacked, one in that isn't: data sets have no need for it, and
-/// bombs are made so.
-const DEPTH: usize = 1;
 
 /// The contents of an archive.
 #[derive(Debug, Default)]
@@ -71,63 +68,6 @@ pub(crate) fn unpack(
     unpacker.finish()
 }
 
-/// An archive that is being unpacked: the one that was named, or one in it.
-#[derive(Default)]
-pub(super) struct Level {
-    /// The path of the archive in the outer one; empty for the outer one.
-    archive: String,
-    /// The folder that its entries go to.
-    folder: String,
-    depth: usize,
-}
-
-impl Level {
-    /// The archive's name in messages about it, where the outer one is named already.
-    pub(super) fn name(&self) -> &str {
-        if self.depth == 0 { "it" } else { &self.archive }
-    }
-
-    /// The path of an entry in messages.
-    fn shown(&self, entry: &str) -> String {
-        if self.depth == 0 { entry.to_owned() } else { format!("{}/{entry}", self.archive) }
-    }
-
-    /// Where an entry goes to.
-    fn path(&self, entry: &str) -> String {
-        if self.folder.is_empty() { entry.to_owned() } else { format!("{}/{entry}", self.folder) }
-    }
-}
-
-/// The treatment of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
-    Image,
-    Labels,
-    /// An archive in the archive.
-    Archive,
-    Hidden,
-    None,
-}
-
-impl Use {
-    /// Of the entry at a path relative to the archive, by its name.
-    fn of(path: &str, level: &Level) -> Use {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        match () {
-            () if is_hidden(path) => Use::Hidden,
-            () if is_image(path) => Use::Image,
-            () if is_label_file(path) => Use::Labels,
-            () if is_named_like_archive(name) && level.depth < DEPTH => Use::Archive,
-            () => Use::None,
-        }
-    }
-
-    /// Whether the content is needed.
-    pub(super) fn is_read(self) -> bool {
-        matches!(self, Use::Image | Use::Labels | Use::Archive)
-    }
-}
-
 /// A link, with paths relative to the folder.
 struct Link {
     path: String,
@@ -135,7 +75,7 @@ struct Link {
 }
 
 pub(super) struct Unpacker<'a> {
-    named: &'a str,
+    pub(super) named: &'a str,
     into: &'a Path,
     events: &'a EventSink,
     cancel: &'a CancellationToken,
@@ -405,63 +345,6 @@ impl Unpacker<'_> {
             ));
         }
         Ok(self.found)
-    }
-
-    /// An error about an entry that makes the archive unusable.
-    pub(super) fn refused(&self, level: &Level, entry: &str, reason: &str) -> DataError {
-        DataError::invalid(
-            format!("{}: the entry `{}` {reason}", self.named, level.shown(entry)),
-            "nothing was unpacked from it; unpack it with a tool that you trust, then write `source = \"path:FOLDER\"`",
-        )
-    }
-
-    /// An error about an entry whose content can't be read.
-    pub(super) fn unreadable(&self, level: &Level, entry: &str, reason: &str) -> DataError {
-        DataError::invalid(
-            format!("{}: the entry `{}` can't be read: {reason}", self.named, level.shown(entry)),
-            "the archive is cut short or damaged: get it again",
-        )
-    }
-
-    /// An error about a whole archive.
-    pub(super) fn damaged(&self, level: &Level, reason: &dyn std::fmt::Display) -> DataError {
-        DataError::invalid(
-            format!("{} can't be read: {reason}", self.name_of(level)),
-            "the archive is cut short or damaged: get it again",
-        )
-    }
-
-    fn bomb(&self, level: &Level, reason: &str) -> DataError {
-        DataError::invalid(
-            format!("{} {reason}", self.name_of(level)),
-            "if you trust it, unpack it yourself, then write `source = \"path:FOLDER\"`",
-        )
-    }
-
-    fn no_archive(&self, level: &Level, head: &[u8]) -> DataError {
-        let begins = match head {
-            [] => "it is empty".to_owned(),
-            [b'<', ..] => "it begins like a web page".to_owned(),
-            [b'R', b'a', b'r', b'!', ..] => "it is a RAR archive".to_owned(),
-            [b'7', b'z', 0xbc, 0xaf, ..] => "it is a 7z archive".to_owned(),
-            [b'B', b'Z', b'h', ..] => "it is compressed with bzip2".to_owned(),
-            [0xfd, b'7', b'z', b'X', b'Z', ..] => "it is compressed with xz".to_owned(),
-            _ => format!(
-                "it begins with `{}`",
-                head.get(..head.len().min(8)).unwrap_or_default().escape_ascii()
-            ),
-        };
-        DataError::invalid(
-            format!("{} is no archive of images: {begins}", self.name_of(level)),
-            "expected a zip, tar, tar.gz or tar.zst archive; unpack others yourself, then write `source = \"path:FOLDER\"`",
-        )
-    }
-
-    fn name_of(&self, level: &Level) -> String {
-        match level.depth {
-            0 => self.named.to_owned(),
-            _ => format!("{}: `{}`", self.named, level.archive),
-        }
     }
 }
 

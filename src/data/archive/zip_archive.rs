@@ -1,7 +1,8 @@
 //! Zip archives.
 
 use super::entry_name::{Separators, checked};
-use super::unpack::{Level, Unpacker};
+use super::entry_use::Level;
+use super::unpack::Unpacker;
 use crate::data::DataError;
 use crate::events::Task;
 use std::borrow::Cow;

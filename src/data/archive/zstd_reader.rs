@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read};
 /// accepts without `--long`.
 const WINDOW: u64 = 128 << 20;
 
-pub(super) struct ZstdReader<R> {
+pub(in crate::data) struct ZstdReader<R> {
     inner: R,
     decoder: FrameDecoder,
     /// Whether the decoder is in a frame.
@@ -16,7 +16,7 @@ pub(super) struct ZstdReader<R> {
 }
 
 impl<R: BufRead> ZstdReader<R> {
-    pub(super) fn new(inner: R) -> ZstdReader<R> {
+    pub(in crate::data) fn new(inner: R) -> ZstdReader<R> {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(WINDOW);
         ZstdReader { inner, decoder, in_frame: false }
