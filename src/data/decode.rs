@@ -160,6 +160,11 @@ pub struct FullImage {
     pub notes: Notes,
 }
 
+/// The usual extension of an image file with this content; none if it isn't decoded.
+pub(crate) fn extension(bytes: &[u8]) -> Option<&'static str> {
+    kind::format(bytes).ok().map(Format::extension)
+}
+
 /// Decodes and resizes an image file. Preprocessing and prediction share this function.
 ///
 /// # Errors

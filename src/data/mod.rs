@@ -4,6 +4,7 @@
 
 pub(crate) mod archive;
 pub mod augment;
+pub(crate) mod class_folders;
 pub mod decode;
 mod error;
 pub mod explore;
@@ -12,6 +13,7 @@ pub mod labels;
 pub mod loader;
 pub mod normalization;
 pub mod order;
+pub(crate) mod parquet;
 mod preprocessing;
 pub mod rejected;
 mod resize;
@@ -20,6 +22,7 @@ pub mod split;
 pub mod synthetic;
 mod table;
 pub mod tensor_cache;
+pub(crate) mod web_dataset;
 
 pub use augment::{
     Augmentation, AugmentationPolicy, GaussianBlur, GivenAugmentationPolicy, GivenGaussianBlur,

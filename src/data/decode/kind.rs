@@ -13,6 +13,15 @@ pub(super) enum Format {
 }
 
 impl Format {
+    /// The usual extension of its files.
+    pub(super) fn extension(self) -> &'static str {
+        match self {
+            Format::Jpeg => "jpg",
+            Format::Tiff => "tif",
+            other => other.name(),
+        }
+    }
+
     /// The format in tables and reports.
     pub(super) fn name(self) -> &'static str {
         match self {
