@@ -57,6 +57,45 @@ impl Address {
         Address { text: format!("{folder}/{name}{rest}"), is_local: self.is_local }
     }
 
+    /// The URL that a `Location` or `Link` header of a response from here names.
+    ///
+    /// # Errors
+    /// As [`Address::parse`], and for an insecure URL where this one is secure.
+    pub(super) fn join(&self, target: &str) -> Result<Address, String> {
+        let target = target.split('#').next().unwrap_or_default();
+        let (scheme, _) = self.text.split_once("://").unwrap_or_default();
+        let (path, _) = self.parts();
+        let text = if target.contains("://") && !target.starts_with(['/', '?']) {
+            target.to_owned()
+        } else if let Some(rest) = target.strip_prefix("//") {
+            format!("{scheme}://{rest}")
+        } else if target.starts_with('/') {
+            format!("{scheme}://{}{target}", self.host())
+        } else if target.starts_with('?') || target.is_empty() {
+            format!("{path}{target}")
+        } else {
+            // The path may be empty, so that the last slash is that of the scheme.
+            let start = scheme.len() + "://".len() + self.host().len();
+            let folder = path.rfind('/').filter(|end| *end >= start).map_or(path, |end| &path[..end]);
+            format!("{folder}/{target}")
+        };
+        let joined = Address::parse(&text)?;
+        match self.is_secure() && !joined.is_secure() {
+            true => Err(format!("`http:` to {} is not secure", joined.host())),
+            false => Ok(joined),
+        }
+    }
+
+    /// Whether credentials for this URL may be sent to another one: the scheme, the host and the
+    /// port are equal.
+    pub(super) fn is_same_origin(&self, other: &Address) -> bool {
+        self.is_secure() == other.is_secure() && self.host() == other.host()
+    }
+
+    fn is_secure(&self) -> bool {
+        self.text.starts_with("https:")
+    }
+
     /// The host with its port.
     pub(super) fn host(&self) -> &str {
         let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
@@ -111,6 +150,28 @@ mod tests {
         for text in ["https:a.b", "https://", "https:///x", "ftp://a.b/c", "https://a b/c", "x"] {
             refused(text);
         }
+    }
+
+    #[test]
+    fn locations_are_joined_as_rfc_3986_says() {
+        let base = Address::parse("https://a.b:1/c/d?e=f").unwrap();
+        for (target, joined) in [
+            ("https://x.y/z?q=1#top", "https://x.y/z?q=1"),
+            ("//x.y/z", "https://x.y/z"),
+            ("/z?u=https://x", "https://a.b:1/z?u=https://x"),
+            ("z", "https://a.b:1/c/z"),
+            ("?g", "https://a.b:1/c/d?g"),
+        ] {
+            assert_eq!(base.join(target).unwrap().as_str(), joined, "{target}");
+        }
+        assert_eq!(Address::parse("https://a.b").unwrap().join("z").unwrap().as_str(), "https://a.b/z");
+        for target in ["http://a.b/c", "http://127.0.0.1/c", "ftp://a.b/c", "https://me:x@a.b/c"] {
+            base.join(target).unwrap_err();
+        }
+        let local = Address::parse("http://127.0.0.1:1/c").unwrap();
+        assert!(local.join("http://127.0.0.1:2/d").is_ok_and(|other| !other.is_same_origin(&local)));
+        assert!(local.join("/d").unwrap().is_same_origin(&local));
+        assert!(!base.is_same_origin(&Address::parse("https://a.b/c/d").unwrap()));
     }
 
     #[test]

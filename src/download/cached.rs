@@ -1,9 +1,9 @@
 //! Downloaded files in the memo: reused later, and downloaded again if lost or damaged.
 
-use super::hashes::Mismatch;
+use super::hashes::{Mismatch, git_sha1};
 use super::transfer::{BegunVersion, Finished, Transfer, digest_of};
 use super::{Address, DownloadError, RetryPolicy, Site, Version};
-use crate::events::{CancellationToken, EventSink};
+use crate::events::{CancellationToken, EventSink, Task};
 use crate::store::Memo;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,17 @@ const BUCKET: &str = "downloads";
 /// Bucket of the memo with the versions of files whose download was begun.
 const BEGUN: &str = "downloaded versions";
 
-/// A file to download.
+/// A digest that a file must have.
 #[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected<'a> {
+    /// The SHA-256 in hexadecimal digits, or a prefix of it.
+    Sha256(&'a str),
+    /// Git's SHA-1 of the content.
+    GitSha1(&'a str),
+}
+
+/// A file to download.
+#[derive(Clone, Copy)]
 pub(crate) struct Download<'a> {
     pub address: &'a Address,
     pub site: Site<'a>,
@@ -21,8 +30,10 @@ pub(crate) struct Download<'a> {
     pub key: &'a str,
     /// The version to download; empty if the digest is known.
     pub version: &'a Version,
-    /// The expected SHA-256 in hexadecimal digits, or a prefix of it, if known.
-    pub sha256: Option<&'a str>,
+    /// The expected digest, if known.
+    pub expected: Option<Expected<'a>>,
+    /// The task that the bytes are counted for; without one, the file is a task of its own.
+    pub task: Option<&'a Task>,
 }
 
 /// The path of the file in the memo, downloaded first if necessary. The file is read-only, and its
@@ -46,14 +57,19 @@ pub(crate) fn cached(
         if cancel.is_cancelled() {
             return Err(DownloadError::Cancelled);
         }
-        if download.expected(memo).is_some_and(|expected| found.starts_with(&expected)) {
+        if download.sha256(memo).is_some_and(|expected| found.starts_with(&expected)) {
+            if let (Some(task), Ok(found)) = (download.task, path.metadata()) {
+                task.advance(found.len());
+            }
             return Ok(path);
         }
         memo.remove(BUCKET, key).map_err(io_error())?;
     }
-    let has_digest = download.sha256.is_some();
+    let has_digest = download.expected.is_some();
     let begun = &Begun { memo, key };
-    let transfer = Transfer { address, site, version, begun, has_digest, retry, events, cancel };
+    let task = download.task;
+    let transfer =
+        Transfer { address, site, version, begun, has_digest, task, retry, events, cancel };
     let digest = download.run(&transfer, &partial, memo)?;
     memo.put(BUCKET, key, digest.as_bytes()).map_err(io_error())?;
     memo.link(BUCKET, key, &partial).map_err(io_error())?;
@@ -89,10 +105,20 @@ impl BegunVersion for Begun<'_> {
 }
 
 impl Download<'_> {
-    /// The expected digest or a prefix of it: as published, or as downloaded the first time.
-    fn expected(&self, memo: &Memo) -> Option<String> {
-        let earlier = || known_digest(memo, self.key);
-        self.sha256.map(str::to_owned).or_else(earlier)
+    /// The expected SHA-256 or a prefix of it: as published, or as downloaded the first time.
+    fn sha256(&self, memo: &Memo) -> Option<String> {
+        match self.expected {
+            Some(Expected::Sha256(digest)) => Some(digest.to_owned()),
+            Some(Expected::GitSha1(_)) | None => known_digest(memo, self.key),
+        }
+    }
+
+    /// A mismatch with Git's SHA-1, if that is expected.
+    fn git_mismatch(&self, file: &Path) -> Result<Option<Mismatch>, DownloadError> {
+        let Some(Expected::GitSha1(expected)) = self.expected else { return Ok(None) };
+        let found = git_sha1(file).map_err(DownloadError::io(file))?;
+        let (kind, expected) = ("Git SHA-1", expected.to_owned());
+        Ok((found != expected).then_some(Mismatch { kind, expected, found }))
     }
 
     /// Downloads to `partial` and returns the digest. If a resumed download has the wrong digest,
@@ -106,6 +132,10 @@ impl Download<'_> {
         let url = || self.address.as_str().to_owned();
         loop {
             let Finished { sha256: found, was_resumed, mismatch } = transfer.run(partial)?;
+            let mismatch = match mismatch {
+                None => self.git_mismatch(partial)?,
+                mismatch => mismatch,
+            };
             if let Some(Mismatch { kind, expected, found }) = mismatch {
                 std::fs::remove_file(partial).map_err(DownloadError::io(partial))?;
                 if was_resumed {
@@ -114,12 +144,12 @@ impl Download<'_> {
                 return Err(DownloadError::Damaged { url: url(), kind, expected, found });
             }
             let Some(expected) =
-                self.expected(memo).filter(|expected| !found.starts_with(expected))
+                self.sha256(memo).filter(|expected| !found.starts_with(expected))
             else {
                 return Ok(found);
             };
             std::fs::remove_file(partial).map_err(DownloadError::io(partial))?;
-            match (was_resumed, self.sha256) {
+            match (was_resumed, self.expected) {
                 (true, _) => {}
                 (false, Some(_)) => {
                     return Err(DownloadError::WrongDigest { url: url(), expected, found });

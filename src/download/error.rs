@@ -28,9 +28,9 @@ pub enum DownloadError {
     /// The server limits the number of requests.
     #[error("failed to download {url}: too many requests (status 429), wait {seconds} s")]
     Busy { url: String, seconds: u64 },
-    /// A site's own answer, explained.
+    /// A site's own answer, explained; or why there is no request for it, without a status.
     #[error("{message}")]
-    Site { message: String, help: String },
+    Site { status: Option<u16>, message: String, help: String },
     #[error("failed to access {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }

@@ -1,7 +1,8 @@
 //! Data sets on Kaggle: their addresses, credentials and answers. Public data sets can be downloaded
 //! without credentials, so those are used only where Kaggle asks for them.
 
-use super::login::Login;
+use super::login::{Login, content, variable};
+use super::site::one_line;
 use super::{Address, DownloadError};
 use serde::Deserialize;
 use serde_json::Value;
@@ -84,10 +85,7 @@ pub(super) fn error_in(body: &[u8]) -> Option<(u16, String)> {
 fn message_in(body: &[u8]) -> Option<String> {
     let json: Value = serde_json::from_slice(body).ok()?;
     let places = ["/error/message", "/message", "/errorMessage"];
-    let found = places.iter().find_map(|place| json.pointer(place)?.as_str());
-    // Foreign text: one line of printable characters.
-    let line: String = found?.chars().filter(|letter| !letter.is_control()).take(200).collect();
-    Some(line.trim().to_owned()).filter(|line| !line.is_empty())
+    places.iter().find_map(|place| json.pointer(place)?.as_str()).and_then(one_line)
 }
 
 /// The error for a status, with what Kaggle means by it.
@@ -100,6 +98,7 @@ pub(super) fn refusal(
     let Dataset { owner, name, version } = dataset;
     let said = message_in(body).map_or(String::new(), |text| format!(": \"{text}\""));
     let failed = |reason: &str, help: String| DownloadError::Site {
+        status: Some(status),
         message: format!(
             "failed to download `{owner}/{name}` from Kaggle: {reason} (status {status}{said})"
         ),
@@ -219,28 +218,6 @@ fn in_json(path: &Path) -> Result<Option<Login>, String> {
         )
     })?;
     Login::basic(&username, &key, path.display().to_string()).map(Some)
-}
-
-/// The trimmed text of a file. None if there is none.
-fn content(path: &Path) -> Result<Option<String>, String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => {
-            Err(format!("failed to read Kaggle's credentials in {}: {error}", path.display()))
-        }
-    }
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use std::fmt;
+use std::path::Path;
 
 /// The value of an `Authorization` header.
 #[derive(Clone)]
@@ -49,6 +50,30 @@ impl Login {
     pub(super) fn header(&self) -> &str {
         &self.header
     }
+}
+
+/// The trimmed text of a file with credentials. None if there is none.
+///
+/// # Errors
+/// A sentence, if it can't be read.
+pub(super) fn content(path: &Path) -> Result<Option<String>, String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(format!("failed to read the credentials in {}: {error}", path.display())),
+    }
+}
+
+/// The value of an environment variable that isn't empty.
+pub(super) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 impl fmt::Debug for Login {

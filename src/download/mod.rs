@@ -10,6 +10,7 @@ mod cached;
 mod certificates;
 mod error;
 mod hashes;
+pub(crate) mod hub;
 pub(crate) mod kaggle;
 mod login;
 mod questions;
@@ -18,10 +19,12 @@ mod site;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod version;
 
 pub(crate) use address::Address;
-pub(crate) use cached::{Download, cached, known_digest, known_version};
+pub(crate) use cached::{Download, Expected, cached, known_digest, known_version};
 pub(crate) use error::DownloadError;
-pub(crate) use questions::{current_version, kaggle_facts};
-pub(crate) use request::{RetryPolicy, Version};
+pub(crate) use questions::{current_version, hub_facts, hub_files, kaggle_facts};
+pub(crate) use request::RetryPolicy;
 pub(crate) use site::Site;
+pub(crate) use version::Version;

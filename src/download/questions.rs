@@ -2,9 +2,10 @@
 //! responses that aren't a success.
 
 use super::login::Login;
-use super::request::{Failure, Head, Request, Response, RetryPolicy, Version, get, is_temporary};
+use super::request::{Failure, Head, Request, Response, RetryPolicy, get, is_temporary};
 use super::site::Site;
-use super::{Address, DownloadError, kaggle};
+use super::version::Version;
+use super::{Address, DownloadError, hub, kaggle};
 use crate::events::CancellationToken;
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ pub(super) fn judge(
     body: &[u8],
     login: Option<&Login>,
 ) -> Result<Verdict, DownloadError> {
-    let refusal = || site.refusal(address.as_str(), status, body, login);
+    let refusal = || site.refusal(address.as_str(), status, head, body, login);
     if matches!(status, 401 | 403) && site.has_api() {
         if head.is_elsewhere {
             let reason = "the address of the file expired".to_owned();
@@ -101,7 +102,7 @@ fn ask<T>(
     cancel: &CancellationToken,
     accept: impl Fn(&Response) -> Result<Result<T, Unsuccessful>, Failure>,
 ) -> Result<T, DownloadError> {
-    let mut login: Option<Login> = None;
+    let mut login = site.first_login()?;
     let mut failures = 0;
     loop {
         let request = Request { address, from: 0, validator: None, login: login.as_ref() };
@@ -161,24 +162,76 @@ pub(crate) fn kaggle_facts(
     retry: &RetryPolicy,
     cancel: &CancellationToken,
 ) -> Result<kaggle::Facts, DownloadError> {
-    let site = Site::Kaggle(dataset);
-    let body = ask(address, site, retry, cancel, |response| {
+    let answer = json(Site::Kaggle(dataset), address, retry, cancel)?;
+    kaggle::facts(&answer.body).map_err(unusable(address))
+}
+
+/// The Hub's description of a repository at a revision.
+///
+/// # Errors
+/// If the server is unreachable, refuses, or answers something else.
+pub(crate) fn hub_facts(
+    repository: &hub::Repository,
+    retry: &RetryPolicy,
+    cancel: &CancellationToken,
+) -> Result<hub::Facts, DownloadError> {
+    let address = repository.facts()?;
+    let answer = json(Site::Hub(repository), &address, retry, cancel)?;
+    hub::facts(&answer.body).map_err(unusable(&address))
+}
+
+/// All files of a repository on the Hub at a revision, sorted by path.
+///
+/// # Errors
+/// If the server is unreachable, refuses, or answers something else.
+pub(crate) fn hub_files(
+    repository: &hub::Repository,
+    retry: &RetryPolicy,
+    cancel: &CancellationToken,
+) -> Result<Vec<hub::File>, DownloadError> {
+    let (mut next, mut files) = (Some(repository.files()?), Vec::new());
+    while let Some(address) = next {
+        let Answer { body, link } = json(Site::Hub(repository), &address, retry, cancel)?;
+        hub::add_files(&body, &mut files).map_err(unusable(&address))?;
+        next = hub::next_page(&address, link.as_deref()).map_err(unusable(&address))?;
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The answer of an API.
+struct Answer {
+    body: Vec<u8>,
+    link: Option<String>,
+}
+
+fn json(
+    site: Site,
+    address: &Address,
+    retry: &RetryPolicy,
+    cancel: &CancellationToken,
+) -> Result<Answer, DownloadError> {
+    ask(address, site, retry, cancel, |response| {
         if response.head.status != 200 {
             return Ok(Err(unsuccessful(site, response, cancel)));
         }
         let body = response.body(ANSWER, cancel)?.unwrap_or_default();
         Ok(match site.error_in(&body) {
             Some((status, _)) => Err(Unsuccessful { status, body }),
-            None => Ok(body),
+            None => Ok(Answer { body, link: response.head.link.clone() }),
         })
-    })?;
-    kaggle::facts(&body)
-        .map_err(|reason| DownloadError::Unreachable { url: address.as_str().to_owned(), reason })
+    })
+}
+
+/// The error for an answer that isn't the expected one.
+fn unusable(address: &Address) -> impl FnOnce(String) -> DownloadError {
+    let url = address.as_str().to_owned();
+    |reason| DownloadError::Unreachable { url, reason }
 }
 
 /// Whether a success is a message of the API, where a file is expected.
 pub(super) fn is_message(site: Site, head: &Head) -> bool {
-    site.has_api() && head.is_json && !head.is_elsewhere
+    site.sends_messages() && head.is_json && !head.is_elsewhere
 }
 
 fn unsuccessful(site: Site, response: &Response, cancel: &CancellationToken) -> Unsuccessful {

@@ -1,17 +1,15 @@
 //! One HTTP request, on its own thread: yields the head of the response, then the body in chunks.
 
 use super::certificates::roots;
-use super::hashes::Checksums;
+use super::hashes::{Checksums, linked_sha256};
 use super::login::Login;
+use super::version::Version;
 use super::{Address, DownloadError};
 use crate::events::CancellationToken;
-use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
-use ureq::ResponseExt;
-use ureq::config::RedirectAuthHeaders;
+use ureq::Body;
 use ureq::http::HeaderMap;
 use ureq::tls::TlsConfig;
 
@@ -21,6 +19,8 @@ const POLL: Duration = Duration::from_millis(50);
 const CHUNK: usize = 64 << 10;
 /// Chunks that are buffered.
 const BUFFERED: usize = 16;
+/// Redirects that are followed.
+const REDIRECTS: usize = 10;
 /// Bytes of an error's body that are read.
 const EXPLANATION: usize = 64 << 10;
 
@@ -84,69 +84,6 @@ impl RetryPolicy {
     }
 }
 
-/// The HTTP validators that identify the version of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Version {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub etag: Option<String>,
-    /// `Last-Modified`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub modified: Option<String>,
-    /// In bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub length: Option<u64>,
-    /// The MD5 in hexadecimal digits, where the server says it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub md5: Option<String>,
-}
-
-impl Version {
-    fn of(status: u16, headers: &HeaderMap) -> Version {
-        let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
-        let length = match status {
-            206 | 416 => {
-                text("content-range").and_then(|range| range.rsplit('/').next()?.parse().ok())
-            }
-            _ => text("content-length").and_then(|length| length.parse().ok()),
-        };
-        let md5 = Checksums::of(headers).md5;
-        Version { etag: text("etag"), modified: text("last-modified"), length, md5 }
-    }
-
-    /// Whether `other` is a different version. Fields that either lacks aren't compared.
-    pub(super) fn differs(&self, other: &Version) -> bool {
-        fn both<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> Option<bool> {
-            Some(a.as_ref()? != b.as_ref()?)
-        }
-        let by_validator = both(&self.md5, &other.md5)
-            .or_else(|| both(&self.etag, &other.etag))
-            .or_else(|| both(&self.modified, &other.modified));
-        by_validator == Some(true) || both(&self.length, &other.length) == Some(true)
-    }
-
-    /// The validator for `If-Range`, if there is one that guarantees identical bytes.
-    pub(super) fn validator(&self) -> Option<&str> {
-        let strong = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
-        strong.or(self.modified.as_deref())
-    }
-}
-
-impl fmt::Display for Version {
-    /// Its identity: "ETag "abc", 1024 bytes".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Version { etag, modified, length, md5 } = self;
-        let parts = [
-            etag.as_ref().map(|etag| format!("ETag {etag}")),
-            md5.as_ref().map(|md5| format!("MD5 {md5}")),
-            modified.as_ref().map(|modified| format!("last modified {modified}")),
-            length.map(|length| format!("{length} bytes")),
-        ];
-        let parts: Vec<String> = parts.into_iter().flatten().collect();
-        f.write_str(if parts.is_empty() { "no version" } else { "" })?;
-        f.write_str(&parts.join(", "))
-    }
-}
-
 /// A request for a file, or for the rest of it.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
@@ -155,7 +92,7 @@ pub(super) struct Request<'a> {
     pub from: u64,
     /// The part is requested only if the file still matches this validator.
     pub validator: Option<&'a str>,
-    /// Sent to the address's host alone.
+    /// Sent to the address's scheme, host and port alone.
     pub login: Option<&'a Login>,
 }
 
@@ -173,6 +110,12 @@ pub(super) struct Head {
     pub is_json: bool,
     /// How long to wait before the next request.
     pub retry_after: Option<Duration>,
+    /// The header `Link`: addresses of related answers, such as the next page.
+    pub link: Option<String>,
+    /// The header `X-Error-Code` of the Hugging Face Hub: the reason of a refusal.
+    pub error_code: Option<String>,
+    /// The header `X-Error-Message` likewise.
+    pub error_message: Option<String>,
 }
 
 /// The head of a response, and the source of its body.
@@ -207,20 +150,10 @@ pub(super) fn get(
     cancel: &CancellationToken,
 ) -> Result<Response, Failure> {
     let (sender, messages) = sync_channel(BUFFERED);
-    let address = asked.address.clone();
-    let mut request = agent(&address, retry).map_err(Failure::Permanent)?.get(address.as_str());
-    if let Some(login) = asked.login {
-        request = request.header("authorization", login.header());
-    }
-    if asked.from > 0 {
-        request = request.header("range", format!("bytes={}-", asked.from));
-        if let Some(validator) = asked.validator {
-            request = request.header("if-range", validator);
-        }
-    }
+    let prepared = Prepared::of(asked, *retry);
     std::thread::spawn(move || {
         // An error means that the receiver was dropped.
-        let _ = send_response(&address, request, &sender);
+        let _ = send_response(&prepared, &sender);
     });
     match next(&messages, cancel) {
         Message::Head(head) => Ok(Response { head: *head, messages }),
@@ -278,13 +211,74 @@ fn next(messages: &Receiver<Message>, cancel: &CancellationToken) -> Message {
     }
 }
 
+/// A request that is independent of its caller.
+struct Prepared {
+    address: Address,
+    login: Option<Login>,
+    headers: Vec<(&'static str, String)>,
+    retry: RetryPolicy,
+}
+
+/// A response that is no redirect.
+struct Followed {
+    address: Address,
+    response: ureq::http::Response<Body>,
+    /// The SHA-256 of the file, if the requested server states it.
+    sha256: Option<String>,
+}
+
+impl Prepared {
+    fn of(asked: &Request, retry: RetryPolicy) -> Prepared {
+        let mut headers = vec![("accept-encoding", "identity".to_owned())];
+        if asked.from > 0 {
+            headers.push(("range", format!("bytes={}-", asked.from)));
+            headers.extend(asked.validator.map(|validator| ("if-range", validator.to_owned())));
+        }
+        Prepared { address: asked.address.clone(), login: asked.login.cloned(), headers, retry }
+    }
+
+    /// Sends the request and follows redirects. Only the origin of the requested address sees
+    /// credentials.
+    fn follow(&self) -> Result<Followed, Failure> {
+        let (mut address, mut sha256) = (self.address.clone(), None);
+        for _ in 0..=REDIRECTS {
+            let response = self.send(&address)?;
+            if address.is_same_origin(&self.address) {
+                sha256 = linked_sha256(response.headers()).or(sha256);
+            }
+            let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            let location = response.headers().get("location").filter(|_| is_redirect);
+            let Some(location) = location else {
+                return Ok(Followed { address, response, sha256 });
+            };
+            let location = location.to_str().map_err(|error| error.to_string());
+            address = location
+                .and_then(|location| address.join(location))
+                .map_err(|reason| Failure::Permanent(format!("refused a redirect: {reason}")))?;
+        }
+        Err(Failure::Permanent(format!("it redirects more than {REDIRECTS} times")))
+    }
+
+    fn send(&self, address: &Address) -> Result<ureq::http::Response<Body>, Failure> {
+        let agent = agent(address, &self.retry).map_err(Failure::Permanent)?;
+        let mut request = agent.get(address.as_str());
+        let login = self.login.as_ref().filter(|_| address.is_same_origin(&self.address));
+        if let Some(login) = login {
+            request = request.header("authorization", login.header());
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        request.call().map_err(failure)
+    }
+}
+
 fn agent(address: &Address, retry: &RetryPolicy) -> Result<ureq::Agent, String> {
     let trust = TlsConfig::builder().root_certs(roots()?).build();
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .https_only(!address.is_local())
-        // The host that is redirected to must not see credentials.
-        .redirect_auth_headers(RedirectAuthHeaders::Never)
+        .max_redirects(0)
         .user_agent(concat!("pipe/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(retry.connect))
         .timeout_connect(Some(retry.connect))
@@ -298,22 +292,12 @@ fn agent(address: &Address, retry: &RetryPolicy) -> Result<ureq::Agent, String> 
 
 /// Sends the request and passes the response on. An error means that the receiver was dropped.
 fn send_response(
-    address: &Address,
-    request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
+    asked: &Prepared,
     sender: &SyncSender<Message>,
 ) -> Result<(), std::sync::mpsc::SendError<Message>> {
-    let response = match request.call() {
-        Ok(response) => response,
-        Err(error) => return sender.send(Message::Failed(failure(error))),
-    };
-    // A server on this machine may redirect to an insecure URL.
-    let responded = match Address::parse(&response.get_uri().to_string()) {
-        Ok(responded) => responded,
-        Err(reason) => {
-            return sender.send(Message::Failed(Failure::Permanent(format!(
-                "refused a redirect: {reason}"
-            ))));
-        }
+    let Followed { address, response, sha256 } = match asked.follow() {
+        Ok(followed) => followed,
+        Err(failure) => return sender.send(Message::Failed(failure)),
     };
     let status = response.status().as_u16();
     let headers = response.headers();
@@ -323,11 +307,16 @@ fn send_response(
     let head = Head {
         status,
         version: Version::of(status, headers),
-        checksums: Checksums::of(headers),
+        checksums: Checksums { sha256, ..Checksums::of(headers) },
         from: if status == 206 { begin.unwrap_or(u64::MAX) } else { 0 },
-        is_elsewhere: responded.host() != address.host(),
+        is_elsewhere: address.host() != asked.address.host(),
         is_json: text("content-type").is_some_and(|kind| kind.starts_with("application/json")),
-        retry_after: text("retry-after").and_then(delay),
+        retry_after: text("retry-after")
+            .and_then(delay)
+            .or_else(|| text("ratelimit").filter(|_| status == 429).and_then(rate_limit)),
+        link: text("link").map(str::to_owned),
+        error_code: text("x-error-code").map(str::to_owned),
+        error_message: text("x-error-message").map(str::to_owned),
     };
     sender.send(Message::Head(Box::new(head)))?;
     let mut body = response.into_body().into_reader();
@@ -355,6 +344,13 @@ fn delay(value: &str) -> Option<Duration> {
     let date = jiff::fmt::rfc2822::parse(value.trim()).ok()?.timestamp();
     let seconds = date.as_second().saturating_sub(jiff::Timestamp::now().as_second());
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// The time until the limit of requests is reset, of the header `RateLimit`:
+/// `"resolvers";r=0;t=45`.
+fn rate_limit(value: &str) -> Option<Duration> {
+    let seconds = value.split(';').find_map(|part| part.trim().strip_prefix("t="))?;
+    seconds.parse().ok().map(Duration::from_secs)
 }
 
 /// Classifies an error of the HTTP client.
@@ -394,9 +390,6 @@ fn failure(error: ureq::Error) -> Failure {
         error @ (ureq::Error::Io(_) | ureq::Error::Protocol(_)) => {
             Failure::Temporary(error.to_string())
         }
-        ureq::Error::RequireHttpsOnly(_) => {
-            Failure::Permanent("refused a redirect to a URL without https".to_owned())
-        }
         error => Failure::Permanent(error.to_string()),
     }
 }
@@ -419,5 +412,8 @@ mod tests {
         let found = delay(&text.unwrap()).unwrap().as_secs();
         assert!((85..=90).contains(&found), "{found}");
         assert_eq!(delay("soon"), None);
+        let limit = rate_limit("\"resolvers\";r=0;t=45");
+        assert_eq!(limit, Some(Duration::from_secs(45)));
+        assert_eq!(rate_limit("\"resolvers\";r=0"), None);
     }
 }

@@ -4,8 +4,9 @@
 use super::hashes::{Checksums, Hashes, Mismatch, hex};
 use super::login::Login;
 use super::questions::{Retry, Verdict, is_message, judge, judge_failure, meant_status};
-use super::request::{Failure, Request, Response, RetryPolicy, Version, get};
+use super::request::{Failure, Request, Response, RetryPolicy, get};
 use super::site::Site;
+use super::version::Version;
 use super::{Address, DownloadError};
 use crate::events::{CancellationToken, EventSink, Task};
 use sha2::{Digest as _, Sha256};
@@ -26,6 +27,8 @@ pub(super) struct Transfer<'a> {
     /// Whether the caller verifies a known digest; if so, a download is resumed even without a
     /// validator.
     pub has_digest: bool,
+    /// The task that bytes are counted for, if it isn't one of its own.
+    pub task: Option<&'a Task>,
     pub retry: &'a RetryPolicy,
     pub events: &'a EventSink,
     pub cancel: &'a CancellationToken,
@@ -56,10 +59,25 @@ struct Partial<'a> {
     stated: Checksums,
     /// Which version it is.
     version: Version,
-    /// Credentials, once the server asked for them.
+    /// Credentials, once they are sent.
     login: Option<Login>,
-    /// Created with the first successful response.
-    task: Option<Task>,
+    /// Set with the first successful response.
+    task: Option<Progress<'a>>,
+}
+
+/// Counts the bytes of a file.
+enum Progress<'a> {
+    Own(Task),
+    Shared(&'a Task),
+}
+
+impl Progress<'_> {
+    fn advance(&self, bytes: u64) {
+        match self {
+            Progress::Own(task) => task.advance(bytes),
+            Progress::Shared(task) => task.advance(bytes),
+        }
+    }
 }
 
 /// The outcome of an attempt that may be followed by another.
@@ -70,10 +88,11 @@ enum Attempt {
     Failed(Retry),
 }
 
-impl Transfer<'_> {
+impl<'a> Transfer<'a> {
     /// Downloads to `path`, which may contain a partial download.
-    pub(super) fn run(&self, path: &Path) -> Result<Finished, DownloadError> {
+    pub(super) fn run(&self, path: &'a Path) -> Result<Finished, DownloadError> {
         let mut partial = Partial::open(path, self.cancel)?;
+        partial.login = self.site.first_login()?;
         partial.version = match self.version.validator() {
             Some(_) => self.version.clone(),
             None => self.begun.get().filter(|_| partial.length > 0).unwrap_or_default(),
@@ -107,7 +126,7 @@ impl Transfer<'_> {
         self.address.as_str().to_owned()
     }
 
-    fn attempt(&self, partial: &mut Partial) -> Result<Attempt, DownloadError> {
+    fn attempt(&self, partial: &mut Partial<'a>) -> Result<Attempt, DownloadError> {
         if partial.version.validator().is_none() && !self.has_digest {
             partial.restart()?;
         }
@@ -145,7 +164,7 @@ impl Transfer<'_> {
     fn begin(
         &self,
         response: &Response,
-        partial: &mut Partial,
+        partial: &mut Partial<'a>,
     ) -> Result<Option<Attempt>, DownloadError> {
         let head = &response.head;
         if head.status == 416 && partial.length > 0 {
@@ -177,7 +196,8 @@ impl Transfer<'_> {
         }
         partial.stated = head.checksums.clone();
         partial.task.get_or_insert_with(|| {
-            let task = self.events.task("download", head.version.length, "bytes");
+            let own = || Progress::Own(self.events.task("download", head.version.length, "bytes"));
+            let task = self.task.map_or_else(own, Progress::Shared);
             task.advance(partial.length);
             task
         });

@@ -32,6 +32,9 @@ pub struct LockedSource {
     /// The number of the version, where the source has numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// The commit, where the source is a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// The HTTP validators of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
@@ -42,7 +45,8 @@ pub struct LockedSource {
     /// In bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Of the file, in hexadecimal digits; missing until it is downloaded.
+    /// Of the file, or of a repository's list of files with their digests, in hexadecimal digits;
+    /// missing until it is downloaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,8 +63,8 @@ impl LockedSource {
         match (self.version, other.version) {
             (Some(a), Some(b)) => a == b,
             (None, None) => {
-                (&self.etag, &self.modified, &self.md5)
-                    == (&other.etag, &other.modified, &other.md5)
+                (&self.commit, &self.etag, &self.modified, &self.md5)
+                    == (&other.commit, &other.etag, &other.modified, &other.md5)
             }
             _ => false,
         }
@@ -68,9 +72,12 @@ impl LockedSource {
 }
 
 impl fmt::Display for LockedSource {
-    /// "version 3", or the validators of the file.
+    /// "version 3", "commit 1a2b…", or the validators of the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LockedSource { version, etag, modified, md5, .. } = self;
+        let LockedSource { version, commit, etag, modified, md5, .. } = self;
+        if let Some(commit) = commit {
+            return write!(f, "commit {commit}");
+        }
         match (version, etag, md5, modified) {
             (Some(number), ..) => write!(f, "version {number}"),
             (_, Some(etag), ..) => write!(f, "ETag {etag}"),
@@ -98,6 +105,10 @@ impl SourceLock {
                     && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
             };
             let name = source.source.clone();
+            let is_hex = |text: &String| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if source.commit.as_ref().is_some_and(|text| text.len() != 40 || !is_hex(text)) {
+                return Err(format!("the `commit` of `{name}` isn't 40 hexadecimal digits"));
+            }
             if source.sha256.as_ref().is_some_and(|text| !is_digest(text)) {
                 return Err(format!(
                     "the `sha256` of `{name}` isn't 64 lowercase hexadecimal digits"
@@ -173,6 +184,7 @@ mod tests {
     #[test]
     fn unusable_locks_are_refused() {
         let twice = "format = 1\n[[source]]\nsource = \"x\"\n[[source]]\nsource = \"x\"\n";
+        let commit = "format = 1\n[[source]]\nsource = \"x\"\ncommit = \"../main\"\n";
         let digest = "format = 1\n[[source]]\nsource = \"x\"\nsha256 = \"abc\"\n";
         for (text, part) in [
             ("format = 2\n", "format is 2"),
@@ -180,6 +192,7 @@ mod tests {
             ("format = 1\n[[source]]\nsource = \"x\"\ntoken = \"y\"\n", "unknown field"),
             (twice, "two entries for `x`"),
             (digest, "`sha256` of `x`"),
+            (commit, "`commit` of `x`"),
         ] {
             let error = SourceLock::parse(text).unwrap_err();
             assert!(error.contains(part), "{error}");

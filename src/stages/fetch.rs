@@ -4,6 +4,7 @@
 mod archive;
 mod disk;
 mod folder;
+mod hub;
 mod kaggle;
 mod locking;
 mod remote;
@@ -17,7 +18,7 @@ use crate::common::words::or_list;
 use crate::config::{Key, KeyType, NoKeys, SourceText, Values, choices, keys};
 use crate::data::archive::is_named_like_archive;
 use crate::data::images::{self, FOLDER, LISTING};
-use crate::data::source::{self, Source};
+use crate::data::source::{self, HubKind, Source};
 use crate::data::synthetic::Garments;
 use crate::download::Address;
 use crate::download::kaggle::Dataset;
@@ -45,12 +46,17 @@ keys! {
     pub(super) struct FetchOptions / FetchKeys {
         /// Where the images or weights come from. Images: `path:FOLDER`, read in place; `path:FILE`
         /// or `https://…`, an archive (.zip, .tar, .tar.gz, .tar.zst); `kaggle:OWNER/NAME` or
-        /// `kaggle:OWNER/NAME/VERSION`, a data set of Kaggle's; `synthetic:garments`, drawn by the
-        /// program. Weights: `torchvision:resnet50` or
-        /// `torchvision:resnet50/V2`; `path:FILE` (.pth or .safetensors); `path:FOLDER` with timm's
+        /// `kaggle:OWNER/NAME/VERSION`, a data set of Kaggle's; `hf:OWNER/NAME` or
+        /// `hf:OWNER/NAME@REVISION`, one of the Hugging Face Hub; `synthetic:garments`, drawn by the
+        /// program. Weights: `torchvision:resnet50` or `torchvision:resnet50/V2`; `hf:timm/NAME` and
+        /// other models of the Hub; `path:FILE` (.pth or .safetensors); `path:FOLDER` with timm's
         /// `model.safetensors` and `config.json`; `https://…`, such a file; `run:ID/train`, the
         /// model of an earlier run.
         source: SourceText = required;
+        /// For `hf:` data sets with several configurations: the one to fetch.
+        config: Option<String> = none;
+        /// For `hf:` data sets: the splits to fetch, such as `["train", "test"]`; all by default.
+        splits: Vec<String> = [];
         /// What `synthetic:garments` draws.
         synthetic: Garments = {};
         /// What happens where an image or a folder of `path:FOLDER` can't be opened, or a link leads
@@ -90,14 +96,14 @@ pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolv
         Contents::Images => (
             "weights, not images",
             "expected a stage that fetches images",
-            "images are `path:FOLDER`, archives (`path:FILE` and `https://…`: .zip, .tar, .tar.gz, .tar.zst), `kaggle:OWNER/NAME` \
-             and `synthetic:garments`",
+            "images are `path:FOLDER`, archives (`path:FILE` and `https://…`: .zip, .tar, .tar.gz, .tar.zst), `kaggle:OWNER/NAME`, \
+             `hf:OWNER/NAME` and `synthetic:garments`",
         ),
         Contents::Weights => (
             "images, not weights",
             "expected a stage that fetches weights",
             "weights are `torchvision:NAME`, `path:FILE` (.pth or .safetensors), `path:FOLDER` with timm's \
-             `model.safetensors` and `config.json`, `https://…` and `run:ID/train`",
+             `model.safetensors` and `config.json`, `hf:OWNER/NAME`, `https://…` and `run:ID/train`",
         ),
     };
     let message = format!(
@@ -114,6 +120,10 @@ fn contents(source: &Source) -> Option<Contents> {
     match source {
         Source::Garments | Source::Kaggle { .. } => Some(Contents::Images),
         Source::Torchvision(_) | Source::Run { .. } => Some(Contents::Weights),
+        Source::Hub(source) => source.kind.map(|kind| match kind {
+            HubKind::Dataset => Contents::Images,
+            HubKind::Model => Contents::Weights,
+        }),
         Source::Web(url) => by_name(url),
         Source::Path(path) if weights::is_weights(path) => Some(Contents::Weights),
         Source::Path(path) if path.is_dir() || archive::is_images(path) => Some(Contents::Images),
@@ -142,8 +152,8 @@ impl Kind for Fetch {
     }
 
     fn about(&self) -> &'static str {
-        "Provides images or weights: a folder, read in place, an archive, a data set of Kaggle's, synthetic images, or \
-         pretrained weights from a file or the web."
+        "Provides images or weights: a folder, read in place, an archive, a data set of Kaggle's or the Hugging Face Hub, \
+         synthetic images, or pretrained weights from a file or the web."
     }
 
     fn version(&self) -> u32 {
@@ -157,6 +167,7 @@ impl Kind for Fetch {
         resolver: &mut Resolver,
     ) -> Option<FetchOptions> {
         check_source(&keys.source, resolver);
+        check_choices(&keys, resolver);
         if keys.synthetic.kinds.is_empty() {
             let diagnostic = keys.synthetic.kinds.error("there is no kind to draw");
             resolver.report(diagnostic.label("expected at least one"));
@@ -186,6 +197,10 @@ impl Kind for Fetch {
             let pin = kaggle::pinned(&set, store.memo(), cancel)?;
             return Ok(Pin { facts: kaggle::facts(&set, &pin), replaces, folder: None });
         }
+        if let Source::Hub(source) = &source {
+            let pin = hub::pinned(source, store.memo(), cancel)?;
+            return Ok(Pin { facts: hub::facts(source, &pin), replaces, folder: None });
+        }
         let Source::Path(path) = source else { return Ok(Pin::default()) };
         if archive::is_images(&path) {
             let facts = BTreeMap::from([(
@@ -208,9 +223,10 @@ impl Kind for Fetch {
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
         let Ok(source) = source::parse(&options.source.0) else { return Ok(()) };
-        match dataset(&source) {
-            Some(set) => kaggle::look(&set, store.memo(), cancel).map(drop),
-            None => weights::refresh(&source, store.memo(), cancel),
+        match (dataset(&source), &source) {
+            (Some(set), _) => kaggle::look(&set, store.memo(), cancel).map(drop),
+            (None, Source::Hub(source)) => hub::look(source, store.memo(), cancel).map(drop),
+            (None, _) => weights::refresh(&source, store.memo(), cancel),
         }
     }
 
@@ -248,6 +264,7 @@ impl Kind for Fetch {
                 folder::run(&path, options.on_missing, context)
             }
             Ok(Source::Web(url)) => from_web(&url, context),
+            Ok(Source::Hub(source)) => hub::run(&source, options, context),
             Ok(source @ (Source::Path(_) | Source::Torchvision(_))) => {
                 weights::run(&source, context)
             }
@@ -267,6 +284,23 @@ impl Kind for Fetch {
 fn dataset(source: &Source) -> Option<Dataset> {
     let Source::Kaggle { owner, name, version } = source else { return None };
     Some(Dataset { owner: owner.clone(), name: name.clone(), version: *version })
+}
+
+/// Reports keys of data sets of the Hub beside another source.
+fn check_choices(keys: &FetchKeys, resolver: &mut Resolver) {
+    if matches!(source::parse(&keys.source.0), Ok(Source::Hub(_)) | Err(_)) {
+        return;
+    }
+    let of_config = keys.config.as_ref().map(|key| key.error("`config` is for sources on the Hub"));
+    let has_splits = !keys.splits.is_empty();
+    let of_splits = has_splits.then(|| keys.splits.error("`splits` is for sources on the Hub"));
+    for diagnostic in [of_config, of_splits].into_iter().flatten() {
+        resolver.report(
+            diagnostic
+                .label("the source is another one")
+                .help("leave it out, or fetch from `hf:OWNER/NAME`".to_owned()),
+        );
+    }
 }
 
 fn check_source(source: &Key<SourceText>, resolver: &mut Resolver) {

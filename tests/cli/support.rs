@@ -155,11 +155,17 @@ impl Desk {
             "KAGGLE_USERNAME",
             "KAGGLE_KEY",
             "KAGGLE_CONFIG_DIR",
+            "HF_TOKEN",
+            "HUGGING_FACE_HUB_TOKEN",
+            "HF_TOKEN_PATH",
+            "HF_HUB_OFFLINE",
+            "TRANSFORMERS_OFFLINE",
         ] {
             command.env_remove(variable);
         }
-        // No test reaches the real server: nothing listens here.
-        command.env("PIPE_KAGGLE", "http://127.0.0.1:9");
+        // No test reaches the real servers: nothing listens here.
+        command.env("PIPE_KAGGLE", "http://127.0.0.1:9").env("HF_ENDPOINT", "http://127.0.0.1:9");
+        command.env("HF_HOME", self.path("hf-home"));
         command
     }
 
@@ -444,6 +450,19 @@ fn runs(folder: &Path) -> Vec<String> {
         .collect();
     found.sort();
     found.into_iter().map(|(_, id)| id).collect()
+}
+
+/// All files below a folder that contain a text.
+pub(crate) fn containing(folder: &Path, text: &str) -> Vec<String> {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap());
+    let holds = |path: &Path| {
+        fs::read(path)
+            .is_ok_and(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+    };
+    files
+        .filter(|entry| entry.file_type().is_file() && holds(entry.path()))
+        .map(|entry| entry.path().display().to_string())
+        .collect()
 }
 
 /// Waits until `done`, or fails after `limit`.

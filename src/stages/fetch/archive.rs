@@ -41,7 +41,12 @@ pub(super) fn run(path: &Path, named: &str, context: &Context) -> Result<(), Sta
     Ok(())
 }
 
-fn listing(folder: &Path, paths: &[String], context: &Context) -> Result<Vec<u8>, StageError> {
+/// The listing of images in a folder.
+pub(super) fn listing(
+    folder: &Path,
+    paths: &[String],
+    context: &Context,
+) -> Result<Vec<u8>, StageError> {
     let task = context.events.task("list", Some(paths.len() as u64), "images");
     let one = |path: &String| {
         StageError::check(&context.cancel)?;

@@ -3,7 +3,7 @@
 
 use super::{archive, remote};
 use crate::download::kaggle::{Dataset, Facts};
-use crate::download::{self, Download, DownloadError, RetryPolicy, Site, Version};
+use crate::download::{self, Download, DownloadError, Expected, RetryPolicy, Site, Version};
 use crate::engine::{Context, OrFail, StageError};
 use crate::events::CancellationToken;
 use crate::store::Memo;
@@ -117,7 +117,8 @@ pub(super) fn run(set: &Dataset, context: &Context) -> Result<(), StageError> {
         site: Site::Kaggle(set),
         key: &key,
         version: &pin.file,
-        sha256: locked.as_deref(),
+        expected: locked.as_deref().map(Expected::Sha256),
+        task: None,
     };
     let file = remote::bring(&wanted, context)?;
     let number = pin.number.map_or(String::new(), |number| format!(" version {number}"));

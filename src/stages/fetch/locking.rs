@@ -1,7 +1,7 @@
 //! Entries of `pipe.lock` for the sources of fetch stages: from the pins in the memo, and back.
 
 use super::kaggle::{self, Pinned};
-use super::{dataset, remote, weights};
+use super::{dataset, hub, remote, weights};
 use crate::data::source::Source;
 use crate::download::{Address, Version, known_digest, known_version};
 use crate::engine::{LockedSource, SourceLock, StageError};
@@ -15,6 +15,7 @@ const SECRETS: [&str; 7] = ["token", "key", "secret", "sig", "password", "creden
 pub(super) fn names(source: &Source) -> Vec<String> {
     match source {
         Source::Kaggle { .. } => dataset(source).iter().map(kaggle::name).collect(),
+        Source::Hub(source) => vec![hub::name(source)],
         Source::Web(url) => Address::parse(url).iter().map(public_name).collect(),
         Source::Torchvision(name) => preset(name).into_iter().map(published_name).collect(),
         Source::Garments | Source::Path(_) | Source::Run { .. } => Vec::new(),
@@ -31,6 +32,20 @@ pub(super) fn locked(source: &Source, memo: &Memo) -> Vec<LockedSource> {
                 let file = known_version(memo, &key).unwrap_or_else(|| pin.file.clone());
                 let entry = entry(kaggle::name(&set), &file, &key, memo);
                 Some(LockedSource { version: pin.number, licence: pin.licence, ..entry })
+            })
+            .into_iter()
+            .collect(),
+        Source::Hub(source) => hub::kept(source, memo)
+            .map(|pin| {
+                let contents = hub::inventory(source, &pin, memo);
+                LockedSource {
+                    source: hub::name(source),
+                    size: contents.as_ref().map(|contents| contents.size),
+                    sha256: contents.map(|contents| contents.sha256),
+                    commit: Some(pin.commit),
+                    licence: pin.licence,
+                    ..LockedSource::default()
+                }
             })
             .into_iter()
             .collect(),
@@ -73,6 +88,21 @@ pub(super) fn adopt(source: &Source, lock: &SourceLock, memo: &Memo) -> Result<(
                 kaggle::remember(&set, &pin, memo)?;
             }
             adopt_digest(&kaggle::key(&set, &pin), entry, memo)
+        }
+        Source::Hub(source) => {
+            let Some(entry) = lock.get(&hub::name(source)) else { return Ok(()) };
+            let Some(commit) = entry.commit.clone() else { return Ok(()) };
+            let kept = hub::kept(source, memo).filter(|kept| kept.commit == commit);
+            let licence = entry.licence.clone();
+            let pin = match kept {
+                Some(pin) => pin,
+                None => {
+                    let pin = hub::Pinned { is_data_set: None, commit, licence };
+                    hub::remember(source, &pin, memo)?;
+                    pin
+                }
+            };
+            adopt_digest(&hub::key(source, &pin), entry, memo)
         }
         Source::Web(url) => {
             let (file, configuration) = weights::addresses(url)?;

@@ -1,6 +1,8 @@
 //! Files on the web, pinned to the version that was seen first.
 
-use crate::download::{self, Address, Download, DownloadError, RetryPolicy, Site, Version};
+use crate::download::{
+    self, Address, Download, DownloadError, Expected, RetryPolicy, Site, Version,
+};
 use crate::engine::{Context, OrFail, StageError};
 use crate::events::CancellationToken;
 use crate::nn::weights::{Preset, registry};
@@ -97,8 +99,9 @@ pub(super) fn file(
 ) -> Result<PathBuf, StageError> {
     let key = file_key(address, version);
     let locked = locked_digest(&key, &context.memo);
-    let sha256 = locked.as_deref();
-    bring(&Download { address, site: Site::Plain, key: &key, version, sha256 }, context)
+    let expected = locked.as_deref().map(Expected::Sha256);
+    let site = Site::Plain;
+    bring(&Download { address, site, key: &key, version, expected, task: None }, context)
 }
 
 /// The key of a downloaded file.
@@ -132,7 +135,8 @@ pub(super) fn published(preset: &Preset, context: &Context) -> Result<PathBuf, S
         site: Site::Plain,
         key: &key,
         version: &Version::default(),
-        sha256: Some(locked.as_deref().unwrap_or(prefix)),
+        expected: Some(Expected::Sha256(locked.as_deref().unwrap_or(prefix))),
+        task: None,
     };
     bring(&wanted, context)
 }

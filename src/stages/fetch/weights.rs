@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// Name of the weights in the artifact, as in a train stage's; also timm's on the hub.
 pub(super) const MODEL: &str = "model.safetensors";
 /// Name of timm's configuration beside its weights.
-const CONFIGURATION: &str = "config.json";
+pub(super) const CONFIGURATION: &str = "config.json";
 /// Extensions of files with weights.
 const ENDINGS: [&str; 4] = ["pth", "pt", "bin", "safetensors"];
 
@@ -174,14 +174,8 @@ pub(super) fn run(source: &Source, context: &Context) -> Result<(), StageError> 
         Source::Web(url) => from_web(url, context),
         Source::Path(path) => {
             let (file, configuration) = files(path);
-            let known = match configuration {
-                Some(path) => {
-                    let text = std::fs::read(&path).or_fail(path.display())?;
-                    described(&text, &path.display().to_string(), context)
-                }
-                None => None,
-            };
-            let written = write(context, &file, &file.display().to_string(), known);
+            let named = file.display().to_string();
+            let written = from_file(&file, &named, configuration.as_deref(), context);
             match written {
                 Err(StageError::Failed { message, help: None }) if !is_named_like_weights(&file) => {
                     Err(StageError::failed(message).with_help(
@@ -219,6 +213,23 @@ pub(super) fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
     };
     let file = downloaded(url, context)?;
     write(context, &file, url, known)
+}
+
+/// Weights in a file, called `named` in messages, with timm's configuration if there is one.
+pub(super) fn from_file(
+    file: &Path,
+    named: &str,
+    configuration: Option<&Path>,
+    context: &Context,
+) -> Result<(), StageError> {
+    let known = match configuration {
+        Some(path) => {
+            let text = std::fs::read(path).or_fail(path.display())?;
+            described(&text, named, context)
+        }
+        None => None,
+    };
+    write(context, file, named, known)
 }
 
 /// Metadata from timm's file. If it can't be read, the weights can still be used.

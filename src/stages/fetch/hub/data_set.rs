@@ -1,0 +1,184 @@
+//! Writes a data set of the Hub into the artifact: images as they are, archives unpacked, and images
+//! in shards as files.
+
+use super::selection::{Images, Part, Selection, select};
+use super::{bring, card, shards, tables};
+use crate::common::layout::split_folder;
+use crate::common::number::counted;
+use crate::common::words::and_list;
+use crate::data::archive::{self, relative_path, without_ending};
+use crate::data::images::{FOLDER, LISTING};
+use crate::data::parquet::ClassNames;
+use crate::data::web_dataset::is_web_dataset;
+use crate::download::hub::{File, Repository};
+use crate::download::{self, RetryPolicy};
+use crate::engine::{Context, OrFail, StageError};
+use crate::stages::fetch::{FetchOptions, archive as fetched_archive, no_images};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A list of the names of classes, a line each, beside shards of the format `webdataset`.
+const CLASS_LIST: &str = "classnames.txt";
+
+/// What was written.
+#[derive(Default)]
+pub(super) struct Written {
+    /// Paths below the folder of the images.
+    pub images: Vec<String>,
+    /// Label files likewise.
+    pub labels: Vec<String>,
+    /// Files or rows without an image.
+    pub others: u64,
+    pub warnings: Vec<String>,
+}
+
+/// Downloads the files of a data set and writes the artifact.
+pub(super) fn run(
+    repository: &Repository,
+    files: &[File],
+    options: &FetchOptions,
+    context: &Context,
+) -> Result<(), StageError> {
+    let named = format!("hf:{}", repository.id);
+    let card = download::hub_facts(repository, &RetryPolicy::default(), &context.cancel)?.card_data;
+    let chosen = (options.config.as_deref(), options.splits.as_slice());
+    let selection = select(files, &card, &named, chosen)?;
+    let parts: Vec<&Part> = selection.parts().collect();
+    let wanted: Vec<&File> = parts.iter().map(|part| part.file).collect();
+    let paths = bring(repository, &wanted, context)?;
+    let brought: Vec<(&Part, PathBuf)> = parts.into_iter().zip(paths).collect();
+    let names = card::class_names(&card, selection.configuration.as_deref());
+    let folder = context.slot.join(FOLDER);
+    std::fs::create_dir_all(&folder).or_fail(folder.display())?;
+    let mut written = match &selection.images {
+        Images::Parquet(_) => shards::parquet(&brought, &names, &folder, context)?,
+        Images::Archives(all) => {
+            let (archives, tables) = brought.split_at(all.len());
+            let names = || listed_names(repository, files, names, context);
+            let mut written = archives_into(archives, names, &folder, context)?;
+            place(tables, &selection, &folder, &mut written)?;
+            written
+        }
+        Images::Plain(_) => {
+            let mut written = Written::default();
+            place(&brought, &selection, &folder, &mut written)?;
+            written
+        }
+    };
+    if written.images.is_empty() {
+        return Err(no_images(&named));
+    }
+    tables::join(&folder, &mut written)?;
+    let listed = fetched_archive::listing(&folder, &written.images, context)?;
+    std::fs::write(context.slot.join(LISTING), listed).or_fail("writing the listing")?;
+    report(&written, &selection, context);
+    Ok(())
+}
+
+/// The names of the classes of shards, also from a list beside them.
+fn listed_names(
+    repository: &Repository,
+    files: &[File],
+    mut names: ClassNames,
+    context: &Context,
+) -> Result<ClassNames, StageError> {
+    let Some(list) = files.iter().find(|file| file.path == CLASS_LIST) else { return Ok(names) };
+    for path in bring(repository, &[list], context)? {
+        let text = std::fs::read_to_string(&path)
+            .or_fail(format_args!("reading {CLASS_LIST} of {}", repository.id))?;
+        let lines = text.lines().map(|line| line.trim().to_owned()).collect();
+        names.insert(shards::CLASS.to_owned(), lines);
+    }
+    Ok(names)
+}
+
+/// Unpacks archives: those of a split into a folder of its name, a single one into the folder itself.
+fn archives_into(
+    archives: &[(&Part, PathBuf)],
+    names: impl FnOnce() -> Result<ClassNames, StageError>,
+    folder: &Path,
+    context: &Context,
+) -> Result<Written, StageError> {
+    if archives.iter().any(|(_, path)| is_web_dataset(path)) {
+        return shards::web_dataset(archives, &names()?, folder, context);
+    }
+    let mut written = Written::default();
+    for (part, path) in archives {
+        let named = &part.file.path;
+        let place = match &part.split {
+            Some(split) => split.as_str(),
+            None if archives.len() == 1 => "",
+            None => without_ending(named).unwrap_or(named),
+        };
+        let place = checked(place, named)?;
+        let into = if place.is_empty() { folder.to_owned() } else { folder.join(&place) };
+        let found = archive::unpack(path, named, &into, &context.events, &context.cancel)?;
+        let inside = |path: String| match place.is_empty() {
+            true => path,
+            false => format!("{place}/{path}"),
+        };
+        written.images.extend(found.images.into_iter().map(inside));
+        written.labels.extend(found.labels.into_iter().map(inside));
+        written.others += found.hidden + found.others;
+        written.warnings.extend(found.warnings);
+    }
+    Ok(written)
+}
+
+/// Puts files into the folder at their paths in the repository. Those of a split that only the
+/// metadata of the data set says go below a folder of its name.
+fn place(
+    brought: &[(&Part, PathBuf)],
+    selection: &Selection,
+    folder: &Path,
+    written: &mut Written,
+) -> Result<(), StageError> {
+    for (part, from) in brought {
+        let path = &part.file.path;
+        let is_said = path.split('/').any(|name| split_folder(name).is_some());
+        let split = part.split.as_ref().filter(|_| selection.configuration.is_some() && !is_said);
+        let relative = match split {
+            Some(split) => format!("{split}/{path}"),
+            None => path.clone(),
+        };
+        let relative = checked(&relative, path)?;
+        let target = folder.join(&relative);
+        if let Some(parent) = target.parent() {
+            std::fs::create_dir_all(parent).or_fail(parent.display())?;
+        }
+        // The file in the memo never changes, so that both can share their content.
+        if std::fs::hard_link(from, &target).is_err() {
+            std::fs::copy(from, &target).or_fail(format_args!("writing {}", target.display()))?;
+        }
+        match crate::common::image_files::is_image(&relative) {
+            true => written.images.push(relative),
+            false => written.labels.push(relative),
+        }
+    }
+    Ok(())
+}
+
+/// A path of the repository, relative to the folder of the images.
+fn checked(path: &str, named: &str) -> Result<String, StageError> {
+    relative_path(path)
+        .map_err(|reason| StageError::failed(format!("the file `{}` {reason}", named.escape_debug())))
+}
+
+fn report(written: &Written, selection: &Selection, context: &Context) {
+    for text in &written.warnings {
+        context.events.warn(text.as_str());
+    }
+    let splits: BTreeSet<&str> =
+        selection.parts().filter_map(|part| part.split.as_deref()).collect();
+    let mut text = counted(written.images.len() as u64, "image");
+    if !splits.is_empty() {
+        text += &format!(" of {}", and_list(splits.into_iter()));
+    }
+    if !written.labels.is_empty() {
+        text += &format!(" and {}", counted(written.labels.len() as u64, "label file"));
+    }
+    if written.others > 0 {
+        text += &format!("; skipped {}", counted(written.others, "file or row without an image"));
+    }
+    context.events.info(text);
+}
