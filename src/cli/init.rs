@@ -1,56 +1,102 @@
-//! `pipe init FOLDER`: infers classes, splits and sizes of images and writes a pipeline file for them.
-//! Reads tables beside the images, and the headers of a few images.
+//! `pipe init SOURCE`: infers classes, splits and sizes of images and writes a pipeline file for them.
+//! Reads tables beside the images, and the headers of a few images. Archives and remote data sets are
+//! fetched first, as a run would, so that the run finds them.
 
+mod fetched;
 mod naming;
+mod pipeline_text;
 
 use super::failure::Failure;
 use super::images::images_in;
-use super::shared::{shell_word, shown};
+use super::shared::{StoreArguments, shell_word, shown};
 use crate::common::image_files;
 use crate::common::number;
 use crate::common::words::join;
 use crate::ui;
 use clap::Args;
-use naming::{AuthorSplit, Naming, TableFile};
+use naming::{Naming, TableFile};
+use pipeline_text::pipeline_file;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Write a pipeline file for a folder of images
+/// Write a pipeline file for a folder of images, an archive or a data set on the web
 #[derive(Args)]
 #[command(after_help = "Examples:
   pipe init photos              write photos.toml, which reads images in place
   pipe init photos --output -   print it instead
+  pipe init photos.zip          unpack an archive first
+  pipe init kaggle:OWNER/NAME   download a data set of Kaggle's first
+  pipe init hf:OWNER/NAME       the same from the Hugging Face Hub
 
 Classes are inferred from the names of folders (cats/1.jpg, dogs/2.jpg), a table
 (train.csv, in the folder or beside it) or the names of files (17_cat.jpg, cat-17.jpg).
 Folders such as train, val and test are kept as the split.")]
 pub(super) struct Arguments {
-    /// The folder of images
-    #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
-    /// Where to write the pipeline file; `-` prints it [default: FOLDER.toml in the current
-    /// directory]
+    /// A folder of images, an archive, or a source such as kaggle:OWNER/NAME or hf:OWNER/NAME
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// Where to write the pipeline file; `-` prints it [default: NAME.toml in the current
+    /// directory, after the folder or data set]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Train from random weights rather than fine-tune a pretrained network
     #[arg(long)]
     scratch: bool,
+    /// The configuration to fetch, of a data set on the Hugging Face Hub that has several
+    #[arg(long, value_name = "NAME")]
+    config: Option<String>,
+    #[command(flatten)]
+    store: StoreArguments,
 }
 
 /// Images whose size is looked at.
 const MEASURED: usize = 100;
 /// The longest table that is looked at, in bytes.
 const LONGEST_TABLE: u64 = 64 << 20;
-/// Sizes to train at from random weights, in pixels.
-const SIZES: [u32; 6] = [32, 48, 64, 96, 128, 160];
 
-/// The images, classes and splits found in a folder.
+/// Where the images are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Folder,
+    Archive,
+    Remote,
+}
+
+impl Origin {
+    /// The comment above the stage that fetches them.
+    fn comment(self) -> &'static str {
+        match self {
+            Origin::Folder => "# Images are read in place; later runs notice changes to them.",
+            Origin::Archive => "# The archive is unpacked once, and again when it changes.",
+            Origin::Remote => {
+                "# Downloaded once. `pipe run --refresh` looks for another version; pipe.lock pins this one."
+            }
+        }
+    }
+}
+
+/// Images to look at.
+struct Look {
+    /// The name of the pipeline.
+    name: String,
+    /// The value of `source`.
+    source: String,
+    origin: Origin,
+    /// The folder of the images.
+    folder: PathBuf,
+    /// A folder beside the source that may hold tables, and its path from the pipeline file.
+    beside: Option<(PathBuf, PathBuf)>,
+}
+
+/// The images, classes and splits found.
 struct Found {
     name: String,
     /// The value of `source`.
     source: String,
+    origin: Origin,
+    config: Option<String>,
     paths: Vec<String>,
     naming: Option<Naming>,
     /// The median size of some images.
@@ -58,33 +104,29 @@ struct Found {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let folder = &arguments.folder;
-    if !folder.is_dir() {
-        return Err(Failure::failed(format!("there is no folder `{}`", folder.display())));
-    }
-    let absolute = folder.canonicalize().map_err(|error| {
-        Failure::failed(format!("failed to read `{}`: {error}", folder.display()))
-    })?;
-    let name =
-        absolute.file_name().map_or("images".into(), |name| name.to_string_lossy().into_owned());
-    let paths = image_paths(&absolute)?;
-    if paths.is_empty() {
-        return Err(no_images(folder));
-    }
-    let print = arguments.output.as_deref() == Some(Path::new("-"));
-    let output = arguments.output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.toml")));
-    // `path:` sources are relative to the pipeline file.
-    let beside = print || output.parent().is_none_or(|parent| parent.as_os_str().is_empty());
-    let source = if beside && folder.is_relative() { folder } else { &absolute };
-    let Some(source) = source.to_str() else {
-        let message = format!("the path `{}` is not UTF-8, which TOML requires", source.display());
-        return Err(Failure::failed(message).help("rename the folder"));
+    let given = Path::new(arguments.source.strip_prefix("path:").unwrap_or(&arguments.source));
+    let looked = match given.is_dir() {
+        true => folder(given, arguments)?,
+        false => match fetched::look(given, arguments)? {
+            Ok(looked) => looked,
+            Err(code) => return Ok(code),
+        },
     };
-    let naming = Naming::infer(&paths, &tables(&absolute, source));
-    let size = median_size(&absolute, &paths);
-    let found = Found { source: format!("path:{source}"), name, paths, naming, size };
+    let Look { name, source, origin, folder, beside } = looked;
+    let paths = image_paths(&folder)?;
+    if paths.is_empty() {
+        return Err(no_images(given));
+    }
+    let output = match &arguments.output {
+        Some(output) => output.clone(),
+        None => PathBuf::from(format!("{name}.toml")),
+    };
+    let naming = Naming::infer(&paths, &tables(&folder, beside.as_ref()));
+    let size = median_size(&folder, &paths);
+    let config = arguments.config.clone();
+    let found = Found { name, source, origin, config, paths, naming, size };
     let text = pipeline_file(&found, arguments.scratch);
-    if print {
+    if arguments.prints() {
         ui::out(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -96,6 +138,51 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         shell_word(Path::new(&shown(&output)))
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    fn prints(&self) -> bool {
+        self.output.as_deref() == Some(Path::new("-"))
+    }
+
+    /// A path as `path:` names it in the pipeline file: relative to it where it is written here.
+    fn path_from_output(&self, given: &Path, absolute: &Path) -> Result<String, Failure> {
+        let parent = self.output.as_deref().and_then(Path::parent);
+        let is_here = self.prints() || parent.is_none_or(|parent| parent.as_os_str().is_empty());
+        let source = if is_here && given.is_relative() { given } else { absolute };
+        source.to_str().map(str::to_owned).ok_or_else(|| {
+            let message =
+                format!("the path `{}` is not UTF-8, which TOML requires", source.display());
+            Failure::failed(message).help("rename it")
+        })
+    }
+}
+
+/// A folder, whose images are read in place.
+fn folder(given: &Path, arguments: &Arguments) -> Result<Look, Failure> {
+    let absolute = canonical(given)?;
+    let name =
+        absolute.file_name().map_or("images".into(), |name| name.to_string_lossy().into_owned());
+    let source = arguments.path_from_output(given, &absolute)?;
+    let beside = beside(&absolute, &source);
+    Ok(Look {
+        name,
+        source: format!("path:{source}"),
+        origin: Origin::Folder,
+        folder: absolute,
+        beside,
+    })
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, Failure> {
+    path.canonicalize()
+        .map_err(|error| Failure::failed(format!("failed to read `{}`: {error}", path.display())))
+}
+
+/// The folder that a path is in, and how the pipeline file names it.
+fn beside(absolute: &Path, source: &str) -> Option<(PathBuf, PathBuf)> {
+    let parent = absolute.parent()?.to_owned();
+    Some((parent, Path::new(source).parent().unwrap_or(Path::new("")).to_owned()))
 }
 
 /// The findings in one line.
@@ -119,7 +206,7 @@ fn described(found: &Found) -> String {
 }
 
 /// Tables in the folder, one folder further in, or beside it, those named for training first.
-fn tables(folder: &Path, source: &str) -> Vec<TableFile> {
+fn tables(folder: &Path, beside: Option<&(PathBuf, PathBuf)>) -> Vec<TableFile> {
     let read = |path: &Path, name: String| {
         let is_table = image_files::is_label_file(&name.replace("../", ""));
         let is_short =
@@ -129,20 +216,17 @@ fn tables(folder: &Path, source: &str) -> Vec<TableFile> {
         }
         Some(TableFile { path: name, bytes: std::fs::read(path).ok()? })
     };
-    let inside = walkdir::WalkDir::new(folder).min_depth(1).max_depth(2).sort_by_file_name();
+    let inside = walkdir::WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
     let inside = inside.into_iter().flatten().filter_map(|entry| {
         let name = entry.path().strip_prefix(folder).ok()?.to_str()?.to_owned();
         read(entry.path(), name)
     });
     let mut found: Vec<TableFile> = inside.collect();
-    // Named from the folder of the pipeline file, where the source is relative to it.
-    let parent =
-        folder.parent().map(|parent| walkdir::WalkDir::new(parent).min_depth(1).max_depth(1));
+    let parent = beside.map(|(parent, _)| walkdir::WalkDir::new(parent).min_depth(1).max_depth(1));
     for entry in parent.into_iter().flat_map(|walk| walk.sort_by_file_name()).flatten() {
         let Some(name) = entry.file_name().to_str() else { continue };
-        let start = Path::new(source).parent().filter(|start| !start.as_os_str().is_empty());
-        let name = start.map_or(name.to_owned(), |start| start.join(name).display().to_string());
-        found.extend(read(entry.path(), name));
+        let start = beside.map_or(Path::new(""), |(_, start)| start);
+        found.extend(read(entry.path(), start.join(name).display().to_string()));
     }
     found.sort_by_key(|table| !table.path.to_lowercase().contains("train"));
     found
@@ -189,148 +273,4 @@ fn write(output: &Path, text: &str) -> Result<(), Failure> {
     };
     let mut file = OpenOptions::new().write(true).create_new(true).open(output).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)
-}
-
-/// `text` as a TOML string.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
-/// The lines of `[dataset]` about labels.
-fn labels(paths: &[String], naming: Option<&Naming>) -> String {
-    let Some(Naming { labels, comment, unlabelled, .. }) = naming else {
-        let names: String =
-            paths.iter().take(5).map(|path| format!("#   {}\n", path.escape_debug())).collect();
-        return format!(
-            "# No classes were found in the names of these images. Write a pattern with a group named `class`;
-# it is matched against file names without their extension. The first files are:
-{names}labels = {{ from = \"file_name\", pattern = '^(?<index>\\d+)_(?<class>\\w+)$' }}\n"
-        );
-    };
-    let mut text = format!("{comment}labels = {labels}\n");
-    if !unlabelled.is_empty() {
-        let folders: Vec<String> = unlabelled.iter().map(|folder| quoted(folder)).collect();
-        text.push_str(&format!(
-            "unlabelled = [{}]        # images without a class: predicted, never scored\n",
-            folders.join(", ")
-        ));
-    }
-    text
-}
-
-/// The lines of `[dataset]` about the split.
-fn split(split: Option<&AuthorSplit>) -> String {
-    let Some(split) = split else {
-        return "# The shares of images to train on, to validate on after each epoch, and to test on once, at the end.
-split = { method = \"exact\", train = 0.7, validation = 0.15, test = 0.15 }\n"
-            .to_owned();
-    };
-    let folders = split.folders.join(", ");
-    match (split.has_validation, split.has_test) {
-        (true, true) => format!(
-            "# The split of the data set's author, by folder: {folders}.\nsplit = {{ from = \"folder\" }}\n"
-        ),
-        (true, false) => format!(
-            "# The split of the data set's author, by folder: {folders}. Without a test split, the validation split is scored;
-# `test = 0.15` takes one from the images to train on.\nsplit = {{ from = \"folder\" }}\n"
-        ),
-        (false, _) => format!(
-            "# The split of the data set's author, by folder: {folders}. A part of the images to train on is for validation.
-split = {{ from = \"folder\", validation = 0.15, method = \"exact\" }}\n"
-        ),
-    }
-}
-
-/// The text of the pipeline file.
-fn pipeline_file(found: &Found, scratch: bool) -> String {
-    let (name, source) = (quoted(&found.name), quoted(&found.source));
-    let images = number::counted(found.paths.len() as u64, "image");
-    let labels = labels(&found.paths, found.naming.as_ref());
-    let split = split(found.naming.as_ref().and_then(|naming| naming.split.as_ref()));
-    let network = if scratch { from_scratch(found) } else { pretrained(found) };
-    format!(
-        "# Trains and evaluates a classifier on {images}. Written by `pipe init`; edit as you like.
-# Every key has a default: see the reference in the README, or `pipe schema`.
-
-[pipeline]
-name = {name}
-seed = 42                      # the same seed, file and images give the same bytes
-
-[dataset]
-{labels}{split}
-# Images are read in place; later runs notice changes to them.
-[stages.fetch]
-source = {source}
-
-# Statistics: classes, sizes, formats, unreadable files, and files that aren't used.
-[stages.explore]
-needs = {{ images = \"fetch\" }}
-
-{network}
-# Accuracy, F1, confusion matrix, and a prediction for every image.
-[stages.evaluate]
-needs = {{ data = \"preprocess\", model = \"train\" }}
-"
-    )
-}
-
-/// The stages of a fine-tuned network.
-fn pretrained(found: &Found) -> String {
-    let size = about(found);
-    format!(
-        "# A network pretrained on ImageNet's photographs, downloaded once (45 MB). `pipe init --scratch` does without.
-[stages.weights]
-kind = \"fetch\"
-source = \"torchvision:resnet18\"
-
-# Resizes every image as for these weights{size}.
-[stages.preprocess]
-needs = {{ images = \"fetch\" }}
-input = \"resnet18\"
-
-# The network stays as it is, and a new classifier is trained on its features, which are computed once.
-[stages.train]
-needs = {{ data = \"preprocess\", weights = \"weights\" }}
-backbone = \"resnet18\"          # see `pipe backbones`
-freeze = \"all\"                 # \"none\" trains all of it: more accurate on many images, and much slower
-epochs = {}
-batch_size = 32
-optimizer = {{ kind = \"adamw\", learning_rate = 1e-3, weight_decay = 1e-4 }}
-",
-        epochs(found.paths.len())
-    )
-}
-
-/// The stages of a network with random weights.
-fn from_scratch(found: &Found) -> String {
-    let shorter = found.size.map_or(128, |(width, height)| width.min(height));
-    let size = SIZES.into_iter().rev().find(|size| *size <= shorter.min(128)).unwrap_or(SIZES[0]);
-    let about = about(found);
-    format!(
-        "# Resizes every image{about}. Larger sizes show more detail and train more slowly; 224 is the usual size.
-[stages.preprocess]
-needs = {{ images = \"fetch\" }}
-size = {size}
-
-[stages.train]
-needs = {{ data = \"preprocess\" }}
-backbone = \"resnet18\"          # see `pipe backbones`
-epochs = {}
-batch_size = 32
-optimizer = {{ kind = \"adamw\", learning_rate = 1e-3, weight_decay = 1e-2 }}
-",
-        epochs(found.paths.len())
-    )
-}
-
-/// The size of the images, for a comment.
-fn about(found: &Found) -> String {
-    found.size.map_or(String::new(), |(width, height)| {
-        format!("; they are about {width} x {height} pixels")
-    })
-}
-
-/// As many epochs as show the network about 20,000 images in all, within limits.
-fn epochs(images: usize) -> usize {
-    (20_000 / images.max(1)).clamp(8, 40)
 }

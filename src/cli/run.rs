@@ -245,7 +245,8 @@ fn write_report(store: &Store, id: &RunId) -> Result<(), Failure> {
     Ok(())
 }
 
-fn exit_code(outcome: RunOutcome) -> ExitCode {
+/// The exit code of a run.
+pub(super) fn exit_code(outcome: RunOutcome) -> ExitCode {
     match outcome {
         RunOutcome::Ok => ExitCode::SUCCESS,
         RunOutcome::Failed => ExitCode::FAILURE,

@@ -25,9 +25,13 @@ pub(crate) fn is_unsupported(path: &str) -> bool {
 /// File name extensions of tables with labels, in lower case.
 const TABLES: [&str; 3] = ["csv", "tsv", "jsonl"];
 
+/// The end of names of tables without a header, such as `val_annotations.txt`.
+const ANNOTATIONS: &str = "annotations.txt";
+
 /// Whether the file at a relative path may be a table with labels.
 pub(crate) fn is_label_file(path: &str) -> bool {
-    !is_hidden(path) && has_extension(path, &TABLES)
+    let is_table = has_extension(path, &TABLES) || path.to_lowercase().ends_with(ANNOTATIONS);
+    !is_hidden(path) && is_table
 }
 
 fn has_extension(path: &str, extensions: &[&str]) -> bool {
@@ -56,6 +60,7 @@ mod tests {
         }
         assert!(is_unsupported("a/x.HEIC") && !is_image("x.heic") && !is_unsupported(".x.heic"));
         assert!(is_label_file("a/Labels.CSV") && is_label_file("x.jsonl"));
+        assert!(is_label_file("val/val_annotations.txt") && !is_label_file("words.txt"));
         assert!(!is_label_file("a/.x.csv") && !is_label_file("csv") && !is_label_file("a.json"));
     }
 }

@@ -55,7 +55,8 @@ impl ClassFolders<'_> {
     ) -> Result<String, DataError> {
         let counted = self.budget.entry().and_then(|()| self.budget.expand(content.len() as u64));
         counted.map_err(|reason| {
-            let help = "if you trust it, save its images as files, then write `source = \"path:FOLDER\"`";
+            let help =
+                "if you trust it, save its images as files, then write `source = \"path:FOLDER\"`";
             DataError::invalid(format!("the data set {reason}"), help)
         })?;
         let split = folder_name(split);
@@ -73,8 +74,7 @@ impl ClassFolders<'_> {
                 .map_err(|error| DataError::io("create", &folder, error))?;
             self.made.insert(folder);
         }
-        std::fs::write(&target, content)
-            .map_err(|error| DataError::io("write", &target, error))?;
+        std::fs::write(&target, content).map_err(|error| DataError::io("write", &target, error))?;
         self.images.push(path.clone());
         Ok(path)
     }
@@ -136,9 +136,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut folders = ClassFolders::new(folder.path(), 10);
         let png = b"\x89PNG\r\n\x1a\n";
-        let mut add = |class, content: &[u8], name| {
-            folders.add("train", class, content, name).unwrap()
-        };
+        let mut add =
+            |class, content: &[u8], name| folders.add("train", class, content, name).unwrap();
         assert_eq!(add(Some("cat"), png, Some("a.jpg")), "train/cat/0000000.png");
         assert_eq!(add(Some("Cat"), b"?", Some("a.HEIC")), "train/Cat 2/0000001.HEIC");
         assert_eq!(add(Some("../up"), b"?", Some("a.x/y")), "train/_.._up/0000002.bin");
@@ -150,7 +149,10 @@ mod tests {
             assert!(folder.path().join(path).is_file());
         }
         assert_eq!(folder_name(&"é".repeat(150)).len(), 200);
-        assert_eq!((folder_name("__MACOSX").as_str(), folder_name("").as_str()), ("___MACOSX", "_"));
+        assert_eq!(
+            (folder_name("__MACOSX").as_str(), folder_name("").as_str()),
+            ("___MACOSX", "_")
+        );
     }
 
     #[test]

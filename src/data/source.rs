@@ -188,9 +188,8 @@ fn hub(text: &str) -> Option<Source> {
     let has_revision = revision.as_ref().is_none_or(|text| {
         !text.is_empty() && !text.contains("..") && text.chars().all(|letter| !letter.is_control())
     });
-    (has_revision && is_slug(owner) && is_slug(name)).then(|| {
-        Source::Hub(HubSource { kind, id: format!("{owner}/{name}"), revision, file })
-    })
+    (has_revision && is_slug(owner) && is_slug(name))
+        .then(|| Source::Hub(HubSource { kind, id: format!("{owner}/{name}"), revision, file }))
 }
 
 /// A name in an address without percent encoding. None if it isn't UTF-8 then.
@@ -262,7 +261,10 @@ mod tests {
         for (text, found) in [
             ("hf:a-b/c_d.e", hub(None, None, None)),
             ("hf:a-b/c_d.e@v1.0", hub(None, Some("v1.0"), None)),
-            ("hf:datasets/a-b/c_d.e@refs/convert/parquet", hub(set, Some("refs/convert/parquet"), None)),
+            (
+                "hf:datasets/a-b/c_d.e@refs/convert/parquet",
+                hub(set, Some("refs/convert/parquet"), None),
+            ),
             ("hf:models/a-b/c_d.e", hub(model, None, None)),
             ("https://huggingface.co/a-b/c_d.e", hub(model, None, None)),
             ("https://hf.co/datasets/a-b/c_d.e/viewer/default/train?row=1", hub(set, None, None)),

@@ -76,7 +76,8 @@ impl Address {
         } else {
             // The path may be empty, so that the last slash is that of the scheme.
             let start = scheme.len() + "://".len() + self.host().len();
-            let folder = path.rfind('/').filter(|end| *end >= start).map_or(path, |end| &path[..end]);
+            let folder =
+                path.rfind('/').filter(|end| *end >= start).map_or(path, |end| &path[..end]);
             format!("{folder}/{target}")
         };
         let joined = Address::parse(&text)?;
@@ -164,12 +165,17 @@ mod tests {
         ] {
             assert_eq!(base.join(target).unwrap().as_str(), joined, "{target}");
         }
-        assert_eq!(Address::parse("https://a.b").unwrap().join("z").unwrap().as_str(), "https://a.b/z");
+        assert_eq!(
+            Address::parse("https://a.b").unwrap().join("z").unwrap().as_str(),
+            "https://a.b/z"
+        );
         for target in ["http://a.b/c", "http://127.0.0.1/c", "ftp://a.b/c", "https://me:x@a.b/c"] {
             base.join(target).unwrap_err();
         }
         let local = Address::parse("http://127.0.0.1:1/c").unwrap();
-        assert!(local.join("http://127.0.0.1:2/d").is_ok_and(|other| !other.is_same_origin(&local)));
+        assert!(
+            local.join("http://127.0.0.1:2/d").is_ok_and(|other| !other.is_same_origin(&local))
+        );
         assert!(local.join("/d").unwrap().is_same_origin(&local));
         assert!(!base.is_same_origin(&Address::parse("https://a.b/c/d").unwrap()));
     }

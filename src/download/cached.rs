@@ -143,8 +143,7 @@ impl Download<'_> {
                 }
                 return Err(DownloadError::Damaged { url: url(), kind, expected, found });
             }
-            let Some(expected) =
-                self.sha256(memo).filter(|expected| !found.starts_with(expected))
+            let Some(expected) = self.sha256(memo).filter(|expected| !found.starts_with(expected))
             else {
                 return Ok(found);
             };

@@ -141,9 +141,8 @@ impl Repository {
 }
 
 fn address(path: &str) -> Result<Address, DownloadError> {
-    let failed = |message: String, help: String| {
-        Err(DownloadError::Site { status: None, message, help })
-    };
+    let failed =
+        |message: String, help: String| Err(DownloadError::Site { status: None, message, help });
     let is_set = |name: &&&str| {
         variable(name).is_some_and(|value| {
             matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
@@ -217,7 +216,12 @@ pub(super) fn add_files(body: &[u8], files: &mut Vec<File>) -> Result<(), String
         let (size, digest) = match lfs {
             Some(Large { oid, size }) if is_hex(&oid, 64) => (size, FileDigest::Sha256(oid)),
             None if is_hex(&oid, 40) => (size, FileDigest::GitSha1(oid)),
-            _ => return Err(format!("the list of files has no digest of `{}`", path.escape_debug())),
+            _ => {
+                return Err(format!(
+                    "the list of files has no digest of `{}`",
+                    path.escape_debug()
+                ));
+            }
         };
         files.push(File { path, size, digest });
     }
@@ -266,10 +270,9 @@ pub(super) fn refusal(
     let page = repository.page();
     let is_invalid = message.is_some_and(|text| text.contains("Invalid credentials"));
     match (status, head.error_code.as_deref(), login) {
-        (401, _, Some(login)) if is_invalid => failed(
-            &format!("the token in {} isn't valid", login.origin()),
-            LOGIN_HELP.to_owned(),
-        ),
+        (401, _, Some(login)) if is_invalid => {
+            failed(&format!("the token in {} isn't valid", login.origin()), LOGIN_HELP.to_owned())
+        }
         (401 | 403, Some("GatedRepo"), login) => failed(
             "its conditions have to be accepted first",
             match login {
@@ -277,7 +280,9 @@ pub(super) fn refusal(
                     "open {page} in a browser as the owner of the token in {}, and accept them; some authors decide later",
                     login.origin()
                 ),
-                None => format!("open {page} in a browser, log in and accept them; then {LOGIN_HELP}"),
+                None => {
+                    format!("open {page} in a browser, log in and accept them; then {LOGIN_HELP}")
+                }
             },
         ),
         (401, _, None) => failed(
@@ -298,10 +303,9 @@ pub(super) fn refusal(
             &format!("it has no revision `{revision}`"),
             format!("see its branches, tags and commits on {page}/tree/main"),
         ),
-        (404, Some("EntryNotFound"), _) => failed(
-            &format!("there is no file {url}"),
-            format!("see its files on {page}/tree/main"),
-        ),
+        (404, Some("EntryNotFound"), _) => {
+            failed(&format!("there is no file {url}"), format!("see its files on {page}/tree/main"))
+        }
         (404 | 410, ..) => failed(
             &format!("there is no such {kind}"),
             format!("compare the name with the address of its page: {page}"),

@@ -10,7 +10,6 @@ use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use ureq::Body;
-use ureq::http::HeaderMap;
 use ureq::tls::TlsConfig;
 
 /// Interval between checks for cancellation.

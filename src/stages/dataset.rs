@@ -127,7 +127,7 @@ pub fn resolve(mut given: GivenDataset, resolver: &mut Resolver) -> (Dataset, Ta
         let diagnostic = given.fraction.error("a fraction of 0 leaves no image");
         resolver.report(diagnostic.label("expected more than 0"));
     }
-    let is_read = *given.labels.from == LabelFrom::Csv;
+    let is_read = may_have_table(*given.labels.from);
     let tables = Tables {
         labels: given
             .labels
@@ -138,6 +138,12 @@ pub fn resolve(mut given: GivenDataset, resolver: &mut Resolver) -> (Dataset, Ta
         split: given.split.file.as_ref().and_then(|file| table(file, resolver)),
     };
     (Dataset::resolved(given), tables)
+}
+
+/// Whether such labels may come from a table: all of them, or those of images that aren't in the
+/// folder of their class.
+fn may_have_table(from: LabelFrom) -> bool {
+    matches!(from, LabelFrom::Csv | LabelFrom::Folder)
 }
 
 /// The path of a table outside the fetched artifact: beside the pipeline file, else in the folder
@@ -211,13 +217,14 @@ fn check_labels(labels: &labels::GivenRule, resolver: &mut Resolver) {
         );
     }
     let only = [
-        (&labels.file, "file", LabelFrom::Csv),
-        (&labels.image, "image", LabelFrom::Csv),
-        (&labels.class, "class", LabelFrom::Csv),
-        (&labels.prefix, "prefix", LabelFrom::Csv),
+        (&labels.file, "file"),
+        (&labels.image, "image"),
+        (&labels.class, "class"),
+        (&labels.prefix, "prefix"),
     ];
-    for (key, name, wanted) in only {
-        if let Some(key) = key.as_ref().filter(|_| from != wanted) {
+    let has_table = from == LabelFrom::Csv || (may_have_table(from) && labels.file.is_some());
+    for (key, name) in only {
+        if let Some(key) = key.as_ref().filter(|_| !has_table) {
             let diagnostic = key.error(format!("`{name}` is for labels from a table"));
             resolver.report(
                 diagnostic
@@ -316,7 +323,7 @@ impl LabelKeys {
         tables: &Tables,
         artifact: &Path,
     ) -> Result<Option<Table>, StageError> {
-        let file = self.labels.file.as_ref().filter(|_| self.labels.from == LabelFrom::Csv);
+        let file = self.labels.file.as_ref().filter(|_| may_have_table(self.labels.from));
         file.map(|file| read_table(file, tables.labels.as_deref(), artifact)).transpose()
     }
 
@@ -485,18 +492,22 @@ pub struct FittingTable {
     pub image: String,
     /// The name of the column with the classes.
     pub class: String,
-    /// The number of classes.
-    pub classes: usize,
+    /// The classes as they are written.
+    pub names: BTreeSet<String>,
     /// The images in it, by their positions.
     pub images: Vec<usize>,
 }
 
 /// Looks whether a table labels these images, given by their paths, sorted: at least half of its
-/// rows have one, and there are several classes.
-pub fn fitting_table(bytes: &[u8], paths: &[String]) -> Option<FittingTable> {
-    let table = Table::parse("the table", bytes).ok()?;
+/// rows have one, and there are several classes. Whether it has a header depends on its name.
+pub fn fitting_table(name: &str, bytes: &[u8], paths: &[String]) -> Option<FittingTable> {
+    let table = Table::parse(name, bytes).ok()?;
     let image = table.image_column(None).ok()?;
-    let class = table.class_column(None, image).ok()?;
+    // Without a header, the class is usually beside the name.
+    let class = match labels::is_named_like_text(name) {
+        true => table.column("2").ok()?,
+        false => table.class_column(None, image).ok()?,
+    };
     let unread = |path: &String| Image { path: path.clone(), length: 0, digest: digest_bytes(b"") };
     let list: Vec<Image> = paths.iter().map(unread).collect();
     let found = table.matches(&list, image, None, |_| true).ok()?;
@@ -509,7 +520,7 @@ pub fn fitting_table(bytes: &[u8], paths: &[String]) -> Option<FittingTable> {
     (fits && classes.len() * 2 <= labelled.len()).then(|| FittingTable {
         image: table.columns()[image].clone(),
         class: table.columns()[class].clone(),
-        classes: classes.len(),
+        names: classes.into_iter().map(str::to_owned).collect(),
         images: labelled.iter().map(|(at, _)| *at).collect(),
     })
 }

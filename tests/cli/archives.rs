@@ -139,7 +139,8 @@ fn init_unpacks_an_archive_and_writes_a_file_that_runs() {
     };
     desk.write("set/train.tar.gz", gz(&tar(&numbered.iter().enumerate().map(colored).collect())));
     desk.write("set/labels.csv", format!("id,label\n{}\n", rows.join("\n")));
-    desk.ok(&["init", "set/train.tar.gz", "--output", "-", "--scratch"]).snapshot("init_with_a_table");
+    desk.ok(&["init", "set/train.tar.gz", "--output", "-", "--scratch"])
+        .snapshot("init_with_a_table");
     desk.write("broken.zip", "no archive");
     let ran = desk.pipe(&["init", "broken.zip"]);
     assert_eq!(ran.code, 1, "{ran}");
@@ -174,7 +175,8 @@ fn extended_headers_of_a_tar_archive_are_read() {
     let long = format!("{}/1_x.png", "d".repeat(120));
     let fact = |key: &str, value: &str| {
         let rest = format!(" {key}={value}\n");
-        let length = (1..).find(|digits| (rest.len() + digits).to_string().len() == *digits).unwrap();
+        let length =
+            (1..).find(|digits| (rest.len() + digits).to_string().len() == *digits).unwrap();
         format!("{}{rest}", rest.len() + length)
     };
     let archive = |facts: &[(&str, String)]| {
@@ -187,7 +189,9 @@ fn extended_headers_of_a_tar_archive_are_read() {
         let mut gnu = tar::Header::new_gnu();
         gnu.set_size(content.len() as u64);
         gnu.set_mode(0o644);
-        builder.append_data(&mut gnu, format!("{}/2_x.png", "e".repeat(150)), content.as_slice()).unwrap();
+        builder
+            .append_data(&mut gnu, format!("{}/2_x.png", "e".repeat(150)), content.as_slice())
+            .unwrap();
         builder.into_inner().unwrap()
     };
     desk.write("a.tar", archive(&[("mtime", "1.5".into()), ("path", long.clone())]));

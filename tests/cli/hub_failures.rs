@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 fn a_broken_download_goes_on_although_the_address_expired() {
     let archive = zip(&folders("", 12));
     let whole = archive.clone();
-    let expired = Response { body: b"<Error>AccessDenied</Error>".to_vec(), ..Response::status(403) };
+    let expired =
+        Response { body: b"<Error>AccessDenied</Error>".to_vec(), ..Response::status(403) };
     let hub = Hub::with(
         Repository::new("datasets", [one("train.zip", archive)]),
         |_, _| None,
@@ -64,7 +65,11 @@ fn changed_files_are_refused() {
                 .then(|| Response::file(request, "x", b"something else"))
         };
         let hub = match on_api {
-            true => Hub::with(Repository { files: image_folder().files, ..repository.clone() }, answer, |_, _| None),
+            true => Hub::with(
+                Repository { files: image_folder().files, ..repository.clone() },
+                answer,
+                |_, _| None,
+            ),
             false => Hub::with(repository.clone(), |_, _| None, answer),
         };
         let ran = hub.run(&pipeline("hf:o/n"), &["h.toml"]);
@@ -87,17 +92,36 @@ fn each_refusal_has_its_sentence_and_comes_at_once() {
         ("private", "", false, of(401, "RepoNotFound", "Repository not found")),
         ("wrong_token", "", true, of(401, "", invalid)),
         ("gated", "/resolve/", false, of(401, "GatedRepo", "Access to dataset o/n is restricted.")),
-        ("gated_with_a_token", "/resolve/", true, of(403, "GatedRepo", "Access to dataset o/n is restricted and you are not in the authorized list.")),
+        (
+            "gated_with_a_token",
+            "/resolve/",
+            true,
+            of(
+                403,
+                "GatedRepo",
+                "Access to dataset o/n is restricted and you are not in the authorized list.",
+            ),
+        ),
         ("weak_token", "/tree/", true, of(403, "", "")),
         ("not_found", "", true, of(404, "RepoNotFound", "Repository not found")),
         ("no_revision", "/revision/", false, of(404, "RevisionNotFound", "Invalid rev id")),
         ("no_file", "/resolve/", false, of(404, "EntryNotFound", "Entry not found")),
         ("too_many", "", false, Response::status(429).header("Retry-After", "120")),
-        ("too_many_with_a_limit", "/revision/", true, Response::status(429).header("RateLimit", "\"api\";r=0;t=250")),
+        (
+            "too_many_with_a_limit",
+            "/revision/",
+            true,
+            Response::status(429).header("RateLimit", "\"api\";r=0;t=250"),
+        ),
         ("broken", "", false, Response::status(503)),
         ("loop", "/revision/", false, Response::redirect("/api/datasets/o/n/revision/main")),
         ("another_page", "/revision/", false, Response::json(200, "<html>")),
-        ("another_host", "/tree/", false, Response::json(200, "[]").header("Link", "<http://127.0.0.1:9/next>; rel=\"next\"")),
+        (
+            "another_host",
+            "/tree/",
+            false,
+            Response::json(200, "[]").header("Link", "<http://127.0.0.1:9/next>; rel=\"next\""),
+        ),
     ];
     for (name, part, has_token, response) in cases {
         let desk = pipeline("hf:datasets/o/n");

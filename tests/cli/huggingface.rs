@@ -77,7 +77,9 @@ fn each_layout_gives_folders_of_splits_and_classes() {
         [one(&format!("{name}.png"), png(1, row)), one(&format!("{name}.cls"), class)]
     };
     let shard = |rows: std::ops::Range<u32>| {
-        tar(&rows.flat_map(|row| sample(&format!("{row:04}"), &(row % 2).to_string(), row)).collect())
+        tar(&rows
+            .flat_map(|row| sample(&format!("{row:04}"), &(row % 2).to_string(), row))
+            .collect())
     };
     let card = r#"{"dataset_info":{"features":[{"name":"label","dtype":{"class_label":{"names":{"0":"cat","1":"dog"}}}}]}}"#;
     let cases: [(&str, Files, &str); 5] = [
@@ -98,12 +100,16 @@ fn each_layout_gives_folders_of_splits_and_classes() {
             ],
             "{}",
         ),
+        ("parquet_with_columns", vec![one("wide.parquet", golden("wide.parquet"))], "{}"),
         (
-            "parquet_with_columns",
-            vec![one("wide.parquet", golden("wide.parquet"))],
-            "{}",
+            "web_dataset",
+            vec![
+                one("train-0.tar", shard(0..3)),
+                one("train-1.tar", shard(3..5)),
+                one("test-0.tar", shard(5..7)),
+            ],
+            card,
         ),
-        ("web_dataset", vec![one("train-0.tar", shard(0..3)), one("train-1.tar", shard(3..5)), one("test-0.tar", shard(5..7))], card),
         (
             "web_dataset_with_a_list",
             vec![one("test/0.tar", shard(0..2)), one("classnames.txt", "a cat\na/dog\n")],
@@ -111,8 +117,7 @@ fn each_layout_gives_folders_of_splits_and_classes() {
         ),
     ];
     for (name, files, card) in cases {
-        let repository =
-            Repository { card: card.to_owned(), ..Repository::new("datasets", files) };
+        let repository = Repository { card: card.to_owned(), ..Repository::new("datasets", files) };
         let (desk, hub) = (pipeline("hf:o/n"), Hub::start(repository));
         let ran = hub.run(&desk, &["h.toml"]);
         assert_eq!(ran.code, 0, "{name}: {ran}");
@@ -126,7 +131,8 @@ fn each_layout_gives_folders_of_splits_and_classes() {
 #[test]
 fn tables_beside_images_are_joined_and_label_them() {
     let table = |rows: std::ops::Range<u32>| {
-        let lines = rows.map(|row| format!("{row}.png,{}\n", if row % 2 == 0 { "even" } else { "odd" }));
+        let lines =
+            rows.map(|row| format!("{row}.png,{}\n", if row % 2 == 0 { "even" } else { "odd" }));
         format!("file_name,label\n{}", lines.collect::<String>())
     };
     let mut files: Files = Vec::new();
@@ -196,7 +202,9 @@ fn the_token_is_sent_to_the_hub_alone() {
                 // A renamed repository: the same host, so that it sees the token, too.
                 let renamed = request.path.strip_prefix("/api/datasets/o/n/revision/");
                 match (is_owner, renamed) {
-                    (false, _) => Some(Response::status(401).header("X-Error-Code", "RepoNotFound")),
+                    (false, _) => {
+                        Some(Response::status(401).header("X-Error-Code", "RepoNotFound"))
+                    }
                     (true, Some("main")) => {
                         let to = format!("/api/datasets/o/n/revision/{}", "c0".repeat(20));
                         Some(Response::redirect(&to))
@@ -234,7 +242,10 @@ fn a_clone_gets_the_commit_of_the_lock() {
     clone.write("pipe.lock", &lock);
     hub.asked();
     assert_eq!(digest(&clone), first);
-    assert!(hub.asked().iter().all(|path| !path.ends_with("/main")), "only the commit is asked for");
+    assert!(
+        hub.asked().iter().all(|path| !path.ends_with("/main")),
+        "only the commit is asked for"
+    );
     assert_eq!(clone.read("pipe.lock"), lock);
     // Other files at the same commit, as only a wrong server has them.
     hub.current.lock().unwrap().files.insert("dog/9.png".to_owned(), png(2, 9));
@@ -304,7 +315,8 @@ fn init_fetches_a_data_set_and_writes_a_file_that_runs() {
         one("data/test-00000-of-00001.parquet", golden("test.parquet")),
     ];
     let (desk, hub) = (Desk::empty(), Hub::start(Repository::new("datasets", files)));
-    let init = |arguments: &[&str]| desk.output(hub.command(&desk, &[&["init"], arguments].concat()));
+    let init =
+        |arguments: &[&str]| desk.output(hub.command(&desk, &[&["init"], arguments].concat()));
     init(&["hf:o/n", "--scratch"]).snapshot("init");
     desk.snapshot("init_of_a_data_set", &desk.read("n.toml"));
     // What was fetched isn't fetched again, and the first run writes the lock.
@@ -313,7 +325,8 @@ fn init_fetches_a_data_set_and_writes_a_file_that_runs() {
     assert_eq!(ran.code, 0, "{ran}");
     assert_eq!(ran.events().with_outcome("fresh"), ["fetch"]);
     assert!(hub.asked().is_empty() && desk.path("pipe.lock").is_file());
-    init(&["hf:o/n", "--config", "x", "--output", "x.toml"]).snapshot("init_of_a_missing_configuration");
+    init(&["hf:o/n", "--config", "x", "--output", "x.toml"])
+        .snapshot("init_of_a_missing_configuration");
     init(&["hg:o/n"]).snapshot("init_of_an_unknown_source");
     let model = Hub::start(Repository::new("models", weights()));
     let mut command = model.command(&desk, &["init", "hf:models/o/n"]);

@@ -2,7 +2,7 @@
 //! redirects to a storage on another host.
 
 use crate::server::{Request, Response, Server};
-use crate::support::{Desk, Ran};
+use crate::support::{Desk, Ran, containing};
 use pipe::nn::{Cpu, Head, Network, write_safetensors};
 use std::fs;
 use std::io::{Cursor, Write};
@@ -165,19 +165,6 @@ fn a_public_data_set_is_pinned_to_its_version_without_a_login() {
     let page = "stages.fetch.source=https://www.kaggle.com/datasets/salil007/caavo";
     let events = kaggle.run(&desk, &["k.toml", "--set", page, "--json"]).events();
     assert_eq!(events.with_outcome("fresh"), ["fetch"]);
-}
-
-/// All files below a folder that contain a text.
-fn containing(folder: &Path, text: &str) -> Vec<String> {
-    let files = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap());
-    let holds = |path: &Path| {
-        fs::read(path)
-            .is_ok_and(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
-    };
-    files
-        .filter(|entry| entry.file_type().is_file() && holds(entry.path()))
-        .map(|entry| entry.path().display().to_string())
-        .collect()
 }
 
 #[test]
@@ -360,6 +347,19 @@ fn each_refusal_has_its_sentence_and_comes_at_once() {
         assert!(!format!("{ran}").contains(SECRET));
         ran.snapshot(&format!("refused_{name}"));
     }
+}
+
+#[test]
+fn init_fetches_a_data_set_and_writes_a_file_that_runs() {
+    let (desk, kaggle) = (Desk::empty(), Kaggle::start(caavo(3, 6)));
+    let ran = desk.output(kaggle.command(&desk, &["init", "kaggle:salil007/caavo", "--scratch"]));
+    ran.snapshot("init");
+    desk.snapshot("init_of_a_data_set", &desk.read("caavo.toml"));
+    kaggle.asked();
+    let ran = kaggle.run(&desk, &["caavo.toml", "--until", "preprocess", "--json"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(ran.events().with_outcome("fresh"), ["fetch"]);
+    assert!(kaggle.asked().is_empty());
 }
 
 #[test]

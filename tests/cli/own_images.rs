@@ -143,6 +143,39 @@ fn an_authors_split_is_kept_and_never_ignored_silently() {
     desk.snapshot("init_for_an_authors_split", &desk.read("images.toml"));
 }
 
+/// tiny-imagenet: the classes of the validation images are in a table without a header.
+#[test]
+fn a_table_labels_what_is_not_in_a_folder_of_its_class() {
+    let desk = Desk::empty();
+    let folders = ["train/n1/images", "train/n2/images", "val/images", "test/images"];
+    let folders = folders.map(|folder| format!("tiny/{folder}"));
+    images_in_folders(&desk, &folders.each_ref().map(String::as_str), 8);
+    let mut rows: Vec<String> = std::fs::read_dir(desk.path("tiny/val/images"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    rows.sort();
+    // In the data set, names differ between the parts.
+    let rename = |part: &str| {
+        for entry in std::fs::read_dir(desk.path(&format!("tiny/{part}/images"))).unwrap() {
+            let path = entry.unwrap().path();
+            let name = format!("{part}_{}", path.file_name().unwrap().to_str().unwrap());
+            std::fs::rename(&path, path.with_file_name(name)).unwrap();
+        }
+    };
+    rename("val");
+    rename("test");
+    let row = |(at, name): (usize, &String)| format!("val_{name}\tn{}\t0\t0\t62\t62\n", at % 2 + 1);
+    desk.write(
+        "tiny/val/val_annotations.txt",
+        rows.iter().enumerate().map(row).collect::<String>(),
+    );
+    desk.ok(&["init", "tiny", "--scratch"]).snapshot("init_of_tiny_imagenet");
+    desk.snapshot("init_for_tiny_imagenet", &desk.read("tiny.toml"));
+    desk.ok(&["run", "tiny.toml", "--until", "preprocess", "--jobs", "1"])
+        .snapshot("run_of_tiny_imagenet");
+}
+
 #[test]
 fn files_that_are_not_used_are_named() {
     let desk = Desk::empty();

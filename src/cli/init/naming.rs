@@ -62,35 +62,52 @@ pub(super) struct TableFile {
 impl Naming {
     /// Infers the naming from image paths with `/`, sorted, relative to their common folder.
     pub(super) fn infer(paths: &[String], tables: &[TableFile]) -> Option<Naming> {
-        Naming::by_folder(paths)
+        Naming::by_folder(paths, tables)
             .or_else(|| tables.iter().find_map(|table| Naming::by_table(paths, table)))
             .or_else(|| PATTERNS.iter().find_map(|pattern| Naming::by_pattern(paths, pattern)))
     }
 
-    fn by_folder(paths: &[String]) -> Option<Naming> {
+    fn by_folder(paths: &[String], tables: &[TableFile]) -> Option<Naming> {
         let inside: Vec<&str> =
             paths.iter().map(String::as_str).filter(|path| path.contains('/')).collect();
         let all = Layout::of(&inside);
-        let unlabelled = unlabelled_folders(&inside, &all);
+        let mut unlabelled = unlabelled_folders(&inside, &all);
+        let annotated = Annotated::of(paths, tables, &unlabelled);
+        if let Some(Annotated { folder, .. }) = &annotated {
+            unlabelled.retain(|other| other != folder);
+        }
         let is_labelled = |path: &&str| !unlabelled.iter().any(|folder| is_in(path, folder));
         let labelled: Vec<&str> = inside.iter().copied().filter(is_labelled).collect();
         // As a run sees it, which leaves out the unlabelled folders.
         let layout = Layout::of(&labelled);
+        let in_table =
+            |path: &str| annotated.as_ref().is_some_and(|annotated| is_in(path, &annotated.folder));
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for path in &labelled {
+        for path in labelled.iter().filter(|path| !in_table(path)) {
             if let Some(class) = folder_at(path, layout.class_level) {
                 *counts.entry(class).or_default() += 1;
             }
         }
-        let in_class: usize = counts.values().sum();
+        if let Some(Annotated { table, .. }) = &annotated
+            && !table.names.iter().all(|class| counts.contains_key(class.as_str()))
+        {
+            return Naming::by_folder(paths, &[]);
+        }
+        let annotations = labelled.iter().filter(|path| in_table(path)).count();
+        let in_class = counts.values().sum::<usize>() + annotations;
         let strays = labelled.len() - in_class + (paths.len() - inside.len());
         let are_classes = counts.len() > 1
             && in_class > strays
             && !counts.keys().all(|name| COLLECTIONS.contains(&name.to_lowercase().as_str()));
         are_classes.then(|| Naming {
-            labels: "{ from = \"folder\" }".to_owned(),
+            labels: annotated
+                .as_ref()
+                .map_or("{ from = \"folder\" }".to_owned(), Annotated::labels),
             comment: format!(
-                "# The class of an image is its folder: {}.\n",
+                "# The class of an image is its folder{}: {}.\n",
+                annotated
+                    .as_ref()
+                    .map_or(String::new(), |one| format!(", or, in {}, in a table", one.folder)),
                 shortened(counts.keys())
             ),
             classes: counts.len(),
@@ -103,7 +120,8 @@ impl Naming {
     }
 
     fn by_table(paths: &[String], table: &TableFile) -> Option<Naming> {
-        let FittingTable { image, class, classes, images } = fitting_table(&table.bytes, paths)?;
+        let FittingTable { image, class, names, images } =
+            fitting_table(&table.path, &table.bytes, paths)?;
         let named: BTreeSet<usize> = images.into_iter().collect();
         let mut folders: BTreeMap<&str, bool> = BTreeMap::new();
         for (at, path) in paths.iter().enumerate() {
@@ -127,7 +145,7 @@ impl Naming {
                 quoted(&class)
             ),
             comment: "# The class of an image is in a table, by the image's name.\n".to_owned(),
-            classes,
+            classes: names.len(),
             unlabelled,
             split: None,
             strays: expected.saturating_sub(named.len()),
@@ -181,6 +199,42 @@ impl Naming {
             unlabelled,
             strays: expected - matching,
         })
+    }
+}
+
+/// A folder without folders of classes, whose images have their classes in a table.
+struct Annotated {
+    folder: String,
+    table: FittingTable,
+    /// The path of the table.
+    file: String,
+}
+
+impl Annotated {
+    /// The first of the unlabelled folders of which a table names the images.
+    fn of(paths: &[String], tables: &[TableFile], unlabelled: &[String]) -> Option<Annotated> {
+        let of_table = |file: &TableFile| {
+            let table = fitting_table(&file.path, &file.bytes, paths)?;
+            let covers = |folder: &&String| {
+                let named = table.images.iter().filter(|at| is_in(&paths[**at], folder)).count();
+                let all = paths.iter().filter(|path| is_in(path, folder)).count();
+                named == table.images.len() && named as f64 >= MIN_MATCHING * all as f64
+            };
+            let folder = unlabelled.iter().find(covers)?.clone();
+            Some(Annotated { folder, table, file: file.path.clone() })
+        };
+        tables.iter().find_map(of_table)
+    }
+
+    /// The value of `labels`.
+    fn labels(&self) -> String {
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        format!(
+            "{{ from = \"folder\", file = {}, image = {}, class = {} }}",
+            quoted(&self.file),
+            quoted(&self.table.image),
+            quoted(&self.table.class)
+        )
     }
 }
 
@@ -267,136 +321,4 @@ fn shortened<'a, T: AsRef<str> + 'a>(names: impl ExactSizeIterator<Item = &'a T>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn paths(names: &[&str], each: usize) -> Vec<String> {
-        let numbered = |path: &&str| {
-            let count = if path.contains('#') { each } else { 1 };
-            (0..count).map(|at| path.replace('#', &at.to_string())).collect::<Vec<_>>()
-        };
-        let mut paths: Vec<String> = names.iter().flat_map(numbered).collect();
-        paths.sort();
-        paths
-    }
-
-    fn naming(names: &[&str], each: usize) -> Option<Naming> {
-        Naming::infer(&paths(names, each), &[])
-    }
-
-    const FOLDER: &str = "{ from = \"folder\" }";
-
-    #[test]
-    fn folders_name_classes() {
-        for (names, classes, unlabelled, strays) in [
-            (&["cat/#.jpg", "dog/#.jpg"][..], 2, &[][..], 0),
-            (&["cat/in/#.jpg", "cat/out/#.jpg", "dog/in/#.jpg"], 2, &[], 0),
-            (&["pets/cat/#.jpg", "pets/dog/#.jpg"], 2, &[], 0),
-            (&["cat/#.jpg", "dog/#.jpg", "logo.png", "readme.png"], 2, &[], 2),
-            (&["cat/#.jpg", "dog/#.jpg", "test/#.jpg"], 2, &["test"], 0),
-            (&["train/cat/#.png", "train/dog/#.png", "test/#.png"], 2, &["test"], 0),
-            (&["d/train/cat/#.png", "d/train/dog/#.png", "d/test/#.png"], 2, &["d/test"], 0),
-            (
-                &[
-                    "train/n1/images/#.JPEG",
-                    "train/n2/images/#.JPEG",
-                    "val/images/#.JPEG",
-                    "test/images/#.JPEG",
-                ],
-                2,
-                &["test", "val"],
-                0,
-            ),
-        ] {
-            let found = naming(names, 4).unwrap();
-            assert_eq!((found.labels.as_str(), found.classes), (FOLDER, classes), "{names:?}");
-            assert_eq!(found.unlabelled, unlabelled, "{names:?}");
-            assert_eq!((found.strays, found.split), (strays, None), "{names:?}");
-        }
-    }
-
-    #[test]
-    fn an_authors_split_is_found() {
-        let split = |names: &[&str]| {
-            let split = naming(names, 4).unwrap().split?;
-            Some((split.folders.join(" "), split.has_validation, split.has_test))
-        };
-        assert_eq!(
-            split(&[
-                "train/cat/#.jpg",
-                "train/dog/#.jpg",
-                "val/cat/#.jpg",
-                "val/dog/#.jpg",
-                "test/#.jpg"
-            ]),
-            Some(("train val".into(), true, false))
-        );
-        assert_eq!(
-            split(&[
-                "training_set/training_set/cat/#.jpg",
-                "training_set/training_set/dog/#.jpg",
-                "test_set/test_set/cat/#.jpg",
-                "test_set/test_set/dog/#.jpg"
-            ]),
-            Some(("test_set training_set".into(), false, true))
-        );
-        assert_eq!(
-            split(&["train/#_0.jpg", "train/#_1.jpg", "test/#_0.jpg", "test/#_1.jpg"]),
-            Some(("test train".into(), false, true))
-        );
-    }
-
-    #[test]
-    fn folders_without_matching_names_are_unlabelled() {
-        let found = naming(&["train/#_0.jpg", "train/#_1.jpg", "test/#.jpg"], 4).unwrap();
-        assert_eq!(
-            found.labels,
-            r"{ from = 'file_name', pattern = '^(?<index>\d+)_(?<class>[^_]+)$' }"
-                .replace("'file_name'", "\"file_name\"")
-        );
-        assert_eq!((found.classes, found.unlabelled), (2, vec!["test".to_owned()]));
-        assert_eq!(found.split, None);
-    }
-
-    #[test]
-    fn a_table_that_names_the_images_is_taken() {
-        let table = |text: &str| TableFile { path: "train.csv".into(), bytes: text.into() };
-        let images = paths(&["train/#.jpg", "test/1#.jpg"], 6);
-        let rows: String = (0..6)
-            .map(|at| format!("{at},{}\n", if at % 2 == 0 { "cat" } else { "dog" }))
-            .collect();
-        let found =
-            Naming::infer(&images, &[table("a,b\nx,y\n"), table(&format!("id,label\n{rows}"))]);
-        let found = found.unwrap();
-        assert_eq!(
-            found.labels,
-            r#"{ from = "csv", file = "train.csv", image = "id", class = "label" }"#
-        );
-        assert_eq!((found.classes, found.unlabelled), (2, vec!["test".to_owned()]));
-    }
-
-    #[test]
-    fn file_names_name_classes() {
-        for names in [
-            ["cat#.jpg", "dog#.jpg"],
-            ["big cat (#).jpg", "dog (#).jpg"],
-            ["cat.#.png", "dog.#.png"],
-            ["cat_a#.jpg", "dog_b#.jpg"],
-        ] {
-            assert_eq!(naming(&names, 5).map(|found| found.classes), Some(2), "{names:?}");
-        }
-    }
-
-    #[test]
-    fn names_without_classes_yield_none() {
-        for names in [
-            &["IMG_#.jpg"][..],
-            &["#.jpg"],
-            &["train/#.jpg", "test/#.jpg"],
-            &["pictures/#.jpg", "images/#.jpg"],
-            &["holiday.jpg", "house.jpg"],
-        ] {
-            assert_eq!(naming(names, 6), None, "{names:?}");
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ mod classes;
 mod table;
 
 pub use table::{Matches, Table};
+pub(crate) use table::{is_class_column, is_named_like_text};
 
 use super::DataError;
 use super::images::{Image, ImageSet};
@@ -38,15 +39,17 @@ keys! {
         /// For `from = "folder"`: which folder of the path is the class, 1 being the first below
         /// the source.
         depth: Option<usize> = none in 1..=64;
-        /// For `from = "csv"`: the table, relative to the pipeline file or to the source.
+        /// The table, relative to the pipeline file or to the source. With `from = "folder"`: a table
+        /// of images that aren't in the folder of their class, such as `val/val_annotations.txt`.
+        /// A `.txt` file has no header; its columns are `1`, `2` and so on.
         file: Option<String> = none;
-        /// For `from = "csv"`: the column with an image's path or name, with or without extension.
-        /// A column with a usual name, such as `image` or `id`, else the first.
+        /// The table's column with an image's path or name, with or without extension. A column with
+        /// a usual name, such as `image` or `id`, else the first.
         image: Option<String> = none;
-        /// For `from = "csv"`: the column with the class. A column with a usual name, such as
-        /// `class` or `label`, else the other one of two.
+        /// The table's column with the class. A column with a usual name, such as `class` or
+        /// `label`, else the other one of two.
         class: Option<String> = none;
-        /// For `from = "csv"`: the folder of the source that names in the table start at.
+        /// The folder of the source that names in the table start at.
         prefix: Option<String> = none;
     }
 }
@@ -119,9 +122,17 @@ pub fn label(set: &ImageSet, labelling: &Labelling) -> Result<Labels, DataError>
     let expected: Vec<&str> =
         paths.iter().copied().filter(|path| !is_below(path, labelling.unlabelled)).collect();
     let layout = Layout::of(&expected);
-    let written = match labelling.table.filter(|_| labelling.rule.from == LabelFrom::Csv) {
-        Some(table) => by_table(images, table, labelling)?,
-        None => by_path(&paths, &layout, labelling)?,
+    let written = match (labelling.rule.from, labelling.table) {
+        (LabelFrom::Csv, Some(table)) => by_table(images, table, labelling)?,
+        (LabelFrom::Folder, Some(table)) => {
+            let folders = by_path(&paths, &layout, labelling)?.by_image;
+            let mut written = by_table(images, table, labelling)?;
+            for (class, folder) in written.by_image.iter_mut().zip(folders) {
+                *class = class.or(folder);
+            }
+            written
+        }
+        _ => by_path(&paths, &layout, labelling)?,
     };
     let (order, classes) = classes::ordered(&written.by_image, labelling.names);
     if classes.is_empty() {

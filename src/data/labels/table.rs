@@ -1,5 +1,5 @@
-//! Tables with one row per image: CSV, TSV and JSON lines. Columns have names; a row finds its image
-//! by path, with or without extension.
+//! Tables with one row per image: CSV, TSV and JSON lines. Columns have names, or numbers in a `.txt`
+//! file; a row finds its image by path, with or without extension.
 
 use crate::common::image_files::is_image;
 use crate::common::nearest;
@@ -42,6 +42,11 @@ const CLASS_COLUMNS: [&str; 11] = [
     "class_id",
 ];
 
+/// Whether a column is usually the class, by its name.
+pub(crate) fn is_class_column(name: &str) -> bool {
+    CLASS_COLUMNS.iter().any(|usual| name.trim().eq_ignore_ascii_case(usual))
+}
+
 /// A table in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -63,7 +68,8 @@ pub struct Matches {
 }
 
 impl Table {
-    /// Parses a table by its content and, for tabs, the end of its name.
+    /// Parses a table by its content. One in a `.txt` file has no header: its columns are `1`, `2`
+    /// and so on.
     ///
     /// # Errors
     /// If it isn't UTF-8, has no rows or a row with another number of fields.
@@ -76,7 +82,7 @@ impl Table {
         })?;
         let (columns, rows) = match text.trim_start().starts_with('{') {
             true => json_lines(name, text)?,
-            false => separated(name, text)?,
+            false => separated(name, text, !is_named_like_text(name))?,
         };
         if rows.is_empty() {
             let help = "its first line names the columns, each other one describes an image";
@@ -282,19 +288,28 @@ fn ends_with(path: &str, end: &str) -> bool {
 
 type Parsed = (Vec<String>, Vec<Vec<String>>);
 
-fn separated(name: &str, text: &str) -> Result<Parsed, DataError> {
+/// Whether a table has no header, by its name.
+pub(crate) fn is_named_like_text(name: &str) -> bool {
+    name.to_lowercase().ends_with(".txt")
+}
+
+fn separated(name: &str, text: &str, has_header: bool) -> Result<Parsed, DataError> {
     let header = text.lines().next().unwrap_or_default();
     let count = |separator: char| header.matches(separator).count();
     let separator = ['\t', ';', ','].into_iter().max_by_key(|&one| count(one)).unwrap_or(',');
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator as u8)
         .flexible(true)
+        .has_headers(has_header)
         .from_reader(text.as_bytes());
     let damaged = |error: csv::Error| {
         DataError::invalid(format!("{name} can't be read: {error}"), "check its quotes and commas")
     };
-    let columns: Vec<String> =
-        reader.headers().map_err(damaged)?.iter().map(str::to_owned).collect();
+    let first = reader.headers().map_err(damaged)?.iter().map(str::to_owned);
+    let columns: Vec<String> = match has_header {
+        true => first.collect(),
+        false => (1..=first.count()).map(|number| number.to_string()).collect(),
+    };
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(damaged)?;
@@ -391,6 +406,17 @@ mod tests {
             );
         }
         assert_eq!(wanted.class_column(None, 0).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_text_file_has_no_header() {
+        let text = "val_0.JPEG\tn1\t0\t32\nval_1.JPEG\tn2\t5\t9\n";
+        let parsed = Table::parse("val/val_annotations.txt", text.as_bytes()).unwrap();
+        assert_eq!(
+            (parsed.columns(), parsed.row_count()),
+            (&["1", "2", "3", "4"].map(str::to_owned)[..], 2)
+        );
+        assert_eq!(parsed.field(0, parsed.column("2").unwrap()), Some("n1"));
     }
 
     #[test]

@@ -57,7 +57,10 @@ struct DataPage {
 enum Values {
     Plain(Range<usize>),
     /// Booleans: the next bit, and the end.
-    Bits { at: u64, end: u64 },
+    Bits {
+        at: u64,
+        end: u64,
+    },
     /// Booleans in runs.
     Runs(Hybrid),
     Indices(Hybrid),
@@ -145,12 +148,7 @@ impl DataPage {
         DataPage::of(page, start, definition, leaf)
     }
 
-    fn of(
-        page: Page,
-        start: usize,
-        definition: Option<Hybrid>,
-        leaf: &Leaf,
-    ) -> Result<DataPage> {
+    fn of(page: Page, start: usize, definition: Option<Hybrid>, leaf: &Leaf) -> Result<DataPage> {
         let Page { header, content } = page;
         let part = start..content.len();
         let values = match (header.encoding, leaf.physical) {

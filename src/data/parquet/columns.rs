@@ -41,7 +41,8 @@ impl Columns {
         })?;
         let (top, inner) = (leaves[image].path.first(), leaves[image].path.len() > 1);
         let beside = |leaf: &Leaf| inner && leaf.path.first() == top;
-        let is_path = |leaf: &&Leaf| beside(leaf) && leaf.path.last().is_some_and(|one| one == "path");
+        let is_path =
+            |leaf: &&Leaf| beside(leaf) && leaf.path.last().is_some_and(|one| one == "path");
         let path = leaves.iter().position(|leaf| is_path(&leaf) && is_value(leaf));
         let mut names = known.clone();
         names.extend(features.iter().filter_map(|(name, one)| Some((name.clone(), classes(one)?))));

@@ -15,9 +15,15 @@ pub(super) struct Hybrid {
 
 #[derive(Clone, Debug)]
 enum Run {
-    Equal { left: u64, value: u32 },
+    Equal {
+        left: u64,
+        value: u32,
+    },
     /// The bit at which the next number begins.
-    Packed { left: u64, at: u64 },
+    Packed {
+        left: u64,
+        at: u64,
+    },
 }
 
 impl Hybrid {

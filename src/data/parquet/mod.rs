@@ -58,8 +58,7 @@ impl<'a> Parquet<'a> {
     ) -> Result<Parquet<'a>, DataError> {
         let file = File::open(path).map_err(|error| DataError::io("read", path, error))?;
         let metadata = metadata::read(&file).map_err(|reason| unreadable(named, &reason))?;
-        let columns =
-            Columns::of(&metadata, known).map_err(|reason| unreadable(named, &reason))?;
+        let columns = Columns::of(&metadata, known).map_err(|reason| unreadable(named, &reason))?;
         let length = file.metadata().map_err(|error| DataError::io("read", path, error))?.len();
         let parquet = Parquet { file, named, metadata, columns };
         match parquet.rows() > length.saturating_mul(ROWS_PER_BYTE) {
@@ -108,14 +107,15 @@ impl<'a> Parquet<'a> {
     ) -> Result<(), DataError> {
         let damaged = |reason: String| unreadable(self.named, &reason);
         let Columns { image, path, class, others, names } = &self.columns;
-        let open = |at: usize| {
-            Column::new(&self.file, &self.metadata.leaves[at], &group.chunks[at])
-        };
+        let open =
+            |at: usize| Column::new(&self.file, &self.metadata.leaves[at], &group.chunks[at]);
         let (mut image, mut path) = (open(*image), path.map(open));
         // The class is among the others.
         let mut others: Vec<(Column, Option<&Vec<String>>, bool)> = others
             .iter()
-            .map(|at| (open(*at), names.get(&name(&self.metadata.leaves[*at])), Some(*at) == *class))
+            .map(|at| {
+                (open(*at), names.get(&name(&self.metadata.leaves[*at])), Some(*at) == *class)
+            })
             .collect();
         let has_others = self.columns.has_others();
         for _ in 0..group.rows {

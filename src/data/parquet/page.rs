@@ -22,7 +22,11 @@ pub(super) enum PageKind {
     Data,
     Dictionary,
     /// With the lengths of the levels, which come first, uncompressed.
-    DataV2 { definition: usize, repetition: usize, is_compressed: bool },
+    DataV2 {
+        definition: usize,
+        repetition: usize,
+        is_compressed: bool,
+    },
     /// Of no use here, such as an index.
     Other,
 }

@@ -88,7 +88,10 @@ fn columns_without_a_description_are_found_by_name_and_type() {
 #[test]
 fn unsupported_files_are_refused_by_name() {
     for (name, reason) in [
-        ("brotli", "it is compressed with Brotli, which isn't supported: only Snappy, gzip and zstd are"),
+        (
+            "brotli",
+            "it is compressed with Brotli, which isn't supported: only Snappy, gzip and zstd are",
+        ),
         ("lz4", "it is compressed with LZ4, which isn't supported: only Snappy, gzip and zstd are"),
         ("delta", "the column `label` is stored as differences (DELTA), which isn't supported"),
         ("none_at_all", "no column holds images; its columns are a, b"),
@@ -168,7 +171,8 @@ fn hostile_metadata_is_refused() {
     let huge = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
     // A page header: kind, expanded and compressed length, values and encoding.
     let page = |kind: u8, expanded: &[u8], compressed: u8| {
-        [&[0x15, kind, 0x15][..], expanded, &[0x15, compressed, 0x2c, 0x15, 2, 0x15, 0, 0, 0]].concat()
+        [&[0x15, kind, 0x15][..], expanded, &[0x15, compressed, 0x2c, 0x15, 2, 0x15, 0, 0, 0]]
+            .concat()
     };
     let body = [page(0, &[16], 16), vec![4, 0, 0, 0], b"abcd".to_vec()].concat();
     let length = [body.len() as u8 * 2];

@@ -183,7 +183,8 @@ mod tests {
         assert_eq!(split.as_deref(), Some("train"));
         assert!(pattern.matches("b/u/1.jpg") && all[2].files[0].1.matches("c/d/1.jpg"));
         assert_eq!(chosen(all, None).unwrap().unwrap().name, "b");
-        let of = |wanted| chosen(configurations(&card).unwrap(), wanted).map(|one| one.unwrap().name);
+        let of =
+            |wanted| chosen(configurations(&card).unwrap(), wanted).map(|one| one.unwrap().name);
         assert_eq!(of(Some("c")), Ok("c".to_owned()));
         let (message, help) = of(Some("d")).unwrap_err();
         assert_eq!(

@@ -160,8 +160,9 @@ fn place(
 
 /// A path of the repository, relative to the folder of the images.
 fn checked(path: &str, named: &str) -> Result<String, StageError> {
-    relative_path(path)
-        .map_err(|reason| StageError::failed(format!("the file `{}` {reason}", named.escape_debug())))
+    relative_path(path).map_err(|reason| {
+        StageError::failed(format!("the file `{}` {reason}", named.escape_debug()))
+    })
 }
 
 fn report(written: &Written, selection: &Selection, context: &Context) {

@@ -107,8 +107,7 @@ fn found(
     cancel: &CancellationToken,
 ) -> Result<Pinned, StageError> {
     let ask = |kind| {
-        let repository =
-            Repository { kind, id: source.id.clone(), revision: revision.to_owned() };
+        let repository = Repository { kind, id: source.id.clone(), revision: revision.to_owned() };
         let facts = download::hub_facts(&repository, &RetryPolicy::quick(), cancel)?;
         let licence = card::licence(&facts.card_data);
         let is_data_set = Some(kind == RepositoryKind::Dataset);
@@ -216,8 +215,9 @@ fn listed(
             name(source),
             pin.commit
         );
-        return Err(StageError::failed(message)
-            .with_help("the server or a mirror has other data: compare it with the author's page"));
+        return Err(StageError::failed(message).with_help(
+            "the server or a mirror has other data: compare it with the author's page",
+        ));
     }
     let size = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
     put(CONTENTS, &key(source, pin), &Inventory { sha256, size }, memo)?;
@@ -258,7 +258,9 @@ fn bring(
         let count = AT_A_TIME.min(files.len());
         let threads: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
         let joined = threads.into_iter().map(|thread| thread.join());
-        joined.flat_map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        joined
+            .flat_map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, brought)| brought).collect()
@@ -305,9 +307,7 @@ fn model(
     let paths = bring(repository, &wanted, context)?;
     match paths.as_slice() {
         [file] => weights::from_file(file, &named, None, context),
-        [file, configuration, ..] => {
-            weights::from_file(file, &named, Some(configuration), context)
-        }
+        [file, configuration, ..] => weights::from_file(file, &named, Some(configuration), context),
         [] => Err(StageError::failed(format!("{named} has no weights"))),
     }
 }

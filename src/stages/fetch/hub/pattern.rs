@@ -63,7 +63,11 @@ mod tests {
     #[test]
     fn patterns_are_those_of_shells() {
         for (pattern, matching, others) in [
-            ("data/train-*.parquet", &["data/train-0.parquet"][..], &["data/a/train-0.parquet"][..]),
+            (
+                "data/train-*.parquet",
+                &["data/train-0.parquet"][..],
+                &["data/a/train-0.parquet"][..],
+            ),
             ("**/train/*", &["train/1.jpg", "a/b/train/1.jpg"], &["xtrain/1.jpg"]),
             ("train/**", &["train/a/1.jpg"], &["a/train/1.jpg"]),
             ("./data/", &["data/a/1.jpg", "data"], &["data2/1.jpg"]),

@@ -63,7 +63,8 @@ pub(super) fn select<'a>(
         .map_err(|(message, help)| failed(message).with_help(help))?;
     let parts = parts(files, chosen.as_ref());
     let name = chosen.map(|one| one.name);
-    let parts = of_splits(parts, splits).map_err(|(message, help)| failed(message).with_help(help))?;
+    let parts =
+        of_splits(parts, splits).map_err(|(message, help)| failed(message).with_help(help))?;
     let of = |is: &dyn Fn(&str) -> bool| -> Vec<Part<'a>> {
         parts.iter().filter(|part| is(&part.file.path)).cloned().collect()
     };
@@ -127,7 +128,8 @@ fn split_of(path: &str) -> Option<String> {
 
 /// The split that one of the words of a name stands for.
 fn word(name: &str) -> Option<&'static str> {
-    let is_between = |letter: char| matches!(letter, '-' | '_' | '.' | ' ') || letter.is_ascii_digit();
+    let is_between =
+        |letter: char| matches!(letter, '-' | '_' | '.' | ' ') || letter.is_ascii_digit();
     name.split(is_between).find_map(|word| split_folder(word).map(name_of))
 }
 
@@ -156,8 +158,7 @@ fn of_splits<'a>(
         };
         return Err((format!("it has no split `{unknown}`"), help));
     }
-    let is_wanted =
-        |part: &Part| part.split.as_ref().is_some_and(|split| wanted.contains(split));
+    let is_wanted = |part: &Part| part.split.as_ref().is_some_and(|split| wanted.contains(split));
     Ok(parts.into_iter().filter(is_wanted).collect())
 }
 
@@ -211,7 +212,12 @@ mod tests {
     fn the_kind_that_holds_the_images_is_taken_with_its_splits() {
         for (paths, found) in [
             (
-                &["README.md", "a.png", "data/train-00000-of-00001-ab.parquet", "data/extra-00000-of-00001.parquet"][..],
+                &[
+                    "README.md",
+                    "a.png",
+                    "data/train-00000-of-00001-ab.parquet",
+                    "data/extra-00000-of-00001.parquet",
+                ][..],
                 "parquet data/train-00000-of-00001-ab.parquet=train data/extra-00000-of-00001.parquet=extra",
             ),
             (&["default/valid/0000.parquet"], "parquet default/valid/0000.parquet=validation"),
@@ -220,7 +226,10 @@ mod tests {
                 "archives train_images.zip=train images_test.zip=test train.csv=train",
             ),
             (&["a/1.jpg", "b/2.jpg", "tiny.zip"], "plain a/1.jpg=- b/2.jpg=-"),
-            (&["train-0001.tar", "dev-0001.tar"], "archives train-0001.tar=train dev-0001.tar=validation"),
+            (
+                &["train-0001.tar", "dev-0001.tar"],
+                "archives train-0001.tar=train dev-0001.tar=validation",
+            ),
             (&["trains/1.jpg", "metadata.parquet"], "plain trains/1.jpg=-"),
         ] {
             assert_eq!(selected(paths, &json!({}), &[]).unwrap(), found, "{paths:?}");
@@ -235,10 +244,7 @@ mod tests {
         assert_eq!(selected(&paths, &card, &[]).unwrap(), "archives x/1.zip=fit y/2.zip=test");
         assert_eq!(selected(&paths, &card, &["test"]).unwrap(), "archives y/2.zip=test");
         let error = selected(&paths, &card, &["train"]).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "hf:a/b: it has no split `train`\nits splits are `fit`, `test`"
-        );
+        assert_eq!(error, "hf:a/b: it has no split `train`\nits splits are `fit`, `test`");
         let error = selected(&["a.json", "b/c.ARROW", "LICENSE"], &json!({}), &[]).unwrap_err();
         let message = "hf:a/b has no images that can be read: its files end in .arrow, .json\n";
         assert!(error.to_string().starts_with(message), "{error}");

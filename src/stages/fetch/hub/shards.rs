@@ -69,9 +69,9 @@ pub(super) fn parquet(
     if let Some(table) = table {
         table.finish()?;
         if let Some(class) = opened.iter().find_map(|(_, shard)| shard.class_column()) {
-            context.events.info(format!(
-                "the class is the column `{class}`; {TABLE} has the other columns"
-            ));
+            context
+                .events
+                .info(format!("the class is the column `{class}`; {TABLE} has the other columns"));
         }
         written.labels.push(TABLE.to_owned());
     }
@@ -115,7 +115,9 @@ fn finish(folders: ClassFolders, mut written: Written) -> Result<Written, StageE
     if !renamed.is_empty() {
         let count = counted(renamed.len() as u64, "class");
         let shown = shortened_list(renamed.iter().map(String::as_str), SHOWN);
-        written.warnings.push(format!("{count} renamed, since no folder can have the name: {shown}"));
+        written
+            .warnings
+            .push(format!("{count} renamed, since no folder can have the name: {shown}"));
     }
     written.images.extend(folders.into_images());
     Ok(written)
@@ -133,10 +135,8 @@ impl Table {
         let Some(((first, shard), rest)) = shards.split_first() else { return Ok(None) };
         let columns = shard.columns();
         if let Some((other, _)) = rest.iter().find(|(_, shard)| shard.columns() != columns) {
-            let message = format!(
-                "{} and {} have different columns",
-                first.file.path, other.file.path
-            );
+            let message =
+                format!("{} and {} have different columns", first.file.path, other.file.path);
             return Err(StageError::failed(message)
                 .with_help("choose some of its files: set `splits` or `config` in this stage"));
         }
