@@ -249,6 +249,17 @@ pub(super) fn next_page(page: &Address, link: Option<&str>) -> Result<Option<Add
     }
 }
 
+/// The error for an answer that isn't what the Hub says.
+pub(super) fn unusable(address: &Address, reason: &str) -> DownloadError {
+    DownloadError::Site {
+        status: None,
+        message: format!("failed to download {address}: {reason}"),
+        help: format!(
+            "a proxy or a mirror may answer for the Hub: see {BASE_VARIABLE} and HTTPS_PROXY"
+        ),
+    }
+}
+
 /// The error for a status, with what the Hub means by it.
 pub(super) fn refusal(
     repository: &Repository,

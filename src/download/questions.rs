@@ -163,7 +163,8 @@ pub(crate) fn kaggle_facts(
     cancel: &CancellationToken,
 ) -> Result<kaggle::Facts, DownloadError> {
     let answer = json(Site::Kaggle(dataset), address, retry, cancel)?;
-    kaggle::facts(&answer.body).map_err(unusable(address))
+    kaggle::facts(&answer.body)
+        .map_err(|reason| DownloadError::Unreachable { url: address.as_str().to_owned(), reason })
 }
 
 /// The Hub's description of a repository at a revision.
@@ -177,7 +178,7 @@ pub(crate) fn hub_facts(
 ) -> Result<hub::Facts, DownloadError> {
     let address = repository.facts()?;
     let answer = json(Site::Hub(repository), &address, retry, cancel)?;
-    hub::facts(&answer.body).map_err(unusable(&address))
+    hub::facts(&answer.body).map_err(|reason| hub::unusable(&address, &reason))
 }
 
 /// All files of a repository on the Hub at a revision, sorted by path.
@@ -192,8 +193,9 @@ pub(crate) fn hub_files(
     let (mut next, mut files) = (Some(repository.files()?), Vec::new());
     while let Some(address) = next {
         let Answer { body, link } = json(Site::Hub(repository), &address, retry, cancel)?;
-        hub::add_files(&body, &mut files).map_err(unusable(&address))?;
-        next = hub::next_page(&address, link.as_deref()).map_err(unusable(&address))?;
+        let unusable = |reason: String| hub::unusable(&address, &reason);
+        hub::add_files(&body, &mut files).map_err(unusable)?;
+        next = hub::next_page(&address, link.as_deref()).map_err(unusable)?;
     }
     files.sort();
     Ok(files)
@@ -221,12 +223,6 @@ fn json(
             None => Ok(Answer { body, link: response.head.link.clone() }),
         })
     })
-}
-
-/// The error for an answer that isn't the expected one.
-fn unusable(address: &Address) -> impl FnOnce(String) -> DownloadError {
-    let url = address.as_str().to_owned();
-    |reason| DownloadError::Unreachable { url, reason }
 }
 
 /// Whether a success is a message of the API, where a file is expected.

@@ -7,9 +7,12 @@ mod folder;
 mod hub;
 mod kaggle;
 mod locking;
+mod look;
 mod remote;
 mod timm;
 mod weights;
+
+pub use look::{archive_name, fetched_images, remote_name};
 
 use crate::common::image_files;
 use crate::common::nearest;
@@ -56,7 +59,7 @@ keys! {
         /// For `hf:` data sets with several configurations: the one to fetch.
         config: Option<String> = none;
         /// For `hf:` data sets: the splits to fetch, such as `["train", "test"]`; all by default.
-        splits: Vec<String> = [];
+        splits: Option<Vec<String>> = none;
         /// What `synthetic:garments` draws.
         synthetic: Garments = {};
         /// What happens where an image or a folder of `path:FOLDER` can't be opened, or a link leads
@@ -292,8 +295,7 @@ fn check_choices(keys: &FetchKeys, resolver: &mut Resolver) {
         return;
     }
     let of_config = keys.config.as_ref().map(|key| key.error("`config` is for sources on the Hub"));
-    let has_splits = !keys.splits.is_empty();
-    let of_splits = has_splits.then(|| keys.splits.error("`splits` is for sources on the Hub"));
+    let of_splits = keys.splits.as_ref().map(|key| key.error("`splits` is for sources on the Hub"));
     for diagnostic in [of_config, of_splits].into_iter().flatten() {
         resolver.report(
             diagnostic

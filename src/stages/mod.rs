@@ -12,7 +12,9 @@ mod train;
 
 use crate::engine::{Kind, KindRef, Kinds};
 
-pub use fetch::{earlier_model, name_earlier_model, set_earlier_model};
+pub use fetch::{
+    archive_name, earlier_model, fetched_images, name_earlier_model, remote_name, set_earlier_model,
+};
 
 /// All kinds.
 pub static KINDS: &Kinds = &[

@@ -56,8 +56,8 @@ fn a_partial_download_of_something_else_is_begun_again() {
 
 #[test]
 fn changed_files_are_refused() {
-    let mut repository = image_folder();
-    repository.files.insert("train.zip".into(), zip(&folders("", 9)));
+    let small = Repository::new("datasets", [one("cat/1.png", "one"), one("dog/1.png", "two")]);
+    let large = Repository::new("datasets", [one("train.zip", zip(&folders("", 9)))]);
     let damaged = |name: &str, part: &'static str, on_api: bool| {
         let answer = move |request: &Request, _| {
             let is_it = request.path.contains("/resolve/") || !on_api;
@@ -65,14 +65,11 @@ fn changed_files_are_refused() {
                 .then(|| Response::file(request, "x", b"something else"))
         };
         let hub = match on_api {
-            true => Hub::with(
-                Repository { files: image_folder().files, ..repository.clone() },
-                answer,
-                |_, _| None,
-            ),
-            false => Hub::with(repository.clone(), |_, _| None, answer),
+            true => Hub::with(small.clone(), answer, |_, _| None),
+            false => Hub::with(large.clone(), |_, _| None, answer),
         };
-        let ran = hub.run(&pipeline("hf:o/n"), &["h.toml"]);
+        let desk = pipeline("hf:o/n");
+        let ran = hub.run(&desk, &["h.toml"]);
         assert_eq!(ran.code, 1, "{ran}");
         ran.snapshot(name);
     };
@@ -163,24 +160,32 @@ fn a_limit_of_requests_is_waited_for() {
 #[test]
 fn unusable_names_variables_and_data_sets_are_named() {
     let hub = Hub::start(Repository::new("datasets", [one("a.json", "{}"), one("b.mp3", "x")]));
-    hub.run(&pipeline("hf:o"), &["h.toml"]).snapshot("no_repository");
-    hub.run(&pipeline("hf:o/n"), &["h.toml"]).snapshot("no_images");
-    hub.run(&pipeline("hf:o/other"), &["h.toml"]).snapshot("neither_data_set_nor_model");
-    let with = |name: &str, value: &str| {
+    for (source, name) in [
+        ("hf:o", "no_repository"),
+        ("hf:o/n", "no_images"),
+        ("hf:o/other", "neither_data_set_nor_model"),
+    ] {
+        let desk = pipeline(source);
+        hub.run(&desk, &["h.toml"]).snapshot(name);
+    }
+    for (variable, value, name) in [
+        ("HF_ENDPOINT", "http://mirror.example", "insecure_endpoint"),
+        ("HF_HUB_OFFLINE", "1", "offline"),
+        ("HF_TOKEN", "two words", "unusable_token"),
+    ] {
         let desk = pipeline("hf:o/n");
         let mut command = hub.command(&desk, &["run", "h.toml"]);
-        command.env(name, value);
-        desk.output(command)
-    };
-    with("HF_ENDPOINT", "http://mirror.example").snapshot("insecure_endpoint");
-    with("HF_HUB_OFFLINE", "1").snapshot("offline");
-    with("HF_TOKEN", "two words").snapshot("unusable_token");
+        command.env(variable, value);
+        desk.output(command).snapshot(name);
+    }
 }
 
+/// Paths with `..` are hidden by their dots, so that they are passed over.
 #[test]
-fn entries_that_climb_out_are_refused() {
-    let files = vec![one("../up.png", png(1, 1)), one("a/1.png", png(1, 2))];
-    let ran = Hub::start(Repository::new("datasets", files)).run(&pipeline("hf:o/n"), &["h.toml"]);
+fn paths_outside_of_a_repository_are_refused() {
+    let files = vec![one("/up.png", png(1, 1)), one("a/1.png", png(1, 2))];
+    let (desk, hub) = (pipeline("hf:o/n"), Hub::start(Repository::new("datasets", files)));
+    let ran = hub.run(&desk, &["h.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
-    ran.snapshot("a_file_that_climbs_out");
+    ran.snapshot("a_path_outside");
 }

@@ -9,12 +9,9 @@ use crate::cli::failure::Failure;
 use crate::cli::shared::Earlier;
 use crate::common::nearest;
 use crate::config;
-use crate::data::archive::{is_named_like_archive, without_ending};
-use crate::data::images::{FOLDER, LISTING};
-use crate::data::source::{self, Source};
 use crate::engine::{self, Options};
 use crate::events::{CancellationToken, Event};
-use crate::stages::KINDS;
+use crate::stages::{self, KINDS};
 use crate::store::Store;
 use crate::ui::{OutputMode, Reporter};
 use std::num::NonZeroUsize;
@@ -39,13 +36,12 @@ pub(super) fn look(given: &Path, arguments: &Arguments) -> Result<Result<Look, E
         Ok(artifact) => artifact,
         Err(code) => return Ok(Err(code)),
     };
-    if !artifact.join(LISTING).is_file() {
+    let Some(folder) = stages::fetched_images(&artifact) else {
         let message = format!("`{}` has no images: it has weights", arguments.source);
-        return Err(
-            Failure::failed(message).help("name a folder, an archive or a data set of images")
-        );
-    }
-    Ok(Ok(Look { name, source, origin, folder: artifact.join(FOLDER), beside }))
+        let help = "name a folder, an archive or a data set of images";
+        return Err(Failure::failed(message).help(help));
+    };
+    Ok(Ok(Look { name, source, origin, folder, beside }))
 }
 
 /// The name of a pipeline, its source as in the file that is written and as it is fetched now, and the
@@ -55,7 +51,7 @@ type Described = (String, String, String, Option<(PathBuf, PathBuf)>);
 fn archive(given: &Path, arguments: &Arguments) -> Result<Described, Failure> {
     let absolute = canonical(given)?;
     let file_name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let name = without_ending(&file_name).unwrap_or(&file_name).to_owned();
+    let name = stages::archive_name(&file_name).unwrap_or(&file_name).to_owned();
     let source = arguments.path_from_output(given, &absolute)?;
     let beside = beside(&absolute, &source);
     Ok((name, format!("path:{source}"), format!("path:{}", absolute.display()), beside))
@@ -63,28 +59,17 @@ fn archive(given: &Path, arguments: &Arguments) -> Result<Described, Failure> {
 
 /// The name and the source of a remote data set.
 fn remote(text: &str) -> Result<(String, String), Failure> {
-    let last = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    let name = match source::parse(text) {
-        Ok(Source::Kaggle { name, .. }) => name,
-        Ok(Source::Hub(hub)) => last(&hub.id),
-        Ok(Source::Web(url)) => {
-            let file = last(url.split(['?', '#']).next().unwrap_or_default());
-            without_ending(&file).map_or("images".to_owned(), str::to_owned)
-        }
-        Ok(_) | Err(_) => {
-            let message = format!("there is no folder or archive `{text}`");
-            let schemes = ["kaggle", "hf", "https"];
-            let scheme = text.split_once(':').map(|(scheme, _)| scheme);
-            let near = scheme.and_then(|scheme| nearest(scheme, schemes));
-            let help = match near {
-                Some(near) => format!("did you mean `{near}:`?"),
-                None if is_named_like_archive(text) => "check the path".to_owned(),
-                None => "name a folder, an archive, kaggle:OWNER/NAME, hf:OWNER/NAME or an https: address of an archive".to_owned(),
-            };
-            return Err(Failure::failed(message).help(help));
-        }
+    if let Some(name) = stages::remote_name(text) {
+        return Ok((name, text.to_owned()));
+    }
+    let near =
+        text.split_once(':').and_then(|(scheme, _)| nearest(scheme, ["kaggle", "hf", "https"]));
+    let help = match near {
+        Some(near) => format!("did you mean `{near}:`?"),
+        None if stages::archive_name(text).is_some() => "check the path".to_owned(),
+        None => "name a folder, an archive, kaggle:OWNER/NAME, hf:OWNER/NAME or an https: address of an archive".to_owned(),
     };
-    Ok((name, text.to_owned()))
+    Err(Failure::failed(format!("there is no folder or archive `{text}`")).help(help))
 }
 
 /// Fetches a source. The artifact, or an exit code if the stage failed or was interrupted.

@@ -41,7 +41,7 @@ pub(super) fn run(
 ) -> Result<(), StageError> {
     let named = format!("hf:{}", repository.id);
     let card = download::hub_facts(repository, &RetryPolicy::default(), &context.cancel)?.card_data;
-    let chosen = (options.config.as_deref(), options.splits.as_slice());
+    let chosen = (options.config.as_deref(), options.splits.as_deref().unwrap_or_default());
     let selection = select(files, &card, &named, chosen)?;
     let parts: Vec<&Part> = selection.parts().collect();
     let wanted: Vec<&File> = parts.iter().map(|part| part.file).collect();
