@@ -14,6 +14,7 @@ mod photos;
 
 use pipe::data::decode;
 use pipe::data::images::{self, FOLDER, Image, ImageSet, LISTING};
+use pipe::data::similarity::Sketches;
 use pipe::data::tensor_cache::{RECORDS, Storage, Writer, write_table};
 use pipe::data::{
     Fit, InputInfo, Interpolation, Loader, LoaderOptions, Preprocessing, Sample, Split, TensorCache,
@@ -157,6 +158,7 @@ fn to_records(set: &ImageSet, folder: &Path, storage: Storage) -> Result<f64, Bo
         geometry: &geometry,
         storage,
         earlier: None,
+        sketches: &Sketches::default(),
         task: &task,
         cancel: &cancel,
     };

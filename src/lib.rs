@@ -16,7 +16,7 @@
 //! | [`store`] | content-addressed artifacts: digests, slots, memo, manifests, locks, garbage collection | - |
 //! | [`download`] | downloads into the memo: resumed, checked, with timeouts; Kaggle's API | events, store |
 //! | [`engine`] | the trait of stage kinds, jobs, fingerprints, plan, executor. Knows no kind by name | config, events, store |
-//! | [`data`] | images, archives, labels, split, decoding, resizing, augmentation, loader, the memory-mapped tensor cache | config, events, store |
+//! | [`data`] | images, archives, labels, split, decoding, resizing, near duplicates, augmentation, loader, the memory-mapped tensor cache | config, events, store |
 //! | [`nn`] | network graphs, interpreter on dfdx's tape, ops, backbones (one file per family), weights | - |
 //! | [`metrics`] | accuracy, F1, confusion matrix, confidence intervals, paired tests | - |
 //! | [`training`] | fit, loss, optimizer, schedule, checkpoints, cached features | config, nn, data, metrics, events, store |

@@ -3,6 +3,7 @@
 //! rewrites the snapshots of their structure and text.
 
 use pipe::data::images::{self, Image};
+use pipe::data::similarity::Sketches;
 use pipe::data::tensor_cache::{self, Sample, Split, Writer};
 use pipe::data::{InputInfo, Preprocessing};
 use pipe::events::{CancellationToken, Event, EventSink, RunOutcome, StageOutcome};
@@ -388,6 +389,7 @@ fn write_cache(case: &Case, folder: &Path) {
         geometry: &geometry,
         storage: Default::default(),
         earlier: None,
+        sketches: &Sketches::default(),
         task: &task,
         cancel: &cancel,
     };

@@ -102,15 +102,28 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<StageError> for Failure {
+    fn from(error: StageError) -> Failure {
+        match error {
+            StageError::Failed { message, help } => {
+                Failure::Message { code: FAILED, message, help }
+            }
+            StageError::Cancelled => {
+                let message = "interrupted".to_owned();
+                Failure::Message { code: INTERRUPTED, message, help: None }
+            }
+        }
+    }
+}
+
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Failure {
         match error {
             EngineError::UnknownStage { name, help } => {
                 Failure::invalid(format!("there is no stage `{name}`")).help(help)
             }
-            EngineError::Stage { stage, error: StageError::Failed { message, help } } => {
-                let message = format!("stage `{stage}`: {message}");
-                Failure::Message { code: FAILED, message, help }
+            EngineError::Stage { stage, error: error @ StageError::Failed { .. } } => {
+                Failure::from(error).in_stage(&stage)
             }
             EngineError::Store(error) => error.into(),
             EngineError::Cancelled | EngineError::Stage { error: StageError::Cancelled, .. } => {

@@ -14,6 +14,7 @@ mod lock_file;
 mod log;
 mod plan;
 mod predict;
+mod preview;
 mod report;
 mod run;
 mod runs;
@@ -46,6 +47,7 @@ Examples:
   pipe run photos.toml --set stages.train.epochs=3
                                        change a key for this run only
   pipe status photos.toml              show what would run, and why
+  pipe preview photos.toml             show augmented training images
   pipe predict @0 holiday/             classify images with the latest model
   pipe diff @1 @0                      compare the last two runs
 
@@ -68,6 +70,7 @@ enum Command {
     Diff(diff::Arguments),
     Report(report::Arguments),
     Predict(predict::Arguments),
+    Preview(preview::Arguments),
     Backbones(backbones::Arguments),
     Cache(cache::Arguments),
     Schema(schema::Arguments),
@@ -93,6 +96,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Diff(arguments) => diff::run(arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Preview(arguments) => preview::run(arguments),
         Command::Backbones(arguments) => backbones::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
         Command::Schema(arguments) => schema::run(arguments),

@@ -154,7 +154,7 @@ impl<T: KeyType> KeyType for Option<T> {
     }
 }
 
-/// A word or a table of keys: `augment = "none"`, or `augment = { rotation = 8 }`.
+/// A word or a table of keys: `augment = "none"`, or `augment = { horizontal_flip = true }`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum WordOr<W, T> {

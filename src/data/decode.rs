@@ -7,6 +7,7 @@ mod bmp;
 mod buffers;
 mod bytes;
 mod gif;
+mod glance;
 mod jpeg;
 mod kind;
 mod options;
@@ -15,6 +16,7 @@ mod png;
 mod tiff;
 mod webp;
 
+pub use glance::{Glance, glance};
 pub use options::{Background, DecodeOptions, OnDamaged};
 
 use super::DataError;

@@ -191,8 +191,7 @@ impl Schedule {
             None => normalization.center_crop(&square, out),
             Some((augmentation, digest)) => {
                 let stream = augmentation.stream(augmentation.view(repeat), digest);
-                let Normalization { size, crop, offset, .. } = *normalization;
-                augmentation.policy.apply(&square, size, crop, offset, stream, out);
+                augmentation.policy.apply(&square, &normalization.frame(), stream, out);
                 normalization.in_place(out);
             }
         }

@@ -17,16 +17,19 @@ pub(crate) mod parquet;
 mod preprocessing;
 pub mod rejected;
 mod resize;
+pub mod similarity;
 pub mod source;
 pub mod split;
+pub mod strip;
 pub mod synthetic;
 mod table;
 pub mod tensor_cache;
 pub(crate) mod web_dataset;
 
 pub use augment::{
-    Augmentation, AugmentationPolicy, GaussianBlur, GivenAugmentationPolicy, GivenGaussianBlur,
-    GivenRandomResizedCrop, RandAugment, RandomPerspective, RandomResizedCrop,
+    Augmentation, AugmentationPolicy, ColorJitter, GaussianBlur, GivenAugmentationPolicy,
+    GivenGaussianBlur, RandAugment, RandomAffine, RandomErasing, RandomPerspective,
+    RandomResizedCrop,
 };
 pub use error::DataError;
 pub use loader::{Batch, Loader, LoaderOptions};

@@ -1,6 +1,7 @@
 //! From the 8-bit pixels of a stored square to the normalized numbers that a network takes.
 
 use super::Preprocessing;
+use super::augment::Frame;
 
 /// Normalizes pixels by one [`Preprocessing`].
 pub(super) struct Normalization {
@@ -14,6 +15,8 @@ pub(super) struct Normalization {
     table: Box<[[f32; 3]; 256]>,
     scale: [f32; 3],
     shift: [f32; 3],
+    /// The color that becomes 0, in 0..=255.
+    mean: [f32; 3],
 }
 
 impl Normalization {
@@ -30,7 +33,14 @@ impl Normalization {
             })),
             scale: std.map(|std| 1.0 / (255.0 * std)),
             shift: std::array::from_fn(|channel| -mean[channel] / std[channel]),
+            mean: mean.map(|mean| mean * 255.0),
         }
+    }
+
+    /// The squares, for augmentation.
+    pub(super) fn frame(&self) -> Frame {
+        let Normalization { size, crop, offset, mean, .. } = *self;
+        Frame { size, crop, offset, mean }
     }
 
     /// Writes the normalized center crop of a stored square to `out` (`crop * crop * 3` values).

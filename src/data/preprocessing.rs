@@ -144,6 +144,13 @@ impl Geometry {
         }
     }
 
+    /// The share of an image's area that the stored square doesn't show, in 0..1.
+    pub fn lost(&self, width: u32, height: u32) -> f64 {
+        let [_, _, shown_width, shown_height] = self.placement(width, height).crop_box;
+        let area = f64::from(width) * f64::from(height);
+        (1.0 - shown_width * shown_height / area).clamp(0.0, 1.0)
+    }
+
     /// The range `[from, length]` of an image's side that the stored square shows when the side is
     /// resized to `scaled`.
     fn kept(&self, side: u32, scaled: u32) -> [f64; 2] {
@@ -211,6 +218,15 @@ mod tests {
             prop_assert!(w >= 1 && h >= 1 && x + w <= size && y + h <= size);
             prop_assert_eq!(w.max(h), size);
         }
+    }
+
+    #[test]
+    fn a_crop_loses_what_exceeds_the_square() {
+        let lost = |fit, width, height| geometry(224, 224, fit).lost(width, height);
+        assert!((lost(Fit::Crop, 800, 600) - 0.25).abs() < 0.005);
+        assert!((lost(Fit::Crop, 100, 400) - 0.75).abs() < 0.005);
+        assert_eq!([lost(Fit::Pad, 800, 600), lost(Fit::Stretch, 9, 600)], [0.0; 2]);
+        assert_eq!(lost(Fit::Crop, 77, 77), 0.0);
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub const HIDDEN: &str = "hidden";
 /// A folder without files.
 pub const EMPTY: &str = "empty folder";
 
+/// An image of which there is a copy in a split that is scored.
+pub const LEAK: &str = "copy in another split";
+
 /// Reasons that count as rejected images, against `max_rejected`.
 const COUNTED: [&str; 5] = [UNDECODABLE, UNREADABLE, DANGLING, NO_FILE, UNSUPPORTED];
 

@@ -25,16 +25,50 @@ pub struct Pixels {
     pub channels: usize,
 }
 
+/// Borrowed pixels, as in [`Pixels`].
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) channels: usize,
+}
+
+impl Pixels {
+    pub(super) fn view(&self) -> View<'_> {
+        let Pixels { ref bytes, width, height, channels } = *self;
+        View { bytes, width, height, channels }
+    }
+}
+
+impl View<'_> {
+    /// All of it as a box: left, top, width and height.
+    pub(super) fn whole(self) -> [f64; 4] {
+        [0.0, 0.0, f64::from(self.width), f64::from(self.height)]
+    }
+}
+
+/// A box (left, top, width, height) of an image, resized to `width * height * 3` bytes of RGB.
+pub(super) fn to_rgb(
+    image: View,
+    crop_box: [f64; 4],
+    [width, height]: [u32; 2],
+) -> Result<Vec<u8>, DataError> {
+    let resized = resized(image, crop_box, width, height, Interpolation::Bilinear)?;
+    Ok(with_colors(resized, image.channels))
+}
+
+fn with_colors(bytes: Vec<u8>, channels: usize) -> Vec<u8> {
+    if channels == 1 { bytes.into_iter().flat_map(|level| [level; 3]).collect() } else { bytes }
+}
+
 /// The stored square of an image: `size * size * 3` bytes of RGB.
 pub(super) fn to_square(pixels: &Pixels, geometry: &Geometry) -> Result<Vec<u8>, DataError> {
     let placement = geometry.placement(pixels.width, pixels.height);
     let [x, y, width, height] = placement.target;
-    let resized = resized(pixels, placement.crop_box, width, height, geometry.interpolation)?;
-    let color = if pixels.channels == 1 {
-        resized.iter().flat_map(|&v| [v, v, v]).collect()
-    } else {
-        resized
-    };
+    let resized =
+        resized(pixels.view(), placement.crop_box, width, height, geometry.interpolation)?;
+    let color = with_colors(resized, pixels.channels);
     if geometry.fit != Fit::Pad {
         return Ok(color);
     }
@@ -50,22 +84,22 @@ pub(super) fn to_square(pixels: &Pixels, geometry: &Geometry) -> Result<Vec<u8>,
 }
 
 fn resized(
-    pixels: &Pixels,
+    image: View,
     crop_box: [f64; 4],
     width: u32,
     height: u32,
     interpolation: Interpolation,
 ) -> Result<Vec<u8>, DataError> {
-    match pixels.channels {
-        1 => resized_as::<U8>(pixels, crop_box, width, height, interpolation),
-        _ => resized_as::<U8x3>(pixels, crop_box, width, height, interpolation),
+    match image.channels {
+        1 => resized_as::<U8>(image, crop_box, width, height, interpolation),
+        _ => resized_as::<U8x3>(image, crop_box, width, height, interpolation),
     }
 }
 
 /// The library's untyped interface instantiates its kernels for every pixel type, which doubled
 /// this crate's build time; only two are needed.
 fn resized_as<P: PixelTrait>(
-    pixels: &Pixels,
+    image: View,
     [left, top, box_width, box_height]: [f64; 4],
     width: u32,
     height: u32,
@@ -73,7 +107,7 @@ fn resized_as<P: PixelTrait>(
 ) -> Result<Vec<u8>, DataError> {
     let failed =
         |error: &dyn std::fmt::Display| DataError::Unreadable(format!("failed to resize: {error}"));
-    let input = TypedImageRef::<P>::from_buffer(pixels.width, pixels.height, &pixels.bytes)
+    let input = TypedImageRef::<P>::from_buffer(image.width, image.height, image.bytes)
         .map_err(|e| failed(&e))?;
     let mut bytes = vec![0; width as usize * height as usize * P::size()];
     let mut output =

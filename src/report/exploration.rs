@@ -1,6 +1,7 @@
 //! Statistics of a data set: images of each class, sizes, formats, unreadable files. Parts of
 //! `explore.json` that are missing or have an unexpected form are left out.
 
+use super::findings;
 use super::html::{self, Column, Table, details, side_by_side, tiles};
 use crate::common::number::{counted, thousands};
 use crate::draw::{Bar, BarChart, Bin, Histogram, percent};
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 const MAX_CLASSES: usize = 40;
 const MAX_BINS: usize = 200;
@@ -57,12 +59,12 @@ struct NotUsed {
 }
 
 /// The value of a key, where it is there in the form expected.
-fn part<T: DeserializeOwned>(found: &Value, key: &str) -> Option<T> {
+pub(super) fn part<T: DeserializeOwned>(found: &Value, key: &str) -> Option<T> {
     T::deserialize(found.get(key)?).ok()
 }
 
-/// The charts of an exploration.
-pub(super) fn plots(found: &Value) -> Markup {
+/// The charts of an exploration, and its findings with small images by path.
+pub(super) fn plots(found: &Value, thumbnails: &BTreeMap<String, String>) -> Markup {
     let classes: Vec<Class> = part(found, "classes").unwrap_or_default();
     let rejected: Option<Rejected> = part(found, "rejected");
     let statistics = tiles(&statistics(found, &classes, rejected.as_ref()));
@@ -77,6 +79,7 @@ pub(super) fn plots(found: &Value) -> Markup {
         @for warning in part::<Vec<String>>(found, "warnings").unwrap_or_default() {
             (html::note(&warning))
         }
+        (findings::images(found, thumbnails))
         @if let Some(rejected) = rejected { (rejected_table(&rejected)) }
         (not_used_table(&part::<Vec<NotUsed>>(found, "not_used").unwrap_or_default()))
     }
@@ -102,6 +105,7 @@ fn statistics(
         ("Class imbalance", imbalance),
         ("Unreadable", rejected.map(|rejected| thousands(rejected.count))),
         ("Duplicates", positive("/duplicates/count")),
+        ("Near duplicates", positive("/near_duplicates/pairs")),
         ("Mean RGB", color("mean")),
         ("RGB deviation", color("std")),
     ];

@@ -2,18 +2,24 @@
 //! declares so in its content security policy. Whatever a run lacks (it failed, it has no test
 //! split, its artifacts were collected) is left out of its page. Pages enter no digest. Their size
 //! is bounded, however large the data set: tables are cut with a sentence that says so, charts
-//! thinned, and at most two dozen images shown.
+//! thinned, and at most two dozen images of each kind shown.
 
 mod advice;
 mod comparison;
 mod evaluation;
 mod exploration;
+mod findings;
 mod headline;
 mod html;
+mod leaks;
 mod misclassified;
 mod provenance;
 mod run;
+mod strip;
+mod thumbnail;
 mod training;
+
+pub use strip::strip_page;
 
 use crate::runs::Results;
 

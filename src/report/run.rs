@@ -2,7 +2,7 @@
 
 use super::advice::advice;
 use super::html::{self, section};
-use super::{evaluation, exploration, headline, misclassified, provenance, training};
+use super::{evaluation, exploration, headline, leaks, misclassified, provenance, strip, training};
 use crate::metrics::Evaluation;
 use crate::runs::{Results, StageRecord, Status};
 use maud::{Markup, html};
@@ -21,12 +21,20 @@ pub(super) fn page(results: &Results) -> Markup {
         }
         (section("What to try next", &suggestions(results)))
         (section("Training", &training::curves(results)))
+        @for stage in &record.stages {
+            (section(&format!("Training images as `{}` sees them", stage.stage), &strip::of_training(results, stage)))
+        }
         @for (stage, evaluation) in &evaluations {
             (errors(results, stage, evaluation, several))
         }
         @for (stage, found) in &explorations {
             @let suffix = suffix(stage, explorations.len() > 1);
-            (section(&format!("Images{suffix}"), &exploration::plots(found)))
+            (section(&format!("Images{suffix}"), &exploration::plots(found, &results.thumbnails(stage))))
+        }
+        @let leaking = results.leaks();
+        @for (stage, rows) in &leaking {
+            @let suffix = suffix(stage, leaking.len() > 1);
+            (section(&format!("Copies in different splits{suffix}"), &leaks::pairs(results, stage, rows)))
         }
         (section("Stages", &provenance::stages(record)))
         (section("How to reproduce it", &provenance::reproduction(results)))

@@ -36,7 +36,7 @@ pub use index::{find, find_identical, list};
 pub use machine::Machine;
 pub use record::{FORMAT, Record, RunId, StageRecord, StageState, Status};
 pub use recorder::{Recorder, RunInfo};
-pub use results::{PipelineFile, PipelineInput, Results};
+pub use results::{LeakRow, PipelineFile, PipelineInput, Results};
 pub use timestamp::Timestamp;
 
 use std::io;

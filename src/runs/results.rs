@@ -7,16 +7,19 @@ use crate::metrics::{self, EpochRow, Evaluation, Prediction};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The files that are copied, and the largest size of each in bytes. Larger files stay in the
 /// artifact only.
-const COPIED: [(&str, u64); 6] = [
+const COPIED: [(&str, u64); 8] = [
     ("metrics.json", 64 << 20),
     ("history.csv", 16 << 20),
     ("training.json", 1 << 20),
     ("explore.json", 16 << 20),
+    ("thumbnails.json", 4 << 20),
+    ("leaks.csv", 16 << 20),
     ("predictions.csv", 16 << 20),
     ("rejected.csv", 16 << 20),
 ];
@@ -46,6 +49,18 @@ fn results_folder(folder: &Path, stage: &str) -> PathBuf {
         if is_safe(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }
     };
     folder.join("results").join(stage.bytes().take(80).map(escaped).collect::<String>())
+}
+
+/// A row of `leaks.csv`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LeakRow {
+    pub path: String,
+    pub split: String,
+    pub class: String,
+    pub other_path: String,
+    pub other_split: String,
+    pub other_class: String,
+    pub similarity: f64,
 }
 
 /// The files and overrides that a run's pipeline was read from.
@@ -120,6 +135,22 @@ impl<'a> Results<'a> {
     /// The statistics of data sets with the stages that explored them.
     pub fn explorations(&self) -> Vec<(&'a StageRecord, Value)> {
         self.each("explore.json", read_json)
+    }
+
+    /// The small images of the findings of a stage that explored a data set: path -> JPEG in base64.
+    pub fn thumbnails(&self, stage: &StageRecord) -> BTreeMap<String, String> {
+        let read =
+            || serde_json::from_value(read_json(&self.file(stage, "thumbnails.json")?)?).ok();
+        read().unwrap_or_default()
+    }
+
+    /// The copies across splits with the stages that found them, as rows of `leaks.csv`.
+    pub fn leaks(&self) -> Vec<(&'a StageRecord, Vec<LeakRow>)> {
+        self.each("leaks.csv", |path| {
+            let rows = csv::Reader::from_path(path).ok()?.into_deserialize();
+            Some(rows.filter_map(Result::ok).collect::<Vec<LeakRow>>())
+                .filter(|rows| !rows.is_empty())
+        })
     }
 
     /// The `training.json` of a stage.

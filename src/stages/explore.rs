@@ -4,8 +4,9 @@ use super::dataset::{self, Dataset, GivenDataset, LabelKeys, Tables};
 use super::fetch::{self, Contents};
 use crate::common::number::{counted, thousands};
 use crate::config::NoKeys;
+use crate::data::explore::{self, Exploration};
 use crate::data::rejected::{self, Rejected, UNDECODABLE};
-use crate::data::{explore, images};
+use crate::data::{images, tensor_cache};
 use crate::engine::{Context, FactChange, Input, Kind, OrFail, Pin, Resolver, StageError};
 use crate::events::{CancellationToken, FileChanges};
 use crate::store::Store;
@@ -16,16 +17,29 @@ pub(super) struct Explore;
 
 /// Name of the report file.
 const FINDINGS: &str = "explore.json";
+/// Name of the file with small images of the findings.
+const THUMBNAILS: &str = "thumbnails.json";
+/// The share of images that are many.
+const MANY: f64 = 0.1;
 /// Ratio of the largest to the smallest class from which a warning is given.
 const UNEQUAL: f64 = 5.0;
 
-static INPUTS: [Input; 1] = [Input {
-    role: "images",
-    kinds: &["fetch"],
-    required: true,
-    reads: &[images::LISTING, images::SKIPPED, "images/"],
-    doc: "The images.",
-}];
+static INPUTS: [Input; 2] = [
+    Input {
+        role: "images",
+        kinds: &["fetch"],
+        required: true,
+        reads: &[images::LISTING, images::SKIPPED, "images/"],
+        doc: "The images.",
+    },
+    Input {
+        role: "data",
+        kinds: &["preprocess"],
+        required: false,
+        reads: &[tensor_cache::INPUT],
+        doc: "The same images preprocessed, for their `fit` and size: what is cut off is said of these, instead of the default.",
+    },
+];
 
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
 ///
@@ -34,7 +48,9 @@ static INPUTS: [Input; 1] = [Input {
 ///   unreadable; more kinds of files are decoded; more notes.
 ///   `rejected.csv`; files that aren't used and warnings in `explore.json`; the class of a nested
 ///   folder is its outermost.
-const VERSION: u32 = 3;
+/// - 4: duplicates by equal pixels; near duplicates, crops and unusual images; `thumbnails.json`;
+///   colors of at most 1,000 images.
+const VERSION: u32 = 4;
 
 /// The resolved values of an `explore` stage.
 #[derive(Serialize, Deserialize)]
@@ -54,7 +70,7 @@ impl Kind for Explore {
     }
 
     fn about(&self) -> &'static str {
-        "Summarizes images: class counts and imbalance, sizes, formats, unreadable files, duplicates, mean colors."
+        "Summarizes images: class counts and imbalance, sizes, formats, unreadable files, duplicates, near duplicates, what a square cuts off, unusual images, mean colors."
     }
 
     fn version(&self) -> u32 {
@@ -97,7 +113,13 @@ impl Kind for Explore {
         let table = keys.table(&options.tables, &input.path)?;
         let labels = keys.label(&images, table.as_ref())?;
         let task = context.events.task("look", Some(images.list().len() as u64), "images");
-        let (mut found, undecodable) = explore::explore(&images, &labels, &task, &context.cancel)?;
+        let geometry = match context.optional_input("data") {
+            Some(data) => Some(tensor_cache::input_info(&data.path)?.preprocessing.geometry()),
+            None => None,
+        };
+        let geometry = geometry.as_ref();
+        let (mut found, undecodable) =
+            explore::explore(&images, &labels, geometry, &task, &context.cancel)?;
         drop(task);
         let mut not_used = keys.not_used(&images, &labels, &options.tables);
         found.add_not_used(&not_used, labels.warnings.clone());
@@ -112,33 +134,25 @@ impl Kind for Explore {
         }));
         not_used.sort();
         rejected::write(&context.slot, &not_used)?;
-        let mut text = serde_json::to_vec_pretty(&found)
-            .map_err(std::io::Error::other)
-            .or_fail("writing explore.json")?;
-        text.push(b'\n');
-        std::fs::write(context.slot.join(FINDINGS), text).or_fail("writing explore.json")?;
+        write(context, FINDINGS, &found)?;
+        write(context, THUMBNAILS, &explore::gallery(&images, &found)?)?;
         report(context, &found);
         Ok(())
     }
 }
 
+fn write(context: &Context, name: &str, content: &impl Serialize) -> Result<(), StageError> {
+    let mut text = serde_json::to_vec_pretty(content)
+        .map_err(std::io::Error::other)
+        .or_fail(format_args!("writing {name}"))?;
+    text.push(b'\n');
+    std::fs::write(context.slot.join(name), text).or_fail(format_args!("writing {name}"))
+}
+
 /// Reports what is noteworthy.
-fn report(context: &Context, found: &explore::Exploration) {
-    if let Some(imbalance) = found.imbalance.filter(|imbalance| *imbalance >= UNEQUAL) {
-        context.events.warn(format!(
-            "the largest class has {imbalance:.1} times as many images as the smallest: compare the recall of classes, not only accuracy"
-        ));
-    }
-    if found.duplicates.count > 0 {
-        let contradictory = match found.duplicates.contradictory {
-            0 => String::new(),
-            count => format!(", {} of them with a different label", thousands(count)),
-        };
-        context.events.info(format!(
-            "{} duplicate another{contradictory}",
-            counted(found.duplicates.count, "image")
-        ));
-    }
+fn report(context: &Context, found: &Exploration) {
+    warnings(found).into_iter().for_each(|warning| context.events.warn(warning));
+    notes(found).into_iter().for_each(|note| context.events.info(note));
     let rejected = match found.rejected.count {
         0 => String::new(),
         count => format!(", {} can't be read", thousands(count)),
@@ -152,4 +166,71 @@ fn report(context: &Context, found: &explore::Exploration) {
     context
         .events
         .info(format!("{} of {classes}{rejected}{others}", counted(found.images, "image")));
+}
+
+/// Findings that make scores wrong or need a decision.
+fn warnings(found: &Exploration) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(first) = found.duplicates.conflicts.first() {
+        let named: Vec<String> =
+            first.iter().take(2).map(|[path, class]| format!("{path} ({class})")).collect();
+        warnings.push(format!(
+            "{} with the pixels of another but a different label, such as {}",
+            counted(found.duplicates.contradictory, "image"),
+            named.join(" and ")
+        ));
+    }
+    let near = &found.near_duplicates;
+    if let Some(first) = near.examples.first().filter(|_| near.across_splits > 0) {
+        let across = near.examples.iter().find(|one| one.across_splits).unwrap_or(first);
+        warnings.push(format!(
+            "{} of near duplicates across the author's split, such as {}: scores are too good",
+            counted(near.across_splits, "pair"),
+            across.paths.join(" and ")
+        ));
+    }
+    let crop = &found.cropped;
+    if crop.over_a_quarter as f64 > MANY * (found.images - found.rejected.count) as f64 {
+        let verb = if crop.is_chosen { "cuts" } else { "of `preprocess`, the default, cuts" };
+        warnings.push(format!(
+            "`fit = \"crop\"` {verb} off more than a quarter of {}: `fit = \"pad\"` or `\"stretch\"` shows all of an image",
+            counted(crop.over_a_quarter, "image")
+        ));
+    }
+    if let Some(imbalance) = found.imbalance.filter(|imbalance| *imbalance >= UNEQUAL) {
+        warnings.push(format!(
+            "the largest class has {imbalance:.1} times as many images as the smallest: compare the recall of classes, not only accuracy"
+        ));
+    }
+    warnings
+}
+
+/// Other findings.
+fn notes(found: &Exploration) -> Vec<String> {
+    let mut notes = Vec::new();
+    if found.duplicates.count > 0 {
+        notes.push(format!(
+            "{} with the pixels of another",
+            counted(found.duplicates.count, "image")
+        ));
+    }
+    let near = &found.near_duplicates;
+    if near.pairs > 0 {
+        let contradictory = match near.contradictory {
+            0 => String::new(),
+            count => format!(", {} with different labels", thousands(count)),
+        };
+        notes.push(format!(
+            "{} of images that differ only by size or compression{contradictory}",
+            counted(near.pairs, "pair")
+        ));
+    }
+    if let Some(first) = found.unusual.first() {
+        notes.push(format!(
+            "{}, such as {}",
+            counted(found.unusual.len() as u64, "unusual image"),
+            first.path
+        ));
+    }
+    notes
 }

@@ -8,6 +8,7 @@ mod explore;
 mod fetch;
 mod preprocess;
 mod pretrained;
+pub mod preview;
 mod train;
 
 use crate::engine::{Kind, KindRef, Kinds};

@@ -2,6 +2,7 @@
 //! splits.
 
 mod assign;
+mod leaks;
 mod records;
 mod report;
 
@@ -14,15 +15,16 @@ use crate::data::decode::{Background, DecodeOptions, OnDamaged};
 use crate::data::images::{self, SKIPPED};
 use crate::data::labels::Labels;
 use crate::data::rejected;
-use crate::data::tensor_cache::{self, Storage};
+use crate::data::similarity::Sketches;
+use crate::data::tensor_cache::{self, Storage, fingerprint};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing};
 use crate::engine::{Context, Estimate, FactChange, Input, Kind, Known, Pin, Resolver, StageError};
 use crate::events::{CancellationToken, FileChanges};
 use crate::nn::weights::registry;
 use crate::store::Store;
 use assign::Assignment;
-use records::records;
-use report::{check_rejected, report, warn_of_notes};
+use records::{records, remember};
+use report::{check_rejected, report, warn_of_crops, warn_of_notes};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -40,7 +42,8 @@ const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 ///   damaged files of every format are decoded (version 2 of the decoder).
 ///   `rejected.csv` and `conflicts.csv`; the class of a nested folder is its outermost; exact
 ///   fractions carry over classes; images with equal pixels are in one split.
-const VERSION: u32 = 2;
+/// - 3: `leaks.csv`.
+const VERSION: u32 = 3;
 
 keys! {
     /// The keys of a `preprocess` stage.
@@ -79,12 +82,27 @@ keys! {
         store: StoredAs = "raw";
         /// Quality of the stored JPEG images.
         jpeg_quality: u32 = 95 in 1..=100;
+        /// What becomes of training and validation images that are copies of an image that is scored:
+        /// equal to one of a later split (train, validation, test), or different from it only by size
+        /// and compression. `report`: they are listed in `leaks.csv`; `drop`: they aren't used,
+        /// either. Test images always are.
+        on_leak: OnLeak = "report";
         /// The stage fails if more than this fraction of the images can't be used: images that
         /// can't be decoded or opened, and rows of a table without an image.
         max_rejected: f64 = 0.05 in 0..=1 affects Execution;
         /// For a second set, beside the one that is trained on: `test`, all its images are scored;
         /// `predict`, all are predicted, and labels aren't needed.
         only: Option<Only> = none;
+    }
+}
+
+choices! {
+    /// What becomes of copies in another split.
+    pub(super) enum OnLeak {
+        /// They are listed.
+        Report = "report",
+        /// They are listed and left out.
+        Drop = "drop",
     }
 }
 
@@ -126,6 +144,7 @@ pub(super) struct PreprocessOptions {
     on_damaged: OnDamaged,
     store: StoredAs,
     jpeg_quality: u32,
+    on_leak: OnLeak,
     max_rejected: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     only: Option<Only>,
@@ -231,19 +250,30 @@ impl Kind for Preprocess {
         let set = set.only(&chosen);
         // Before the long work, on all images; and again on the readable ones.
         assignment.splits(&dataset.split, None)?;
-        let made = records(context, &set, &preprocessing, options)?;
+        let records_key = fingerprint(&preprocessing.geometry(), options.storage());
+        let sketches = Sketches::remembered(&context.memo, &records_key);
+        let made = records(context, &set, &preprocessing, options, &sketches)?;
         assignment.reject(&made, &mut not_used);
         check_rejected(context, &set, &mut not_used, options.max_rejected)?;
-        rejected::write(&context.slot, &not_used)?;
         // Before the split, which may fail because of what they say.
         warn_of_notes(context, &set, &made);
+        warn_of_crops(context, &preprocessing.geometry(), &made);
         assignment.drop_empty_classes(&context.events);
-        let splits = assignment.splits(&dataset.split, Some(&made))?;
-        let samples = assignment.samples(&splits, &made)?;
+        let mut splits = assignment.splits(&dataset.split, Some(&made))?;
         assign::conflicts(context, &assignment, &splits, &made)?;
+        let leaks = leaks::find(context, &assignment, &splits, &made, &sketches)?;
+        leaks::write(context, &assignment, &splits, &leaks)?;
+        match options.on_leak {
+            OnLeak::Report => leaks::warn(context, &assignment, &splits, &leaks),
+            OnLeak::Drop => leaks::drop(&mut assignment, &mut splits, &leaks, &mut not_used)?,
+        }
+        remember(context, &records_key, dataset, &made, &sketches);
+        rejected::write(&context.slot, &not_used)?;
+        let samples = assignment.samples(&splits, &made)?;
         let info = InputInfo { preprocessing, classes: assignment.classes };
         tensor_cache::write_table(&context.slot, &info, &samples)?;
-        report(context, &samples, &made, &not_used);
+        let leaking = if options.on_leak == OnLeak::Report { leaks::count(&leaks) } else { 0 };
+        report(context, &samples, &made, &not_used, leaking);
         Ok(())
     }
 }
@@ -259,7 +289,7 @@ impl PreprocessOptions {
 }
 
 /// Preprocessing from the keys, else from the weights, else the usual values.
-fn preprocessing(
+pub(super) fn preprocessing(
     options: &PreprocessOptions,
     weights: Option<&Path>,
 ) -> Result<Preprocessing, StageError> {
@@ -341,6 +371,7 @@ fn resolve_input(
         on_damaged: *keys.on_damaged,
         store: *keys.store,
         jpeg_quality: *keys.jpeg_quality,
+        on_leak: *keys.on_leak,
         max_rejected: *keys.max_rejected,
         only: keys.only.map(Key::into_value),
         tables,

@@ -27,23 +27,17 @@ pub(super) fn augmentation(policy: Option<&AugmentationPolicy>) -> String {
     }
     let words = [
         ("vertical flips", policy.vertical_flip),
+        ("random affine", policy.random_affine.is_some()),
         ("random perspective", policy.random_perspective.is_some()),
+        ("color jitter", policy.color_jitter.is_some()),
         ("Gaussian blur", policy.gaussian_blur.is_some()),
         ("RandAugment", policy.rand_augment.is_some()),
         ("TrivialAugment", policy.trivial_augment),
+        ("random erasing", policy.random_erasing.is_some()),
     ];
     parts.extend(words.iter().filter(|(_, is_used)| *is_used).map(|(name, _)| (*name).to_owned()));
     let amounts = [
-        ("translations", policy.translation),
-        ("rotations", policy.rotation),
-        ("zoom", policy.zoom),
-        ("shear", policy.shear),
-        ("brightness", policy.brightness),
-        ("contrast", policy.contrast),
-        ("saturation", policy.saturation),
-        ("hue", policy.hue),
         ("random grayscale", policy.random_grayscale),
-        ("random erasing", policy.random_erasing),
         ("mixup", policy.mixup),
         ("cutmix", policy.cutmix),
     ];
@@ -182,7 +176,7 @@ pub(super) fn early_stop(options: &Options, epoch: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::RandomResizedCrop;
+    use crate::data::{RandomAffine, RandomResizedCrop};
 
     #[test]
     fn every_augmentation_in_use_is_named() {
@@ -192,13 +186,18 @@ mod tests {
         let policy = AugmentationPolicy {
             random_resized_crop: Some(RandomResizedCrop { scale: [0.6, 1.0], ratio: [0.8, 1.25] }),
             horizontal_flip: true,
-            rotation: 10.0,
+            random_affine: Some(RandomAffine {
+                degrees: 10.0,
+                translate: [0.0; 2],
+                scale: [1.0; 2],
+                shear: 0.0,
+            }),
             views: Some(4),
             ..AugmentationPolicy::default()
         };
         assert_eq!(
             augmentation(Some(&policy)),
-            "training images are augmented by random resized crops (60 to 100 % of the area), horizontal flips, rotations; 4 views per image"
+            "training images are augmented by random resized crops (60 to 100 % of the area), horizontal flips, random affine; 4 views per image"
         );
     }
 

@@ -3,6 +3,7 @@
 
 mod archives;
 mod caching;
+mod copies;
 mod disk_space;
 mod errors;
 mod examples;
@@ -18,6 +19,7 @@ mod output;
 mod own_images;
 mod pinning;
 mod predicting;
+mod previewing;
 mod records;
 mod server;
 mod splits;

@@ -1,9 +1,46 @@
-//! Filters after the geometry: hue, grayscale and Gaussian blur, as torchvision's.
+//! Filters after the geometry: color jitter, grayscale and Gaussian blur, as torchvision's.
 
 use super::luma;
+use super::ops::{blend, mean_luma};
+
+/// A change of color.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Jitter {
+    /// A factor.
+    Brightness(f32),
+    /// A factor around the mean of the image's luma.
+    Contrast(f32),
+    /// A factor around each pixel's luma.
+    Saturation(f32),
+    /// A shift by a share of the circle.
+    Hue(f32),
+}
+
+impl Jitter {
+    pub(super) fn is_identity(self) -> bool {
+        match self {
+            Jitter::Brightness(factor) | Jitter::Contrast(factor) | Jitter::Saturation(factor) => {
+                factor == 1.0
+            }
+            Jitter::Hue(shift) => shift == 0.0,
+        }
+    }
+
+    pub(super) fn apply(self, pixels: &mut [f32]) {
+        match self {
+            Jitter::Brightness(factor) => blend(pixels, factor, |_| [0.0; 3]),
+            Jitter::Contrast(factor) => {
+                let mean = mean_luma(pixels);
+                blend(pixels, factor, |_| [mean; 3]);
+            }
+            Jitter::Saturation(factor) => blend(pixels, factor, |pixel| [luma(pixel); 3]),
+            Jitter::Hue(shift) => shift_hue(pixels, shift),
+        }
+    }
+}
 
 /// Shifts the hue by a share of the circle, as `adjust_hue`.
-pub(super) fn shift_hue(pixels: &mut [f32], shift: f32) {
+fn shift_hue(pixels: &mut [f32], shift: f32) {
     for pixel in pixels.chunks_exact_mut(3) {
         let (red, green, blue) = (pixel[0], pixel[1], pixel[2]);
         let (high, low) = (red.max(green).max(blue), red.min(green).min(blue));

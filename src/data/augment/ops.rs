@@ -9,7 +9,7 @@ pub(super) const BINS: u32 = 31;
 
 /// The order is torchvision's: it decides which one a random number means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op {
+pub(super) enum Op {
     Identity,
     ShearX,
     ShearY,
@@ -26,7 +26,7 @@ enum Op {
     Equalize,
 }
 
-const OPS: [Op; 14] = [
+pub(super) const OPS: [Op; 14] = [
     Op::Identity,
     Op::ShearX,
     Op::ShearY,
@@ -85,6 +85,14 @@ fn apply_one(bin: u32, ranges: &Ranges, side: usize, stream: &mut Stream, pixels
     apply(op, share, sign, ranges, side, pixels);
 }
 
+/// An operation of `RandAugment` at a share of its largest magnitude, for tests.
+#[cfg(test)]
+pub(super) fn applied(op: Op, share: f64, sign: f64, side: usize, pixels: &mut [f32]) {
+    let translate = 150.0 / 331.0 * side as f64;
+    let ranges = Ranges { shear: 0.3, translate, rotate: 30.0, enhance: 0.9, posterize: 4.0 };
+    apply(op, share, sign, &ranges, side, pixels);
+}
+
 /// Applies an operation at `share` of its largest magnitude.
 fn apply(op: Op, share: f64, sign: f64, ranges: &Ranges, side: usize, pixels: &mut [f32]) {
     let signed = |most: f64| sign * share * most;
@@ -94,10 +102,10 @@ fn apply(op: Op, share: f64, sign: f64, ranges: &Ranges, side: usize, pixels: &m
         Op::ShearX => warp(side, pixels, [1.0, signed(ranges.shear), 0.0, 0.0, 1.0, 0.0]),
         Op::ShearY => warp(side, pixels, [1.0, 0.0, 0.0, signed(ranges.shear), 1.0, 0.0]),
         Op::TranslateX => {
-            warp(side, pixels, [1.0, 0.0, signed(ranges.translate).trunc(), 0.0, 1.0, 0.0])
+            warp(side, pixels, [1.0, 0.0, -signed(ranges.translate).trunc(), 0.0, 1.0, 0.0])
         }
         Op::TranslateY => {
-            warp(side, pixels, [1.0, 0.0, 0.0, 0.0, 1.0, signed(ranges.translate).trunc()])
+            warp(side, pixels, [1.0, 0.0, 0.0, 0.0, 1.0, -signed(ranges.translate).trunc()])
         }
         Op::Rotate => {
             let (sine, cosine) = signed(ranges.rotate).to_radians().sin_cos();
@@ -144,7 +152,7 @@ fn warp(side: usize, pixels: &mut [f32], [a, b, c, d, e, f]: [f64; 6]) {
 }
 
 /// Moves each pixel away from another color by a factor.
-fn blend(pixels: &mut [f32], factor: f32, other: impl Fn(&[f32]) -> [f32; 3]) {
+pub(super) fn blend(pixels: &mut [f32], factor: f32, other: impl Fn(&[f32]) -> [f32; 3]) {
     for pixel in pixels.chunks_exact_mut(3) {
         let other = other(pixel);
         for (value, other) in pixel.iter_mut().zip(other) {
@@ -153,7 +161,7 @@ fn blend(pixels: &mut [f32], factor: f32, other: impl Fn(&[f32]) -> [f32; 3]) {
     }
 }
 
-fn mean_luma(pixels: &[f32]) -> f32 {
+pub(super) fn mean_luma(pixels: &[f32]) -> f32 {
     let sum = pixels.chunks_exact(3).fold(0.0, |sum, pixel| sum + f64::from(luma(pixel)));
     (sum / (pixels.len() / 3).max(1) as f64) as f32
 }
@@ -232,9 +240,9 @@ mod tests {
     fn operations_do_what_pil_does() {
         let plain = square();
         assert_eq!(applied(Op::Identity, 1.0, 1.0), plain);
-        // One pixel to the left; what comes in is black.
+        // One pixel to the right; what comes in is black.
         let moved = applied(Op::TranslateX, 0.25, 1.0);
-        assert_eq!((&moved[..9], &moved[9..12]), (&plain[3..12], &[0.0; 3][..]));
+        assert_eq!((&moved[3..12], &moved[..3]), (&plain[..9], &[0.0; 3][..]));
         // A quarter turn puts a corner into the next.
         let turned = applied(Op::Rotate, 1.0, 1.0);
         assert_eq!(turned[..3], plain[9..12]);

@@ -2,7 +2,7 @@
 
 use crate::random::Stream;
 
-/// From an output pixel's position to where it comes from, both in pixels of the output.
+/// From a position in the output to where it comes from, both in pixels of the output.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Homography([f64; 8]);
 
@@ -15,12 +15,23 @@ impl Homography {
 
     /// Moves each corner of a square by up to half of `distortion` of its side.
     pub(super) fn draw(side: f64, distortion: f64, stream: &mut Stream) -> Option<Homography> {
+        Homography::draw_with_corners(side, distortion, stream).0
+    }
+
+    /// The same with where the corners move: top left, top right, bottom right, bottom left.
+    pub(super) fn draw_with_corners(
+        side: f64,
+        distortion: f64,
+        stream: &mut Stream,
+    ) -> (Option<Homography>, [[f64; 2]; 4]) {
         let last = side - 1.0;
-        let mut inward = || stream.uniform() * distortion * side / 2.0;
+        // Whole pixels.
+        let most = (distortion * (side / 2.0).floor()) as u64;
+        let mut inward = || stream.below(most + 1) as f64;
         let corners = [[0.0, 0.0], [last, 0.0], [last, last], [0.0, last]];
         let moved = corners
             .map(|corner| corner.map(|at| if at == 0.0 { at + inward() } else { at - inward() }));
-        solve(moved, corners).map(Homography)
+        (solve(moved, corners).map(Homography), moved)
     }
 }
 

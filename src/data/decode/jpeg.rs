@@ -1,11 +1,16 @@
 //! JPEG: strict first. What only decodes leniently is noted, and the rows at its end that the file
 //! doesn't contain are counted.
 
+mod huffman;
+mod means;
 mod missing;
 mod segments;
 
+pub(super) use means::means;
+
 use super::orientation::orientation;
 use super::{CUT_SHORT, Decoded, Note, Notes, check_size, one_line};
+use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, RgbImage};
 use segments::segments;
 use zune_core::bytestream::ZCursor;
@@ -67,8 +72,13 @@ fn decode_once(bytes: &[u8], strict: bool) -> Result<Decoded, String> {
         RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8)
     };
     let image = image.ok_or("its decoded size differs from its header")?;
+    Ok(Decoded { image, orientation: orientation_of(bytes), missing: 0, fault: None, notes })
+}
+
+/// The orientation by the metadata.
+pub(super) fn orientation_of(bytes: &[u8]) -> Orientation {
     let (exif, xmp) = metadata(bytes);
-    Ok(Decoded { image, orientation: orientation(exif, xmp), missing: 0, fault: None, notes })
+    orientation(exif, xmp)
 }
 
 /// The EXIF and the XMP segment.

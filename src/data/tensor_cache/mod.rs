@@ -36,7 +36,7 @@ pub struct TensorCache {
 impl TensorCache {
     /// Opens the artifact of a preprocess stage and checks that its files are consistent.
     pub fn open(folder: &Path) -> Result<TensorCache, DataError> {
-        let info = read_info(&folder.join(INPUT))?;
+        let info = input_info(folder)?;
         let records = Records::open(&folder.join(RECORDS))?;
         let table = folder.join(SAMPLES);
         let samples = samples::read(&table)?;
@@ -105,6 +105,11 @@ pub fn write_table(folder: &Path, info: &InputInfo, samples: &[Sample]) -> Resul
         .map_err(|error| DataError::io("write", &path, std::io::Error::other(error)))?;
     text.push(b'\n');
     std::fs::write(&path, text).map_err(|error| DataError::io("write", &path, error))
+}
+
+/// Reads [`INPUT`] of the artifact of a preprocess stage.
+pub fn input_info(folder: &Path) -> Result<InputInfo, DataError> {
+    read_info(&folder.join(INPUT))
 }
 
 fn read_info(path: &Path) -> Result<InputInfo, DataError> {

@@ -5,9 +5,11 @@ use super::*;
 use crate::data::decode::samples;
 use crate::data::images::{self, FOLDER, Image, LISTING};
 use crate::data::order::shuffled;
+use crate::data::similarity::Sketches;
 use crate::data::{
-    Augmentation, AugmentationPolicy, Fit, Geometry, Interpolation, Loader, LoaderOptions,
-    Preprocessing,
+    Augmentation, AugmentationPolicy, Batch, ColorJitter, Fit, GaussianBlur, Geometry,
+    Interpolation, Loader, LoaderOptions, Preprocessing, RandAugment, RandomAffine, RandomErasing,
+    RandomPerspective, RandomResizedCrop,
 };
 use crate::events::{CancellationToken, EventSink};
 use crate::store::digest_bytes;
@@ -67,8 +69,8 @@ fn made_as(
     let images = images::open(fetched, None).unwrap();
     let task = EventSink::silent().task("decode", None, "images");
     let cancel = CancellationToken::new();
-    let writer =
-        Writer { images: &images, geometry, storage, earlier, task: &task, cancel: &cancel };
+    let (images, sketches, cancel) = (&images, &Sketches::default(), &cancel);
+    let writer = Writer { images, geometry, storage, earlier, sketches, task: &task, cancel };
     writer.write(path).unwrap()
 }
 
@@ -329,7 +331,7 @@ proptest! {
     ) {
         let folder = cache(count);
         let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
-        let policy = AugmentationPolicy { horizontal_flip: true, translation: 0.1, brightness: 0.2, ..AugmentationPolicy::default() };
+        let policy = AugmentationPolicy { horizontal_flip: true, ..changed(0.1, 0.2) };
         let augmentation = Some(Augmentation { policy, seed, epoch });
         let options = LoaderOptions { batch_size, augmentation, drop_last, first_step: 0, ahead };
         let order = Some((seed, epoch));
@@ -387,8 +389,7 @@ fn epochs_differ_and_a_dropped_loader_stops() {
 fn augmentation_depends_on_record_epoch_and_repeat() {
     let folder = cache(6);
     let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
-    let policy =
-        AugmentationPolicy { translation: 0.2, brightness: 0.5, ..AugmentationPolicy::default() };
+    let policy = changed(0.2, 0.5);
     let images = |order: &[usize], epoch, copies| -> Vec<Vec<f32>> {
         let augmentation = Some(Augmentation {
             policy: AugmentationPolicy { views: copies, ..policy.clone() },
@@ -414,4 +415,58 @@ fn augmentation_depends_on_record_epoch_and_repeat() {
             && views[1] != views[2]
     );
     assert_eq!(images(&[4, 4], 1, Some(3))[1], images(&[4], 2, Some(3))[0]);
+}
+
+/// A policy that moves and changes the brightness.
+fn changed(translate: f64, brightness: f64) -> AugmentationPolicy {
+    let affine =
+        RandomAffine { degrees: 0.0, translate: [translate; 2], scale: [1.0; 2], shear: 0.0 };
+    let jitter = ColorJitter { brightness, contrast: 0.0, saturation: 0.0, hue: 0.0 };
+    AugmentationPolicy {
+        random_affine: Some(affine),
+        color_jitter: Some(jitter),
+        ..AugmentationPolicy::default()
+    }
+}
+
+#[test]
+fn augmented_batches_are_the_same_bytes_with_any_number_of_threads() {
+    let folder = cache(40);
+    let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
+    let policy = AugmentationPolicy {
+        random_resized_crop: Some(RandomResizedCrop { scale: [0.08, 1.0], ratio: [0.75, 1.33] }),
+        horizontal_flip: true,
+        vertical_flip: true,
+        random_perspective: Some(RandomPerspective { distortion_scale: 0.5, p: 0.5 }),
+        rand_augment: Some(RandAugment { num_ops: 2, magnitude: 9 }),
+        trivial_augment: true,
+        random_grayscale: 0.1,
+        gaussian_blur: Some(GaussianBlur { kernel_size: 3, sigma: [0.1, 2.0] }),
+        random_erasing: Some(RandomErasing { p: 0.5, scale: [0.02, 0.33], ratio: [0.3, 3.3] }),
+        ..changed(0.2, 0.4)
+    };
+    let augmentation = Some(Augmentation { policy, seed: 5, epoch: 2 });
+    let options =
+        LoaderOptions { batch_size: 3, augmentation, ahead: 0, ..LoaderOptions::default() };
+    let expected = passes(&cache, Some((5, 2)), &options);
+    for threads in [1, 2, 7] {
+        // Each thread makes every nth batch, in loaders of its own.
+        let made = |first: usize| -> Vec<(usize, Batch)> {
+            let steps = (first..expected.len()).step_by(threads);
+            let one = |step| {
+                let options = LoaderOptions { first_step: step, ahead: 1, ..options.clone() };
+                (step, passes(&cache, Some((5, 2)), &options).swap_remove(0))
+            };
+            steps.map(one).collect()
+        };
+        let mut batches: Vec<(usize, Batch)> = std::thread::scope(|scope| {
+            let made = &made;
+            let running: Vec<_> =
+                (0..threads).map(|first| scope.spawn(move || made(first))).collect();
+            running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        batches.sort_by_key(|(step, _)| *step);
+        let batches: Vec<Batch> = batches.into_iter().map(|(_, batch)| batch).collect();
+        assert!(batches == expected, "{threads} threads");
+    }
 }

@@ -8,6 +8,7 @@ use crate::data::DataError;
 use crate::data::decode;
 use crate::data::images::{Image, ImageSet};
 use crate::data::preprocessing::Geometry;
+use crate::data::similarity::Sketches;
 use crate::events::{CancellationToken, Task};
 use crate::store::Digest;
 use rayon::prelude::*;
@@ -31,6 +32,8 @@ pub struct Writer<'a> {
     pub storage: Storage,
     /// An earlier file with the same [`fingerprint`].
     pub earlier: Option<&'a Records>,
+    /// Gets the sketch of each image that is decoded.
+    pub sketches: &'a Sketches,
     /// Advanced by one per distinct image.
     pub task: &'a Task,
     pub cancel: &'a CancellationToken,
@@ -167,6 +170,10 @@ impl Writer<'_> {
         let bytes = self.images.read(image)?;
         match decode::to_square(&bytes, self.geometry) {
             Ok(decoded) => {
+                // What is stored as JPEG decodes to other pixels.
+                if self.storage == Storage::Raw {
+                    self.sketches.add(image.digest, &decoded.pixels, self.geometry.size);
+                }
                 let (encoding, bytes) = self.storage.encode(decoded.pixels, self.geometry.size);
                 let entry = Entry {
                     image_digest: image.digest,

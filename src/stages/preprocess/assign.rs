@@ -23,9 +23,9 @@ const CONFLICTS: &str = "conflicts.csv";
 const SHOWN: usize = 5;
 
 /// An image and what is known of it before it is decoded.
-struct Item {
-    image: Image,
-    class: Option<u32>,
+pub(super) struct Item {
+    pub(super) image: Image,
+    pub(super) class: Option<u32>,
     /// The split that the data set's author says.
     given: Option<Split>,
     group: Option<String>,
@@ -34,7 +34,7 @@ struct Item {
 /// The images in the order of their paths.
 pub(super) struct Assignment {
     pub(super) classes: Vec<String>,
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     only: Option<Only>,
 }
 
@@ -170,6 +170,16 @@ impl Assignment {
         Ok(self.items.iter().map(one).collect())
     }
 
+    /// The path of an image, by its position.
+    pub(super) fn path(&self, at: usize) -> &str {
+        &self.items[at].image.path
+    }
+
+    /// The name of its class; empty without one.
+    pub(super) fn class(&self, at: usize) -> String {
+        self.items[at].rejected(&self.classes, String::new()).class
+    }
+
     /// The rows of `samples.tsv`.
     pub(super) fn samples(
         &self,
@@ -194,7 +204,7 @@ impl Assignment {
 }
 
 impl Item {
-    fn rejected(&self, classes: &[String], reason: String) -> Rejected {
+    pub(super) fn rejected(&self, classes: &[String], reason: String) -> Rejected {
         let class = self.class.and_then(|class| classes.get(class as usize));
         Rejected {
             path: self.image.path.clone(),
@@ -212,8 +222,7 @@ fn record_digest(made: &Written, image: &Image) -> Option<Digest> {
     Some(made.entries.get(record_of(made, image)?)?.record_digest)
 }
 
-/// Writes [`CONFLICTS`], and warns of equal images with different labels and of those in different
-/// splits of an author.
+/// Writes [`CONFLICTS`], and warns of equal images with different labels.
 pub(super) fn conflicts(
     context: &Context,
     assignment: &Assignment,
@@ -227,34 +236,21 @@ pub(super) fn conflicts(
         }
     }
     equal.retain(|_, members| members.len() > 1);
-    let differ = |members: &[usize], one: &dyn Fn(usize) -> String| {
-        members.iter().map(|&at| one(at)).collect::<BTreeSet<String>>().len() > 1
+    let differ = |members: &[usize]| {
+        members.iter().map(|&at| assignment.items[at].class).collect::<BTreeSet<_>>().len() > 1
     };
-    let class = |at: usize| assignment.items[at].rejected(&assignment.classes, String::new()).class;
-    let path = |at: usize| assignment.items[at].image.path.as_str();
-    let mut contrary: Vec<&Vec<usize>> =
-        equal.values().filter(|members| differ(members, &class)).collect();
+    let (path, class) = (|at: usize| assignment.path(at), |at: usize| assignment.class(at));
+    let mut contrary: Vec<&Vec<usize>> = equal.values().filter(|members| differ(members)).collect();
     contrary.sort();
-    let split = |at: usize| splits[at].to_string();
-    let mut leaking: Vec<&Vec<usize>> =
-        equal.values().filter(|members| differ(members, &split)).collect();
-    leaking.sort();
-    write_conflicts(context, &contrary, |at| [path(at).to_owned(), class(at), split(at)])?;
+    write_conflicts(context, &contrary, |at| {
+        [path(at).to_owned(), class(at), splits[at].to_string()]
+    })?;
     if let Some(first) = contrary.first() {
         let count: usize = contrary.iter().map(|members| members.len()).sum();
         let named = first.iter().map(|&at| format!("{} ({})", path(at), class(at)));
         let named = named.take(SHOWN).collect::<Vec<_>>().join(", ");
         context.events.warn(format!(
             "{} equal others with a different label, such as {named}: see {CONFLICTS}",
-            counted(count as u64, "image")
-        ));
-    }
-    if let Some(first) = leaking.first() {
-        let named = first.iter().map(|&at| format!("{} ({})", path(at), split(at)));
-        let named = named.take(SHOWN).collect::<Vec<_>>().join(", ");
-        let count: usize = leaking.iter().map(|members| members.len()).sum();
-        context.events.warn(format!(
-            "{} equal others in another split of the data set's author, such as {named}: scores are too good",
             counted(count as u64, "image")
         ));
     }

@@ -4,8 +4,10 @@
 use super::{PreprocessOptions, preprocessing};
 use crate::data::Preprocessing;
 use crate::data::images::ImageSet;
+use crate::data::similarity::Sketches;
 use crate::data::tensor_cache::{RECORDS, Records, Writer, Written, fingerprint};
 use crate::engine::{Context, Estimate, Known, OrFail, StageError};
+use crate::stages::dataset::Dataset;
 use crate::store::{Digest, Memo};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,6 +25,7 @@ pub(super) fn records(
     images: &ImageSet,
     preprocessing: &Preprocessing,
     options: &PreprocessOptions,
+    sketches: &Sketches,
 ) -> Result<Written, StageError> {
     let (geometry, storage) = (preprocessing.geometry(), options.storage());
     let (fingerprint, target) = (fingerprint(&geometry, storage), context.slot.join(RECORDS));
@@ -33,7 +36,8 @@ pub(super) fn records(
     let different: BTreeSet<Digest> = images.list().iter().map(|one| one.digest).collect();
     let task = context.events.task("decode", Some(different.len() as u64), "images");
     let (geometry, cancel) = (&geometry, &context.cancel);
-    let made = Writer { images, geometry, storage, earlier: earlier.as_ref(), task: &task, cancel }
+    let earlier = earlier.as_ref();
+    let made = Writer { images, geometry, storage, earlier, sketches, task: &task, cancel }
         .write(&target)?;
     context.events.count("decoded", made.decoded());
     context.events.count("copied", made.reused);
@@ -55,6 +59,24 @@ pub(super) fn records(
         }
     }
     Ok(made)
+}
+
+/// Remembers the sketches of the records with this fingerprint; a quick try adds its own to those of
+/// all images.
+pub(super) fn remember(
+    context: &Context,
+    records: &Digest,
+    dataset: &Dataset,
+    made: &Written,
+    sketches: &Sketches,
+) {
+    if !dataset.is_quick_try() {
+        let is_here = |digest: &Digest| {
+            made.entries.binary_search_by_key(digest, |one| one.image_digest).is_ok()
+        };
+        sketches.retain(is_here);
+    }
+    sketches.remember(&context.memo, records);
 }
 
 fn link(from: &Path, to: &Path) -> Result<(), StageError> {

@@ -3,13 +3,19 @@
 
 use super::SHOWN;
 use super::assign::record_of;
+use super::leaks::LEAKS;
 use crate::common::number::{counted, thousands};
 use crate::data::decode::{Note, Notes};
 use crate::data::images::{Image, ImageSet};
 use crate::data::rejected::{self, Rejected, UNDECODABLE};
 use crate::data::tensor_cache::Written;
-use crate::data::{Sample, Split};
+use crate::data::{Geometry, Sample, Split};
 use crate::engine::{Context, StageError};
+
+/// The share of an image that is much to lose.
+const MUCH_LOST: f64 = 0.25;
+/// The share of images that are many.
+const MANY: f64 = 0.1;
 
 /// Fails if too many images can't be used, and warns of those that can't be decoded.
 pub(super) fn check_rejected(
@@ -44,8 +50,14 @@ pub(super) fn check_rejected(
     Ok(())
 }
 
-/// Reports the result.
-pub(super) fn report(context: &Context, samples: &[Sample], made: &Written, not_used: &[Rejected]) {
+/// Reports the result. `leaking` images are used although they are copies of others.
+pub(super) fn report(
+    context: &Context,
+    samples: &[Sample],
+    made: &Written,
+    not_used: &[Rejected],
+    leaking: u64,
+) {
     let count = |split| thousands(samples.iter().filter(|one| one.split == split).count() as u64);
     let [train, validation, test, unlabelled] =
         [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].map(count);
@@ -55,8 +67,13 @@ pub(super) fn report(context: &Context, samples: &[Sample], made: &Written, not_
         unused => format!("; {unused}, see rejected.csv"),
     };
     let copied = copied(made);
+    let leaks = match leaking {
+        0 => String::new(),
+        1 => format!("; a copy in another split, see {LEAKS}"),
+        count => format!("; {} copies in other splits, see {LEAKS}", thousands(count)),
+    };
     context.events.info(format!(
-        "{train} to train, {validation} to validate, {test} to test{rest}{copied}{unused}"
+        "{train} to train, {validation} to validate, {test} to test{rest}{copied}{leaks}{unused}"
     ));
 }
 
@@ -69,6 +86,19 @@ fn copied(made: &Written) -> String {
             counted(made.decoded(), "image"),
             thousands(copied)
         ),
+    }
+}
+
+/// Warns where the stored squares show less than three quarters of many images.
+pub(super) fn warn_of_crops(context: &Context, geometry: &Geometry, made: &Written) {
+    let lost = made.entries.iter().map(|entry| geometry.lost(entry.width, entry.height));
+    let many = lost.filter(|lost| *lost > MUCH_LOST).count();
+    if many as f64 > MANY * made.entries.len() as f64 {
+        context.events.warn(format!(
+            "`fit = \"crop\"` cuts off more than a quarter of {} of {}: `fit = \"pad\"` or `\"stretch\"` shows all of an image",
+            thousands(many as u64),
+            counted(made.entries.len() as u64, "image")
+        ));
     }
 }
 

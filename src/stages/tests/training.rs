@@ -52,17 +52,20 @@ fn defaults_are_those_of_training_from_scratch() {
     let augment = &values["augment"];
     assert_eq!(
         augment["random_resized_crop"],
-        json!({ "scale": [0.6, 1.0], "ratio": [0.8, 1.25] })
+        json!({ "scale": [0.6, 1.0], "ratio": [0.75, 4.0 / 3.0] })
     );
-    assert_eq!((&augment["horizontal_flip"], &augment["rotation"]), (&json!(true), &json!(0.0)));
+    assert_eq!(augment["horizontal_flip"], json!(true));
+    assert_eq!(augment.get("random_affine"), None);
 }
 
 #[test]
-fn the_default_augmentation_is_a_random_crop_by_its_own_defaults() {
+fn the_default_augmentation_is_milder_than_a_crop_by_its_own_defaults() {
     let written =
         resolved(&format!("{NEEDS}\naugment = {{ random_resized_crop = {{}} }}")).unwrap();
-    let crop = resolved(NEEDS).unwrap()["augment"]["random_resized_crop"].clone();
-    assert_eq!(written["augment"]["random_resized_crop"], crop);
+    let mild = resolved(NEEDS).unwrap();
+    let [written, mild] = [written, mild].map(|one| one["augment"]["random_resized_crop"].clone());
+    assert_eq!(written["ratio"], mild["ratio"]);
+    assert_eq!((&written["scale"], &mild["scale"]), (&json!([0.08, 1.0]), &json!([0.6, 1.0])));
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub(super) struct Train;
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
 ///
 /// - 5: `precision` is `f32` or `f64`; keys have torchvision's names.
-const VERSION: u32 = 5;
+/// - 6: augmentation with torchvision's parameters, defaults and distributions.
+const VERSION: u32 = 6;
 
 static INPUTS: [Input; 2] = [
     Input {

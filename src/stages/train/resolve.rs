@@ -7,8 +7,7 @@ use crate::common::nearest;
 use crate::common::words::or_list;
 use crate::config::{Choice, Key, KeyType, WordOr, unset};
 use crate::data::{
-    AugmentationPolicy, GivenAugmentationPolicy, GivenGaussianBlur, GivenRandomResizedCrop,
-    RandomResizedCrop,
+    AugmentationPolicy, GivenAugmentationPolicy, GivenGaussianBlur, RandomResizedCrop,
 };
 use crate::engine::{Feed, Resolver};
 use crate::nn::weights::registry;
@@ -360,9 +359,7 @@ fn augment(keys: &mut TrainKeys, frozen: Frozen, resolver: &mut Resolver) {
         *augment = WordOr::Word(Key::computed(NoAugmentation::None));
         return;
     }
-    if let Some(crop) = &table.random_resized_crop {
-        check_ranges(crop, resolver);
-    }
+    check_ranges(table, resolver);
     if let Some(blur) = &table.gaussian_blur {
         check_blur(blur, resolver);
     }
@@ -395,19 +392,28 @@ fn check_blur(blur: &GivenGaussianBlur, resolver: &mut Resolver) {
     }
 }
 
-/// None for a backbone that stays frozen, so that its features are computed once; else mild.
+/// None for a backbone that stays frozen, so that its features are computed once; else milder crops
+/// than torchvision's, which suit long trainings on a million images.
 fn default_augmentation(frozen: Frozen) -> WordOr<Key<NoAugmentation>, GivenAugmentationPolicy> {
     if frozen == Frozen::All {
         return WordOr::Word(Key::computed(NoAugmentation::None));
     }
     let mut mild = unset::<AugmentationPolicy>();
-    mild.random_resized_crop = Some(unset::<RandomResizedCrop>());
+    let mut crop = unset::<RandomResizedCrop>();
+    crop.scale.set([0.6, 1.0]);
+    mild.random_resized_crop = Some(crop);
     mild.horizontal_flip.set(true);
     WordOr::Table(mild)
 }
 
-fn check_ranges(crop: &GivenRandomResizedCrop, resolver: &mut Resolver) {
-    for (name, key) in [("scale", &crop.scale), ("ratio", &crop.ratio)] {
+fn check_ranges(table: &GivenAugmentationPolicy, resolver: &mut Resolver) {
+    let crop = table.random_resized_crop.iter();
+    let crop = crop.flat_map(|crop| [("scale", &crop.scale), ("ratio", &crop.ratio)]);
+    let erasing = table.random_erasing.iter();
+    let erasing =
+        erasing.flat_map(|erasing| [("scale", &erasing.scale), ("ratio", &erasing.ratio)]);
+    let affine = table.random_affine.iter().map(|affine| ("scale", &affine.scale));
+    for (name, key) in crop.chain(erasing).chain(affine) {
         let [low, high] = **key;
         if !(0.0 < low && low <= high) {
             let message =

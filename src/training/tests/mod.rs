@@ -1,6 +1,7 @@
 //! Fixtures: a tiny tensor cache and a tiny network, for the tests of training and of stages.
 
 use crate::data::images::{self, Image, LISTING};
+use crate::data::similarity::Sketches;
 use crate::data::tensor_cache::{RECORDS, Writer, write_table};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing, Sample, Split, TensorCache};
 use crate::events::{CancellationToken, EventSink};
@@ -60,6 +61,7 @@ pub(crate) fn write_cache(folder: &Path, counts: Counts, preprocessing: Preproce
         geometry: &preprocessing.geometry(),
         storage: Default::default(),
         earlier: None,
+        sketches: &Sketches::default(),
         task: &task,
         cancel: &CancellationToken::new(),
     };

@@ -35,7 +35,7 @@ fn png() -> Vec<u8> {
 }
 
 /// Every file with its name.
-pub(super) fn all() -> Vec<File> {
+pub(in crate::data::decode) fn all() -> Vec<File> {
     let mut all: Vec<File> = Vec::new();
     for group in [not_images(), jpegs(), pngs(), gifs(), bmps(), webps(), tiffs(), more_tiffs()] {
         all.extend(group);

@@ -7,6 +7,8 @@
 
 mod files;
 
+pub(super) use files::all;
+
 use super::{Background, DecodeOptions, OnDamaged, decode};
 use crate::data::DataError;
 use std::fmt::Write as _;

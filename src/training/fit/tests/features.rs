@@ -1,6 +1,7 @@
 //! A frozen backbone and the feature cache.
 
 use super::*;
+use crate::data::RandomAffine;
 use crate::events::StageEvent;
 use crate::random::Stream;
 use crate::training::tests::COUNTS;
@@ -46,8 +47,12 @@ fn a_frozen_backbone_runs_once_per_image() {
 #[test]
 fn cached_features_train_to_the_same_weights_as_images() {
     // A rotation too small to change anything, so that images are augmented and not cached.
+    let affine = |degrees: f64, translate: f64| {
+        Some(RandomAffine { degrees, translate: [translate; 2], scale: [1.0; 2], shear: 0.0 })
+    };
     let cache = cache(COUNTS);
-    let unchanged = AugmentationPolicy { rotation: 1e-7, ..AugmentationPolicy::default() };
+    let unchanged =
+        AugmentationPolicy { random_affine: affine(1e-7, 0.0), ..AugmentationPolicy::default() };
     let by_features = trained(&plain(), &cache);
     let by_images = trained(&Options { augment: WordOr::Table(unchanged), ..plain() }, &cache);
     assert_close(&by_features, &by_images, 1e-4);
@@ -60,7 +65,12 @@ fn a_frozen_backbone_runs_once_per_view() {
     let augment = |views| {
         WordOr::Table(AugmentationPolicy {
             horizontal_flip: true,
-            translation: 0.2,
+            random_affine: Some(RandomAffine {
+                degrees: 0.0,
+                translate: [0.2; 2],
+                scale: [1.0; 2],
+                shear: 0.0,
+            }),
             views,
             ..AugmentationPolicy::default()
         })

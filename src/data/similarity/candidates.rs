@@ -1,0 +1,106 @@
+//! Candidates for near duplicates: pairs of hashes that differ in few bits, found by multi-index
+//! hashing (Norouzi, Punjani and Fleet, 2012). Of 4 bands of 16 bits, one differs in at most 1 bit
+//! if all together differ in at most 7; so each image looks into 68 buckets instead of comparing
+//! itself with all others.
+
+use super::sketch::{Sketch, planes};
+use rayon::prelude::*;
+
+/// Largest number of different bits.
+const MAX_BITS: u32 = 7;
+const BANDS: usize = 4;
+const BAND_BITS: u32 = 16;
+/// Largest mean difference of the levels of two sketches.
+const MAX_LEVELS: u32 = 6;
+/// Images of a bucket that one image is compared with, on either side of it in the order of their
+/// hashes: thousands of frames of one scene would otherwise all be compared with each other.
+const MAX_IN_BUCKET: usize = 512;
+/// Candidates that an image keeps, the closest ones. A pair is kept if either of both keeps it.
+const MAX_PER_IMAGE: usize = 8;
+
+/// The hash of an image and its position in the list: the order in all buckets.
+type Hashed = (u64, usize);
+
+/// The images that have the same value in a band, for each value.
+struct Band {
+    /// Where the bucket of each value begins, and where the last one ends.
+    starts: Vec<usize>,
+    /// Sorted by value, then by hash and position.
+    members: Vec<Hashed>,
+}
+
+fn value(hash: u64, band: usize) -> usize {
+    (hash >> (BAND_BITS as usize * band)) as usize & 0xffff
+}
+
+impl Band {
+    /// `hashed` is sorted.
+    fn new(hashed: &[Hashed], band: usize) -> Band {
+        let mut members = hashed.to_vec();
+        members.sort_by_key(|(hash, _)| value(*hash, band));
+        let mut starts = vec![0; (1 << BAND_BITS) + 1];
+        for (hash, _) in &members {
+            starts[value(*hash, band) + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        Band { starts, members }
+    }
+
+    /// The members of a bucket around one image in their order.
+    fn around(&self, value: usize, one: Hashed) -> &[Hashed] {
+        let bucket = &self.members[self.starts[value]..self.starts[value + 1]];
+        let middle = bucket.partition_point(|other| *other < one);
+        let end = bucket.len().min(middle + 1 + MAX_IN_BUCKET);
+        &bucket[middle.saturating_sub(MAX_IN_BUCKET)..end]
+    }
+}
+
+/// The candidate pairs, smaller position first, sorted.
+pub(super) fn find(
+    sketches: &[Option<Sketch>],
+    compares: &(impl Fn(usize, usize) -> bool + Sync),
+) -> Vec<(usize, usize)> {
+    let planes = planes();
+    let hash = |(at, sketch): (usize, &Option<Sketch>)| Some((sketch.as_ref()?.hash(&planes)?, at));
+    let mut hashed: Vec<Hashed> = sketches.par_iter().enumerate().filter_map(hash).collect();
+    hashed.par_sort_unstable();
+    let bands: Vec<Band> = (0..BANDS).into_par_iter().map(|at| Band::new(&hashed, at)).collect();
+    let close = |one: usize, other: usize| {
+        let distance = sketches[one]?.distance(&sketches[other]?);
+        (distance <= MAX_LEVELS * size_of::<Sketch>() as u32).then_some((distance, other))
+    };
+    let near = |&(hash, at): &Hashed| {
+        let mut near: Vec<(u32, usize)> = Vec::new();
+        for (index, band) in bands.iter().enumerate() {
+            for bucket in flips(value(hash, index)) {
+                let others = band.around(bucket, (hash, at)).iter();
+                let few = others.filter(|(other, to)| {
+                    let different = hash ^ other;
+                    *to != at && different.count_ones() <= MAX_BITS && is_first(different, index)
+                });
+                near.extend(
+                    few.filter(|(_, to)| compares(at, *to)).filter_map(|(_, to)| close(at, *to)),
+                );
+            }
+        }
+        near.sort_unstable();
+        near.truncate(MAX_PER_IMAGE);
+        near.into_iter().map(|(_, to)| (at.min(to), at.max(to))).collect::<Vec<_>>()
+    };
+    let mut pairs: Vec<(usize, usize)> = hashed.par_iter().flat_map_iter(near).collect();
+    pairs.par_sort_unstable();
+    pairs.dedup();
+    pairs
+}
+
+/// A value and all that differ from it in one bit.
+fn flips(value: usize) -> impl Iterator<Item = usize> {
+    std::iter::once(value).chain((0..BAND_BITS).map(move |bit| value ^ 1 << bit))
+}
+
+/// Whether a band is the first through which two hashes find each other, so that they do once.
+fn is_first(different: u64, band: usize) -> bool {
+    (0..band).all(|earlier| value(different, earlier).count_ones() > 1)
+}

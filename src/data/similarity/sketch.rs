@@ -1,0 +1,126 @@
+//! The sketch of an image: the mean colors of 8 x 8 parts, 192 bytes, and a hash of 64 bits made
+//! from it. Each bit of the hash is the side of a random plane on which the colors lie (Charikar,
+//! 2002), so that the share of different bits is the angle between two images: it doesn't matter
+//! how large the parts of one color are, on which hashes by neighboring pixels depend on noise.
+
+use super::thumbnail::{SIDE, Thumbnail};
+use crate::random::Stream;
+use crate::store::{Digest, Memo};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// Parts along a side.
+const PARTS: usize = 8;
+const LENGTH: usize = PARTS * PARTS * 3;
+/// Bits of a hash.
+pub(super) const BITS: usize = 64;
+/// Smallest standard deviation of a sketch, in levels. Below it, an image is nearly of one color.
+const MIN_DEVIATION: i64 = 3;
+
+/// Bucket of the memo with the sketches of all records of a geometry.
+const BUCKET: &str = "sketches";
+/// Raised whenever the sketch of the same pixels changes.
+const VERSION: u32 = 1;
+
+/// Mean colors of the parts of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sketch([u8; LENGTH]);
+
+impl Sketch {
+    pub fn of(thumbnail: &Thumbnail) -> Sketch {
+        let mut colors = [0; LENGTH];
+        colors.copy_from_slice(&thumbnail.blocks(SIDE / PARTS));
+        Sketch(colors)
+    }
+
+    /// The sum of the differences of all levels.
+    pub(super) fn distance(&self, other: &Sketch) -> u32 {
+        self.0.iter().zip(&other.0).map(|(a, b)| u32::from(a.abs_diff(*b))).sum()
+    }
+
+    /// The hash by the planes of [`planes`]; none for an image of nearly one color.
+    pub(super) fn hash(&self, planes: &[[i32; LENGTH]]) -> Option<u64> {
+        let count = (PARTS * PARTS) as i32;
+        let sums = [0, 1, 2].map(|channel| {
+            self.0.iter().skip(channel).step_by(3).fold(0, |sum, &level| sum + i32::from(level))
+        });
+        let mut centered = [0i32; LENGTH];
+        for (at, (value, &level)) in centered.iter_mut().zip(&self.0).enumerate() {
+            *value = i32::from(level) * count - sums[at % 3];
+        }
+        let squares: i64 = centered.iter().map(|&value| i64::from(value) * i64::from(value)).sum();
+        let least = MIN_DEVIATION * i64::from(count);
+        if squares < least * least * LENGTH as i64 {
+            return None;
+        }
+        let side = |plane: &[i32; LENGTH]| -> i32 {
+            plane.iter().zip(&centered).map(|(sign, value)| sign * value).sum()
+        };
+        Some(planes.iter().fold(0, |hash, plane| hash << 1 | u64::from(side(plane) > 0)))
+    }
+}
+
+/// The normals of the planes, of signs alone.
+pub(super) fn planes() -> Vec<[i32; LENGTH]> {
+    let mut stream = Stream::new(0, "similarity", &[]);
+    let mut sign = || if stream.chance(0.5) { 1 } else { -1 };
+    (0..BITS).map(|_| std::array::from_fn(|_| sign())).collect()
+}
+
+/// Sketches by the digests of image files, filled in from several threads while images are decoded.
+#[derive(Debug, Default)]
+pub struct Sketches(Mutex<BTreeMap<Digest, Sketch>>);
+
+impl Sketches {
+    /// The remembered sketches of the records with this fingerprint.
+    pub fn remembered(memo: &Memo, records: &Digest) -> Sketches {
+        let bytes = memo.get(BUCKET, &key(records)).unwrap_or_default();
+        let entries = bytes.chunks_exact(32 + LENGTH).filter_map(|entry| {
+            let (digest, colors) = entry.split_first_chunk::<32>()?;
+            Some((Digest::from_bytes(*digest), Sketch(colors.try_into().ok()?)))
+        });
+        Sketches(Mutex::new(entries.collect()))
+    }
+
+    /// Remembers the sketches for the next preprocess. Where that fails, they are made again.
+    pub fn remember(&self, memo: &Memo, records: &Digest) {
+        let mut bytes = Vec::new();
+        for (digest, Sketch(colors)) in self.lock().iter() {
+            bytes.extend_from_slice(digest.as_bytes());
+            bytes.extend_from_slice(colors);
+        }
+        let _ = memo.put(BUCKET, &key(records), &bytes);
+    }
+
+    /// Adds the sketch of a stored square of `size * size * 3` bytes.
+    pub fn add(&self, image: Digest, square: &[u8], size: u32) {
+        if let Ok(thumbnail) = Thumbnail::of_square(square, size) {
+            self.lock().insert(image, Sketch::of(&thumbnail));
+        }
+    }
+
+    pub fn get(&self, image: &Digest) -> Option<Sketch> {
+        self.lock().get(image).copied()
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Leaves out the images at which `keep` is false.
+    pub fn retain(&self, keep: impl Fn(&Digest) -> bool) {
+        self.lock().retain(|digest, _| keep(digest));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Sketch>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn key(records: &Digest) -> String {
+    format!("{VERSION} {records}")
+}
