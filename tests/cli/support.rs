@@ -35,7 +35,7 @@ size = 32
 needs = { data = "preprocess" }
 backbone = "resnet18"
 epochs = 1
-batch_size = 4
+batch_size = 5
 schedule = { warmup_epochs = 0 }
 
 [stages.evaluate]

@@ -138,7 +138,7 @@ fn a_training_that_stops_early_says_so() {
 #[test]
 fn a_batch_of_one_small_image_says_what_to_change() {
     let desk = Desk::tiny();
-    desk.edit("tiny.toml", "batch_size = 8", "batch_size = 1");
+    desk.edit("tiny.toml", "batch_size = 5", "batch_size = 1");
     let ran = desk.pipe(&["run", "tiny.toml", "--jobs", "1"]);
     assert_eq!(ran.code, 1, "{ran}");
     ran.snapshot("batch_of_one");

@@ -6,7 +6,7 @@ use crate::support::Desk;
 fn all_errors_of_a_file_are_reported_together() {
     let desk = Desk::tiny();
     desk.edit("tiny.toml", "epochs = 1", "epoch = 1");
-    desk.edit("tiny.toml", "batch_size = 8", "batch_size = \"many\"");
+    desk.edit("tiny.toml", "batch_size = 5", "batch_size = \"many\"");
     desk.edit("tiny.toml", "model = \"train\"", "model = \"trian\"");
     desk.edit(
         "tiny.toml",
