@@ -41,7 +41,8 @@ pub(super) struct Fetch;
 ///
 /// - 3: the folder of images in an artifact is called `images`.
 /// - 4: files that aren't used are listed in `skipped.tsv`.
-/// - 5: hidden files are listed there, too.
+/// - 5: hidden files are listed there, too; tables called `…annotations.txt` are unpacked from
+///   archives.
 const VERSION: u32 = 5;
 
 keys! {

@@ -13,6 +13,7 @@ fn json_lines_have_the_documented_shape() {
             "stage-started" => &["stage", "kind", "key", "reasons", "reason_details"],
             "progress" => &["stage", "task", "done", "total", "unit"],
             "scalar" => &["stage", "name", "step", "value"],
+            "count" => &["stage", "name", "value"],
             "message" => &["stage", "level", "text"],
             "stage-finished" => &["stage", "outcome", "key", "digest", "seconds", "error"],
             "run-finished" => &["run", "outcome", "seconds"],
