@@ -18,6 +18,6 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, mut command: clap::Command) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "pipe", &mut script);
-    ui::out(&String::from_utf8_lossy(&script))?;
+    ui::data(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

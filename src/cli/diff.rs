@@ -1,32 +1,45 @@
-//! `pipe diff RUN RUN`: compares two runs: changed parameters, changed outputs, and whether the
-//! difference in metrics is statistically significant.
+//! `pipe diff RUN RUN…`: compares runs with a baseline: changed parameters, data and outputs, whether
+//! the difference in metrics is statistically significant, and the images whose prediction changed.
+
+mod changes;
+mod markdown;
 
 use super::failure::Failure;
 use super::shared::StoreArguments;
 use crate::common::number;
-use crate::runs::diff::{Change, ClassDiff, Diff, Presence, SplitDiff, StageDiff, TrainingDiff};
-use crate::runs::{self, Results, Timestamp};
+use crate::runs::diff::{
+    Change, ClassDiff, ClassTest, Diff, Presence, SplitDiff, StageDiff, TrainingDiff,
+};
+use crate::runs::{self, Record, Results, Timestamp};
 use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use std::process::ExitCode;
 
-/// Compare two runs
+/// Compare runs with a baseline
 ///
-/// Shows changed parameters, changed outputs and the difference in metrics. If both runs evaluated
-/// the same images, McNemar's exact test decides whether the difference in accuracy is
-/// statistically significant.
+/// Shows changed parameters, data and outputs, the difference in metrics, and the images whose
+/// prediction changed. On the test images that both runs evaluated, McNemar's exact test decides
+/// whether the difference in accuracy is statistically significant. `pipe report` makes a page of
+/// the same, with thumbnails.
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  pipe diff @1 @0             the latest run compared with the one before it\n  \
-pipe diff k3f 9xa --json    as JSON"
-)]
+#[command(after_help = "Examples:
+  pipe diff @1 @0             the latest run compared with the one before it
+  pipe diff base @1 @0        each compared with the run named base
+  pipe diff k3f 9xa --json    as JSON
+  pipe diff main @0 --gate    for a pull request: exit code 1 if @0 is worse
+
+With --gate, a run is worse where McNemar's test on the same test images says
+so (p < 0.05): overall, or in a class, with p times the number of classes.")]
 pub(super) struct Arguments {
     /// The first run, the baseline
     #[arg(value_name = "RUN")]
     first: String,
-    /// The second run
-    #[arg(value_name = "RUN")]
-    second: String,
+    /// The runs to compare with it
+    #[arg(value_name = "RUN", required = true)]
+    others: Vec<String>,
+    /// Print Markdown, and exit with 1 if a run is significantly worse than the first
+    #[arg(long, conflicts_with = "json")]
+    gate: bool,
     #[command(flatten)]
     store: StoreArguments,
     /// Print JSON
@@ -37,15 +50,24 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
     let first = runs::find(&store.runs_folder(), &arguments.first)?;
-    let second = runs::find(&store.runs_folder(), &arguments.second)?;
-    let diff = runs::diff(
-        &Results::of(&first).with_store(&store),
-        &Results::of(&second).with_store(&store),
-    );
-    if arguments.json {
-        ui::json(&diff)?;
-    } else {
-        ui::out(&text(Style::stdout(), &diff))?;
+    let find = |wanted: &String| runs::find(&store.runs_folder(), wanted);
+    let others: Vec<Record> = arguments.others.iter().map(find).collect::<Result<_, _>>()?;
+    let compare = |other: &Record| {
+        runs::diff(&Results::of(&first).with_store(&store), &Results::of(other).with_store(&store))
+    };
+    let diffs: Vec<Diff> = others.iter().map(compare).collect();
+    if arguments.gate {
+        ui::data(&markdown::report(&first, &others, &diffs))?;
+        let is_worse = diffs.iter().any(Diff::is_worse);
+        return Ok(if is_worse { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+    }
+    match diffs.as_slice() {
+        [diff] if arguments.json => ui::json(diff)?,
+        diffs if arguments.json => ui::json(&diffs)?,
+        diffs => {
+            let texts: Vec<String> = diffs.iter().map(|diff| text(Style::stdout(), diff)).collect();
+            ui::out(&texts.join("\n"))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -67,10 +89,12 @@ fn text(style: Style, diff: &Diff) -> String {
         return text;
     }
     text.push_str(&parameters(style, diff));
+    text.push_str(&changes::data(style, &diff.data));
     text.push_str(&outputs(style, diff));
     text.push_str(&training(style, diff));
     for split in &diff.splits {
         text.push_str(&metrics(style, diff, split));
+        text.push_str(&changes::images(style, &split.images));
     }
     text
 }
@@ -152,13 +176,18 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
     let mut table = sides(diff, &format!("{} split", split.split), Side::Right, &["difference"]);
     let interval =
         |[low, high]: [f64; 2]| format!("{} to {}", number::percent(low), number::percent(high));
-    let shares: [(&str, f64, f64); 3] = [
-        ("accuracy", split.first.accuracy, split.second.accuracy),
-        ("top 5", split.first.top5, split.second.top5),
-        ("macro F1", split.first.macro_f1, split.second.macro_f1),
+    // A difference between metrics of different images is no difference between models.
+    let same_images = split.paired.is_some_and(|test| test.same_images);
+    let difference = |text: String| if same_images { text } else { String::new() };
+    let top5 = split.first.top5.zip(split.second.top5);
+    let shares = [
+        Some(("accuracy", split.first.accuracy, split.second.accuracy)),
+        top5.map(|(first, second)| ("top 5", first, second)),
+        Some(("macro F1", split.first.macro_f1, split.second.macro_f1)),
     ];
-    for (name, first, second) in shares {
-        let cells = [number::percent(first), number::percent(second), points(second - first)];
+    for (name, first, second) in shares.into_iter().flatten() {
+        let change = difference(points(second - first));
+        let cells = [number::percent(first), number::percent(second), change];
         table.row([name.to_owned()].into_iter().chain(cells));
         if name == "accuracy" {
             let intervals =
@@ -168,12 +197,26 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
     }
     let (first, second) = (split.first.loss, split.second.loss);
     let loss = format!("{}{}", sign(second - first), number::measured((second - first).abs()));
-    table.row(["loss".to_owned(), number::measured(first), number::measured(second), loss]);
+    table.row([
+        "loss".to_owned(),
+        number::measured(first),
+        number::measured(second),
+        difference(loss),
+    ]);
     table.row([
         "images".to_owned(),
         number::thousands(split.first.count),
         number::thousands(split.second.count),
     ]);
+    if let Some(test) = split.paired.filter(|test| !test.same_images && split.allows_verdict()) {
+        let [first, second] = test.accuracies();
+        table.row([
+            "accuracy on shared".to_owned(),
+            number::percent(first),
+            number::percent(second),
+            points(second - first),
+        ]);
+    }
     format!(
         "\n{}\n{}\n{}",
         table.render(style),
@@ -182,35 +225,18 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
     )
 }
 
-/// Whether the difference in accuracy is statistically significant, or its interval if the runs
-/// share no predictions to test.
+/// The verdict and what it rests on.
 fn significance(style: Style, split: &SplitDiff) -> String {
-    let Some(test) = split.paired else {
-        let [low, high] = split.accuracy_difference_interval.map(points);
-        let difference = points(split.accuracy_difference);
-        return format!("difference in accuracy: {difference} (95 % interval {low} to {high})");
-    };
-    let verdict = match test.is_significant() {
-        false => "not statistically significant",
-        true if test.only_second > test.only_first => {
-            "the second run is better, statistically significant"
-        }
-        true => "the first run is better, statistically significant",
-    };
-    let verdict = style.bold(&format!("{verdict} (p = {})", number::measured(test.p_value)));
-    let which = if test.same_images { "the same" } else { "the common" };
-    let images = number::counted(test.common, "image");
-    let [first, second] = [test.only_first, test.only_second].map(number::thousands);
-    format!(
-        "{verdict}\nMcNemar's exact test on {which} {images}: {first} correct only in the first run, {second} only in the second"
-    )
+    let verdict = style.bold(&split.verdict_text());
+    split.basis_text().map_or(verdict.clone(), |basis| format!("{verdict}\n{basis}"))
 }
 
 /// The metrics of each class, in the order of the diff: largest difference first.
 fn classes(style: Style, classes: &[ClassDiff]) -> String {
     let numbers = ["F1 first", "F1 second", "difference", "recall first", "recall second"]
         .map(|name| (name, Side::Right));
-    let mut table = Table::new([("class", Side::Left)].into_iter().chain(numbers));
+    let columns = [("class", Side::Left)].into_iter().chain(numbers);
+    let mut table = Table::new(columns.chain([("", Side::Left)]));
     for class in classes {
         let share = |value: Option<f64>| value.map_or("-".to_owned(), number::percent);
         table.row([
@@ -220,6 +246,9 @@ fn classes(style: Style, classes: &[ClassDiff]) -> String {
             class.f1_difference.map_or("-".to_owned(), points),
             share(class.first.as_ref().map(|side| side.recall)),
             share(class.second.as_ref().map(|side| side.recall)),
+            class.paired.filter(ClassTest::is_worse).map_or_else(String::new, |test| {
+                format!("worse, statistically significant (p = {})", number::measured(test.p_value))
+            }),
         ]);
     }
     if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// A stage failed, or something outside the program did.
 const FAILED: u8 = 1;
 /// The command line or the pipeline file is invalid.
-const INVALID: u8 = 2;
+pub(super) const INVALID: u8 = 2;
 /// The store is damaged or locked.
 pub(super) const STORE: u8 = 3;
 /// Ctrl-C or SIGTERM.
@@ -46,6 +46,14 @@ impl Failure {
         self
     }
 
+    /// Makes it an invalid request: known before anything runs.
+    pub(super) fn as_invalid(mut self) -> Failure {
+        if let Failure::Message { code, .. } = &mut self {
+            *code = INVALID;
+        }
+        self
+    }
+
     /// Says which stage of the pipeline file the error is about.
     pub(super) fn in_stage(mut self, name: &str) -> Failure {
         if let Failure::Message { message, .. } = &mut self {
@@ -67,13 +75,6 @@ impl Failure {
             }
         }
     }
-}
-
-/// Prints a usage error, or the help or version text, which clap returns as errors too.
-pub(super) fn report_usage(error: &clap::Error) -> ExitCode {
-    // Failing to print it leaves nowhere to report that.
-    let _ = error.print();
-    ExitCode::from(if error.use_stderr() { INVALID } else { 0 })
 }
 
 impl From<Diagnostics> for Failure {
@@ -122,8 +123,9 @@ impl From<EngineError> for Failure {
             EngineError::UnknownStage { name, help } => {
                 Failure::invalid(format!("there is no stage `{name}`")).help(help)
             }
-            EngineError::Stage { stage, error: error @ StageError::Failed { .. } } => {
-                Failure::from(error).in_stage(&stage)
+            EngineError::Stage { stage, is_local, error: StageError::Failed { message, help } } => {
+                let message = format!("stage `{stage}`: {message}");
+                Failure::Message { code: if is_local { INVALID } else { FAILED }, message, help }
             }
             EngineError::Store(error) => error.into(),
             EngineError::Cancelled | EngineError::Stage { error: StageError::Cancelled, .. } => {

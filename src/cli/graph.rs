@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         ui::json(&json!({ "pipeline": graph.name, "stages": stages }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    ui::out(&match arguments.format {
+    ui::data(&match arguments.format {
         Format::Text => text(&graph),
         Format::Mermaid => mermaid(&graph),
         Format::Dot => dot(&graph),

@@ -256,7 +256,7 @@ fn image_paths(folder: &Path) -> Result<Vec<String>, Failure> {
 /// The error for a folder without images.
 pub(super) fn no_images(folder: &Path) -> Failure {
     let extensions = image_files::EXTENSIONS.map(|extension| format!(".{extension}"));
-    Failure::failed(format!("there are no images in `{}`", folder.display())).help(format!(
+    Failure::invalid(format!("there are no images in `{}`", folder.display())).help(format!(
         "images are files that end in {} and aren't hidden",
         join(extensions.to_vec(), "or")
     ))

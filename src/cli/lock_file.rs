@@ -43,10 +43,9 @@ impl LockFile {
     /// Pins the sources of a pipeline to what the lock says.
     pub(super) fn apply(&self, graph: &Graph, store: &Store) -> Result<(), Failure> {
         for stage in graph.stages.iter().filter(|_| self.exists) {
-            stage
-                .kind
-                .adopt(&stage.values, &self.lock, store)
-                .map_err(|error| EngineError::Stage { stage: stage.name.clone(), error })?;
+            stage.kind.adopt(&stage.values, &self.lock, store).map_err(|error| {
+                EngineError::Stage { stage: stage.name.clone(), is_local: true, error }
+            })?;
         }
         Ok(())
     }
@@ -88,9 +87,27 @@ impl LockFile {
         Ok(())
     }
 
-    /// Writes what the sources of a pipeline are pinned to. Failing is a warning: the lock is
-    /// optional, and the folder may be read-only.
-    pub(super) fn update(mut self, graph: &Graph, store: &Store) {
+    /// Writes what the sources of a pipeline are pinned to, unless it is locked, and returns the text
+    /// with the pins of this pipeline alone; none without remote sources. Failing is a warning: the
+    /// lock is optional, and the folder may be read-only.
+    pub(super) fn update(
+        mut self,
+        graph: &Graph,
+        store: &Store,
+        is_locked: bool,
+    ) -> Option<String> {
+        let mut pins = SourceLock::default();
+        for stage in &graph.stages {
+            stage.kind.locked(&stage.values, store).into_iter().for_each(|found| pins.set(found));
+        }
+        let pins = (pins != SourceLock::default()).then(|| pins.text());
+        if !is_locked {
+            self.update_file(graph, store);
+        }
+        pins
+    }
+
+    fn update_file(&mut self, graph: &Graph, store: &Store) {
         let before = self.lock.clone();
         for stage in &graph.stages {
             for found in stage.kind.locked(&stage.values, store) {

@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.json {
         let lines: Result<Vec<String>, _> = events.iter().map(serde_json::to_string).collect();
         let lines = lines.map_err(|error| Failure::failed(error.to_string()))?;
-        ui::out(&lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>())?;
+        ui::data(&lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>())?;
     } else {
         ui::out(&ui::render_events(&events))?;
     }

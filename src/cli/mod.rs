@@ -3,6 +3,7 @@
 
 mod backbones;
 mod cache;
+mod checkout;
 mod completions;
 mod diff;
 mod earlier_models;
@@ -25,6 +26,8 @@ mod signals;
 mod stage;
 mod status;
 mod summary;
+mod usage;
+mod watch;
 mod why;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -65,10 +68,12 @@ enum Command {
     Why(why::Arguments),
     Graph(graph::Arguments),
     Runs(runs::Arguments),
+    Watch(watch::Arguments),
     Show(show::Arguments),
     Log(log::Arguments),
     Diff(diff::Arguments),
     Report(report::Arguments),
+    Checkout(checkout::Arguments),
     Predict(predict::Arguments),
     Preview(preview::Arguments),
     Backbones(backbones::Arguments),
@@ -81,9 +86,10 @@ enum Command {
 
 /// Runs the command given by `arguments`, including the program's name, and returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let given: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&given) {
         Ok(arguments) => arguments,
-        Err(error) => return failure::report_usage(&error),
+        Err(error) => return usage::report(&error, &Arguments::command(), &given),
     };
     let result = match &arguments.command {
         Command::Run(arguments) => run::run(arguments),
@@ -91,10 +97,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Why(arguments) => why::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),
         Command::Runs(arguments) => runs::run(arguments),
+        Command::Watch(arguments) => watch::run(arguments),
         Command::Show(arguments) => show::run(arguments),
         Command::Log(arguments) => log::run(arguments),
         Command::Diff(arguments) => diff::run(arguments),
         Command::Report(arguments) => report::run(arguments),
+        Command::Checkout(arguments) => checkout::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Preview(arguments) => preview::run(arguments),
         Command::Backbones(arguments) => backbones::run(arguments),

@@ -16,12 +16,13 @@ pub(super) fn print(
     graph: &Graph,
     plan: &Plan,
     disk: &Disk,
+    store: &Store,
     as_json: bool,
 ) -> Result<ExitCode, Failure> {
     plan.notes.iter().for_each(|note| ui::warning(note));
     if as_json {
         let stages: Vec<Value> =
-            plan.stages.iter().map(|planned| stage_json(graph, planned, disk)).collect();
+            plan.stages.iter().map(|planned| stage_json(graph, planned, disk, store)).collect();
         let disk = json!({
             "needed": disk.needed(),
             "free": disk.free,
@@ -30,7 +31,7 @@ pub(super) fn print(
         });
         ui::json(&json!({ "pipeline": graph.name, "stages": stages, "disk": disk }))?;
     } else {
-        ui::out(&text(graph, plan, disk))?;
+        ui::out(&text(graph, plan, disk, store))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -43,6 +44,13 @@ fn choices(graph: &Graph, planned: &PlannedStage) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Where a dirty stage goes on, if an interrupted run left a checkpoint of it.
+fn resumes_at(graph: &Graph, planned: &PlannedStage, store: &Store) -> Option<String> {
+    let Planned::Dirty { .. } = planned.state else { return None };
+    let stage = graph.stage(&planned.name)?;
+    stage.kind.kept(&stage.values, planned.state.key()?.0, store)
 }
 
 /// The disk space that the plan needs; nothing is looked at for one in which everything is fresh.
@@ -63,13 +71,14 @@ pub(super) fn check_disk(disk: &Disk, store: &Store) -> Result<(), Failure> {
         .help(engine::TOO_LITTLE))
 }
 
-fn stage_json(graph: &Graph, planned: &PlannedStage, disk: &Disk) -> Value {
+fn stage_json(graph: &Graph, planned: &PlannedStage, disk: &Disk, store: &Store) -> Value {
     let estimate = disk.stages.iter().find(|(name, _)| *name == planned.name);
     let mut json = json!({
         "stage": planned.name,
         "kind": planned.kind,
         "state": planned.state.name(),
         "choices": choices(graph, planned),
+        "resumes_at": resumes_at(graph, planned, store),
         "key": planned.state.key().map(|(key, _)| key),
         "digest": planned.state.artifact().map(|artifact| artifact.digest),
         "disk": estimate.and_then(|(_, estimate)| estimate.bytes),
@@ -98,7 +107,7 @@ fn disk_text(disk: &Disk) -> String {
     format!("disk: {}{verdict}{unknown}\n", disk.sentence())
 }
 
-fn text(graph: &Graph, plan: &Plan, disk: &Disk) -> String {
+fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
     let columns =
         [("stage", Side::Left), ("kind", Side::Left), ("state", Side::Left), ("why", Side::Left)];
     let mut table = Table::new(columns);
@@ -129,7 +138,9 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk) -> String {
     let chosen = plan.stages.iter().flat_map(|planned| {
         let estimate = disk.stages.iter().find(|(name, _)| *name == planned.name);
         let sentence = estimate.and_then(|(_, estimate)| estimate.sentence.clone());
-        let sentences = choices(graph, planned).into_iter().chain(sentence);
+        let resumed = resumes_at(graph, planned, store);
+        let resumed = resumed.map(|place| format!("goes on from a checkpoint at {place}"));
+        let sentences = choices(graph, planned).into_iter().chain(sentence).chain(resumed);
         sentences.map(|sentence| format!("{}: {sentence}", planned.name)).collect::<Vec<_>>()
     });
     let style = Style::stdout();

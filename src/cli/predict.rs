@@ -6,6 +6,7 @@ use super::images::images_in;
 use super::init::no_images;
 use super::shared::StoreArguments;
 use super::show::{model_of, run_with_model};
+use crate::common::csv_text::not_a_formula;
 use crate::common::number;
 use crate::model::{Model, Predictions, Row, Unreadable, Warning};
 use crate::runs;
@@ -77,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let format = if arguments.json { Format::Json } else { arguments.format };
     match format {
         Format::Table => ui::out(&table(&predictions.rows))?,
-        Format::Csv => ui::out(&csv(&predictions.rows)?)?,
+        Format::Csv => ui::data(&csv(&predictions.rows)?)?,
         Format::Json => ui::json(&predictions)?,
     }
     for Warning { path, reason } in &predictions.warnings {
@@ -98,7 +99,7 @@ fn images(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     for path in named {
         if !path.exists() {
             let message = format!("there is no file or folder `{}`", path.display());
-            return Err(Failure::failed(message));
+            return Err(Failure::invalid(message));
         }
         if !path.is_dir() {
             found.push(path.clone());
@@ -166,7 +167,8 @@ fn csv(rows: &[Row]) -> Result<String, Failure> {
     for row in rows {
         for (rank, (class, probability)) in row.top.iter().enumerate() {
             let (rank, probability) = ((rank + 1).to_string(), probability.to_string());
-            writer.write_record([&row.path, &rank, class, &probability]).map_err(failed)?;
+            let cells = [&row.path, &rank, class, &probability].map(|cell| not_a_formula(cell));
+            writer.write_record(cells.iter().map(|cell| cell.as_bytes())).map_err(failed)?;
         }
     }
     let bytes = writer.into_inner().map_err(|error| Failure::failed(error.to_string()))?;
@@ -196,6 +198,7 @@ mod tests {
     #[test]
     fn csv_fields_are_quoted_where_necessary() {
         let rows = [row("a,b.jpg", &[("shirt", 0.875), ("coat", 0.0625)])];
+        assert!(csv(&[row("=a", &[("+b", 1.0)])]).unwrap().ends_with("\n'=a,1,'+b,1\n"));
         let text = csv(&rows).unwrap();
         assert_eq!(
             text,

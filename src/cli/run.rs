@@ -4,14 +4,15 @@ use super::earlier_models;
 use super::failure::{Failure, INTERRUPTED};
 use super::lock_file::LockFile;
 use super::plan;
-use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
+use super::shared::{Earlier, PipelineArguments, StoreArguments, run_name, shown};
 use super::signals;
 use super::summary;
 use crate::config::Pipeline;
 use crate::engine::{self, Device, Force, Graph, Options, Plan, Report};
 use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
-use crate::runs::{self, PipelineFile, Recorder, Results, RunId, RunInfo, StageRecord};
+use crate::runs::{self, Labels, PipelineFile, Recorder, Results, RunId, RunInfo, StageRecord};
+use crate::stages;
 use crate::store::Store;
 use crate::ui::{self, OutputMode, Reporter};
 use clap::Args;
@@ -55,14 +56,20 @@ pub(super) struct Arguments {
     /// Check sources on the web for changes; by default they are looked up only once
     #[arg(long)]
     refresh: bool,
+    /// Give the run a name, which stands for its id in other commands
+    #[arg(long, value_name = "NAME", value_parser = run_name)]
+    name: Option<String>,
+    /// Add a note to the run
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
     /// Fail if a remote source isn't what `pipe.lock` says
     #[arg(long)]
     locked: bool,
     /// Run at most N stages at a time [default: 4]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     jobs: Option<NonZeroUsize>,
     /// Threads per stage; results don't depend on it [default: number of cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<NonZeroUsize>,
     /// After a failed stage, continue with those that don't depend on it
     #[arg(long)]
@@ -75,6 +82,13 @@ pub(super) struct Arguments {
     /// Print events as JSON, one object per line
     #[arg(long)]
     json: bool,
+}
+
+/// A whole number from 1, for clap.
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| {
+        "expected a whole number from 1 up; leave the option out for the default".to_owned()
+    })
 }
 
 impl Arguments {
@@ -100,7 +114,11 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
-    let store = arguments.store.open()?;
+    stages::check_device(arguments.device).map_err(|error| Failure::from(error).as_invalid())?;
+    let store = match arguments.dry_run {
+        true => arguments.store.open_for_plan()?,
+        false => arguments.store.open()?.into(),
+    };
     let models = earlier_models::resolve(&mut graph, &store)?;
     let lock = LockFile::beside(&arguments.pipeline.file)?;
     if arguments.locked {
@@ -117,18 +135,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let disk = plan::disk(&graph, &plan, &store);
     if arguments.dry_run {
-        plan::print(&graph, &plan, &disk, arguments.json)?;
+        plan::print(&graph, &plan, &disk, &store, arguments.json)?;
     }
     plan::check_disk(&disk, &store)?;
     if arguments.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     let quiet = plan.is_fresh() && options.force == Force::None && options.from.is_none();
-    let mode = if arguments.json { OutputMode::Json } else { OutputMode::Text { quiet } };
-    let mut reporter = Reporter::new(mode);
+    let will_run = !quiet;
     let mut info = run_info(arguments, &pipeline, &graph, &plan, &options);
     info.stages.iter_mut().for_each(|stage| models.name_in(stage));
     let mut recorder = Recorder::start(&store.runs_folder(), info);
+    let mut reporter = Reporter::new(match arguments.json {
+        true => OutputMode::Json { run: will_run.then(|| recorder.reserved_id().to_string()) },
+        false => OutputMode::Text { quiet },
+    });
     let report = engine::execute(&graph, plan, &store, &options, &cancel, &mut |event| {
         // The last event is emitted by `close`, which knows the id of the recorded run.
         if !matches!(event, Event::RunFinished { .. }) {
@@ -136,8 +157,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             reporter.handle(event);
         }
     })?;
-    if !arguments.locked {
-        lock.update(&graph, &store);
+    if let Some(pins) = lock.update(&graph, &store, arguments.locked) {
+        recorder.keep_lock(&pins);
     }
     let mut stages: Vec<StageRecord> = report.stages.iter().map(stage_record).collect();
     stages.iter_mut().for_each(|stage| models.name_in(stage));
@@ -178,6 +199,11 @@ fn run_info(
         seed: graph.seed,
         device: options.device.to_string(),
         stages: stages.collect(),
+        labels: Labels {
+            name: arguments.name.clone().unwrap_or_default(),
+            note: arguments.note.clone().unwrap_or_default(),
+            ..Labels::default()
+        },
     }
 }
 
@@ -193,7 +219,12 @@ fn close(
     let recorded = recorder.id().cloned();
     let id = recorded.clone().or_else(|| run_with_same_outputs(report, store));
     let run = id.as_ref().map(RunId::to_string);
-    let finished = Event::RunFinished { run, outcome: report.outcome, seconds: report.seconds };
+    let finished = Event::RunFinished {
+        run,
+        outcome: report.outcome,
+        seconds: report.seconds,
+        metrics: summary::metrics(report),
+    };
     recorder.record(&finished);
     let written = recorder.finish(stages, report.outcome);
     if let Err(error) = &written {
@@ -230,6 +261,8 @@ fn stage_record(stage: &engine::StageReport) -> StageRecord {
         outcome: Some(stage.outcome),
         reasons: Vec::new(),
         seconds: stage.seconds,
+        images_per_second: None,
+        peak_memory: None,
         error: stage.error.clone(),
         artifact: stage.artifact.as_ref().map(|artifact| artifact.path.clone()),
     }

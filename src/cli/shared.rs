@@ -6,10 +6,11 @@ use crate::common::nearest;
 use crate::common::words::and_list;
 use crate::config::{self, Pipeline};
 use crate::engine::{self, Fingerprint, Graph, History};
-use crate::runs::{self, Record, StageRecord};
+use crate::runs::{self, Record, RunId, StageRecord};
 use crate::stages::KINDS;
-use crate::store::Store;
+use crate::store::{Store, StoreError, is_full};
 use clap::Args;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 /// The store's folder by default, in the current directory.
@@ -36,6 +37,20 @@ impl PipelineArguments {
     }
 }
 
+/// A name for a run, for clap: it must not be taken for a number or an id.
+pub(super) fn run_name(text: &str) -> Result<String, String> {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(is_plain) {
+        return Err(
+            "a name has letters, digits, `-`, `_` and `.`, and doesn't begin with `-`".to_owned()
+        );
+    }
+    match RunId::parse(text) {
+        Some(_) => Err("it looks like the id of a run; use another name".to_owned()),
+        None => Ok(text.to_owned()),
+    }
+}
+
 /// The choice of a store.
 #[derive(Args)]
 pub(super) struct StoreArguments {
@@ -52,8 +67,32 @@ impl StoreArguments {
     }
 
     /// Opens the store, creating it if it doesn't exist.
+    ///
+    /// # Errors
+    /// An invalid request where there is none and none can be created.
     pub(super) fn open(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.root())?)
+        let root = self.root();
+        let is_there = root.join("v1").is_dir();
+        Store::open(&root).map_err(|error| match error {
+            StoreError::Io { error, .. } if !is_there && !is_full(&error) => {
+                let message =
+                    format!("no store can be created at `{}`: {}", shown(&root), error.kind());
+                Failure::invalid(message).help("name another folder with `--cache`")
+            }
+            error => error.into(),
+        })
+    }
+
+    /// Opens the store for a plan that isn't executed. Where there is none, the plan is made with an
+    /// empty temporary one: looking creates nothing.
+    pub(super) fn open_for_plan(&self) -> Result<PlanStore, Failure> {
+        if self.root().exists() {
+            return Ok(PlanStore { store: self.open()?, _temporary: None });
+        }
+        let temporary = tempfile::tempdir().map_err(|error| {
+            Failure::failed(format!("failed to create a temporary folder: {error}"))
+        })?;
+        Ok(PlanStore { store: Store::open(temporary.path())?, _temporary: Some(temporary) })
     }
 
     /// Opens a store that must exist: a query in the wrong directory doesn't create an empty one.
@@ -65,6 +104,27 @@ impl StoreArguments {
                 .help("change to the directory in which you ran `pipe run`, or name the store with `--cache`"));
         }
         self.open()
+    }
+}
+
+/// A store to plan with.
+pub(super) struct PlanStore {
+    store: Store,
+    /// Removes the folder of a temporary store when dropped.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl From<Store> for PlanStore {
+    fn from(store: Store) -> PlanStore {
+        PlanStore { store, _temporary: None }
+    }
+}
+
+impl Deref for PlanStore {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
     }
 }
 

@@ -202,26 +202,29 @@ fn add_values(name: &str, value: &Value, table: &mut Table) {
 }
 
 fn splits(style: Style, evaluation: &Evaluation) -> String {
-    let mut table = Table::new([
-        ("split", Side::Left),
-        ("images", Side::Right),
-        ("accuracy", Side::Right),
-        ("95 % interval", Side::Left),
-        ("top 5", Side::Right),
-        ("loss", Side::Right),
-        ("macro F1", Side::Right),
-    ]);
+    let has_top5 = evaluation.splits.values().any(|split| split.top5().is_some());
+    let columns = [
+        Some(("split", Side::Left)),
+        Some(("images", Side::Right)),
+        Some(("accuracy", Side::Right)),
+        Some(("95 % interval", Side::Left)),
+        has_top5.then_some(("top 5", Side::Right)),
+        Some(("loss", Side::Right)),
+        Some(("macro F1", Side::Right)),
+    ];
+    let mut table = Table::new(columns.into_iter().flatten());
     for (name, split) in &evaluation.splits {
         let [low, high] = split.accuracy_interval;
-        table.row([
-            name.clone(),
-            number::thousands(split.count),
-            number::percent(split.accuracy),
-            format!("{} to {}", number::percent(low), number::percent(high)),
-            number::percent(split.top5),
-            number::measured(split.loss),
-            number::percent(split.macro_average.f1),
-        ]);
+        let cells = [
+            Some(name.clone()),
+            Some(number::thousands(split.count)),
+            Some(number::percent(split.accuracy)),
+            Some(format!("{} to {}", number::percent(low), number::percent(high))),
+            split.top5().map(number::percent),
+            Some(number::measured(split.loss)),
+            Some(number::percent(split.macro_average.f1)),
+        ];
+        table.row(cells.into_iter().flatten());
     }
     table.render(style)
 }
@@ -237,7 +240,12 @@ fn classes(style: Style, evaluation: &Evaluation) -> String {
     let numbers = ["precision", "recall", "F1", "images"].map(|name| (name, Side::Right));
     let mut table = Table::new([(heading.as_str(), Side::Left)].into_iter().chain(numbers));
     for class in &split.per_class {
-        let shares = [class.precision, class.recall, class.f1].map(number::percent);
+        // Without images of the class nothing is known of it.
+        let share = |value: f64| match class.support {
+            0 => "-".to_owned(),
+            _ => number::percent(value),
+        };
+        let shares = [class.precision, class.recall, class.f1].map(share);
         let cells = [class.class.clone()]
             .into_iter()
             .chain(shares)

@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (_, mut graph) = arguments.pipeline.read()?;
-    let store = arguments.store.open()?;
+    let store = arguments.store.open_for_plan()?;
     earlier_models::resolve(&mut graph, &store)?;
     LockFile::beside(&arguments.pipeline.file)?.apply(&graph, &store)?;
     let cancel = CancellationToken::new();
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         &Earlier::of(&graph, &store),
         &cancel,
     )?;
-    plan::print(&graph, &plan, &plan::disk(&graph, &plan, &store), arguments.json)
+    plan::print(&graph, &plan, &plan::disk(&graph, &plan, &store), &store, arguments.json)
 }
 
 /// Options for a plan that isn't executed.

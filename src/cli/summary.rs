@@ -5,10 +5,10 @@ use super::failure::Failure;
 use super::shared::{shell_word, shown};
 use crate::common::number;
 use crate::engine::{Report, StageReport};
-use crate::events::{RunOutcome, StageOutcome};
+use crate::events::{Metrics, RunOutcome, StageOutcome};
 use crate::metrics::Evaluation;
 use crate::runs::{self, Record, Results, RunId, StageRecord, Status};
-use crate::stages::makes_models;
+use crate::stages::{KINDS, makes_models};
 use crate::store::{Artifact, Store};
 use crate::ui::{self, Style};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 pub(super) const REPORT: &str = "report.html";
 /// The trained model, in the artifact of a train stage.
 pub(super) const MODEL: &str = "model.safetensors";
+/// The metrics, in the artifact of an evaluate stage.
+const METRICS: &str = "metrics.json";
 /// The predictions, in the artifact of an evaluate stage.
 pub(super) const PREDICTIONS: &str = "predictions.csv";
 
@@ -35,13 +37,13 @@ pub(super) fn print(
     let ran = report
         .stages
         .iter()
-        .any(|stage| matches!(stage.outcome, StageOutcome::Ran | StageOutcome::Failed));
+        .any(|stage| !matches!(stage.outcome, StageOutcome::Fresh | StageOutcome::Skipped));
     let style = Style::stdout();
     let text = match report.outcome {
         RunOutcome::Ok if !ran => up_to_date(report, record.as_ref()),
         RunOutcome::Ok => finished(style, store, report, record.as_ref(), file),
-        RunOutcome::Failed => stopped(style, "failed", report, id),
-        RunOutcome::Cancelled => stopped(style, "was interrupted", report, id),
+        RunOutcome::Failed => stopped(style, "failed", store, report, id),
+        RunOutcome::Cancelled => stopped(style, "was interrupted", store, report, id),
     };
     ui::out(&text)?;
     Ok(())
@@ -63,6 +65,27 @@ pub(super) fn headlines(record: &Record) -> Vec<String> {
         Some(format!("accuracy {accuracy}{images} (95 % interval {low} to {high}){stage}"))
     };
     evaluations.into_iter().filter_map(line).collect()
+}
+
+/// The metrics of the evaluations of a run, from their artifacts.
+pub(super) fn metrics(report: &Report) -> Metrics {
+    let files = outputs(report, METRICS);
+    let of_stage = files.filter_map(|(stage, path)| {
+        let evaluation = Evaluation::read(&path).ok()?;
+        let splits = evaluation.splits.into_iter().map(|(name, split)| {
+            let metrics = [
+                ("accuracy", split.accuracy),
+                ("accuracy_low", split.accuracy_interval[0]),
+                ("accuracy_high", split.accuracy_interval[1]),
+                ("macro_f1", split.macro_average.f1),
+                ("loss", split.loss),
+                ("images", split.count as f64),
+            ];
+            (name, metrics.map(|(name, value)| (name.to_owned(), value)).into())
+        });
+        Some((stage.stage.clone(), splits.collect()))
+    });
+    of_stage.collect()
 }
 
 /// The accuracy of a run's last evaluation.
@@ -190,7 +213,7 @@ fn previous(store: &Store, record: Option<&Record>) -> Option<RunId> {
 }
 
 /// `run k3x9qa failed after 2.1 s in train; completed: fetch (the next run continues from there)`.
-fn stopped(style: Style, how: &str, report: &Report, id: Option<&RunId>) -> String {
+fn stopped(style: Style, how: &str, store: &Store, report: &Report, id: Option<&RunId>) -> String {
     let with_outcome = |wanted: &[StageOutcome]| {
         let stages = report.stages.iter().filter(|stage| wanted.contains(&stage.outcome));
         stages.map(|stage| stage.stage.as_str()).collect::<Vec<_>>().join(", ")
@@ -203,8 +226,18 @@ fn stopped(style: Style, how: &str, report: &Report, id: Option<&RunId>) -> Stri
         text.push_str(&format!(" in {failed}"));
     }
     let completed = with_outcome(&[StageOutcome::Fresh, StageOutcome::Ran]);
-    text + &match completed.as_str() {
+    text += &match completed.as_str() {
         "" => "; no stage completed\n".to_owned(),
         completed => format!("; completed: {completed} (the next run continues from there)\n"),
-    }
+    };
+    report.stages.iter().filter_map(|stage| kept(store, stage)).for_each(|line| text += &line);
+    text
+}
+
+/// Where a stage that was stopped goes on in the next run, if it kept anything.
+fn kept(store: &Store, stage: &StageReport) -> Option<String> {
+    let kind = KINDS.iter().find(|kind| kind.name() == stage.kind)?;
+    let is_stopped = matches!(stage.outcome, StageOutcome::Cancelled | StageOutcome::Failed);
+    let place = kind.kept(&stage.values, stage.key.as_ref().filter(|_| is_stopped)?, store)?;
+    Some(format!("{}: a checkpoint was kept; the next run goes on at {place}\n", stage.stage))
 }

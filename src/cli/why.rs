@@ -36,7 +36,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (_, mut graph) = arguments.pipeline.read()?;
-    let store = arguments.store.open()?;
+    let store = arguments.store.open_for_plan()?;
     earlier_models::resolve(&mut graph, &store)?;
     LockFile::beside(&arguments.pipeline.file)?.apply(&graph, &store)?;
     let cancel = CancellationToken::new();

@@ -5,10 +5,19 @@ use std::borrow::Cow;
 /// A field that a spreadsheet doesn't take for a formula: one that begins with `=`, `+`, `-`, `@`,
 /// a tab or a carriage return gets a `'` before it.
 pub(crate) fn not_a_formula(field: &str) -> Cow<'_, str> {
-    match field.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    match is_formula(field) {
         true => Cow::Owned(format!("'{field}")),
         false => Cow::Borrowed(field),
     }
+}
+
+/// The field that [`not_a_formula`] wrote, read back.
+pub(crate) fn without_quote(field: &str) -> &str {
+    field.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(field)
+}
+
+fn is_formula(field: &str) -> bool {
+    field.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }
 
 #[cfg(test)]
@@ -20,5 +29,8 @@ mod tests {
         assert_eq!(not_a_formula("=cmd|' /C calc'!A0/1.png"), "'=cmd|' /C calc'!A0/1.png");
         assert_eq!(not_a_formula("-1/+2.png"), "'-1/+2.png");
         assert_eq!(not_a_formula("a/=1.png"), "a/=1.png");
+        for name in ["=1", "@a", "'quoted'", "a", ""] {
+            assert_eq!(without_quote(&not_a_formula(name)), name);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Helpers for every room: formatting of numbers and lists, "did you mean" suggestions, which files
+//! Helpers for every room: formatting of numbers, lists and text from outside, "did you mean" suggestions, which files
 //! are images, and how their folders are laid out. A leaf: it imports nothing of the crate.
 
 pub(crate) mod csv_text;
@@ -6,6 +6,7 @@ pub(crate) mod image_files;
 pub(crate) mod layout;
 mod nearest;
 pub(crate) mod number;
+pub(crate) mod visible;
 pub(crate) mod words;
 
-pub(crate) use nearest::nearest;
+pub(crate) use nearest::{nearest, synonym};

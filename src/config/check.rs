@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use super::defaults::default_of;
 use super::describe::{expected, found, path_of, toml_text};
 use super::{DefaultValue, Diagnostic, KeyDecl, Node, Table, Type, Value, Values};
-use crate::common::nearest;
 use crate::common::words::and_list;
+use crate::common::{nearest, synonym};
 
 /// Checks `table` against `declared`: unknown keys (with the nearest name), types, ranges, missing
 /// keys. Fills in defaults. `at` is the dotted key of the table for messages ("stages.train"). A
@@ -49,7 +49,7 @@ fn unknown_key(at: &str, key: &str, node: &Node, declared: &[KeyDecl]) -> Diagno
         let diagnostic = Diagnostic::new(format!("`{key}` in `{at}` has a new name"));
         return diagnostic.at(node.key_origin.clone()).help(format!("write `{}`", now.name));
     }
-    let help = match inner_name(key, declared).or_else(|| nearest(key, names()).map(str::to_owned))
+    let help = match dotted_name(key, declared).or_else(|| nearest(key, names()).map(str::to_owned))
     {
         Some(meant) => format!("did you mean `{meant}`?"),
         None if declared.is_empty() => format!("`{at}` takes no keys"),
@@ -60,11 +60,18 @@ fn unknown_key(at: &str, key: &str, node: &Node, declared: &[KeyDecl]) -> Diagno
     diagnostic.label("not known here").help(help)
 }
 
-/// The dotted name of `key` if it is declared one table further in.
-fn inner_name(key: &str, declared: &[KeyDecl]) -> Option<String> {
-    let has_key = |of: &Type| of.tables().into_iter().flatten().any(|inner| inner.name == key);
-    let outer = declared.iter().find(|outer| has_key(&outer.of))?;
-    Some(format!("{}.{key}", outer.name))
+/// The dotted name of the key that is meant by `key`, which may be another tool's name for it, if it
+/// is declared here or one table further in.
+pub fn dotted_name(key: &str, declared: &[KeyDecl]) -> Option<String> {
+    let find = |key: &str| {
+        if declared.iter().any(|outer| outer.name == key) {
+            return Some(key.to_owned());
+        }
+        let has_key = |of: &Type| of.tables().into_iter().flatten().any(|inner| inner.name == key);
+        let outer = declared.iter().find(|outer| has_key(&outer.of))?;
+        Some(format!("{}.{key}", outer.name))
+    };
+    find(key).or_else(|| find(synonym(key)?))
 }
 
 fn missing_key(at: &str, table: &Table, key: &KeyDecl) -> Diagnostic {

@@ -70,7 +70,7 @@ pub(super) fn normal_table(entries: &Values, declared: &[KeyDecl]) -> Option<Val
 
 impl Type {
     /// The keys of the tables that a value of this type may be.
-    pub(super) fn tables(&self) -> Vec<&'static [KeyDecl]> {
+    pub(crate) fn tables(&self) -> Vec<&'static [KeyDecl]> {
         match self {
             Type::Table(declared) => vec![*declared],
             Type::Either(types) => types.iter().flat_map(Type::tables).collect(),

@@ -24,7 +24,7 @@ mod source;
 mod value;
 mod vars;
 
-pub use check::check;
+pub use check::{check, dotted_name};
 pub use defaults::{audit, defaults};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use key::{GivenTable, Handle, Key, Location};

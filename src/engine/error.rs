@@ -92,6 +92,8 @@ pub enum EngineError {
     #[error("stage `{stage}`: {error}")]
     Stage {
         stage: String,
+        /// Whether nothing outside this machine is involved: what was asked for is wrong.
+        is_local: bool,
         #[source]
         error: StageError,
     },

@@ -54,6 +54,9 @@ pub enum JobOutcome {
         digest: Digest,
         /// Whether another process built it meanwhile.
         hit: bool,
+        /// The most memory that the worker process used, in bytes.
+        #[serde(default)]
+        peak_memory: Option<u64>,
     },
     Failed {
         message: String,
@@ -132,7 +135,8 @@ mod tests {
         let message =
             StageEvent::Message { level: Level::Info, text: "two\nlines \u{1F457}".into() };
         let failed = JobOutcome::Failed { message: "no".into(), help: None };
-        let committed = JobOutcome::Committed { digest: Digest::of(b""), hit: false };
+        let committed =
+            JobOutcome::Committed { digest: Digest::of(b""), hit: false, peak_memory: Some(1) };
         let outcomes = [failed, committed, JobOutcome::Cancelled].map(WorkerMessage::Outcome);
         for line in outcomes.into_iter().chain([WorkerMessage::Event(message)]) {
             assert!(!line.write().contains('\n'));

@@ -167,6 +167,12 @@ pub trait Kind: Send + Sync + 'static {
         Estimate { bytes: Some(0), ..Estimate::default() }
     }
 
+    /// Where the next run goes on, if an interrupted one of this key left unfinished work that is
+    /// reused, as in "epoch 3 of 20".
+    fn kept(&self, _resolved: &Self::Resolved, _key: &Digest, _store: &Store) -> Option<String> {
+        None
+    }
+
     /// Makes the artifact in the context's slot.
     fn run(&self, resolved: &Self::Resolved, context: &Context) -> Result<(), StageError>;
 }
@@ -200,6 +206,7 @@ trait ErasedKind: Send + Sync {
     fn locked(&self, values: &Values, store: &Store) -> Vec<LockedSource>;
     fn adopt(&self, values: &Values, lock: &SourceLock, store: &Store) -> Result<(), StageError>;
     fn disk(&self, values: &Values, known: &Known) -> Estimate;
+    fn kept(&self, values: &Values, key: &Digest, store: &Store) -> Option<String>;
     fn run(&self, context: &Context) -> Result<(), StageError>;
 }
 
@@ -309,6 +316,10 @@ impl<K: Kind> ErasedKind for K {
     fn disk(&self, values: &Values, known: &Known) -> Estimate {
         typed(self, values)
             .map_or_else(|_| Estimate::default(), |resolved| Kind::disk(self, &resolved, known))
+    }
+
+    fn kept(&self, values: &Values, key: &Digest, store: &Store) -> Option<String> {
+        Kind::kept(self, &typed(self, values).ok()?, key, store)
     }
 
     fn run(&self, context: &Context) -> Result<(), StageError> {
@@ -439,6 +450,11 @@ impl KindRef {
     /// See [`Kind::disk`].
     pub(super) fn disk(self, values: &Values, known: &Known) -> Estimate {
         self.0.disk(values, known)
+    }
+
+    /// See [`Kind::kept`].
+    pub fn kept(self, values: &Values, key: &Digest, store: &Store) -> Option<String> {
+        self.0.kept(values, key, store)
     }
 
     /// See [`Kind::run`]; the values are the context's.

@@ -159,7 +159,10 @@ fn pin(
     };
     pin().map_err(|error| match error {
         StageError::Cancelled => EngineError::Cancelled,
-        error => EngineError::Stage { stage: stage.name.clone(), error },
+        error => {
+            let is_local = stage.kind.remote_sources(&stage.values).is_empty();
+            EngineError::Stage { stage: stage.name.clone(), is_local, error }
+        }
     })
 }
 

@@ -3,7 +3,7 @@
 use super::FactChange;
 use super::fingerprint::Fingerprint;
 use super::graph::Stage;
-use crate::config::{DefaultValue, KeyDecl, Type};
+use crate::config::{DefaultValue, KeyDecl};
 use crate::events::{KeyValue, Reason};
 use crate::store::Store;
 use serde_json::Value as Json;
@@ -56,9 +56,9 @@ struct Comparison<'a> {
     /// Role -> name of the stage that feeds it.
     needs: &'a BTreeMap<String, String>,
     /// The stage's declared keys.
-    declared: &'a [KeyDecl],
+    declared: &'static [KeyDecl],
     /// The declared keys of `[dataset]`.
-    dataset: &'a [KeyDecl],
+    dataset: &'static [KeyDecl],
 }
 
 impl Comparison<'_> {
@@ -68,10 +68,7 @@ impl Comparison<'_> {
         if now.kind != earlier.kind {
             list.push(Reason::KindChanged { old: earlier.kind.clone(), new: now.kind.clone() });
         }
-        list.extend(changed(&earlier.parameters, &now.parameters).map(|(path, old, new)| {
-            let (old, new) = (self.value_of(path, old), self.value_of(path, new));
-            Reason::KeyChanged { path: path.clone(), old, new }
-        }));
+        list.extend(self.changed_keys(&earlier.parameters, &now.parameters));
         if now.seed != earlier.seed {
             list.push(Reason::SeedChanged { old: earlier.seed, new: now.seed });
         }
@@ -102,22 +99,54 @@ impl Comparison<'_> {
         list
     }
 
-    /// The value of a key whose entry in the fingerprint is `entry`.
-    fn value_of(&self, path: &str, entry: Option<&Json>) -> KeyValue {
-        if let Some(value) = entry {
-            return KeyValue::Given(value.clone());
+    /// The keys that differ. A table that only one side has is one difference, not one for each of
+    /// its keys.
+    fn changed_keys(&self, old: &Entries, new: &Entries) -> Vec<Reason> {
+        let mut whole: Vec<String> = Vec::new();
+        let mut reasons = Vec::new();
+        for (path, before, after) in changed(old, new) {
+            if whole.iter().any(|table| path.starts_with(table.as_str())) {
+                continue;
+            }
+            if is_table(before) != is_table(after) {
+                whole.push(format!("{path}."));
+            }
+            let (old, new) = (self.value_of(path, old, before), self.value_of(path, new, after));
+            reasons.push(Reason::KeyChanged { path: path.clone(), old, new });
         }
-        let is_required =
-            |key: &KeyDecl| key.name == path && matches!(key.default, DefaultValue::Required);
-        if self.declared.iter().any(is_required) {
-            // A fact replaces the key.
-            return KeyValue::Absent;
-        }
-        KeyValue::Default(match path.strip_prefix("dataset.") {
-            Some(path) => default_of(self.dataset, path),
-            None => default_of(self.declared, path),
-        })
+        reasons
     }
+
+    /// The value of a key whose entry among those of the fingerprint is `entry`.
+    fn value_of(&self, path: &str, entries: &Entries, entry: Option<&Json>) -> KeyValue {
+        match entry {
+            // A table of declared keys has an entry of its own and one for each of its keys.
+            Some(Json::Object(table)) if table.is_empty() => {
+                KeyValue::Given(table_at(path, entries))
+            }
+            Some(value) => KeyValue::Given(value.clone()),
+            None => default_of(match path.strip_prefix("dataset.") {
+                Some(path) => declared_at(self.dataset, path),
+                None => declared_at(self.declared, path),
+            }),
+        }
+    }
+}
+
+/// The parameters of a fingerprint by dotted path.
+type Entries = BTreeMap<String, Json>;
+
+fn is_table(entry: Option<&Json>) -> bool {
+    entry.is_some_and(Json::is_object)
+}
+
+/// The table at `path` with the entries below it.
+fn table_at(path: &str, entries: &Entries) -> Json {
+    let below = entries.iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix(path)?.strip_prefix('.')?;
+        Some((name.to_owned(), value.clone()))
+    });
+    Json::Object(below.collect())
 }
 
 /// The entries that differ, with both values.
@@ -132,22 +161,32 @@ fn changed<'a, T: PartialEq>(
     pairs.filter(|(_, old, new)| old != new)
 }
 
-/// The declared default of a key by dotted path, if it has one.
-fn default_of(declared: &[KeyDecl], path: &str) -> Option<Json> {
+/// The value of a key that isn't given.
+fn default_of(key: Option<&KeyDecl>) -> KeyValue {
+    match key.map(|key| key.default) {
+        Some(DefaultValue::Json(text)) => {
+            KeyValue::Default(Some(serde_json::from_str(text).expect("a declared default is JSON")))
+        }
+        // A required key that isn't there is replaced by a fact.
+        Some(DefaultValue::Absent | DefaultValue::Required) => KeyValue::Absent,
+        Some(DefaultValue::Computed) | None => KeyValue::Default(None),
+    }
+}
+
+/// The declaration of a key by dotted path.
+fn declared_at(declared: &'static [KeyDecl], path: &str) -> Option<&'static KeyDecl> {
     let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
     let key = declared.iter().find(|key| key.name == name)?;
-    match (rest, key.of, key.default) {
-        (None, _, DefaultValue::Json(text)) => {
-            Some(serde_json::from_str(text).expect("a declared default is JSON"))
-        }
-        (Some(rest), Type::Table(inner), _) => default_of(inner, rest),
-        _ => None,
+    match rest {
+        None => Some(key),
+        Some(rest) => key.of.tables().into_iter().find_map(|inner| declared_at(inner, rest)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Type;
     use crate::engine::fingerprint::tests::example;
     use crate::store::Digest;
     use serde_json::json;
@@ -163,7 +202,10 @@ mod tests {
         const DECLARED: &[KeyDecl] =
             &[KeyDecl::new("head", Type::Table(HEAD), DefaultValue::Json("{}"), "")];
         let needs = BTreeMap::from([("data".to_owned(), "preprocess".to_owned())]);
-        let texts = |declared, earlier: &Fingerprint, now: &Fingerprint| -> Vec<String> {
+        let texts = |declared: &'static [KeyDecl],
+                     earlier: &Fingerprint,
+                     now: &Fingerprint|
+         -> Vec<String> {
             let comparison = Comparison { needs: &needs, declared, dataset: &[] };
             comparison.differences(earlier, now).iter().map(Reason::to_string).collect()
         };
@@ -191,6 +233,22 @@ mod tests {
                 "the code of `train` changed: version 3 -> 4",
             ]
         );
+        // A table that is gone is one difference.
+        const CROP: &[KeyDecl] = &[
+            KeyDecl::new("crop", Type::Table(HEAD), DefaultValue::Absent, ""),
+            KeyDecl::new("flip", Type::Bool, DefaultValue::Json("false"), ""),
+        ];
+        let mut with = example();
+        let mut without = example();
+        with.parameters.insert("crop".into(), json!({}));
+        with.parameters.insert("crop.dropout".into(), json!(0.25));
+        with.parameters.insert("flip".into(), json!(true));
+        assert_eq!(
+            texts(CROP, &with, &without),
+            ["crop: { dropout = 0.25 } -> none", "flip: true -> false (default)"]
+        );
+        without.parameters.insert("crop".into(), json!("none"));
+        assert_eq!(texts(CROP, &without, &with)[0], "crop: none -> { dropout = 0.25 }");
         let undeclared = texts(&[], &earlier, &now);
         assert!(undeclared.contains(&"head.dropout: 0.25 -> default".to_owned()));
     }

@@ -6,6 +6,7 @@ use super::job::{JobOutcome, WorkerMessage};
 use super::launcher::{Launcher, RunningJob};
 use crate::events::EventSink;
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -23,23 +24,33 @@ const LINGER: Duration = Duration::from_millis(500);
 /// The environment variable that replaces the current executable, for tests and benchmarks.
 const PROGRAM_VARIABLE: &str = "PIPE_EXE";
 
+/// The running program's own image, which stays what it is when its file is replaced.
+const OWN_IMAGE: &str = "/proc/self/exe";
+
 /// Launches jobs as child processes.
 pub struct SubprocessLauncher {
     program: PathBuf,
+    /// The name by which the child is listed.
+    name: Option<OsString>,
 }
 
 impl SubprocessLauncher {
     /// Starts `program` as the worker.
     pub fn of(program: PathBuf) -> SubprocessLauncher {
-        SubprocessLauncher { program }
+        SubprocessLauncher { program, name: None }
     }
 
-    /// Starts the current executable, or the one in `PIPE_EXE`, as the worker.
+    /// Starts the current executable, or the one in `PIPE_EXE`, as the worker. On Linux it is the
+    /// image that this process runs, so that an upgrade during a run changes nothing for it.
     pub fn new() -> io::Result<SubprocessLauncher> {
-        match std::env::var_os(PROGRAM_VARIABLE) {
-            Some(program) => Ok(SubprocessLauncher::of(program.into())),
-            None => std::env::current_exe().map(SubprocessLauncher::of),
+        if let Some(program) = std::env::var_os(PROGRAM_VARIABLE) {
+            return Ok(SubprocessLauncher::of(program.into()));
         }
+        if cfg!(target_os = "linux") && Path::new(OWN_IMAGE).exists() {
+            let (program, name) = (PathBuf::from(OWN_IMAGE), std::env::args_os().next());
+            return Ok(SubprocessLauncher { program, name });
+        }
+        std::env::current_exe().map(SubprocessLauncher::of)
     }
 }
 
@@ -58,6 +69,9 @@ struct Subprocess {
 impl Launcher for SubprocessLauncher {
     fn launch(&self, job: &Path, events: EventSink) -> io::Result<Box<dyn RunningJob>> {
         let mut command = Command::new(&self.program);
+        if let Some(name) = &self.name {
+            command.arg0(name);
+        }
         command.arg("stage").arg(job).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
@@ -217,7 +231,7 @@ fn with_stderr(message: String, stderr: &str) -> String {
 /// The error message and help for a child that exited without an outcome.
 fn explain_exit(status: ExitStatus) -> (String, &'static str) {
     const AGAIN: &str = "no artifact was stored; run again";
-    const MEMORY: &str = "use a smaller batch size, or fewer threads or jobs; `dmesg` may say more";
+    const MEMORY: &str = "lower `batch_size` or the image size, or use fewer `--threads` or `--jobs`; `dmesg` may say more";
     let Some(signal) = status.signal() else {
         let code = status.code().expect("a process that wasn't killed has an exit code");
         return (format!("its process exited with code {code} without an outcome"), AGAIN);

@@ -13,6 +13,7 @@ pub use reason::{KeyValue, Reason};
 pub use sink::{EventSink, Task};
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +73,9 @@ pub enum StageOutcome {
     Fresh,
     /// It ran and committed no artifact.
     Failed,
-    /// It did not run because an upstream stage failed, or it was cancelled.
+    /// It ran and was interrupted before its artifact was committed.
+    Cancelled,
+    /// It did not run because an upstream stage failed, or the run was cancelled.
     Skipped,
 }
 
@@ -131,6 +134,9 @@ pub enum Event {
         digest: Option<String>,
         /// Running time; 0 if the stage did not run.
         seconds: f64,
+        /// The most memory that its process used, in bytes; none if it isn't known.
+        #[serde(default)]
+        peak_memory: Option<u64>,
         /// Why the stage failed or was skipped.
         error: Option<String>,
     },
@@ -141,8 +147,14 @@ pub enum Event {
         outcome: RunOutcome,
         /// Time since the first event.
         seconds: f64,
+        /// The metrics of each evaluation: stage -> split -> metric.
+        #[serde(default)]
+        metrics: Metrics,
     },
 }
+
+/// Metrics by stage, split and name.
+pub type Metrics = BTreeMap<String, BTreeMap<String, BTreeMap<String, f64>>>;
 
 impl Event {
     pub fn stage_started(stage: &str, kind: &str, key: String, reasons: Vec<Reason>) -> Event {

@@ -154,7 +154,7 @@ fn shortened(value: &Json) -> String {
     const DIGITS: usize = 12;
     let text = match value {
         Json::String(text) => text.clone(),
-        other => other.to_string(),
+        other => inline(other),
     };
     let is_digest =
         text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -164,6 +164,17 @@ fn shortened(value: &Json) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+/// A value as TOML writes it in a line: `{ scale = [0.8, 1.0], ratio = [1, 1] }`.
+fn inline(value: &Json) -> String {
+    match value {
+        Json::Object(table) if !table.is_empty() => {
+            let entries = table.iter().map(|(key, value)| format!("{key} = {}", inline(value)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
     }
 }
 

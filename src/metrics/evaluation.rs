@@ -1,6 +1,6 @@
 //! The content of `metrics.json`, which the kind `evaluate` writes.
 
-use super::MetricsError;
+use super::{MetricsError, TOP};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,12 +33,20 @@ pub struct SplitMetrics {
     pub loss: f64,
     /// One row per class, in the order of [`Evaluation::classes`].
     pub per_class: Vec<ClassMetrics>,
-    /// Unweighted means over all classes, including those without samples.
+    /// Unweighted means over the classes that occur, as labels or as predictions: scikit-learn's
+    /// default.
     pub macro_average: Average,
     /// Means weighted by support.
     pub weighted_average: Average,
     /// Number of samples by true class (row) and predicted class (column).
     pub confusion: Vec<Vec<u64>>,
+}
+
+impl SplitMetrics {
+    /// The top-5 accuracy, where there are more than five classes.
+    pub fn top5(&self) -> Option<f64> {
+        (self.per_class.len() > TOP).then_some(self.top5)
+    }
 }
 
 /// A model's metrics on one class. A ratio with a denominator of 0 is 0.

@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct EpochRow {
     /// Counted from 1.
     pub epoch: u64,
-    /// The head's learning rate in the last step of the epoch.
+    /// The head's learning rate, the mean over the steps of the epoch.
     pub learning_rate: f64,
     /// Mean training loss, with label smoothing, class weights and augmentation.
     pub train_loss: f64,

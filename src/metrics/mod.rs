@@ -16,6 +16,9 @@ pub use score::{Scorer, argmax, softmax, top_k, wilson};
 
 use std::path::{Path, PathBuf};
 
+/// The k of top-k accuracy ([`SplitMetrics::top5`]).
+const TOP: usize = 5;
+
 /// An error in computing metrics or in reading a file of them.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {

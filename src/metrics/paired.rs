@@ -4,11 +4,13 @@ use super::Prediction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Disagreements of two models on the samples that both predicted, and McNemar's test of them.
+/// Agreement of two models on the samples that both predicted, and McNemar's test of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
     /// Number of samples predicted by both models.
     pub common: u64,
+    /// Of those, the samples that both models classified correctly.
+    pub both: u64,
     /// Samples that only the first model classified correctly.
     pub only_first: u64,
     /// Samples that only the second model classified correctly.
@@ -34,33 +36,42 @@ pub fn mcnemar(only_first: u64, only_second: u64) -> f64 {
 }
 
 /// Pairs the labelled predictions of one split ("test") by path. Samples with different labels in
-/// the two lists are left out: the models were not scored against the same truth.
-pub fn paired(first: &[Prediction], second: &[Prediction], split: &str) -> Paired {
-    let labelled = |rows: &'_ [Prediction]| -> BTreeMap<String, (String, bool)> {
-        rows.iter()
-            .filter(|row| row.split == split)
-            .filter_map(|row| {
-                let label = row.label.clone()?;
-                let hit = label == row.prediction;
-                Some((row.path.clone(), (label, hit)))
-            })
-            .collect()
-    };
-    let other = labelled(second);
-    let pairs: Vec<(bool, bool)> = labelled(first)
+/// the two lists are left out: the models were not scored against the same truth. So are paths that
+/// `is_same` says are of different images.
+pub fn paired(
+    first: &[Prediction],
+    second: &[Prediction],
+    split: &str,
+    is_same: &dyn Fn(&str) -> bool,
+) -> Paired {
+    let other = labelled(second, split);
+    let pairs: Vec<(bool, bool)> = labelled(first, split)
         .into_iter()
         .filter_map(|(path, (label, hit))| {
-            other.get(&path).filter(|pair| pair.0 == label).map(|pair| (hit, pair.1))
+            let (other_label, other_hit) = other.get(path)?;
+            (*other_label == label && is_same(path)).then_some((hit, *other_hit))
         })
         .collect();
-    let only_first = pairs.iter().filter(|pair| pair.0 && !pair.1).count() as u64;
-    let only_second = pairs.iter().filter(|pair| !pair.0 && pair.1).count() as u64;
+    let count = |wanted: (bool, bool)| pairs.iter().filter(|pair| **pair == wanted).count() as u64;
+    let (only_first, only_second) = (count((true, false)), count((false, true)));
     Paired {
         common: pairs.len() as u64,
+        both: count((true, true)),
         only_first,
         only_second,
         p_value: mcnemar(only_first, only_second),
     }
+}
+
+/// Path -> label and whether it was predicted.
+fn labelled<'a>(rows: &'a [Prediction], split: &str) -> BTreeMap<&'a str, (&'a str, bool)> {
+    rows.iter()
+        .filter(|row| row.split == split)
+        .filter_map(|row| {
+            let label = row.label.as_deref()?;
+            Some((row.path.as_str(), (label, label == row.prediction)))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -112,9 +123,12 @@ mod tests {
             row("3", Some("b"), "a"),
             row("5", Some("a"), "a"),
         ];
-        let result = paired(&first, &second, "test");
-        assert_eq!((result.common, result.only_first, result.only_second), (2, 1, 0));
+        let same = |_: &str| true;
+        let result = paired(&first, &second, "test", &same);
+        let counts = (result.common, result.both, result.only_first, result.only_second);
+        assert_eq!(counts, (2, 0, 1, 0));
         assert_eq!(result.p_value, 1.0);
-        assert_eq!(paired(&first, &second, "validation").common, 0);
+        assert_eq!(paired(&first, &second, "validation", &same).common, 0);
+        assert_eq!(paired(&first, &second, "test", &|path| path != "1").common, 1);
     }
 }

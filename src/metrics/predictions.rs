@@ -1,6 +1,7 @@
 //! `predictions.csv`: one row per image with its split, label, prediction and class probabilities.
 
 use super::{MetricsError, argmax, read_rows};
+use crate::common::csv_text::{not_a_formula, without_quote};
 use serde::Deserialize;
 use std::io::Write;
 use std::path::Path;
@@ -41,7 +42,8 @@ impl<W: Write> PredictionWriter<W> {
     }
 
     /// Writes one row; `probabilities` are in the order of the classes. Numbers are written as the
-    /// shortest text that parses to the same f32.
+    /// shortest text that parses to the same f32. Names that a spreadsheet would take for a formula
+    /// get a `'` before them.
     pub fn write(
         &mut self,
         path: &str,
@@ -53,7 +55,9 @@ impl<W: Write> PredictionWriter<W> {
         let best = argmax(probabilities);
         let label = label.map_or_else(String::new, |class| name(class as usize));
         let probability = probabilities.get(best).copied().unwrap_or(f32::NAN);
-        let start = [path.to_owned(), split.to_owned(), label, name(best), probability.to_string()];
+        let [path, label, best] =
+            [path, &label, &name(best)].map(|name| not_a_formula(name).into_owned());
+        let start = [path, split.to_owned(), label, best, probability.to_string()];
         self.csv.write_record(start.into_iter().chain(probabilities.iter().map(f32::to_string)))?;
         Ok(())
     }
@@ -66,7 +70,17 @@ impl<W: Write> PredictionWriter<W> {
 
 /// Reads a `predictions.csv`.
 pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, MetricsError> {
-    read_rows(path)
+    let mut rows: Vec<Prediction> = read_rows(path)?;
+    for row in &mut rows {
+        let names = [Some(&mut row.path), row.label.as_mut(), Some(&mut row.prediction)];
+        for name in names.into_iter().flatten() {
+            let plain = without_quote(name);
+            if plain.len() < name.len() {
+                *name = plain.to_owned();
+            }
+        }
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -93,6 +107,24 @@ mod tests {
         let rows = read_predictions(&file).unwrap();
         assert_eq!(rows[0].label.as_deref(), Some("a, \"b\""));
         assert_eq!((rows[1].label.clone(), rows[1].probability), (None, 0.1));
+    }
+
+    #[test]
+    fn names_that_look_like_formulas_are_quoted_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("predictions.csv");
+        let classes = ["=1+1".to_owned(), "@b".to_owned()];
+        let mut writer =
+            PredictionWriter::new(std::fs::File::create(&file).unwrap(), &classes).unwrap();
+        writer.write("-x.jpg", "test", Some(0), &[0.25, 0.75]).unwrap();
+        writer.finish().unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text.lines().last(), Some("'-x.jpg,test,'=1+1,'@b,0.75,0.25,0.75"));
+        let rows = read_predictions(&file).unwrap();
+        assert_eq!(
+            (rows[0].path.as_str(), rows[0].label.as_deref(), rows[0].prediction.as_str()),
+            ("-x.jpg", Some("=1+1"), "@b")
+        );
     }
 
     #[test]

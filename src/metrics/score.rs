@@ -1,14 +1,11 @@
 //! Computes metrics from pairs of a label and class probabilities. Pairs are added one at a time,
 //! so memory does not grow with the split.
 
-use super::{Average, ClassMetrics, MetricsError, SplitMetrics};
+use super::{Average, ClassMetrics, MetricsError, SplitMetrics, TOP};
 use std::cmp::Ordering;
 
 /// Quantile of the normal distribution for a two-sided 95 % interval.
 const Z_95: f64 = 1.959_963_984_540_054;
-
-/// The k of top-k accuracy ([`SplitMetrics::top5`]).
-const TOP: usize = 5;
 
 /// The 95 % Wilson score interval of a proportion (Wilson, 1927). Unlike the normal approximation
 /// it stays within 0 and 1 and is meaningful at both ends. 0 to 1 for a count of 0.
@@ -133,8 +130,10 @@ impl Scorer {
             accuracy_interval: wilson(hits, count),
             top5: ratio(self.in_top, count),
             loss: self.loss / count as f64,
-            macro_average: average(&per_class, |_| 1),
-            weighted_average: average(&per_class, |row| row.support),
+            macro_average: average(&per_class, |class, row| {
+                u64::from(row.support > 0 || self.confusion.iter().any(|row| row[class] > 0))
+            }),
+            weighted_average: average(&per_class, |_, row| row.support),
             per_class,
             confusion: self.confusion,
         })
@@ -154,10 +153,14 @@ fn class_metrics(name: &str, class: usize, confusion: &[Vec<u64>]) -> ClassMetri
     }
 }
 
-fn average(rows: &[ClassMetrics], weight: impl Fn(&ClassMetrics) -> u64) -> Average {
-    let total: u64 = rows.iter().map(&weight).sum();
+/// Means with the weight of each class by its index.
+fn average(rows: &[ClassMetrics], weight: impl Fn(usize, &ClassMetrics) -> u64) -> Average {
+    let weights: Vec<u64> =
+        rows.iter().enumerate().map(|(class, row)| weight(class, row)).collect();
+    let total: u64 = weights.iter().sum();
     let mean = |value: fn(&ClassMetrics) -> f64| {
-        let sum: f64 = rows.iter().map(|row| weight(row) as f64 * value(row)).sum();
+        let sum: f64 =
+            rows.iter().zip(&weights).map(|(row, &weight)| weight as f64 * value(row)).sum();
         if total == 0 { 0.0 } else { sum / total as f64 }
     };
     Average {
@@ -270,6 +273,26 @@ mod tests {
         [(precision, 0.5984920634920634), (recall, 0.6), (f1, 0.5879516317016318)]
             .into_iter()
             .for_each(|(a, b)| close(a, b));
+    }
+
+    /// ```python
+    /// from sklearn.metrics import f1_score
+    /// print(f1_score([0, 0, 1], [0, 1, 1], average="macro"))
+    /// print(f1_score([0, 0, 1], [0, 3, 1], average="macro"))
+    /// ```
+    #[test]
+    fn a_class_that_never_occurs_is_not_averaged() {
+        let macro_f1 = |predictions: [usize; 3]| {
+            let mut scorer = Scorer::new(&names(4));
+            for (label, prediction) in [0, 0, 1].into_iter().zip(predictions) {
+                let mut row = [0.0; 4];
+                row[prediction] = 1.0;
+                scorer.push(label, &row).unwrap();
+            }
+            scorer.finish().unwrap().macro_average.f1
+        };
+        close(macro_f1([0, 1, 1]), 0.666_666_667);
+        close(macro_f1([0, 3, 1]), 0.555_555_556);
     }
 
     /// ```python

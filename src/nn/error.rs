@@ -37,14 +37,22 @@ pub enum NnError {
     /// A file can't be read or written.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// The device failed, most likely because memory can't be allocated.
-    #[error("the device failed (out of memory?): {0}")]
+    /// The device has too little memory.
+    #[error("there is not enough memory")]
+    OutOfMemory,
+    /// The device failed otherwise.
+    #[error("the device failed: {0}")]
     Device(String),
 }
 
 impl NnError {
     pub(crate) fn device(error: impl fmt::Debug) -> NnError {
-        NnError::Device(format!("{error:?}"))
+        let text = format!("{error:?}");
+        // `OutOfMemory` on the processor, `CUDA_ERROR_OUT_OF_MEMORY` on a GPU.
+        match text.to_lowercase().replace('_', "").contains("outofmemory") {
+            true => NnError::OutOfMemory,
+            false => NnError::Device(text),
+        }
     }
 
     pub(crate) fn file(path: &Path, reason: impl Into<String>) -> NnError {

@@ -1,6 +1,7 @@
 //! The comparison of several runs with the first: metrics, significance of the differences, changed
 //! parameters, curves.
 
+use super::changed_images;
 use super::headline::primary_split;
 use super::html::{self, Column, Table, section, side_by_side};
 use super::provenance::{self, cut};
@@ -8,7 +9,7 @@ use super::training::points;
 use crate::common::number::{seconds, thousands};
 use crate::draw::{Bar, BarChart, COLORS, LineChart, Series, Unit, percent};
 use crate::metrics::{EpochRow, Evaluation, SplitMetrics};
-use crate::runs::diff::{PairedTest, SplitDiff, diff};
+use crate::runs::diff::{Diff, PairedTest, SplitDiff, Verdict, diff, legends};
 use crate::runs::{Record, Results, StageRecord, TrainingSummary};
 use maud::{Markup, Render, html};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,14 +22,16 @@ const MAX_CLASSES: usize = 30;
 /// One of the runs, with the results that the page needs.
 struct Side<'a> {
     results: &'a Results<'a>,
+    /// What differs from the other runs.
+    name: String,
     evaluation: Option<Evaluation>,
     history: Option<(&'a StageRecord, Vec<EpochRow>)>,
 }
 
 impl Side<'_> {
-    fn of<'a>(results: &'a Results<'a>) -> Side<'a> {
+    fn of<'a>(results: &'a Results<'a>, name: String) -> Side<'a> {
         let evaluation = results.evaluations().into_iter().next().map(|(_, evaluation)| evaluation);
-        Side { results, evaluation, history: results.histories().into_iter().next() }
+        Side { results, name, evaluation, history: results.histories().into_iter().next() }
     }
 
     fn record(&self) -> &Record {
@@ -45,12 +48,18 @@ impl Side<'_> {
 }
 
 pub(super) fn page(runs: &[Results]) -> Markup {
-    let sides: Vec<Side> = runs.iter().take(MAX_RUNS).map(Side::of).collect();
-    let records: Vec<&Record> = sides.iter().map(Side::record).collect();
+    let runs_shown = &runs[..runs.len().min(MAX_RUNS)];
+    let records: Vec<&Record> = runs_shown.iter().map(Results::record).collect();
+    let names = legends(&records);
+    let sides: Vec<Side> =
+        runs_shown.iter().zip(names).map(|(results, name)| Side::of(results, name)).collect();
+    let diffs: Vec<Diff> =
+        sides.iter().skip(1).map(|other| diff(sides[0].results, other.results)).collect();
     let body = html! {
         (header(runs.len()))
         (section("Accuracy", &html! { (accuracies(&sides)) (table(&sides)) }))
-        (section("Statistical significance", &tests(&sides)))
+        (section("Statistical significance", &tests(&sides, &diffs)))
+        (section("Changed predictions", &changed_predictions(&sides, &diffs)))
         (section("Changed parameters", &changed_parameters(&sides)))
         (section("Training", &curves(&sides)))
         (section("Classes", &classes(&sides)))
@@ -77,10 +86,10 @@ fn accuracies(sides: &[Side]) -> Markup {
         let (name, split) = side.split()?;
         let (accuracy, images) = (percent(split.accuracy), thousands(split.count));
         Some(Bar {
-            name: side.id().to_owned(),
+            name: side.name.clone(),
             value: split.accuracy,
             interval: Some(split.accuracy_interval),
-            tooltip: format!("{}: {accuracy} on {images} {name} images", side.id()),
+            tooltip: format!("{} ({}): {accuracy} on {images} {name} images", side.name, side.id()),
             label: accuracy,
             ..Bar::default()
         })
@@ -97,6 +106,7 @@ fn accuracies(sides: &[Side]) -> Markup {
 fn table(sides: &[Side]) -> Markup {
     let mut table = Table::new(&[
         ("Run", Column::Text),
+        ("Differs in", Column::Text),
         ("Pipeline", Column::Text),
         ("Started", Column::Text),
         ("Outcome", Column::Text),
@@ -120,6 +130,7 @@ fn table(sides: &[Side]) -> Markup {
         };
         table.row([
             html! { code { (side.id()) } },
+            side.name.render(),
             record.pipeline.render(),
             record.started.to_string().render(),
             html! { span.state.(status) { (status) } },
@@ -149,8 +160,7 @@ fn interval([low, high]: [f64; 2]) -> String {
 }
 
 /// Each run tested against the first.
-fn tests(sides: &[Side]) -> Markup {
-    let Some((first, others)) = sides.split_first() else { return Markup::default() };
+fn tests(sides: &[Side], diffs: &[Diff]) -> Markup {
     let mut table = Table::new(&[
         ("Run", Column::Text),
         ("Accuracy", Column::Number),
@@ -160,40 +170,45 @@ fn tests(sides: &[Side]) -> Markup {
         ("p (McNemar)", Column::Number),
         ("Result", Column::Text),
     ]);
-    for other in others {
-        let difference = diff(first.results, other.results);
+    for (other, difference) in sides.iter().skip(1).zip(diffs) {
         let Some(split) = difference.splits.first() else { continue };
-        let [low, high] = split.accuracy_difference_interval;
         let paired = |text: fn(&PairedTest) -> String| or_dash(split.paired.as_ref().map(text));
-        let class = if split.accuracy_difference > 0.0 { "better" } else { "worse" };
+        // Only a significant difference has a color, and only the same images have an interval.
+        let class = match split.verdict {
+            Verdict::Better => Some("better"),
+            Verdict::Worse => Some("worse"),
+            _ => None,
+        };
+        let interval = match split.paired.is_some_and(|test| test.same_images) {
+            true => {
+                let [low, high] = split.accuracy_difference_interval.map(points_of);
+                format!("{low} to {high}")
+            }
+            false => "–".to_owned(),
+        };
         table.row([
-            html! { code { (other.id()) } },
-            html! { span.(class) { (points_of(split.accuracy_difference)) } },
-            html! { (points_of(low)) " to " (points_of(high)) },
+            other.name.render(),
+            html! { span class=[class] { (or_dash(accuracy_change(split).map(points_of))) } },
+            interval.render(),
             paired(|paired| thousands(paired.only_first)),
             paired(|paired| thousands(paired.only_second)),
             paired(|paired| p_value(paired.p_value)),
-            verdict(split).render(),
+            split.verdict_text().render(),
         ]);
     }
     let table = table.render();
-    let meaning = "Compared with the first run, in percentage points; McNemar's test uses the images that both runs have \
-                   predictions for. p is the probability of disagreements at least as uneven if both models were equally \
+    let meaning = "Compared with the first run, in percentage points, on the test images that both runs have; validation images \
+                   selected the epochs and give no verdict. p is the probability of disagreements at least as uneven if both models were equally \
                    good: one comparison of equal models in twenty has p below 0.05.";
     html! {
         @if !html::is_empty(&table) { (html::note(meaning)) (table) }
     }
 }
 
-fn verdict(split: &SplitDiff) -> &'static str {
-    let [low, high] = split.accuracy_difference_interval;
-    let is_significant =
-        split.paired.map_or(low > 0.0 || high < 0.0, |paired| paired.is_significant());
-    match (is_significant, split.accuracy_difference > 0.0) {
-        (false, _) => "not statistically significant",
-        (true, true) => "better",
-        (true, false) => "worse",
-    }
+/// The difference in accuracy on the images that both runs have; none where it says nothing.
+fn accuracy_change(split: &SplitDiff) -> Option<f64> {
+    let [first, second] = split.paired.filter(|_| split.allows_verdict())?.accuracies();
+    Some(second - first)
 }
 
 /// A difference of shares in percentage points: `+1.5`, and `+0.0` for -0.0.
@@ -204,6 +219,14 @@ fn points_of(difference: f64) -> String {
 
 fn p_value(p: f64) -> String {
     if p < 0.001 { "< 0.001".to_owned() } else { format!("{p:.3}") }
+}
+
+fn changed_predictions(sides: &[Side], diffs: &[Diff]) -> Markup {
+    html! {
+        @for (side, diff) in sides.iter().skip(1).zip(diffs) {
+            (changed_images::galleries(&side.name, diff, side.results))
+        }
+    }
 }
 
 /// Parameters that aren't the same in all runs.
@@ -230,7 +253,7 @@ fn changed_parameters(sides: &[Side]) -> Markup {
 
 /// A column of names and one for each run.
 fn columns<'a>(name: &'a str, sides: &'a [Side], of_run: Column) -> Vec<(&'a str, Column)> {
-    let runs = sides.iter().map(|side| (side.id(), of_run));
+    let runs = sides.iter().map(|side| (side.name.as_str(), of_run));
     [(name, Column::Text)].into_iter().chain(runs).collect()
 }
 
@@ -247,23 +270,22 @@ fn parameters(side: &Side) -> BTreeMap<String, String> {
 fn curves(sides: &[Side]) -> Markup {
     let histories: Vec<(&str, &[EpochRow])> = sides
         .iter()
-        .filter_map(|side| Some((side.id(), side.history.as_ref()?.1.as_slice())))
+        .filter_map(|side| Some((side.name.as_str(), side.history.as_ref()?.1.as_slice())))
         .collect();
-    let chart =
-        |title: &str, unit: Unit, value: fn(&EpochRow) -> Option<f64>| {
-            let series = histories.iter().take(COLORS).enumerate().map(|(color, (id, rows))| {
-                Series { name: (*id).to_owned(), color, dashed: false, points: points(rows, value) }
-            });
-            LineChart {
-                title: title.to_owned(),
-                x_label: "epoch".to_owned(),
-                x_unit: Unit::Whole,
-                y_unit: unit,
-                series: series.filter(|series| !series.points.is_empty()).collect(),
-                markers: Vec::new(),
-            }
-            .render()
-        };
+    let chart = |title: &str, unit: Unit, value: fn(&EpochRow) -> Option<f64>| {
+        let series = histories.iter().take(COLORS).enumerate().map(|(color, (name, rows))| {
+            Series { name: (*name).to_owned(), color, dashed: false, points: points(rows, value) }
+        });
+        LineChart {
+            title: title.to_owned(),
+            x_label: "epoch".to_owned(),
+            x_unit: Unit::Whole,
+            y_unit: unit,
+            series: series.filter(|series| !series.points.is_empty()).collect(),
+            markers: Vec::new(),
+        }
+        .render()
+    };
     html! {
         @if histories.len() > COLORS { (html::note(&format!("The curves of the first {COLORS} runs."))) }
         (side_by_side([

@@ -62,8 +62,8 @@ fn tiles(
     split: &SplitMetrics,
 ) -> Vec<(&'static str, String)> {
     let mut tiles = vec![("Macro F1", format!("{:.3}", split.macro_average.f1))];
-    if evaluation.classes.len() > 5 {
-        tiles.push(("Top-5 accuracy", percent(split.top5)));
+    if let Some(top5) = split.top5() {
+        tiles.push(("Top-5 accuracy", percent(top5)));
     }
     tiles.push(("Cross-entropy", format!("{:.3}", split.loss)));
     if let Some(validation) =

@@ -19,18 +19,9 @@ pub(super) fn images(results: &Results, stage: &StageRecord) -> Markup {
     if wrong.is_empty() {
         return Markup::default();
     }
-    let cache = inputs(results, stage).iter().find_map(|folder| TensorCache::open(folder).ok());
-    let Some(cache) = cache else { return Markup::default() };
-    let records: BTreeMap<&str, u32> = cache
-        .samples()
-        .iter()
-        .filter(|sample| sample.split == Split::Test)
-        .map(|sample| (sample.path.as_str(), sample.record))
-        .collect();
-    let figures: Vec<(&Prediction, String)> = wrong
-        .iter()
-        .filter_map(|row| Some((row, of_record(&cache, *records.get(row.path.as_str())?)?)))
-        .collect();
+    let Some(images) = TestImages::of(results, stage) else { return Markup::default() };
+    let figures: Vec<(&Prediction, String)> =
+        wrong.iter().filter_map(|row| Some((row, images.thumbnail(&row.path)?))).collect();
     html! {
         @if !figures.is_empty() {
             .images { @for (row, uri) in &figures { (figure(row, uri)) } }
@@ -57,6 +48,29 @@ fn most_confident_errors(predictions: Vec<Prediction>) -> Vec<Prediction> {
     wrong.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.path.cmp(&b.path)));
     wrong.truncate(MAX_IMAGES);
     wrong
+}
+
+/// The test images of an evaluation, in the tensor cache.
+pub(super) struct TestImages {
+    cache: TensorCache,
+    /// Path -> record.
+    records: BTreeMap<String, u32>,
+}
+
+impl TestImages {
+    /// Those that `stage` evaluated; none if the cache is no longer in the store.
+    pub(super) fn of(results: &Results, stage: &StageRecord) -> Option<TestImages> {
+        let cache =
+            inputs(results, stage).iter().find_map(|folder| TensorCache::open(folder).ok())?;
+        let test = cache.samples().iter().filter(|sample| sample.split == Split::Test);
+        let records = test.map(|sample| (sample.path.clone(), sample.record)).collect();
+        Some(TestImages { cache, records })
+    }
+
+    /// An image by its path, in a `data:` URI.
+    pub(super) fn thumbnail(&self, path: &str) -> Option<String> {
+        of_record(&self.cache, *self.records.get(path)?)
+    }
 }
 
 /// The artifacts of the stage's inputs: one of them may be a tensor cache.

@@ -5,6 +5,7 @@
 //! thinned, and at most two dozen images of each kind shown.
 
 mod advice;
+mod changed_images;
 mod comparison;
 mod evaluation;
 mod exploration;
@@ -21,6 +22,7 @@ mod training;
 
 pub use strip::strip_page;
 
+use crate::common::visible::visible;
 use crate::runs::Results;
 
 /// The page of one run, or the comparison of several runs with the first one.
@@ -29,5 +31,7 @@ pub fn page(runs: &[Results]) -> String {
         [run] => run::page(run),
         runs => comparison::page(runs),
     };
-    page.into_string() + "\n"
+    // Names in it can't change the direction of the text around them. Tabs of pipeline files stay.
+    let page = page.into_string();
+    page.split('\t').map(visible).collect::<Vec<_>>().join("\t") + "\n"
 }

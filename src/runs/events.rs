@@ -6,7 +6,8 @@ use crate::events::Event;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
-pub(super) const FILE: &str = "events.jsonl";
+/// The file of events in the folder of a run.
+pub const FILE: &str = "events.jsonl";
 
 /// The content of `events.jsonl`.
 #[derive(Clone, Debug, Default, PartialEq)]

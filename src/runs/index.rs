@@ -2,7 +2,7 @@
 //! there is no index file that could become stale.
 
 use super::record::{RUN, Record, RunId};
-use super::{RunsError, Status, Timestamp};
+use super::{Labels, RunsError, Status, Timestamp};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,12 +23,15 @@ pub fn list(runs: &Path) -> Vec<Record> {
     records
 }
 
-/// The run called `wanted`: `@N` (the Nth in [`list`], `@0` the latest), an id, or an unambiguous
-/// prefix of one.
+/// The run called `wanted`: `@N` (the Nth in [`list`], `@0` the latest), the name that the user gave it,
+/// an id, or an unambiguous prefix of one.
 pub fn find(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
     let record = match wanted.strip_prefix('@') {
         Some(number) => by_number(runs, wanted, number)?,
-        None => by_prefix(runs, wanted)?,
+        None => match by_name(runs, wanted) {
+            Some(record) => record,
+            None => by_prefix(runs, wanted)?,
+        },
     };
     match record.problem {
         Some(problem) => Err(RunsError::Unreadable { id: record.id, problem }),
@@ -61,6 +64,13 @@ fn by_prefix(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
             })
         }
     }
+}
+
+/// The latest run to which the user gave this name. Reads the labels alone of the others.
+fn by_name(runs: &Path, wanted: &str) -> Option<Record> {
+    let is_named = |folder: &Path| !wanted.is_empty() && Labels::load(folder).name == wanted;
+    let named = folders(runs).into_iter().filter(|(_, folder)| is_named(folder));
+    named.map(|(id, folder)| Record::load(&folder, id)).max_by_key(|record| record.started)
 }
 
 fn not_found(wanted: &str, records: &[Record]) -> RunsError {

@@ -11,6 +11,8 @@
 //! | `events.jsonl` | every event except progress, one per line | appended during the run |
 //! | `pipeline.json` | the [`PipelineInput`] | once, at the start |
 //! | `results/STAGE/FILE` | copies of small results: metrics, history, exploration, predictions | once, at the end |
+//! | `labels.json` | the user's name, note and tags | at the start if given, and at any time |
+//! | `pipe.lock` | the pins of remote sources | once, at the end |
 //! | `lock` | empty; locked while the run's process lives | once, at the start |
 //!
 //! A run without an outcome whose lock is free has died: its state needs no cleanup by the process
@@ -21,21 +23,28 @@ mod events;
 mod files;
 mod history;
 mod index;
+mod labels;
 mod machine;
+mod query;
 mod record;
 mod recorder;
+mod repository;
 mod results;
 #[cfg(test)]
 mod tests;
+mod throughput;
 mod timestamp;
 
 pub use diff::{Diff, TrainingSummary, diff};
-pub use events::{Events, events};
+pub use events::{Events, FILE as EVENTS, events};
 pub use history::FingerprintHistory;
 pub use index::{find, find_identical, list};
+pub use labels::{Labels, remove, set_labels};
 pub use machine::Machine;
+pub use query::{FIELDS, Filter, is_known, sort};
 pub use record::{FORMAT, Record, RunId, StageRecord, StageState, Status};
 pub use recorder::{Recorder, RunInfo};
+pub use repository::Repository;
 pub use results::{LeakRow, PipelineFile, PipelineInput, Results};
 pub use timestamp::Timestamp;
 

@@ -1,7 +1,7 @@
 //! The record of one run, which is the content of `run.json`. Reading never fails: a damaged
 //! record, or one of a newer version, becomes a record with the status [`Status::Unreadable`].
 
-use super::{Machine, RunsError, Timestamp, files};
+use super::{Labels, Machine, Repository, RunsError, Timestamp, files};
 use crate::events::{RunOutcome, StageOutcome};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// The version of the format of a run's folder.
 ///
-/// 1: the first.
-pub const FORMAT: u32 = 1;
+/// - 1: the first.
+/// - 2: the outcome `cancelled` of a stage.
+pub const FORMAT: u32 = 2;
 
 pub(super) const RUN: &str = "run.json";
 pub(super) const LOCK: &str = "lock";
@@ -111,6 +112,12 @@ pub struct StageRecord {
     pub reasons: Vec<String>,
     /// The run time; 0 if it didn't run.
     pub seconds: f64,
+    /// Images processed per second, if it counts images: while training, the mean over the epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images_per_second: Option<f64>,
+    /// The most memory that its process used, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// Why it failed or was skipped.
     pub error: Option<String>,
     /// The folder of the artifact, from which the recorder copies small results. Not recorded.
@@ -128,6 +135,8 @@ pub enum StageState {
     Fresh,
     /// It ran and failed.
     Failed,
+    /// It was running when the user interrupted the run.
+    Cancelled,
     /// A stage that it needs failed, or the run was cancelled.
     Skipped,
     Running,
@@ -151,6 +160,9 @@ pub struct Record {
     /// Why the record can't be read. Everything but the id and the folder is empty then.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What the user says about it, from a file of its own.
+    #[serde(skip_deserializing, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     pub pipeline: String,
     /// The pipeline file, as given on the command line.
     pub file: String,
@@ -160,6 +172,9 @@ pub struct Record {
     /// The version of pipe.
     pub version: String,
     pub machine: Machine,
+    /// The Git repository of the pipeline file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
     /// When the first stage started.
     pub started: Timestamp,
     pub finished: Option<Timestamp>,
@@ -182,6 +197,7 @@ impl Record {
             (Some(StageOutcome::Ran), _) => StageState::Ran,
             (Some(StageOutcome::Fresh), _) => StageState::Fresh,
             (Some(StageOutcome::Failed), _) => StageState::Failed,
+            (Some(StageOutcome::Cancelled), _) => StageState::Cancelled,
             (Some(StageOutcome::Skipped), _) => StageState::Skipped,
             // The key is recorded when a stage starts.
             (None, Status::Running) if stage.key.is_some() => StageState::Running,
@@ -216,6 +232,7 @@ impl Record {
             (None, None) => Status::Died,
         };
         record.id = id;
+        record.labels = Labels::load(folder);
         record.folder = folder.to_path_buf();
         record
     }

@@ -1,12 +1,17 @@
 //! Writes the record of a run and its events while it is in progress.
 
 use super::record::{FORMAT, LOCK, Record, RunId, StageRecord, Status};
-use super::{Machine, PipelineFile, PipelineInput, RunsError, Timestamp, events, results};
+use super::throughput::Throughput;
+use super::{
+    Labels, Machine, PipelineFile, PipelineInput, Repository, RunsError, Timestamp, events, files,
+    results,
+};
 use crate::events::{Event, RunOutcome};
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// The properties of a run that are known before it starts.
@@ -24,6 +29,8 @@ pub struct RunInfo {
     pub device: String,
     /// The requested stages, in the order of the plan.
     pub stages: Vec<StageRecord>,
+    /// The name and the note that the user gives it.
+    pub labels: Labels,
 }
 
 /// Records a run in progress. The folder is created when the first stage starts, so that a run
@@ -33,6 +40,9 @@ pub struct Recorder {
     runs: PathBuf,
     record: Record,
     pipeline_files: Vec<PipelineFile>,
+    /// Asks for the state of the repository meanwhile.
+    repository: Option<JoinHandle<Option<Repository>>>,
+    throughput: Throughput,
     started: Instant,
     /// Lines of events that came before the folder was created.
     pending: Vec<u8>,
@@ -49,7 +59,8 @@ struct Open {
 impl Recorder {
     /// Prepares to record a run under `runs`; writes nothing yet.
     pub fn start(runs: &Path, info: RunInfo) -> Recorder {
-        let RunInfo { pipeline, file, pipeline_files, overrides, seed, device, stages } = info;
+        let RunInfo { pipeline, file, pipeline_files, overrides, seed, device, stages, labels } =
+            info;
         let record = Record {
             format: FORMAT,
             status: Status::Running,
@@ -60,17 +71,26 @@ impl Recorder {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             machine: Machine::current(&device),
             stages,
+            labels,
+            id: free_id(runs),
             ..Record::default()
         };
         Recorder {
             runs: runs.to_path_buf(),
             record,
             pipeline_files,
+            repository: None,
+            throughput: Throughput::default(),
             started: Instant::now(),
             pending: Vec::new(),
             open: None,
             error: None,
         }
+    }
+
+    /// The id that the run has as soon as a stage starts.
+    pub fn reserved_id(&self) -> &RunId {
+        &self.record.id
     }
 
     /// The run's id, once a stage has started.
@@ -93,7 +113,9 @@ impl Recorder {
     fn try_record(&mut self, event: &Event) -> Result<(), RunsError> {
         if matches!(event, Event::StageStarted { .. }) && self.open.is_none() {
             self.open = Some(self.create_folder()?);
+            self.ask_for_repository();
         }
+        self.throughput.record(event);
         if !matches!(event, Event::Progress { .. }) {
             self.write_event(event)?;
         }
@@ -112,8 +134,11 @@ impl Recorder {
                 stage.key = Some(key.clone());
                 stage.reasons.clone_from(reasons);
             }
-            Event::StageFinished { stage, outcome, key, digest, seconds, error } => {
+            Event::StageFinished { stage, outcome, key, digest, seconds, peak_memory, error } => {
+                let images_per_second = self.throughput.of(stage, *seconds);
                 let stage = self.stage_mut(stage);
+                stage.images_per_second = images_per_second;
+                stage.peak_memory = *peak_memory;
                 stage.outcome = Some(*outcome);
                 stage.key = key.clone().or_else(|| stage.key.take());
                 stage.digest.clone_from(digest);
@@ -123,6 +148,21 @@ impl Recorder {
             _ => return false,
         }
         true
+    }
+
+    fn ask_for_repository(&mut self) {
+        let folder = Path::new(&self.record.file).parent().unwrap_or(Path::new("")).to_path_buf();
+        let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
+        let ask = move || Repository::around(&folder);
+        self.repository = std::thread::Builder::new().spawn(ask).ok();
+    }
+
+    /// Takes the state of the repository, if it is known by now or has to be waited for.
+    fn take_repository(&mut self, wait: bool) {
+        let known = self.repository.take_if(|thread| wait || thread.is_finished());
+        if let Some(thread) = known {
+            self.record.repository = thread.join().ok().flatten();
+        }
     }
 
     fn stage_mut(&mut self, name: &str) -> &mut StageRecord {
@@ -149,6 +189,7 @@ impl Recorder {
     }
 
     fn save(&mut self) -> Result<(), RunsError> {
+        self.take_repository(false);
         let Some(open) = &self.open else { return Ok(()) };
         self.record.seconds = self.started.elapsed().as_secs_f64();
         self.record.save(&open.folder)
@@ -171,6 +212,8 @@ impl Recorder {
             if stage.reasons.is_empty() {
                 stage.reasons = std::mem::take(&mut known.reasons);
             }
+            stage.images_per_second = known.images_per_second;
+            stage.peak_memory = known.peak_memory;
             *known = stage;
         }
         let copied = self.record.stages.iter().try_for_each(|stage| match &stage.artifact {
@@ -184,9 +227,19 @@ impl Recorder {
             RunOutcome::Cancelled => Status::Cancelled,
         };
         self.record.finished = Some(Timestamp::now());
+        self.take_repository(true);
         // The outcome matters most: it is written even after an error.
         let saved = self.save();
         earlier.and(copied).and(saved).map(|()| Some(self.record.id.clone()))
+    }
+
+    /// Keeps the text of `pipe.lock`, the pins of the run's remote sources.
+    pub fn keep_lock(&mut self, text: &str) {
+        let Some(open) = &self.open else { return };
+        let path = open.folder.join(results::PINS);
+        if let Err(error) = files::write(&path, text.as_bytes()) {
+            self.error.get_or_insert(RunsError::io("write", &path, error));
+        }
     }
 
     /// Creates the folder, complete with its lock, under a name that readers ignore, and renames it
@@ -197,11 +250,13 @@ impl Recorder {
         fs::create_dir_all(&self.runs)
             .map_err(|error| RunsError::io("create", &self.runs, error))?;
         loop {
-            self.record.id = RunId::from_bits(RandomState::new().hash_one(Timestamp::now()));
             let folder = self.runs.join(self.record.id.as_str());
             let temporary = self.runs.join(format!(".new-{}", self.record.id));
             match fs::create_dir(&temporary) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.record.id = free_id(&self.runs);
+                    continue;
+                }
                 result => result.map_err(|error| RunsError::io("create", &temporary, error))?,
             }
             let filled = self.fill(&temporary);
@@ -217,6 +272,7 @@ impl Recorder {
             }
             let _ = fs::remove_dir_all(&temporary);
             open?;
+            self.record.id = free_id(&self.runs);
         }
     }
 
@@ -235,8 +291,21 @@ impl Recorder {
             overrides: self.record.overrides.clone(),
         }
         .save(folder)?;
+        if !self.record.labels.is_empty() {
+            self.record.labels.save(folder)?;
+        }
         self.record.save(folder)?;
         Ok(Open { folder: folder.to_path_buf(), events, _lock: lock })
+    }
+}
+
+/// An id that no run has.
+fn free_id(runs: &Path) -> RunId {
+    loop {
+        let id = RunId::from_bits(RandomState::new().hash_one(Timestamp::now()));
+        if !runs.join(id.as_str()).exists() {
+            return id;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! absent.
 
 use super::{Record, RunsError, StageRecord, files};
+use crate::data::tensor_cache::{self, INPUT, SAMPLES, Sample};
 use crate::metrics::{self, EpochRow, Evaluation, Prediction};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// The files that are copied, and the largest size of each in bytes. Larger files stay in the
 /// artifact only.
-const COPIED: [(&str, u64); 8] = [
+const COPIED: [(&str, u64); 9] = [
     ("metrics.json", 64 << 20),
     ("history.csv", 16 << 20),
     ("training.json", 1 << 20),
@@ -22,12 +23,19 @@ const COPIED: [(&str, u64); 8] = [
     ("leaks.csv", 16 << 20),
     ("predictions.csv", 16 << 20),
     ("rejected.csv", 16 << 20),
+    (INPUT, 1 << 20),
 ];
+
+/// The tables that are linked rather than copied: they may be long, artifacts never change, and both
+/// are on one file system.
+const LINKED: [&str; 1] = [SAMPLES];
 
 /// The largest result that is read, in bytes.
 const MAX_READ: u64 = 256 << 20;
 
 const PIPELINE: &str = "pipeline.json";
+/// The pins of remote sources, as `pipe.lock` has them.
+pub(super) const PINS: &str = "pipe.lock";
 
 /// Copies the small results of a stage's artifact to the run's folder.
 pub(super) fn copy(folder: &Path, stage: &str, artifact: &Path) -> Result<(), RunsError> {
@@ -37,6 +45,15 @@ pub(super) fn copy(folder: &Path, stage: &str, artifact: &Path) -> Result<(), Ru
         fs::create_dir_all(&results).map_err(|error| RunsError::io("create", &results, error))?;
         let path = results.join(name);
         files::write(&path, &bytes).map_err(|error| RunsError::io("write", &path, error))?;
+    }
+    for name in LINKED {
+        let file = artifact.join(name);
+        if !file.is_file() {
+            continue;
+        }
+        fs::create_dir_all(&results).map_err(|error| RunsError::io("create", &results, error))?;
+        // Where links aren't possible the table is read from the artifact, as long as that is there.
+        let _ = fs::hard_link(&file, results.join(name));
     }
     Ok(())
 }
@@ -163,9 +180,20 @@ impl<'a> Results<'a> {
         metrics::read_predictions(&self.file(self.record.stage(stage)?, "predictions.csv")?).ok()
     }
 
+    /// The samples of a preprocessing stage and the names of their classes.
+    pub fn samples(&self, stage: &str) -> Option<(Vec<Sample>, Vec<String>)> {
+        let table = self.file(self.record.stage(stage)?, SAMPLES)?;
+        tensor_cache::read_table(table.parent()?).ok()
+    }
+
     pub fn pipeline_input(&self) -> Option<PipelineInput> {
         let bytes = files::read_small(&self.record.folder.join(PIPELINE), MAX_READ)?;
         serde_json::from_slice(&bytes).ok()
+    }
+
+    /// The text of `pipe.lock` after the run; none without remote sources.
+    pub fn pins(&self) -> Option<String> {
+        String::from_utf8(files::read_small(&self.record.folder.join(PINS), MAX_READ)?).ok()
     }
 
     fn each<T>(&self, name: &str, read: impl Fn(&Path) -> Option<T>) -> Vec<(&'a StageRecord, T)> {

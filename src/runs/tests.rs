@@ -28,6 +28,7 @@ fn finished(stage: &str, outcome: StageOutcome, error: Option<&str>) -> Event {
         key: None,
         digest: error.is_none().then(|| "cd".repeat(32)),
         seconds: 1.5,
+        peak_memory: None,
         error: error.map(str::to_owned),
     }
 }
@@ -44,6 +45,7 @@ fn info(pipeline: &str) -> RunInfo {
         seed: 42,
         device: "cpu".to_owned(),
         stages: Vec::new(),
+        labels: Labels::default(),
     }
 }
 
@@ -210,9 +212,9 @@ fn every_truncation_of_the_events_loses_one_line_at_most() {
 fn a_record_of_a_newer_version_is_refused() {
     let runs = tempfile::tempdir().unwrap();
     let record = run(runs.path(), train("1", 3));
-    fs::write(record.folder.join("run.json"), r#"{ "format": 2, "stages": "unknown" }"#).unwrap();
+    fs::write(record.folder.join("run.json"), r#"{ "format": 3, "stages": "unknown" }"#).unwrap();
     let error = find(runs.path(), "@0").unwrap_err().to_string();
-    assert!(error.contains("newer version of pipe (format 2; this one reads up to 1)"), "{error}");
+    assert!(error.contains("newer version of pipe (format 3; this one reads up to 2)"), "{error}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! kind depends neither on how stages are executed nor on how runs are recorded or shown.
 
 pub mod dataset;
+mod device;
 mod errors;
 mod evaluate;
 mod explore;
@@ -13,6 +14,7 @@ mod train;
 
 use crate::engine::{Kind, KindRef, Kinds};
 
+pub use device::check_device;
 pub use fetch::{
     archive_name, earlier_model, fetched_images, name_earlier_model, remote_name, set_earlier_model,
 };

@@ -132,7 +132,7 @@ pub(super) struct PreprocessOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resize: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    crop: Option<u32>,
+    pub crop: Option<u32>,
     fit: Fit,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     interpolation: Option<Interpolation>,

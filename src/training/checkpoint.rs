@@ -179,6 +179,15 @@ impl Checkpoints {
     }
 }
 
+/// Where the next build of this key goes on, in words, if an interrupted one left a checkpoint:
+/// `epoch 3 of 20, step 12`.
+pub(crate) fn resumes_at(memo: &Memo, key: Digest, epochs: u64) -> Option<String> {
+    let header: Header = serde_json::from_slice(&memo.get(BUCKET, &key.to_string())?).ok()?;
+    let State { epoch, step, .. } = header.state;
+    (header.format == FORMAT && epoch <= epochs)
+        .then(|| format!("epoch {epoch} of {epochs}, step {}", step + 1))
+}
+
 fn ignored(defect: &str) -> String {
     format!("the checkpoint {defect} and is ignored: training starts over")
 }

@@ -23,7 +23,7 @@ mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use checkpoint::Checkpoints;
+pub(crate) use checkpoint::{Checkpoints, resumes_at};
 pub(crate) use describe::decisions_from_options;
 pub(crate) use fit::{Fitted, Session, fit};
 pub(crate) use options::{
@@ -35,6 +35,8 @@ use crate::data::DataError;
 use crate::metrics::MetricsError;
 use crate::nn::NnError;
 use std::fmt;
+
+const OUT_OF_MEMORY_HELP: &str = "lower `batch_size`, or the image size (`size` of the preprocess stage); `gradient_accumulation` keeps the number of images per update";
 
 /// Why a training ended without a model.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +58,11 @@ pub enum TrainingError {
     /// Features could not be written or read.
     #[error("{message}: {source}")]
     Features { message: String, source: std::io::Error },
-    #[error("device error: {0}")]
-    Device(String),
 }
 
 impl TrainingError {
-    fn device(error: impl fmt::Display) -> TrainingError {
-        TrainingError::Device(error.to_string())
+    fn device(error: impl fmt::Debug) -> TrainingError {
+        TrainingError::Network(NnError::device(error))
     }
 
     pub fn help(&self) -> Option<&str> {
@@ -71,6 +71,7 @@ impl TrainingError {
                 Some(help)
             }
             TrainingError::Data(error) => error.help(),
+            TrainingError::Network(NnError::OutOfMemory) => Some(OUT_OF_MEMORY_HELP),
             TrainingError::Network(NnError::SingleValue { .. }) => Some(
                 "increase `batch_size` or the image size; with pretrained `weights`, `batch_norm = \"affine\"` uses their running statistics",
             ),

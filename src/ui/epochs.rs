@@ -1,7 +1,7 @@
 //! One line per epoch, in columns that fit a terminal of 80 columns beside the stage's name.
 
-use super::text::escaped;
 use crate::common::number;
+use crate::common::visible::visible;
 
 /// A scalar's column: its heading, the scalar's name, the width, and how the value is written.
 type Column = (&'static str, &'static str, usize, fn(f64) -> String);
@@ -57,7 +57,7 @@ impl Epoch {
         }
         let has_column = |scalar: &str| COLUMNS.iter().any(|(_, name, ..)| *name == scalar);
         for (name, value) in self.scalars.iter().filter(|(name, _)| !has_column(name)) {
-            line.push_str(&format!("  {} {}", escaped(name), number::measured(*value)));
+            line.push_str(&format!("  {} {}", visible(name), number::measured(*value)));
         }
         line
     }

@@ -1,7 +1,9 @@
 //! Progress bars on a terminal, one line per running stage: bar, task, rate and remaining time,
 //! within 80 columns. Drawn with indicatif; independent of what a stage does.
 
+use super::terminal::Terminal;
 use crate::common::number;
+use crate::common::visible::visible_line;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -46,7 +48,10 @@ pub(super) fn series_position(task: &str) -> Option<(&str, u64, u64)> {
 impl ProgressBars {
     pub(super) fn new() -> ProgressBars {
         ProgressBars {
-            all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12)),
+            all: MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(
+                Box::new(Terminal),
+                12,
+            )),
             bars: BTreeMap::new(),
         }
     }
@@ -54,7 +59,7 @@ impl ProgressBars {
     /// Adds the line of a stage that starts.
     pub(super) fn add(&mut self, stage: &str) {
         let spinner = ProgressBar::new_spinner().with_style(style(SPINNER));
-        let line = self.all.add(spinner.with_prefix(stage.to_owned()));
+        let line = self.all.add(spinner.with_prefix(visible_line(stage)));
         line.enable_steady_tick(TICK);
         let (since, task) = (Instant::now(), String::new());
         let bar = Bar { line, task, in_series: false, done: 0, total: None, since, from: 0 };
@@ -81,7 +86,7 @@ impl ProgressBars {
             _ if bar.in_series => {}
             _ => bar.count(task, done, total),
         }
-        bar.line.set_message(bar.text(task, unit));
+        bar.line.set_message(visible_line(&bar.text(task, unit)));
     }
 
     /// Removes a stage's line.

@@ -5,8 +5,9 @@
 use super::epochs::{self, Epoch};
 use super::progress::series_position;
 use super::style::Style;
-use super::text::{escaped, padded, width, wrapped};
+use super::text::{padded, width, wrapped};
 use crate::common::number;
+use crate::common::visible::visible;
 use crate::events::{Event, Level, Reason, StageOutcome};
 use std::collections::BTreeMap;
 
@@ -73,7 +74,7 @@ impl Renderer {
     }
 
     fn start(&mut self, name: &str, reasons: &[String], details: &[Reason]) -> Vec<String> {
-        let reasons: Vec<String> = reasons.iter().map(|reason| escaped(reason)).collect();
+        let reasons: Vec<String> = reasons.iter().map(|reason| visible(reason)).collect();
         let mut lines = Vec::new();
         if self.verbose {
             let text = match reasons.as_slice() {
@@ -130,7 +131,7 @@ impl Renderer {
     }
 
     fn message(&mut self, name: Option<&str>, level: Level, text: &str) -> Vec<String> {
-        let text = escaped(text);
+        let text = visible(text);
         let label = match level {
             Level::Info => None,
             Level::Warning => Some(self.style.warn("warning:")),
@@ -164,7 +165,7 @@ impl Renderer {
             return lines;
         }
         let style = self.style;
-        let error = error.map(|error| format!(": {}", escaped(error))).unwrap_or_default();
+        let error = error.map(|error| format!(": {}", visible(error))).unwrap_or_default();
         let took = number::seconds(seconds);
         let (mark, text) = match outcome {
             StageOutcome::Ran => (style.good("✓"), self.summary(stage, &took)),
@@ -173,7 +174,8 @@ impl Renderer {
                 (style.dim("•"), format!("fresh{}", message.unwrap_or_default()))
             }
             StageOutcome::Failed => (style.bad("✗"), format!("failed after {took}{error}")),
-            StageOutcome::Skipped => (style.dim("-"), format!("skipped{error}")),
+            StageOutcome::Cancelled => (style.bad("✗"), format!("interrupted after {took}")),
+            StageOutcome::Skipped => (style.dim("-"), format!("not run{error}")),
         };
         lines.push(self.line(&mark, name, &text));
         lines
@@ -191,7 +193,7 @@ impl Renderer {
     }
 
     fn line(&self, mark: &str, stage: &str, text: &str) -> String {
-        let name = padded(stage, self.name_width);
+        let name = padded(&visible(stage), self.name_width);
         format!("{mark} {name}  {}", wrapped(text, self.style.width, self.name_width + 4))
     }
 }
@@ -248,6 +250,7 @@ mod tests {
             key: None,
             digest: None,
             seconds: 1.25,
+            peak_memory: None,
             error,
         }
     }
@@ -294,7 +297,7 @@ mod tests {
                 "✓ train       2 epochs  1.2 s",
                 "▸ evaluate    starts: input `model` changed",
                 "✗ evaluate    failed after 1.2 s: no test split\n              try one",
-                "- extra       skipped: `evaluate` failed",
+                "- extra       not run: `evaluate` failed",
             ]
         );
     }

@@ -1,13 +1,14 @@
 //! Reports the events of a run while it executes: as text with progress bars on a terminal, as
 //! plain text to a file or pipe, or as JSON lines. Depends on events alone.
 
+use super::json_lines::JsonLines;
 use super::progress::ProgressBars;
 use super::renderer::Renderer;
 use super::style::Style;
 use crate::events::Event;
 
 /// How the events of a run are reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OutputMode {
     /// Lines of text on standard error, with progress bars if that is a terminal.
     Text {
@@ -15,7 +16,10 @@ pub(crate) enum OutputMode {
         quiet: bool,
     },
     /// One JSON object per line on standard output.
-    Json,
+    Json {
+        /// The run's id, if it is going to be recorded.
+        run: Option<String>,
+    },
 }
 
 /// Reports the events of one run as they arrive.
@@ -24,7 +28,7 @@ pub(crate) struct Reporter(Mode);
 enum Mode {
     Plain(Renderer),
     Bars(Renderer, ProgressBars),
-    Json,
+    Json(JsonLines),
 }
 
 impl Reporter {
@@ -32,7 +36,7 @@ impl Reporter {
     pub(crate) fn new(mode: OutputMode) -> Reporter {
         let style = Style::stderr();
         Reporter(match mode {
-            OutputMode::Json => Mode::Json,
+            OutputMode::Json { run } => Mode::Json(JsonLines::new(run)),
             OutputMode::Text { quiet } if style.live => {
                 Mode::Bars(Renderer::new(style, false, quiet), ProgressBars::new())
             }
@@ -43,7 +47,7 @@ impl Reporter {
     /// Reports one event.
     pub(crate) fn handle(&mut self, event: &Event) {
         match &mut self.0 {
-            Mode::Json => print_json_line(event),
+            Mode::Json(lines) => lines.print(event),
             Mode::Plain(renderer) => {
                 let lines = renderer.render(event);
                 if !lines.is_empty() {
@@ -66,15 +70,6 @@ impl Reporter {
                 }
             }
         }
-    }
-}
-
-/// Writes the whole line at once. Errors are ignored: a reader that closed the pipe doesn't stop
-/// the run.
-fn print_json_line(event: &Event) {
-    if let Ok(mut line) = serde_json::to_string(event) {
-        line.push('\n');
-        let _ = super::out(&line);
     }
 }
 

@@ -86,6 +86,12 @@ impl Style {
     }
 }
 
+/// The length of one of our own escape sequences at the start of `text`.
+pub(super) fn length_of_code(text: &str) -> Option<usize> {
+    let code = text.strip_prefix("\x1b[")?.split_once('m')?.0;
+    ["0", "1", "2", "32", "33", "1;31"].contains(&code).then_some(code.len() + 3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

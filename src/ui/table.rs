@@ -2,7 +2,8 @@
 //! column is wrapped at its width. Independent of what the cells mean.
 
 use super::Style;
-use super::text::{MIN_WRAPPED_WIDTH, escaped_line};
+use super::text::MIN_WRAPPED_WIDTH;
+use crate::common::visible::visible_line;
 use comfy_table::{CellAlignment, ColumnConstraint, Width, presets};
 
 /// How the cells of a column are aligned.
@@ -26,14 +27,14 @@ pub(crate) struct Table {
 impl Table {
     /// An empty table with these columns.
     pub(crate) fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Side)>) -> Table {
-        let columns = columns.into_iter().map(|(name, side)| (escaped_line(name), side)).collect();
+        let columns = columns.into_iter().map(|(name, side)| (visible_line(name), side)).collect();
         Table { columns, rows: Vec::new() }
     }
 
     /// Adds a row; missing cells are empty, extra ones are dropped.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
         let mut row: Vec<String> =
-            cells.into_iter().map(|cell| escaped_line(&cell.into())).collect();
+            cells.into_iter().map(|cell| visible_line(&cell.into())).collect();
         row.resize(self.columns.len(), String::new());
         self.rows.push(row);
     }

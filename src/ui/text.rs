@@ -1,5 +1,4 @@
-//! Text as a terminal shows it: display widths, padding, indentation, and escaping of control
-//! characters.
+//! Text as a terminal shows it: display widths, padding and indentation.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -58,29 +57,6 @@ fn unstyled(text: &str) -> String {
     plain
 }
 
-/// Escapes control characters except newlines, so that text from outside (file names, library
-/// messages) can't control the terminal.
-pub(super) fn escaped(text: &str) -> String {
-    escaped_if(text, |c| c.is_control() && c != '\n')
-}
-
-/// Escapes all control characters: the result is a single line.
-pub(super) fn escaped_line(text: &str) -> String {
-    escaped_if(text, char::is_control)
-}
-
-fn escaped_if(text: &str, escape: impl Fn(char) -> bool) -> String {
-    let mut result = String::with_capacity(text.len());
-    for c in text.chars() {
-        if escape(c) {
-            result.extend(c.escape_default());
-        } else {
-            result.push(c);
-        }
-    }
-    result
-}
-
 /// Indents every line but the first by `columns` spaces, and trims the end.
 pub(super) fn indented(text: &str, columns: usize) -> String {
     text.trim_end().replace('\n', &format!("\n{}", " ".repeat(columns)))
@@ -109,11 +85,5 @@ mod tests {
         assert_eq!(wrapped(text, Some(19), 4), wrapped(text, None, 4), "too few columns are left");
         let dim = "\x1b[2mone two three\x1b[0m four";
         assert_eq!(wrapped(dim, Some(16), 0), "\x1b[2mone two three\x1b[0m\nfour");
-    }
-
-    #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(escaped("a\x1b[2J\nb\t"), "a\\u{1b}[2J\nb\\t");
-        assert_eq!(escaped_line("a\nb"), "a\\nb");
     }
 }

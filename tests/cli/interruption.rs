@@ -2,7 +2,8 @@
 //! run continues.
 
 use crate::support::{Desk, wait_for};
-use std::process::{Child, Command};
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Long enough for a busy machine.
@@ -34,6 +35,12 @@ fn stages(desk: &Desk) -> Vec<u32> {
 fn training(desk: &Desk) -> Child {
     desk.edit("tiny.toml", "epochs = 1", "epochs = 9000");
     let child = desk.start(&RUN);
+    await_training(desk);
+    child
+}
+
+/// Waits until the training of a desk's run has begun.
+fn await_training(desk: &Desk) {
     wait_for("training to begin", SOON, || {
         let runs = std::fs::read_dir(desk.path("cache/v1/runs")).into_iter().flatten().flatten();
         let events =
@@ -43,7 +50,6 @@ fn training(desk: &Desk) -> Child {
             event["event"] == "message" && event["stage"] == "train"
         })
     });
-    child
 }
 
 #[test]
@@ -56,10 +62,97 @@ fn ctrl_c_stops_and_the_next_run_goes_on() {
     assert_eq!(ran.code, 130, "{ran}");
     assert!(since.elapsed() < Duration::from_secs(11), "took {:?}", since.elapsed());
     ran.without("  train ").snapshot("ctrl_c");
+    desk.ok(&["status", "tiny.toml"]).snapshot("status_with_a_checkpoint");
     assert_eq!(desk.ok(&["runs", "--json"]).json()[0]["status"], "cancelled");
     assert!(stages(&desk).is_empty());
     let next = desk.events(&["tiny.toml", "--set", "stages.train.epochs=1"]);
     assert_eq!(next.with_outcome("fresh"), ["explore", "fetch", "preprocess"]);
+}
+
+/// On a terminal, which echoes `^C`, nothing of the live lines is left.
+#[test]
+fn ctrl_c_on_a_terminal_leaves_a_clean_screen() {
+    let desk = Desk::tiny();
+    desk.edit("tiny.toml", "epochs = 1", "epochs = 9000");
+    let program = env!("CARGO_BIN_EXE_pipe");
+    let line = format!("stty cols 80 rows 40; '{program}' run tiny.toml --jobs 1");
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
+    command.current_dir(desk.path("")).env("TERM", "xterm").env_remove("PIPE_CACHE");
+    command.env("NO_COLOR", "1");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    await_training(&desk);
+    std::thread::sleep(Duration::from_millis(500));
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let screen = screen(&String::from_utf8(output.stdout).unwrap());
+    // How far it came, with the ends of its longer lines, depends on the machine.
+    let is_steady = |line: &&str| !line.starts_with("  train ") && !line.starts_with("     ");
+    let lines = screen.lines().filter(is_steady);
+    desk.snapshot("ctrl_c_on_a_terminal", &lines.collect::<Vec<_>>().join("\n"));
+}
+
+/// What a terminal shows after this output, as far as progress bars use it.
+fn screen(output: &str) -> String {
+    let (mut lines, mut row, mut column) = (vec![Vec::<char>::new()], 0_usize, 0_usize);
+    let mut rest = output.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\r' => column = 0,
+            '\n' => row += 1,
+            '\x1b' => {
+                rest.next_if_eq(&'[');
+                let mut number = String::new();
+                while let Some(digit) = rest.next_if(|c| !c.is_ascii_alphabetic()) {
+                    number.push(digit);
+                }
+                let count = number.parse::<usize>().unwrap_or(1);
+                match rest.next() {
+                    Some('A') => row = row.saturating_sub(count),
+                    Some('B') => row += count,
+                    Some('C') => column += count,
+                    Some('D') => column = column.saturating_sub(count),
+                    Some('K') => lines[row].clear(),
+                    _ => {}
+                }
+            }
+            _ => {
+                // A character after the last column is on the next line.
+                if column == 80 {
+                    (row, column) = (row + 1, 0);
+                }
+                lines.resize(lines.len().max(row + 1), Vec::new());
+                let line = &mut lines[row];
+                line.resize(line.len().max(column + 1), ' ');
+                line[column] = c;
+                column += 1;
+            }
+        }
+        lines.resize(lines.len().max(row + 1), Vec::new());
+    }
+    let shown = lines.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned());
+    shown.collect::<Vec<_>>().join("\n")
+}
+
+/// An upgrade while a run is going on: all its stages run the program that began.
+#[test]
+fn a_replaced_program_does_not_disturb_the_run() {
+    let desk = Desk::tiny();
+    desk.edit("tiny.toml", "epochs = 1", "epochs = 3");
+    let program = desk.path("pipe");
+    std::fs::copy(env!("CARGO_BIN_EXE_pipe"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(RUN).current_dir(desk.path("")).env_remove("PIPE_EXE").env_remove("PIPE_CACHE");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    await_training(&desk);
+    std::fs::remove_file(&program).unwrap();
+    desk.write("pipe", "another program");
+    let ran = desk.wait(&RUN, child);
+    assert_eq!(ran.code, 0, "{ran}");
+    let stages = desk.ok(&["show", "@0", "--json"]).json()["run"]["stages"].clone();
+    let outcomes: Vec<_> = stages.as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+    assert_eq!(outcomes, ["ran"; 5]);
 }
 
 #[test]

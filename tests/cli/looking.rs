@@ -50,10 +50,12 @@ const COMMANDS: &[&str] = &[
     "why",
     "graph",
     "runs",
+    "watch",
     "show",
     "log",
     "diff",
     "report",
+    "checkout",
     "predict",
     "backbones",
     "cache",
@@ -74,6 +76,9 @@ fn every_command_has_its_help() {
     help(&["--help"], "help");
     for command in COMMANDS {
         help(&[command, "--help"], &format!("help_{command}"));
+    }
+    for command in ["tag", "name", "note", "rm"] {
+        help(&["runs", command, "--help"], &format!("help_runs_{command}"));
     }
     for command in ["du", "gc", "verify"] {
         help(&["cache", command, "--help"], &format!("help_cache_{command}"));

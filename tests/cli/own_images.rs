@@ -9,7 +9,7 @@ fn images_of_ones_own_by_one_override() {
     // A path in `--set` is relative to the working directory, a path in the file to the file's
     // folder.
     let ran = desk.pipe(&["run", "far/away/tiny.toml", "--until", "preprocess"]);
-    assert_eq!(ran.code, 1, "{ran}");
+    assert_eq!(ran.code, 2, "{ran}");
     ran.snapshot("images_beside_another_file");
     let events = desk.events(&[
         "far/away/tiny.toml",
@@ -61,11 +61,11 @@ fn init_writes_a_file_that_runs() {
     again.snapshot("init_over_an_existing_file");
     assert_eq!(desk.ok(&["init", "shapes", "--output", "-"]).stdout, text);
     let ran = desk.pipe(&["init", "nowhere"]);
-    assert_eq!(ran.code, 1, "{ran}");
+    assert_eq!(ran.code, 2, "{ran}");
     ran.snapshot("init_of_a_missing_folder");
     desk.write("texts/a.txt", "");
     let ran = desk.pipe(&["init", "texts"]);
-    assert_eq!(ran.code, 1, "{ran}");
+    assert_eq!(ran.code, 2, "{ran}");
     ran.snapshot("init_of_a_folder_without_images");
 }
 

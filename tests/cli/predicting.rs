@@ -68,7 +68,7 @@ fn unreadable_images_are_listed_and_the_others_predicted() {
     assert_eq!(ran.code, 1, "{ran}");
     ran.snapshot("none_of_them_readable");
     let ran = desk.pipe(&["predict", "@0", "missing.jpg"]);
-    assert_eq!(ran.code, 1, "{ran}");
+    assert_eq!(ran.code, 2, "{ran}");
     ran.snapshot("missing_file");
 }
 

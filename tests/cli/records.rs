@@ -5,12 +5,20 @@ use crate::support::Desk;
 use pipe::metrics::{EpochRow, Evaluation, PredictionWriter, Scorer, write_history};
 use serde_json::{Value, json};
 use std::fs;
+use std::ops::Range;
 
 const CLASSES: [&str; 3] = ["bar", "disc", "frame"];
 
 /// Replaces the results of a run, which depend on the processor after so short a training, with
 /// made-up ones in which one of `right` of six images is classified correctly.
 fn settle(desk: &Desk, run: &str, right: usize) {
+    settle_on(desk, run, 0..6, &|image| image < right);
+}
+
+/// The same with these images, each in the validation and the test split, and which of them are
+/// classified correctly.
+fn settle_on(desk: &Desk, run: &str, images: Range<usize>, is_right: &dyn Fn(usize) -> bool) {
+    let right = images.clone().filter(|&image| is_right(image)).count();
     let folder = desk.path(desk.ok(&["show", run, "--json"]).json()["folder"].as_str().unwrap());
     let classes = CLASSES.map(str::to_owned);
     let results = folder.join("results/evaluate");
@@ -18,10 +26,10 @@ fn settle(desk: &Desk, run: &str, right: usize) {
     let mut predictions = PredictionWriter::new(file, &classes).unwrap();
     let splits = ["validation", "test"].map(|split| {
         let mut scorer = Scorer::new(&classes);
-        for image in 0..6 {
+        for image in images.clone() {
             let truth = image % 3;
             let mut probabilities = [0.125f32; 3];
-            probabilities[if image < right { truth } else { (truth + 1) % 3 }] = 0.75;
+            probabilities[if is_right(image) { truth } else { (truth + 1) % 3 }] = 0.75;
             scorer.push(truth as u32, &probabilities).unwrap();
             let path = format!("{split}{image}.png");
             predictions.write(&path, split, Some(truth as u32), &probabilities).unwrap();
@@ -38,7 +46,7 @@ fn settle(desk: &Desk, run: &str, right: usize) {
         train_loss: 1.0 / epoch as f64,
         train_accuracy: 0.5,
         validation_loss: Some(1.5 / epoch as f64),
-        validation_accuracy: Some(right as f64 / 6.0),
+        validation_accuracy: Some(right as f64 / images.len() as f64),
     };
     let mut summary: Value =
         serde_json::from_slice(&fs::read(training.join("training.json")).unwrap()).unwrap();
@@ -89,6 +97,34 @@ fn two_runs_are_compared() {
     assert!(desk.path("both.html").exists());
 }
 
+/// A verdict needs the same test images: all, or enough of them in both runs.
+#[test]
+fn runs_on_other_test_images_are_compared_on_those_they_share() {
+    let desk = two_runs();
+    let better = |name: &str| {
+        desk.ok(&["diff", "@1", "@0"]).snapshot(name);
+        desk.ok(&["report", "@1", "@0", "--output", "both.html"]);
+        let page = desk.read("both.html");
+        page.matches("class=\"better\"").count() + page.matches("class=\"worse\"").count()
+    };
+    settle_on(&desk, "@1", 0..50, &|image| image % 2 == 0);
+    settle_on(&desk, "@0", 0..50, &|image| image % 10 != 0);
+    assert_eq!(better("diff_on_the_same_images"), 1);
+    settle_on(&desk, "@0", 10..60, &|image| image % 10 != 0);
+    assert_eq!(better("diff_on_shared_images"), 1);
+    settle_on(&desk, "@0", 40..90, &|_| true);
+    assert_eq!(better("diff_with_few_shared_images"), 0);
+    settle_on(&desk, "@0", 50..100, &|_| true);
+    assert_eq!(better("diff_without_shared_images"), 0);
+    // Images of the same names and other contents are other images.
+    desk.images("others", &CLASSES, 8);
+    let other = ["run", "tiny.toml", "--set", "stages.fetch.source=path:others"];
+    desk.ok(&other);
+    let json = desk.ok(&["diff", "@1", "@0", "--json"]).json();
+    assert_eq!(json["splits"][0]["verdict"], "few-shared");
+    assert_eq!(json["splits"][1]["verdict"], "selection");
+}
+
 #[test]
 fn logs_of_stages_that_ran_and_of_replayed_ones() {
     let desk = two_runs();
@@ -127,6 +163,8 @@ fn the_files_of_a_run_are_documented() {
 
     let mut record = parse("run.json");
     record["machine"] = json!("[machine]");
+    // The folder may be in a repository.
+    record.as_object_mut().unwrap().remove("repository");
     desk.snapshot("run.json", &pretty(&record));
 
     let mut metrics = parse("results/evaluate/metrics.json");
@@ -179,8 +217,149 @@ fn no_run_yet() {
     assert_eq!(ran.code, 2, "{ran}");
     ran.snapshot("runs_without_a_store");
     desk.ok(&["status", "tiny.toml"]);
+    desk.ok(&["run", "tiny.toml", "--dry-run"]);
+    desk.ok(&["why", "tiny.toml", "train"]);
+    assert!(!desk.path("cache").exists(), "looking creates no store");
+    std::fs::create_dir(desk.path("cache")).unwrap();
     desk.ok(&["runs"]).snapshot("no_runs");
     let ran = desk.pipe(&["show", "@0"]);
     assert_eq!(ran.code, 2, "{ran}");
     ran.snapshot("show_without_runs");
+}
+
+/// Names, notes and tags; conditions and sorting; what was changed from run to run.
+#[test]
+fn runs_are_named_tagged_filtered_and_removed() {
+    let desk = two_runs();
+    let named = ["--name", "wide", "--note", "a wider head"];
+    let head = ["run", "tiny.toml", "--set", "stages.train.head.hidden=[8]"];
+    desk.ok(&[&head[..], &named].concat());
+    settle(&desk, "@0", 3);
+    desk.ok(&["runs", "tag", "@1", "paper", "v2"]);
+    desk.ok(&["runs", "tag", "@1", "v2", "--remove"]);
+    desk.ok(&["runs", "name", "@2", "base"]);
+    desk.ok(&["runs", "note", "base", "the first"]);
+    desk.ok(&["runs"]).snapshot("runs_with_names");
+    for (name, arguments) in [
+        ("runs_by_tag", &["runs", "tag=paper"][..]),
+        ("runs_by_metric", &["runs", "accuracy>0.4", "--sort", "accuracy"]),
+        ("runs_by_parameter", &["runs", "train.epochs=1", "name!=wide"]),
+        ("runs_by_nothing", &["runs", "name=other"]),
+    ] {
+        desk.ok(arguments).snapshot(name);
+    }
+    for (name, arguments) in [
+        ("runs_by_an_unknown_key", &["runs", "acuracy>0.9"][..]),
+        ("runs_without_a_condition", &["runs", "paper"]),
+        ("runs_with_a_bad_name", &["runs", "name", "@0", "a b"]),
+    ] {
+        let ran = desk.pipe(arguments);
+        assert_eq!(ran.code, 2, "{ran}");
+        ran.snapshot(name);
+    }
+    assert_eq!(
+        desk.ok(&["show", "wide", "--json"]).json()["run"]["labels"]["note"],
+        "a wider head"
+    );
+    desk.ok(&["runs", "rm", "wide", "@0"]).snapshot("runs_rm");
+    assert_eq!(desk.ok(&["runs", "--json"]).json().as_array().unwrap().len(), 2);
+}
+
+/// The pipeline file as it was, with what it extends, and the pins.
+#[test]
+fn a_run_is_checked_out() {
+    let desk = Desk::tiny();
+    desk.write("base.toml", desk.read("tiny.toml"));
+    desk.write("tiny.toml", "extends = \"base.toml\"\n[stages.train]\nepochs = 2\n");
+    let set = ["--set", "stages.train.batch_size=4"];
+    let first = desk.events(&[&["tiny.toml", "--until", "preprocess"], &set[..]].concat());
+    desk.edit("base.toml", "size = 32", "size = 40");
+    desk.write("tiny.toml", "extends = \"base.toml\"\n");
+    desk.ok(&["run", "tiny.toml", "--until", "preprocess"]);
+    desk.ok(&["checkout", "@1"]).snapshot("checkout");
+    let id = desk.ok(&["runs", "--json"]).json()[1]["run"].as_str().unwrap().to_owned();
+    let file = format!("tiny-{id}.toml");
+    let again = desk.events(&[&[file.as_str(), "--until", "preprocess"], &set[..]].concat());
+    assert_eq!(again.digests(), first.digests());
+    desk.write(&file, "edited");
+    let refused = desk.pipe(&["checkout", "@1"]);
+    assert_eq!(refused.code, 2, "{refused}");
+    refused.snapshot("checkout_over_another_file");
+    desk.ok(&["checkout", "@1", "--folder", "old"]).snapshot("checkout_elsewhere");
+}
+
+/// Data by name, several runs against one, and the gate of a pull request.
+#[test]
+fn changes_of_data_and_predictions_are_named() {
+    let desk = two_runs();
+    settle_on(&desk, "@1", 0..60, &|image| image % 10 != 0);
+    settle_on(&desk, "@0", 0..60, &|image| image % 2 == 0);
+    let gate = desk.pipe(&["diff", "@1", "@0", "--gate"]);
+    assert_eq!(gate.code, 1, "{gate}");
+    gate.snapshot("gate_of_a_worse_run");
+    settle_on(&desk, "@0", 0..60, &|image| image % 10 != 1);
+    desk.ok(&["diff", "@1", "@0", "--gate"]).snapshot("gate_of_an_equal_run");
+    // One image less, one more, others in another split.
+    fs::rename(desk.path("images/0_disc.png"), desk.path("images/24_disc.png")).unwrap();
+    desk.ok(&["run", "tiny.toml", "--set", "seed=7", "--name", "moved"]);
+    let json = desk.ok(&["diff", "@1", "moved", "--json"]).json();
+    let data = &json["data"][0];
+    assert_eq!(
+        (&data["added"][0], &data["removed"][0]),
+        (&"24_disc.png".into(), &"0_disc.png".into())
+    );
+    assert!(!data["moved"].as_array().unwrap().is_empty(), "{data}");
+    settle_on(&desk, "moved", 0..60, &|_| true);
+    desk.ok(&["diff", "@2", "@1", "moved"]).snapshot("diff_of_three_runs");
+    desk.ok(&["report", "@2", "@1", "moved", "--output", "three.html"]);
+    let page = desk.read("three.html");
+    for legend in ["moved", "epochs=2"] {
+        assert!(page.matches(&format!("<td>{legend}")).count() > 0, "{legend} is no legend");
+    }
+}
+
+/// The lines of a run, as another terminal sees them.
+#[test]
+fn a_run_is_watched() {
+    let desk = Desk::trained();
+    desk.ok(&["watch"]).snapshot("watch");
+    desk.edit("tiny.toml", "epochs = 1", "epochs = 2");
+    let run = desk.start(&["run", "tiny.toml", "--jobs", "1"]);
+    crate::support::wait_for("the run to begin", std::time::Duration::from_secs(200), || {
+        desk.ok(&["runs", "--json"]).json().as_array().unwrap().len() == 2
+    });
+    let watched = desk.ok(&["watch"]);
+    let ran = desk.wait(&["run"], run);
+    assert_eq!(ran.code, 0, "{ran}");
+    // All lines of the run, and the verdict.
+    assert!(watched.stdout.starts_with(&ran.stderr), "{watched} {ran}");
+}
+
+/// The commit and the state of the repository, throughput and memory of the stages.
+#[test]
+fn the_circumstances_of_a_run_are_recorded() {
+    let desk = Desk::tiny();
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=a", "-c", "user.email=a@b", "-C"]).arg(desk.path(""));
+        let output = command.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "tiny.toml"]);
+    git(&["commit", "--quiet", "--message", "a pipeline"]);
+    desk.ok(&["run", "tiny.toml"]);
+    let record = desk.ok(&["show", "@0", "--json"]).json()["run"].clone();
+    let clean = json!({ "commit": git(&["rev-parse", "HEAD"]), "is_dirty": false });
+    assert_eq!(record["repository"], clean);
+    assert!(record["machine"]["libraries"]["dfdx"].is_string());
+    let stages = record["stages"].as_array().unwrap();
+    assert!(stages.iter().all(|stage| stage["peak_memory"].as_u64() > Some(1_000_000)));
+    let train = stages.iter().find(|stage| stage["stage"] == "train").unwrap();
+    assert!(train["images_per_second"].as_f64() > Some(0.0), "{train}");
+    desk.edit("tiny.toml", "epochs = 1", "epochs = 2");
+    desk.ok(&["run", "tiny.toml"]);
+    let record = desk.ok(&["show", "@0", "--json"]).json()["run"].clone();
+    assert_eq!(record["repository"]["is_dirty"], true);
 }

@@ -1,44 +1,19 @@
 //! Pretrained weights: from a file, the web or an earlier run to a trained model, and how unusable
 //! ones are refused.
 
-use crate::support::{Desk, TINY};
+use crate::support::{Desk, TINY, fetching, resnet18, starting_from};
 use pipe::nn::{Cpu, Head, Network, Weights, read_safetensors, write_safetensors};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
-
-/// A ResNet-18 with a classifier of five classes, in the layout of published weights.
-fn resnet18() -> &'static Path {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("resnet18.safetensors");
-        let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 5 };
-        let network = Network::new("resnet18", &head, (32, 32), 7, Cpu::default()).unwrap();
-        write_safetensors(&path, &network.save()).unwrap();
-        path
-    })
-}
+use std::sync::{Arc, Mutex};
 
 /// A file that torch wrote.
 fn golden(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/nn/weights/golden").join(name))
         .unwrap()
-}
-
-/// A pipeline that fetches weights and does nothing else.
-fn fetching(source: &str) -> String {
-    format!("[stages.weights]\nkind = \"fetch\"\nsource = \"{source}\"\n")
-}
-
-/// [`TINY`] with a start from `source`.
-fn starting_from(source: &str) -> String {
-    let lines = "needs = { data = \"preprocess\", weights = \"weights\" }\nbackbone";
-    let tiny = TINY.replace("needs = { data = \"preprocess\" }\nbackbone", lines);
-    assert!(tiny.contains(lines));
-    format!("{}\n{tiny}", fetching(source))
 }
 
 /// The file of an artifact.

@@ -69,7 +69,7 @@ fn remote(text: &str) -> Result<(String, String), Failure> {
         None if stages::archive_name(text).is_some() => "check the path".to_owned(),
         None => "name a folder, an archive, kaggle:OWNER/NAME, hf:OWNER/NAME or an https: address of an archive".to_owned(),
     };
-    Err(Failure::failed(format!("there is no folder or archive `{text}`")).help(help))
+    Err(Failure::invalid(format!("there is no folder or archive `{text}`")).help(help))
 }
 
 /// Fetches a source. The artifact, or an exit code if the stage failed or was interrupted.

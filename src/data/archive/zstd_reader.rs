@@ -2,6 +2,7 @@
 
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::error::Error;
 use std::io::{self, BufRead, Read};
 
 /// Bytes that a frame may refer back to and that stay in memory: as much as the `zstd` program
@@ -40,7 +41,7 @@ impl<R: BufRead> ZstdReader<R> {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                 }
-                Err(error) => return Err(io::Error::other(error)),
+                Err(error) => return Err(damaged(&error)),
             }
         }
         Ok(false)
@@ -66,7 +67,7 @@ impl<R: BufRead> Read for ZstdReader<R> {
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
                 self.decoder
                     .decode_blocks(&mut self.inner, BlockDecodingStrategy::UptoBlocks(1))
-                    .map_err(io::Error::other)?;
+                    .map_err(|error| damaged(&error))?;
             }
             let count = self.decoder.read(buffer)?;
             if count > 0 || buffer.is_empty() {
@@ -75,6 +76,18 @@ impl<R: BufRead> Read for ZstdReader<R> {
             self.end()?;
         }
     }
+}
+
+/// The decoder's error in plain words: its own text names types.
+fn damaged(error: &FrameDecoderError) -> io::Error {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(inner) = source {
+        if let Some(inner) = inner.downcast_ref::<io::Error>() {
+            return inner.kind().into();
+        }
+        source = inner.source();
+    }
+    io::Error::new(io::ErrorKind::InvalidData, "it is cut short or damaged")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! stops them, and takes their outcomes.
 
 use super::Executor;
-use super::node::{Active, Node, StageEnd, Status, StopCause};
+use super::node::{Active, Node, Spent, StageEnd, Status, StopCause};
 use crate::engine::disk::{self, Estimates, Seen};
 use crate::engine::job::{self, Job, JobInput, JobOutcome};
 use crate::engine::lookup::Planned;
@@ -26,7 +26,7 @@ impl Executor<'_> {
         let started = self.check_disk(index).and_then(|()| self.start(index, &job));
         match started {
             Ok(active) => self.nodes[index].status = Status::Running(active),
-            Err(error) => self.finish(index, StageEnd::Failed(error.to_string()), 0.0),
+            Err(error) => self.finish(index, StageEnd::Failed(error.to_string()), Spent::default()),
         }
     }
 
@@ -147,8 +147,8 @@ impl Executor<'_> {
         stopped: Option<StopCause>,
     ) -> Result<(), EngineError> {
         let end = match outcome {
-            JobOutcome::Committed { digest, hit } => {
-                return self.take_artifact(index, &digest, hit, seconds);
+            JobOutcome::Committed { digest, hit, peak_memory } => {
+                return self.take_artifact(index, &digest, hit, Spent { seconds, peak_memory });
             }
             JobOutcome::Failed { message, help } => {
                 StageEnd::Failed(StageError::Failed { message, help }.to_string())
@@ -157,11 +157,11 @@ impl Executor<'_> {
                 Some(StopCause::TimedOut(limit)) => {
                     StageEnd::Failed(format!("stopped after its timeout of {limit} seconds"))
                 }
-                Some(StopCause::Cancelled) => StageEnd::Skipped("cancelled".to_owned()),
+                Some(StopCause::Cancelled) => StageEnd::Cancelled,
                 None => StageEnd::Failed("its process was stopped by another program".to_owned()),
             },
         };
-        self.finish(index, end, seconds);
+        self.finish(index, end, Spent { seconds, peak_memory: None });
         Ok(())
     }
 
@@ -170,20 +170,20 @@ impl Executor<'_> {
         index: usize,
         digest: &Digest,
         hit: bool,
-        seconds: f64,
+        spent: Spent,
     ) -> Result<(), EngineError> {
         let artifact = self.store.artifact(digest)?;
         self.warn(self.store.take_notes());
         match artifact {
             None => {
                 let error = "its artifact disappeared from the store after the commit";
-                self.finish(index, StageEnd::Failed(error.to_owned()), seconds);
+                self.finish(index, StageEnd::Failed(error.to_owned()), spent);
             }
             Some(artifact) if hit => {
                 self.replay_log(index)?;
-                self.finish(index, StageEnd::Fresh(artifact), 0.0);
+                self.finish(index, StageEnd::Fresh(artifact), Spent::default());
             }
-            Some(artifact) => self.finish(index, StageEnd::Ran(artifact), seconds),
+            Some(artifact) => self.finish(index, StageEnd::Ran(artifact), spent),
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::plan::{Options, Plan};
 use super::subprocess::SubprocessLauncher;
 use crate::events::{CancellationToken, Event, EventSink, Level, StageEvent};
 use crate::store::{Artifact, Store};
-use node::{Node, StageEnd, Status};
+use node::{Node, Spent, StageEnd, Status};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -140,7 +140,9 @@ impl<'a> Executor<'a> {
         for index in 0..self.nodes.len() {
             match self.next_action(index) {
                 Action::Wait => continue,
-                Action::Skip(reason) => self.finish(index, StageEnd::Skipped(reason), 0.0),
+                Action::Skip(reason) => {
+                    self.finish(index, StageEnd::Skipped(reason), Spent::default())
+                }
                 Action::LookUp => self.look_up(index)?,
                 Action::Replay => self.replay(index)?,
                 Action::Launch => self.launch(index),
@@ -159,7 +161,7 @@ impl<'a> Executor<'a> {
             return Action::Replay;
         }
         if self.cancel.is_cancelled() {
-            return Action::Skip("cancelled".to_owned());
+            return Action::Skip("interrupted".to_owned());
         }
         if let Some(reason) = self.blocked_by(node) {
             return Action::Skip(reason);
@@ -181,7 +183,8 @@ impl<'a> Executor<'a> {
     fn blocked_by(&self, node: &Node<'a>) -> Option<String> {
         let reason = |blocking: &Node| match blocking.end()? {
             StageEnd::Failed(_) => Some(format!("`{}` failed", blocking.stage.name)),
-            StageEnd::Skipped(_) => Some(format!("`{}` was skipped", blocking.stage.name)),
+            StageEnd::Skipped(_) => Some(format!("`{}` didn't run", blocking.stage.name)),
+            StageEnd::Cancelled => Some("interrupted".to_owned()),
             StageEnd::Ran(_) | StageEnd::Fresh(_) => None,
         };
         let has_failed = |node: &&Node| matches!(node.end(), Some(StageEnd::Failed(_)));
@@ -227,7 +230,7 @@ impl<'a> Executor<'a> {
         let artifact = self.nodes[index].planned.state.artifact();
         let artifact = artifact.expect("a fresh stage has an artifact").clone();
         self.replay_log(index)?;
-        self.finish(index, StageEnd::Fresh(artifact), 0.0);
+        self.finish(index, StageEnd::Fresh(artifact), Spent::default());
         Ok(())
     }
 
@@ -259,16 +262,17 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn finish(&mut self, index: usize, end: StageEnd, seconds: f64) {
+    fn finish(&mut self, index: usize, end: StageEnd, spent: Spent) {
         let node = &mut self.nodes[index];
         (self.handler)(&Event::StageFinished {
             stage: node.stage.name.clone(),
             outcome: end.outcome(),
             key: node.key().map(|(key, _)| key.to_string()),
             digest: end.artifact().map(|artifact| artifact.digest.to_string()),
-            seconds,
+            seconds: spent.seconds,
+            peak_memory: spent.peak_memory,
             error: end.error().map(str::to_owned),
         });
-        node.status = Status::Done { end, seconds };
+        node.status = Status::Done { end, spent };
     }
 }

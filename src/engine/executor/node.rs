@@ -51,7 +51,15 @@ pub(super) struct Node<'a> {
 pub(super) enum Status {
     Waiting,
     Running(Active),
-    Done { end: StageEnd, seconds: f64 },
+    Done { end: StageEnd, spent: Spent },
+}
+
+/// What running a stage took.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub(super) seconds: f64,
+    /// In bytes.
+    pub(super) peak_memory: Option<u64>,
 }
 
 /// A running job.
@@ -76,6 +84,8 @@ pub(super) enum StageEnd {
     Fresh(Artifact),
     /// With the error.
     Failed(String),
+    /// Interrupted by the user.
+    Cancelled,
     /// With the reason.
     Skipped(String),
 }
@@ -86,6 +96,7 @@ impl StageEnd {
             StageEnd::Ran(_) => StageOutcome::Ran,
             StageEnd::Fresh(_) => StageOutcome::Fresh,
             StageEnd::Failed(_) => StageOutcome::Failed,
+            StageEnd::Cancelled => StageOutcome::Cancelled,
             StageEnd::Skipped(_) => StageOutcome::Skipped,
         }
     }
@@ -93,14 +104,14 @@ impl StageEnd {
     pub(super) fn artifact(&self) -> Option<&Artifact> {
         match self {
             StageEnd::Ran(artifact) | StageEnd::Fresh(artifact) => Some(artifact),
-            StageEnd::Failed(_) | StageEnd::Skipped(_) => None,
+            StageEnd::Failed(_) | StageEnd::Cancelled | StageEnd::Skipped(_) => None,
         }
     }
 
     /// Why the stage failed or was skipped.
     pub(super) fn error(&self) -> Option<&str> {
         match self {
-            StageEnd::Ran(_) | StageEnd::Fresh(_) => None,
+            StageEnd::Ran(_) | StageEnd::Fresh(_) | StageEnd::Cancelled => None,
             StageEnd::Failed(error) | StageEnd::Skipped(error) => Some(error),
         }
     }
@@ -134,7 +145,7 @@ impl<'a> Node<'a> {
     }
 
     fn report(self) -> StageReport {
-        let Status::Done { end, seconds } = &self.status else {
+        let Status::Done { end, spent } = &self.status else {
             panic!("stage `{}` is not done at the end of the run", self.stage.name)
         };
         StageReport {
@@ -147,7 +158,7 @@ impl<'a> Node<'a> {
             artifact: end.artifact().cloned(),
             fingerprint: self.key().map(|(_, fingerprint)| fingerprint.clone()),
             values: self.stage.values.clone(),
-            seconds: *seconds,
+            seconds: spent.seconds,
             error: end.error().map(str::to_owned),
         }
     }
@@ -158,7 +169,8 @@ impl Report {
     pub(super) fn of(nodes: Vec<Node>, is_cancelled: bool, time: Duration) -> Report {
         let stages: Vec<StageReport> = nodes.into_iter().map(Node::report).collect();
         let any = |outcome| stages.iter().any(|stage| stage.outcome == outcome);
-        let outcome = if any(StageOutcome::Skipped) && is_cancelled {
+        let stopped = any(StageOutcome::Cancelled) || any(StageOutcome::Skipped);
+        let outcome = if stopped && is_cancelled {
             RunOutcome::Cancelled
         } else if any(StageOutcome::Failed) {
             RunOutcome::Failed

@@ -54,7 +54,7 @@ fn a_pending_stage_turns_out_fresh_if_the_files_that_it_reads_are_equal() {
     home.run(CHAIN);
     let run = home.run(&CHAIN.replace("[stages.b]", "aside = \"x\"\n[stages.b]"));
     assert_eq!(run.outcomes(), "a ran, b fresh, c fresh");
-    assert_eq!(run.reasons("a"), ["aside: default -> x"]);
+    assert_eq!(run.reasons("a"), ["aside: none -> x"]);
     let forced = Options { force: Force::Stages(vec!["a".into()]), ..Options::default() };
     let run = home.run_with(CHAIN, &forced, &CancellationToken::new());
     assert_eq!(run.outcomes(), "a ran, b fresh, c fresh");

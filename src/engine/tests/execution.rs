@@ -64,8 +64,11 @@ fn cancellation_stops_running_stages_and_keeps_artifacts() {
     };
     let run = home.run_with(&text, &Options::default(), &cancel);
     assert!(cancelled.join().unwrap().elapsed() < Duration::from_secs(2));
-    assert_eq!(run.outcomes(), "a ran, b skipped, c skipped, d skipped");
-    assert_eq!((run.report.outcome, run.error("b").as_str()), (RunOutcome::Cancelled, "cancelled"));
+    assert_eq!(run.outcomes(), "a ran, b cancelled, c skipped, d skipped");
+    assert_eq!(
+        (run.report.outcome, run.error("c").as_str()),
+        (RunOutcome::Cancelled, "interrupted")
+    );
     assert!(run.messages().iter().any(|text| text.starts_with("stopping")));
     assert_eq!(home.leftovers(), 0);
     assert_eq!(home.run(&FORK.replace("ACT", "")).outcomes(), "a fresh, b ran, c ran, d ran");

@@ -50,7 +50,11 @@ fn try_build(
     };
     let slot = match store.enter(&job.key, job.force, &mut keep_waiting)? {
         Entry::Hit(artifact) => {
-            return Ok(JobOutcome::Committed { digest: artifact.digest, hit: true });
+            return Ok(JobOutcome::Committed {
+                digest: artifact.digest,
+                hit: true,
+                peak_memory: None,
+            });
         }
         Entry::Miss(slot) => slot,
     };
@@ -61,7 +65,7 @@ fn try_build(
     let log = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
     let artifact = slot.commit(&log)?;
     store.take_notes().into_iter().for_each(|note| events.warn(note));
-    Ok(JobOutcome::Committed { digest: artifact.digest, hit: false })
+    Ok(JobOutcome::Committed { digest: artifact.digest, hit: false, peak_memory: None })
 }
 
 fn kind_of(job: &Job, kinds: &'static Kinds) -> Result<KindRef, StageError> {

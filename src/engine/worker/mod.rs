@@ -34,7 +34,7 @@ pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
             // Fails only if a pool exists already; then that one is used.
             let _ = rayon::ThreadPoolBuilder::new().num_threads(job.threads.max(1)).build_global();
             let events = EventSink::new(|event| write(&WorkerMessage::Event(event)));
-            build(&job, kinds, &cancel, &events)
+            with_peak_memory(build(&job, kinds, &cancel, &events))
         }
         Err(error) => error.into(),
     };
@@ -45,6 +45,23 @@ pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
     };
     write(&WorkerMessage::Outcome(outcome));
     code
+}
+
+/// Adds what this process used: in a thread of a larger process it would be that of all of it.
+fn with_peak_memory(outcome: JobOutcome) -> JobOutcome {
+    match outcome {
+        JobOutcome::Committed { digest, hit, .. } => {
+            JobOutcome::Committed { digest, hit, peak_memory: peak_memory() }
+        }
+        other => other,
+    }
+}
+
+/// The most memory that this process used, in bytes, as Linux reports it.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Writes a line to stdout. A closed pipe is no reason to fail: the parent is gone.

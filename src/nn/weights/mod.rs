@@ -22,12 +22,12 @@ const BEGINNING: u64 = 512;
 /// The advice for an incomplete file.
 const AGAIN: &str = "download or copy it again";
 
-/// Prefixes of all names in a wrapped network: PyTorch's `DataParallel` and `compile`, Lightning,
+/// Prefixes of the names in a wrapped network: PyTorch's `DataParallel` and `compile`, Lightning,
 /// and common user classes.
 const WRAPPINGS: [&str; 5] = ["module.", "_orig_mod.", "model.", "net.", "backbone."];
 
 /// Reads a weights file, safetensors or `.pth`; the format is detected from its content. Prefixes
-/// that wrappers add to all names are removed.
+/// that wrappers add to names are removed.
 ///
 /// # Errors
 /// When the file can't be read, has another format, is truncated or damaged, references anything but tensors, or contains
@@ -55,18 +55,23 @@ pub fn read(path: &Path) -> Result<Weights, NnError> {
     Err(NnError::file(path, reason))
 }
 
-/// Removes prefixes that all names share.
+/// Removes prefixes that most names share. Tensors beside the wrapped network, such as the weights
+/// of a loss, keep their names, unless a tensor of the network has it: then they are left out.
 fn unwrapped(mut weights: Weights) -> Weights {
-    let is_before_all = |weights: &Weights, wrapping: &&str| {
-        !weights.tensors.is_empty()
-            && weights.tensors.keys().all(|name| name.starts_with(*wrapping))
+    let is_before_most = |weights: &Weights, wrapping: &&str| {
+        let with = weights.tensors.keys().filter(|name| name.starts_with(*wrapping)).count();
+        2 * with > weights.tensors.len()
     };
     while let Some(wrapping) =
-        WRAPPINGS.into_iter().find(|wrapping| is_before_all(&weights, wrapping))
+        WRAPPINGS.into_iter().find(|wrapping| is_before_most(&weights, wrapping))
     {
-        let tensors = weights.tensors.into_iter();
-        weights.tensors =
-            tensors.map(|(name, tensor)| (name[wrapping.len()..].to_owned(), tensor)).collect();
+        let (inner, others): (Vec<_>, Vec<_>) =
+            weights.tensors.into_iter().partition(|(name, _)| name.starts_with(wrapping));
+        weights.tensors = others.into_iter().collect();
+        let inner = inner.into_iter();
+        weights
+            .tensors
+            .extend(inner.map(|(name, tensor)| (name[wrapping.len()..].to_owned(), tensor)));
     }
     weights
 }

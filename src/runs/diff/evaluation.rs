@@ -1,9 +1,13 @@
 //! Compares the metrics of two runs, with the statistical significance of the difference.
 
 use super::super::{Results, StageRecord};
+use super::images::{self, ChangedImages, ClassTest};
+use super::verdict::Verdict;
 use crate::metrics::{self, ClassMetrics, Evaluation, Prediction, SplitMetrics};
+use crate::store::Digest;
 use serde::Serialize;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// One split's metrics in both runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,8 +24,11 @@ pub struct SplitDiff {
     /// from the two Wilson intervals). Conservative where the images are the same:
     /// [`SplitDiff::paired`] has more power.
     pub accuracy_difference_interval: [f64; 2],
-    /// `None` without predictions, or without common images.
+    /// `None` without the predictions of both runs.
     pub paired: Option<PairedTest>,
+    pub verdict: Verdict,
+    /// The images whose prediction became right or wrong, where the runs can be compared.
+    pub images: ChangedImages,
     /// The classes of either run, those whose F1 changed most first.
     pub classes: Vec<ClassDiff>,
 }
@@ -35,8 +42,8 @@ pub struct SplitSummary {
     pub accuracy: f64,
     /// Its 95 % Wilson interval.
     pub accuracy_interval: [f64; 2],
-    /// Top-5 accuracy, 0 to 1.
-    pub top5: f64,
+    /// Top-5 accuracy, 0 to 1; `None` where it is 1 for lack of classes.
+    pub top5: Option<f64>,
     /// Mean cross-entropy in nats.
     pub loss: f64,
     /// Mean F1 over classes.
@@ -46,8 +53,10 @@ pub struct SplitSummary {
 /// McNemar's test on the images that both runs have predictions for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PairedTest {
-    /// Images with the same path and label in both.
+    /// Images with the same path, label and, where it is known, content in both.
     pub common: u64,
+    /// Of those, the images that both runs classified correctly.
+    pub both: u64,
     /// Of those, the images that only the first run classified correctly.
     pub only_first: u64,
     /// Of those, the images that only the second run classified correctly.
@@ -64,6 +73,12 @@ impl PairedTest {
     pub fn is_significant(&self) -> bool {
         self.p_value < 0.05
     }
+
+    /// The accuracy of each run on the common images; 0 without any.
+    pub fn accuracies(&self) -> [f64; 2] {
+        let share = |only: u64| (self.both + only) as f64 / self.common.max(1) as f64;
+        [share(self.only_first), share(self.only_second)]
+    }
 }
 
 /// One class in both runs.
@@ -77,6 +92,8 @@ pub struct ClassDiff {
     pub f1_difference: Option<f64>,
     /// Second recall - first recall.
     pub recall_difference: Option<f64>,
+    /// The test on the images of the class, where the runs can be compared.
+    pub paired: Option<ClassTest>,
 }
 
 /// One run's metrics of a class.
@@ -95,10 +112,37 @@ pub(super) fn diff(first: &Results, second: &Results) -> Vec<SplitDiff> {
         .flat_map(|pair| {
             let [a, b] = pair.stages;
             let predictions = first.predictions(&a.stage).zip(second.predictions(&b.stage));
-            let predictions = predictions.as_ref().map(|(a, b)| (a.as_slice(), b.as_slice()));
-            splits(&b.stage, &pair.first, &pair.second, predictions)
+            let compared = predictions.map(|(first_rows, second_rows)| Compared {
+                first: first_rows,
+                second: second_rows,
+                digests: [contents(first, a), contents(second, b)],
+            });
+            splits(&b.stage, &pair.first, &pair.second, compared.as_ref())
         })
         .collect()
+}
+
+/// The predictions of both runs, and what is known of their images.
+struct Compared {
+    first: Vec<Prediction>,
+    second: Vec<Prediction>,
+    /// Path -> digest of the image, of each run; empty where its table of samples is gone.
+    digests: [BTreeMap<String, Digest>; 2],
+}
+
+impl Compared {
+    /// Unless both tables know the image and its contents differ.
+    fn is_same(&self, path: &str) -> bool {
+        let [first, second] = &self.digests;
+        first.get(path).zip(second.get(path)).is_none_or(|(first, second)| first == second)
+    }
+}
+
+/// The digests of the images that a stage evaluated, by path.
+fn contents(results: &Results, stage: &StageRecord) -> BTreeMap<String, Digest> {
+    let tables = stage.needs.values().filter_map(|needed| results.samples(needed));
+    let samples = tables.flat_map(|(samples, _)| samples);
+    samples.map(|sample| (sample.path, sample.image_digest)).collect()
 }
 
 /// The results of corresponding stages of both runs.
@@ -132,12 +176,12 @@ fn splits(
     stage: &str,
     a: &Evaluation,
     b: &Evaluation,
-    predictions: Option<(&[Prediction], &[Prediction])>,
+    compared: Option<&Compared>,
 ) -> Vec<SplitDiff> {
     let both =
         a.splits.iter().filter_map(|(split, first)| Some((split, first, b.splits.get(split)?)));
     let mut splits: Vec<SplitDiff> = both
-        .map(|(split, first, second)| split_diff(stage, split, first, second, predictions))
+        .map(|(split, first, second)| split_diff(stage, split, first, second, compared))
         .collect();
     splits.sort_by_key(|diff| diff.split != "test");
     splits
@@ -148,23 +192,38 @@ fn split_diff(
     split: &str,
     first: &SplitMetrics,
     second: &SplitMetrics,
-    predictions: Option<(&[Prediction], &[Prediction])>,
+    compared: Option<&Compared>,
 ) -> SplitDiff {
-    let paired =
-        predictions.map(|(a, b)| metrics::paired(a, b, split)).filter(|paired| paired.common > 0);
+    let paired = compared.map(|rows| {
+        let is_same = |path: &str| rows.is_same(path);
+        let paired = metrics::paired(&rows.first, &rows.second, split, &is_same);
+        PairedTest {
+            common: paired.common,
+            both: paired.both,
+            only_first: paired.only_first,
+            only_second: paired.only_second,
+            p_value: paired.p_value,
+            same_images: paired.common == first.count && paired.common == second.count,
+        }
+    });
+    let verdict = Verdict::of(split, paired.as_ref());
+    let compared = compared.filter(|_| verdict.is_comparison()).map(|rows| {
+        images::compare(&rows.first, &rows.second, split, &|path: &str| rows.is_same(path))
+    });
+    let compared = compared.unwrap_or_default();
+    let mut classes = classes(&first.per_class, &second.per_class);
+    for class in &mut classes {
+        class.paired = compared.classes.get(&class.class).copied();
+    }
     SplitDiff {
         stage: stage.to_owned(),
         split: split.to_owned(),
         accuracy_difference: second.accuracy - first.accuracy,
         accuracy_difference_interval: difference_interval(first, second),
-        paired: paired.map(|paired| PairedTest {
-            common: paired.common,
-            only_first: paired.only_first,
-            only_second: paired.only_second,
-            p_value: paired.p_value,
-            same_images: paired.common == first.count && paired.common == second.count,
-        }),
-        classes: classes(&first.per_class, &second.per_class),
+        verdict,
+        images: compared.images,
+        paired,
+        classes,
         first: SplitSummary::of(first),
         second: SplitSummary::of(second),
     }
@@ -176,7 +235,7 @@ impl SplitSummary {
             count: split.count,
             accuracy: split.accuracy,
             accuracy_interval: split.accuracy_interval,
-            top5: split.top5,
+            top5: split.top5(),
             loss: split.loss,
             macro_f1: split.macro_average.f1,
         }
@@ -215,6 +274,7 @@ fn class_diff(class: &str, first: Option<ClassScores>, second: Option<ClassScore
         second,
         f1_difference: both.map(|(a, b)| b.f1 - a.f1),
         recall_difference: both.map(|(a, b)| b.recall - a.recall),
+        paired: None,
     }
 }
 

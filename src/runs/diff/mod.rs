@@ -1,13 +1,21 @@
 //! Compares two runs: changed parameters, changed outputs, and whether the difference in metrics is
 //! statistically significant. The result serializes, for `--json`; rendering it is up to others.
 
+mod data;
 mod evaluation;
+mod images;
+mod legend;
 mod training;
 mod values;
+mod verdict;
 
+pub use data::{DataDiff, Moved};
 pub use evaluation::{ClassDiff, ClassScores, PairedTest, SplitDiff, SplitSummary};
+pub use images::{ChangedImage, ChangedImages, ClassTest};
+pub use legend::legends;
 pub use training::{TrainingDiff, TrainingSummary};
 pub use values::Change;
+pub use verdict::Verdict;
 
 use super::{Record, Results, RunId, StageRecord, Status, Timestamp};
 use crate::events::StageOutcome;
@@ -25,6 +33,8 @@ pub struct Diff {
     pub stages: Vec<StageDiff>,
     /// Names of the stages with the same parameters, inputs and output.
     pub same_stages: Vec<String>,
+    /// Preprocessing stages with other images, labels or splits.
+    pub data: Vec<DataDiff>,
     /// Trainings with a history in both runs.
     pub training: Vec<TrainingDiff>,
     /// Metrics by split, the test split first.
@@ -74,6 +84,14 @@ impl Diff {
     pub fn is_empty(&self) -> bool {
         self.settings.is_empty() && self.stages.is_empty()
     }
+
+    /// Whether the second run is worse, statistically significant: overall, or in a class.
+    pub fn is_worse(&self) -> bool {
+        let class_is_worse = |class: &ClassDiff| class.paired.is_some_and(|test| test.is_worse());
+        self.splits.iter().filter(|split| split.allows_verdict()).any(|split| {
+            split.verdict == Verdict::Worse || split.classes.iter().any(class_is_worse)
+        })
+    }
 }
 
 /// Compares two runs.
@@ -86,6 +104,7 @@ pub fn diff(first: &Results, second: &Results) -> Diff {
         settings: settings(a, b),
         stages,
         same_stages,
+        data: data::diff(first, second),
         training: training::diff(first, second),
         splits: evaluation::diff(first, second),
     }
@@ -111,10 +130,38 @@ fn settings(a: &Record, b: &Record) -> Vec<Change> {
             "file": record.file,
             "seed": record.seed,
             "version": record.version,
-            "machine": { "target": machine.target, "simd": machine.simd, "device": machine.device },
+            "machine": {
+                "target": machine.target,
+                "simd": machine.simd,
+                "device": machine.device,
+                "libraries": machine.libraries,
+            },
+            "repository": record.repository,
         })
     };
     values::changes(Some(&settings(a)), Some(&settings(b)))
+}
+
+/// What the user changed from one run to another of a pipeline: parameters as `train.epochs`, wiring,
+/// the seed, and, as `fetch.content`, the content of a source whose parameters are the same.
+pub fn changes(a: &Record, b: &Record) -> Vec<Change> {
+    let seed = |record: &Record| serde_json::json!({ "seed": record.seed });
+    let mut changes = values::changes(Some(&seed(a)), Some(&seed(b)));
+    for stage in stages(a, b).0 {
+        let is_source = b.stage(&stage.stage).is_some_and(|stage| stage.needs.is_empty());
+        let digests = (stage.first_digest, stage.second_digest);
+        let is_same = stage.wiring.is_empty() && stage.parameters.is_empty();
+        let of_stage = stage.wiring.into_iter().chain(stage.parameters);
+        let named =
+            |change: Change| Change { key: format!("{}.{}", stage.stage, change.key), ..change };
+        changes.extend(of_stage.map(named));
+        if let (true, true, (Some(first), Some(second))) = (is_source, is_same, digests) {
+            let short = |digest: String| digest.chars().take(12).collect::<String>().into();
+            let key = format!("{}.content", stage.stage);
+            changes.push(Change { key, first: Some(short(first)), second: Some(short(second)) });
+        }
+    }
+    changes
 }
 
 /// The stages that differ, and the names of the others.

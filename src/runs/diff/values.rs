@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A value that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -13,6 +14,18 @@ pub struct Change {
     pub first: Option<Value>,
     /// `None` where the second has no such key.
     pub second: Option<Value>,
+}
+
+impl fmt::Display for Change {
+    /// `train.epochs: 8 -> 3`; `-` where a side has no such key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Option<Value>| match value {
+            None => "-".to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+        write!(f, "{}: {} -> {}", self.key, shown(&self.first), shown(&self.second))
+    }
 }
 
 /// The leaves that differ, sorted by path. A list is one leaf.

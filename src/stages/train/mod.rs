@@ -13,10 +13,12 @@ use crate::engine::{Context, Device, Estimate, Input, Kind, Known, OrFail, Resol
 use crate::metrics::write_history;
 use crate::model::{self, Classifier, Dense, ModelInfo, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
+use crate::stages::device;
 use crate::stages::pretrained::PREPROCESSING;
+use crate::store::{Digest, Store};
 use crate::training::{
-    self, Checkpoints, DenseHead, Fitted, Freeze, Options, OriginalHead, Session, TrainKeys,
-    TrainingError, fit,
+    self, Checkpoints, DenseHead, Fitted, Options, OriginalHead, Session, TrainKeys, TrainingError,
+    fit,
 };
 use serde_json::json;
 use start::start_from;
@@ -38,7 +40,8 @@ pub(super) struct Train;
 ///
 /// - 5: `precision` is `f32` or `f64`; keys have torchvision's names.
 /// - 6: augmentation with torchvision's parameters, defaults and distributions.
-const VERSION: u32 = 6;
+/// - 7: the learning rate in `history.csv` is the mean over the epoch, not that of its last step.
+const VERSION: u32 = 7;
 
 static INPUTS: [Input; 2] = [
     Input {
@@ -106,19 +109,17 @@ impl Kind for Train {
         disk::estimate(options, known)
     }
 
+    fn kept(&self, options: &Options, key: &Digest, store: &Store) -> Option<String> {
+        training::resumes_at(store.memo(), *key, options.epochs)
+    }
+
     fn run(&self, options: &Options, context: &Context) -> Result<(), StageError> {
         match context.device {
             Device::Cpu => train(options, context, Cpu::default()),
             #[cfg(feature = "cuda")]
-            Device::Cuda(index) => {
-                let device = dfdx::tensor::Cuda::try_build(index, 0)
-                    .map_err(|error| StageError::failed(format!("CUDA device {index} can't be used: {error:?}")))?;
-                train(options, context, device)
-            }
+            Device::Cuda(index) => train(options, context, device::cuda(index)?),
             #[cfg(not(feature = "cuda"))]
-            Device::Cuda(_) => Err(StageError::failed("this `pipe` was built without CUDA").with_help(
-                "build it with `cargo build --release --features cuda`, or leave `--device` out to train on the processor",
-            )),
+            Device::Cuda(_) => Err(device::without_cuda()),
         }
     }
 }
@@ -140,12 +141,8 @@ fn train<D: Backend + Backend<f64>>(
         preprocessing: info.preprocessing.clone(),
     };
     let mut network = network(&description, options.aux_logits, context.seed, device)?;
-    match context.optional_input("weights") {
-        Some(weights) => start_from(&mut network, &description, &weights.path, &context.events)?,
-        None if options.freeze != Freeze::None => context
-            .events
-            .warn("the frozen part of the backbone keeps random weights: feed `weights`, or set `freeze = \"none\"`"),
-        None => (),
+    if let Some(weights) = context.optional_input("weights") {
+        start_from(&mut network, &description, &weights.path, &context.events)?;
     }
     if matches!(description.head, Classifier::Original(_)) {
         model::save(&context.slot.join(MODEL), &description, network.save())?;

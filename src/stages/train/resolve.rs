@@ -11,7 +11,7 @@ use crate::data::{
 };
 use crate::engine::{Feed, Resolver};
 use crate::nn::weights::registry;
-use crate::nn::{self, BackboneInfo};
+use crate::nn::{self, BackboneInfo, Head};
 use crate::stages::fetch::{self, Contents};
 use crate::stages::preprocess::Preprocess;
 use crate::training::{
@@ -28,7 +28,9 @@ pub(super) fn resolve(mut keys: TrainKeys, resolver: &mut Resolver) -> Option<Op
     if let Some(feed) = weights {
         check_weights(&keys, backbone, feed, resolver);
     }
-    let has_weights = weights.is_some();
+    input_size(&keys, backbone, resolver);
+    // Weights whose own stage has errors are weights.
+    let has_weights = resolver.is_fed("weights");
     let frozen = freeze(&mut keys, backbone, has_weights, resolver);
     let frozen = unfreeze(&mut keys, backbone, frozen, resolver);
     batch_norm(&mut keys, frozen, has_weights, resolver);
@@ -99,6 +101,34 @@ fn check_weights(keys: &TrainKeys, backbone: &BackboneInfo, feed: Feed, resolver
     resolver.report(diagnostic.label(format!("expected `{other}`")).help(help));
 }
 
+/// The backbone must fit images of the size that feeds it, as far as that is known: some weights
+/// say it only once they are fetched.
+fn input_size(keys: &TrainKeys, backbone: &BackboneInfo, resolver: &mut Resolver) {
+    let Some(feed) = resolver.input("data") else { return };
+    let Some(side) = feed.resolved(&Preprocess).and_then(|options| options.crop) else { return };
+    let head = Head::Dense { hidden: Vec::new(), dropout: 0.0, classes: 2 };
+    let build = |side: u32| {
+        let size = (side as usize, side as usize);
+        match *keys.aux_logits && backbone.has_auxiliary() {
+            true => backbone.graph_with_auxiliary(&head, size),
+            false => backbone.graph(&head, size),
+        }
+    };
+    if build(side).is_ok() {
+        return;
+    }
+    let smallest = (side..=backbone.input_size as u32).find(|side| build(*side).is_ok());
+    let message = format!("images of {side} x {side} pixels are too small for {}", backbone.name);
+    let help = match smallest {
+        Some(smallest) => format!(
+            "set `size` of the stage `{}` to {smallest} or more; {} was published for {}",
+            feed.stage, backbone.name, backbone.input_size
+        ),
+        None => format!("set another `size` of the stage `{}`", feed.stage),
+    };
+    resolver.report(keys.backbone.error(message).label("needs larger images").help(help));
+}
+
 fn freeze(
     keys: &mut TrainKeys,
     backbone: &BackboneInfo,
@@ -107,6 +137,12 @@ fn freeze(
 ) -> Frozen {
     let default = if has_weights { Freeze::All } else { Freeze::None };
     let freeze = keys.freeze.get_or_insert(Key::computed(default));
+    if !has_weights && **freeze != Freeze::None {
+        let diagnostic =
+            freeze.error("without weights to start from, the frozen part would stay random");
+        let help = "feed `weights`, such as those of a fetch stage with `source = \"torchvision:resnet18\"`, or leave `freeze` out";
+        resolver.report(diagnostic.label("needs `weights`").help(help.to_owned()));
+    }
     match &**freeze {
         Freeze::None => Frozen::Nothing,
         Freeze::All => Frozen::All,

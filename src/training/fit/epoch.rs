@@ -79,7 +79,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         let images = self.state.images.max(1) as f64;
         let row = EpochRow {
             epoch: self.state.epoch,
-            learning_rate: self.options.optimizer.learning_rate * self.last_multiplier(),
+            learning_rate: self.options.optimizer.learning_rate * self.mean_multiplier(),
             train_loss: self.state.loss / images,
             train_accuracy: self.state.hits as f64 / images,
             validation_loss: validation.as_ref().map(|metrics| metrics.loss),
@@ -126,6 +126,15 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
             self.session.events.scalar("images_per_second", epoch, images as f64 / seconds);
         }
         self.session.events.scalar("seconds", epoch, total);
+    }
+
+    /// The mean learning-rate multiplier of the steps of the current epoch.
+    fn mean_multiplier(&self) -> f64 {
+        let first = (self.state.epoch - 1) * self.setup.steps;
+        let steps = self.setup.steps.max(1);
+        let sum: f64 =
+            (first..first + steps).map(|step| self.setup.learning_rates.multiplier(step)).sum();
+        sum / steps as f64
     }
 
     /// The learning-rate multiplier of the previous step.
