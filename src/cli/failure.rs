@@ -47,7 +47,7 @@ impl Failure {
     }
 
     /// Makes it an invalid request: known before anything runs.
-    pub(super) fn as_invalid(mut self) -> Failure {
+    pub(super) fn into_invalid(mut self) -> Failure {
         if let Failure::Message { code, .. } = &mut self {
             *code = INVALID;
         }

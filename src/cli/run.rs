@@ -114,7 +114,7 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
-    stages::check_device(arguments.device).map_err(|error| Failure::from(error).as_invalid())?;
+    stages::check_device(arguments.device).map_err(|error| Failure::from(error).into_invalid())?;
     let store = match arguments.dry_run {
         true => arguments.store.open_for_plan()?,
         false => arguments.store.open()?.into(),
