@@ -23,7 +23,7 @@
 //! | [`model`] | a trained model as a file: open, predict | nn, data, metrics |
 //! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate | engine, config, events, store, download, data, nn, training, model, metrics |
 //! | [`draw`] | SVG plots | - |
-//! | [`runs`] | records of runs: writing, index, diff | events, metrics, store, data |
+//! | [`runs`] | records of runs: writing, index, diff | events, metrics, store |
 //! | [`report`] | HTML pages from runs and artifacts | runs, metrics, draw, store, data |
 //! | [`ui`] | the only code that prints | events, config |
 //! | [`cli`] | one file per command: parse, call, print | all but download, data, nn, training |

@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "metrics",
         ],
     ),
-    ("runs", &["events", "metrics", "store", "data"]),
+    ("runs", &["events", "metrics", "store"]),
     ("report", &["runs", "metrics", "draw", "store", "data"]),
     ("ui", &["events", "config"]),
     (

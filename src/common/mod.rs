@@ -6,6 +6,7 @@ pub(crate) mod image_files;
 pub(crate) mod layout;
 mod nearest;
 pub(crate) mod number;
+pub(crate) mod table_text;
 pub(crate) mod visible;
 pub(crate) mod words;
 

@@ -3,6 +3,7 @@
 //! backslashes in fields are escaped. A truncated or modified table is refused.
 
 use super::DataError;
+use crate::common::table_text::unescape;
 use crate::store::Digest;
 use std::path::Path;
 
@@ -86,24 +87,6 @@ fn escape(field: &str) -> String {
             '\t' => text.push_str("\\t"),
             '\n' => text.push_str("\\n"),
             '\r' => text.push_str("\\r"),
-            other => text.push(other),
-        }
-    }
-    text
-}
-
-fn unescape(field: &str) -> String {
-    let mut text = String::with_capacity(field.len());
-    let mut letters = field.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => match letters.next() {
-                Some('t') => text.push('\t'),
-                Some('n') => text.push('\n'),
-                Some('r') => text.push('\r'),
-                Some(other) => text.push(other),
-                None => {}
-            },
             other => text.push(other),
         }
     }

@@ -30,6 +30,7 @@ mod record;
 mod recorder;
 mod repository;
 mod results;
+mod samples;
 #[cfg(test)]
 mod tests;
 mod throughput;
@@ -46,6 +47,7 @@ pub use record::{FORMAT, Record, RunId, StageRecord, StageState, Status};
 pub use recorder::{Recorder, RunInfo};
 pub use repository::Repository;
 pub use results::{LeakRow, PipelineFile, PipelineInput, Results};
+pub use samples::SampleRow;
 pub use timestamp::Timestamp;
 
 use std::io;

@@ -2,8 +2,8 @@
 //! without one, from the artifact in the store. A result that is missing or damaged reads as
 //! absent.
 
+use super::samples::{self, INPUT, SAMPLES, SampleRow};
 use super::{Record, RunsError, StageRecord, files};
-use crate::data::tensor_cache::{self, INPUT, SAMPLES, Sample};
 use crate::metrics::{self, EpochRow, Evaluation, Prediction};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
@@ -180,10 +180,9 @@ impl<'a> Results<'a> {
         metrics::read_predictions(&self.file(self.record.stage(stage)?, "predictions.csv")?).ok()
     }
 
-    /// The samples of a preprocessing stage and the names of their classes.
-    pub fn samples(&self, stage: &str) -> Option<(Vec<Sample>, Vec<String>)> {
-        let table = self.file(self.record.stage(stage)?, SAMPLES)?;
-        tensor_cache::read_table(table.parent()?).ok()
+    /// The samples of a preprocessing stage.
+    pub fn samples(&self, stage: &str) -> Option<Vec<SampleRow>> {
+        samples::read(&self.file(self.record.stage(stage)?, SAMPLES)?, MAX_READ)
     }
 
     pub fn pipeline_input(&self) -> Option<PipelineInput> {

@@ -97,12 +97,6 @@ impl TensorCache {
     }
 }
 
-/// Reads [`SAMPLES`] and the names of the classes from [`INPUT`], without the records.
-pub fn read_table(folder: &Path) -> Result<(Vec<Sample>, Vec<String>), DataError> {
-    let samples = samples::read(&folder.join(SAMPLES))?;
-    Ok((samples, read_info(&folder.join(INPUT))?.classes))
-}
-
 /// Writes [`SAMPLES`] and [`INPUT`] next to the records.
 pub fn write_table(folder: &Path, info: &InputInfo, samples: &[Sample]) -> Result<(), DataError> {
     samples::write(&folder.join(SAMPLES), samples)?;

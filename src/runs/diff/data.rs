@@ -1,8 +1,7 @@
 //! Compares the data of two runs by the names of images: those added and removed, with another
 //! content, another label or in another split.
 
-use super::super::{Results, StageRecord};
-use crate::data::Sample;
+use super::super::{Results, SampleRow, StageRecord};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -60,15 +59,9 @@ fn counterpart<'a>(other: &Results<'a>, stage: &StageRecord) -> Option<&'a Stage
     other.record().stage(&stage.stage).filter(|found| found.kind == stage.kind)
 }
 
-type Table = (Vec<Sample>, Vec<String>);
-
-fn compare(
-    stage: &str,
-    (first, first_classes): &Table,
-    (second, second_classes): &Table,
-) -> DataDiff {
+fn compare(stage: &str, first: &[SampleRow], second: &[SampleRow]) -> DataDiff {
     let mut diff = DataDiff { stage: stage.to_owned(), ..DataDiff::default() };
-    let mut before: BTreeMap<&str, &Sample> =
+    let mut before: BTreeMap<&str, &SampleRow> =
         first.iter().map(|sample| (sample.path.as_str(), sample)).collect();
     for now in second {
         let Some(earlier) = before.remove(now.path.as_str()) else {
@@ -82,54 +75,44 @@ fn compare(
                 second: second.to_owned(),
             })
         };
-        if earlier.image_digest != now.image_digest {
+        if earlier.content != now.content {
             diff.replaced.push(now.path.clone());
         }
-        diff.relabelled.extend(moved(label(earlier, first_classes), label(now, second_classes)));
-        diff.moved.extend(moved(earlier.split.name(), now.split.name()));
+        diff.relabelled.extend(moved(&earlier.label, &now.label));
+        diff.moved.extend(moved(&earlier.split, &now.split));
     }
     diff.removed.extend(before.into_keys().map(str::to_owned));
     diff
 }
 
-fn label<'a>(sample: &Sample, classes: &'a [String]) -> &'a str {
-    sample.class.and_then(|class| classes.get(class as usize)).map_or("unlabelled", String::as_str)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Split;
-    use crate::store::Digest;
 
-    fn sample(path: &str, content: &str, class: u32, split: Split) -> Sample {
-        Sample {
+    fn sample(path: &str, content: &str, label: &str, split: &str) -> SampleRow {
+        SampleRow {
             path: path.to_owned(),
-            image_digest: Digest::of(content.as_bytes()),
-            record: 0,
-            class: Some(class),
-            split,
-            note: String::new(),
+            content: content.to_owned(),
+            label: label.to_owned(),
+            split: split.to_owned(),
         }
     }
 
     #[test]
     fn images_are_compared_by_name() {
-        let first = vec![
-            sample("gone", "1", 0, Split::Train),
-            sample("label", "2", 0, Split::Train),
-            sample("other", "3", 0, Split::Train),
-            sample("split", "4", 0, Split::Test),
+        let first = [
+            sample("gone", "1", "a", "train"),
+            sample("label", "2", "a", "train"),
+            sample("other", "3", "a", "train"),
+            sample("split", "4", "a", "test"),
         ];
-        let second = vec![
-            sample("label", "2", 0, Split::Train),
-            sample("new", "5", 0, Split::Train),
-            sample("other", "6", 1, Split::Train),
-            sample("split", "4", 1, Split::Train),
+        let second = [
+            sample("label", "2", "b", "train"),
+            sample("new", "5", "a", "train"),
+            sample("other", "6", "a", "train"),
+            sample("split", "4", "a", "train"),
         ];
-        // The same class has another index.
-        let classes = |names: [&str; 2]| names.map(str::to_owned).to_vec();
-        let diff = compare("p", &(first, classes(["a", "b"])), &(second, classes(["b", "a"])));
+        let diff = compare("p", &first, &second);
         let moved = |path: &str, first: &str, second: &str| Moved {
             path: path.to_owned(),
             first: first.to_owned(),

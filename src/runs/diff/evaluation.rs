@@ -4,7 +4,6 @@ use super::super::{Results, StageRecord};
 use super::images::{self, ChangedImages, ClassTest};
 use super::verdict::Verdict;
 use crate::metrics::{self, ClassMetrics, Evaluation, Prediction, SplitMetrics};
-use crate::store::Digest;
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -127,7 +126,7 @@ struct Compared {
     first: Vec<Prediction>,
     second: Vec<Prediction>,
     /// Path -> digest of the image, of each run; empty where its table of samples is gone.
-    digests: [BTreeMap<String, Digest>; 2],
+    digests: [BTreeMap<String, String>; 2],
 }
 
 impl Compared {
@@ -139,10 +138,9 @@ impl Compared {
 }
 
 /// The digests of the images that a stage evaluated, by path.
-fn contents(results: &Results, stage: &StageRecord) -> BTreeMap<String, Digest> {
+fn contents(results: &Results, stage: &StageRecord) -> BTreeMap<String, String> {
     let tables = stage.needs.values().filter_map(|needed| results.samples(needed));
-    let samples = tables.flat_map(|(samples, _)| samples);
-    samples.map(|sample| (sample.path, sample.image_digest)).collect()
+    tables.flatten().map(|sample| (sample.path, sample.content)).collect()
 }
 
 /// The results of corresponding stages of both runs.
