@@ -1,7 +1,7 @@
 //! The disk space that a `fetch` stage needs, and the images that it will list, as far as sources
 //! say before they are fetched.
 
-use super::{FetchOptions, archive, dataset, folder, kaggle, remote, weights};
+use super::{FetchOptions, archive, dataset, folder, hub, kaggle, remote, weights};
 use crate::data::images::{self, Image, LISTING};
 use crate::data::source::{self, Source};
 use crate::download::Address;
@@ -55,8 +55,13 @@ fn of_source(source: &Source, options: &FetchOptions, known: &Known) -> Estimate
             let pin = dataset(source).and_then(|set| kaggle::kept(&set, memo));
             of_bytes(twice(pin.and_then(|pin| pin.file.length)))
         }
-        // Of others, nothing is known before.
-        _ => of_bytes(None),
+        Source::Hub(source) => {
+            let pin = hub::kept(source, memo);
+            let contents = pin.and_then(|pin| hub::inventory(source, &pin, memo));
+            of_bytes(twice(contents.map(|contents| contents.size)))
+        }
+        // Replaced by a file before the plan is made.
+        Source::Run { .. } => of_bytes(None),
     }
 }
 
