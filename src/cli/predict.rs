@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::images::images_in;
 use super::init::no_images;
 use super::shared::StoreArguments;
-use super::show::{model_of, run_with_model};
+use super::show::{intact_model_of, run_with_model};
 use crate::common::csv_text::not_a_formula;
 use crate::common::number;
 use crate::model::{Model, Predictions, Row, Unreadable, Warning};
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let run = &record.id;
         ui::warning(&format!("`{}` is run {run} here: later runs have no model", arguments.run));
     }
-    let file = model_of(&store, &record, arguments.stage.as_deref())?;
+    let file = intact_model_of(&store, &record, arguments.stage.as_deref())?;
     let paths = images(&arguments.images)?;
     let model = Model::open(&file)?;
     let predictions = classify(&model, &paths, usize::from(arguments.top))?;

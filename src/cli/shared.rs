@@ -8,7 +8,8 @@ use crate::config::{self, Pipeline};
 use crate::engine::{self, Fingerprint, Graph, History};
 use crate::runs::{self, Record, RunId, StageRecord};
 use crate::stages::KINDS;
-use crate::store::{Store, StoreError, is_full};
+use crate::store::{Artifact, Digest, Store, StoreError, is_full};
+use crate::ui;
 use clap::Args;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -157,6 +158,18 @@ pub(super) fn stage_of<'a>(record: &'a Record, name: &str) -> Result<&'a StageRe
         };
         Failure::invalid(format!("run {} has no stage `{name}`", record.id)).help(help)
     })
+}
+
+/// An artifact whose content was checked, if the store has it. Damage is said, and the artifact
+/// quarantined.
+pub(super) fn intact(store: &Store, digest: &Digest) -> Result<Option<Artifact>, Failure> {
+    let artifact = store.artifact(digest)?;
+    let artifact = match artifact {
+        Some(artifact) if store.check(&artifact, &[], &[])? => Some(artifact),
+        _ => None,
+    };
+    store.take_notes().iter().for_each(|note| ui::warning(note));
+    Ok(artifact)
 }
 
 /// The fingerprints of a pipeline's earlier runs, for the engine.

@@ -1,7 +1,7 @@
 //! `pipe show RUN`: prints the stages, parameters and metrics of one run.
 
 use super::failure::Failure;
-use super::shared::{StoreArguments, shown, stage_of};
+use super::shared::{StoreArguments, intact, shown, stage_of};
 use super::summary::{self, MODEL, PREDICTIONS, REPORT};
 use crate::common::number;
 use crate::common::words::or_list;
@@ -70,6 +70,23 @@ pub(super) fn model_of(
             Err(Failure::invalid(format!("run {} has several models", record.id))
                 .help(format!("choose one with `--stage`: {names}")))
         }
+    }
+}
+
+/// The same after reading it: a damaged one is quarantined.
+pub(super) fn intact_model_of(
+    store: &Store,
+    record: &Record,
+    stage: Option<&str>,
+) -> Result<PathBuf, Failure> {
+    let file = model_of(store, record, stage)?;
+    let models = models_of(store, record, stage)?;
+    let facts = models.iter().find(|(_, path)| *path == file).map(|(facts, _)| facts);
+    let digest = facts.and_then(|facts| facts.digest.as_ref()?.parse::<Digest>().ok());
+    match digest.map(|digest| intact(store, &digest)).transpose()?.flatten() {
+        Some(_) => Ok(file),
+        None => Err(Failure::failed(format!("the model of run {} was damaged", record.id))
+            .help(format!("`pipe run {}` trains it again", record.file))),
     }
 }
 

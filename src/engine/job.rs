@@ -62,6 +62,12 @@ pub enum JobOutcome {
         message: String,
         help: Option<String>,
     },
+    /// Inputs aren't what their stages committed, so that these have to run again.
+    InputsDamaged {
+        roles: Vec<String>,
+        /// The store's notes on the damage.
+        notes: Vec<String>,
+    },
     Cancelled,
 }
 
@@ -137,7 +143,9 @@ mod tests {
         let failed = JobOutcome::Failed { message: "no".into(), help: None };
         let committed =
             JobOutcome::Committed { digest: Digest::of(b""), hit: false, peak_memory: Some(1) };
-        let outcomes = [failed, committed, JobOutcome::Cancelled].map(WorkerMessage::Outcome);
+        let damaged = JobOutcome::InputsDamaged { roles: vec!["a".into()], notes: Vec::new() };
+        let outcomes =
+            [failed, committed, damaged, JobOutcome::Cancelled].map(WorkerMessage::Outcome);
         for line in outcomes.into_iter().chain([WorkerMessage::Event(message)]) {
             assert!(!line.write().contains('\n'));
             assert_eq!(WorkerMessage::read(&line.write()), Some(line));

@@ -31,6 +31,9 @@ pub struct Input {
     /// The files of it that are read, folders with a `/` at their end; none means all of them.
     /// Others may change without a rerun.
     pub reads: &'static [&'static str],
+    /// Those of `reads` of which the stage checks every part as it reads it. All others are
+    /// digested before the stage starts.
+    pub self_checked: &'static [&'static str],
     /// Its purpose, in a sentence.
     pub doc: &'static str,
 }

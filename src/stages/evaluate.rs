@@ -41,6 +41,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["preprocess"],
         required: true,
         reads: &[RECORDS, SAMPLES, INPUT],
+        self_checked: &[RECORDS],
         doc: "The images: the validation and test splits are scored, unlabelled images are predicted.",
     },
     Input {
@@ -48,6 +49,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["train"],
         required: true,
         reads: &[super::train::MODEL],
+        self_checked: &[],
         doc: "The model.",
     },
 ];

@@ -30,6 +30,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["fetch"],
         required: true,
         reads: &[images::LISTING, images::SKIPPED, "images/"],
+        self_checked: &["images/"],
         doc: "The images.",
     },
     Input {
@@ -37,6 +38,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["preprocess"],
         required: false,
         reads: &[tensor_cache::INPUT],
+        self_checked: &[],
         doc: "The same images preprocessed, for their `fit` and size: what is cut off is said of these, instead of the default.",
     },
 ];

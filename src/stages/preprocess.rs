@@ -161,6 +161,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["fetch"],
         required: true,
         reads: &[images::LISTING, SKIPPED, "images/"],
+        self_checked: &["images/"],
         doc: "The images.",
     },
     Input {
@@ -168,6 +169,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["fetch"],
         required: false,
         reads: &[PREPROCESSING],
+        self_checked: &[],
         doc: "Fetched weights, for the resize, crop, interpolation, mean and std that they were trained with, unless `input` or a key sets them.",
     },
 ];

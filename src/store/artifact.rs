@@ -148,10 +148,16 @@ impl Artifact {
 
     pub(super) fn check_content(&self) -> Result<(), ArtifactError> {
         self.check_quickly()?;
-        self.manifest
-            .files
-            .iter()
-            .try_for_each(|file| check_content_of(&self.path.join(&file.path), file))
+        self.check_content_of(|_| true)
+    }
+
+    /// Reads the files of a wanted path and compares digests.
+    pub(super) fn check_content_of(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), ArtifactError> {
+        let files = self.manifest.files.iter().filter(|file| is_wanted(&file.path));
+        files.into_iter().try_for_each(|file| check_content_of(&self.path.join(&file.path), file))
     }
 
     /// The total length of the files in bytes.
@@ -164,6 +170,9 @@ fn check_content_of(path: &Path, file: &ListedFile) -> Result<(), ArtifactError>
     match digest_file(path) {
         Ok(digest) if digest == file.digest => Ok(()),
         Ok(_) => Err(ArtifactError::Damaged(format!("the content of {} changed", file.path))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ArtifactError::Damaged(format!("{} is missing", file.path)))
+        }
         Err(error) => Err(ArtifactError::Store(StoreError::io("reading", path)(error))),
     }
 }

@@ -60,13 +60,8 @@ impl Manifest {
     /// The digest of a manifest of the files listed in `reads` alone: a `/` at the end means a
     /// folder, an empty list all files.
     pub(super) fn part(&self, reads: &[&str]) -> Digest {
-        let wanted = |path: &str| {
-            reads.is_empty()
-                || reads
-                    .iter()
-                    .any(|&read| path == read || (read.ends_with('/') && path.starts_with(read)))
-        };
-        Digest::of(text(self.files.iter().filter(|file| wanted(&file.path))).as_bytes())
+        let wanted = |file: &&ListedFile| reads.is_empty() || is_among(&file.path, reads);
+        Digest::of(text(self.files.iter().filter(wanted)).as_bytes())
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Parsed {
@@ -83,6 +78,11 @@ impl Manifest {
             },
         }
     }
+}
+
+/// Whether a path is one of `listed`, or in a folder of it, which ends with a `/`.
+pub(super) fn is_among(path: &str, listed: &[&str]) -> bool {
+    listed.iter().any(|&one| path == one || (one.ends_with('/') && path.starts_with(one)))
 }
 
 fn text<'a>(files: impl Iterator<Item = &'a ListedFile>) -> String {

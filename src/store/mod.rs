@@ -25,7 +25,7 @@
 //! | memo, listings | sealed, rename | absent |
 //!
 //! A lookup checks the manifest's digest and the presence, length and modification time of each
-//! file. Readers check the content that they read; `pipe cache verify` checks everything. A cache
+//! file. What a stage reads is digested before it starts, or checked by its reader; `pipe cache verify` checks everything. A cache
 //! hit neither digests a file nor syncs.
 
 mod artifact;
@@ -136,6 +136,31 @@ impl Store {
             Err(ArtifactError::Damaged(reason)) => {
                 self.quarantine(&path, &format!("artifact {}", digest.short()), &reason)?;
                 Ok(None)
+            }
+        }
+    }
+
+    /// Reads files of an artifact and compares their digests: those in `reads` (none means all),
+    /// apart from those in `except`; folders have a `/` at their end. A damaged artifact is
+    /// quarantined. Returns whether it is intact.
+    pub fn check(
+        &self,
+        artifact: &Artifact,
+        reads: &[&str],
+        except: &[&str],
+    ) -> Result<bool, StoreError> {
+        let is_wanted = |path: &str| {
+            (reads.is_empty() || manifest::is_among(path, reads))
+                && !manifest::is_among(path, except)
+        };
+        match artifact.check_content_of(is_wanted) {
+            Ok(()) => Ok(true),
+            Err(ArtifactError::Missing) => Ok(false),
+            Err(ArtifactError::Store(error)) => Err(error),
+            Err(ArtifactError::Damaged(reason)) => {
+                let name = format!("artifact {}", artifact.digest.short());
+                self.quarantine(&artifact.path, &name, &reason)?;
+                Ok(false)
             }
         }
     }

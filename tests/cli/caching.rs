@@ -183,3 +183,42 @@ fn sorted(names: &[&str]) -> Vec<String> {
     names.sort();
     names
 }
+
+/// Changes a byte in the middle of a file of a stage's artifact, so that only its content shows it.
+fn flip(desk: &Desk, stage: &str, name: &str) {
+    let why = desk.ok(&["why", "tiny.toml", stage, "--json"]).json();
+    let path = desk.path(why["artifact"].as_str().unwrap()).join(name);
+    let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn damaged_bytes_are_never_believed() {
+    let desk = Desk::trained();
+    let first = desk.events(&["tiny.toml"]).digests();
+    flip(&desk, "train", "model.safetensors");
+    let predicted = desk.pipe(&["predict", "@0", "images/0_disc.png"]);
+    assert_eq!(predicted.code, 1, "{predicted}");
+    predicted.snapshot("predicting_with_a_damaged_model");
+    let again = desk.events(&["tiny.toml"]);
+    assert_eq!(again.with_outcome("ran"), ["train"]);
+    assert_eq!(again.digests(), first);
+    for (file, stages) in [
+        ("records.bin", vec!["evaluate", "preprocess"]),
+        ("samples.tsv", vec!["evaluate", "preprocess"]),
+        ("input.json", vec!["evaluate", "preprocess"]),
+    ] {
+        flip(&desk, "preprocess", file);
+        let healed = desk.events(&["tiny.toml", "--force=evaluate"]);
+        assert_eq!(healed.with_outcome("ran"), stages, "{file}");
+        assert_eq!(healed.digests(), first, "{file}");
+    }
+    flip(&desk, "preprocess", "samples.tsv");
+    desk.ok(&["run", "tiny.toml", "--force=evaluate"]).snapshot("damage_found_by_a_run");
+    desk.ok(&["cache", "verify"]).snapshot("a_store_that_healed");
+}

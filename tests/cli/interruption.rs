@@ -185,6 +185,16 @@ fn a_killed_parent_takes_its_stage_along() {
 }
 
 #[test]
+fn a_stopped_stage_ends_with_its_parent() {
+    let desk = Desk::tiny();
+    let mut child = training(&desk);
+    signal("STOP", stages(&desk)[0]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_for("the stage to end", SOON, || stages(&desk).is_empty());
+}
+
+#[test]
 fn a_killed_stage_is_reported() {
     let desk = Desk::tiny();
     let child = training(&desk);

@@ -150,6 +150,10 @@ impl Executor<'_> {
             JobOutcome::Committed { digest, hit, peak_memory } => {
                 return self.take_artifact(index, &digest, hit, Spent { seconds, peak_memory });
             }
+            JobOutcome::InputsDamaged { roles, notes } => {
+                self.rebuild_inputs(index, &roles, notes, seconds);
+                return Ok(());
+            }
             JobOutcome::Failed { message, help } => {
                 StageEnd::Failed(StageError::Failed { message, help }.to_string())
             }

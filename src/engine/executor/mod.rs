@@ -2,6 +2,7 @@
 //! jobs. On a cache hit, replays the recorded log without starting a process. Starts jobs only
 //! through a [`Launcher`].
 
+mod damage;
 mod jobs;
 mod node;
 
@@ -17,7 +18,7 @@ use super::subprocess::SubprocessLauncher;
 use crate::events::{CancellationToken, Event, EventSink, Level, StageEvent};
 use crate::store::{Artifact, Store};
 use node::{Node, Spent, StageEnd, Status};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -73,6 +74,7 @@ pub fn execute_with(
         jobs_folder: None,
         announced_stop: false,
         estimates: BTreeMap::new(),
+        rebuilt: BTreeSet::new(),
     };
     executor.warn(plan.notes);
     executor.run()?;
@@ -105,6 +107,8 @@ struct Executor<'a> {
     announced_stop: bool,
     /// What is known of the output of stages that are done.
     estimates: BTreeMap<String, Estimate>,
+    /// The nodes that ran again because their artifacts were damaged.
+    rebuilt: BTreeSet<usize>,
 }
 
 /// The next step of a node.

@@ -1,6 +1,7 @@
 //! Tests of the engine through its public interface, with kinds made for them.
 
 mod caching;
+mod damage;
 mod errors;
 mod execution;
 
@@ -36,9 +37,17 @@ const WRITE_INPUTS: &[Input] = &[
         kinds: &["write", "draw"],
         required: false,
         reads: &["text"],
+        self_checked: &[],
         doc: "text to go on from",
     },
-    Input { role: "beside", kinds: &["write"], required: false, reads: &[], doc: "more text" },
+    Input {
+        role: "beside",
+        kinds: &["write"],
+        required: false,
+        reads: &[],
+        self_checked: &[],
+        doc: "more text",
+    },
 ];
 
 impl Kind for Write {

@@ -1,10 +1,10 @@
-//! Builds one artifact, in any process or thread: takes the key's lock, opens a slot, runs the
-//! kind, checks that its inputs haven't changed, and commits.
+//! Builds one artifact, in any process or thread: takes the key's lock, opens a slot, checks the
+//! inputs, runs the kind, checks that its sources haven't changed, and commits.
 
 use crate::engine::job::{Job, JobOutcome};
 use crate::engine::{Context, InputArtifact, KindRef, Kinds, OrFail, StageError};
 use crate::events::{CancellationToken, EventSink, StageEvent};
-use crate::store::{Entry, Slot, Store};
+use crate::store::{Artifact, Entry, Slot, Store};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,7 +40,10 @@ fn try_build(
 ) -> Result<JobOutcome, StageError> {
     let kind = kind_of(job, kinds)?;
     let store = Store::open(&job.store)?;
-    let inputs = inputs(job, &store)?;
+    let artifacts = match inputs(job, &store)? {
+        Ok(artifacts) => artifacts,
+        Err(damaged) => return Ok(damaged),
+    };
     let mut waited = false;
     let mut keep_waiting = || {
         if !std::mem::replace(&mut waited, true) {
@@ -58,10 +61,22 @@ fn try_build(
         }
         Entry::Miss(slot) => slot,
     };
+    if let Some(damaged) = damaged(&artifacts, &store, |role| input_of(kind, role))? {
+        return Ok(damaged);
+    }
     let log = Log::default();
-    let context = context(job, kind, &store, &slot, inputs, cancel, logging(events, &log));
-    kind.run(&context)?;
-    check_unchanged(job, kind, &store, cancel)?;
+    let (inputs, events_and_log) = (input_artifacts(job, &artifacts), logging(events, &log));
+    let context = context(job, kind, &store, &slot, inputs, cancel, events_and_log);
+    if let Err(error) = kind.run(&context) {
+        // A reader that stumbles over damage fails: then everything is looked at.
+        let everything = |_: &str| Checked { reads: &[], except: &[] };
+        let damaged = damaged(&artifacts, &store, everything)?;
+        return damaged.filter(|_| error != StageError::Cancelled).ok_or(error);
+    }
+    check_sources(job, kind, &store, cancel)?;
+    if let Err(damaged) = self::inputs(job, &store)? {
+        return Ok(damaged);
+    }
     let log = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
     let artifact = slot.commit(&log)?;
     store.take_notes().into_iter().for_each(|note| events.warn(note));
@@ -69,6 +84,10 @@ fn try_build(
 }
 
 fn kind_of(job: &Job, kinds: &'static Kinds) -> Result<KindRef, StageError> {
+    if job.fingerprint.key() != job.key {
+        let message = "the job's key isn't that of its fingerprint: its file was changed";
+        return Err(StageError::failed(message).with_help("run the pipeline again"));
+    }
     let (name, version) = (&job.fingerprint.kind, job.fingerprint.version);
     let kind = kinds.iter().copied().find(|kind| kind.name() == name);
     let kind =
@@ -84,21 +103,68 @@ fn kind_of(job: &Job, kinds: &'static Kinds) -> Result<KindRef, StageError> {
     Ok(kind)
 }
 
-fn inputs(job: &Job, store: &Store) -> Result<BTreeMap<String, InputArtifact>, StageError> {
-    let mut inputs = BTreeMap::new();
+/// The input artifacts by role, after the quick checks; or the outcome if some didn't pass.
+fn inputs(
+    job: &Job,
+    store: &Store,
+) -> Result<Result<BTreeMap<String, Artifact>, JobOutcome>, StageError> {
+    let mut found = BTreeMap::new();
+    let mut missing = Vec::new();
     for (role, input) in &job.inputs {
-        let Some(artifact) = store.artifact(&input.digest)? else {
-            let message = format!("the input artifact `{role}` is no longer in the store");
-            return Err(StageError::failed(message).with_help("run again to rebuild it"));
-        };
-        let input = InputArtifact {
-            path: artifact.path,
-            digest: artifact.digest,
-            folder: input.folder.clone(),
-        };
-        inputs.insert(role.clone(), input);
+        match store.artifact(&input.digest)? {
+            Some(artifact) => drop(found.insert(role.clone(), artifact)),
+            None => missing.push(role.clone()),
+        }
     }
-    Ok(inputs)
+    Ok(if missing.is_empty() { Ok(found) } else { Err(inputs_damaged(missing, store)) })
+}
+
+fn inputs_damaged(roles: Vec<String>, store: &Store) -> JobOutcome {
+    JobOutcome::InputsDamaged { roles, notes: store.take_notes() }
+}
+
+/// The files of an input that are digested.
+struct Checked {
+    /// None means all.
+    reads: &'static [&'static str],
+    except: &'static [&'static str],
+}
+
+/// The files of an input that are digested before the stage starts.
+fn input_of(kind: KindRef, role: &str) -> Checked {
+    let input = kind.inputs().iter().find(|input| input.role == role);
+    let Some(input) = input else { return Checked { reads: &[], except: &[] } };
+    Checked { reads: input.reads, except: input.self_checked }
+}
+
+/// The outcome if the content of inputs changed.
+fn damaged(
+    artifacts: &BTreeMap<String, Artifact>,
+    store: &Store,
+    checked: impl Fn(&str) -> Checked,
+) -> Result<Option<JobOutcome>, StageError> {
+    let mut roles = Vec::new();
+    for (role, artifact) in artifacts {
+        let Checked { reads, except } = checked(role);
+        if !store.check(artifact, reads, except)? {
+            roles.push(role.clone());
+        }
+    }
+    Ok((!roles.is_empty()).then(|| inputs_damaged(roles, store)))
+}
+
+fn input_artifacts(
+    job: &Job,
+    artifacts: &BTreeMap<String, Artifact>,
+) -> BTreeMap<String, InputArtifact> {
+    let input = |(role, artifact): (&String, &Artifact)| {
+        let folder = job.inputs.get(role).and_then(|input| input.folder.clone());
+        (
+            role.clone(),
+            InputArtifact { path: artifact.path.clone(), digest: artifact.digest, folder },
+        )
+    };
+    artifacts.iter().map(input).collect()
 }
 
 fn context(
@@ -145,8 +211,8 @@ fn logging(events: &EventSink, log: &Log) -> EventSink {
     })
 }
 
-/// Fails if the external facts or the input artifacts are no longer those of the key.
-fn check_unchanged(
+/// Fails if the external facts are no longer those of the key.
+fn check_sources(
     job: &Job,
     kind: KindRef,
     store: &Store,
@@ -157,7 +223,7 @@ fn check_unchanged(
         let message = "a source changed while the stage ran, so the result was discarded";
         return Err(StageError::failed(message).with_help("run again when nothing writes to it"));
     }
-    inputs(job, store).map(drop)
+    Ok(())
 }
 
 fn internal_error(panic: &(dyn Any + Send)) -> StageError {

@@ -27,6 +27,7 @@ const INTERRUPTED: u8 = 130;
 pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
     let cancel = CancellationToken::new();
     cancel_on_signals(&cancel);
+    wake_when_parent_dies();
     cancel_when_parent_dies(&cancel);
     std::panic::set_hook(Box::new(report_panic));
     let outcome = match Job::read(job) {
@@ -40,7 +41,7 @@ pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
     };
     let code = match &outcome {
         JobOutcome::Committed { .. } => ExitCode::SUCCESS,
-        JobOutcome::Failed { .. } => ExitCode::FAILURE,
+        JobOutcome::Failed { .. } | JobOutcome::InputsDamaged { .. } => ExitCode::FAILURE,
         JobOutcome::Cancelled => ExitCode::from(INTERRUPTED),
     };
     write(&WorkerMessage::Outcome(outcome));
@@ -95,6 +96,18 @@ fn cancel_when_parent_dies(cancel: &CancellationToken) {
         std::process::exit(i32::from(INTERRUPTED));
     });
 }
+
+/// A worker that was stopped (SIGSTOP) when its parent dies would hold its lock for ever: it is
+/// continued, and then finds its stdin closed.
+#[cfg(target_os = "linux")]
+fn wake_when_parent_dies() {
+    // Fails on no kernel that Rust's standard library supports.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT));
+}
+
+/// Other systems have no such signal.
+#[cfg(not(target_os = "linux"))]
+fn wake_when_parent_dies() {}
 
 /// Stdin if it is a pipe. A terminal or `/dev/null` is not tied to the parent's life.
 fn stdin_pipe() -> Option<File> {

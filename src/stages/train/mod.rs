@@ -49,6 +49,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["preprocess"],
         required: true,
         reads: &[RECORDS, SAMPLES, INPUT],
+        self_checked: &[RECORDS],
         doc: "The training and validation images.",
     },
     Input {
@@ -56,6 +57,7 @@ static INPUTS: [Input; 2] = [
         kinds: &["fetch", "train"],
         required: false,
         reads: &[MODEL, PREPROCESSING],
+        self_checked: &[],
         doc: "Weights to start from: fetched ones, or another train stage's model. Random weights without it.",
     },
 ];
