@@ -75,7 +75,7 @@ fn ctrl_c_on_a_terminal_leaves_a_clean_screen() {
     let desk = Desk::tiny();
     desk.edit("tiny.toml", "epochs = 1", "epochs = 9000");
     let program = env!("CARGO_BIN_EXE_pipe");
-    let line = format!("stty cols 80 rows 40; '{program}' run tiny.toml --jobs 1");
+    let line = format!("stty cols 120 rows 40; '{program}' run tiny.toml --jobs 1");
     let mut command = Command::new("script");
     command.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
     command.current_dir(desk.path("")).env("TERM", "xterm").env_remove("PIPE_CACHE");

@@ -67,7 +67,7 @@ fn shift_hue(pixels: &mut [f32], shift: f32) {
 /// Replaces each color by its luma.
 pub(super) fn to_gray(pixels: &mut [f32]) {
     for pixel in pixels.chunks_exact_mut(3) {
-        let gray = luma(pixel);
+        let gray = luma(pixel).min(255.0);
         pixel.fill(gray);
     }
 }

@@ -2,6 +2,9 @@
 
 use crate::random::Stream;
 
+/// The smallest divisor of a position.
+const NEAREST: f64 = 1e-9;
+
 /// From a position in the output to where it comes from, both in pixels of the output.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Homography([f64; 8]);
@@ -9,7 +12,9 @@ pub(super) struct Homography([f64; 8]);
 impl Homography {
     pub(super) fn source(&self, x: f64, y: f64) -> [f64; 2] {
         let [a, b, c, d, e, f, g, h] = self.0;
+        // On the horizon itself a position would be infinite.
         let depth = g * x + h * y + 1.0;
+        let depth = if depth.abs() < NEAREST { NEAREST } else { depth };
         [(a * x + b * y + c) / depth, (d * x + e * y + f) / depth]
     }
 
