@@ -56,6 +56,9 @@
 //!    the recorded log. On a miss it writes a *job*, a self-contained file, which a child process
 //!    `pipe stage JOB` executes in its own process group, sending events back as JSON lines. So
 //!    every stage can be timed out, killed and logged separately.
+//!    Before the stage starts, the child digests the input files that its kind declares to read,
+//!    apart from those of which the reader checks every part; after a failure, all of them. A
+//!    damaged input is quarantined, and its stage runs again in the same run.
 //! 7. A stage is given an [`engine::Context`] and nothing else: resolved values, inputs, a slot,
 //!    the memo, an event sink, the cancellation token, its seed, thread budget and device.
 //! 8. A commit digests the slot's files, writes the manifest last, syncs and renames. A failed or
