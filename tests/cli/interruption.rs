@@ -69,13 +69,16 @@ fn ctrl_c_stops_and_the_next_run_goes_on() {
     assert_eq!(next.with_outcome("fresh"), ["explore", "fetch", "preprocess"]);
 }
 
+/// The width of the terminal: no closing line is longer.
+const COLUMNS: usize = 120;
+
 /// On a terminal, which echoes `^C`, nothing of the live lines is left.
 #[test]
 fn ctrl_c_on_a_terminal_leaves_a_clean_screen() {
     let desk = Desk::tiny();
     desk.edit("tiny.toml", "epochs = 1", "epochs = 9000");
     let program = env!("CARGO_BIN_EXE_pipe");
-    let line = format!("stty cols 120 rows 40; '{program}' run tiny.toml --jobs 1");
+    let line = format!("stty cols {COLUMNS} rows 40; '{program}' run tiny.toml --jobs 1");
     let mut command = Command::new("script");
     command.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
     command.current_dir(desk.path("")).env("TERM", "xterm").env_remove("PIPE_CACHE");
@@ -119,7 +122,7 @@ fn screen(output: &str) -> String {
             }
             _ => {
                 // A character after the last column is on the next line.
-                if column == 80 {
+                if column == COLUMNS {
                     (row, column) = (row + 1, 0);
                 }
                 lines.resize(lines.len().max(row + 1), Vec::new());
