@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the strip can't show.
+/// Augmentations that the strip can't show.
 fn sentences(preview: &Preview, views: usize, stage: &str) -> Vec<String> {
     let mut sentences = Vec::new();
     if views == 0 {

@@ -14,7 +14,7 @@ const NAME: usize = 200;
 /// The folders of a set of images.
 pub(crate) struct ClassFolders<'a> {
     into: &'a Path,
-    /// What the files that the images come from may expand to.
+    /// The size to which the files that the images come from may expand.
     budget: Budget,
     /// The number of images of each split.
     counts: BTreeMap<String, u64>,

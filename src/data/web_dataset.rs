@@ -51,7 +51,7 @@ enum Part {
 enum Stop {
     Damaged(io::Error),
     Failed(DataError),
-    /// What was looked for is known.
+    /// The answer is known.
     Known,
 }
 

@@ -16,7 +16,7 @@ const BASE_VARIABLE: &str = "HF_ENDPOINT";
 const BASE: &str = "https://huggingface.co";
 /// Variables by which Hugging Face's own programs are told not to use the network.
 const OFFLINE: [&str; 2] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"];
-/// What to do about credentials that can't be used.
+/// The remedy for credentials that can't be used.
 pub(super) const LOGIN_HELP: &str =
     "make a token on https://huggingface.co/settings/tokens, and set HF_TOKEN to it";
 /// No repository may have more files: their names take memory.

@@ -14,11 +14,11 @@ use std::sync::Arc;
 /// A stage that needs less isn't worth a message.
 const WORTH_A_MESSAGE: u64 = 1_000_000_000;
 
-/// What to do where the disk is too small.
+/// The remedy where the disk is too small.
 pub const TOO_LITTLE: &str = "free some space (`pipe cache gc` removes what recent runs didn't use), use another disk with `--cache`, \
      or store images as JPEG: store = \"jpeg\" in the preprocess stage";
 
-/// What is known of a stage before it runs.
+/// The facts known of a stage before it runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Estimate {
     /// Bytes that it writes to the store. None if that can't be known yet.
@@ -29,11 +29,11 @@ pub struct Estimate {
     pub digests: Option<Arc<Vec<Digest>>>,
     /// Side of the images, or of those that the weights take, in pixels.
     pub side: Option<u32>,
-    /// What else the plan should say about it, in a sentence.
+    /// A further sentence of the plan about it.
     pub sentence: Option<String>,
 }
 
-/// What an estimate is made from.
+/// The basis of an estimate.
 pub struct Known<'a> {
     pub pin: &'a Pin,
     pub store: &'a Store,

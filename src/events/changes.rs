@@ -12,7 +12,7 @@ const SHOWN: usize = 3;
 /// Files that came, went and changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileChanges {
-    /// What they belong to, such as a table's name; empty for the files of the source.
+    /// The owner, such as a table's name; empty for the files of the source.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub of: String,
     /// One of them, in the singular: "file", "row".

@@ -22,7 +22,7 @@ const MAX_CLASSES: usize = 30;
 /// One of the runs, with the results that the page needs.
 struct Side<'a> {
     results: &'a Results<'a>,
-    /// What differs from the other runs.
+    /// The differences from the other runs.
     name: String,
     evaluation: Option<Evaluation>,
     history: Option<(&'a StageRecord, Vec<EpochRow>)>,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// The scalar that a training emits after each epoch.
 const SCALAR: &str = "images_per_second";
 
-/// What the events said so far, by stage.
+/// The events' facts so far, by stage.
 #[derive(Default)]
 pub(super) struct Throughput(BTreeMap<String, Counted>);
 

@@ -20,7 +20,7 @@ pub fn trains(kind: &str) -> bool {
     kind == Train.name()
 }
 
-/// What is to be seen.
+/// The policy and the size of the strip.
 pub struct Preview {
     policy: Option<AugmentationPolicy>,
     seed: u64,

@@ -84,7 +84,7 @@ fn of_runs(store: &Store) -> OfRuns {
     }
 }
 
-/// What each of the sets has alone, and what it shares with others.
+/// The bytes that each of the sets has alone, and those that it shares with others.
 fn parts(sets: &[&HashSet<DiskFile>]) -> Vec<Part> {
     let mut owners: HashMap<DiskFile, u32> = HashMap::new();
     for file in sets.iter().flat_map(|set| set.iter()) {

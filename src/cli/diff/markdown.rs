@@ -59,7 +59,7 @@ fn list(changes: &[Change]) -> String {
     }
 }
 
-/// What the verdict rests on, and the classes that are worse.
+/// The test behind the verdict, and the classes that are worse.
 fn details(split: &SplitDiff) -> String {
     let mut text = split.basis_text().map_or_else(String::new, |basis| format!("\n{basis}.\n"));
     let worse = split.classes.iter().filter_map(|class| {

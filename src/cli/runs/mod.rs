@@ -66,7 +66,7 @@ struct Listed {
     /// `@3`.
     number: String,
     record: Record,
-    /// What was changed against the run before of the same pipeline.
+    /// Parameters that differ from the same pipeline's run before.
     changes: Vec<Change>,
 }
 

@@ -1,4 +1,4 @@
-//! What becomes of an archive's entries: by their names, and by the archive that they are in.
+//! The use of an archive's entries: by their names, and by the archive that they are in.
 
 use super::format::is_named_like_archive;
 use crate::common::image_files::{is_hidden, is_image, is_label_file};

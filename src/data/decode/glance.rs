@@ -10,7 +10,7 @@ use crate::data::similarity::{SIDE, Thumbnail};
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
-/// What is seen of an image at a glance.
+/// A small version of an image and its size.
 pub struct Glance {
     /// The whole image, after orientation.
     pub thumbnail: Thumbnail,

@@ -41,7 +41,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     Ok(decoded)
 }
 
-/// What can be decoded of a damaged file.
+/// Decodes as much of a damaged file as possible.
 fn decode_leniently(bytes: &[u8]) -> Option<Decoded> {
     let decoded = decode_once(bytes, false);
     // The decoder wants whole segments between scans and an end.

@@ -40,7 +40,7 @@ pub struct Exploration {
     pub duplicates: Duplicates,
     /// Images that differ only by size and compression.
     pub near_duplicates: NearDuplicates,
-    /// What a square leaves out of each image.
+    /// The share of each image that a square leaves out.
     pub cropped: Cropped,
     /// The most unusual images of their classes, the most unusual one first.
     pub unusual: Vec<Unusual>,
@@ -126,7 +126,7 @@ pub struct NearDuplicate {
     pub across_splits: bool,
 }
 
-/// What the stored square leaves out.
+/// The share that the stored square leaves out.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 pub struct Cropped {
     /// "crop", "pad" or "stretch".
@@ -149,7 +149,7 @@ pub struct Unusual {
     pub class: Option<String>,
     /// Robust z-score of its distance from the class's median.
     pub score: f64,
-    /// What differs most: "brightness", "color" or "detail".
+    /// The descriptor that differs most: "brightness", "color" or "detail".
     pub by: String,
 }
 

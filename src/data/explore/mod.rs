@@ -155,7 +155,7 @@ fn count_classes(exploration: &mut Exploration, labels: &Labels) {
     exploration.classes = named.map(|(class, count)| ClassCount { class, count }).collect();
 }
 
-/// What the squares leave out of the images.
+/// The shares that the squares leave out of the images.
 fn cropped(looks: &[&Result<Look, String>], geometry: Option<&Geometry>) -> Cropped {
     let lost = |look: &Look| match geometry {
         Some(geometry) => geometry.lost(look.width, look.height),

@@ -18,7 +18,7 @@ const MIN_CLASS: usize = 8;
 const MIN_SCORE: f64 = 3.5;
 /// Largest number of images.
 const MAX_IMAGES: usize = 24;
-/// What a deviation is at least, in levels: less isn't seen.
+/// The smallest deviation that counts, in levels: less isn't seen.
 const MIN_SPREAD: f64 = 4.0;
 /// From a median absolute deviation to the standard deviation of a normal distribution.
 const NORMAL: f64 = 1.4826;

@@ -170,7 +170,7 @@ impl Writer<'_> {
         let bytes = self.images.read(image)?;
         match decode::to_square(&bytes, self.geometry) {
             Ok(decoded) => {
-                // What is stored as JPEG decodes to other pixels.
+                // An image stored as JPEG decodes to other pixels.
                 if self.storage == Storage::Raw {
                     self.sketches.add(image.digest, &decoded.pixels, self.geometry.size);
                 }

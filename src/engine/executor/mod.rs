@@ -105,7 +105,7 @@ struct Executor<'a> {
     jobs_folder: Option<tempfile::TempDir>,
     /// Whether it was announced that running stages are being stopped.
     announced_stop: bool,
-    /// What is known of the output of stages that are done.
+    /// Estimates replaced by facts, of stages that are done.
     estimates: BTreeMap<String, Estimate>,
     /// The nodes that ran again because their artifacts were damaged.
     rebuilt: BTreeSet<usize>,

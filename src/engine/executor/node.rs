@@ -54,7 +54,7 @@ pub(super) enum Status {
     Done { end: StageEnd, spent: Spent },
 }
 
-/// What running a stage took.
+/// Time and memory that a stage took.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Spent {
     pub(super) seconds: f64,

@@ -1,4 +1,5 @@
-//! What resolving the keys of one stage needs: a place for diagnostics, and the stages that feed it.
+//! The surroundings in which the keys of one stage are resolved: a place for diagnostics, and the
+//! stages that feed it.
 
 use super::erased::typed;
 use super::{Kind, KindRef};

@@ -42,7 +42,7 @@ impl ClassTest {
     }
 }
 
-/// What both runs say of the same images.
+/// Both runs' predictions of the same images.
 #[derive(Default)]
 pub(super) struct Compared {
     pub(super) images: ChangedImages,

@@ -80,7 +80,7 @@ impl SplitDiff {
         }
     }
 
-    /// What the verdict rests on: McNemar's test and its counts. None without a verdict.
+    /// McNemar's test and its counts. None without a verdict.
     pub fn basis_text(&self) -> Option<String> {
         let test = self.paired.filter(|_| self.allows_verdict())?;
         let [first, second] = [test.only_first, test.only_second].map(thousands);

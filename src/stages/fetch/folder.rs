@@ -72,7 +72,7 @@ pub(super) fn changes(change: &FactChange) -> Option<FileChanges> {
     FileChanges::between(of, "file", &contents(file, &old)?, &contents(file, &new)?)
 }
 
-/// The paths in a listing or a list of what isn't used, with what tells that one changed.
+/// The paths in a listing or a list of unused files, each with a value that changes with the file.
 fn contents(file: &str, bytes: &[u8]) -> Option<Vec<(String, String)>> {
     let path = Path::new(file);
     if file == LISTING {

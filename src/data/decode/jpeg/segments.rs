@@ -46,7 +46,7 @@ pub(super) fn completed(bytes: &[u8]) -> Vec<u8> {
     let end = loop {
         let Some(marker) = scan_end(bytes, at) else { break bytes.len() };
         match segment_length(bytes, marker).filter(|length| marker + length <= bytes.len()) {
-            // What follows a segment that isn't a scan is a marker, or no part of the image.
+            // A segment that isn't a scan is followed by a marker, or by no part of the image.
             Some(length) => at = marker + length,
             None => break marker,
         }

@@ -44,7 +44,7 @@ pub(super) struct Pinned {
     pub licence: Option<String>,
 }
 
-/// What a repository holds at a commit.
+/// The files of a repository at a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inventory {
     /// Of the list of all files with their digests.
@@ -170,7 +170,7 @@ pub(super) fn key(source: &HubSource, pin: &Pinned) -> String {
     format!("hf:{} {}", source.id, pin.commit)
 }
 
-/// What a repository holds, if it was listed.
+/// The files of a repository, if it was listed.
 pub(super) fn inventory(source: &HubSource, pin: &Pinned, memo: &Memo) -> Option<Inventory> {
     serde_json::from_slice(&memo.get(CONTENTS, &key(source, pin))?).ok()
 }
