@@ -68,10 +68,10 @@ fn try_build(
     let (inputs, events_and_log) = (input_artifacts(job, &artifacts), logging(events, &log));
     let context = context(job, kind, &store, &slot, inputs, cancel, events_and_log);
     if let Err(error) = kind.run(&context) {
+        StageError::check(cancel)?;
         // A reader that stumbles over damage fails: then everything is looked at.
         let everything = |_: &str| Checked { reads: &[], except: &[] };
-        let damaged = damaged(&artifacts, &store, everything)?;
-        return damaged.filter(|_| error != StageError::Cancelled).ok_or(error);
+        return damaged(&artifacts, &store, everything)?.ok_or(error);
     }
     check_sources(job, kind, &store, cancel)?;
     if let Err(damaged) = self::inputs(job, &store)? {
