@@ -9,14 +9,14 @@
 //!
 //! | module | contents | may import |
 //! | --- | --- | --- |
-//! | [`common`] | formatting of numbers and lists, the nearest name, which files are images, layouts of folders | - |
+//! | [`common`] | formatting of numbers, lists and text from outside, the nearest name, which files are images, layouts of folders | - |
 //! | [`config`] | pipeline file -> [`config::Pipeline`], with a location for every key; typed keys (`config::keys!`) | - |
-//! | [`events`] | events emitted during a run, and the cancellation token | - |
+//! | [`events`] | events emitted during a run, reasons why a stage runs, and the cancellation token | - |
 //! | [`random`] | random streams, named by the seed, a purpose and a position | - |
 //! | [`store`] | content-addressed artifacts: digests, slots, memo, manifests, locks, garbage collection | - |
-//! | [`download`] | downloads into the memo: resumed, checked, with timeouts; Kaggle's API | events, store |
+//! | [`download`] | downloads into the memo: resumed, checked, with timeouts; the APIs of Kaggle and the Hugging Face Hub | events, store |
 //! | [`engine`] | the trait of stage kinds, jobs, fingerprints, plan, executor. Knows no kind by name | config, events, store |
-//! | [`data`] | images, archives, labels, split, decoding, resizing, near duplicates, augmentation, loader, the memory-mapped tensor cache | config, events, store |
+//! | [`data`] | images, archives, Parquet files, labels, split, decoding, resizing, near duplicates, augmentation, loader, the memory-mapped tensor cache | config, events, store |
 //! | [`nn`] | network graphs, interpreter on dfdx's tape, ops, backbones (one file per family), weights | - |
 //! | [`metrics`] | accuracy, F1, confusion matrix, confidence intervals, paired tests | - |
 //! | [`training`] | fit, loss, optimizer, schedule, checkpoints, cached features | config, nn, data, metrics, events, store |
@@ -83,9 +83,10 @@
 //! | the device class, if it changes numbers | |
 //!
 //! A `path:` source enters as the digest of its listing (names and contents), wherever the folder
-//! is; published weights by their SHA-256 prefix; other files on the web by the version that was
-//! seen first, kept until `--refresh`, and by `pipe.lock` for other machines. One golden test per
-//! kind fails if its bytes change without a new code version.
+//! is; published weights by their SHA-256 prefix; data sets of Kaggle, repositories of the Hugging
+//! Face Hub and other files on the web by the version or commit that was seen first, kept until
+//! `--refresh`, and by `pipe.lock` for other machines. One golden test per kind fails if its bytes
+//! change without a new code version.
 //!
 //! # Numbers
 //!

@@ -26,8 +26,8 @@ pub(super) struct Arguments {
 enum Command {
     /// Show disk usage by category, pipeline and run
     ///
-    /// Runs share artifacts. `exclusive` is the size of the files that no other pipeline or run has, which is what
-    /// removing it would free; `shared` of those that others have, too.
+    /// Runs share artifacts. `exclusive` is the size of the files that no other pipeline or run has,
+    /// which removing it would free; `shared`, of those that others have, too.
     Du(Common),
     /// Check every file against its digest
     ///

@@ -7,7 +7,7 @@ use crate::common::words::and_list;
 use crate::runs::{self, PipelineFile, Record, Results};
 use crate::ui;
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 /// The file of pins, beside the pipeline file.
@@ -16,7 +16,7 @@ const PINS: &str = "pipe.lock";
 /// Write the pipeline file of a run, as it was, and its pinned sources
 ///
 /// The file is written beside the one that was run, so that relative paths stay right, with the
-/// run's id in its name; files that it extends, too. `pipe.lock` is written if there is none.
+/// run's id in its name; files that it extends, too. `pipe.lock` is written beside them.
 #[derive(Args)]
 #[command(after_help = "Examples:
   pipe checkout @3                    writes photos-k3x9qa.toml
@@ -61,6 +61,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let sets = input.overrides.iter().map(|pair| format!(" --set {}", shell_word(Path::new(pair))));
     let command = format!("pipe run {}{}", shell_word(&pipeline), sets.collect::<String>());
     ui::out(&format!("run it with `{command}`\n"))?;
+    let own = parent(&input.files[0]);
+    for PipelineFile { name, .. } in input.files.iter().filter(|file| parent(file) != own) {
+        ui::warning(&format!("`{name}` was in another folder: check relative paths in its copy"));
+    }
     if record.version != env!("CARGO_PKG_VERSION") {
         ui::warning(&format!("the run was made by pipe {}", record.version));
     }
@@ -73,27 +77,45 @@ fn folder_of(record: &Record) -> PathBuf {
     folder.unwrap_or(Path::new("")).to_path_buf()
 }
 
-/// The files under names with the run's id, which they extend each other by.
+/// The folder that a file was in.
+fn parent(file: &PipelineFile) -> PathBuf {
+    let parent = Path::new(&file.name).parent().unwrap_or(Path::new(""));
+    parent.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+/// The files under names with the run's id, by which they extend each other: each extends the next.
 fn renamed(files: &[PipelineFile], id: &str) -> Vec<(String, String)> {
-    let name = |file: &PipelineFile| {
-        let path = Path::new(&file.name);
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        format!("{stem}-{id}.toml")
+    let mut names: Vec<String> = Vec::new();
+    for file in files {
+        let stem = Path::new(&file.name).file_stem().unwrap_or_default().to_string_lossy();
+        let name = format!("{stem}-{id}.toml");
+        // Files of several folders may have the same name.
+        names.push(match names.contains(&name) {
+            true => format!("{stem}-{id}-{}.toml", names.len() + 1),
+            false => name,
+        });
+    }
+    let text = |(at, file): (usize, &PipelineFile)| match names.get(at + 1) {
+        Some(base) => extending(&file.text, base),
+        None => file.text.clone(),
     };
-    let extends = |line: &str| -> Option<String> {
-        let (key, value) = line.split_once('=')?;
-        let file = files.iter().skip(1).find(|file| {
-            let base = Path::new(&file.name).file_name().unwrap_or_default().to_string_lossy();
-            let value = value.trim().trim_matches(['"', '\'']);
-            Path::new(value).file_name().is_some_and(|name| name.to_string_lossy() == base)
-        })?;
-        (key.trim() == "extends").then(|| format!("extends = \"{}\"", name(file)))
+    let texts: Vec<String> = files.iter().enumerate().map(text).collect();
+    names.into_iter().zip(texts).collect()
+}
+
+/// The text of a file that extends `base` in place of the file that it extended.
+fn extending(text: &str, base: &str) -> String {
+    let mut is_top = true;
+    let line = |line: &str| {
+        is_top &= !line.trim_start().starts_with('[');
+        let key = line.split_once('=').map(|(key, _)| key.trim().trim_matches(['"', '\'']));
+        match is_top && key == Some("extends") {
+            // A text in JSON is one in TOML.
+            true => format!("extends = {}\n", serde_json::Value::from(base)),
+            false => format!("{line}\n"),
+        }
     };
-    let text = |file: &PipelineFile| {
-        let lines = file.text.lines().map(|line| extends(line).unwrap_or_else(|| line.to_owned()));
-        lines.collect::<Vec<_>>().join("\n") + "\n"
-    };
-    files.iter().map(|file| (name(file), text(file))).collect()
+    text.lines().map(line).collect()
 }
 
 /// Writes the files, unless one is there with another content.
@@ -117,4 +139,26 @@ fn write(folder: &Path, files: &[(PathBuf, String)], force: bool) -> Result<(), 
         std::fs::write(path, text).map_err(|error| failed(path, error))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_extends_the_copy_of_the_next() {
+        let file = |name: &str, text: &str| PipelineFile { name: name.into(), text: text.into() };
+        let files = [
+            file("x/photos.toml", "extends = '../photos.toml' # base\n[stages.a]\nextends = 1\n"),
+            file("photos.toml", "\"extends\" = 'base.toml'"),
+            file("base.toml", "[pipeline]\r\n"),
+        ];
+        let expected = [
+            ("photos-k3.toml", "extends = \"photos-k3-2.toml\"\n[stages.a]\nextends = 1\n"),
+            ("photos-k3-2.toml", "extends = \"base-k3.toml\"\n"),
+            ("base-k3.toml", "[pipeline]\r\n"),
+        ];
+        let expected = expected.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(renamed(&files, "k3"), expected);
+    }
 }

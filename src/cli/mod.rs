@@ -54,12 +54,12 @@ Examples:
   pipe predict @0 holiday/             classify images with the latest model
   pipe diff @1 @0                      compare the last two runs
 
-RUN is a run id, a unique prefix of one, @0 (the latest run) or @1 (the one
-before it).
+RUN is a run id, a unique prefix of one, a name given to a run, @0 (the latest
+run) or @1 (the one before it).
 Outputs are cached in a store: the folder given by --cache, else $PIPE_CACHE,
 else `cache` in the current directory.
-Exit codes: 0 success, 1 a stage failed, 2 invalid usage or pipeline file,
-3 the store is damaged or locked, 130 interrupted.";
+Exit codes: 0 success, 1 a stage or another valid request failed, 2 invalid
+usage or pipeline file, 3 the store is damaged or locked, 130 interrupted.";
 
 #[derive(Subcommand)]
 enum Command {

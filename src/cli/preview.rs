@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             Failure::failed(format!("failed to write `{}`: {error}", shown(&arguments.out)))
         })?;
     }
-    sentences.iter().for_each(|sentence| ui::note(sentence));
+    sentences.iter().for_each(|sentence| ui::note(&format!("{sentence}\n")));
     let count = counted(strip.images.len() as u64, "image");
     ui::out(&format!("{}: {count} {from}\n", shown(&arguments.out)))?;
     Ok(ExitCode::SUCCESS)

@@ -160,8 +160,8 @@ pub(super) fn stage_of<'a>(record: &'a Record, name: &str) -> Result<&'a StageRe
     })
 }
 
-/// An artifact whose content was checked, if the store has it. Damage is said, and the artifact
-/// quarantined.
+/// An artifact whose content was checked, if the store has it. A damaged one is quarantined, with a
+/// warning.
 pub(super) fn intact(store: &Store, digest: &Digest) -> Result<Option<Artifact>, Failure> {
     let artifact = store.artifact(digest)?;
     let artifact = match artifact {

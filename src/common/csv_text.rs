@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// A field that a spreadsheet doesn't take for a formula: one that begins with `=`, `+`, `-`, `@`,
-/// a tab or a carriage return gets a `'` before it.
+/// a tab or a carriage return, after any number of `'`, gets a `'` before it.
 pub(crate) fn not_a_formula(field: &str) -> Cow<'_, str> {
     match is_formula(field) {
         true => Cow::Owned(format!("'{field}")),
@@ -17,7 +17,7 @@ pub(crate) fn without_quote(field: &str) -> &str {
 }
 
 fn is_formula(field: &str) -> bool {
-    field.starts_with(['=', '+', '-', '@', '\t', '\r'])
+    field.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r'])
 }
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
         assert_eq!(not_a_formula("=cmd|' /C calc'!A0/1.png"), "'=cmd|' /C calc'!A0/1.png");
         assert_eq!(not_a_formula("-1/+2.png"), "'-1/+2.png");
         assert_eq!(not_a_formula("a/=1.png"), "a/=1.png");
-        for name in ["=1", "@a", "'quoted'", "a", ""] {
+        for name in ["=1", "@a", "'quoted'", "'=1", "''@", "a", ""] {
             assert_eq!(without_quote(&not_a_formula(name)), name);
         }
     }

@@ -1,5 +1,6 @@
-//! Helpers for every room: formatting of numbers, lists and text from outside, "did you mean" suggestions, which files
-//! are images, and how their folders are laid out. A leaf: it imports nothing of the crate.
+//! Helpers for every module: formatting of numbers, lists and text from outside, "did you mean"
+//! suggestions, which files are images, and how their folders are laid out. A leaf: it imports
+//! nothing of the crate.
 
 pub(crate) mod csv_text;
 pub(crate) mod image_files;

@@ -42,9 +42,9 @@ pub(crate) fn synonym(wanted: &str) -> Option<&'static str> {
     SYNONYMS.iter().find(|(theirs, _)| *theirs == wanted).map(|(_, ours)| *ours)
 }
 
-/// The name that has the same meaning elsewhere, else the nearest name to `wanted` by edit distance (ignoring case, and `-` for `_`), if at most a
-/// third of the characters differ; else the only name that is a prefix of `wanted` or has it as a
-/// prefix.
+/// Our name for what other tools call `wanted`; else the nearest name by edit distance (ignoring
+/// case, and `-` for `_`), if at most a third of the characters differ; else the only name that is a
+/// prefix of `wanted` or has it as a prefix.
 pub(crate) fn nearest<'a>(
     wanted: &str,
     names: impl IntoIterator<Item = &'a str>,

@@ -3,6 +3,7 @@
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{Diagnostic, Diagnostics};
+use crate::common::visible::visible;
 
 /// Maximum number of rendered diagnostics; the rest is counted.
 const MOST: usize = 50;
@@ -33,7 +34,8 @@ impl Diagnostics {
                     ));
         }
         match &diagnostic.help {
-            Some(help) => group.element(Level::HELP.message(help)),
+            // Unlike titles and labels, it isn't cleaned by the renderer.
+            Some(help) => group.element(Level::HELP.message(visible(help))),
             None => group,
         }
     }

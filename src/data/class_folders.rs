@@ -20,8 +20,8 @@ pub(crate) struct ClassFolders<'a> {
     counts: BTreeMap<String, u64>,
     /// From a class as it is written to its folder.
     names: BTreeMap<String, String>,
-    /// Folders of classes in lower case.
-    taken: BTreeSet<String>,
+    /// Folders of classes in lower case, with the last number after each such name.
+    taken: BTreeMap<String, u64>,
     /// Folders that exist.
     made: BTreeSet<PathBuf>,
     images: Vec<String>,
@@ -35,7 +35,7 @@ impl ClassFolders<'_> {
             budget: Budget::of(length),
             counts: BTreeMap::new(),
             names: BTreeMap::new(),
-            taken: BTreeSet::new(),
+            taken: BTreeMap::new(),
             made: BTreeSet::new(),
             images: Vec::new(),
         }
@@ -95,10 +95,17 @@ impl ClassFolders<'_> {
             return folder.clone();
         }
         let plain = folder_name(class);
-        let numbered = (2u64..).map(|number| format!("{plain} {number}"));
-        let mut candidates = std::iter::once(plain.clone()).chain(numbered);
-        let folder = candidates.find(|name| self.taken.insert(name.to_lowercase()));
-        let folder = folder.unwrap_or(plain);
+        let lower = plain.to_lowercase();
+        let mut number = self.taken.get(&lower).copied().unwrap_or_default();
+        let folder = loop {
+            number += 1;
+            let name = if number == 1 { plain.clone() } else { format!("{plain} {number}") };
+            if !self.taken.contains_key(&name.to_lowercase()) {
+                break name;
+            }
+        };
+        self.taken.insert(folder.to_lowercase(), 1);
+        self.taken.insert(lower, number);
         self.names.insert(class.to_owned(), folder.clone());
         folder
     }

@@ -1,5 +1,5 @@
-//! Errors of this room, as sentences with the file that they concern and, where it is known, what
-//! to do.
+//! Errors about image data, as sentences with the file that they concern and, where known, what to
+//! do.
 
 use std::io;
 use std::path::{Path, PathBuf};

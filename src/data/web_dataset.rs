@@ -2,7 +2,7 @@
 //! dot belong together, such as `0001.jpg` with `0001.cls` (the class) or `0001.json` (its label).
 
 use super::DataError;
-use super::archive::{Format, TarEntry, each_entry, format, open_tar};
+use super::archive::{Budget, Format, TarEntry, each_entry, format, open_tar};
 use super::labels::is_class_column;
 use crate::common::image_files::{EXTENSIONS, is_hidden};
 use crate::events::CancellationToken;
@@ -50,6 +50,8 @@ enum Part {
 /// Why no more entries are read.
 enum Stop {
     Damaged(io::Error),
+    /// It expands to too much: a sentence to follow the archive's name.
+    Bomb(String),
     Failed(DataError),
     /// The answer is known.
     Known,
@@ -78,7 +80,8 @@ pub(crate) fn is_web_dataset(path: &Path) -> bool {
 /// Returns the number of samples without an image.
 ///
 /// # Errors
-/// If the archive is damaged or a file in it is too large, and those of `sample`.
+/// If the archive is damaged, expands to too much or a file in it is too large, and those of
+/// `sample`.
 pub(crate) fn read(
     path: &Path,
     named: &str,
@@ -110,6 +113,10 @@ pub(crate) fn read(
         Ok(()) | Err(Stop::Known) => {}
         Err(Stop::Failed(error)) => return Err(error),
         Err(Stop::Damaged(error)) => return Err(damaged(&error)),
+        Err(Stop::Bomb(reason)) => {
+            let help = "if you trust it, unpack it yourself, then write `source = \"path:FOLDER\"`";
+            return Err(DataError::invalid(format!("{named} {reason}"), help));
+        }
     }
     end(group)?;
     Ok(without)
@@ -125,13 +132,16 @@ fn each(
     let format = format(path).map_err(Stop::Damaged)?.filter(|format| *format != Format::Zip);
     let format = format.ok_or_else(|| Stop::Damaged(wrong("it is no tar archive")))?;
     let opened = File::open(path).map_err(Stop::Damaged)?;
+    let mut budget = Budget::of(opened.metadata().map_err(Stop::Damaged)?.len());
     let reader = open_tar(format, opened).map_err(Stop::Damaged)?;
     let reader = reader.ok_or_else(|| Stop::Damaged(wrong("it is no tar archive")))?;
     each_entry(&mut tar::Archive::new(reader), Stop::Damaged, |entry| {
         if cancel.is_cancelled() {
             return Err(Stop::Failed(DataError::Cancelled));
         }
-        let TarEntry { name, kind, mut content, .. } = entry;
+        let TarEntry { name, kind, size, mut content, .. } = entry;
+        // Entries that aren't read are decompressed all the same.
+        budget.entry().and_then(|()| budget.expand(size)).map_err(Stop::Bomb)?;
         match std::str::from_utf8(&name) {
             Ok(name) if kind.is_file() && !is_hidden(name.trim_start_matches("./")) => {
                 file(name, &mut content)
@@ -273,5 +283,16 @@ mod tests {
             assert!(length % 512 == 0 || found.is_empty(), "{length}");
         }
         assert!(samples(b"PK\x03\x04").is_err() && samples(b"").is_err());
+    }
+
+    #[test]
+    fn an_archive_that_expands_to_too_much_is_refused() {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1 << 30);
+        header.set_mode(0o644);
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_data(&mut header, "1.bin", &b""[..]).unwrap();
+        let error = samples(&builder.into_inner().unwrap()).unwrap_err().to_string();
+        assert!(error.starts_with("x.tar expands to more than "), "{error}");
     }
 }

@@ -19,16 +19,17 @@ impl Address {
             return Err(format!("`{text}` is not a valid URL"));
         };
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if host.is_empty()
-            || text.chars().any(|letter| letter.is_whitespace() || letter.is_control())
-        {
-            return Err(format!("`{text}` is not a valid URL"));
-        }
+        // Before any message that contains the text.
         if host.contains('@') {
             return Err(
                 "a URL with credentials is not supported: it would be written to run records"
                     .to_owned(),
             );
+        }
+        if host.is_empty()
+            || text.chars().any(|letter| letter.is_whitespace() || letter.is_control())
+        {
+            return Err(format!("`{text}` is not a valid URL"));
         }
         let is_local = is_local(host);
         match scheme {
@@ -147,7 +148,9 @@ mod tests {
         let refused = |text| Address::parse(text).unwrap_err();
         assert!(refused("http://a.b/c").contains("`http:` to a.b is not secure"));
         assert!(refused("http://localhost.a.b/c").contains("is not secure"));
-        assert!(refused("https://me:secret@a.b/c").contains("records"));
+        for text in ["https://me:secret@a.b/c", "https://me:sec ret@a.b/c"] {
+            assert!(refused(text).contains("records"));
+        }
         for text in ["https:a.b", "https://", "https:///x", "ftp://a.b/c", "https://a b/c", "x"] {
             refused(text);
         }

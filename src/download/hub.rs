@@ -176,13 +176,19 @@ fn encoded(text: &str, kept: &str) -> String {
     encoded
 }
 
-/// Parses the description of a repository.
-pub(super) fn facts(body: &[u8]) -> Result<Facts, String> {
+/// Parses the description of a repository at a revision.
+///
+/// # Errors
+/// A sentence, if it isn't one, or is that of another commit than the one that was asked for.
+pub(super) fn facts(body: &[u8], revision: &str) -> Result<Facts, String> {
     let facts: Facts = serde_json::from_slice(body)
         .map_err(|error| format!("the answer can't be read: {error}"))?;
-    match is_hex(&facts.sha, 40) {
-        true => Ok(facts),
-        false => Err("the answer names no commit".to_owned()),
+    if !is_hex(&facts.sha, 40) {
+        return Err("the answer names no commit".to_owned());
+    }
+    match is_hex(revision, 40) && !facts.sha.eq_ignore_ascii_case(revision) {
+        true => Err(format!("the answer is about the commit {}, not {revision}", facts.sha)),
+        false => Ok(facts),
     }
 }
 
@@ -236,12 +242,10 @@ pub(super) fn add_files(body: &[u8], files: &mut Vec<File>) -> Result<(), String
 /// # Errors
 /// If it is on another server, which would see the credentials.
 pub(super) fn next_page(page: &Address, link: Option<&str>) -> Result<Option<Address>, String> {
-    let links = link.unwrap_or_default().split(',');
-    let next = links.filter(|link| link.contains("rel=\"next\"")).find_map(|link| {
-        let (_, rest) = link.split_once('<')?;
-        Some(rest.split_once('>')?.0)
-    });
-    let Some(next) = next else { return Ok(None) };
+    // Addresses may contain commas, which also separate the links.
+    let links = link.unwrap_or_default().split('<').filter_map(|link| link.split_once('>'));
+    let mut next = links.filter(|(_, parameters)| parameters.contains("rel=\"next\""));
+    let Some((next, _)) = next.next() else { return Ok(None) };
     let next = page.join(next)?;
     match next.is_same_origin(page) && next != *page {
         true => Ok(Some(next)),
@@ -393,6 +397,17 @@ mod tests {
     }
 
     #[test]
+    fn a_description_of_another_commit_is_refused() {
+        let (one, other) = ("a1".repeat(20), "b2".repeat(20));
+        let body = format!(r#"{{"sha":"{one}"}}"#);
+        for revision in ["main", one.as_str(), one.to_uppercase().as_str()] {
+            assert_eq!(facts(body.as_bytes(), revision).unwrap().sha, one);
+        }
+        assert!(facts(body.as_bytes(), &other).unwrap_err().contains(&other));
+        assert!(facts(br#"{"sha":"main"}"#, "main").is_err());
+    }
+
+    #[test]
     fn the_next_page_is_on_the_same_server() {
         let page = Address::parse("https://h.b/api/x?a=1").unwrap();
         let next = |link| next_page(&page, link);
@@ -400,6 +415,9 @@ mod tests {
         assert_eq!(next(Some("<https://h.b/y>; rel=\"last\"")), Ok(None));
         let found = next(Some("<https://h.b/api/x?a=1&cursor=c>; rel=\"next\"")).unwrap();
         assert_eq!(found.unwrap().as_str(), "https://h.b/api/x?a=1&cursor=c");
+        let several = "<https://h.b/y>; rel=\"last\", <https://h.b/x?cursor=a,b>; rel=\"next\"";
+        let found = next(Some(several)).unwrap();
+        assert_eq!(found.unwrap().as_str(), "https://h.b/x?cursor=a,b");
         for other in ["https://x.b/y", "http://h.b/y", "https://h.b/api/x?a=1"] {
             let link = format!("<{other}>; rel=\"next\"");
             assert!(next_page(&page, Some(&link)).is_err(), "{other}");

@@ -94,7 +94,7 @@ struct Unsuccessful {
     body: Vec<u8>,
 }
 
-/// Asks until `accept` accepts a response, without credentials first.
+/// Asks until `accept` accepts a response, with the site's first credentials.
 fn ask<T>(
     address: &Address,
     site: Site,
@@ -178,7 +178,8 @@ pub(crate) fn hub_facts(
 ) -> Result<hub::Facts, DownloadError> {
     let address = repository.facts()?;
     let answer = json(Site::Hub(repository), &address, retry, cancel)?;
-    hub::facts(&answer.body).map_err(|reason| hub::unusable(&address, &reason))
+    hub::facts(&answer.body, &repository.revision)
+        .map_err(|reason| hub::unusable(&address, &reason))
 }
 
 /// All files of a repository on the Hub at a revision, sorted by path.

@@ -62,7 +62,9 @@ pub struct Disk {
 impl Disk {
     /// Bytes that all these stages write, as far as it is known.
     pub fn needed(&self) -> u64 {
-        self.stages.iter().filter_map(|(_, estimate)| estimate.bytes).sum()
+        let bytes = self.stages.iter().filter_map(|(_, estimate)| estimate.bytes);
+        // Sizes that servers state may be any number.
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// The stages of which it isn't known.

@@ -24,6 +24,7 @@ pub use strip::strip_page;
 
 use crate::common::visible::visible;
 use crate::runs::Results;
+use maud::Markup;
 
 /// The page of one run, or the comparison of several runs with the first one.
 pub fn page(runs: &[Results]) -> String {
@@ -31,7 +32,12 @@ pub fn page(runs: &[Results]) -> String {
         [run] => run::page(run),
         runs => comparison::page(runs),
     };
-    // Names in it can't change the direction of the text around them. Tabs of pipeline files stay.
-    let page = page.into_string();
+    text_of(page)
+}
+
+/// A page as text. Names in it can't change the direction of the text around them. Tabs and line
+/// ends of pipeline files stay.
+fn text_of(page: Markup) -> String {
+    let page = page.into_string().replace("\r\n", "\n");
     page.split('\t').map(visible).collect::<Vec<_>>().join("\t") + "\n"
 }

@@ -21,7 +21,7 @@ pub fn strip_page(pipeline: &str, strip: &Strip, sentences: &[String]) -> String
             (rows(strip))
         }))
     };
-    html::page(&format!("{pipeline} · preview"), &body).into_string() + "\n"
+    super::text_of(html::page(&format!("{pipeline} · preview"), &body))
 }
 
 /// The strip of a training in a run; empty without augmentation or a tensor cache.

@@ -23,8 +23,8 @@ pub fn list(runs: &Path) -> Vec<Record> {
     records
 }
 
-/// The run called `wanted`: `@N` (the Nth in [`list`], `@0` the latest), the name that the user gave it,
-/// an id, or an unambiguous prefix of one.
+/// The run called `wanted`: `@N` (the Nth in [`list`], `@0` the latest), the name that the user gave
+/// it, an id, or an unambiguous prefix of one.
 pub fn find(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
     let record = match wanted.strip_prefix('@') {
         Some(number) => by_number(runs, wanted, number)?,

@@ -1,5 +1,5 @@
-//! What the user says about a run: a name, a note and tags. In a file of its own, since it changes
-//! at any time, while the run is going on too.
+//! The name, note and tags that the user gives a run. In a file of its own, since they change at any
+//! time, while the run is going on too.
 
 use super::{Record, RunsError, files};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Whether the user said nothing.
+    /// Whether there is no name, note or tag.
     pub fn is_empty(&self) -> bool {
         *self == Labels::default()
     }

@@ -70,9 +70,14 @@ struct Sortable(Option<Value>);
 impl Ord for Sortable {
     fn cmp(&self, other: &Sortable) -> Ordering {
         match (&self.0, &other.0) {
-            (Some(one), Some(other)) => {
-                compared(other, &text(one)).unwrap_or_else(|| text(other).cmp(&text(one)))
-            }
+            (Some(one), Some(other)) => match (one.as_f64(), other.as_f64()) {
+                (Some(one), Some(other)) => other.total_cmp(&one),
+                // Numbers come after text.
+                (first, second) => {
+                    let kinds = first.is_some().cmp(&second.is_some());
+                    kinds.then_with(|| text(other).cmp(&text(one)))
+                }
+            },
             (one, other) => other.is_some().cmp(&one.is_some()),
         }
     }
@@ -205,5 +210,13 @@ mod tests {
         sort(&mut records, "epochs");
         let names = records.each_ref().map(|record| record.labels.name.as_str());
         assert_eq!(names, ["many", "few", "none"]);
+        // A total order of numbers and text that looks like numbers.
+        let values = ["10", "9", "95"].map(|text| Sortable(Some(Value::from(text))));
+        let values = values.into_iter().chain([9, 10].map(|one| Sortable(Some(Value::from(one)))));
+        let mut values: Vec<Sortable> = values.collect();
+        values.sort();
+        let values: Vec<String> =
+            values.iter().filter_map(|one| one.0.as_ref().map(Value::to_string)).collect();
+        assert_eq!(values, ["\"95\"", "\"9\"", "\"10\"", "10", "9"]);
     }
 }

@@ -160,7 +160,7 @@ pub struct Record {
     /// Why the record can't be read. Everything but the id and the folder is empty then.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// What the user says about it, from a file of its own.
+    /// The name, note and tags that the user gave it, from a file of its own.
     #[serde(skip_deserializing, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
     pub pipeline: String,

@@ -4,6 +4,7 @@
 
 use super::samples::{self, INPUT, SAMPLES, SampleRow};
 use super::{Record, RunsError, StageRecord, files};
+use crate::common::csv_text::without_quote;
 use crate::metrics::{self, EpochRow, Evaluation, Prediction};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,17 @@ pub struct LeakRow {
     pub other_split: String,
     pub other_class: String,
     pub similarity: f64,
+}
+
+impl LeakRow {
+    /// The row with its names as they are, without the `'` before those that look like formulas.
+    fn unquoted(mut self) -> LeakRow {
+        let names = [&mut self.path, &mut self.class, &mut self.other_path, &mut self.other_class];
+        for name in names {
+            *name = without_quote(name).to_owned();
+        }
+        self
+    }
 }
 
 /// The files and overrides that a run's pipeline was read from.
@@ -164,9 +176,9 @@ impl<'a> Results<'a> {
     /// The copies across splits with the stages that found them, as rows of `leaks.csv`.
     pub fn leaks(&self) -> Vec<(&'a StageRecord, Vec<LeakRow>)> {
         self.each("leaks.csv", |path| {
-            let rows = csv::Reader::from_path(path).ok()?.into_deserialize();
-            Some(rows.filter_map(Result::ok).collect::<Vec<LeakRow>>())
-                .filter(|rows| !rows.is_empty())
+            let rows = csv::Reader::from_path(path).ok()?.into_deserialize::<LeakRow>();
+            let rows: Vec<LeakRow> = rows.filter_map(Result::ok).map(LeakRow::unquoted).collect();
+            (!rows.is_empty()).then_some(rows)
         })
     }
 

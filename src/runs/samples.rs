@@ -1,5 +1,5 @@
-//! The images of a run's data: path, content, label and split, from `samples.tsv` and `input.json` of
-//! a preprocessing stage. Whoever trains on them reads the same files more strictly.
+//! The images of a run's data: path, content, label and split, from `samples.tsv` and `input.json`
+//! of a preprocessing stage. Training reads the same files more strictly.
 
 use super::files;
 use crate::common::table_text::unescape;

@@ -313,7 +313,8 @@ pub fn fitting_table(name: &str, bytes: &[u8], paths: &[String]) -> Option<Fitti
         true => table.column("2").ok()?,
         false => table.class_column(None, image).ok()?,
     };
-    let unread = |path: &String| Image { path: path.clone(), length: 0, digest: digest_bytes(b"") };
+    let digest = digest_bytes(b"");
+    let unread = |path: &String| Image { path: path.clone(), length: 0, digest };
     let list: Vec<Image> = paths.iter().map(unread).collect();
     let found = table.matches(&list, image, None, |_| true).ok()?;
     let rows = found.by_image.iter().enumerate().filter_map(|(at, row)| Some((at, (*row)?)));

@@ -421,7 +421,6 @@ fn apply_preset(
     keys.interpolation.get_or_insert(Key::computed(known.interpolation));
     keys.mean.get_or_insert(Key::computed(known.mean.map(decimal)));
     keys.std.get_or_insert(Key::computed(known.std.map(decimal)));
-    keys.std.get_or_insert(Key::computed(preset.std.map(decimal)));
     Some(())
 }
 

@@ -25,8 +25,8 @@
 //! | memo, listings | sealed, rename | absent |
 //!
 //! A lookup checks the manifest's digest and the presence, length and modification time of each
-//! file. What a stage reads is digested before it starts, or checked by its reader; `pipe cache verify` checks everything. A cache
-//! hit neither digests a file nor syncs.
+//! file. The files that a stage reads are digested before it starts, or checked by their reader;
+//! `pipe cache verify` checks everything. A cache hit neither digests a file nor syncs.
 
 mod artifact;
 mod digest;

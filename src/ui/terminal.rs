@@ -26,7 +26,9 @@ impl Terminal {
 
 impl TermLike for Terminal {
     fn width(&self) -> u16 {
-        terminal_size_of(stderr()).map_or(80, |(Width(columns), _)| columns).saturating_sub(MARGIN)
+        let columns = terminal_size_of(stderr()).map_or(80, |(Width(columns), _)| columns);
+        // The bars can't be drawn in less than one wide character.
+        columns.saturating_sub(MARGIN).max(2)
     }
 
     fn height(&self) -> u16 {

@@ -3,7 +3,7 @@
 use crate::common::number;
 use crate::common::visible::visible_line;
 use crate::runs::Record;
-use crate::runs::diff::{Change, ClassTest, Diff, SplitDiff, changes, legends};
+use crate::runs::diff::{Change, ClassTest, Diff, SplitDiff, SplitSummary, changes, legends};
 
 /// The number of changed parameters, and of classes, that are listed.
 const SHOWN: usize = 20;
@@ -12,32 +12,50 @@ const SHOWN: usize = 20;
 pub(super) fn report(first: &Record, others: &[Record], diffs: &[Diff]) -> String {
     let records: Vec<&Record> = [first].into_iter().chain(others).collect();
     let names = legends(&records);
-    let verdict = match diffs.iter().any(Diff::is_worse) {
-        true => "a run is significantly worse than the baseline",
-        false => "no run is significantly worse than the baseline",
+    let verdict = match (diffs.iter().any(Diff::is_worse), diffs.iter().all(is_compared)) {
+        (true, _) => "a run is significantly worse than the baseline",
+        (false, true) => "no run is significantly worse than the baseline",
+        (false, false) => "no verdict: a run can't be compared with the baseline",
+    };
+    let several = diffs.iter().any(|diff| tests(diff).count() > 1);
+    let name_of = |name: &str, split: &SplitDiff| match several {
+        true => format!("{name}, {}", split.stage),
+        false => name.to_owned(),
     };
     let mut text = format!("### pipe: {verdict}\n\n");
     text.push_str("| run | test accuracy | 95 % interval | images | verdict |\n");
     text.push_str("| --- | ---: | ---: | ---: | --- |\n");
-    let test = |diff: &Diff| diff.splits.iter().find(|split| split.split == "test").cloned();
-    if let Some(split) = diffs.first().and_then(test) {
-        text.push_str(&row(&names[0], &split.first.clone(), "baseline"));
+    let baseline = diffs.iter().find(|diff| tests(diff).next().is_some());
+    for split in baseline.into_iter().flat_map(tests) {
+        text.push_str(&row(&name_of(&names[0], split), &split.first, "baseline"));
     }
     for (diff, name) in diffs.iter().zip(&names[1..]) {
-        match test(diff) {
-            Some(split) => text.push_str(&row(name, &split.second, &split.verdict_text())),
-            None => text.push_str(&format!("| {} | | | | no test metrics in both |\n", safe(name))),
+        if tests(diff).next().is_none() {
+            text.push_str(&format!("| {} | | | | no test metrics in both |\n", safe(name)));
+        }
+        for split in tests(diff) {
+            text.push_str(&row(&name_of(name, split), &split.second, &split.verdict_text()));
         }
     }
     for ((other, diff), name) in others.iter().zip(diffs).zip(&names[1..]) {
         text.push_str(&format!("\n#### {}\n\n", safe(name)));
         text.push_str(&list(&changes(first, other)));
-        test(diff).iter().for_each(|split| text.push_str(&details(split)));
+        tests(diff).for_each(|split| text.push_str(&details(split, several)));
     }
     text
 }
 
-fn row(name: &str, side: &crate::runs::diff::SplitSummary, verdict: &str) -> String {
+/// Whether there is a verdict about a run.
+pub(super) fn is_compared(diff: &Diff) -> bool {
+    tests(diff).any(SplitDiff::allows_verdict)
+}
+
+/// The test splits of a comparison: one for each evaluation.
+fn tests(diff: &Diff) -> impl Iterator<Item = &SplitDiff> {
+    diff.splits.iter().filter(|split| split.split == "test")
+}
+
+fn row(name: &str, side: &SplitSummary, verdict: &str) -> String {
     let [low, high] = side.accuracy_interval.map(number::percent);
     format!(
         "| {} | {} | {low} to {high} | {} | {verdict} |\n",
@@ -59,13 +77,16 @@ fn list(changes: &[Change]) -> String {
     }
 }
 
-/// The test behind the verdict, and the classes that are worse.
-fn details(split: &SplitDiff) -> String {
-    let mut text = split.basis_text().map_or_else(String::new, |basis| format!("\n{basis}.\n"));
+/// The test behind the verdict, and the classes that are worse; of which evaluation, if there are
+/// several.
+fn details(split: &SplitDiff, several: bool) -> String {
+    let of = if several { format!("{}: ", safe(&split.stage)) } else { String::new() };
+    let basis = split.basis_text();
+    let mut text = basis.map_or_else(String::new, |basis| format!("\n{of}{basis}.\n"));
     let worse = split.classes.iter().filter_map(|class| {
         let test = class.paired.filter(ClassTest::is_worse)?;
         Some(format!(
-            "- {} is worse (p = {}): {} images correct only in the first run, {} only in the second\n",
+            "- class {} is worse (p = {}): {} images correct only in the first run, {} only in the second\n",
             safe(&class.class),
             number::measured(test.p_value),
             number::thousands(test.only_first),
@@ -86,7 +107,9 @@ fn safe(text: &str) -> String {
         match c {
             '<' => safe.push_str("&lt;"),
             '&' => safe.push_str("&amp;"),
-            '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '#' | '@' => safe.extend(['\\', c]),
+            // An escaped one would still notify the user of that name.
+            '@' => safe.push_str("@<!-- -->"),
+            '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '#' => safe.extend(['\\', c]),
             _ => safe.push(c),
         }
     }
@@ -100,5 +123,6 @@ mod tests {
     #[test]
     fn names_have_no_meaning_in_markdown() {
         assert_eq!(safe("a|b <i>*c*\u{202e}"), "a\\|b &lt;i>\\*c\\*\\\\u{202e}");
+        assert_eq!(safe("@all"), "@<!-- -->all");
     }
 }

@@ -105,9 +105,10 @@ impl Naming {
                 .map_or("{ from = \"folder\" }".to_owned(), Annotated::labels),
             comment: format!(
                 "# The class of an image is its folder{}: {}.\n",
-                annotated
-                    .as_ref()
-                    .map_or(String::new(), |one| format!(", or, in {}, in a table", one.folder)),
+                annotated.as_ref().map_or(String::new(), |one| format!(
+                    ", or, in {}, in a table",
+                    one.folder.escape_debug()
+                )),
                 shortened(counts.keys())
             ),
             classes: counts.len(),

@@ -1,4 +1,4 @@
-//! `pipe runs tag|name|note|rm`: what the user says about runs, and their removal.
+//! `pipe runs tag|name|note|rm`: tags, names and notes of runs, and their removal.
 
 use crate::cli::failure::Failure;
 use crate::cli::shared::{StoreArguments, run_name};

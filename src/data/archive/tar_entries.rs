@@ -9,8 +9,8 @@ use tar::{Archive, Entry, EntryType, PaxExtensions};
 
 /// Bytes of a read from the file.
 pub(super) const BUFFER: usize = 256 << 10;
-/// The longest entry with a name or other facts about the next one. Paths have at most 4,096 bytes;
-/// extended attributes may be longer.
+/// The longest entry with a name or other facts about the next one or all. Paths have at most 4,096
+/// bytes; extended attributes may be longer.
 const EXTENDED: u64 = 1 << 20;
 
 /// An entry with its content.
@@ -62,7 +62,7 @@ pub(in crate::data) fn each_entry<R: Read, E>(
             EntryType::GNULongName => extended.name = Some(text(&mut entry).map_err(&failed)?),
             EntryType::GNULongLink => extended.link = Some(text(&mut entry).map_err(&failed)?),
             EntryType::XHeader => extended.add(&mut entry).map_err(&failed)?,
-            EntryType::XGlobalHeader => {}
+            EntryType::XGlobalHeader => drop(bounded(&mut entry).map_err(&failed)?),
             _ => each(std::mem::take(&mut extended).applied(entry, kind).map_err(&failed)?)?,
         }
     }

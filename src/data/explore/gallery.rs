@@ -37,8 +37,12 @@ pub fn gallery(images: &ImageSet, found: &Exploration) -> Result<Gallery, DataEr
     let shown: Vec<&Image> =
         images.list().iter().filter(|image| shown.contains(image.path.as_str())).collect();
     let drawn = |image: &&Image| {
-        let full = decode::decode(&images.read(image)?, DecodeOptions::default())?;
-        Ok(drawn(full.pixels.view())?.map(|text| (image.path.clone(), text)))
+        match decode::decode(&images.read(image)?, DecodeOptions::default()) {
+            Ok(full) => Ok(drawn(full.pixels.view())?.map(|text| (image.path.clone(), text))),
+            // A glance reads less of a file.
+            Err(DataError::Unreadable(_)) => Ok(None),
+            Err(other) => Err(other),
+        }
     };
     let drawn: Result<Vec<Option<(String, String)>>, DataError> =
         shown.par_iter().map(drawn).collect();

@@ -80,7 +80,7 @@ fn aggregate(list: &[Image], looks: &[&Result<Look, String>]) -> Exploration {
     let mut rejected = Rejected::default();
     let (mut formats, mut notes) = (BTreeMap::<&str, u64>::new(), BTreeMap::new());
     let (mut sides, mut ratios) = (Vec::new(), Vec::new());
-    let (mut mean, mut square, mut measured) = ([0.0; 3], [0.0; 3], 0);
+    let (mut mean, mut square, mut measured) = ([0.0; 3], [0.0; 3], 0u32);
     for (image, look) in list.iter().zip(looks) {
         match look {
             Ok(one) => {
@@ -134,7 +134,7 @@ fn aggregate(list: &[Image], looks: &[&Result<Look, String>]) -> Exploration {
         near_duplicates: NearDuplicates::default(),
         cropped: Cropped::default(),
         unusual: Vec::new(),
-        colors_of: u64::from(measured as u32),
+        colors_of: u64::from(measured),
         mean,
         std,
     }

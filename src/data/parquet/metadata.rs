@@ -2,6 +2,7 @@
 //! leave there.
 
 use super::thrift::{Kind, Reader, Result};
+use crate::common::number::thousands;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,6 +15,12 @@ const ENCRYPTED: &[u8; 4] = b"PARE";
 const FOOTER: u64 = 256 << 20;
 /// The most columns, those in structures included.
 const COLUMNS: usize = 10_000;
+/// The most row groups, as many as pyarrow reads.
+const ROW_GROUPS: usize = 1_000_000;
+/// The most structures around a column, and the longest name in bytes: the path of each column has
+/// all names around it.
+const NESTING: usize = 32;
+const NAME: usize = 1 << 10;
 
 /// The type of a column's stored values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +102,9 @@ pub(super) fn read(file: &File) -> Result<Metadata> {
     let chunks = metadata.groups.iter().flat_map(|group| &group.chunks);
     let is_inside =
         |chunk: &Chunk| chunk.start.checked_add(chunk.length).is_some_and(|end| end <= start);
-    match chunks.clone().all(is_inside) {
+    // No two columns share bytes, so that each byte is read once.
+    let total = chunks.clone().fold(0u64, |sum, chunk| sum.saturating_add(chunk.length));
+    match chunks.clone().all(is_inside) && total <= start {
         true => Ok(metadata),
         false => Err("its metadata names values that aren't in the file".to_owned()),
     }
@@ -114,14 +123,11 @@ fn parse(footer: &[u8]) -> Result<Metadata> {
         match (id, kind) {
             (2, Kind::List) => reader.list(|reader| {
                 elements.push(Element::read(reader)?);
-                match elements.len() > COLUMNS {
-                    true => Err(format!("it has more than {COLUMNS} columns")),
-                    false => Ok(()),
-                }
+                check_count(elements.len(), COLUMNS, "columns")
             })?,
             (4, Kind::List) => reader.list(|reader| {
                 groups.push(group(reader)?);
-                Ok(())
+                check_count(groups.len(), ROW_GROUPS, "row groups")
             })?,
             (5, Kind::List) => reader.list(|reader| {
                 let (key, value) = key_value(reader)?;
@@ -171,7 +177,11 @@ impl Element {
             }
             Ok(true)
         })?;
-        Ok(element)
+        let length = element.name.len();
+        match length > NAME {
+            true => Err(format!("the name of a column has {} bytes", thousands(length as u64))),
+            false => Ok(element),
+        }
     }
 
     fn physical(&self) -> Result<Physical> {
@@ -204,11 +214,15 @@ fn leaves(elements: &[Element]) -> Result<Vec<Leaf>> {
         while open.last().is_some_and(|(_, left, ..)| *left == 0) {
             open.pop();
         }
-        let (_, left, definition, is_list) = open.last_mut().ok_or_else(damaged)?;
+        let parent = open.last_mut().filter(|(_, left, ..)| *left > 0);
+        let (_, left, definition, is_list) = parent.ok_or_else(damaged)?;
         *left -= 1;
         let definition = *definition + u32::from(element.repetition != 0);
         let is_list = *is_list || element.repetition == 2;
         if element.children > 0 {
+            if open.len() > NESTING {
+                return Err(format!("its columns are in more than {NESTING} structures"));
+            }
             open.push((&element.name, element.children, definition, is_list));
             continue;
         }
@@ -231,7 +245,7 @@ fn group(reader: &mut Reader) -> Result<RowGroup> {
         match (id, kind) {
             (1, Kind::List) => reader.list(|reader| {
                 group.chunks.push(chunk(reader)?);
-                Ok(())
+                check_count(group.chunks.len(), COLUMNS, "columns")
             })?,
             (3, Kind::Int) => group.rows = unsigned(reader.int()?)?,
             _ => return Ok(false),
@@ -289,6 +303,13 @@ fn key_value(reader: &mut Reader) -> Result<(String, String)> {
         Ok(true)
     })?;
     Ok((key, value))
+}
+
+fn check_count(count: usize, most: usize, named: &str) -> Result<()> {
+    match count > most {
+        true => Err(format!("it has more than {} {named}", thousands(most as u64))),
+        false => Ok(()),
+    }
 }
 
 pub(super) fn unsigned(number: i64) -> Result<u64> {

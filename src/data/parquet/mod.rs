@@ -15,13 +15,15 @@ mod thrift;
 pub(crate) use columns::ClassNames;
 
 use super::DataError;
+use super::archive::Budget;
 use column::{Cell, Column};
 use columns::{Columns, name};
 use metadata::{Metadata, RowGroup};
 use std::fs::File;
 use std::path::Path;
 
-/// Rows with an image take more than this many bytes; rows of nulls alone could take hours.
+/// The most rows for each byte of a file. Rows with an image take several bytes; reading rows of
+/// nulls alone could take hours.
 const ROWS_PER_BYTE: u64 = 8;
 
 /// A row of a file.
@@ -39,6 +41,8 @@ pub(crate) struct Row<'a> {
 /// An open file.
 pub(crate) struct Parquet<'a> {
     file: File,
+    /// Bytes of the file.
+    length: u64,
     /// For messages.
     named: &'a str,
     metadata: Metadata,
@@ -60,7 +64,7 @@ impl<'a> Parquet<'a> {
         let metadata = metadata::read(&file).map_err(|reason| unreadable(named, &reason))?;
         let columns = Columns::of(&metadata, known).map_err(|reason| unreadable(named, &reason))?;
         let length = file.metadata().map_err(|error| DataError::io("read", path, error))?.len();
-        let parquet = Parquet { file, named, metadata, columns };
+        let parquet = Parquet { file, length, named, metadata, columns };
         match parquet.rows() > length.saturating_mul(ROWS_PER_BYTE) {
             true => {
                 let rows = parquet.rows();
@@ -97,12 +101,16 @@ impl<'a> Parquet<'a> {
         &self,
         mut each: impl FnMut(&Row) -> Result<(), DataError>,
     ) -> Result<(), DataError> {
-        self.metadata.groups.iter().try_for_each(|group| self.group(group, &mut each))
+        // A dictionary may repeat a long text in every row.
+        let mut budget = Budget::of(self.length);
+        let mut groups = self.metadata.groups.iter();
+        groups.try_for_each(|group| self.group(group, &mut budget, &mut each))
     }
 
     fn group(
         &self,
         group: &RowGroup,
+        budget: &mut Budget,
         each: &mut impl FnMut(&Row) -> Result<(), DataError>,
     ) -> Result<(), DataError> {
         let damaged = |reason: String| unreadable(self.named, &reason);
@@ -121,10 +129,11 @@ impl<'a> Parquet<'a> {
         for _ in 0..group.rows {
             let (mut class, mut texts) = (None, Vec::new());
             for (column, names, is_class) in &mut others {
-                if !has_others && !*is_class {
-                    continue;
-                }
                 let text = text(column.next().map_err(damaged)?, *names);
+                let length = text.as_ref().map_or(0, |text| text.len() as u64);
+                budget
+                    .expand(length + 1)
+                    .map_err(|reason| damaged(format!("its text {reason}")))?;
                 if *is_class {
                     class = text.clone();
                 }

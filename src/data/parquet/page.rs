@@ -86,7 +86,8 @@ pub(super) fn next(file: &File, chunk: &Chunk, at: &mut u64) -> Result<Option<Pa
 
 /// The header at `at`, and its length.
 fn header(file: &File, at: u64, end: u64) -> Result<(Header, usize)> {
-    for limit in [USUAL_HEADER, HEADER] {
+    let mut limit = USUAL_HEADER;
+    loop {
         let length = (end - at).min(limit as u64) as usize;
         let mut bytes = vec![0; length];
         read_at(file, &mut bytes, at)?;
@@ -95,10 +96,9 @@ fn header(file: &File, at: u64, end: u64) -> Result<(Header, usize)> {
             Ok(header) => return Ok((header, length - reader.left())),
             Err(reason) if length < limit || limit == HEADER => return Err(reason),
             // It may be longer.
-            Err(_) => {}
+            Err(_) => limit = (limit * 8).min(HEADER),
         }
     }
-    Err("a page has no header".to_owned())
 }
 
 fn parse(reader: &mut Reader) -> Result<Header> {
@@ -161,8 +161,8 @@ fn decompressed(codec: i64, bytes: Vec<u8>, length: u64) -> Result<Vec<u8>> {
         2 => read(MultiGzDecoder::new(&bytes[..]), length)?,
         6 => read(ZstdReader::new(&bytes[..]), length)?,
         other => {
-            let name = ["LZO", "Brotli", "LZ4", "", "LZ4"];
-            let name = usize::try_from(other - 3).ok().and_then(|at| name.get(at));
+            let names = ["", "", "", "LZO", "Brotli", "LZ4", "", "LZ4"];
+            let name = usize::try_from(other).ok().and_then(|at| names.get(at));
             return Err(format!(
                 "it is compressed with {}, which isn't supported: only Snappy, gzip and zstd are",
                 name.copied().unwrap_or("an unknown method")

@@ -187,6 +187,10 @@ fn hostile_metadata_is_refused() {
         of(&body, &footer(&[4], &chunk(0, &length, &[8]))).unwrap_err(),
         "a column has fewer values than rows"
     );
+    let lowest = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
+    let unknown = [&[0x45][..], &lowest, &[0x16, 2, 0x26], &length, &[0x26, 8]].concat();
+    let reason = of(&body, &footer(&[2], &unknown)).unwrap_err();
+    assert!(reason.starts_with("it is compressed with an unknown method"), "{reason}");
     // A page of 2 GB in 8 bytes, for each compression.
     let two_gb = [0xfe, 0xff, 0xff, 0xff, 0x0f];
     for codec in [0, 2, 4, 12] {

@@ -75,8 +75,9 @@ pub fn fingerprint(geometry: &Geometry, storage: Storage) -> Digest {
 impl Writer<'_> {
     /// Writes the records of all distinct images to `path`.
     ///
-    /// # Errors If a file can't be read or differs from the listing. An image that can't be decoded
-    /// is rejected instead.
+    /// # Errors
+    /// If a file can't be read or differs from the listing. An image that can't be decoded is
+    /// rejected instead.
     pub fn write(&self, path: &Path) -> Result<Written, DataError> {
         let mut distinct: Vec<&Image> = self.images.list().iter().collect();
         distinct.sort_by_key(|image| (image.digest, image.path.as_str()));

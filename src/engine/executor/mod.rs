@@ -15,10 +15,10 @@ use super::launcher::{Launcher, RunningJob};
 use super::lookup::{Planned, fingerprint, look_up};
 use super::plan::{Options, Plan};
 use super::subprocess::SubprocessLauncher;
-use crate::events::{CancellationToken, Event, EventSink, Level, StageEvent};
-use crate::store::{Artifact, Store};
+use crate::events::{CancellationToken, Event, EventSink, Level, Reason, StageEvent};
+use crate::store::{Artifact, Digest, Store};
 use node::{Node, Spent, StageEnd, Status};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -74,7 +74,8 @@ pub fn execute_with(
         jobs_folder: None,
         announced_stop: false,
         estimates: BTreeMap::new(),
-        rebuilt: BTreeSet::new(),
+        rebuilt: BTreeMap::new(),
+        reasons: BTreeMap::new(),
     };
     executor.warn(plan.notes);
     executor.run()?;
@@ -107,8 +108,10 @@ struct Executor<'a> {
     announced_stop: bool,
     /// Estimates replaced by facts, of stages that are done.
     estimates: BTreeMap<String, Estimate>,
-    /// The nodes that ran again because their artifacts were damaged.
-    rebuilt: BTreeSet<usize>,
+    /// The nodes that run again because their artifacts were damaged, and since when.
+    rebuilt: BTreeMap<usize, Instant>,
+    /// The keys of nodes that wait for rebuilt outputs, and why they have to run.
+    reasons: BTreeMap<usize, (Digest, Vec<Reason>)>,
 }
 
 /// The next step of a node.
@@ -223,7 +226,13 @@ impl<'a> Executor<'a> {
             fingerprint(self.graph.seed, stage, &planned.pin, artifact_of, self.options.device)
                 .expect("the inputs of a stage that isn't skipped have artifacts");
         let earlier = || planned.earlier.clone();
-        let (state, notes) = look_up(stage, fingerprint, planned.force, self.store, earlier)?;
+        let (mut state, notes) = look_up(stage, fingerprint, planned.force, self.store, earlier)?;
+        if let Some((known, before)) = self.reasons.remove(&index)
+            && let Planned::Dirty { key, reasons, .. } = &mut state
+            && *key == known
+        {
+            *reasons = before;
+        }
         self.nodes[index].planned.state = state;
         self.warn(notes);
         Ok(())

@@ -28,6 +28,13 @@ fn damaged_inputs_are_noticed_before_they_are_read_and_rebuilt() {
     assert_eq!(run.text("c"), "plainBc");
     assert!(run.reasons("a")[0].to_string().contains("was damaged"), "{:?}", run.reasons("a"));
     assert_eq!(run.messages().iter().filter(|text| text.contains("was damaged")).count(), 1);
+    let starts = run.events.iter().filter_map(|event| match event {
+        Event::StageStarted { stage, reasons, .. } if stage == "b" => Some(reasons.clone()),
+        _ => None,
+    });
+    let starts: Vec<Vec<String>> = starts.collect();
+    assert_eq!(starts.len(), 2);
+    assert_eq!(starts[0], starts[1], "its input was rebuilt, its reason is the same");
     assert_eq!(home.run(&changed).outcomes(), "a fresh, b fresh, c fresh");
     assert_eq!(home.leftovers(), 0);
 }

@@ -142,8 +142,9 @@ fn settings(a: &Record, b: &Record) -> Vec<Change> {
     values::changes(Some(&settings(a)), Some(&settings(b)))
 }
 
-/// What the user changed from one run to another of a pipeline: parameters as `train.epochs`, wiring,
-/// the seed, and, as `fetch.content`, the content of a source whose parameters are the same.
+/// The changes that the user made from one run of a pipeline to another: parameters as
+/// `train.epochs`, wiring, the seed, and, as `fetch.content`, the content of a source whose
+/// parameters are the same.
 pub fn changes(a: &Record, b: &Record) -> Vec<Change> {
     let seed = |record: &Record| serde_json::json!({ "seed": record.seed });
     let mut changes = values::changes(Some(&seed(a)), Some(&seed(b)));

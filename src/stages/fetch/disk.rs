@@ -30,14 +30,14 @@ pub(super) fn estimate(options: &FetchOptions, known: &Known) -> Estimate {
 
 fn of_source(source: &Source, options: &FetchOptions, known: &Known) -> Estimate {
     // Beside what is downloaded, what it becomes.
-    let twice = |bytes: Option<u64>| bytes.map(|bytes| 2 * bytes);
+    let twice = |bytes: Option<u64>| bytes.map(|bytes| bytes.saturating_mul(2));
     let of_bytes = |bytes: Option<u64>| Estimate { bytes, ..Estimate::default() };
     let length = |path: &Path| std::fs::metadata(path).ok().map(|found| found.len());
     let memo = known.store.memo();
     match source {
         Source::Garments => {
             let images = options.synthetic.total();
-            let bytes = Some(images * DRAWN);
+            let bytes = Some(images.saturating_mul(DRAWN));
             Estimate { bytes, images: Some(images), ..Estimate::default() }
         }
         Source::Path(path) if archive::is_images(path) || weights::is_weights(path) => {
@@ -57,8 +57,8 @@ fn of_source(source: &Source, options: &FetchOptions, known: &Known) -> Estimate
         }
         Source::Hub(source) => {
             let pin = hub::kept(source, memo);
-            let contents = pin.and_then(|pin| hub::inventory(source, &pin, memo));
-            of_bytes(twice(contents.map(|contents| contents.size)))
+            let size = pin.and_then(|pin| hub::selected_size(source, &pin, options, memo));
+            of_bytes(twice(size))
         }
         // Replaced by a file before the plan is made.
         Source::Run { .. } => of_bytes(None),

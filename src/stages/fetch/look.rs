@@ -42,6 +42,7 @@ mod tests {
             ("https://huggingface.co/datasets/o/n", Some("n")),
             ("https://a.b/c/set.tar.gz?raw=1", Some("set")),
             ("https://a.b/", Some("images")),
+            ("https://a.b/.zip", Some("images")),
             ("path:a", None),
             ("a.zip", None),
         ] {

@@ -76,6 +76,20 @@ fn a_table_says_the_classes_of_a_part() {
 }
 
 #[test]
+fn a_comment_stays_on_one_line() {
+    let root = "t\n[stages.x]";
+    let names = ["train/n1/#.png", "train/n2/#.png", "val/images/v#.png"];
+    let names = names.map(|name| format!("{root}/{name}"));
+    let images = paths(&names.each_ref().map(String::as_str), 4);
+    let row = |at: usize| format!("v{at}.png\t{}\t0\t0\t62\t62\n", ["n1", "n2"][at % 2]);
+    let bytes = (0..4).map(row).collect::<String>().into_bytes();
+    let table = TableFile { path: format!("{root}/val/val_annotations.txt"), bytes };
+    let found = Naming::infer(&images, &[table]).unwrap();
+    assert!(found.comment.contains("in a table"), "{}", found.comment);
+    assert_eq!(found.comment.lines().count(), 1, "{}", found.comment);
+}
+
+#[test]
 fn an_authors_split_is_found() {
     let split = |names: &[&str]| {
         let split = naming(names, 4).unwrap().split?;

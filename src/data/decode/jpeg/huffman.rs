@@ -125,6 +125,11 @@ impl<'a> Bits<'a> {
         if value < 1 << (count - 1) { value - (1 << count) + 1 } else { value }
     }
 
+    /// None if more bits were read than there are before the next marker.
+    pub(super) fn within(&self) -> Option<()> {
+        (self.padding <= self.count).then_some(())
+    }
+
     /// The marker here; none if data is left before it, or was read beyond it.
     fn marker(&self) -> Option<u8> {
         let left = self.count.checked_sub(self.padding)?;

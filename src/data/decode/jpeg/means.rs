@@ -114,6 +114,7 @@ impl Header {
             for (at, component) in self.components.iter().enumerate().skip(1) {
                 planes[at][unit as usize] = component.mean(&mut bits, &mut last[at])?;
             }
+            bits.within()?;
         }
         bits.end()?;
         Some(planes)
@@ -226,7 +227,8 @@ impl Component {
     fn mean(&self, bits: &mut Bits, last: &mut i32) -> Option<u8> {
         let size = u32::from(self.means.next(bits)?);
         (size <= 11).then_some(())?;
-        *last += bits.signed(size);
+        *last = last.checked_add(bits.signed(size))?;
+        let sum = last.checked_mul(self.step)?;
         let mut at = 1;
         while at < BLOCK {
             let symbol = self.others.next(bits)?;
@@ -239,7 +241,8 @@ impl Component {
             }
             at += run + 1;
         }
-        (at <= BLOCK).then(|| ((*last * self.step + 4).div_euclid(8) + 128).clamp(0, 255) as u8)
+        let level = sum.saturating_add(4).div_euclid(8) + 128;
+        (at <= BLOCK).then(|| level.clamp(0, 255) as u8)
     }
 }
 

@@ -9,10 +9,7 @@ const PADDING: [u8; 8] = [0; 8];
 pub(super) fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut at = 2;
     std::iter::from_fn(move || {
-        // Any number of fill bytes may come before a marker.
-        while bytes.get(at) == Some(&0xff) && bytes.get(at + 1) == Some(&0xff) {
-            at += 1;
-        }
+        at = marker_at(bytes, at);
         let &[0xff, marker, high, low] = bytes.get(at..at + 4)? else { return None };
         let length = usize::from(u16::from_be_bytes([high, low]));
         let content = bytes.get(at + 4..at + 2 + length)?;
@@ -23,8 +20,17 @@ pub(super) fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 
 /// The position of the first scan's compressed data.
 pub(super) fn scan_start(bytes: &[u8]) -> usize {
-    let header = 2 + segments(bytes).map(|(_, content)| content.len() + 4).sum::<usize>();
+    let end = |at, (_, content): (u8, &[u8])| marker_at(bytes, at) + 4 + content.len();
+    let header = marker_at(bytes, segments(bytes).fold(2, end));
     header + segment_length(bytes, header).unwrap_or(2)
+}
+
+/// The position of the marker at `at`: any number of fill bytes may come before it.
+fn marker_at(bytes: &[u8], mut at: usize) -> usize {
+    while bytes.get(at) == Some(&0xff) && bytes.get(at + 1) == Some(&0xff) {
+        at += 1;
+    }
+    at
 }
 
 /// The end of the compressed data that begins at `from`: the next marker that isn't a restart.
@@ -65,4 +71,17 @@ pub(super) fn without_end(bytes: &[u8]) -> Option<Vec<u8>> {
     let end = scan_end(bytes, scan_start(bytes))?;
     let has_end = bytes.get(end + 1) == Some(&0xd9);
     has_end.then(|| [&bytes[..end], &PADDING].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fill_bytes_before_markers_are_skipped() {
+        let bytes = [0xff, 0xd8, 0xff, 0xff, 0xff, 0xdb, 0, 4, 1, 2, 0xff, 0xff, 0xda, 0, 3, 9, 7];
+        let found: Vec<(u8, &[u8])> = segments(&bytes).collect();
+        assert_eq!(found, [(0xdb, &[1, 2][..])]);
+        assert_eq!(bytes[scan_start(&bytes)..], [7]);
+    }
 }

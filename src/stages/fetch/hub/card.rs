@@ -6,6 +6,9 @@ use crate::data::parquet::ClassNames;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// The largest number of configurations, and of patterns in each.
+const MOST: usize = 2000;
+
 /// A configuration of a data set: a choice of its files.
 pub(super) struct Configuration {
     pub name: String,
@@ -37,6 +40,9 @@ pub(super) fn licence(card: &Value) -> Option<String> {
 /// A sentence, if a pattern in them can't be used.
 pub(super) fn configurations(card: &Value) -> Result<Vec<Configuration>, String> {
     let listed = card.get("configs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if listed.len() > MOST {
+        return Err(format!("its card lists {} configurations; at most {MOST}", listed.len()));
+    }
     let mut found = Vec::new();
     for one in listed {
         let text = |key: &str| one.get(key).and_then(Value::as_str);
@@ -97,6 +103,9 @@ fn collect(
     folder: &str,
     files: &mut Vec<(Option<String>, Pattern)>,
 ) -> Result<(), String> {
+    if files.len() >= MOST {
+        return Err(format!("its card lists more than {MOST} patterns of files"));
+    }
     match value {
         Value::String(text) => {
             let path = text.trim_start_matches("./");

@@ -3,6 +3,7 @@
 
 use super::selection::{Images, Part, Selection, select};
 use super::{bring, card, shards, tables};
+use crate::common::image_files::is_image;
 use crate::common::layout::split_folder;
 use crate::common::number::counted;
 use crate::common::words::and_list;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// A list of the names of classes, a line each, beside shards of the format `webdataset`.
 const CLASS_LIST: &str = "classnames.txt";
 
-/// What was written.
+/// The files that were written.
 #[derive(Default)]
 pub(super) struct Written {
     /// Paths below the folder of the images.
@@ -37,6 +38,7 @@ pub(super) fn run(
     repository: &Repository,
     files: &[File],
     options: &FetchOptions,
+    remember_size: &dyn Fn(&[&File]) -> Result<(), StageError>,
     context: &Context,
 ) -> Result<(), StageError> {
     let named = format!("hf:{}", repository.id);
@@ -45,6 +47,7 @@ pub(super) fn run(
     let selection = select(files, &card, &named, chosen)?;
     let parts: Vec<&Part> = selection.parts().collect();
     let wanted: Vec<&File> = parts.iter().map(|part| part.file).collect();
+    remember_size(&wanted)?;
     let paths = bring(repository, &wanted, context)?;
     let brought: Vec<(&Part, PathBuf)> = parts.into_iter().zip(paths).collect();
     let names = card::class_names(&card, selection.configuration.as_deref());
@@ -126,7 +129,8 @@ fn archives_into(
 }
 
 /// Puts files into the folder at their paths in the repository. Those of a split that only the
-/// metadata of the data set says go below a folder of its name.
+/// metadata of the data set says go below a folder of its name. A table takes the place of one that
+/// an archive has at the same path.
 fn place(
     brought: &[(&Part, PathBuf)],
     selection: &Selection,
@@ -146,12 +150,24 @@ fn place(
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent).or_fail(parent.display())?;
         }
+        let is_image = is_image(&relative);
+        let is_taken = std::fs::symlink_metadata(&target).is_ok();
+        if is_taken && is_image {
+            let message = format!("two images of the data set have the path `{relative}`");
+            return Err(StageError::failed(message));
+        }
+        if is_taken {
+            // Not overwritten: it may share its content with the memo.
+            std::fs::remove_file(&target)
+                .or_fail(format_args!("replacing {}", target.display()))?;
+        }
         // The file in the memo never changes, so that both can share their content.
         if std::fs::hard_link(from, &target).is_err() {
             std::fs::copy(from, &target).or_fail(format_args!("writing {}", target.display()))?;
         }
-        match crate::common::image_files::is_image(&relative) {
+        match is_image {
             true => written.images.push(relative),
+            false if is_taken => {}
             false => written.labels.push(relative),
         }
     }

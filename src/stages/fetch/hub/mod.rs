@@ -28,6 +28,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const BUCKET: &str = "hub pins";
 /// Bucket of the memo with what the repositories hold.
 const CONTENTS: &str = "hub contents";
+/// Bucket of the memo with the size of the files that a stage downloads of a repository.
+const SELECTED: &str = "hub selections";
 /// The branch that is meant where none is named.
 const MAIN: &str = "main";
 /// Files that are downloaded at a time.
@@ -175,6 +177,23 @@ pub(super) fn inventory(source: &HubSource, pin: &Pinned, memo: &Memo) -> Option
     serde_json::from_slice(&memo.get(CONTENTS, &key(source, pin))?).ok()
 }
 
+/// The key of the files that a stage downloads of a repository.
+fn selection_key(source: &HubSource, pin: &Pinned, options: &FetchOptions) -> String {
+    let FetchOptions { config, splits, .. } = options;
+    format!("{}\n{:?} {config:?} {splits:?}", key(source, pin), source.file)
+}
+
+/// The size in bytes of the files that a stage downloads of a repository, if they were selected
+/// before.
+pub(super) fn selected_size(
+    source: &HubSource,
+    pin: &Pinned,
+    options: &FetchOptions,
+    memo: &Memo,
+) -> Option<u64> {
+    serde_json::from_slice(&memo.get(SELECTED, &selection_key(source, pin, options))?).ok()
+}
+
 /// Fetches images or weights into the artifact.
 pub(super) fn run(
     source: &HubSource,
@@ -187,10 +206,20 @@ pub(super) fn run(
     let licence = pin.licence.as_ref().map_or(String::new(), |name| format!(", licence: {name}"));
     let commit = pin.commit.get(..12).unwrap_or_default();
     context.events.info(format!("{} at commit {commit}{licence}", repository.id));
+    let remember_size = |selected: &[&File]| {
+        put(SELECTED, &selection_key(source, &pin, options), &size(selected), &context.memo)
+    };
     match repository.kind {
-        RepositoryKind::Dataset => data_set::run(&repository, &files, options, context),
-        RepositoryKind::Model => model(source, &repository, &files, context),
+        RepositoryKind::Dataset => {
+            data_set::run(&repository, &files, options, &remember_size, context)
+        }
+        RepositoryKind::Model => model(source, &repository, &files, &remember_size, context),
     }
+}
+
+/// The size of all files together, in bytes.
+fn size(files: &[&File]) -> u64 {
+    files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size))
 }
 
 /// The files of a repository, or the one that the source names. Compared with `pipe.lock`.
@@ -238,8 +267,7 @@ fn bring(
     files: &[&File],
     context: &Context,
 ) -> Result<Vec<PathBuf>, StageError> {
-    let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
-    let task = context.events.task("download", Some(total), "bytes");
+    let task = context.events.task("download", Some(size(files)), "bytes");
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done: Vec<(usize, Result<PathBuf, StageError>)> = Vec::new();
@@ -292,6 +320,7 @@ fn model(
     source: &HubSource,
     repository: &Repository,
     files: &[File],
+    remember_size: &dyn Fn(&[&File]) -> Result<(), StageError>,
     context: &Context,
 ) -> Result<(), StageError> {
     let named = name(source);
@@ -304,6 +333,7 @@ fn model(
     let configuration = files.iter().find(is_beside);
     let wanted: Vec<&File> = [Some(file), configuration].into_iter().flatten().collect();
     context.events.info(format!("{} of {}", file.path, number::bytes(file.size)));
+    remember_size(&wanted)?;
     let paths = bring(repository, &wanted, context)?;
     match paths.as_slice() {
         [file] => weights::from_file(file, &named, None, context),

@@ -71,7 +71,8 @@ pub(super) fn select<'a>(
     let parquet = of(&is_parquet);
     let archives = of(&is_named_like_archive);
     let plain = of(&is_image);
-    let size = |parts: &[Part]| parts.iter().map(|part| part.file.size).sum::<u64>();
+    let size =
+        |parts: &[Part]| parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.file.size));
     let images = if !parquet.is_empty() {
         Images::Parquet(parquet)
     } else if !archives.is_empty() && size(&archives) >= size(&plain) {
