@@ -1,5 +1,5 @@
-//! Throughput of JPEG files on one thread, in images per second of CPU time, compared with Pillow and
-//! torchvision if Python has them (`PIPE_PEER_PYTHON` names another Python than `python3`):
+//! Throughput of JPEG files on one thread, in images per second of CPU time, compared with Pillow
+//! and torchvision if Python has them (`PIPE_PEER_PYTHON` names another Python than `python3`):
 //!
 //! - decoding and resizing to 224 x 224 squares, from memory;
 //! - the whole way to records: reading, checking the digest, decoding, resizing, digesting, writing;
@@ -11,16 +11,16 @@
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 
 mod photos;
+mod squares;
 
 use pipe::data::decode;
 use pipe::data::images::{self, FOLDER, Image, ImageSet, LISTING};
 use pipe::data::similarity::Sketches;
 use pipe::data::tensor_cache::{RECORDS, Storage, Writer, write_table};
-use pipe::data::{
-    Fit, InputInfo, Interpolation, Loader, LoaderOptions, Preprocessing, Sample, Split, TensorCache,
-};
+use pipe::data::{InputInfo, Loader, LoaderOptions, Sample, Split, TensorCache};
 use pipe::events::{CancellationToken, EventSink};
 use pipe::store::digest_bytes;
+use squares::preprocessing;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,8 +30,10 @@ use std::sync::Arc;
 const GOAL: f64 = 510.0;
 /// Goals in multiples of torchvision's decode and resize: to a record; loading JPEG records.
 const GOALS: [f64; 2] = [2.5, 1.5];
+/// The peers that `pipe` is compared with, as [`PEERS`] names them.
+const RESIZED: &str = "torchvision, decode and resize";
+const STORED: &str = "torchvision, stored 224 x 224";
 const DRAWN: u64 = 60;
-const SIDE: u32 = 224;
 
 const PEERS: &str = r#"
 import glob, io, sys, time
@@ -108,31 +110,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, peer) in &peers {
         println!("{name:32} {peer:8.0}");
     }
-    match peers.iter().find(|(name, _)| name == "torchvision, decode and resize") {
-        None => println!("no comparison: the Python has no torchvision"),
-        Some((_, peer)) => {
+    let find = |wanted: &str| peers.iter().find(|(name, _)| name == wanted).map(|(_, rate)| *rate);
+    match (find(RESIZED), find(STORED)) {
+        (Some(resized), Some(stored)) => {
             let ratios = [("file to raw record", to_raw), ("load JPEG records", from_jpeg)];
             for ((name, rate), goal) in ratios.into_iter().zip(GOALS) {
-                println!(
-                    "{name:32} {:8.2} times torchvision's decode and resize, goal {goal}",
-                    rate / peer
-                );
+                println!("{name:32} {:8.2} times {RESIZED}; goal {goal}", rate / resized);
             }
+            println!("{:32} {:8.2} times {STORED}", "load JPEG records", from_jpeg / stored);
         }
+        _ => println!("no comparison: the Python has no torchvision"),
     }
     Ok(())
-}
-
-fn preprocessing() -> Preprocessing {
-    Preprocessing {
-        resize: SIDE,
-        crop: SIDE,
-        fit: Fit::Crop,
-        interpolation: Interpolation::Bilinear,
-        mean: [0.5; 3],
-        std: [0.5; 3],
-        decoding: Default::default(),
-    }
 }
 
 /// The files as a fetched artifact.

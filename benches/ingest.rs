@@ -2,12 +2,12 @@
 //!
 //! - 70,000 JPEG files are listed, digested, labelled and stored at 32 x 32 pixels, and the run is
 //!   repeated with everything fresh. They are the images of Debian's `dataset-fashion-mnist`, if it
-//!   is installed, in the layout of the data set `caavo`; otherwise drawn ones of the same size.
+//!   is installed, in the layout of the data set `caavo`; otherwise noise of the same size.
 //! - A curve over numbers of files up to a million: nothing may grow faster than they do.
 //! - Reruns with 1 % new images, interleaved with `cp`, `sha256sum` and `sync` of `records.bin`.
 //!
-//! `cargo bench --bench ingest [-- LARGEST]`: LARGEST is the end of the curve. Needs Linux, and 5 GB of
-//! disk space for a million files.
+//! `cargo bench --bench ingest [-- LARGEST]`: LARGEST is the end of the curve. Needs Linux and 8 GB
+//! of disk space: for the reruns, each of which writes a gigabyte, and for a million files.
 
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 
@@ -51,7 +51,14 @@ size = {size}
     folder
 }
 
-const RUN: [&str; 2] = ["run", "ingest.toml"];
+/// Runs the pipeline. Returns the seconds that it took and the peak anonymous memory of a process,
+/// in MB.
+fn run(desk: &Path, more: &[&str]) -> (f64, f64) {
+    let start = Instant::now();
+    let peaks = watched::run(desk, &[&["run", "ingest.toml"], more].concat());
+    let seconds = start.elapsed().as_secs_f64();
+    (seconds, peaks.values().map(|peak| peak.anonymous).max().unwrap_or(0) as f64 / 1e3)
+}
 
 /// Writes the images with these numbers, each with content of its own.
 fn write(images: &fashion::Images, folder: &Path, numbers: std::ops::Range<usize>) {
@@ -73,8 +80,8 @@ fn write(images: &fashion::Images, folder: &Path, numbers: std::ops::Range<usize
 fn whole(images: &fashion::Images) {
     let desk = desk(32);
     write(images, desk.path(), 0..FILES);
-    let first = watched::run(desk.path(), &RUN).seconds;
-    let again: Vec<f64> = (0..5).map(|_| watched::run(desk.path(), &RUN).seconds).collect();
+    let (first, _) = run(desk.path(), &[]);
+    let again: Vec<f64> = (0..5).map(|_| run(desk.path(), &[]).0).collect();
     for (name, seconds, goal) in
         [("first run", first, GOALS[0]), ("no-op", median(again), GOALS[1])]
     {
@@ -87,13 +94,13 @@ fn rerun(images: &fashion::Images) {
     let (count, size) = RERUN;
     let desk = desk(size);
     write(images, desk.path(), 0..count);
-    watched::run(desk.path(), &RUN);
+    run(desk.path(), &[]);
     let (mut ours, mut copies, mut end) = (Vec::new(), Vec::new(), count);
     for _ in 0..5 {
         write(images, desk.path(), end..end + count / 100);
         end += count / 100;
-        ours.push(watched::run(desk.path(), &RUN).seconds);
-        copies.push(copy(&largest_records(desk.path())));
+        ours.push(run(desk.path(), &[]).0);
+        copies.push(copy(&largest_records(desk.path()), &desk.path().join("copy.bin")));
     }
     let (ours, copy) = (median(ours), median(copies));
     println!(
@@ -103,19 +110,15 @@ fn rerun(images: &fashion::Images) {
     );
 }
 
-fn copy(records: &Path) -> f64 {
-    let to = records.with_file_name("../../../../../copy.bin");
+/// Seconds that `cp`, `sha256sum` and `sync` take together.
+fn copy(records: &Path, to: &Path) -> f64 {
     let start = Instant::now();
-    for command in [["cp"].as_slice(), &["sha256sum"], &["sync"]] {
-        let mut process = Command::new(command[0]);
-        match command[0] {
-            "cp" => process.arg(records).arg(&to),
-            _ => process.arg(&to),
-        };
-        assert!(process.output().is_ok_and(|output| output.status.success()), "{command:?}");
+    for (program, files) in [("cp", &[records, to][..]), ("sha256sum", &[to]), ("sync", &[to])] {
+        let output = Command::new(program).args(files).output();
+        assert!(output.is_ok_and(|output| output.status.success()), "{program}");
     }
     let seconds = start.elapsed().as_secs_f64();
-    std::fs::remove_file(&to).expect("the copy is removed");
+    std::fs::remove_file(to).expect("the copy is removed");
     seconds
 }
 
@@ -137,16 +140,12 @@ fn curve(images: &fashion::Images, largest: usize) {
         written = count;
         // A store of its own: every file is new.
         let cache = format!("cache-{count}");
-        let run = [&RUN[..], &["--cache", &cache]].concat();
-        let first = watched::run(desk.path(), &run);
-        let again = watched::run(desk.path(), &run);
+        let (first, peak) = run(desk.path(), &["--cache", &cache]);
+        let (again, _) = run(desk.path(), &["--cache", &cache]);
         println!(
-            "{count:9} files {:8.2} s, {:5.1} µs each; no-op {:6.2} s, {:5.1} µs each; peak memory {:6.0} MB",
-            first.seconds,
-            first.seconds / count as f64 * 1e6,
-            again.seconds,
-            again.seconds / count as f64 * 1e6,
-            first.peaks.values().map(|peak| peak.anonymous).max().unwrap_or(0) as f64 / 1e3
+            "{count:9} files {first:8.2} s, {:5.1} µs each; no-op {again:6.2} s, {:5.1} µs each; peak memory {peak:6.0} MB",
+            first / count as f64 * 1e6,
+            again / count as f64 * 1e6
         );
         std::fs::remove_dir_all(desk.path().join(cache)).expect("the store is removed");
     }

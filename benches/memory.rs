@@ -15,9 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use watched::Peak;
 
-fn pipeline(folder: &Path) -> std::path::PathBuf {
-    let file = folder.join("memory.toml");
-    let text = r#"
+const PIPELINE: &str = r#"
 [pipeline]
 name = "memory"
 [dataset]
@@ -35,9 +33,6 @@ batch_size = 32
 keep = "last"
 checkpoint = { every = 2 }
 "#;
-    std::fs::write(&file, text).expect("a pipeline file");
-    file
-}
 
 /// Runs the pipeline on `count` images up to the stage `until`. Returns the peak of each worker
 /// process by stage.
@@ -45,12 +40,12 @@ fn run(folder: &Path, count: usize, epochs: usize, until: &str) -> BTreeMap<Stri
     let count = format!("stages.fetch.synthetic.count={count}");
     let epochs = format!("stages.train.epochs={epochs}");
     let arguments = ["run", "memory.toml", "--until", until, "--set", &count, "--set", &epochs];
-    watched::run(folder, &arguments).peaks
+    watched::run(folder, &arguments)
 }
 
 fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    pipeline(folder.path());
+    std::fs::write(folder.path().join("memory.toml"), PIPELINE).expect("a pipeline file");
     let mut anonymous = Vec::new();
     for (count, epochs) in [(1_000, 20), (20_000, 1)] {
         let mut peaks = run(folder.path(), count, epochs, "train");

@@ -1,9 +1,9 @@
-//! Runs `pipe` and watches the memory of its processes through `/proc`, for benchmarks. Linux only.
+//! Runs `pipe` and samples the memory of its processes through `/proc`, for benchmarks. Linux only.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PIPE: &str = env!("CARGO_BIN_EXE_pipe");
 
@@ -17,18 +17,8 @@ pub(crate) struct Peak {
     pub file: u64,
 }
 
-/// A finished run.
-pub(crate) struct Watched {
-    /// The peak of each process, by stage.
-    pub peaks: BTreeMap<String, Peak>,
-    /// Wall time of the whole process.
-    #[allow(dead_code, reason = "not every benchmark measures it")]
-    pub seconds: f64,
-}
-
-/// Runs `pipe` in a folder. Panics if it fails.
-pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Watched {
-    let start = Instant::now();
+/// Runs `pipe` in a folder. Returns the peak of each process, by stage. Panics if the run fails.
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> BTreeMap<String, Peak> {
     let mut child = Command::new(PIPE)
         .args(arguments)
         .current_dir(folder)
@@ -47,7 +37,7 @@ pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Watched {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Watched { peaks, seconds: start.elapsed().as_secs_f64() }
+    peaks
 }
 
 fn running(child: &mut Child) -> bool {

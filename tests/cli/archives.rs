@@ -1,15 +1,13 @@
 //! Images from archives, of the user's or on the web: what is unpacked, what is left out, and which
 //! archives are refused.
 
+use crate::packed::{Files, tar, tar_header, zip};
 use crate::server::{Response, Server};
 use crate::support::{Desk, Events, Ran, TINY};
 use std::fs;
 use std::io::{Cursor, Write};
 use std::sync::Mutex;
 use zip::write::{SimpleFileOptions, ZipWriter};
-
-/// Files by path.
-type Files = Vec<(String, Vec<u8>)>;
 
 /// The images of [`Desk::tiny`].
 fn images(desk: &Desk) -> Files {
@@ -38,42 +36,13 @@ fn and(mut files: Files, path: &str, content: &[u8]) -> Files {
     files
 }
 
-fn zip(files: &Files) -> Vec<u8> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for (path, content) in files {
-        writer.start_file(path.as_str(), SimpleFileOptions::default()).unwrap();
-        writer.write_all(content).unwrap();
-    }
-    writer.finish().unwrap().into_inner()
-}
-
-/// A header for any name, also such as `tar` refuses to write.
-fn header(name: &[u8], kind: tar::EntryType, size: u64) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.as_mut_bytes()[..name.len()].copy_from_slice(name);
-    header.set_entry_type(kind);
-    header.set_mode(0o644);
-    header.set_size(size);
-    header.set_cksum();
-    header
-}
-
-fn tar(files: &Files) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (path, content) in files {
-        let header = header(path.as_bytes(), tar::EntryType::Regular, content.len() as u64);
-        builder.append(&header, content.as_slice()).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
 /// A tar archive with one image and a link.
 fn tar_with_link(kind: tar::EntryType, target: &str) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let (path, content) = &same(&["a/1_x.png"])[0];
-    let file = header(path.as_bytes(), tar::EntryType::Regular, content.len() as u64);
+    let file = tar_header(path.as_bytes(), tar::EntryType::Regular, content.len() as u64);
     builder.append(&file, content.as_slice()).unwrap();
-    let mut link = header(b"b/2_x.png", kind, 0);
+    let mut link = tar_header(b"b/2_x.png", kind, 0);
     link.set_link_name_literal(target).unwrap();
     link.set_cksum();
     builder.append(&link, std::io::empty()).unwrap();
@@ -103,20 +72,6 @@ fn fetch(desk: &Desk, source: &str) -> Ran {
 fn fetched(desk: &Desk, source: &str) -> Events {
     desk.write("fetch.toml", fetching(source));
     desk.events(&["fetch.toml"])
-}
-
-/// The files of the artifact of the stage `fetch`, sorted.
-fn files_of(desk: &Desk, events: &Events) -> Vec<String> {
-    let digest = &events.digests()["fetch"];
-    let folder = desk.path("cache/v1/artifacts").join(&digest[..2]).join(digest);
-    let files = walkdir::WalkDir::new(&folder).into_iter().map(|entry| entry.unwrap());
-    let mut names: Vec<String> = files
-        .filter(|entry| entry.file_type().is_file())
-        .map(|entry| entry.path().strip_prefix(&folder).unwrap().display().to_string())
-        .filter(|name| name != "manifest.json")
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]
@@ -159,7 +114,7 @@ fn long_headers_of_a_tar_archive_are_refused() {
     ] {
         let mut builder = tar::Builder::new(Vec::new());
         let content = vec![b'a'; 2 << 20];
-        builder.append(&header(b"x", kind, content.len() as u64), content.as_slice()).unwrap();
+        builder.append(&tar_header(b"x", kind, content.len() as u64), content.as_slice()).unwrap();
         desk.write("a.tar", builder.into_inner().unwrap());
         let ran = fetch(&desk, "path:a.tar");
         assert_eq!(ran.code, 1, "{ran}");
@@ -182,9 +137,9 @@ fn extended_headers_of_a_tar_archive_are_read() {
     let archive = |facts: &[(&str, String)]| {
         let mut builder = tar::Builder::new(Vec::new());
         let text: String = facts.iter().map(|(key, value)| fact(key, value)).collect();
-        let pax = header(b"pax", tar::EntryType::XHeader, text.len() as u64);
+        let pax = tar_header(b"pax", tar::EntryType::XHeader, text.len() as u64);
         builder.append(&pax, text.as_bytes()).unwrap();
-        let file = header(b"short.png", tar::EntryType::Regular, content.len() as u64);
+        let file = tar_header(b"short.png", tar::EntryType::Regular, content.len() as u64);
         builder.append(&file, content.as_slice()).unwrap();
         let mut gnu = tar::Header::new_gnu();
         gnu.set_size(content.len() as u64);
@@ -197,7 +152,7 @@ fn extended_headers_of_a_tar_archive_are_read() {
     desk.write("a.tar", archive(&[("mtime", "1.5".into()), ("path", long.clone())]));
     let events = fetched(&desk, "path:a.tar");
     let other = format!("images/{}/2_x.png", "e".repeat(150));
-    assert_eq!(files_of(&desk, &events)[..2], [format!("images/{long}"), other]);
+    assert_eq!(desk.fetched_files(&events)[..2], [format!("images/{long}"), other]);
     desk.write("a.tar", archive(&[("path", "../up.png".into())]));
     fetch(&desk, "path:a.tar").snapshot("an_extended_name_that_climbs_out");
     desk.write("a.tar", archive(&[("size", "9999999999".into())]));
@@ -251,7 +206,7 @@ fn label_files_are_unpacked_and_the_rest_is_counted() {
     let ran = fetch(&desk, "path:a.zip");
     ran.snapshot("what_an_archive_contained");
     let again = fetched(&desk, "path:a.zip");
-    desk.snapshot("files_of_an_archive", &files_of(&desk, &again).join("\n"));
+    desk.snapshot("files_of_an_archive", &desk.fetched_files(&again).join("\n"));
 }
 
 #[test]
@@ -262,7 +217,7 @@ fn links_in_an_archive_become_files() {
     let expected = ["images/a/1_x.png", "images/b/2_x.png", "listing.tsv"];
     for name in ["hard.tar", "soft.tar"] {
         let events = fetched(&desk, &format!("path:{name}"));
-        assert_eq!(files_of(&desk, &events), expected, "{name}");
+        assert_eq!(desk.fetched_files(&events), expected, "{name}");
     }
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     writer.start_file("a/1_x.png", SimpleFileOptions::default()).unwrap();
@@ -272,7 +227,7 @@ fn links_in_an_archive_become_files() {
     desk.write("a.zip", writer.finish().unwrap().into_inner());
     let ran = fetch(&desk, "path:a.zip");
     ran.snapshot("links_in_a_zip");
-    assert_eq!(files_of(&desk, &fetched(&desk, "path:a.zip")), expected);
+    assert_eq!(desk.fetched_files(&fetched(&desk, "path:a.zip")), expected);
 }
 
 #[test]

@@ -55,13 +55,6 @@ const PIPELINE: &str = "[dataset]\nsplit = { from = \"folder\" }\n[stages.fetch]
     [stages.explore]\nneeds = { images = \"fetch\" }\n\
     [stages.preprocess]\nneeds = { images = \"fetch\" }\nsize = 64\n";
 
-/// A file that the latest run has of a stage.
-fn result(desk: &Desk, file: &str) -> String {
-    let show = desk.ok(&["show", "@0", "--json"]).json();
-    let folder = desk.path(show["folder"].as_str().unwrap());
-    fs::read_to_string(folder.join("results").join(file)).unwrap()
-}
-
 #[test]
 fn copies_across_splits_are_listed() {
     let desk = Desk::empty();
@@ -69,8 +62,8 @@ fn copies_across_splits_are_listed() {
     add_copies(&desk);
     desk.write("p.toml", PIPELINE);
     desk.ok(&["run", "p.toml", "--jobs", "1"]).snapshot("copies_across_splits");
-    desk.snapshot("leaks_csv", &result(&desk, "preprocess/leaks.csv"));
-    let explored = result(&desk, "explore/explore.json");
+    desk.snapshot("leaks_csv", &desk.result("preprocess/leaks.csv"));
+    let explored = desk.result("explore/explore.json");
     let explored: serde_json::Value = serde_json::from_str(&explored).unwrap();
     let found = serde_json::json!({
         "duplicates": explored["duplicates"],
@@ -92,7 +85,7 @@ fn copies_are_dropped_from_training_and_validation_and_never_from_test() {
     add_copies(&desk);
     desk.write("p.toml", format!("{PIPELINE}on_leak = \"drop\"\n"));
     desk.ok(&["run", "p.toml", "--until", "preprocess"]).snapshot("dropped_copies");
-    desk.snapshot("rejected_copies", &result(&desk, "preprocess/rejected.csv"));
+    desk.snapshot("rejected_copies", &desk.result("preprocess/rejected.csv"));
     for index in 0..4 {
         let path = |split: &str| desk.path(&format!("images/{split}/cat/{index}.png"));
         fs::copy(path("test"), path("val")).unwrap();
@@ -110,5 +103,5 @@ fn similar_products_are_not_copies() {
     split_folders(&desk, product);
     desk.write("p.toml", PIPELINE);
     desk.ok(&["run", "p.toml", "--jobs", "1"]).snapshot("similar_products");
-    assert_eq!(result(&desk, "preprocess/leaks.csv").lines().count(), 1);
+    assert_eq!(desk.result("preprocess/leaks.csv").lines().count(), 1);
 }

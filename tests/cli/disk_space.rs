@@ -18,16 +18,9 @@ fn on_small_disk(desk: &Desk, size: &str, arguments: &[&str]) -> Option<Ran> {
         }
         return None;
     }
-    let command = desk.command(arguments);
     let mut wrapped = Command::new("unshare");
-    wrapped.args(own).arg(script).arg(command.get_program()).args(arguments);
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => wrapped.env(name, value),
-            None => wrapped.env_remove(name),
-        };
-    }
-    wrapped.current_dir(desk.path("")).stdin(Stdio::null());
+    wrapped.args(own).arg(script).arg(env!("CARGO_BIN_EXE_pipe")).args(arguments);
+    desk.isolate(&mut wrapped);
     let child = wrapped.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     Some(desk.wait(arguments, child))
 }

@@ -1,70 +1,21 @@
-//! Real images: some thousands of Debian's `dataset-fashion-mnist` (70,000 garments) in the layout of
-//! the data set `caavo`. Passes with a message where the package isn't installed.
+//! Real images: some thousands of Debian's `dataset-fashion-mnist` (70,000 garments) in the layout
+//! of the data set `caavo`. Passes with a message where the package isn't installed.
 
-use crate::support::{Desk, Events};
-use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
-use std::io::Read;
-use std::path::Path;
+use crate::fashion_mnist::{jpeg, read};
+use crate::support::{Desk, tiny_of};
 
-const FOLDER: &str = "/usr/share/datasets/fashion-mnist";
-const SIDE: usize = 28;
 const TRAIN: usize = 2_000;
 const UNLABELLED: usize = 100;
 /// The lowest accuracy on the test split that is believable for so short a training.
 const ACCURACY: f64 = 0.6;
 
-const PIPELINE: &str = r#"[dataset]
-labels = { from = "file_name", pattern = '^(?<index>\d+)_(?<class>\d+)$' }
+const DATASET: &str = r#"labels = { from = "file_name", pattern = '^(?<index>\d+)_(?<class>\d+)$' }
 unlabelled = ["test"]
 split = { train = 0.8, validation = 0.1, test = 0.1 }
-
-[stages.fetch]
-source = "path:images"
-
-[stages.explore]
-needs = { images = "fetch" }
-
-[stages.preprocess]
-needs = { images = "fetch" }
-size = 32
-
-[stages.train]
-needs = { data = "preprocess" }
-backbone = "resnet18"
-epochs = 2
-batch_size = 32
-augment = "none"
-
-[stages.evaluate]
-needs = { data = "preprocess", model = "train" }
 "#;
 
-/// The pixels and classes of a part of the data set. None if the package isn't installed.
-fn read(name: &str) -> Option<Vec<(Vec<u8>, u8)>> {
-    let unpacked = |file: String| {
-        let file = std::fs::File::open(Path::new(FOLDER).join(file)).ok()?;
-        let mut bytes = Vec::new();
-        flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
-        Some(bytes)
-    };
-    let images = unpacked(format!("{name}-images-idx3-ubyte.gz"))?;
-    let labels = unpacked(format!("{name}-labels-idx1-ubyte.gz"))?;
-    let images = images[16..].chunks_exact(SIDE * SIDE).map(<[u8]>::to_vec);
-    Some(images.zip(labels[8..].iter().copied()).collect())
-}
-
 fn write(desk: &Desk, path: &str, pixels: &[u8]) {
-    let mut bytes = Vec::new();
-    let side = SIDE as u32;
-    JpegEncoder::new_with_quality(&mut bytes, 95)
-        .encode(pixels, side, side, ExtendedColorType::L8)
-        .unwrap();
-    desk.write(path, bytes);
-}
-
-fn count(events: &Events, name: &str) -> u64 {
-    let is = |event: &&serde_json::Value| event["event"] == "count" && event["name"] == name;
-    events.all.iter().find(is).unwrap()["value"].as_u64().unwrap()
+    desk.write(path, jpeg(pixels, 95));
 }
 
 #[test]
@@ -77,7 +28,9 @@ fn real_garments_are_ingested_split_and_learned() {
         return;
     };
     let desk = Desk::empty();
-    desk.write("fashion.toml", PIPELINE);
+    desk.write("fashion.toml", tiny_of(DATASET, "path:images"));
+    let training = "epochs = 1\nbatch_size = 5\nschedule = { warmup_epochs = 0 }";
+    desk.edit("fashion.toml", training, "epochs = 2\nbatch_size = 32\naugment = \"none\"");
     let labelled = |row: usize, class: u8| format!("images/train/train/{row}_{class}.jpg");
     for (row, (pixels, class)) in train[..TRAIN].iter().enumerate() {
         write(&desk, &labelled(row, *class), pixels);
@@ -91,11 +44,9 @@ fn real_garments_are_ingested_split_and_learned() {
     }
     let until = ["fashion.toml", "--until", "preprocess", "--until", "explore"];
     let first = desk.events(&until);
-    assert_eq!(count(&first, "decoded"), (TRAIN + UNLABELLED) as u64);
-    let show = desk.ok(&["show", "@0", "--json"]).json();
-    let folder = desk.path(show["folder"].as_str().unwrap());
-    let explored = std::fs::read(folder.join("results/explore/explore.json")).unwrap();
-    let explored: serde_json::Value = serde_json::from_slice(&explored).unwrap();
+    assert_eq!(first.count("decoded"), (TRAIN + UNLABELLED) as u64);
+    let explored = desk.result("explore/explore.json");
+    let explored: serde_json::Value = serde_json::from_str(&explored).unwrap();
     assert_eq!(explored["images"], (TRAIN + 5 + UNLABELLED) as u64);
     assert_eq!(explored["duplicates"]["count"], 5);
     assert_splits(&desk);
@@ -108,8 +59,8 @@ fn real_garments_are_ingested_split_and_learned() {
         std::fs::remove_file(desk.path(&labelled(row, train[row - 90_000].1))).unwrap();
     }
     let trained = desk.events(&["fashion.toml"]);
-    assert_eq!(count(&trained, "decoded"), (TRAIN / 100) as u64);
-    assert_eq!(count(&trained, "copied"), (TRAIN + UNLABELLED) as u64);
+    assert_eq!(trained.count("decoded"), (TRAIN / 100) as u64);
+    assert_eq!(trained.count("copied"), (TRAIN + UNLABELLED) as u64);
     let show = desk.ok(&["show", "@0", "--json"]).json();
     let accuracy = show["evaluations"][0]["metrics"]["splits"]["test"]["accuracy"].as_f64();
     assert!(accuracy.unwrap() > ACCURACY, "{accuracy:?}");
@@ -118,9 +69,7 @@ fn real_garments_are_ingested_split_and_learned() {
 
 /// Copies of an image are in one split, and the splits have about the sizes that were asked for.
 fn assert_splits(desk: &Desk) {
-    let tables = walkdir::WalkDir::new(desk.path("cache/v1/artifacts")).into_iter().flatten();
-    let mut tables = tables.filter(|entry| entry.file_name() == "samples.tsv");
-    let text = std::fs::read_to_string(tables.next().unwrap().path()).unwrap();
+    let text = desk.result("preprocess/samples.tsv");
     let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|row| row.split('\t').collect()).collect();
     let of = |split: &str| rows.iter().filter(|row| row[4] == split).count();
     assert_eq!(of("unlabelled"), UNLABELLED);

@@ -1,18 +1,16 @@
 //! A server on this machine that answers as the Hugging Face Hub does: an API with pages, large files
 //! by a redirect to another host with a signature, small ones at once.
 
+use crate::packed::Files;
 use crate::server::{Request, Response, Server};
 use crate::support::{Desk, Ran};
 use std::collections::BTreeMap;
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use zip::write::{SimpleFileOptions, ZipWriter};
 
 /// A token.
 pub(crate) const SECRET: &str = "hf_s3cretT0ken";
-
-pub(crate) type Files = Vec<(String, Vec<u8>)>;
 
 /// A small image whose colors depend on two numbers, as PNG.
 pub(crate) fn png(a: u32, b: u32) -> Vec<u8> {
@@ -31,15 +29,6 @@ pub(crate) fn folders(root: &str, rows: u32) -> Files {
         (0..rows).map(move |row| (format!("{root}{name}/{row}.png"), png(class as u32 + 1, row)))
     });
     images.collect()
-}
-
-pub(crate) fn zip(files: &Files) -> Vec<u8> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for (path, content) in files {
-        writer.start_file(path.as_str(), SimpleFileOptions::default()).unwrap();
-        writer.write_all(content).unwrap();
-    }
-    writer.finish().unwrap().into_inner()
 }
 
 pub(crate) fn one(path: &str, content: impl Into<Vec<u8>>) -> (String, Vec<u8>) {

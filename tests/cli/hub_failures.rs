@@ -1,6 +1,7 @@
 //! What goes wrong with the Hugging Face Hub: broken and changed downloads, limits and refusals.
 
-use crate::hub::{Hub, Repository, SECRET, folders, image_folder, one, pipeline, png, sha256, zip};
+use crate::hub::{Hub, Repository, SECRET, folders, image_folder, one, pipeline, png, sha256};
+use crate::packed::zip;
 use crate::server::{Request, Response};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -1,22 +1,11 @@
 //! Data sets and weights of the Hugging Face Hub: the layouts, pins, credentials and refusals.
 
-use crate::hub::{Files, Hub, Repository, SECRET, folders, image_folder, one, pipeline, png, zip};
+use crate::hub::{Hub, Repository, SECRET, folders, image_folder, one, pipeline, png};
+use crate::packed::{Files, tar, zip};
 use crate::server::Response;
-use crate::support::{Desk, Events, containing};
-use pipe::nn::{Cpu, Head, Network, write_safetensors};
+use crate::support::{Desk, Events, containing, fetching, resnet18, tiny_of};
 use std::fs;
 use std::path::Path;
-
-fn tar(files: &Files) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (path, content) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, path, content.as_slice()).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
 
 fn golden(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/parquet/golden");
@@ -25,14 +14,8 @@ fn golden(name: &str) -> Vec<u8> {
 
 /// The files below the images of the fetched artifact.
 fn files_of(desk: &Desk, events: &Events) -> Vec<String> {
-    let digest = &events.digests()["fetch"];
-    let folder = desk.path("cache/v1/artifacts").join(&digest[..2]).join(digest).join("images");
-    let files = walkdir::WalkDir::new(&folder).sort_by_file_name().into_iter();
-    files
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.file_type().is_file())
-        .map(|entry| entry.path().strip_prefix(&folder).unwrap().display().to_string())
-        .collect()
+    let files = desk.fetched_files(events).into_iter();
+    files.filter_map(|file| Some(file.strip_prefix("images/")?.to_owned())).collect()
 }
 
 #[test]
@@ -263,15 +246,10 @@ fn a_clone_gets_the_commit_of_the_lock() {
 
 /// A small ResNet-18 with timm's file beside it.
 fn weights() -> Files {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("w.safetensors");
-    let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 5 };
-    let network = Network::new("resnet18", &head, (32, 32), 7, Cpu::default()).unwrap();
-    write_safetensors(&path, &network.save()).unwrap();
     let configuration = r#"{ "architecture": "resnet18", "pretrained_cfg": { "tag": "t_in1k", "input_size": [3, 32, 32],
         "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": "center", "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.25] } }"#;
     vec![
-        one("model.safetensors", fs::read(&path).unwrap()),
+        one("model.safetensors", fs::read(resnet18()).unwrap()),
         one("config.json", configuration),
         one("README.md", "# weights"),
         one("pytorch_model.bin", "unused"),
@@ -292,7 +270,7 @@ fn weights_of_a_gated_model_come_with_their_preprocessing() {
         |_, _| None,
     );
     let desk = Desk::empty();
-    desk.write("w.toml", "[stages.weights]\nkind = \"fetch\"\nsource = \"hf:o/n\"\n");
+    desk.write("w.toml", fetching("hf:o/n"));
     let ran = hub.run(&desk, &["w.toml"]);
     assert_eq!(ran.code, 1, "{ran}");
     ran.snapshot("weights_without_a_token");
@@ -342,28 +320,11 @@ fn a_data_set_of_parquet_files_is_trained_on() {
     ];
     let hub = Hub::start(Repository::new("datasets", files));
     let desk = Desk::empty();
-    desk.write(
-        "h.toml",
-        r#"[dataset]
-split = { from = "folder", validation = 0.25 }
-
-[stages.fetch]
-source = "hf:o/n"
-
-[stages.preprocess]
-needs = { images = "fetch" }
-size = 32
-
-[stages.train]
-needs = { data = "preprocess" }
-backbone = "resnet18"
-epochs = 1
-batch_size = 8
-
-[stages.evaluate]
-needs = { data = "preprocess", model = "train" }
-"#,
-    );
+    let dataset = "split = { from = \"folder\", validation = 0.25 }\n";
+    desk.write("h.toml", tiny_of(dataset, "hf:o/n"));
+    desk.edit("h.toml", "[stages.explore]\nneeds = { images = \"fetch\" }\n\n", "");
+    let batches = "batch_size = 5\nschedule = { warmup_epochs = 0 }";
+    desk.edit("h.toml", batches, "batch_size = 8");
     let ran = hub.run(&desk, &["h.toml", "--jobs", "1"]);
     assert_eq!(ran.code, 0, "{ran}");
     ran.snapshot("training_on_parquet");

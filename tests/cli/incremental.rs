@@ -7,10 +7,7 @@ const UNTIL: [&str; 3] = ["tiny.toml", "--until", "preprocess"];
 
 /// Images that `preprocess` decoded and copied.
 fn counts(events: &Events) -> [u64; 2] {
-    ["decoded", "copied"].map(|name| {
-        let is = |event: &&serde_json::Value| event["event"] == "count" && event["name"] == name;
-        events.all.iter().find(is).unwrap_or_else(|| panic!("{name}"))["value"].as_u64().unwrap()
-    })
+    ["decoded", "copied"].map(|name| events.count(name))
 }
 
 /// The sizes of the files called `records.bin` in artifacts, sorted.

@@ -81,8 +81,8 @@ fn ctrl_c_on_a_terminal_leaves_a_clean_screen() {
     let line = format!("stty cols {COLUMNS} rows 40; '{program}' run tiny.toml --jobs 1");
     let mut command = Command::new("script");
     command.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
-    command.current_dir(desk.path("")).env("TERM", "xterm").env_remove("PIPE_CACHE");
-    command.env("NO_COLOR", "1");
+    desk.isolate(&mut command);
+    command.env("TERM", "xterm").env("NO_COLOR", "1");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     await_training(&desk);
     std::thread::sleep(Duration::from_millis(500));
@@ -146,7 +146,7 @@ fn a_replaced_program_does_not_disturb_the_run() {
     let program = desk.path("pipe");
     std::fs::copy(env!("CARGO_BIN_EXE_pipe"), &program).unwrap();
     let mut command = Command::new(&program);
-    command.args(RUN).current_dir(desk.path("")).env_remove("PIPE_EXE").env_remove("PIPE_CACHE");
+    desk.isolate(command.args(RUN));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     await_training(&desk);
     std::fs::remove_file(&program).unwrap();

@@ -344,7 +344,8 @@ fn the_circumstances_of_a_run_are_recorded() {
     let desk = Desk::tiny();
     let git = |arguments: &[&str]| {
         let mut command = std::process::Command::new("git");
-        command.args(["-c", "user.name=a", "-c", "user.email=a@b", "-C"]).arg(desk.path(""));
+        command.args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]);
+        desk.isolate(&mut command);
         let output = command.args(arguments).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -4,10 +4,10 @@
 //! `desk.pipe(&["status", "tiny.toml"]).snapshot("untrained")` in `caching.rs` compares the exit
 //! code, stdout and stderr with `snapshots/caching/untrained.snap`. `INSTA_UPDATE=always cargo test
 //! --test cli` rewrites the snapshots; review the difference before committing it. Values that
-//! differ between runs or machines are replaced first, see [`steady`].
+//! differ between runs or machines are replaced first, see [`crate::steady`].
 
+use crate::steady::{replace, steady};
 use pipe::nn::{Cpu, Head, Network, write_safetensors};
-use regex::Regex;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -69,6 +69,12 @@ pub(crate) fn starting_from(source: &str) -> String {
     let tiny = TINY.replace("needs = { data = \"preprocess\" }\nbackbone", lines);
     assert!(tiny.contains(lines));
     format!("{}\n{tiny}", fetching(source))
+}
+
+/// [`TINY`] with these keys of `[dataset]` in place of its own, and this source.
+pub(crate) fn tiny_of(dataset: &str, source: &str) -> String {
+    let (_, stages) = TINY.split_once("[stages.fetch]").unwrap();
+    format!("[dataset]\n{dataset}\n[stages.fetch]{}", stages.replace("path:images", source))
 }
 
 /// A temporary folder in which commands run.
@@ -168,7 +174,14 @@ impl Desk {
     /// does.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipe"));
-        command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
+        command.args(arguments);
+        self.isolate(&mut command);
+        command
+    }
+
+    /// Makes a command run here, without the variables that could change what `pipe` does.
+    pub(crate) fn isolate(&self, command: &mut Command) {
+        command.current_dir(&self.folder).stdin(Stdio::null());
         for variable in [
             "PIPE_CACHE",
             "PIPE_EXE",
@@ -186,6 +199,9 @@ impl Desk {
             "HF_TOKEN_PATH",
             "HF_HUB_OFFLINE",
             "TRANSFORMERS_OFFLINE",
+            "GIT_DIR",
+            "GIT_WORK_TREE",
+            "GIT_INDEX_FILE",
         ] {
             command.env_remove(variable);
         }
@@ -194,7 +210,6 @@ impl Desk {
         // No test reaches the real servers: nothing listens here.
         command.env("PIPE_KAGGLE", "http://127.0.0.1:9").env("HF_ENDPOINT", "http://127.0.0.1:9");
         command.env("HF_HOME", self.path("hf-home"));
-        command
     }
 
     /// Runs `pipe` here.
@@ -237,6 +252,26 @@ impl Desk {
     /// `pipe run … --json`, expected to succeed: its events.
     pub(crate) fn events(&self, arguments: &[&str]) -> Events {
         self.ok(&[&["run"], arguments, &["--json"]].concat()).events()
+    }
+
+    /// A file among the results of the latest run, such as `preprocess/leaks.csv`.
+    pub(crate) fn result(&self, file: &str) -> String {
+        let show = self.ok(&["show", "@0", "--json"]).json();
+        self.read(&format!("{}/results/{file}", show["folder"].as_str().unwrap()))
+    }
+
+    /// The files of the artifact of the stage `fetch`, sorted, without its manifest.
+    pub(crate) fn fetched_files(&self, events: &Events) -> Vec<String> {
+        let digest = &events.digests()["fetch"];
+        let folder = self.path("cache/v1/artifacts").join(&digest[..2]).join(digest);
+        let files = walkdir::WalkDir::new(&folder).into_iter().map(|entry| entry.unwrap());
+        let mut names: Vec<String> = files
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.path().strip_prefix(&folder).unwrap().display().to_string())
+            .filter(|name| name != "manifest.json")
+            .collect();
+        names.sort();
+        names
     }
 
     /// Starts `pipe` here and leaves it running.
@@ -329,6 +364,13 @@ impl Events {
         self.finished("digest")
     }
 
+    /// The value of the event `count` with this name.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let is = |event: &&serde_json::Value| event["event"] == "count" && event["name"] == name;
+        let found = self.all.iter().find(is).unwrap_or_else(|| panic!("nothing {name}"));
+        found["value"].as_u64().unwrap()
+    }
+
     /// Compares all events except `progress`, whose number depends on the time taken, with a
     /// snapshot.
     #[track_caller]
@@ -384,104 +426,6 @@ fn assert_snapshot(name: &str, text: &str) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(name, text));
-}
-
-/// Replacements for what differs between runs, machines and processors.
-const FILTERS: &[(&str, &str)] = &[
-    (r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b", "[digest]"),
-    (r"artifacts/[0-9a-f]{2}/", "artifacts/[..]/"),
-    (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
-    (r"\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC|T[\d:.]+Z)", "[date]"),
-    // The line of an epoch: everything but its number and learning rate is measured.
-    (
-        r"(?m)^(  \S+ +\d+(?:/\d+)?) +[\d.]+ +[\d.]+ % +(?:[\d.]+|-) +(?:[\d.]+ %|-) +([\d.e-]+) +[\d,]+ +[\d:.]+(?: s)?$",
-        "$1  [loss] [percent] [loss] [percent] $2 [speed] [time]",
-    ),
-    (r#"("free": ?)\d+"#, "${1}[number]"),
-    (
-        r#"("(?:seconds|value|peak_memory|images_per_second|accuracy(?:_low|_high)?|macro_f1|loss)": ?)[-\d.e]+"#,
-        "${1}[number]",
-    ),
-    (r"\b\d+\.\d{6,}(?:e-?\d+)?", "[number]"),
-    (r"kept epoch \d+", "kept epoch [number]"),
-    (r"epoch \d+ of 9000, step \d+", "epoch [number] of 9000, step [number]"),
-    (r"loss \d[\d.e-]*", "loss [number]"),
-];
-
-/// The same for values of different widths, on which the columns of a table depend: these are
-/// collapsed then.
-const MEASURED: &[(&str, &str)] = &[
-    (r"\b(?:\d+ h \d\d min|\d+ min \d\d s|\d+\.\d+ s)\b", "[time]"),
-    (r"\bjust now\b|\b\d+ (?:second|minute|hour|day)s? ago\b", "[ago]"),
-    (r"\b\d+\.\d(?: %)? to \d+\.\d\b(?: %)?", "[percent] to [percent]"),
-    (r"\b\d+\.\d %", "[percent]"),
-    (r"\b\d[\d.]* (?:B|kB|MB|GB)\b", "[size]"),
-];
-
-/// `text` with the values that differ between runs and machines replaced. Runs are numbered in the
-/// order in which they started, so that a snapshot still shows which run is meant.
-fn steady(text: &str, folder: &Path) -> String {
-    let mut text = text.to_owned();
-    let canonical = folder.canonicalize().unwrap();
-    text = text.replace(concat!("pipe ", env!("CARGO_PKG_VERSION")), "pipe [version]");
-    let version = concat!("\"version\": \"", env!("CARGO_PKG_VERSION"), "\"");
-    text = text.replace(version, "\"version\": \"[version]\"");
-    let places = [
-        (canonical.as_path(), "[folder]"),
-        (folder, "[folder]"),
-        (Path::new(env!("CARGO_TARGET_TMPDIR")), "[tmp]"),
-        (Path::new(env!("CARGO_MANIFEST_DIR")), "[root]"),
-    ];
-    for (place, name) in places {
-        text = text.replace(&*place.to_string_lossy(), name);
-    }
-    for (index, id) in runs(folder).iter().enumerate() {
-        text = text.replace(id.as_str(), &format!("[run{}]", index + 1));
-    }
-    replace(&mut text, FILTERS);
-    if replace(&mut text, MEASURED) {
-        let columns = Regex::new(r"(\S) {2,}").unwrap();
-        let steady = |line| match is_of_a_stage(line) {
-            true => line.to_owned(),
-            false => columns.replace_all(line, "$1  ").into_owned(),
-        };
-        text = text.lines().map(steady).collect::<Vec<_>>().join("\n");
-    }
-    text
-}
-
-/// Whether a line reports on a running stage: those have no columns that depend on a measured
-/// value.
-fn is_of_a_stage(line: &str) -> bool {
-    line.starts_with(['▸', '✓', '•', '✗', '-'])
-        || line.strip_prefix("  ").is_some_and(|rest| !rest.starts_with(' '))
-}
-
-/// Applies each pattern, and says whether one of them matched.
-fn replace(text: &mut String, patterns: &[(&str, &str)]) -> bool {
-    let before = text.clone();
-    for (pattern, replacement) in patterns {
-        *text = Regex::new(pattern).unwrap().replace_all(text, *replacement).into_owned();
-    }
-    before != *text
-}
-
-/// The ids of all runs in the stores of a folder, in the order in which they started.
-fn runs(folder: &Path) -> Vec<String> {
-    let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
-    let records = folders(folder)
-        .flat_map(|store| folders(&store.path().join("v1/runs")))
-        .map(|run| run.path());
-    let started = |run: &Path| -> Option<String> {
-        let record: serde_json::Value =
-            serde_json::from_slice(&fs::read(run.join("run.json")).ok()?).ok()?;
-        record["started"].as_str().map(str::to_owned)
-    };
-    let mut found: Vec<(Option<String>, String)> = records
-        .map(|run| (started(&run), run.file_name().unwrap().to_string_lossy().into_owned()))
-        .collect();
-    found.sort();
-    found.into_iter().map(|(_, id)| id).collect()
 }
 
 /// All files below a folder that contain a text.
