@@ -27,7 +27,7 @@ enum Command {
     /// Show disk usage by category, pipeline and run
     ///
     /// Runs share artifacts. `exclusive` is the size of the files that no other pipeline or run has,
-    /// which removing it would free; `shared`, of those that others have, too.
+    /// freed when it is removed; `shared`, of those that others have, too.
     Du(Common),
     /// Check every file against its digest
     ///
