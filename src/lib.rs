@@ -1,7 +1,7 @@
 //! `pipe` turns one TOML file into a trained, evaluated and comparable image classifier.
 //!
 //! This page is the architecture chapter: the modules and their dependencies, the path of a run,
-//! and the contracts that modules rely on. The keys of the pipeline file are listed in the README,
+//! and the contracts that modules rely on. doc/reference.md lists the keys of the pipeline file,
 //! generated from the same declarations that check a file. CONTRIBUTING.md explains how to add a
 //! key, a stage kind, an op or a backbone; doc/formats.md describes every file format.
 //!

@@ -1,4 +1,4 @@
-//! The pipeline files of this repository and the README's reference: both must match the program.
+//! The pipeline files of this repository and `doc/reference.md`: both must match the program.
 
 use crate::support::Desk;
 use pipe::config::Keys;
@@ -7,8 +7,14 @@ use pipe::engine::Common;
 use pipe::stages::KINDS;
 use std::path::{Path, PathBuf};
 
-const BEGIN: &str = "<!-- reference: made from the declared parameters; `UPDATE=1 cargo test --test cli reference` writes it -->\n";
-const END: &str = "<!-- end of reference -->\n";
+const INTRODUCTION: &str = "\
+<!-- Generated from the declared keys: `UPDATE=1 cargo test --test cli reference` writes it. -->
+
+# Every key of a pipeline file
+
+`pipe schema` prints the same as a JSON Schema, for completion and checks in an editor. The README explains how a file is
+built; `pipelines/quickstart.toml` has a comment on every line.
+";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -35,10 +41,10 @@ fn the_quickstart_plans() {
     assert_eq!(plan["stages"][0]["state"], "dirty");
 }
 
-/// The reference as the README should contain it.
+/// `doc/reference.md` as it should be.
 fn made() -> String {
-    let mut text = BEGIN.to_owned();
-    text.push_str("\n### `[dataset]`\n\nRead by the stages that need it.\n\n");
+    let mut text = INTRODUCTION.to_owned();
+    text.push_str("\n## `[dataset]`\n\nRead by the stages that need it.\n\n");
     let mut dataset: Vec<KeyDecl> = Vec::new();
     for parameter in KINDS.iter().flat_map(|kind| kind.dataset()) {
         if !dataset.iter().any(|known| known.name == parameter.name) {
@@ -46,11 +52,11 @@ fn made() -> String {
         }
     }
     text.push_str(&reference(&dataset));
-    text.push_str("\n### Every stage\n\n");
+    text.push_str("\n## Every stage\n\n");
     text.push_str("`kind` is the stage's name unless it says otherwise; `needs = { role = \"stage\" }` feeds it.\n\n");
     text.push_str(&reference(Common::KEYS));
     for kind in KINDS {
-        text.push_str(&format!("\n### `{}`\n\n{}\n\n", kind.name(), kind.about()));
+        text.push_str(&format!("\n## `{}`\n\n{}\n\n", kind.name(), kind.about()));
         for input in kind.inputs() {
             let kinds =
                 input.kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
@@ -68,22 +74,19 @@ fn made() -> String {
             parameters => text.push_str(&reference(parameters)),
         }
     }
-    text + "\n" + END
+    text
 }
 
 #[test]
-fn the_readme_has_the_current_reference() {
-    let path = root().join("README.md");
-    let readme = std::fs::read_to_string(&path).unwrap();
-    let start = readme.find(BEGIN).expect("a reference in the README");
-    let end = readme.find(END).expect("an end of the reference") + END.len();
+fn the_reference_is_current() {
+    let path = root().join("doc/reference.md");
     let made = made();
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, format!("{}{made}{}", &readme[..start], &readme[end..])).unwrap();
+        std::fs::write(&path, made).unwrap();
         return;
     }
     assert!(
-        readme[start..end] == made,
-        "README.md is out of date: run `UPDATE=1 cargo test --test cli reference`"
+        std::fs::read_to_string(&path).unwrap_or_default() == made,
+        "doc/reference.md is out of date: run `UPDATE=1 cargo test --test cli reference`"
     );
 }

@@ -71,7 +71,7 @@ pub(super) fn pipeline_file(found: &Found, scratch: bool) -> String {
     let network = if scratch { from_scratch(found) } else { pretrained(found) };
     format!(
         "# Trains and evaluates a classifier on {images}. Written by `pipe init`; edit as you like.
-# Every key has a default: see the reference in the README, or `pipe schema`.
+# Every key has a default: see `pipe schema`, or doc/reference.md beside the README.
 
 [pipeline]
 name = {name}
