@@ -12,20 +12,31 @@ const BANDS: usize = 4;
 const BAND_BITS: u32 = 16;
 /// Largest mean difference of the levels of two sketches.
 const MAX_LEVELS: u32 = 6;
+/// The same as a sum over all levels. The sums of both sketches differ by no more than that, which
+/// rules out most of a bucket without looking at it.
+const MAX_DISTANCE: u32 = MAX_LEVELS * size_of::<Sketch>() as u32;
 /// Images of a bucket that one image is compared with, on either side of it in the order of their
-/// hashes: thousands of frames of one scene would otherwise all be compared with each other.
+/// brightness: thousands of frames of one scene would otherwise all be compared with each other.
 const MAX_IN_BUCKET: usize = 512;
 /// Candidates that an image keeps, the closest ones. A pair is kept if either of both keeps it.
 const MAX_PER_IMAGE: usize = 8;
 
-/// The hash of an image and its position in the list: the order in all buckets.
-type Hashed = (u64, usize);
+/// An image in the order of all buckets: by brightness, so that those of similar brightness are
+/// neighbors.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Hashed {
+    /// Sum of the levels of its sketch.
+    brightness: u32,
+    hash: u64,
+    /// Position in the list.
+    at: usize,
+}
 
 /// The images that have the same value in a band, for each value.
 struct Band {
     /// Where the bucket of each value begins, and where the last one ends.
     starts: Vec<usize>,
-    /// Sorted by value, then by hash and position.
+    /// Sorted by value, then as [`Hashed`] is.
     members: Vec<Hashed>,
 }
 
@@ -37,10 +48,10 @@ impl Band {
     /// `hashed` is sorted.
     fn new(hashed: &[Hashed], band: usize) -> Band {
         let mut members = hashed.to_vec();
-        members.sort_by_key(|(hash, _)| value(*hash, band));
+        members.sort_by_key(|one| value(one.hash, band));
         let mut starts = vec![0; (1 << BAND_BITS) + 1];
-        for (hash, _) in &members {
-            starts[value(*hash, band) + 1] += 1;
+        for one in &members {
+            starts[value(one.hash, band) + 1] += 1;
         }
         for at in 1..starts.len() {
             starts[at] += starts[at - 1];
@@ -48,12 +59,17 @@ impl Band {
         Band { starts, members }
     }
 
-    /// The members of a bucket around one image in their order.
+    /// The members of a bucket that are about as bright as one image.
     fn around(&self, value: usize, one: Hashed) -> &[Hashed] {
         let bucket = &self.members[self.starts[value]..self.starts[value + 1]];
         let middle = bucket.partition_point(|other| *other < one);
-        let end = bucket.len().min(middle + 1 + MAX_IN_BUCKET);
-        &bucket[middle.saturating_sub(MAX_IN_BUCKET)..end]
+        let (before, after) = bucket.split_at(middle);
+        let before = &before[before.len().saturating_sub(MAX_IN_BUCKET)..];
+        let after = &after[..after.len().min(MAX_IN_BUCKET + 1)];
+        let is_darker = |other: &Hashed| other.brightness + MAX_DISTANCE < one.brightness;
+        let is_close = |other: &Hashed| other.brightness <= one.brightness + MAX_DISTANCE;
+        let start = middle - before.len() + before.partition_point(is_darker);
+        &bucket[start..middle + after.partition_point(is_close)]
     }
 }
 
@@ -63,31 +79,36 @@ pub(super) fn find(
     compares: &(impl Fn(usize, usize) -> bool + Sync),
 ) -> Vec<(usize, usize)> {
     let planes = planes();
-    let hash = |(at, sketch): (usize, &Option<Sketch>)| Some((sketch.as_ref()?.hash(&planes)?, at));
+    let hash = |(at, sketch): (usize, &Option<Sketch>)| {
+        let sketch = sketch.as_ref()?;
+        Some(Hashed { brightness: sketch.brightness(), hash: sketch.hash(&planes)?, at })
+    };
     let mut hashed: Vec<Hashed> = sketches.par_iter().enumerate().filter_map(hash).collect();
     hashed.par_sort_unstable();
     let bands: Vec<Band> = (0..BANDS).into_par_iter().map(|at| Band::new(&hashed, at)).collect();
     let close = |one: usize, other: usize| {
-        let distance = sketches[one]?.distance(&sketches[other]?);
-        (distance <= MAX_LEVELS * size_of::<Sketch>() as u32).then_some((distance, other))
+        let distance = sketches[one]?.distance(&sketches[other]?)?;
+        (distance <= MAX_DISTANCE).then_some((distance, other))
     };
-    let near = |&(hash, at): &Hashed| {
+    let near = |one: &Hashed| {
         let mut near: Vec<(u32, usize)> = Vec::new();
         for (index, band) in bands.iter().enumerate() {
-            for bucket in flips(value(hash, index)) {
-                let others = band.around(bucket, (hash, at)).iter();
-                let few = others.filter(|(other, to)| {
-                    let different = hash ^ other;
-                    *to != at && different.count_ones() <= MAX_BITS && is_first(different, index)
+            for bucket in flips(value(one.hash, index)) {
+                let others = band.around(bucket, *one).iter();
+                let few = others.filter(|other| {
+                    let different = one.hash ^ other.hash;
+                    different.count_ones() <= MAX_BITS
+                        && is_first(different, index)
+                        && other.at != one.at
+                        && compares(one.at, other.at)
                 });
-                near.extend(
-                    few.filter(|(_, to)| compares(at, *to)).filter_map(|(_, to)| close(at, *to)),
-                );
+                near.extend(few.filter_map(|other| close(one.at, other.at)));
             }
         }
         near.sort_unstable();
         near.truncate(MAX_PER_IMAGE);
-        near.into_iter().map(|(_, to)| (at.min(to), at.max(to))).collect::<Vec<_>>()
+        let pair = |(_, to): (u32, usize)| (one.at.min(to), one.at.max(to));
+        near.into_iter().map(pair).collect::<Vec<_>>()
     };
     let mut pairs: Vec<(usize, usize)> = hashed.par_iter().flat_map_iter(near).collect();
     pairs.par_sort_unstable();

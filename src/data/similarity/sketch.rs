@@ -3,7 +3,7 @@
 //! 2002), so that the share of different bits is the angle between two images: it doesn't matter
 //! how large the parts of one color are, on which hashes by neighboring pixels depend on noise.
 
-use super::thumbnail::{SIDE, Thumbnail};
+use super::thumbnail::{BLOCK, MAX_IN_A_BLOCK, SIDE, Thumbnail};
 use crate::random::Stream;
 use crate::store::{Digest, Memo};
 use std::collections::BTreeMap;
@@ -14,6 +14,10 @@ const PARTS: usize = 8;
 const LENGTH: usize = PARTS * PARTS * 3;
 /// Bits of a hash.
 pub(super) const BITS: usize = 64;
+/// Largest difference of the three levels of a part, summed: a part is a block of the thumbnail,
+/// whose mean differences are rounded down, and so is each level of the sketch, to the nearest.
+const MAX_IN_A_PART: u32 = 3 * (MAX_IN_A_BLOCK + 1) + 3;
+const _: () = assert!(SIDE / PARTS == BLOCK);
 /// Smallest standard deviation of a sketch, in levels. Below it, an image is nearly of one color.
 const MIN_DEVIATION: i64 = 3;
 
@@ -33,9 +37,19 @@ impl Sketch {
         Sketch(colors)
     }
 
-    /// The sum of the differences of all levels.
-    pub(super) fn distance(&self, other: &Sketch) -> u32 {
-        self.0.iter().zip(&other.0).map(|(a, b)| u32::from(a.abs_diff(*b))).sum()
+    /// The sum of all levels.
+    pub(super) fn brightness(&self) -> u32 {
+        self.0.iter().map(|&level| u32::from(level)).sum()
+    }
+
+    /// The sum of the differences of all levels. None if a part differs more than a part of two
+    /// near duplicates can.
+    pub(super) fn distance(&self, other: &Sketch) -> Option<u32> {
+        let part = |a: &[u8], b: &[u8]| -> u32 {
+            a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b))).sum()
+        };
+        let mut parts = self.0.chunks_exact(3).zip(other.0.chunks_exact(3)).map(|(a, b)| part(a, b));
+        parts.try_fold(0, |sum, part| (part <= MAX_IN_A_PART).then_some(sum + part))
     }
 
     /// The hash by the planes of [`planes`]; none for an image of nearly one color.

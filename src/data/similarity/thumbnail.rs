@@ -7,7 +7,7 @@ use crate::data::resize;
 pub const SIDE: usize = 32;
 const LENGTH: usize = SIDE * SIDE * 3;
 /// Side of the blocks whose colors are compared, in pixels.
-const BLOCK: usize = 4;
+pub(super) const BLOCK: usize = 4;
 
 /// Smallest correlation of two near duplicates.
 const MIN_CORRELATION: f64 = 0.98;
@@ -16,7 +16,7 @@ const MIN_CORRELATION: f64 = 0.98;
 const MAX_SHIFT: u32 = 4;
 /// Largest mean difference of the levels within any block. Two products of the same outline differ
 /// in a few blocks only; a copy doesn't differ much in any.
-const MAX_IN_A_BLOCK: u32 = 8;
+pub(super) const MAX_IN_A_BLOCK: u32 = 8;
 
 /// An image reduced to 32 x 32 pixels of RGB, whatever its aspect ratio.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

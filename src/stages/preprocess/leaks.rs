@@ -62,7 +62,10 @@ pub(super) fn find(
     };
     let sketched: Result<Vec<Option<Sketch>>, StageError> = groups.par_iter().map(sketch).collect();
     let thumbnail = |at: usize| Thumbnail::of_square(&records.record(groups[at].record)?, size);
-    let pairs = similarity::pairs(&sketched?, |a, b| are_apart(&groups[a], &groups[b]), thumbnail)?;
+    let used: Vec<Vec<Split>> =
+        groups.iter().map(|group| group.members.keys().copied().collect()).collect();
+    let are_apart = |a: usize, b: usize| used[a].len() > 1 || used[a] != used[b];
+    let pairs = similarity::pairs(&sketched?, are_apart, thumbnail)?;
     let mut leaks: Vec<Leak> = groups.iter().flat_map(|group| between(group, group, 1.0)).collect();
     for pair in pairs {
         let (one, other) = (&groups[pair.first], &groups[pair.second]);
@@ -99,13 +102,6 @@ fn groups(assignment: &Assignment, splits: &[Split], made: &Written) -> Vec<Grou
         group.members.entry(split).or_default().push(at);
     }
     groups.into_values().collect()
-}
-
-/// Whether the images of two groups are in different splits.
-fn are_apart(one: &Group, other: &Group) -> bool {
-    let mut splits = one.members.keys().chain(other.members.keys());
-    let first = splits.next();
-    splits.any(|split| Some(split) != first)
 }
 
 /// The leaks from the images of one group to those of another in a later split: each image with the
