@@ -15,8 +15,12 @@ where
 {
     let (mut body, mut count) = (String::new(), 0u64);
     for row in rows {
-        let fields: Vec<String> = row.into_iter().map(|field| escape(&field)).collect();
-        body.push_str(&fields.join("\t"));
+        for (column, field) in row.into_iter().enumerate() {
+            if column > 0 {
+                body.push('\t');
+            }
+            push_escaped(&mut body, &field);
+        }
         body.push('\n');
         count += 1;
     }
@@ -79,8 +83,10 @@ pub(super) fn read<const COLUMNS: usize>(
     }
 }
 
-fn escape(field: &str) -> String {
-    let mut text = String::with_capacity(field.len());
+fn push_escaped(text: &mut String, field: &str) {
+    if !field.contains(['\\', '\t', '\n', '\r']) {
+        return text.push_str(field);
+    }
     for letter in field.chars() {
         match letter {
             '\\' => text.push_str("\\\\"),
@@ -90,7 +96,6 @@ fn escape(field: &str) -> String {
             other => text.push(other),
         }
     }
-    text
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::error::StoreError;
 use super::manifest::{ListedFile, Manifest};
 use super::sealed::{self, Sealed};
 use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +20,8 @@ use walkdir::{DirEntry, WalkDir};
 /// The minimum age of a change for a digest to be remembered. The clocks of file systems tick every
 /// few milliseconds, of old ones every two seconds.
 const MIN_AGE: Duration = Duration::from_secs(2);
+/// Files whose metadata is read at a time, by all threads.
+const BATCH: usize = 1 << 14;
 
 /// The files of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +32,13 @@ pub struct Listing {
     pub others: Vec<String>,
     /// Paths that were left out, with the reason. Sorted.
     pub skipped: Vec<(String, Skip)>,
+}
+
+impl Listing {
     /// The digest of `files`: names and contents, independent of the folder's path.
-    pub digest: Digest,
+    pub fn digest(&self) -> Digest {
+        Manifest { files: self.files.clone() }.digest()
+    }
 }
 
 /// Why a path was left out of a listing.
@@ -78,7 +85,8 @@ impl Identity {
     }
 }
 
-type Known = HashMap<String, (Identity, Digest)>;
+/// Remembered files, sorted by path.
+type Known = Vec<(String, Identity, Digest)>;
 
 /// A file that isn't digested yet.
 struct Found {
@@ -125,9 +133,7 @@ pub(super) fn list(
         let _ = sealed::write(memo, &sealed::seal(&encode(&remembered)), false);
     }
     skipped.sort_unstable();
-    let manifest = Manifest { files };
-    let digest = manifest.digest();
-    Ok(Listing { files: manifest.files, others, skipped, digest })
+    Ok(Listing { files, others, skipped })
 }
 
 /// The digest of a single file with the memo file `memo`: read only if it is new or changed.
@@ -135,7 +141,7 @@ pub(super) fn digest_one(path: &Path, memo: &Path, now: SystemTime) -> Result<Di
     let failed = |error| StoreError::io("reading", path)(error);
     let file = File::open(path).map_err(failed)?;
     let identity = Identity::of(&file.metadata().map_err(failed)?);
-    if let Some((known, digest)) = read_memo(memo).get("")
+    if let Some((_, known, digest)) = read_memo(memo).first()
         && *known == identity
     {
         return Ok(*digest);
@@ -188,8 +194,8 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
         return Err(StoreError::io("listing", folder)(io::ErrorKind::NotADirectory.into()));
     }
     let own = std::fs::metadata(own).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-    let (mut found, mut skipped) = (Vec::new(), Vec::new());
-    let mut folders = Vec::new();
+    let mut walked = Walked { found: Vec::new(), skipped: Vec::new() };
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
     let mut walker = WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
     while let Some(entry) = walker.next() {
         let entry = match entry {
@@ -201,7 +207,8 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
             }
             Err(error) => {
                 let path = error.path().unwrap_or(folder).to_owned();
-                skipped.push((relative(folder, &path).into_owned(), Skip::of(error, &path)));
+                let reason = Skip::of(error, &path);
+                walked.skipped.push((relative(folder, &path).into_owned(), reason));
                 continue;
             }
         };
@@ -209,7 +216,7 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
         let is_folder = entry.file_type().is_dir();
         if is_hidden(entry.path()) {
             let slash = if is_folder { "/" } else { "" };
-            skipped.push((path() + slash, Skip::Hidden));
+            walked.skipped.push((path() + slash, Skip::Hidden));
             if is_folder {
                 walker.skip_current_dir();
             }
@@ -220,15 +227,35 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
                 folders.push(path());
             }
         } else {
-            match describe(folder, &entry) {
-                Ok(file) => found.push(file),
-                Err(reason) => skipped.push((path(), reason)),
+            files.push(entry);
+            if files.len() == BATCH {
+                walked.describe(folder, &files);
+                files.clear();
             }
         }
     }
-    found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    skipped.extend(empty(folders, &found, &skipped));
-    Ok(Walked { found, skipped })
+    walked.describe(folder, &files);
+    walked.found.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let empty = empty(folders, &walked.found, &walked.skipped);
+    walked.skipped.extend(empty);
+    Ok(walked)
+}
+
+impl Walked {
+    /// Adds files with their metadata.
+    fn describe(&mut self, folder: &Path, files: &[DirEntry]) {
+        let describe = |entry: &DirEntry| {
+            let path = || relative(folder, entry.path()).into_owned();
+            describe(folder, entry).map_err(|reason| (path(), reason))
+        };
+        let described: Vec<_> = files.par_iter().map(describe).collect();
+        for file in described {
+            match file {
+                Ok(file) => self.found.push(file),
+                Err(skipped) => self.skipped.push(skipped),
+            }
+        }
+    }
 }
 
 fn is_hidden(path: &Path) -> bool {
@@ -303,9 +330,12 @@ fn digest_new(
     known: &Known,
     watch: Watch,
 ) -> Result<(Vec<io::Result<Digest>>, usize), StoreError> {
-    let remembered = |file: &Found| match known.get(&file.path) {
-        Some((identity, digest)) if *identity == file.identity => Some(*digest),
-        _ => None,
+    // Both are sorted.
+    let mut known = known.iter().peekable();
+    let mut remembered = |file: &Found| {
+        while known.next_if(|(path, ..)| *path < file.path).is_some() {}
+        let (path, identity, digest) = known.peek()?;
+        (*path == file.path && *identity == file.identity).then_some(*digest)
     };
     let mut digests: Vec<Option<io::Result<Digest>>> =
         found.iter().map(|file| remembered(file).map(Ok)).collect();
@@ -365,7 +395,7 @@ fn encode(files: &[(String, Identity, Digest)]) -> Vec<u8> {
 
 fn decode(mut bytes: &[u8]) -> Option<Known> {
     let bytes = &mut bytes;
-    let mut known = Known::with_capacity(bytes.len() / 120);
+    let mut known = Known::with_capacity(bytes.len() / 160);
     while !bytes.is_empty() {
         let (device, inode, length) = (take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?);
         let mut time = || Some((take_u64(bytes)? as i64, take_u64(bytes)? as i64));
@@ -373,7 +403,7 @@ fn decode(mut bytes: &[u8]) -> Option<Known> {
         let digest = Digest::from_bytes(*bytes.split_off(..32)?.first_chunk()?);
         let path_length = u32::from_le_bytes(*bytes.split_off(..4)?.first_chunk()?);
         let path = std::str::from_utf8(bytes.split_off(..path_length as usize)?).ok()?;
-        known.insert(path.to_owned(), (identity, digest));
+        known.push((path.to_owned(), identity, digest));
     }
     Some(known)
 }

@@ -90,7 +90,7 @@ fn a_fingerprint_contains_only_what_affects_the_output() {
     };
     let built = fingerprints(1, 1);
     assert_eq!(built, fingerprints(3, 2));
-    let listing = home.store().folder_listing(&home.path("images")).unwrap().digest;
+    let listing = home.store().folder_listing(&home.path("images")).unwrap().digest();
     assert_eq!(
         json!(built[0]),
         json!({"format": 1, "kind": "write", "version": 1, "parameters": {}, "inputs": {}, "facts": {"listing": listing}})

@@ -92,7 +92,7 @@ impl Kind for Write {
     ) -> Result<Pin, StageError> {
         let Some(folder) = &options.folder else { return Ok(Pin::default()) };
         let listing = store.folder_listing(folder).or_fail("listing `folder`")?;
-        let facts = [("listing".to_owned(), json!(listing.digest))].into();
+        let facts = [("listing".to_owned(), json!(listing.digest()))].into();
         Ok(Pin { facts, replaces: vec!["folder"], folder: Some(folder.clone()) })
     }
     fn run(&self, options: &WriteOptions, context: &Context) -> Result<(), StageError> {

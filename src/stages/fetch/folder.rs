@@ -40,7 +40,9 @@ pub(super) fn pin(
     for (name, bytes) in [("listing", listing), ("skipped", skipped)] {
         let digest = Digest::of(&bytes).to_string();
         // The run needs it too; without this entry it digests every image again.
-        let _ = store.memo().put(BUCKET, &digest, &bytes);
+        if store.memo().get(BUCKET, &digest).is_none_or(|remembered| remembered != bytes) {
+            let _ = store.memo().put(BUCKET, &digest, &bytes);
+        }
         facts.insert(name.to_owned(), Value::from(digest));
     }
     Ok(Pin { facts, replaces, folder: Some(path) })
