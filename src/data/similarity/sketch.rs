@@ -48,7 +48,8 @@ impl Sketch {
         let part = |a: &[u8], b: &[u8]| -> u32 {
             a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b))).sum()
         };
-        let mut parts = self.0.chunks_exact(3).zip(other.0.chunks_exact(3)).map(|(a, b)| part(a, b));
+        let mut parts =
+            self.0.chunks_exact(3).zip(other.0.chunks_exact(3)).map(|(a, b)| part(a, b));
         parts.try_fold(0, |sum, part| (part <= MAX_IN_A_PART).then_some(sum + part))
     }
 
