@@ -9,7 +9,7 @@
 //!
 //! | module | contents | may import |
 //! | --- | --- | --- |
-//! | [`common`] | formatting of numbers, lists and text from outside, the nearest name, which files are images, layouts of folders | - |
+//! | [`common`] | formatting of numbers, lists and text from outside, the nearest name, which files are images, layouts of folders, replacing a file | - |
 //! | [`config`] | pipeline file -> [`config::Pipeline`], with a location for every key; typed keys (`config::keys!`) | - |
 //! | [`events`] | events emitted during a run, reasons why a stage runs, and the cancellation token | - |
 //! | [`random`] | random streams, named by the seed, a purpose and a position | - |
@@ -22,7 +22,7 @@
 //! | [`training`] | fit, loss, optimizer, schedule, checkpoints, cached features | config, nn, data, metrics, events, store |
 //! | [`model`] | a trained model as a file: open, predict | nn, data, metrics |
 //! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate | engine, config, events, store, download, data, nn, training, model, metrics |
-//! | [`draw`] | SVG plots | - |
+//! | [`draw`] | SVG plots, the confusion matrix | - |
 //! | [`runs`] | records of runs: writing, index, diff | events, metrics, store |
 //! | [`report`] | HTML pages from runs and artifacts | runs, metrics, draw, store, data |
 //! | [`ui`] | the only code that prints | events, config |

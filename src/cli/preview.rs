@@ -6,6 +6,7 @@ use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
 use super::status::plan_only;
 use crate::common::nearest;
 use crate::common::number::counted;
+use crate::common::replace::replace_file;
 use crate::common::words::and_list;
 use crate::engine::{self, Device, Graph, Options, Plan, Stage};
 use crate::events::CancellationToken;
@@ -92,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         preview.write_png(&strip, &arguments.out)?;
     } else {
         let page = report::strip_page(&graph.name, &strip, &sentences);
-        std::fs::write(&arguments.out, page).map_err(|error| {
+        replace_file(&arguments.out, page.as_bytes()).map_err(|error| {
             Failure::failed(format!("failed to write `{}`: {error}", shown(&arguments.out)))
         })?;
     }

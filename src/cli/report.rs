@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::shared::{StoreArguments, shown};
 use super::summary::REPORT;
+use crate::common::replace::replace_file;
 use crate::report;
 use crate::runs::{self, Record, Results};
 use crate::ui;
@@ -42,8 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let results: Vec<Results> =
         records.iter().map(|record| Results::of(record).with_store(&store)).collect();
-    let write = |path: &PathBuf| std::fs::write(path, report::page(&results));
-    write(&path)
+    replace_file(&path, report::page(&results).as_bytes())
         .map_err(|error| Failure::failed(format!("failed to write `{}`: {error}", shown(&path))))?;
     if arguments.json {
         let ids: Vec<_> = records.iter().map(|record| &record.id).collect();

@@ -7,6 +7,7 @@ use super::plan;
 use super::shared::{Earlier, PipelineArguments, StoreArguments, run_name, shown};
 use super::signals;
 use super::summary;
+use crate::common::replace::replace_file;
 use crate::config::Pipeline;
 use crate::engine::{self, Device, Force, Graph, Options, Plan, Report};
 use crate::events::{CancellationToken, Event, RunOutcome};
@@ -273,7 +274,7 @@ fn write_report(store: &Store, id: &RunId) -> Result<(), Failure> {
     let record = runs::find(&store.runs_folder(), id.as_str())?;
     let path = record.folder.join(summary::REPORT);
     let page = report::page(&[Results::of(&record).with_store(store)]);
-    std::fs::write(&path, page)
+    replace_file(&path, page.as_bytes())
         .map_err(|error| Failure::failed(format!("failed to write `{}`: {error}", shown(&path))))?;
     Ok(())
 }

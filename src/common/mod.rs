@@ -1,12 +1,13 @@
 //! Helpers for every module: formatting of numbers, lists and text from outside, "did you mean"
-//! suggestions, which files are images, and how their folders are laid out. A leaf: it imports
-//! nothing of the crate.
+//! suggestions, which files are images, how their folders are laid out, and atomic replacement of
+//! files. A leaf: it imports nothing of the crate.
 
 pub(crate) mod csv_text;
 pub(crate) mod image_files;
 pub(crate) mod layout;
 mod nearest;
 pub(crate) mod number;
+pub(crate) mod replace;
 pub(crate) mod table_text;
 pub(crate) mod visible;
 pub(crate) mod words;

@@ -4,8 +4,10 @@
 use super::normalization::Normalization;
 use super::order::shuffled;
 use super::{Augmentation, AugmentationPolicy, DataError, Preprocessing, Split, TensorCache};
+use crate::common::replace::replace_file;
 use crate::store::Digest;
 use image::{ImageFormat, RgbImage, imageops};
+use std::io::Cursor;
 use std::path::Path;
 
 /// Pixels between two images of a drawn strip.
@@ -109,10 +111,11 @@ impl Strip {
                 }
             }
         }
-        let failed = |error: image::ImageError| match error {
-            image::ImageError::IoError(error) => DataError::io("write", path, error),
-            other => DataError::io("write", path, std::io::Error::other(other)),
-        };
-        drawn.save_with_format(path, ImageFormat::Png).map_err(failed)
+        let mut png = Cursor::new(Vec::new());
+        drawn
+            .write_to(&mut png, ImageFormat::Png)
+            .map_err(std::io::Error::other)
+            .and_then(|()| replace_file(path, png.get_ref()))
+            .map_err(|error| DataError::io("write", path, error))
     }
 }

@@ -25,15 +25,6 @@ pub(crate) struct BarChart {
     pub max: Option<f64>,
 }
 
-/// The emphasis of a bar.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Tone {
-    #[default]
-    Normal,
-    /// Paler: the value rests on few samples.
-    Faint,
-}
-
 /// One bar.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bar {
@@ -46,7 +37,6 @@ pub(crate) struct Bar {
     pub label: String,
     /// The name, where this is empty.
     pub tooltip: String,
-    pub tone: Tone,
 }
 
 impl BarChart {
@@ -90,7 +80,7 @@ fn row(bar: &Bar, top: f64, max: f64) -> Markup {
             title { (tooltip) }
             text.name.end x="-9" y=(middle) dy=".33em" { (shorten(&bar.name, NAME)) }
             rect.track y=(y) width="100%" height=(THICKNESS) rx="2" {}
-            rect.bar.faint[bar.tone == Tone::Faint] y=(y) width=(width(bar.value)) height=(THICKNESS) rx="2" {}
+            rect.bar y=(y) width=(width(bar.value)) height=(THICKNESS) rx="2" {}
             @if let Some([low, high]) = interval {
                 line.interval x1=(width(low)) x2=(width(high)) y1=(middle) y2=(middle) {}
             }

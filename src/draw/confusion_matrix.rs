@@ -1,150 +1,116 @@
-//! A confusion matrix as a heat map: counts, shaded by their share of the row. The diagonal, which
-//! is correct, has another color than the errors.
+//! A confusion matrix as a table: images or shares of the row in the cells, shaded by that share.
+//! The diagonal, which is correct, has another color than the errors. Cells may link to their
+//! images. It is a table rather than an SVG, so that cells are links, and a screen reader reads the
+//! classes of a cell; sizes follow the width of its place, so that it fits anywhere.
 
-use super::figure::{figure, px};
+use super::figure::figure;
 use super::{percent, shorten};
 use crate::common::number::thousands;
 use maud::{Markup, html};
-use std::fmt::Write;
+use std::collections::BTreeMap;
+
+/// Characters of a class's name that are shown.
+const NAME: usize = 16;
 
 /// A square table of counts by true class (row) and predicted class (column).
 #[derive(Clone, Debug)]
 pub(crate) struct ConfusionMatrix {
     pub title: String,
+    /// Distinguishes its switch from those of other matrices on the page.
+    pub id: String,
     /// Names, in the order of rows and columns.
     pub classes: Vec<String>,
     /// Rows. They may be short or missing; counts beyond the classes are left out.
     pub counts: Vec<Vec<u64>>,
     /// Images of each row's class, where columns were left out and a row doesn't sum to them.
     pub totals: Option<Vec<u64>>,
-}
-
-/// Sizes and positions in pixels.
-struct Layout {
-    cell: f64,
-    font: f64,
-    /// Characters of a class's name that are shown.
-    name: usize,
-    slanted: bool,
-    left: f64,
-    top: f64,
-    /// The side of the whole matrix.
-    side: f64,
-    /// Room for slanted names to the right of the last column.
-    beyond: f64,
-}
-
-impl Layout {
-    fn of(classes: &[String]) -> Layout {
-        let (cell, font, name, slanted) = match classes.len() {
-            0..=6 => (54.0, 13.0, 20, true),
-            7..=12 => (44.0, 12.0, 18, true),
-            13..=20 => (34.0, 11.0, 16, true),
-            21..=32 => (24.0, 10.0, 16, false),
-            33..=50 => (17.0, 9.5, 14, false),
-            51..=70 => (13.0, 9.0, 14, false),
-            _ => (10.0, 8.0, 14, false),
-        };
-        let longest = classes.iter().map(|class| class.chars().count().min(name)).max();
-        let names = longest.unwrap_or(0) as f64 * font * 0.56 + 10.0;
-        // Slanted names rise by the sine of 45 degrees, and the last one extends to the right as
-        // far.
-        let (above, beyond) =
-            if slanted { (names * 0.71 + 12.0, names * 0.71) } else { (names + 4.0, 4.0) };
-        let (left, top, side) = (names + 22.0, above + 20.0, cell * classes.len() as f64);
-        Layout { cell, font, name, slanted, left, top, side, beyond }
-    }
-
-    fn x(&self, column: f64) -> f64 {
-        self.left + self.cell * column
-    }
-
-    fn y(&self, row: f64) -> f64 {
-        self.top + self.cell * row
-    }
-
-    /// Whether counts fit into the cells.
-    fn has_numbers(&self) -> bool {
-        self.cell >= 24.0
-    }
+    /// Where cells (row, column) link to: `#fragment`.
+    pub links: BTreeMap<(usize, usize), String>,
 }
 
 impl ConfusionMatrix {
-    /// The matrix as HTML; it shrinks where the page is narrower. Empty without classes.
+    /// The matrix as HTML. Empty without classes.
     pub(crate) fn render(&self) -> Markup {
         if self.classes.is_empty() {
             return Markup::default();
         }
-        let layout = Layout::of(&self.classes);
-        let Layout { left, top, side, .. } = layout;
-        let (width, height) = (left + side + layout.beyond, top + side + 2.0);
-        let true_label = format!("translate(11 {:.1}) rotate(-90)", top + side / 2.0);
+        let longest = self.classes.iter().map(|class| class.chars().count().min(NAME)).max();
+        let sizes = format!("--n:{};--w:{}", self.classes.len(), longest.unwrap_or(0));
         let content = html! {
-            svg.matrix role="img" aria-label=(self.title) width=(format_args!("{width:.0}"))
-                height=(format_args!("{height:.0}")) viewBox=(format_args!("0 0 {width:.0} {height:.0}"))
-                style=(format_args!("font-size:{:.1}px", layout.font)) {
-                desc { (self.description()) }
-                text.axis.middle x=(px(left + side / 2.0)) y="11" { "predicted" }
-                text.axis.middle transform=(true_label) { "true" }
-                rect.board x=(px(left)) y=(px(top)) width=(side) height=(side) {}
-                path.mesh d=(self.grid(&layout)) {}
-                (self.names(&layout))
-                @for row in 0..self.classes.len() {
-                    @for column in 0..self.classes.len() {
-                        @if self.count(row, column) > 0 { (self.cell(&layout, row, column)) }
+            .fit {
+                table.matrix.(self.density()) style=(sizes) {
+                    caption.unseen { (self.description()) }
+                    thead { tr {
+                        th.corner scope="col" { span { "true" } span { "predicted" } }
+                        @for class in &self.classes { (header("col", class)) }
+                    } }
+                    tbody {
+                        @for (row, class) in self.classes.iter().enumerate() {
+                            tr {
+                                (header("row", class))
+                                @for column in 0..self.classes.len() { (self.cell(row, column)) }
+                            }
+                        }
                     }
                 }
             }
         };
-        figure(&self.title, &Markup::default(), &content)
+        figure(&self.title, &self.switch(), &content)
     }
 
-    fn grid(&self, layout: &Layout) -> String {
-        let Layout { left, top, side, .. } = layout;
-        let mut path = String::new();
-        for index in 1..self.classes.len() {
-            let (x, y) = (layout.x(index as f64), layout.y(index as f64));
-            let _ = write!(path, "M{x:.1} {top:.1}v{side:.0}M{left:.1} {y:.1}h{side:.0}");
+    /// The CSS class that says at which widths numbers and names are shown.
+    fn density(&self) -> &'static str {
+        match self.classes.len() {
+            0..=14 => "roomy",
+            15..=24 => "tight",
+            _ => "dense",
         }
-        path
     }
 
-    fn names(&self, layout: &Layout) -> Markup {
-        let angle = if layout.slanted { -45 } else { -90 };
+    /// The choice between images and shares, which works without a script.
+    fn switch(&self) -> Markup {
         html! {
-            @for (index, class) in self.classes.iter().enumerate() {
-                @let name = shorten(class, layout.name);
-                @let (x, y) = (layout.x(index as f64 + 0.5), layout.y(index as f64 + 0.5));
-                @let above = format!("translate({x:.1} {:.1}) rotate({angle})", layout.top - 7.0);
-                text.name.end x=(px(layout.left - 6.0)) y=(px(y)) dy=".33em" { (name) }
-                text.name transform=(above) dy=".33em" { (name) }
+            span.switch role="radiogroup" aria-label="Numbers in the cells" {
+                label { input.by-count type="radio" name=(self.id) checked; "images" }
+                label { input.by-share type="radio" name=(self.id); "% of the true class" }
             }
         }
     }
 
-    fn cell(&self, layout: &Layout, row: usize, column: usize) -> Markup {
+    fn cell(&self, row: usize, column: usize) -> Markup {
         let (count, total) = (self.count(row, column), self.total(row));
+        if count == 0 {
+            return html! { td {} };
+        }
         let share = count as f64 / total as f64;
         let is_correct = row == column;
         // Errors are few: the square root makes them visible beside zero.
         let shade = if is_correct { 0.08 + 0.87 * share } else { 0.1 + 0.85 * share.sqrt() };
-        let (x, y, cell) = (layout.x(column as f64), layout.y(row as f64), layout.cell);
+        let text = self.sentence(row, column);
+        let numbers = html! {
+            span.count { (abbreviated(count)) }
+            span.share { (whole_percent(count, total)) }
+        };
         html! {
-            rect.right[is_correct].wrong[!is_correct] x=(px(x)) y=(px(y)) width=(cell) height=(cell)
-                fill-opacity=(format_args!("{shade:.2}")) {
-                title {
-                    (self.classes[row])
-                    @if !is_correct { " predicted as " (self.classes[column]) }
-                    ": " (thousands(count)) " of " (thousands(total))
-                    @if is_correct { " correct" }
-                    " (" (percent(share)) ")"
+            td.right[is_correct].wrong[!is_correct].over[shade > 0.55] title=(text)
+                style=(format_args!("--s:{shade:.2}")) {
+                @match self.links.get(&(row, column)) {
+                    Some(link) => a href=(link) aria-label=(text) { (numbers) },
+                    None => span { (numbers) },
                 }
             }
-            @if layout.has_numbers() {
-                text.count.middle.over[shade > 0.55] x=(px(x + cell / 2.0)) y=(px(y + cell / 2.0)) dy=".35em" {
-                    (abbreviated(count, cell))
-                }
-            }
+        }
+    }
+
+    /// `shirt predicted as coat: 18 of 38 (47.4 %)`.
+    fn sentence(&self, row: usize, column: usize) -> String {
+        let (count, total) = (self.count(row, column), self.total(row));
+        let (truth, prediction) = (&self.classes[row], &self.classes[column]);
+        let numbers = format!("{} of {}", thousands(count), thousands(total));
+        let share = percent(count as f64 / total as f64);
+        match row == column {
+            true => format!("{truth}: {numbers} correct ({share})"),
+            false => format!("{truth} predicted as {prediction}: {numbers} ({share})"),
         }
     }
 
@@ -161,7 +127,7 @@ impl ConfusionMatrix {
     }
 
     fn description(&self) -> String {
-        let rows = (0..self.classes.len()).take(40).filter(|row| self.total(*row) > 0);
+        let rows = (0..self.classes.len()).filter(|row| self.total(*row) > 0);
         let texts = rows.map(|row| {
             format!("{} {} of {}", self.classes[row], self.count(row, row), self.total(row))
         });
@@ -172,17 +138,27 @@ impl ConfusionMatrix {
     }
 }
 
-/// A count that fits into a cell: `1.2k` for 1,234 where there is no room.
-fn abbreviated(count: u64, cell: f64) -> String {
-    let digits = (cell / 8.0) as usize;
-    let text = count.to_string();
-    if text.len() <= digits.max(3) {
-        return text;
-    }
+fn header(scope: &str, class: &str) -> Markup {
+    html! { th scope=(scope) title=(class) { span { (shorten(class, NAME)) } } }
+}
+
+/// A count in at most four characters: `1.2k` for 1,234.
+fn abbreviated(count: u64) -> String {
     match count {
-        0..=9_999 => format!("{:.1}k", count as f64 / 1e3),
-        10_000..=999_999 => format!("{}k", count / 1_000),
+        0..=999 => count.to_string(),
+        1_000..=9_949 => format!("{:.1}k", count as f64 / 1e3),
+        9_950..=999_499 => format!("{:.0}k", count as f64 / 1e3),
         _ => format!("{}M", count / 1_000_000),
+    }
+}
+
+/// A share as a whole percentage without its sign. Only nothing is 0 and only all is 100.
+fn whole_percent(count: u64, total: u64) -> String {
+    match 100.0 * count as f64 / total as f64 {
+        _ if count == total => "100".to_owned(),
+        value if value < 1.0 => "<1".to_owned(),
+        value if value > 99.0 => ">99".to_owned(),
+        value => format!("{value:.0}"),
     }
 }
 
@@ -193,41 +169,40 @@ mod tests {
 
     fn matrix(size: usize, counts: Vec<Vec<u64>>) -> ConfusionMatrix {
         let classes = (0..size).map(|class| format!("class <{class}>")).collect();
-        ConfusionMatrix { title: "Confusion".to_owned(), classes, counts, totals: None }
+        let (title, id) = ("Confusion".to_owned(), "matrix".to_owned());
+        let links = BTreeMap::from([((0, 1), "#cell".to_owned())]);
+        ConfusionMatrix { title, id, classes, counts, totals: None, links }
     }
 
     #[test]
-    fn tooltips_have_counts_and_shares_of_the_row() {
-        let svg = matrix(2, vec![vec![3, 1], vec![0, 2]]).render().into_string();
+    fn cells_have_counts_and_shares_of_the_row() {
+        let html = matrix(2, vec![vec![3, 1], vec![0, 2]]).render().into_string();
         for part in [
             "class &lt;0&gt;: 3 of 4 correct (75.0\u{202f}%)",
-            "class &lt;0&gt; predicted as class &lt;1&gt;: 1 of 4 (25.0\u{202f}%)",
+            r##"<a href="#cell" aria-label="class &lt;0&gt; predicted as class &lt;1&gt;: 1 of 4 (25.0"##,
             "2 of 2 correct",
+            r#"<span class="share">25</span>"#,
         ] {
-            assert!(svg.contains(part), "{part} in {svg}");
+            assert!(html.contains(part), "{part} in {html}");
         }
-        assert_eq!(svg.matches("<title>").count(), 3);
-    }
-
-    #[test]
-    fn a_hundred_classes_fit_a_page() {
-        let svg = matrix(100, vec![vec![7; 100]; 100]).render().into_string();
-        assert!(svg.contains(r#"width="1"#) && svg.len() < 2_500_000, "{}", svg.len());
+        assert_eq!((html.matches("<td").count(), html.matches("<a ").count()), (4, 1));
     }
 
     #[test]
     fn counts_fit_their_cells() {
-        let texts = [7, 999, 1234, 45_678, 12_345_678].map(|count| abbreviated(count, 24.0));
-        assert_eq!(texts, ["7", "999", "1.2k", "45k", "12M"]);
-        assert_eq!(abbreviated(1234, 44.0), "1234");
+        let texts = [7, 999, 1234, 9_960, 45_678, 12_345_678].map(abbreviated);
+        assert_eq!(texts, ["7", "999", "1.2k", "10k", "46k", "12M"]);
+        let shares = [(1, 3), (1, 1000), (999, 1000), (5, 5)];
+        let shares = shares.map(|(count, total)| whole_percent(count, total));
+        assert_eq!(shares, ["33", "<1", ">99", "100"]);
     }
 
     proptest! {
         #[test]
         fn any_table_is_drawn(size in 0usize..8, counts in prop::collection::vec(prop::collection::vec(any::<u64>(), 0..9), 0..9), totals in prop::collection::vec(any::<u64>(), 0..9)) {
             let matrix = ConfusionMatrix { totals: Some(totals), ..matrix(size, counts) };
-            let svg = matrix.render().into_string();
-            prop_assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", svg);
+            let html = matrix.render().into_string();
+            prop_assert!(!html.contains("NaN") && !html.contains("inf"), "{}", html);
         }
     }
 }

@@ -3,12 +3,14 @@
 //! numbers from scikit-learn and statsmodels. Depends on no network, image or stage.
 
 mod evaluation;
+mod f1;
 mod history;
 mod paired;
 mod predictions;
 mod score;
 
 pub use evaluation::{Average, ClassMetrics, Evaluation, SplitMetrics};
+pub use f1::f1_interval;
 pub use history::{EpochRow, read_history, write_history};
 pub use paired::{Paired, mcnemar, paired};
 pub use predictions::{Prediction, PredictionWriter, read_predictions};

@@ -2,7 +2,8 @@
 //! first.
 
 use super::html;
-use super::misclassified::TestImages;
+use super::stored::StoredImages;
+use super::thumbnail::{self, Size};
 use crate::common::number::counted;
 use crate::draw::{percent, shorten};
 use crate::runs::Results;
@@ -19,7 +20,7 @@ pub(super) fn galleries(name: &str, diff: &Diff, second: &Results) -> Markup {
         return Markup::default();
     };
     let stage = second.record().stage(&split.stage);
-    let images = stage.and_then(|stage| TestImages::of(second, stage));
+    let images = stage.and_then(|stage| StoredImages::of_inputs(second, stage));
     let lists = [
         ("fixed", "wrong in the first run", &split.images.fixed),
         ("broken", "right in the first run", &split.images.broken),
@@ -35,21 +36,17 @@ pub(super) fn galleries(name: &str, diff: &Diff, second: &Results) -> Markup {
     }
 }
 
-fn figure(image: &ChangedImage, images: Option<&TestImages>) -> Markup {
+fn figure(image: &ChangedImage, images: Option<&StoredImages>) -> Markup {
     let (first, second) = (&image.first, &image.second);
-    let thumbnail = images.and_then(|images| images.thumbnail(&image.path));
-    html! {
-        figure {
-            @if let Some(uri) = thumbnail {
-                img src=(uri) alt=(format_args!("{} predicted as {}", image.label, second.0)) title=(image.path);
-            }
-            figcaption {
-                b { (shorten(&second.0, 40)) } " " (percent(f64::from(second.1)))
-                span.soft {
-                    "before " (shorten(&first.0, 40)) " " (percent(f64::from(first.1)))
-                    ", is " (shorten(&image.label, 40))
-                }
-            }
+    let uri = images.and_then(|images| images.thumbnail(&image.path, Size::Large));
+    let caption = html! {
+        b { (shorten(&second.0, 40)) } " " (percent(f64::from(second.1)))
+        span.soft {
+            "before " (shorten(&first.0, 40)) " " (percent(f64::from(first.1)))
+            ", is " (shorten(&image.label, 40))
         }
-    }
+        span.soft.path title=(image.path) { (shorten(&image.path, 40)) }
+    };
+    let alt = format!("{}: {} predicted as {}", image.path, image.label, second.0);
+    thumbnail::figure(uri.as_deref(), &alt, &image.path, &caption)
 }

@@ -199,7 +199,7 @@ fn tests(sides: &[Side], diffs: &[Diff]) -> Markup {
     let table = table.render();
     let meaning = "Compared with the first run, in percentage points, on the test images that both runs have; validation images \
                    selected the epochs and give no verdict. p is the probability of disagreements at least as uneven if both models were equally \
-                   good: one comparison of equal models in twenty has p below 0.05.";
+                   good: at most one comparison of equal models in twenty has p below 0.05.";
     html! {
         @if !html::is_empty(&table) { (html::note(meaning)) (table) }
     }

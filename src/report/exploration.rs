@@ -1,16 +1,15 @@
 //! Statistics of a data set: images of each class, sizes, formats, unreadable files. Parts of
 //! `explore.json` that are missing or have an unexpected form are left out.
 
-use super::findings;
-use super::html::{self, Column, Table, details, side_by_side, tiles};
+use super::findings::{self, Thumbnails};
+use super::html::{self, Column, Table, details, side_by_side, tiles, with_code};
 use crate::common::number::{counted, thousands};
 use crate::draw::{Bar, BarChart, Bin, Histogram, percent};
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 const MAX_CLASSES: usize = 40;
 const MAX_BINS: usize = 200;
@@ -63,8 +62,8 @@ pub(super) fn part<T: DeserializeOwned>(found: &Value, key: &str) -> Option<T> {
     T::deserialize(found.get(key)?).ok()
 }
 
-/// The charts of an exploration, and its findings with small images by path.
-pub(super) fn plots(found: &Value, thumbnails: &BTreeMap<String, String>) -> Markup {
+/// The charts of an exploration, and its findings with small images.
+pub(super) fn plots(found: &Value, thumbnails: &Thumbnails) -> Markup {
     let classes: Vec<Class> = part(found, "classes").unwrap_or_default();
     let rejected: Option<Rejected> = part(found, "rejected");
     let statistics = tiles(&statistics(found, &classes, rejected.as_ref()));
@@ -169,7 +168,7 @@ fn rejected_table(rejected: &Rejected) -> Markup {
     let mut table = Table::new(&[("Image", Column::Text), ("Reason", Column::Text)]);
     let shown = &rejected.examples[..rejected.examples.len().min(MAX_REJECTED)];
     for image in shown {
-        table.row([&image.path, &image.reason]);
+        table.row([image.path.render(), with_code(&image.reason)]);
     }
     let more = rejected.count.saturating_sub(shown.len() as u64);
     let content = html! {
@@ -192,7 +191,7 @@ fn not_used_table(not_used: &[NotUsed]) -> Markup {
     ]);
     for one in not_used {
         let first = one.examples.first().cloned().unwrap_or_default();
-        table.row([one.reason.clone(), thousands(one.count), first]);
+        table.row([with_code(&one.reason), thousands(one.count).render(), first.render()]);
     }
     html! {
         @if !not_used.is_empty() { (details("Other files that are not used", &table.render())) }

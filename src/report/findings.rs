@@ -1,9 +1,10 @@
-//! Findings of an exploration as images: equal ones with different labels, near duplicates and
-//! unusual ones.
+//! Findings of an exploration as images: equal ones, with different labels and with the same, near
+//! duplicates and unusual ones.
 
 use super::exploration::part;
 use super::html::{self, details};
-use super::thumbnail::{figure, of_base64};
+use super::stored::StoredImages;
+use super::thumbnail::{Size, figure, of_base64};
 use crate::common::number::{counted, thousands};
 use crate::draw::{percent, shorten};
 use maud::{Markup, html};
@@ -13,13 +14,30 @@ use std::collections::BTreeMap;
 
 /// Groups and images that are shown.
 const MAX_SHOWN: usize = 24;
+/// Paths of a group of equal images.
+const MAX_PATHS: usize = 3;
 
-/// By path: a JPEG image in base64.
-type Thumbnails = BTreeMap<String, String>;
+/// The small images of a data set: those that the exploration drew, by path, as JPEG in base64, else
+/// those of the tensor cache.
+pub(super) struct Thumbnails {
+    pub(super) drawn: BTreeMap<String, String>,
+    pub(super) stored: Option<StoredImages>,
+}
+
+impl Thumbnails {
+    fn uri(&self, path: &str) -> Option<String> {
+        let stored = || self.stored.as_ref()?.thumbnail(path, Size::Large);
+        self.drawn.get(path).map(|text| of_base64(text)).or_else(stored)
+    }
+}
 
 #[derive(Deserialize)]
 struct Duplicates {
     contradictory: u64,
+    #[serde(default)]
+    count: u64,
+    #[serde(default)]
+    examples: Vec<Vec<String>>,
     #[serde(default)]
     conflicts: Vec<Vec<[String; 2]>>,
 }
@@ -57,6 +75,7 @@ struct Cropped {
 pub(super) fn images(found: &Value, thumbnails: &Thumbnails) -> Markup {
     html! {
         (conflicts(found, thumbnails))
+        (duplicates(found, thumbnails))
         (near_duplicates(found, thumbnails))
         (cropped(found))
         (unusual(found, thumbnails))
@@ -66,7 +85,7 @@ pub(super) fn images(found: &Value, thumbnails: &Thumbnails) -> Markup {
 /// An image with its caption; nothing where it wasn't drawn.
 fn drawn(thumbnails: &Thumbnails, path: &str, caption: &Markup) -> Markup {
     html! {
-        @if let Some(text) = thumbnails.get(path) { (figure(&of_base64(text), path, path, caption)) }
+        @if let Some(uri) = thumbnails.uri(path) { (figure(Some(&uri), path, path, caption)) }
     }
 }
 
@@ -95,6 +114,24 @@ fn conflicts(found: &Value, thumbnails: &Thumbnails) -> Markup {
         .collect();
     let count = counted(duplicates.contradictory, "image");
     gallery(&format!("Equal images with different labels ({count})"), "images", &figures)
+}
+
+/// Equal images: one of each group, with the paths of all.
+fn duplicates(found: &Value, thumbnails: &Thumbnails) -> Markup {
+    let Some(duplicates) = part::<Duplicates>(found, "duplicates") else { return html! {} };
+    let group = |paths: &Vec<String>| {
+        let Some(first) = paths.first() else { return Markup::default() };
+        let more = paths.len().saturating_sub(MAX_PATHS);
+        let caption = html! {
+            b { (counted(paths.len() as u64, "equal file")) }
+            @for path in paths.iter().take(MAX_PATHS) { span.soft.path title=(path) { (shorten(path, 40)) } }
+            @if more > 0 { span.soft { "and " (thousands(more as u64)) " more" } }
+        };
+        drawn(thumbnails, first, &caption)
+    };
+    let figures: Vec<Markup> = duplicates.examples.iter().take(MAX_SHOWN).map(group).collect();
+    let count = counted(duplicates.count, "image");
+    gallery(&format!("Images equal to an earlier one ({count})"), "images", &figures)
 }
 
 fn near_duplicates(found: &Value, thumbnails: &Thumbnails) -> Markup {

@@ -28,7 +28,7 @@ pub(super) fn page(title: &str, body: &Markup) -> Markup {
 pub(super) fn section(title: &str, content: &Markup) -> Markup {
     html! {
         @if !is_empty(content) {
-            section { h2 { (title) } (content) }
+            section { h2 { (with_code(title)) } (content) }
         }
     }
 }
@@ -47,14 +47,28 @@ pub(super) fn side_by_side<const N: usize>(charts: [Markup; N]) -> Markup {
 pub(super) fn details(summary: &str, content: &Markup) -> Markup {
     html! {
         @if !is_empty(content) {
-            details { summary { (summary) } (content) }
+            details { summary { (with_code(summary)) } (content) }
         }
     }
 }
 
 /// A paragraph in the secondary color.
 pub(super) fn note(text: &str) -> Markup {
-    html! { p.soft { (text) } }
+    html! { p.soft { (with_code(text)) } }
+}
+
+/// A sentence whose names between backticks are set as code.
+pub(super) fn with_code(sentence: &str) -> Markup {
+    let parts: Vec<&str> = sentence.split('`').collect();
+    let last = parts.len() - 1;
+    html! {
+        @for (index, part) in parts.iter().enumerate() {
+            @if index % 2 == 0 { (part) }
+            // The last one has no partner.
+            @else if index == last { "`" (part) }
+            @else { code { (part) } }
+        }
+    }
 }
 
 /// Names with values.
@@ -72,12 +86,15 @@ pub(super) fn is_empty(content: &Markup) -> bool {
     content.0.is_empty()
 }
 
-/// A table, built row by row, in a box that scrolls where the page is narrower.
+/// A table, built row by row. Where the page is too narrow for its columns, each row becomes a block
+/// of names and values.
 pub(super) struct Table {
-    head: Markup,
     rows: Vec<Markup>,
-    columns: Vec<Column>,
+    columns: Vec<(String, Column)>,
 }
+
+/// The number of columns that fit a phone.
+const FEW_COLUMNS: usize = 3;
 
 /// The format of a column.
 #[derive(Clone, Copy, PartialEq)]
@@ -88,6 +105,8 @@ pub(super) enum Column {
     Number,
     /// Keys and digests.
     Code,
+    /// A value with its interval.
+    Measure,
 }
 
 impl Column {
@@ -96,25 +115,29 @@ impl Column {
             Column::Text => None,
             Column::Number => Some("number"),
             Column::Code => Some("code"),
+            Column::Measure => Some("measure"),
         }
     }
 }
 
 impl Table {
     pub(super) fn new(columns: &[(&str, Column)]) -> Table {
-        let head = html! {
-            @for (name, column) in columns { th scope="col" class=[column.class()] { (name) } }
-        };
-        let columns = columns.iter().map(|(_, column)| *column).collect();
-        Table { head, rows: Vec::new(), columns }
+        let columns = columns.iter().map(|(name, column)| ((*name).to_owned(), *column)).collect();
+        Table { rows: Vec::new(), columns }
+    }
+
+    fn is_wide(&self) -> bool {
+        self.columns.len() > FEW_COLUMNS
     }
 
     /// Adds a row of texts or of markup. Cells beyond the columns are left out.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = impl Render>) {
+        let is_wide = self.is_wide();
         self.rows.push(html! {
-            tr {
-                @for (cell, column) in cells.into_iter().zip(&self.columns) {
-                    td class=[column.class()] { (cell) }
+            tr role=[is_wide.then_some("row")] {
+                @for (cell, (name, column)) in cells.into_iter().zip(&self.columns) {
+                    td class=[column.class()] role=[is_wide.then_some("cell")]
+                        data-name=[is_wide.then_some(name)] { (cell) }
                 }
             }
         });
@@ -122,13 +145,16 @@ impl Table {
 
     /// The table. Empty without rows.
     pub(super) fn render(&self) -> Markup {
+        let is_wide = self.is_wide();
         html! {
             @if !self.rows.is_empty() {
-                .scroll {
-                    table {
-                        thead { tr { (self.head) } }
-                        tbody { @for row in &self.rows { (row) } }
-                    }
+                table.wide[is_wide] role=[is_wide.then_some("table")] {
+                    thead { tr {
+                        @for (name, column) in &self.columns {
+                            th scope="col" class=[column.class()] { (name) }
+                        }
+                    } }
+                    tbody { @for row in &self.rows { (row) } }
                 }
             }
         }
@@ -150,6 +176,14 @@ mod tests {
             Table::new(&[("a", Column::Text)]).render(),
         ];
         assert!(parts.iter().all(is_empty));
+    }
+
+    #[test]
+    fn names_between_backticks_are_code() {
+        let html = |text| with_code(text).into_string();
+        assert_eq!(html("as `a<b` is"), "as <code>a&lt;b</code> is");
+        assert_eq!(html("`a` and a ` alone"), "<code>a</code> and a ` alone");
+        assert_eq!(html(""), "");
     }
 
     #[test]

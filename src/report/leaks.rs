@@ -1,47 +1,43 @@
 //! Copies across splits, in pairs of images from the tensor cache.
 
 use super::html::{self, Column, Table, details};
-use super::thumbnail::{figure, of_record};
+use super::stored::StoredImages;
+use super::thumbnail::{Size, figure};
 use crate::common::number::thousands;
-use crate::data::TensorCache;
 use crate::draw::shorten;
 use crate::runs::{LeakRow, Results, StageRecord};
 use maud::{Markup, html};
-use std::collections::BTreeMap;
 
 const MAX_PAIRS: usize = 12;
 const MAX_ROWS: usize = 100;
 
 /// The pairs that a preprocess stage found: the first as images, more as a table.
 pub(super) fn pairs(results: &Results, stage: &StageRecord, rows: &[LeakRow]) -> Markup {
-    let cache = results.artifact(&stage.stage).and_then(|folder| TensorCache::open(&folder).ok());
-    let text = format!(
-        "{} of images that are equal, or differ only by size and compression, in different splits. Scores are too good where the model has seen a copy of what it is scored on.",
-        if rows.len() == 1 {
-            "A pair".to_owned()
-        } else {
-            format!("{} pairs", thousands(rows.len() as u64))
-        }
-    );
+    let images = StoredImages::of_stage(results, &stage.stage);
+    let count = match rows.len() {
+        1 => "A pair".to_owned(),
+        count => format!("{} pairs", thousands(count as u64)),
+    };
     html! {
-        (html::note(&text))
-        @if let Some(cache) = cache { (images(&cache, rows)) }
+        (html::note(&format!(
+            "{count} of images that are equal, or differ only by size and compression, in different splits. Scores are too good \
+             where the model has seen a copy of what it is scored on."
+        )))
+        @if let Some(images) = images { (figures(&images, rows)) }
         (details("All pairs as a table", &table(rows)))
     }
 }
 
-fn images(cache: &TensorCache, rows: &[LeakRow]) -> Markup {
-    let records: BTreeMap<&str, u32> =
-        cache.samples().iter().map(|one| (one.path.as_str(), one.record)).collect();
-    let uri = |path: &str| of_record(cache, *records.get(path)?);
+fn figures(images: &StoredImages, rows: &[LeakRow]) -> Markup {
+    let uri = |path: &str| images.thumbnail(path, Size::Large);
     let pairs = rows.iter().take(MAX_PAIRS);
     let pairs = pairs.filter_map(|row| Some((row, [uri(&row.path)?, uri(&row.other_path)?])));
     let pairs: Vec<(&LeakRow, [String; 2])> = pairs.collect();
     html! {
         @if !pairs.is_empty() {
             .images.pairs { @for (row, [one, other]) in &pairs { .two {
-                (figure(one, &row.path, &row.path, &caption(&row.split, &row.class, &row.path)))
-                (figure(other, &row.other_path, &row.other_path,
+                (figure(Some(one), &row.path, &row.path, &caption(&row.split, &row.class, &row.path)))
+                (figure(Some(other), &row.other_path, &row.other_path,
                     &caption(&row.other_split, &row.other_class, &row.other_path)))
             } } }
         }
@@ -67,6 +63,6 @@ fn table(rows: &[LeakRow]) -> Markup {
     let more = rows.len().saturating_sub(MAX_ROWS) as u64;
     html! {
         (table.render())
-        @if more > 0 { (html::note(&format!("And {} more in leaks.csv.", thousands(more)))) }
+        @if more > 0 { (html::note(&format!("And {} more in `leaks.csv`.", thousands(more)))) }
     }
 }

@@ -1,21 +1,28 @@
 //! HTML pages rendered from runs: one self-contained file without scripts that fetches nothing, and
-//! declares so in its content security policy. Whatever a run lacks (it failed, it has no test
-//! split, its artifacts were collected) is left out of its page. Pages enter no digest. Their size
-//! is bounded, however large the data set: tables are cut with a sentence that says so, charts
-//! thinned, and at most two dozen images of each kind shown.
+//! declares so in its content security policy. What opens on a click is a link to a fragment, a
+//! `details` element or a radio button, which keyboards and screen readers know. Whatever a run lacks
+//! (it failed, it has no test split, its artifacts were collected) is left out of its page. Pages
+//! enter no digest. Their size is bounded, however large the data set: tables are cut with a sentence
+//! that says so, charts thinned, and at most a thousand images shown.
 
 mod advice;
+mod cells;
 mod changed_images;
+mod classes;
 mod comparison;
 mod evaluation;
 mod exploration;
+mod files;
 mod findings;
+mod gallery;
 mod headline;
 mod html;
 mod leaks;
-mod misclassified;
 mod provenance;
 mod run;
+mod scored;
+mod stages;
+mod stored;
 mod strip;
 mod thumbnail;
 mod training;

@@ -1,56 +1,65 @@
-//! Where a result comes from: the stages that ran, when and on which machine, and how to reproduce
-//! the run.
+//! Where a result comes from: when it was made, on which machine and from which commit, why a run
+//! failed, and how to reproduce it.
 
-use super::html::{Column, Table, details};
+use super::html::{Column, Table, details, with_code};
 use crate::common::number::{counted, seconds};
-use crate::runs::{Record, Results, StageRecord, StageState, Status};
+use crate::runs::{Record, Results, StageRecord, Status};
 use maud::{Markup, Render, html};
 use serde_json::Value;
 
-/// Characters of a pipeline file, an error, a stage's error or reasons in the table of stages, a
-/// parameter's value.
+/// Characters of a pipeline file, an error, a message of a log, a parameter's value.
 const MAX_FILE: usize = 100_000;
 const MAX_ERROR: usize = 8_000;
-const MAX_REASON: usize = 300;
+const MAX_MESSAGE: usize = 500;
 const MAX_VALUE: usize = 400;
 
-/// Hex digits of a digest that identify it well enough.
-const SHORT_DIGEST: usize = 12;
+/// Messages of the stage that failed.
+const MAX_MESSAGES: usize = 12;
 
 /// The name of the pipeline and of the run.
 pub(super) fn header(record: &Record) -> Markup {
     let status = record.status.as_str();
     html! {
         header {
-            p.eyebrow { "Run " code { (record.id.as_str()) } }
+            p.eyebrow {
+                "Run " code { (record.id.as_str()) }
+                @if !record.labels.name.is_empty() { " " (record.labels.name) }
+            }
             h1 { (record.pipeline) }
             p.under {
                 span.badge.(status) { (status) }
                 span { (record.started.to_string()) }
                 span { (seconds(record.seconds)) }
                 span { "seed " (record.seed) }
+                @for tag in &record.labels.tags { span.tag { (tag) } }
             }
+            @if !record.labels.note.is_empty() { p.under { (record.labels.note) } }
         }
     }
 }
 
-/// Why the run did not succeed. Empty where it did.
-pub(super) fn failure(record: &Record) -> Markup {
+/// Why the run did not succeed, and how far it came. Empty where it did.
+pub(super) fn failure(results: &Results) -> Markup {
+    let record = results.record();
     let id = record.id.as_str();
     match (record.status, record.error()) {
         (Status::Failed, Some((stage, error))) => {
-            let help =
-                html! { "The log before the failure: " code { "pipe log " (id) " " (stage) } };
-            alert(&format!("Stage {stage} failed"), error, &help)
+            let help = html! {
+                (last_messages(results, stage))
+                p { "The whole log: " code { "pipe log " (id) " " (stage) } ". " (resume()) }
+            };
+            alert(&format!("Stage `{stage}` failed"), error, &help)
         }
         (Status::Failed, None) => {
-            alert("The run failed", "", &"No stage reported an error.".render())
+            alert("The run failed", "", &html! { p { "No stage reported an error." } })
         }
-        (Status::Cancelled, _) => alert("The run was cancelled", "", &resume()),
+        (Status::Cancelled, _) => alert("The run was interrupted", "", &html! { p { (resume()) } }),
         (Status::Died, _) => {
             let help = html! {
-                "The process ended without reporting an outcome: it was killed, ran out of memory, or the machine went "
-                "down. " (resume())
+                p {
+                    "The process ended without reporting an outcome: it was killed, ran out of memory, or the machine went "
+                    "down. " (resume())
+                }
             };
             alert("The run died", "", &help)
         }
@@ -58,12 +67,27 @@ pub(super) fn failure(record: &Record) -> Markup {
             let problem = record.problem.as_deref().unwrap_or_default();
             alert("The record can't be read", problem, &Markup::default())
         }
-        (Status::Running, _) => {
-            let help = "This page shows the state at the time it was written.".render();
-            alert("The run is in progress", "", &help)
-        }
+        (Status::Running, _) => html! {
+            .failure.running role="status" {
+                h2 { "The run is going on" }
+                p {
+                    "This page shows what was known when it was written. " code { "pipe watch " (id) }
+                    " follows the run, " code { "pipe report " (id) } " writes the page again."
+                }
+            }
+        },
         (Status::Ok, _) => Markup::default(),
     }
+}
+
+/// The end of a stage's log.
+fn last_messages(results: &Results, stage: &str) -> Markup {
+    let messages = results.last_messages(stage, MAX_MESSAGES);
+    let lines: Vec<String> = messages.iter().map(|text| cut(text, MAX_MESSAGE)).collect();
+    if lines.is_empty() {
+        return Markup::default();
+    }
+    details("The end of its log", &html! { pre { (lines.join("\n")) } })
 }
 
 fn resume() -> Markup {
@@ -73,71 +97,53 @@ fn resume() -> Markup {
 fn alert(title: &str, error: &str, help: &Markup) -> Markup {
     html! {
         .failure role="alert" {
-            h2 { (title) }
-            @if !error.is_empty() { pre { (cut(error, MAX_ERROR)) } }
-            p { (help) }
+            h2 { (with_code(title)) }
+            @if !error.is_empty() { pre { (with_code(&cut(error, MAX_ERROR))) } }
+            (help)
         }
-    }
-}
-
-/// The table of stages.
-pub(super) fn stages(record: &Record) -> Markup {
-    let mut table = Table::new(&[
-        ("Stage", Column::Text),
-        ("Kind", Column::Text),
-        ("Outcome", Column::Text),
-        ("Time", Column::Number),
-        ("Reason", Column::Text),
-        ("Key", Column::Code),
-        ("Output", Column::Code),
-    ]);
-    for stage in &record.stages {
-        let (class, outcome) = outcome(record, stage);
-        let reason = stage.error.clone().unwrap_or_else(|| stage.reasons.join("; "));
-        let digest = |digest: &Option<String>| match digest {
-            Some(hex) => prefix(hex, SHORT_DIGEST).render(),
-            None => "–".render(),
-        };
-        table.row([
-            html! { b { (stage.stage) } },
-            stage.kind.render(),
-            html! { span.state.(class) { (outcome) } },
-            if stage.seconds > 0.0 { seconds(stage.seconds).render() } else { "–".render() },
-            html! { span.soft { (cut(&reason, MAX_REASON)) } },
-            digest(&stage.key),
-            digest(&stage.digest),
-        ]);
-    }
-    table.render()
-}
-
-/// The CSS class and the text of a stage's outcome.
-fn outcome(record: &Record, stage: &StageRecord) -> (&'static str, &'static str) {
-    match record.state(stage) {
-        StageState::Ran => ("ran", "ran"),
-        StageState::Fresh => ("fresh", "fresh"),
-        StageState::Failed => ("failed", "failed"),
-        StageState::Cancelled => ("failed", "interrupted"),
-        StageState::Skipped => ("skipped", "not run"),
-        StageState::Running => ("running", "running"),
-        StageState::Died => ("died", "died"),
-        StageState::Waiting => ("waiting", "not reached"),
     }
 }
 
 /// The command, the machine, the parameters and the pipeline files.
 pub(super) fn reproduction(results: &Results) -> Markup {
     let record = results.record();
+    let input = results.pipeline_input().unwrap_or_default();
     html! {
         @if !record.file.is_empty() { pre { (command(record)) } }
-        @if !record.machine.target.is_empty() {
-            p.soft style="margin-top:14px" { (machine(record)) }
+        @if !input.files.is_empty() {
+            p.soft.after {
+                code { "pipe checkout " (record.id.as_str()) }
+                " writes the pipeline file as it was, and the pins of its sources."
+            }
         }
+        @if !record.machine.target.is_empty() { p.soft.after { (with_code(&machine(record))) } }
+        (facts(record))
         (details("Parameters", &parameter_table(record)))
-        @for file in results.pipeline_input().unwrap_or_default().files {
+        @for file in input.files {
             (details(&file.name, &html! { pre { (cut(&file.text, MAX_FILE)) } }))
         }
+        @if let Some(pins) = results.pins() {
+            (details("pipe.lock", &html! { pre { (cut(&pins, MAX_FILE)) } }))
+        }
     }
+}
+
+/// The commit and the libraries.
+fn facts(record: &Record) -> Markup {
+    let mut table = Table::new(&[("Recorded with it", Column::Text), ("", Column::Text)]);
+    if let Some(repository) = &record.repository {
+        table.row(["Commit".render(), html! {
+            code.wrap { (repository.commit) }
+            @if repository.is_dirty { " with changes that aren't committed" }
+        }]);
+    }
+    let libraries = record.machine.libraries.iter();
+    let libraries: Vec<String> =
+        libraries.map(|(name, version)| format!("{name} {version}")).collect();
+    if !libraries.is_empty() {
+        table.row(["Libraries".render(), libraries.join(", ").render()]);
+    }
+    details("Commit and libraries", &table.render())
 }
 
 fn command(record: &Record) -> String {
@@ -230,7 +236,7 @@ pub(super) fn cut(text: &str, limit: usize) -> String {
     }
 }
 
-fn prefix(text: &str, length: usize) -> String {
+pub(super) fn prefix(text: &str, length: usize) -> String {
     text.chars().take(length).collect()
 }
 

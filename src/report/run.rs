@@ -1,65 +1,113 @@
-//! The page of one run.
+//! The page of one run: the result, then images, then where the errors are, then everything else.
 
 use super::advice::advice;
-use super::html::{self, section};
-use super::{evaluation, exploration, headline, leaks, misclassified, provenance, strip, training};
+use super::findings::Thumbnails;
+use super::headline::{self, primary_split};
+use super::html::{self, section, with_code};
+use super::scored::Scored;
+use super::stored::StoredImages;
+use super::{
+    classes, evaluation, exploration, files, gallery, leaks, provenance, stages, strip, training,
+};
 use crate::metrics::Evaluation;
 use crate::runs::{Results, StageRecord, Status};
 use maud::{Markup, html};
 
+/// An evaluation with what is read once for several sections.
+struct Evaluated<'a> {
+    stage: &'a StageRecord,
+    evaluation: Evaluation,
+    /// The name of the split that is shown.
+    split: String,
+    scored: Scored,
+    images: Option<StoredImages>,
+    /// Distinguishes its sections from those of the others; empty where it is the only one.
+    suffix: String,
+}
+
+impl<'a> Evaluated<'a> {
+    fn all(results: &Results<'a>) -> Vec<Evaluated<'a>> {
+        let evaluations = results.evaluations();
+        let several = evaluations.len() > 1;
+        let evaluated = |(stage, evaluation): (&'a StageRecord, Evaluation)| {
+            let split = primary_split(&evaluation).map_or(String::new(), |(name, _)| name.to_owned());
+            Evaluated {
+                scored: Scored::of(results, stage, &split),
+                images: StoredImages::of_inputs(results, stage),
+                suffix: suffix(stage, several),
+                stage,
+                evaluation,
+                split,
+            }
+        };
+        evaluations.into_iter().map(evaluated).collect()
+    }
+
+    /// Most people look at images first.
+    fn gallery(&self) -> Markup {
+        let Evaluated { scored, split, suffix, .. } = self;
+        let images = self.images.as_ref();
+        html! {
+            (section(&format!("Most confident mistakes{suffix}"), &gallery::mistakes(scored, images, split)))
+            (section(&format!("Least confident hits{suffix}"), &gallery::hits(scored, images, split)))
+        }
+    }
+
+    fn errors(&self, index: usize) -> Markup {
+        let Evaluated { evaluation, scored, suffix, .. } = self;
+        let errors = evaluation::errors(index, evaluation, scored, self.images.as_ref());
+        html! {
+            (section(&format!("Confusion matrix{suffix}"), &errors))
+            (section(&format!("Classes{suffix}"), &classes::classes(evaluation)))
+        }
+    }
+}
+
 pub(super) fn page(results: &Results) -> Markup {
     let record = results.record();
-    let evaluations = results.evaluations();
-    let explorations = results.explorations();
-    let several = evaluations.len() > 1;
+    let evaluated = Evaluated::all(results);
     let body = html! {
         (provenance::header(record))
-        (provenance::failure(record))
-        @for (stage, evaluation) in &evaluations {
-            @let headline = headline::headline(results, stage, evaluation);
-            @if several { (section(&stage.stage, &headline)) } @else { (headline) }
+        (provenance::failure(results))
+        @for one in &evaluated {
+            @let headline = headline::headline(results, one.stage, &one.evaluation);
+            @if evaluated.len() > 1 { (section(&one.stage.stage, &headline)) } @else { (headline) }
         }
+        @for one in &evaluated { (one.gallery()) }
         (section("What to try next", &suggestions(results)))
+        @for (index, one) in evaluated.iter().enumerate() { (one.errors(index)) }
         (section("Training", &training::curves(results)))
         @for stage in &record.stages {
             (section(&format!("Training images as `{}` sees them", stage.stage), &strip::of_training(results, stage)))
         }
-        @for (stage, evaluation) in &evaluations {
-            (errors(results, stage, evaluation, several))
-        }
-        @for (stage, found) in &explorations {
-            @let suffix = suffix(stage, explorations.len() > 1);
-            (section(&format!("Images{suffix}"), &exploration::plots(found, &results.thumbnails(stage))))
-        }
-        @let leaking = results.leaks();
-        @for (stage, rows) in &leaking {
-            @let suffix = suffix(stage, leaking.len() > 1);
-            (section(&format!("Copies in different splits{suffix}"), &leaks::pairs(results, stage, rows)))
-        }
-        (section("Stages", &provenance::stages(record)))
+        (data(results))
+        (section("Stages", &stages::stages(record)))
+        (section("Files", &files::links(results)))
         (section("How to reproduce it", &provenance::reproduction(results)))
         (provenance::footer(&[record]))
     };
     html::page(&format!("{} · run {}", record.pipeline, record.id), &body)
 }
 
-fn errors(
-    results: &Results,
-    stage: &StageRecord,
-    evaluation: &Evaluation,
-    several: bool,
-) -> Markup {
-    let suffix = suffix(stage, several);
+/// What was found in the data set: statistics, findings, copies across splits.
+fn data(results: &Results) -> Markup {
+    let (explorations, leaking) = (results.explorations(), results.leaks());
     html! {
-        (section(&format!("Errors{suffix}"), &evaluation::errors(evaluation)))
-        (section(&format!("Classes{suffix}"), &evaluation::classes(evaluation)))
-        (section(&format!("Most confident errors{suffix}"), &misclassified::images(results, stage)))
+        @for (stage, found) in &explorations {
+            @let suffix = suffix(stage, explorations.len() > 1);
+            @let thumbnails = Thumbnails { drawn: results.thumbnails(stage), stored: StoredImages::of_run(results) };
+            (section(&format!("Images{suffix}"), &exploration::plots(found, &thumbnails)))
+        }
+        @for (stage, rows) in &leaking {
+            @let suffix = suffix(stage, leaking.len() > 1);
+            (section(&format!("Copies in different splits{suffix}"), &leaks::pairs(results, stage, rows)))
+        }
     }
 }
 
 /// Distinguishes sections of several stages.
 fn suffix(stage: &StageRecord, several: bool) -> String {
-    if several { format!(" of {}", stage.stage) } else { String::new() }
+    if several { format!(" of `{}`", stage.stage) } else { String::new() }
 }
 
 /// Advice for a run that succeeded.
@@ -69,15 +117,6 @@ fn suggestions(results: &Results) -> Markup {
     html! {
         @if !sentences.is_empty() {
             ul { @for sentence in &sentences { li { (with_code(sentence)) } } }
-        }
-    }
-}
-
-/// Sets the text between backticks as code.
-fn with_code(sentence: &str) -> Markup {
-    html! {
-        @for (index, part) in sentence.split('`').enumerate() {
-            @if index % 2 == 1 { code { (part) } } @else { (part) }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Training images as the network sees them, a row each.
 
 use super::html::{self, section};
-use super::thumbnail::{figure, of_pixels};
+use super::thumbnail::{Size, figure, of_pixels};
 use crate::data::strip::{Strip, StripImage, StripOptions, strip_of_cache};
 use crate::data::{AugmentationPolicy, TensorCache};
 use crate::draw::shorten;
@@ -53,11 +53,11 @@ fn row(one: &StripImage, side: u32) -> Markup {
     };
     let views = (1..).zip(&one.views);
     html! {
-        @if let Some(uri) = of_pixels(&one.plain, side) { (figure(&uri, &one.path, &one.path, &plain)) }
+        @if let Some(uri) = of_pixels(&one.plain, side, Size::Large) { (figure(Some(&uri), &one.path, &one.path, &plain)) }
         @for (number, view) in views {
             @let name = format!("view {number}");
-            @if let Some(uri) = of_pixels(view, side) {
-                (figure(&uri, &name, &one.path, &html! { span.soft { (name) } }))
+            @if let Some(uri) = of_pixels(view, side, Size::Large) {
+                (figure(Some(&uri), &name, &one.path, &html! { span.soft { (name) } }))
             }
         }
     }

@@ -23,16 +23,39 @@ pub(super) fn summary<'a>(
     Some((*trained, TrainingSummary::of(results, trained, rows)?))
 }
 
-/// The curves of every training in the run.
+/// The curves of every training in the run, those that didn't end in it included.
 pub(super) fn curves(results: &Results) -> Markup {
-    let histories = results.histories();
+    let (histories, unfinished) = (results.histories(), results.unfinished_histories());
+    let several = histories.len() + unfinished.len() > 1;
     html! {
         @for (stage, rows) in &histories {
             @let kept = TrainingSummary::of(results, stage, rows).map(|training| training.kept_epoch);
-            @if histories.len() > 1 { h3 { (stage.stage) } }
-            (side_by_side([loss(rows, kept), accuracy(rows, kept)]))
-            (html::details("All epochs as a table", &table(rows)))
+            @if several { h3 { (stage.stage) } }
+            (of_training(rows, kept))
         }
+        @for (stage, rows) in &unfinished {
+            @if several { h3 { (stage.stage) } }
+            (html::note(&format!("The training didn’t end: {} until then.", epochs(rows, stage))))
+            (of_training(rows, None))
+        }
+    }
+}
+
+/// `3 of 20 epochs`; after a checkpoint, `epochs 4 to 7 of 20`.
+fn epochs(rows: &[EpochRow], stage: &StageRecord) -> String {
+    let [first, last] = [rows.first(), rows.last()].map(|row| row.map_or(0, |row| row.epoch));
+    let planned = stage.parameters.get("epochs").and_then(serde_json::Value::as_u64);
+    let planned = planned.map_or_else(String::new, |planned| format!(" of {planned}"));
+    match first {
+        1 => format!("{last}{planned} epochs"),
+        _ => format!("epochs {first} to {last}{planned}"),
+    }
+}
+
+fn of_training(rows: &[EpochRow], kept: Option<u64>) -> Markup {
+    html! {
+        (side_by_side([loss(rows, kept), accuracy(rows, kept), learning_rate(rows)]))
+        (html::details("All epochs as a table", &table(rows)))
     }
 }
 
@@ -51,6 +74,26 @@ fn loss(rows: &[EpochRow], kept: Option<u64>) -> Markup {
 fn accuracy(rows: &[EpochRow], kept: Option<u64>) -> Markup {
     let values: [Value; 2] = [|row| Some(row.train_accuracy), |row| row.validation_accuracy];
     chart("Accuracy", Unit::Share, rows, kept, values)
+}
+
+/// On an axis of its own: its size has nothing to do with a loss.
+fn learning_rate(rows: &[EpochRow]) -> Markup {
+    let rate = |row: &EpochRow| Some(row.learning_rate);
+    let series = Series {
+        name: "mean of the epoch".to_owned(),
+        color: 2,
+        dashed: false,
+        points: points(rows, rate),
+    };
+    LineChart {
+        title: "Learning rate".to_owned(),
+        x_label: "epoch".to_owned(),
+        x_unit: Unit::Whole,
+        y_unit: Unit::Number,
+        series: vec![series],
+        markers: Vec::new(),
+    }
+    .render()
 }
 
 fn chart(

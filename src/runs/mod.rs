@@ -35,6 +35,7 @@ mod samples;
 mod tests;
 mod throughput;
 mod timestamp;
+mod unfinished;
 
 pub use diff::{Diff, TrainingSummary, diff};
 pub use events::{Events, FILE as EVENTS, events};

@@ -212,14 +212,25 @@ impl<'a> Results<'a> {
         stages.filter_map(|stage| Some((stage, read(&self.file(stage, name)?)?))).collect()
     }
 
+    /// A result that isn't too large to read.
     fn file(&self, stage: &StageRecord, name: &str) -> Option<PathBuf> {
-        let is_readable = |path: &PathBuf| {
-            fs::metadata(path)
-                .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_READ)
-        };
+        self.files(stage, name).find(|(_, length)| *length <= MAX_READ).map(|(path, _)| path)
+    }
+
+    /// Where a file of a stage's output is, and its length in bytes: the copy in the folder of the
+    /// run, else the artifact in the store.
+    pub fn output(&self, stage: &StageRecord, name: &str) -> Option<(PathBuf, u64)> {
+        self.files(stage, name).next()
+    }
+
+    fn files(&self, stage: &StageRecord, name: &str) -> impl Iterator<Item = (PathBuf, u64)> {
         let copy = results_folder(&self.record.folder, &stage.stage).join(name);
-        let in_store = || Some(self.artifact(&stage.stage)?.join(name));
-        Some(copy).filter(is_readable).or_else(|| in_store().filter(is_readable))
+        let in_store = self.artifact(&stage.stage).map(|folder| folder.join(name));
+        let found = |path: PathBuf| {
+            let metadata = fs::metadata(&path).ok().filter(|metadata| metadata.is_file())?;
+            Some((path, metadata.len()))
+        };
+        [Some(copy), in_store].into_iter().flatten().filter_map(found)
     }
 }
 

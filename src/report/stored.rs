@@ -1,0 +1,42 @@
+//! The images of a run in its tensor cache, as long as that is in the store.
+
+use super::thumbnail::{Size, of_record};
+use crate::data::TensorCache;
+use crate::runs::{Results, StageRecord};
+use rayon::prelude::*;
+
+/// An opened tensor cache.
+pub(super) struct StoredImages {
+    cache: TensorCache,
+}
+
+impl StoredImages {
+    /// Those that a stage reads.
+    pub(super) fn of_inputs(results: &Results, stage: &StageRecord) -> Option<StoredImages> {
+        stage.needs.values().find_map(|need| StoredImages::of_stage(results, need))
+    }
+
+    /// Those that a stage wrote.
+    pub(super) fn of_stage(results: &Results, stage: &str) -> Option<StoredImages> {
+        let cache = TensorCache::open(&results.artifact(stage)?).ok()?;
+        Some(StoredImages { cache })
+    }
+
+    /// Those of the first stage of the run that wrote some.
+    pub(super) fn of_run(results: &Results) -> Option<StoredImages> {
+        let mut stages = results.record().stages.iter();
+        stages.find_map(|stage| StoredImages::of_stage(results, &stage.stage))
+    }
+
+    /// An image by its path, as a `data:` URI.
+    pub(super) fn thumbnail(&self, path: &str, size: Size) -> Option<String> {
+        let samples = self.cache.samples();
+        let at = samples.binary_search_by(|sample| sample.path.as_str().cmp(path)).ok()?;
+        of_record(&self.cache, samples[at].record, size)
+    }
+
+    /// Several of them, drawn in parallel, in the order of the paths.
+    pub(super) fn thumbnails(&self, paths: &[&str], size: Size) -> Vec<Option<String>> {
+        paths.par_iter().map(|path| self.thumbnail(path, size)).collect()
+    }
+}
