@@ -46,8 +46,8 @@ pub(super) fn classes(evaluation: &Evaluation) -> Markup {
     };
     html! {
         (html::note(&format!(
-            "{order}. Intervals are at 95\u{202f}%: Wilson's for precision and recall. F1 follows from the share of images, among \
-             those of the class or predicted as it, that are both; its interval is Wilson's of that share."
+            "{order}. Intervals are Wilson’s at 95\u{202f}%. F1 is 2J / (1 + J), where J is the share of hits among the images that \
+             are of the class or predicted as it; the interval of J carries over."
         )))
         (absent(split, name))
         (table(drawn, split, true))
