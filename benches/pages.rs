@@ -8,7 +8,6 @@
 #[path = "../tests/report/case.rs"]
 mod case;
 mod photos;
-mod squares;
 
 use case::Case;
 use pipe::report::page;
@@ -19,6 +18,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 const IMAGES: usize = 20_000;
+/// Side of the stored squares, in pixels.
+const SIDE: u32 = 224;
 /// Different images, which the test images repeat.
 const DRAWN: u64 = 48;
 
@@ -32,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let classes = (0..count).map(|class| format!("class number {class}")).collect();
         let case = Case { classes, images: IMAGES, ..Case::default() };
         let store = Store::open(&folder.path().join(count.to_string()))?;
-        let record = case::stored(&case, &store, &source, squares::SIDE);
+        let record = case::stored(&case, &store, &source, SIDE);
         let start = Instant::now();
         let html = page(&[Results::of(&record).with_store(&store)]);
         println!(

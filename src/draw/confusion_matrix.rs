@@ -86,14 +86,15 @@ impl ConfusionMatrix {
         let is_correct = row == column;
         // Errors are few: the square root makes them visible beside zero.
         let shade = if is_correct { 0.08 + 0.87 * share } else { 0.1 + 0.85 * share.sqrt() };
+        let side = if is_correct { "right" } else { "wrong" };
+        let class = if shade > 0.55 { format!("{side} over") } else { side.to_owned() };
         let text = self.sentence(row, column);
         let numbers = html! {
             span.count { (abbreviated(count)) }
             span.share { (whole_percent(count, total)) }
         };
         html! {
-            td.right[is_correct].wrong[!is_correct].over[shade > 0.55] title=(text)
-                style=(format_args!("--s:{shade:.2}")) {
+            td class=(class) title=(text) style=(format_args!("--s:{shade:.2}")) {
                 @match self.links.get(&(row, column)) {
                     Some(link) => a href=(link) aria-label=(text) { (numbers) },
                     None => span { (numbers) },

@@ -2,7 +2,7 @@
 //! page's address ends in its name, so that a link opens it: no script is needed, and the browser
 //! moves keyboard and screen reader to it.
 
-use super::gallery::{GONE, figure, shown, thumbnails};
+use super::gallery::{figure, shown, thumbnails};
 use super::html;
 use super::scored::{Cell, Scored};
 use super::stored::StoredImages;
@@ -52,9 +52,14 @@ impl<'a> Cells<'a> {
         Cells { index, classes, shown: shown.collect() }
     }
 
-    /// The number of images.
-    pub(super) fn count(&self) -> usize {
-        self.shown.values().map(|(images, _)| images.len()).sum()
+    pub(super) fn is_empty(&self) -> bool {
+        self.shown.is_empty()
+    }
+
+    /// The number of images that could be drawn.
+    pub(super) fn drawn(&self) -> usize {
+        let shown = self.shown.values().flat_map(|(images, _)| images);
+        shown.filter(|image| image.uri.is_some()).count()
     }
 
     /// Where the images of a cell are: `#…`. None if none of them is shown.
@@ -90,7 +95,6 @@ impl<'a> Cells<'a> {
                     @if is_hit { (truth) ", correctly classified" } @else { (truth) " predicted as " (prediction) }
                 }
                 (html::note(&format!("{}, {order}.", shown(count, images.len(), "image"))))
-                @if images.iter().all(|image| image.uri.is_none()) { (html::note(GONE)) }
                 .images.small {
                     @for image in images { (figure(image.row, image.uri.as_deref(), false)) }
                 }

@@ -85,15 +85,15 @@ pub(super) fn errors(
 
 fn explanation(name: &str, split: &SplitMetrics, cells: &Cells) -> Markup {
     let images = counted(split.count, &format!("{name} image"));
-    let text = match cells.count() {
-        0 => format!("All {images}. Cells are shaded by their share of the true class."),
+    let choice = match cells.drawn() {
+        _ if cells.is_empty() => format!("All {images}."),
+        0 => format!("All {images}. Choose a cell to see which ones are in it."),
         count => format!(
-            "Choose a cell to see its images: {} of {images} are on this page, and `predictions.csv` names all. Cells are \
-             shaded by their share of the true class.",
+            "Choose a cell to see its images: {} of {images} are on this page, and `predictions.csv` names all.",
             thousands(count as u64),
         ),
     };
-    html::note(&text)
+    html::note(&format!("{choice} Cells are shaded by their share of the true class."))
 }
 
 /// The cells whose images are wanted, the most important first: errors by their number, then the

@@ -63,7 +63,7 @@ fn gallery(
 }
 
 /// Said where images can't be shown.
-pub(super) const GONE: &str = "The images themselves are no longer in the store.";
+const GONE: &str = "The images themselves are no longer in the store.";
 
 /// The images of predictions; none for those that aren't in the store.
 pub(super) fn thumbnails(

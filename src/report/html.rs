@@ -38,7 +38,7 @@ pub(super) fn side_by_side<const N: usize>(charts: [Markup; N]) -> Markup {
     let charts: Vec<Markup> = charts.into_iter().filter(|chart| !is_empty(chart)).collect();
     html! {
         @if !charts.is_empty() {
-            .pair { @for chart in charts { div { (chart) } } }
+            .pair.three[charts.len() == 3] { @for chart in charts { div { (chart) } } }
         }
     }
 }
@@ -148,7 +148,7 @@ impl Table {
         let is_wide = self.is_wide();
         html! {
             @if !self.rows.is_empty() {
-                table.wide[is_wide] role=[is_wide.then_some("table")] {
+                table class=[is_wide.then_some("wide")] role=[is_wide.then_some("table")] {
                     thead { tr {
                         @for (name, column) in &self.columns {
                             th scope="col" class=[column.class()] { (name) }

@@ -25,7 +25,7 @@ const lines = [];
 const say = text => lines.push(text);
 const settled = () => new Promise(done => setTimeout(done, 300));
 const frame = document.getElementById("frame");
-frame.onload = async () => {
+const drive = async () => {
   const page = frame.contentDocument, view = frame.contentWindow;
   const seen = element => element.getClientRects().length > 0;
   const all = selector => [...page.querySelectorAll(selector)];
@@ -61,8 +61,10 @@ frame.onload = async () => {
   all(".panel").filter(seen)[0].querySelector(".back a").click();
   await settled();
   panels("after going back");
-  document.getElementById("out").textContent = lines.join("\n");
 };
+frame.onload = () => drive().catch(error => say(error)).finally(() => {
+  document.getElementById("out").textContent = lines.join("\n");
+});
 </script>"##;
 
 fn chromium() -> Option<PathBuf> {

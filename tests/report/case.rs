@@ -108,7 +108,7 @@ impl Case {
     }
 }
 
-fn info() -> RunInfo {
+pub(crate) fn info() -> RunInfo {
     RunInfo {
         pipeline: "clothes".to_owned(),
         file: "clothes.toml".to_owned(),
@@ -122,7 +122,7 @@ fn info() -> RunInfo {
     }
 }
 
-fn started(stage: &str) -> Event {
+pub(crate) fn started(stage: &str) -> Event {
     Event::StageStarted {
         stage: stage.to_owned(),
         kind: stage.to_owned(),
@@ -130,13 +130,6 @@ fn started(stage: &str) -> Event {
         reasons: vec!["epochs: 8 -> 3".to_owned()],
         reason_details: Vec::new(),
     }
-}
-
-/// A run in a folder of its own.
-pub(crate) fn run(case: &Case) -> (tempfile::TempDir, Record) {
-    let runs = tempfile::tempdir().unwrap();
-    let record = case.run(runs.path(), StageRecord::default());
-    (runs, record)
 }
 
 /// A run whose images are in the store: those of the files in `source`, again and again, as squares
@@ -157,45 +150,6 @@ pub(crate) fn stored(case: &Case, store: &Store, source: &Path, size: u32) -> Re
         ..StageRecord::default()
     };
     case.run(&store.runs_folder(), facts)
-}
-
-/// A run whose training has two of its epochs: it failed with `error`, or was interrupted.
-pub(crate) fn interrupted(runs: &Path, error: Option<&str>) -> Record {
-    let mut recorder = Recorder::start(runs, info());
-    recorder.record(&Event::RunStarted { pipeline: "clothes".to_owned(), stages: vec!["train".to_owned()] });
-    recorder.record(&started("train"));
-    for (step, name, value) in [
-        (1, "learning_rate", 0.1),
-        (1, "train/loss", 2.0),
-        (1, "train/accuracy", 0.25),
-        (1, "validation/loss", 1.5),
-        (1, "validation/accuracy", 0.5),
-        (2, "learning_rate", 0.05),
-        (2, "train/loss", 1.0),
-        (2, "train/accuracy", 0.5),
-    ] {
-        let (stage, name) = ("train".to_owned(), name.to_owned());
-        recorder.record(&Event::Scalar { stage, name, step, value });
-    }
-    recorder.record(&Event::Message {
-        stage: Some("train".to_owned()),
-        level: pipe::events::Level::Info,
-        text: "batch size 32, as there are few images".to_owned(),
-    });
-    let (ended, outcome) = match error {
-        Some(_) => (StageOutcome::Failed, RunOutcome::Failed),
-        None => (StageOutcome::Cancelled, RunOutcome::Cancelled),
-    };
-    let stage = StageRecord {
-        stage: "train".to_owned(),
-        kind: "train".to_owned(),
-        parameters: json!({ "epochs": 20 }).as_object().cloned().unwrap(),
-        outcome: Some(ended),
-        error: error.map(str::to_owned),
-        ..StageRecord::default()
-    };
-    let id = recorder.finish(vec![stage], outcome).unwrap().unwrap();
-    find(runs, id.as_str()).unwrap()
 }
 
 /// The tensor cache of the case's images.

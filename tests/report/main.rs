@@ -4,15 +4,24 @@
 
 mod browser;
 mod case;
+mod interrupted;
 mod outline;
 
-use case::{Case, path_of, run, stored};
+use case::{Case, path_of, stored};
+use interrupted::interrupted;
 use outline::{assert_snapshot, check, outline};
 use pipe::report::page;
 use pipe::runs::{Record, Results, StageRecord, Status};
 use pipe::store::Store;
 use serde_json::{Value, json};
 use std::fs;
+
+/// A run in a folder of its own.
+fn run(case: &Case) -> (tempfile::TempDir, Record) {
+    let runs = tempfile::tempdir().unwrap();
+    let record = case.run(runs.path(), StageRecord::default());
+    (runs, record)
+}
 
 #[test]
 fn a_page_shows_all_results_of_a_run() {
@@ -184,7 +193,7 @@ fn mistakes_and_hits_are_shown_as_images() {
 fn a_training_that_did_not_end_has_curves() {
     for (name, error) in [("interrupted_training", None), ("failed_training", Some("step 70 of `train` has no loss"))] {
         let runs = tempfile::tempdir().unwrap();
-        let record = case::interrupted(runs.path(), error);
+        let record = interrupted(runs.path(), error);
         let html = page(&[Results::of(&record)]);
         check(&html);
         assert_snapshot(name, &outline(&html, &record));
