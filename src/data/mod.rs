@@ -24,6 +24,7 @@ pub mod strip;
 pub mod synthetic;
 mod table;
 pub mod tensor_cache;
+pub mod thumbnail;
 pub(crate) mod web_dataset;
 
 pub use augment::{

@@ -1,13 +1,7 @@
 //! Small images on a page, as `data:` URIs.
 
-use crate::data::TensorCache;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use image::codecs::jpeg::JpegEncoder;
-use image::imageops::{self, FilterType};
-use image::{ExtendedColorType, RgbImage};
+use crate::data::{TensorCache, thumbnail};
 use maud::{Markup, html};
-use std::borrow::Cow;
 
 /// The size of an image on a page.
 #[derive(Clone, Copy)]
@@ -42,18 +36,7 @@ pub(super) fn of_record(cache: &TensorCache, record: u32, size: Size) -> Option<
 
 /// A square of `side * side * 3` bytes of RGB as a small JPEG image.
 pub(super) fn of_pixels(pixels: &[u8], side: u32, size: Size) -> Option<String> {
-    let whole = RgbImage::from_raw(side, side, pixels.to_vec())?;
-    let limit = size.side();
-    // The browser enlarges smaller images; larger ones would only make the page heavier.
-    let small = match side > limit {
-        true => Cow::Owned(imageops::resize(&whole, limit, limit, FilterType::Triangle)),
-        false => Cow::Borrowed(&whole),
-    };
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, size.quality())
-        .encode(&small, small.width(), small.height(), ExtendedColorType::Rgb8)
-        .ok()?;
-    Some(of_base64(&BASE64_STANDARD.encode(&jpeg)))
+    thumbnail::of_square(pixels, side, size.side(), size.quality()).map(|text| of_base64(&text))
 }
 
 /// A JPEG image in base64.

@@ -4,11 +4,7 @@ use super::findings::Exploration;
 use crate::data::DataError;
 use crate::data::decode::{self, DecodeOptions};
 use crate::data::images::{Image, ImageSet};
-use crate::data::resize::{self, View};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
+use crate::data::thumbnail;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +34,10 @@ pub fn gallery(images: &ImageSet, found: &Exploration) -> Result<Gallery, DataEr
         images.list().iter().filter(|image| shown.contains(image.path.as_str())).collect();
     let drawn = |image: &&Image| {
         match decode::decode(&images.read(image)?, DecodeOptions::default()) {
-            Ok(full) => Ok(drawn(full.pixels.view())?.map(|text| (image.path.clone(), text))),
+            Ok(full) => {
+                let text = thumbnail::of_view(full.pixels.view(), SIDE, QUALITY)?;
+                Ok(text.map(|text| (image.path.clone(), text)))
+            }
             // A glance reads less of a file.
             Err(DataError::Unreadable(_)) => Ok(None),
             Err(other) => Err(other),
@@ -47,20 +46,4 @@ pub fn gallery(images: &ImageSet, found: &Exploration) -> Result<Gallery, DataEr
     let drawn: Result<Vec<Option<(String, String)>>, DataError> =
         shown.par_iter().map(drawn).collect();
     Ok(drawn?.into_iter().flatten().collect())
-}
-
-fn drawn(image: View) -> Result<Option<String>, DataError> {
-    // The browser enlarges smaller images.
-    let scale = (f64::from(SIDE) / f64::from(image.width.max(image.height))).min(1.0);
-    let [width, height] =
-        [image.width, image.height].map(|side| ((f64::from(side) * scale).round() as u32).max(1));
-    let small = resize::to_rgb(image, image.whole(), [width, height])?;
-    let mut jpeg = Vec::new();
-    let drawn = JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode(
-        &small,
-        width,
-        height,
-        ExtendedColorType::Rgb8,
-    );
-    Ok(drawn.is_ok().then(|| BASE64_STANDARD.encode(&jpeg)))
 }
