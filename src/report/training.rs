@@ -3,7 +3,7 @@
 use super::html::{self, Column, Table, side_by_side};
 use crate::draw::{LineChart, Marker, Series, Unit, percent};
 use crate::metrics::EpochRow;
-use crate::runs::{Results, StageRecord, TrainingSummary};
+use crate::runs::{Results, StageRecord, Status, TrainingSummary};
 use maud::{Markup, html};
 
 /// Rows of the table of epochs; a longer training shows every nth epoch.
@@ -35,7 +35,10 @@ pub(super) fn curves(results: &Results) -> Markup {
         }
         @for (stage, rows) in &unfinished {
             @if several { h3 { (stage.stage) } }
-            (html::note(&format!("The training didn’t end: {} until then.", epochs(rows, stage))))
+            (html::note(&match results.record().status {
+                Status::Running => format!("The training goes on: {} so far.", epochs(rows, stage)),
+                _ => format!("The training didn’t end: {} until then.", epochs(rows, stage)),
+            }))
             (of_training(rows, None))
         }
     }
