@@ -127,10 +127,7 @@ fn edge(x: f64, from: usize, to: usize) -> Markup {
     // Curves reach three quarters of the way to their control points.
     let far = x - reach(from, to) / 0.75;
     let (path, tip) = if to == from + 1 {
-        (
-            format!("M{x:.1} {start:.1}V{end:.1}"),
-            format!("M{x:.1} {:.1}l-3.5 -6h7z", end - 7.0),
-        )
+        (format!("M{x:.1} {start:.1}V{end:.1}"), format!("M{x:.1} {:.1}l-3.5 -6h7z", end - 7.0))
     } else {
         (
             format!("M{x:.1} {start:.1}C{far:.1} {start:.1} {far:.1} {end:.1} {x:.1} {end:.1}"),
@@ -167,7 +164,11 @@ mod tests {
         ];
         let svg = render(stages);
         assert_eq!(svg.matches(r#"class="edge""#).count(), 4, "{svg}");
-        for part in ["&lt;prepare&gt;", r#"width="100.00%""#, "evaluate: 0 s, needs &lt;prepare&gt; and train"] {
+        for part in [
+            "&lt;prepare&gt;",
+            r#"width="100.00%""#,
+            "evaluate: 0 s, needs &lt;prepare&gt; and train",
+        ] {
             assert!(svg.contains(part), "{part} in {svg}");
         }
         assert_eq!(render(Vec::new()), "");

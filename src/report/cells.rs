@@ -111,7 +111,8 @@ fn chosen<'a>(
     room: usize,
 ) -> BTreeMap<Cell, Vec<&'a Prediction>> {
     let rank = |rank: usize| {
-        let has_room = move |cell: &&Cell| rank < if cell.0 == cell.1 { MAX_HITS } else { MAX_ERRORS };
+        let has_room =
+            move |cell: &&Cell| rank < if cell.0 == cell.1 { MAX_HITS } else { MAX_ERRORS };
         let row = move |cell: &Cell| Some((*cell, *by_cell.get(cell)?.get(rank)?));
         wanted.iter().filter(has_room).filter_map(row)
     };

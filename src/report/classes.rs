@@ -41,7 +41,10 @@ pub(super) fn classes(evaluation: &Evaluation) -> Markup {
     }
     let drawn = &rows[..rows.len().min(MAX_DRAWN)];
     let order = match rows.len() > drawn.len() {
-        true => format!("The {MAX_DRAWN} classes with the lowest F1, of {}", thousands(rows.len() as u64)),
+        true => format!(
+            "The {MAX_DRAWN} classes with the lowest F1, of {}",
+            thousands(rows.len() as u64)
+        ),
         false => "The lowest F1 first".to_owned(),
     };
     html! {

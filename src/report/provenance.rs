@@ -132,10 +132,13 @@ pub(super) fn reproduction(results: &Results) -> Markup {
 fn facts(record: &Record) -> Markup {
     let mut table = Table::new(&[("Recorded with it", Column::Text), ("", Column::Text)]);
     if let Some(repository) = &record.repository {
-        table.row(["Commit".render(), html! {
-            code.wrap { (repository.commit) }
-            @if repository.is_dirty { " with changes that aren't committed" }
-        }]);
+        table.row([
+            "Commit".render(),
+            html! {
+                code.wrap { (repository.commit) }
+                @if repository.is_dirty { " with changes that aren't committed" }
+            },
+        ]);
     }
     let libraries = record.machine.libraries.iter();
     let libraries: Vec<String> =

@@ -30,7 +30,8 @@ impl<'a> Evaluated<'a> {
         let evaluations = results.evaluations();
         let several = evaluations.len() > 1;
         let evaluated = |(stage, evaluation): (&'a StageRecord, Evaluation)| {
-            let split = primary_split(&evaluation).map_or(String::new(), |(name, _)| name.to_owned());
+            let split =
+                primary_split(&evaluation).map_or(String::new(), |(name, _)| name.to_owned());
             Evaluated {
                 scored: Scored::of(results, stage, &split),
                 images: StoredImages::of_inputs(results, stage),

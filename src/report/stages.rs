@@ -53,9 +53,8 @@ fn table(record: &Record) -> Markup {
     for stage in &record.stages {
         let (class, outcome) = outcome(record, stage);
         let reason = stage.error.clone().unwrap_or_else(|| stage.reasons.join("; "));
-        let digest = |digest: &Option<String>| {
-            or_dash(digest.as_ref().map(|hex| prefix(hex, SHORT_DIGEST)))
-        };
+        let digest =
+            |digest: &Option<String>| or_dash(digest.as_ref().map(|hex| prefix(hex, SHORT_DIGEST)));
         table.row([
             html! { b { (stage.stage) } },
             stage.kind.render(),

@@ -10,8 +10,9 @@ impl<'a> Results<'a> {
     /// The epochs that were completed by trainings without a result: they go on, failed or were
     /// interrupted. None is empty. After a checkpoint, only the epochs of this run are known.
     pub fn unfinished_histories(&self) -> Vec<(&'a StageRecord, Vec<EpochRow>)> {
-        let has_result =
-            |stage: &StageRecord| matches!(stage.outcome, Some(StageOutcome::Ran | StageOutcome::Fresh));
+        let has_result = |stage: &StageRecord| {
+            matches!(stage.outcome, Some(StageOutcome::Ran | StageOutcome::Fresh))
+        };
         let stages: Vec<&'a StageRecord> =
             self.record().stages.iter().filter(|stage| !has_result(stage)).collect();
         if stages.is_empty() {

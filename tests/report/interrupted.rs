@@ -9,7 +9,10 @@ use std::path::Path;
 /// A run whose training has two of its epochs: it failed with `error`, or was interrupted.
 pub(crate) fn interrupted(runs: &Path, error: Option<&str>) -> Record {
     let mut recorder = Recorder::start(runs, info());
-    recorder.record(&Event::RunStarted { pipeline: "clothes".to_owned(), stages: vec!["train".to_owned()] });
+    recorder.record(&Event::RunStarted {
+        pipeline: "clothes".to_owned(),
+        stages: vec!["train".to_owned()],
+    });
     recorder.record(&started("train"));
     for (step, name, value) in [
         (1, "learning_rate", 0.1),

@@ -178,7 +178,8 @@ fn mistakes_and_hits_are_shown_as_images() {
     check(&html);
     assert_eq!(html.matches("data:image/jpeg;base64,").count(), 12);
     for image in 0..case.images {
-        let title = format!("<img src=\"[^\"]*\" alt=\"{image}.png: [^\"]*\" title=\"{image}.png\"");
+        let title =
+            format!("<img src=\"[^\"]*\" alt=\"{image}.png: [^\"]*\" title=\"{image}.png\"");
         assert_eq!(regex::Regex::new(&title).unwrap().find_iter(&html).count(), 2, "{image}");
     }
     assert_snapshot("images", &outline(&html, &record));
@@ -191,7 +192,10 @@ fn mistakes_and_hits_are_shown_as_images() {
 /// The page of a run that was interrupted or failed has the epochs up to then.
 #[test]
 fn a_training_that_did_not_end_has_curves() {
-    for (name, error) in [("interrupted_training", None), ("failed_training", Some("step 70 of `train` has no loss"))] {
+    for (name, error) in [
+        ("interrupted_training", None),
+        ("failed_training", Some("step 70 of `train` has no loss")),
+    ] {
         let runs = tempfile::tempdir().unwrap();
         let record = interrupted(runs.path(), error);
         let html = page(&[Results::of(&record)]);
