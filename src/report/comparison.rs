@@ -91,7 +91,6 @@ fn accuracies(sides: &[Side]) -> Markup {
             interval: Some(split.accuracy_interval),
             tooltip: format!("{} ({}): {accuracy} on {images} {name} images", side.name, side.id()),
             label: accuracy,
-            ..Bar::default()
         })
     };
     BarChart {

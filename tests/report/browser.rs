@@ -107,6 +107,7 @@ fn driven(program: &Path, folder: &Path, width: u32) -> String {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "says that it is skipped")]
 fn a_page_works_in_a_browser_at_every_width() {
     let Some(program) = chromium() else {
         eprintln!("skipped: none of {} is installed", NAMES.join(", "));
