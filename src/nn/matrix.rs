@@ -108,7 +108,7 @@ impl<'a, N> MatrixMut<'a, N> {
     ///
     /// # Panics
     /// When the data is too short.
-    pub(super) fn new(
+    pub(crate) fn new(
         data: &'a mut [N],
         rows: usize,
         columns: usize,

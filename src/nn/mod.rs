@@ -29,9 +29,11 @@ mod tests;
 pub mod weights;
 
 pub use backbones::{BackboneInfo, backbone, backbones};
+pub use compiled::{Layer, LayerOp};
 pub use error::NnError;
 pub use graph::{AUXILIARY, Builder, Graph, Head, Node, Op, Shape, Value, Window};
 pub use loading::Loaded;
+pub(crate) use matrix::{Matrix, MatrixMut, multiply};
 pub use network::{AUXILIARY_WEIGHT, Network};
 pub use number::Number;
 pub use ops::{Backend, Buffer, soft_targets};

@@ -1,6 +1,8 @@
-//! Loads and saves a network's weights, all or some, under torchvision's names and in its layouts.
+//! Loads and saves a network's weights, all or some, under torchvision's names and in its layouts,
+//! and describes its layers for exporters.
 
 use super::{Compiled, Network, tensor};
+use crate::nn::compiled::{self, Layer};
 use crate::nn::NnError;
 use crate::nn::layout;
 use crate::nn::loading::{self, Loaded, Taken};
@@ -74,6 +76,21 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             }
         }
         weights
+    }
+
+    /// The layers of evaluation in execution order, up to the logits: norms are folded into
+    /// convolutions, and there is no dropout and no auxiliary head.
+    pub fn layers(&self) -> Vec<Layer> {
+        let infos = |index: usize| &self.parameters[index].info;
+        let values = |index: usize| N::into_f32(D::numbers(&self.parameters[index].tensor));
+        compiled::layers(
+            &self.graph,
+            &self.program,
+            &self.offsets,
+            infos,
+            &values,
+            &self.statistics,
+        )
     }
 
     /// The names of parameters and buffers in [`save`](Self::save).

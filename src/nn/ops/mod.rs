@@ -31,6 +31,7 @@ pub(crate) use batch_norm::folded;
 pub use convolution::Geometry;
 pub use cross_entropy::soft_targets;
 pub use dropout::DropoutPosition;
+pub(crate) use pooling::bin;
 pub(crate) use pooling::cpu::one as pool_one;
 pub use pooling::{PoolKind, Pooling};
 

@@ -66,7 +66,7 @@ impl Pooling {
 }
 
 /// The bounds of one of `bins` bins over `size` values, as in PyTorch's `adaptive_avg_pool2d`.
-fn bin(index: usize, bins: usize, size: usize) -> (usize, usize) {
+pub(crate) fn bin(index: usize, bins: usize, size: usize) -> (usize, usize) {
     (index * size / bins, ((index + 1) * size).div_ceil(bins))
 }
 
