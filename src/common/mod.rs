@@ -5,6 +5,7 @@
 pub(crate) mod csv_text;
 pub(crate) mod image_files;
 pub(crate) mod layout;
+pub(crate) mod markdown;
 mod nearest;
 pub(crate) mod number;
 pub(crate) mod replace;

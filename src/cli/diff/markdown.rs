@@ -1,7 +1,7 @@
 //! The comparison of runs as Markdown, for a pull request.
 
+use crate::common::markdown::plain;
 use crate::common::number;
-use crate::common::visible::visible_line;
 use crate::runs::Record;
 use crate::runs::diff::{Change, ClassTest, Diff, SplitDiff, SplitSummary, changes, legends};
 
@@ -31,14 +31,14 @@ pub(super) fn report(first: &Record, others: &[Record], diffs: &[Diff]) -> Strin
     }
     for (diff, name) in diffs.iter().zip(&names[1..]) {
         if tests(diff).next().is_none() {
-            text.push_str(&format!("| {} | | | | no test metrics in both |\n", safe(name)));
+            text.push_str(&format!("| {} | | | | no test metrics in both |\n", plain(name)));
         }
         for split in tests(diff) {
             text.push_str(&row(&name_of(name, split), &split.second, &split.verdict_text()));
         }
     }
     for ((other, diff), name) in others.iter().zip(diffs).zip(&names[1..]) {
-        text.push_str(&format!("\n#### {}\n\n", safe(name)));
+        text.push_str(&format!("\n#### {}\n\n", plain(name)));
         text.push_str(&list(&changes(first, other)));
         tests(diff).for_each(|split| text.push_str(&details(split, several)));
     }
@@ -59,7 +59,7 @@ fn row(name: &str, side: &SplitSummary, verdict: &str) -> String {
     let [low, high] = side.accuracy_interval.map(number::percent);
     format!(
         "| {} | {} | {low} to {high} | {} | {verdict} |\n",
-        safe(name),
+        plain(name),
         number::percent(side.accuracy),
         number::thousands(side.count)
     )
@@ -68,7 +68,7 @@ fn row(name: &str, side: &SplitSummary, verdict: &str) -> String {
 /// The changed parameters.
 fn list(changes: &[Change]) -> String {
     let lines =
-        changes.iter().take(SHOWN).map(|change| format!("- {}\n", safe(&change.to_string())));
+        changes.iter().take(SHOWN).map(|change| format!("- {}\n", plain(&change.to_string())));
     let more = changes.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!("- and {more} more\n") } else { String::new() };
     match changes {
@@ -80,14 +80,14 @@ fn list(changes: &[Change]) -> String {
 /// The test behind the verdict, and the classes that are worse; of which evaluation, if there are
 /// several.
 fn details(split: &SplitDiff, several: bool) -> String {
-    let of = if several { format!("{}: ", safe(&split.stage)) } else { String::new() };
+    let of = if several { format!("{}: ", plain(&split.stage)) } else { String::new() };
     let basis = split.basis_text();
     let mut text = basis.map_or_else(String::new, |basis| format!("\n{of}{basis}.\n"));
     let worse = split.classes.iter().filter_map(|class| {
         let test = class.paired.filter(ClassTest::is_worse)?;
         Some(format!(
             "- class {} is worse (p = {}): {} images correct only in the first run, {} only in the second\n",
-            safe(&class.class),
+            plain(&class.class),
             number::measured(test.p_value),
             number::thousands(test.only_first),
             number::thousands(test.only_second)
@@ -98,31 +98,4 @@ fn details(split: &SplitDiff, several: bool) -> String {
         text.push_str(&format!("\n{worse}"));
     }
     text
-}
-
-/// Text from outside, without meaning in Markdown or HTML.
-fn safe(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in visible_line(text).chars() {
-        match c {
-            '<' => safe.push_str("&lt;"),
-            '&' => safe.push_str("&amp;"),
-            // An escaped one would still notify the user of that name.
-            '@' => safe.push_str("@<!-- -->"),
-            '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '#' => safe.extend(['\\', c]),
-            _ => safe.push(c),
-        }
-    }
-    safe
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_have_no_meaning_in_markdown() {
-        assert_eq!(safe("a|b <i>*c*\u{202e}"), "a\\|b &lt;i>\\*c\\*\\\\u{202e}");
-        assert_eq!(safe("@all"), "@<!-- -->all");
-    }
 }
