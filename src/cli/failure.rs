@@ -92,7 +92,8 @@ impl From<io::Error> for Failure {
 
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Failure {
-        Failure::failed(error.to_string())
+        let code = if matches!(error, ModelError::Cancelled) { INTERRUPTED } else { FAILED };
+        Failure::Message { code, message: error.to_string(), help: error.help().map(str::to_owned) }
     }
 }
 

@@ -7,6 +7,7 @@ mod checkout;
 mod completions;
 mod diff;
 mod earlier_models;
+mod export;
 mod failure;
 mod graph;
 mod images;
@@ -52,6 +53,7 @@ Examples:
   pipe status photos.toml              show what would run, and why
   pipe preview photos.toml             show augmented training images
   pipe predict @0 holiday/             classify images with the latest model
+  pipe export @0 --format onnx         write the latest model for other programs
   pipe diff @1 @0                      compare the last two runs
 
 RUN is a run id, a unique prefix of one, a name given to a run, @0 (the latest
@@ -75,6 +77,7 @@ enum Command {
     Report(report::Arguments),
     Checkout(checkout::Arguments),
     Predict(predict::Arguments),
+    Export(export::Arguments),
     Preview(preview::Arguments),
     Backbones(backbones::Arguments),
     Cache(cache::Arguments),
@@ -104,6 +107,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Report(arguments) => report::run(arguments),
         Command::Checkout(arguments) => checkout::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
         Command::Preview(arguments) => preview::run(arguments),
         Command::Backbones(arguments) => backbones::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),

@@ -5,11 +5,10 @@ use super::failure::Failure;
 use super::images::images_in;
 use super::init::no_images;
 use super::shared::StoreArguments;
-use super::show::{intact_model_of, run_with_model};
+use super::show::{announced_run_with_model, intact_model_of};
 use crate::common::csv_text::not_a_formula;
 use crate::common::number;
 use crate::model::{Model, Predictions, Row, Unreadable, Warning};
-use crate::runs;
 use crate::ui::{self, Side, Style, Table};
 use clap::{Args, ValueEnum};
 use std::fs;
@@ -64,13 +63,7 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
-    let record = run_with_model(&store, &arguments.run, arguments.stage.as_deref())?;
-    let is_latest =
-        runs::find(&store.runs_folder(), &arguments.run).is_ok_and(|named| named.id == record.id);
-    if !is_latest {
-        let run = &record.id;
-        ui::warning(&format!("`{}` is run {run} here: later runs have no model", arguments.run));
-    }
+    let record = announced_run_with_model(&store, &arguments.run, arguments.stage.as_deref())?;
     let file = intact_model_of(&store, &record, arguments.stage.as_deref())?;
     let paths = images(&arguments.images)?;
     let model = Model::open(&file)?;

@@ -56,11 +56,20 @@ pub(super) fn model_of(
     record: &Record,
     stage: Option<&str>,
 ) -> Result<PathBuf, Failure> {
+    Ok(model_stage_of(store, record, stage)?.1)
+}
+
+/// The same with its stage.
+fn model_stage_of<'a>(
+    store: &Store,
+    record: &'a Record,
+    stage: Option<&str>,
+) -> Result<(&'a StageRecord, PathBuf), Failure> {
     if let Some(name) = stage {
         stage_of(record, name)?;
     }
     match models_of(store, record, stage)?.as_slice() {
-        [(_, path)] => Ok(path.clone()),
+        [(facts, path)] => Ok((facts, path.clone())),
         [] => Err(Failure::failed(format!("run {} has no model in this store", record.id)).help(format!(
             "it failed before training, or garbage collection removed the model: `pipe run {}` trains it again",
             record.file
@@ -79,12 +88,19 @@ pub(super) fn intact_model_of(
     record: &Record,
     stage: Option<&str>,
 ) -> Result<PathBuf, Failure> {
-    let file = model_of(store, record, stage)?;
-    let models = models_of(store, record, stage)?;
-    let facts = models.iter().find(|(_, path)| *path == file).map(|(facts, _)| facts);
-    let digest = facts.and_then(|facts| facts.digest.as_ref()?.parse::<Digest>().ok());
+    Ok(intact_model_stage_of(store, record, stage)?.1)
+}
+
+/// The same with its stage.
+pub(super) fn intact_model_stage_of<'a>(
+    store: &Store,
+    record: &'a Record,
+    stage: Option<&str>,
+) -> Result<(&'a StageRecord, PathBuf), Failure> {
+    let (facts, file) = model_stage_of(store, record, stage)?;
+    let digest = facts.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
     match digest.map(|digest| intact(store, &digest)).transpose()?.flatten() {
-        Some(_) => Ok(file),
+        Some(_) => Ok((facts, file)),
         None => Err(Failure::failed(format!("the model of run {} was damaged", record.id))
             .help(format!("`pipe run {}` trains it again", record.file))),
     }
@@ -131,6 +147,20 @@ pub(super) fn run_with_model(
         // The error of a run without a model says more than that there are too few of them.
         None => Ok(runs::find(&store.runs_folder(), wanted)?),
     }
+}
+
+/// The same, with a warning if it isn't the run that `wanted` names elsewhere.
+pub(super) fn announced_run_with_model(
+    store: &Store,
+    wanted: &str,
+    stage: Option<&str>,
+) -> Result<Record, Failure> {
+    let record = run_with_model(store, wanted, stage)?;
+    if !runs::find(&store.runs_folder(), wanted).is_ok_and(|named| named.id == record.id) {
+        let run = &record.id;
+        ui::warning(&format!("`{wanted}` is run {run} here: later runs have no model"));
+    }
+    Ok(record)
 }
 
 /// The predictions of a run's evaluations, as long as they are in the store.

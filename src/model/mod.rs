@@ -3,14 +3,19 @@
 //! stages or the store.
 
 mod backbones;
+mod export;
 mod info;
 mod predict;
 
 pub(crate) use backbones::{BackboneRow, backbones};
+pub(crate) use export::{
+    CONFIG, Check, ClassCount, DataSource, EXPORT_FORMAT, Exported, ExportedFile, ONNX, OnnxInput,
+    Reference, SAFETENSORS, Scores,
+};
 pub(crate) use info::{Classifier, Dense, ModelInfo, Original, imagenet_classes};
 pub(crate) use predict::{Predictions, Row, Unreadable, Warning};
 
-use crate::data::Preprocessing;
+use crate::data::{DataError, Preprocessing};
 use crate::metrics::softmax;
 use crate::nn::{self, Cpu, Network, Weights, read_safetensors, write_safetensors};
 use std::collections::BTreeMap;
@@ -35,6 +40,12 @@ pub enum ModelError {
     /// The network or its weights file failed.
     #[error(transparent)]
     Network(#[from] nn::NnError),
+    /// Images can't be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The user interrupted it.
+    #[error("interrupted")]
+    Cancelled,
     /// A model file is invalid.
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: Box<ModelError> },
@@ -43,6 +54,17 @@ pub enum ModelError {
 impl ModelError {
     fn new(message: impl Into<String>) -> ModelError {
         ModelError::Invalid(message.into())
+    }
+
+    /// The remedy, if it is known.
+    pub(crate) fn help(&self) -> Option<&str> {
+        match self {
+            ModelError::Data(error) => error.help(),
+            ModelError::Invalid(_)
+            | ModelError::Network(_)
+            | ModelError::Cancelled
+            | ModelError::File { .. } => None,
+        }
     }
 
     fn of(path: &Path, source: ModelError) -> ModelError {
@@ -121,7 +143,6 @@ impl Model {
         Ok(Model { info, network })
     }
 
-    #[cfg(test)]
     pub(crate) fn info(&self) -> &ModelInfo {
         &self.info
     }

@@ -5,7 +5,7 @@ use crate::data::{Fit, Interpolation};
 use crate::nn::WeightTensor;
 use crate::nn::weights::to_bytes;
 
-fn info() -> ModelInfo {
+pub(super) fn info() -> ModelInfo {
     ModelInfo {
         backbone: "resnet18".to_owned(),
         head: Classifier::Dense(Dense { hidden: vec![4], dropout: 0.5 }),

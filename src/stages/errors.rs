@@ -58,7 +58,11 @@ impl From<TrainingError> for StageError {
 
 impl From<ModelError> for StageError {
     fn from(error: ModelError) -> StageError {
-        StageError::failed(error.to_string())
+        match error {
+            ModelError::Cancelled => StageError::Cancelled,
+            ModelError::Data(error) => error.into(),
+            other => StageError::failed(other.to_string()),
+        }
     }
 }
 

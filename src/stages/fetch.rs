@@ -12,7 +12,7 @@ mod remote;
 mod timm;
 mod weights;
 
-pub use look::{archive_name, fetched_images, remote_name};
+pub use look::{archive_name, fetched_images, locked_names, remote_name};
 
 use crate::common::image_files;
 use crate::common::nearest;

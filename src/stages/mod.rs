@@ -16,7 +16,8 @@ use crate::engine::{Kind, KindRef, Kinds};
 
 pub use device::check_device;
 pub use fetch::{
-    archive_name, earlier_model, fetched_images, name_earlier_model, remote_name, set_earlier_model,
+    archive_name, earlier_model, fetched_images, locked_names, name_earlier_model, remote_name,
+    set_earlier_model,
 };
 
 /// All kinds.

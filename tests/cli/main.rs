@@ -7,6 +7,7 @@ mod copies;
 mod disk_space;
 mod errors;
 mod examples;
+mod exporting;
 mod fashion;
 #[path = "../fashion_mnist/mod.rs"]
 mod fashion_mnist;

@@ -1,4 +1,4 @@
-//! Facts about sources for programs that write pipeline files: a short name, and where the images of
+//! Facts about sources for commands: a short name, the names in `pipe.lock`, and where the images of
 //! a fetched artifact are.
 
 use crate::data::archive::without_ending;
@@ -18,6 +18,11 @@ pub fn remote_name(text: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The names of a source in `pipe.lock`, without secrets; none if it isn't remote.
+pub fn locked_names(text: &str) -> Vec<String> {
+    source::parse(text).map_or_else(|_| Vec::new(), |source| super::locking::names(&source))
 }
 
 /// A file name without the ending of an archive, if it has one.
