@@ -2,8 +2,8 @@
 //! and describes its layers for exporters.
 
 use super::{Compiled, Network, tensor};
-use crate::nn::compiled::{self, Layer};
 use crate::nn::NnError;
+use crate::nn::compiled::{self, Layer};
 use crate::nn::layout;
 use crate::nn::loading::{self, Loaded, Taken};
 use crate::nn::number::{Number, converted};
