@@ -18,6 +18,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+# This file has the name of a package that it imports.
+sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
+
 import numpy as np
 import onnx
 import torch

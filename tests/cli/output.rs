@@ -80,6 +80,7 @@ fn names_can_not_control_the_terminal() {
         &["show", "@0"],
         &["log", "@0", "preprocess"],
         &["predict", "@0", "images"],
+        &["export", "@0", "--format", "safetensors,onnx", "--out", "out"],
         &["diff", "@0", "@0"],
         &["report", "@0"],
         &["run", file, "--until", "n\x1b[1mo"],
@@ -90,6 +91,7 @@ fn names_can_not_control_the_terminal() {
     let folder = desk.ok(&["show", "@0", "--json"]).json()["folder"].as_str().unwrap().to_owned();
     let page = desk.read(&format!("{folder}/report.html"));
     assert!(!hidden(&page));
+    assert!(!hidden(&desk.read("out/MODEL.md")));
     desk.ok(&["show", "@0"]).snapshot("show_of_hostile_names");
 }
 
