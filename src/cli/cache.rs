@@ -8,10 +8,11 @@ use super::shared::StoreArguments;
 use super::signals;
 use crate::common::number;
 use crate::events::CancellationToken;
-use crate::runs;
-use crate::store::{Digest, Keep, Share, Store};
+use crate::runs::{self, Checked};
+use crate::store::{Digest, Keep, Share, Store, Verified};
 use crate::ui;
 use clap::{Args, Subcommand};
+use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -81,24 +82,47 @@ fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
     let verified = store.verify(&mut |_| !cancel.is_cancelled())?;
+    let records = runs::check_records(&runs::list(&store.runs_folder()), store);
+    // What was moved aside for a repair is said by the repair.
+    store.take_notes();
+    let is_intact =
+        [&verified.damaged, &records.repaired, &records.damaged].iter().all(|list| list.is_empty());
     if as_json {
-        ui::json(&verified)?;
+        let mut json = serde_json::to_value(&verified).unwrap_or_default();
+        json["records"] = json!(records);
+        ui::json(&json)?;
     } else {
-        let checked = format!(
-            "{}, {}",
-            number::counted(verified.artifacts, "artifact"),
-            number::bytes(verified.bytes)
-        );
-        verified.damaged.iter().for_each(|damage| ui::warning(damage));
-        let verdict = match verified.damaged.len() {
-            0 => "all intact".to_owned(),
-            damaged => {
-                format!("{} damaged and moved aside", number::thousands(damaged as u64))
-            }
-        };
-        ui::out(&format!("{checked}: {verdict}\n"))?;
+        let damage = verified.damaged.iter().chain(&records.repaired).chain(&records.damaged);
+        damage.for_each(|damage| ui::warning(damage));
+        ui::out(&format!("{}\n", verdict(&verified, &records)))?;
     }
-    Ok(if verified.damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(STORE) })
+    Ok(if is_intact { ExitCode::SUCCESS } else { ExitCode::from(STORE) })
+}
+
+/// `5 artifacts, 1.2 MB, 2 runs: all intact`.
+fn verdict(verified: &Verified, records: &Checked) -> String {
+    let mut checked = vec![
+        number::counted(verified.artifacts, "artifact"),
+        number::bytes(verified.bytes),
+        number::counted(records.runs, "run"),
+    ];
+    if records.unsealed > 0 {
+        checked.push(format!(
+            "{} of earlier versions without a seal",
+            number::thousands(records.unsealed)
+        ));
+    }
+    let found = [
+        (verified.damaged.len(), "damaged and moved aside"),
+        (records.repaired.len(), "of a run's files damaged and repaired"),
+        (records.damaged.len(), "of a run's files damaged (`pipe runs rm` removes a run)"),
+    ];
+    let found = found.iter().filter(|(count, _)| *count > 0);
+    let found: Vec<String> = found
+        .map(|(count, sentence)| format!("{} {sentence}", number::thousands(*count as u64)))
+        .collect();
+    let found = if found.is_empty() { "all intact".to_owned() } else { found.join("; ") };
+    format!("{}: {found}", checked.join(", "))
 }
 
 fn gc(store: &Store, keeping: &Keeping, as_json: bool) -> Result<(), Failure> {

@@ -2,9 +2,9 @@
 //! sources.
 
 use super::failure::Failure;
-use super::shared::{StoreArguments, shell_word, shown};
+use super::shared::{StoreArguments, find_run, shell_word, shown};
 use crate::common::words::and_list;
-use crate::runs::{self, PipelineFile, Record, Results};
+use crate::runs::{PipelineFile, Record, Results};
 use crate::ui;
 use clap::Args;
 use std::path::{Component, Path, PathBuf};
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
-    let record = runs::find(&store.runs_folder(), &arguments.run)?;
+    let record = find_run(&store, &arguments.run)?;
     let results = Results::of(&record);
     let input = results.pipeline_input().filter(|input| !input.files.is_empty());
     let Some(input) = input else {

@@ -5,7 +5,7 @@ mod changes;
 mod markdown;
 
 use super::failure::Failure;
-use super::shared::StoreArguments;
+use super::shared::{StoreArguments, find_run};
 use crate::common::number;
 use crate::runs::diff::{
     Change, ClassDiff, ClassTest, Diff, Presence, SplitDiff, StageDiff, TrainingDiff,
@@ -52,8 +52,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
-    let first = runs::find(&store.runs_folder(), &arguments.first)?;
-    let find = |wanted: &String| runs::find(&store.runs_folder(), wanted);
+    let first = find_run(&store, &arguments.first)?;
+    let find = |wanted: &String| find_run(&store, wanted);
     let others: Vec<Record> = arguments.others.iter().map(find).collect::<Result<_, _>>()?;
     let compare = |other: &Record| {
         runs::diff(&Results::of(&first).with_store(&store), &Results::of(other).with_store(&store))

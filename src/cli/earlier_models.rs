@@ -2,9 +2,9 @@
 //! command line has access to both runs and stages.
 
 use super::failure::Failure;
-use super::shared::{intact, stage_of};
+use super::shared::{find_run, intact, stage_of};
 use crate::engine::Graph;
-use crate::runs::{self, Record, RunId, StageRecord};
+use crate::runs::{Record, RunId, StageRecord};
 use crate::stages;
 use crate::store::{Digest, Store};
 use crate::ui;
@@ -32,7 +32,7 @@ pub(super) fn resolve(graph: &mut Graph, store: &Store) -> Result<EarlierModels,
         let Some((run, made_by)) = stages::earlier_model(stage.kind.name(), &stage.values) else {
             continue;
         };
-        let record = runs::find(&store.runs_folder(), &run)?;
+        let record = find_run(store, &run)?;
         let name = &stage.name;
         if run.starts_with('@') {
             let id = &record.id;

@@ -2,7 +2,7 @@
 //! from the log that the store keeps with the key.
 
 use super::failure::Failure;
-use super::shared::{StoreArguments, stage_of};
+use super::shared::{StoreArguments, find_run, stage_of};
 use crate::events::{Event, StageEvent, StageOutcome};
 use crate::runs;
 use crate::store::{Digest, Store};
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
-    let record = runs::find(&store.runs_folder(), &arguments.run)?;
+    let record = find_run(&store, &arguments.run)?;
     let name = arguments.stage.as_str();
     let stage = stage_of(&record, name)?;
     let mut events: Vec<Event> =

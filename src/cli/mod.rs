@@ -14,6 +14,7 @@ mod images;
 mod init;
 mod lock_file;
 mod log;
+mod panics;
 mod plan;
 mod predict;
 mod preview;
@@ -94,7 +95,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage::report(&error, &Arguments::command(), &given),
     };
-    let result = match &arguments.command {
+    signals::survive_the_file_size_limit();
+    let result = panics::guarded(|| run(&arguments.command));
+    result.unwrap_or_else(|failure: Failure| failure.report())
+}
+
+fn run(command: &Command) -> Result<ExitCode, Failure> {
+    match command {
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Why(arguments) => why::run(arguments),
@@ -115,8 +122,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(arguments) => init::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
         Command::Stage(arguments) => stage::run(arguments),
-    };
-    result.unwrap_or_else(|failure: Failure| failure.report())
+    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! `pipe report RUN…`: writes the HTML report of a run, or one that compares several runs.
 
 use super::failure::Failure;
-use super::shared::{StoreArguments, shown};
+use super::shared::{StoreArguments, find_run, shown};
 use super::summary::REPORT;
 use crate::common::replace::replace_file;
 use crate::report;
-use crate::runs::{self, Record, Results};
+use crate::runs::{Record, Results};
 use crate::ui;
 use clap::Args;
 use serde_json::json;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Write the HTML report of a run or a comparison
@@ -34,7 +35,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
-    let find = |wanted: &String| runs::find(&store.runs_folder(), wanted);
+    let find = |wanted: &String| find_run(&store, wanted);
     let records: Vec<Record> = arguments.runs.iter().map(find).collect::<Result<_, _>>()?;
     let path = match (&arguments.output, records.as_slice()) {
         (Some(path), _) => path.clone(),
@@ -43,8 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let results: Vec<Results> =
         records.iter().map(|record| Results::of(record).with_store(&store)).collect();
-    replace_file(&path, report::page(&results).as_bytes())
-        .map_err(|error| Failure::failed(format!("failed to write `{}`: {error}", shown(&path))))?;
+    write_page(&path, &report::page(&results))?;
     if arguments.json {
         let ids: Vec<_> = records.iter().map(|record| &record.id).collect();
         ui::json(&json!({ "runs": ids, "report": path }))?;
@@ -59,4 +59,17 @@ fn name(others: &[Record]) -> String {
     let mut name = REPORT.trim_end_matches(".html").to_owned();
     others.iter().for_each(|record| name.push_str(&format!("-{}", record.id)));
     name + ".html"
+}
+
+/// Writes a page: a kill leaves the earlier one or the whole new one.
+pub(super) fn write_page(path: &Path, page: &str) -> Result<(), Failure> {
+    replace_file(path, page.as_bytes()).map_err(|error| {
+        let failure = Failure::failed(format!("failed to write `{}`: {error}", shown(path)));
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                failure.help("name another file with `--output`")
+            }
+            _ => failure,
+        }
+    })
 }

@@ -4,12 +4,12 @@ use super::earlier_models;
 use super::failure::{Failure, INTERRUPTED};
 use super::lock_file::LockFile;
 use super::plan;
-use super::shared::{Earlier, PipelineArguments, StoreArguments, run_name, shown};
+use super::report::write_page;
+use super::shared::{Earlier, PipelineArguments, StoreArguments, run_name};
 use super::signals;
-use super::summary;
-use crate::common::replace::replace_file;
+use super::summary::{self, Recorded};
 use crate::config::Pipeline;
-use crate::engine::{self, Device, Force, Graph, Options, Plan, Report};
+use crate::engine::{self, Device, Force, Graph, MAX_THREADS, Options, Plan, Report};
 use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
 use crate::runs::{self, Labels, PipelineFile, Recorder, Results, RunId, RunInfo, StageRecord};
@@ -70,7 +70,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     jobs: Option<NonZeroUsize>,
     /// Threads per stage; results don't depend on it [default: number of cores]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<NonZeroUsize>,
     /// After a failed stage, continue with those that don't depend on it
     #[arg(long)]
@@ -83,6 +83,15 @@ pub(super) struct Arguments {
     /// Print events as JSON, one object per line
     #[arg(long)]
     json: bool,
+}
+
+/// A number of threads, for clap.
+fn thread_count(text: &str) -> Result<NonZeroUsize, String> {
+    let count = at_least_one(text)?;
+    match count.get() > MAX_THREADS {
+        true => Err(format!("at most {MAX_THREADS} threads are possible")),
+        false => Ok(count),
+    }
 }
 
 /// A whole number from 1, for clap.
@@ -130,7 +139,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
     let earlier = Earlier::of(&graph, &store);
-    let plan = engine::plan(&graph, &store, &options, &earlier, &cancel)?;
+    let plan = || engine::plan(&graph, &store, &options, &earlier, &cancel);
+    let plan = match plan()? {
+        intact if has_intact_results(&intact, &store)? => intact,
+        _ => plan()?,
+    };
     if arguments.locked {
         lock.check_same(&graph, &store)?;
     }
@@ -163,11 +176,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let mut stages: Vec<StageRecord> = report.stages.iter().map(stage_record).collect();
     stages.iter_mut().for_each(|stage| models.name_in(stage));
-    let id = close(recorder, &mut reporter, &report, stages, &store)?;
+    let recorded = close(recorder, &mut reporter, &report, stages, &store)?;
     if !arguments.json {
-        summary::print(&store, &report, id.as_ref(), &arguments.pipeline.file)?;
+        summary::print(&store, &report, &recorded, &arguments.pipeline.file)?;
     }
     Ok(exit_code(report.outcome))
+}
+
+/// Digests the small results of fresh stages that the run will read: the metrics, and if any stage
+/// runs, all that go into its record. Damaged artifacts are quarantined. Returns whether all are
+/// intact: otherwise the plan is no longer right.
+fn has_intact_results(plan: &Plan, store: &Store) -> Result<bool, Failure> {
+    let results: Vec<&str> = match plan.is_fresh() {
+        true => vec![summary::METRICS],
+        false => runs::COPIED.iter().map(|(name, _)| *name).collect(),
+    };
+    let mut all = true;
+    for artifact in plan.stages.iter().filter_map(|planned| planned.state.artifact()) {
+        all &= store.check(artifact, &results, &[])?;
+    }
+    Ok(all)
 }
 
 /// The part of the record that is known before the run starts.
@@ -208,20 +236,26 @@ fn run_info(
     }
 }
 
-/// Closes the record, writes the HTML report and emits the last event. Returns the id of the run
-/// or, if no stage ran, of the latest run with the same outputs.
+/// Closes the record, writes the HTML report and emits the last event. If no stage ran, the record
+/// is that of the latest run with the same outputs; if none shows them, they are recorded now.
 fn close(
     mut recorder: Recorder,
     reporter: &mut Reporter,
     report: &Report,
     stages: Vec<StageRecord>,
     store: &Store,
-) -> Result<Option<RunId>, Failure> {
-    let recorded = recorder.id().cloned();
-    let id = recorded.clone().or_else(|| run_with_same_outputs(report, store));
-    let run = id.as_ref().map(RunId::to_string);
+) -> Result<Recorded, Failure> {
+    let before = match recorder.id() {
+        Some(_) => None,
+        None => record_of_outputs(&mut recorder, report, store),
+    };
+    let recorded = match (recorder.id(), before) {
+        (Some(id), _) => Recorded::Now(id.clone()),
+        (None, Some(id)) => Recorded::Before(id),
+        (None, None) => Recorded::Nowhere,
+    };
     let finished = Event::RunFinished {
-        run,
+        run: recorded.id().map(RunId::to_string),
         outcome: report.outcome,
         seconds: report.seconds,
         metrics: summary::metrics(report),
@@ -230,21 +264,33 @@ fn close(
     let written = recorder.finish(stages, report.outcome);
     if let Err(error) = &written {
         ui::warning(&format!("failed to record the run: {error}"));
-    } else if let Some(id) = &recorded {
+    } else if let Recorded::Now(id) = &recorded {
         // The report can be written again from the record, so its failure doesn't fail the run.
         if let Err(failure) = write_report(store, id) {
             failure.report();
         }
     }
     reporter.handle(&finished);
-    Ok(id)
+    Ok(recorded)
 }
 
-/// The latest run on record with the same stages and outputs.
-fn run_with_same_outputs(report: &Report, store: &Store) -> Option<RunId> {
+/// The latest run on record with the same stages and outputs. If no run has them, not even beside
+/// others, this one is recorded: the one that made them was killed before its record, or that is
+/// lost.
+fn record_of_outputs(recorder: &mut Recorder, report: &Report, store: &Store) -> Option<RunId> {
     let digests =
         report.stages.iter().map(|stage| Some((stage.stage.clone(), stage.digest?.to_string())));
-    runs::find_identical(&store.runs_folder(), &digests.collect::<Option<_>>()?)
+    let digests = digests.collect::<Option<_>>()?;
+    let folder = store.runs_folder();
+    let identical = runs::find_identical(&folder, &digests);
+    if identical.is_none()
+        && report.outcome == RunOutcome::Ok
+        && !store.is_read_only()
+        && runs::find_showing(&folder, &digests).is_none()
+    {
+        recorder.record_outputs();
+    }
+    identical
 }
 
 fn stage_record(stage: &engine::StageReport) -> StageRecord {
@@ -273,10 +319,7 @@ fn stage_record(stage: &engine::StageReport) -> StageRecord {
 fn write_report(store: &Store, id: &RunId) -> Result<(), Failure> {
     let record = runs::find(&store.runs_folder(), id.as_str())?;
     let path = record.folder.join(summary::REPORT);
-    let page = report::page(&[Results::of(&record).with_store(store)]);
-    replace_file(&path, page.as_bytes())
-        .map_err(|error| Failure::failed(format!("failed to write `{}`: {error}", shown(&path))))?;
-    Ok(())
+    write_page(&path, &report::page(&[Results::of(&record).with_store(store)]))
 }
 
 /// The exit code of a run.

@@ -73,15 +73,27 @@ impl StoreArguments {
     /// An invalid request where there is none and none can be created.
     pub(super) fn open(&self) -> Result<Store, Failure> {
         let root = self.root();
-        let is_there = root.join("v1").is_dir();
-        Store::open(&root).map_err(|error| match error {
+        let own = root.join("v1");
+        let is_there = own.is_dir();
+        if !is_there && own.symlink_metadata().is_ok() {
+            let message = format!("`{}` isn't a folder", shown(&own));
+            return Err(Failure::invalid(message).help("move it away and run again"));
+        }
+        let store = Store::open(&root).map_err(|error| match error {
             StoreError::Io { error, .. } if !is_there && !is_full(&error) => {
                 let message =
                     format!("no store can be created at `{}`: {}", shown(&root), error.kind());
                 Failure::invalid(message).help("name another folder with `--cache`")
             }
-            error => error.into(),
-        })
+            error => Failure::from(error),
+        })?;
+        if !store.has_locks() && !store.is_read_only() {
+            let place = shown(&root);
+            ui::warning(&format!(
+                "the file system of `{place}` has no locks: use the store from one process at a time"
+            ));
+        }
+        Ok(store)
     }
 
     /// Opens the store for a plan that isn't executed. Where there is none, the plan is made with an
@@ -104,7 +116,9 @@ impl StoreArguments {
             return Err(Failure::invalid(message)
                 .help("change to the directory in which you ran `pipe run`, or name the store with `--cache`"));
         }
-        self.open()
+        let store = self.open()?;
+        store.take_notes().iter().for_each(|note| ui::warning(note));
+        Ok(store)
     }
 }
 
@@ -146,6 +160,19 @@ pub(super) fn shell_word(path: &Path) -> String {
         return text;
     }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The run called `wanted`, with a warning for each file of its record that isn't what was recorded:
+/// nothing of those is shown or used.
+pub(super) fn find_run(store: &Store, wanted: &str) -> Result<Record, Failure> {
+    let record = runs::find(&store.runs_folder(), wanted)?;
+    for name in record.damaged_files() {
+        let id = &record.id;
+        ui::warning(&format!(
+            "{name} of run {id} isn't what was recorded; `pipe cache verify` restores it if its artifact is still there"
+        ));
+    }
+    Ok(record)
 }
 
 /// The stage of a run that the user named.

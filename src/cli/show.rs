@@ -1,7 +1,7 @@
 //! `pipe show RUN`: prints the stages, parameters and metrics of one run.
 
 use super::failure::Failure;
-use super::shared::{StoreArguments, intact, shown, stage_of};
+use super::shared::{StoreArguments, find_run, intact, shown, stage_of};
 use super::summary::{self, MODEL, PREDICTIONS, REPORT};
 use crate::common::number;
 use crate::common::words::or_list;
@@ -33,9 +33,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
-    let record = runs::find(&store.runs_folder(), &arguments.run)?;
+    let record = find_run(&store, &arguments.run)?;
     if arguments.json {
-        let evaluations = Results::of(&record).evaluations();
+        let evaluations = Results::of(&record).with_store(&store).evaluations();
         let metrics: Vec<_> = evaluations
             .iter()
             .map(|(stage, metrics)| json!({ "stage": stage.stage, "metrics": metrics }))
@@ -188,12 +188,12 @@ fn text(style: Style, store: &Store, record: &Record) -> String {
         text.push_str(&format!("\n{} stage `{stage}`: {error}\n", style.bad("failed:")));
     }
     text.push_str(&format!("\n{}\n{}", stages(style, record), parameters(style, record)));
-    for (stage, evaluation) in Results::of(record).evaluations() {
+    for (stage, evaluation) in Results::of(record).with_store(store).evaluations() {
         text.push_str(&format!("\n{}\n", style.bold(&stage.stage)));
         text.push_str(&splits(style, &evaluation));
         text.push_str(&format!("\n{}", classes(style, &evaluation)));
     }
-    for (at, headline) in summary::headlines(record).iter().enumerate() {
+    for (at, headline) in summary::headlines(store, record).iter().enumerate() {
         let gap = if at == 0 { "\n" } else { "" };
         text.push_str(&format!("{gap}{}\n", style.bold(headline)));
     }

@@ -18,21 +18,39 @@ pub(super) const REPORT: &str = "report.html";
 /// The trained model, in the artifact of a train stage.
 pub(super) const MODEL: &str = "model.safetensors";
 /// The metrics, in the artifact of an evaluate stage.
-const METRICS: &str = "metrics.json";
+pub(super) const METRICS: &str = "metrics.json";
 /// The predictions, in the artifact of an evaluate stage.
 pub(super) const PREDICTIONS: &str = "predictions.csv";
 
 /// The column in which facts begin.
 const FACTS: usize = 13;
 
-/// Prints the summary of a run. `id` is that of the run or, if no stage ran, of the latest run with
-/// the same outputs.
+/// The record of what a run put out.
+pub(super) enum Recorded {
+    /// It was recorded by this run.
+    Now(RunId),
+    /// No stage ran, and an earlier run has the same outputs.
+    Before(RunId),
+    Nowhere,
+}
+
+impl Recorded {
+    pub(super) fn id(&self) -> Option<&RunId> {
+        match self {
+            Recorded::Now(id) | Recorded::Before(id) => Some(id),
+            Recorded::Nowhere => None,
+        }
+    }
+}
+
+/// Prints the summary of a run that is on record as `recorded`.
 pub(super) fn print(
     store: &Store,
     report: &Report,
-    id: Option<&RunId>,
+    recorded: &Recorded,
     file: &Path,
 ) -> Result<(), Failure> {
+    let id = recorded.id();
     let record = id.and_then(|id| runs::find(&store.runs_folder(), id.as_str()).ok());
     let ran = report
         .stages
@@ -40,7 +58,7 @@ pub(super) fn print(
         .any(|stage| !matches!(stage.outcome, StageOutcome::Fresh | StageOutcome::Skipped));
     let style = Style::stdout();
     let text = match report.outcome {
-        RunOutcome::Ok if !ran => up_to_date(report, record.as_ref()),
+        RunOutcome::Ok if !ran => up_to_date(store, report, recorded, record.as_ref()),
         RunOutcome::Ok => finished(style, store, report, record.as_ref(), file),
         RunOutcome::Failed => stopped(style, "failed", store, report, id),
         RunOutcome::Cancelled => stopped(style, "was interrupted", store, report, id),
@@ -51,8 +69,8 @@ pub(super) fn print(
 
 /// One line per evaluation of a run: `accuracy 93.1 % on 400 test images (95 % interval 90.2 % to
 /// 95.2 %)`, followed by the stage's name if there are several.
-pub(super) fn headlines(record: &Record) -> Vec<String> {
-    let evaluations = Results::of(record).evaluations();
+pub(super) fn headlines(store: &Store, record: &Record) -> Vec<String> {
+    let evaluations = Results::of(record).with_store(store).evaluations();
     let named = evaluations.len() > 1;
     let line = |(stage, evaluation): (&StageRecord, Evaluation)| {
         let [low, high] = evaluation.accuracy_interval?;
@@ -70,8 +88,9 @@ pub(super) fn headlines(record: &Record) -> Vec<String> {
 /// The metrics of the evaluations of a run, from their artifacts.
 pub(super) fn metrics(report: &Report) -> Metrics {
     let files = outputs(report, METRICS);
-    let of_stage = files.filter_map(|(stage, path)| {
-        let evaluation = Evaluation::read(&path).ok()?;
+    let of_stage = files.filter_map(|(stage, _)| {
+        let artifact = stage.artifact.as_ref()?;
+        let evaluation = Evaluation::read(&artifact.intact(METRICS)?).ok()?;
         let splits = evaluation.splits.into_iter().map(|(name, split)| {
             let metrics = [
                 ("accuracy", split.accuracy),
@@ -89,23 +108,26 @@ pub(super) fn metrics(report: &Report) -> Metrics {
 }
 
 /// The accuracy of a run's last evaluation.
-pub(super) fn accuracy(record: &Record) -> Option<f64> {
-    Results::of(record).evaluations().pop()?.1.accuracy
+pub(super) fn accuracy(results: Results) -> Option<f64> {
+    results.evaluations().pop()?.1.accuracy
 }
 
-fn up_to_date(report: &Report, record: Option<&Record>) -> String {
+fn up_to_date(
+    store: &Store,
+    report: &Report,
+    recorded: &Recorded,
+    record: Option<&Record>,
+) -> String {
     let stages = number::counted(report.stages.len() as u64, "stage");
-    match record {
-        None => format!("nothing to do: {stages} up to date\n"),
-        Some(record) => {
-            let accuracy =
-                accuracy(record).map(|share| format!(" (accuracy {})", number::percent(share)));
-            format!(
-                "nothing to do: same outputs as run {}{}\n",
-                record.id,
-                accuracy.unwrap_or_default()
-            )
-        }
+    let Some(record) = record else { return format!("nothing to do: {stages} up to date\n") };
+    let accuracy = accuracy(Results::of(record).with_store(store));
+    let accuracy = accuracy.map(|share| format!(" (accuracy {})", number::percent(share)));
+    let (id, accuracy) = (&record.id, accuracy.unwrap_or_default());
+    match recorded {
+        Recorded::Now(_) => format!(
+            "nothing to do: {stages} up to date; no run on record had these outputs, so they are run {id} now{accuracy}\n"
+        ),
+        _ => format!("nothing to do: same outputs as run {id}{accuracy}\n"),
     }
 }
 
@@ -118,7 +140,11 @@ fn finished(
 ) -> String {
     let mut lines = vec![String::new()];
     lines.extend(
-        record.map(headlines).unwrap_or_default().iter().map(|headline| style.bold(headline)),
+        record
+            .map(|record| headlines(store, record))
+            .unwrap_or_default()
+            .iter()
+            .map(|headline| style.bold(headline)),
     );
     let count =
         |outcome| report.stages.iter().filter(|stage| stage.outcome == outcome).count() as u64;

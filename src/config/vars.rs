@@ -19,6 +19,10 @@ const DEEPEST: usize = 32;
 /// "${c}${c}"`, …).
 const LONGEST: usize = 1 << 16;
 
+/// Maximum length of all texts that variables became part of, in bytes: a long one may be used many
+/// times.
+const MOST: usize = 8 << 20;
+
 /// Resolves every string of `document` in place; `vars` is the value of its key `vars`.
 pub(super) fn resolve(
     document: &mut Table,
@@ -40,6 +44,8 @@ struct Variables<'a> {
     table: Table,
     resolved: BTreeMap<String, Node>,
     used: BTreeSet<String>,
+    /// Bytes of the texts that variables became part of.
+    expanded: usize,
     sources: &'a Sources,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
@@ -61,7 +67,14 @@ impl<'a> Variables<'a> {
             }
             None => Table::default(),
         };
-        Variables { table, resolved: BTreeMap::new(), used: BTreeSet::new(), sources, diagnostics }
+        Variables {
+            table,
+            resolved: BTreeMap::new(),
+            used: BTreeSet::new(),
+            expanded: 0,
+            sources,
+            diagnostics,
+        }
     }
 }
 
@@ -171,6 +184,7 @@ impl Variables<'_> {
                 Piece::Variable(name) => name,
             };
             let variable = self.variable(name, &node.origin, above)?;
+            self.count(&variable, node)?;
             if pieces.len() == 1 {
                 return Some((variable.value, variable.folder));
             }
@@ -186,6 +200,20 @@ impl Variables<'_> {
             }
         }
         Some((Value::Text(whole), folder))
+    }
+
+    /// Counts the bytes of a variable's value that becomes part of `node`. None if they are too many
+    /// in all, which is reported once.
+    fn count(&mut self, variable: &Node, node: &Node) -> Option<()> {
+        let Value::Text(text) = &variable.value else { return Some(()) };
+        let before = self.expanded;
+        self.expanded = before.saturating_add(text.len());
+        if before <= MOST && self.expanded > MOST {
+            let diagnostic =
+                Diagnostic::new("texts that grow beyond 8 MiB in all by their variables");
+            self.diagnostics.push(diagnostic.at(node.origin.clone()));
+        }
+        (self.expanded <= MOST).then_some(())
     }
 
     /// The value of the variable that the text at `origin` uses. None if it is wrong, which is

@@ -4,6 +4,7 @@
 //! damage, transparency and depth.
 
 mod bmp;
+mod budget;
 mod buffers;
 mod bytes;
 mod gif;
@@ -177,6 +178,8 @@ pub fn preprocess(bytes: &[u8], preprocessing: &Preprocessing) -> Result<SquareI
 
 /// As [`preprocess`], from the geometry.
 pub fn to_square(bytes: &[u8], geometry: &Geometry) -> Result<SquareImage, DataError> {
+    // Held until it is resized.
+    let _memory = budget::Scope::open(0);
     let FullImage { pixels, format, notes } = decode(bytes, geometry.decoding)?;
     let square = resize::to_square(&pixels, geometry)?;
     Ok(SquareImage { pixels: square, width: pixels.width, height: pixels.height, format, notes })
@@ -207,6 +210,7 @@ struct Decoded {
 
 fn decode_inside(bytes: &[u8], options: DecodeOptions) -> Result<FullImage, String> {
     let format = kind::format(bytes)?;
+    let _memory = budget::Scope::open(bytes_per_pixel(format, bytes));
     let Decoded { mut image, orientation, missing, fault, mut notes } = match format {
         Format::Jpeg => jpeg::decode(bytes),
         Format::Png => png::decode(bytes),
@@ -229,6 +233,24 @@ fn decode_inside(bytes: &[u8], options: DecodeOptions) -> Result<FullImage, Stri
     Ok(FullImage { pixels, format: format.name(), notes })
 }
 
+/// The most memory that a pixel takes while it is decoded and converted.
+fn bytes_per_pixel(format: Format, bytes: &[u8]) -> u64 {
+    match format {
+        // As decoded, and in 8 bits per channel; a progressive file also has its coefficients.
+        Format::Jpeg => 12,
+        // The header says the bits per channel.
+        Format::Png if bytes.get(24) == Some(&16) => 15,
+        Format::Png | Format::Gif | Format::WebP | Format::Bmp => 11,
+        Format::Tiff => 23,
+    }
+}
+
+/// Fails for a file that isn't an image, by its first bytes.
+pub(crate) fn recognize(head: &[u8]) -> Result<(), DataError> {
+    kind::format(head).map(drop).map_err(DataError::Unreadable)
+}
+
+/// Checks the size of an image and reserves the memory for it.
 fn check_size(width: u32, height: u32) -> Result<(), String> {
     match (width, height) {
         (0, _) | (_, 0) => Err("it has no pixels".to_owned()),
@@ -238,7 +260,10 @@ fn check_size(width: u32, height: u32) -> Result<(), String> {
                 MAX_PIXELS / 1_000_000
             ))
         }
-        _ => Ok(()),
+        (w, h) => {
+            budget::reserve(u64::from(w) * u64::from(h));
+            Ok(())
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 //! are in the artifact or in a folder of the user's, read in place; either way, an image that
 //! differs from the listing is refused.
 
-use super::{DataError, table};
+use super::{DataError, decode, table};
+use crate::common::number;
 use crate::store::{Digest, digest_bytes};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// File name of the listing in a fetched artifact.
@@ -14,6 +17,14 @@ const KIND: &str = "listing 1";
 /// File name of the list of files that aren't images, or can't be read, in a fetched artifact.
 pub const SKIPPED: &str = "skipped.tsv";
 const SKIPPED_KIND: &str = "skipped 1";
+
+/// The longest image file that is read, in bytes: more than the largest image that is decoded has
+/// without compression.
+const MAX_FILE: u64 = 2_000_000_000;
+/// A longer file has to begin as an image before the rest is read.
+const LONG: u64 = 32 << 20;
+/// The bytes that show whether it does.
+const HEAD: u64 = 64 << 10;
 
 /// An entry of the listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,9 +128,25 @@ impl ImageSet {
     }
 
     /// Reads an image and verifies that it is the one in the listing.
+    ///
+    /// # Errors
+    /// [`DataError::Unreadable`] for a file that is too long, or that is long and doesn't begin as an
+    /// image.
     pub fn read(&self, image: &Image) -> Result<Vec<u8>, DataError> {
         let path = self.folder.join(&image.path);
-        let bytes = std::fs::read(&path).map_err(|error| DataError::io("read", &path, error))?;
+        let failed = |error| DataError::io("read", &path, error);
+        if image.length > MAX_FILE {
+            let [length, most] = [image.length, MAX_FILE].map(number::bytes);
+            let reason = format!("the file has {length}, above the limit of {most}");
+            return Err(DataError::Unreadable(reason));
+        }
+        let mut file = File::open(&path).map_err(failed)?;
+        let mut bytes = Vec::new();
+        if image.length > LONG {
+            (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(failed)?;
+            decode::recognize(&bytes)?;
+        }
+        file.read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 == image.length && digest_bytes(&bytes) == image.digest {
             return Ok(bytes);
         }

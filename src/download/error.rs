@@ -17,6 +17,9 @@ pub enum DownloadError {
     /// No attempt succeeded; `reason` is that of the last one.
     #[error("failed to download {url}: {reason}")]
     Unreachable { url: String, reason: String },
+    /// The file goes on beyond its length.
+    #[error("failed to download {url}: the server sends more than the {most} that the file has")]
+    TooLong { url: String, most: String },
     /// `expected` is the SHA-256 or a prefix of it.
     #[error("{url} has the SHA-256 {found}, expected {expected}")]
     WrongDigest { url: String, expected: String, found: String },
@@ -56,6 +59,9 @@ impl DownloadError {
             DownloadError::Busy { .. } => Some("run again after that time: the download resumes"),
             DownloadError::Damaged { .. } => Some(
                 "the file was discarded; run again, and if the error persists, look for a proxy that changes downloads",
+            ),
+            DownloadError::TooLong { .. } => Some(
+                "open the URL in a browser to check it, or download the file yourself and write `source = \"path:FILE\"`",
             ),
             DownloadError::Refused { status: 401 | 403, .. } => Some(
                 "downloads with a login are not supported: download the file yourself, then write `source = \"path:FILE\"`",

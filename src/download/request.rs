@@ -150,10 +150,13 @@ pub(super) fn get(
 ) -> Result<Response, Failure> {
     let (sender, messages) = sync_channel(BUFFERED);
     let prepared = Prepared::of(asked, *retry);
-    std::thread::spawn(move || {
+    let send = move || {
         // An error means that the receiver was dropped.
         let _ = send_response(&prepared, &sender);
-    });
+    };
+    if let Err(error) = std::thread::Builder::new().spawn(send) {
+        return Err(Failure::Temporary(format!("no thread could be started: {error}")));
+    }
     match next(&messages, cancel) {
         Message::Head(head) => Ok(Response { head: *head, messages }),
         Message::Failed(failure) => Err(failure),

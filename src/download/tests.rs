@@ -232,6 +232,20 @@ fn a_changed_version_is_refused() {
 }
 
 #[test]
+fn a_file_that_goes_on_beyond_its_length_is_refused() {
+    let server = Server::new(|_, _, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+        while stream.write_all(&BODY).is_ok() {}
+    });
+    let memo = Memo::temporary().unwrap();
+    let version = Version { length: Some(500_000), ..Version::default() };
+    let error = content(&memo, &server.at("/x"), &version, None).unwrap_err();
+    assert!(matches!(&error, DownloadError::TooLong { most, .. } if most == "500 kB"), "{error}");
+    let partial = memo.partial("downloads", "key").unwrap();
+    assert!(std::fs::metadata(partial).map_or(0, |found| found.len()) < 1_000_000);
+}
+
+#[test]
 fn a_missing_file_is_an_error_without_retry() {
     let server = Server::new(|_, _, stream| status(stream, "404 Not Found"));
     let error = content(&Memo::temporary().unwrap(), &server.at("/x"), &Version::default(), None)

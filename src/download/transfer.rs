@@ -8,6 +8,7 @@ use super::request::{Failure, Request, Response, RetryPolicy, get};
 use super::site::Site;
 use super::version::Version;
 use super::{Address, DownloadError};
+use crate::common::number;
 use crate::events::{CancellationToken, EventSink, Task};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -16,6 +17,9 @@ use std::path::Path;
 
 /// Attempts before the first connection: without a network, more are of no use.
 const WITHOUT_CONNECTION: u32 = 3;
+
+/// The longest file without a stated length, in bytes.
+const MAX_LENGTH: u64 = 1_000_000_000_000;
 
 pub(super) struct Transfer<'a> {
     pub address: &'a Address,
@@ -145,7 +149,10 @@ impl<'a> Transfer<'a> {
         }
         loop {
             match response.next(self.cancel) {
-                Ok(Some(bytes)) => partial.append(&bytes)?,
+                Ok(Some(bytes)) => {
+                    partial.append(&bytes)?;
+                    self.check_length(partial, response.head.version.length)?;
+                }
                 Ok(None) => break,
                 Err(failure) => return self.failed(failure),
             }
@@ -157,6 +164,22 @@ impl<'a> Transfer<'a> {
             ))),
             _ => Ok(Attempt::Done),
         }
+    }
+
+    /// Refuses a file that goes on beyond its length: the one that its source lists, or that the
+    /// server stated. Without either there is a limit for all.
+    fn check_length(
+        &self,
+        partial: &mut Partial,
+        stated: Option<u64>,
+    ) -> Result<(), DownloadError> {
+        let most = self.version.length.or(stated).unwrap_or(MAX_LENGTH);
+        if partial.length <= most {
+            return Ok(());
+        }
+        partial.restart()?;
+        let most = number::bytes(most);
+        Err(DownloadError::TooLong { url: self.url(), most })
     }
 
     /// Checks the head of a response and prepares for its body. Returns an outcome if there is no

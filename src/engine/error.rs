@@ -9,6 +9,8 @@ use std::io;
 const DISK_FULL_HELP: &str =
     "the disk is full: free some space (`pipe cache gc`), or use another disk with `--cache`";
 
+const FILE_SIZE_HELP: &str = "raise the limit on the size of files (`ulimit -f`)";
+
 /// Why a stage has no artifact.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StageError {
@@ -37,6 +39,12 @@ impl StageError {
         self
     }
 
+    /// Whether it failed because the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        let StageError::Failed { help, .. } = self else { return false };
+        help.as_deref() == Some(DISK_FULL_HELP)
+    }
+
     /// `Err(Cancelled)` if cancellation was requested. Long-running work calls this between steps.
     pub fn check(cancel: &CancellationToken) -> Result<(), StageError> {
         if cancel.is_cancelled() { Err(StageError::Cancelled) } else { Ok(()) }
@@ -45,10 +53,15 @@ impl StageError {
 
 impl From<io::Error> for StageError {
     fn from(error: io::Error) -> StageError {
-        StageError::Failed {
-            message: error.to_string(),
-            help: is_full(&error).then(|| DISK_FULL_HELP.to_owned()),
-        }
+        StageError::Failed { message: error.to_string(), help: help(&error).map(str::to_owned) }
+    }
+}
+
+fn help(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        _ if is_full(error) => Some(DISK_FULL_HELP),
+        io::ErrorKind::FileTooLarge => Some(FILE_SIZE_HELP),
+        _ => None,
     }
 }
 
@@ -56,6 +69,10 @@ impl From<StoreError> for StageError {
     fn from(error: StoreError) -> StageError {
         match error {
             StoreError::Cancelled => StageError::Cancelled,
+            StoreError::Io { doing, path, error } if is_full(&error) => StageError::Failed {
+                message: format!("{doing} {}: {error}", path.display()),
+                help: Some(DISK_FULL_HELP.to_owned()),
+            },
             other => StageError::failed(other.to_string()),
         }
     }

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The format of job files.
 pub(super) const FORMAT: u32 = 1;
 
+/// The most threads that a job may use: more than machines have cores. Each takes memory.
+pub const MAX_THREADS: usize = 1024;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// The format of this file.
@@ -127,7 +130,11 @@ impl Job {
                 "format {format} is not supported; this `pipe` reads format {FORMAT}"
             )));
         }
-        Job::deserialize(json).map_err(|error| failed(error.to_string()))
+        let job = Job::deserialize(json).map_err(|error| failed(error.to_string()))?;
+        match job.threads {
+            1..=MAX_THREADS => Ok(job),
+            threads => Err(failed(format!("`threads` is {threads}, not from 1 to {MAX_THREADS}"))),
+        }
     }
 }
 
@@ -190,6 +197,8 @@ mod tests {
             std::fs::write(&path, &bytes[..length]).unwrap();
             assert!(Job::read(&path).unwrap_err().to_string().contains("job.json"), "{length}");
         }
+        Job { threads: 1_000_000, ..job.clone() }.write(&path).unwrap();
+        assert!(Job::read(&path).unwrap_err().to_string().contains("`threads` is 1000000"));
         std::fs::write(&path, r#"{"format":2}"#).unwrap();
         assert!(Job::read(&path).unwrap_err().to_string().contains("format 2"));
     }

@@ -77,14 +77,12 @@ impl Launcher for SubprocessLauncher {
         let mut child = command.spawn()?;
         let outcome = Arc::default();
         let stderr = Arc::default();
-        let readers = [
-            std::thread::spawn(read_lines(
-                child.stdout.take(),
-                events.clone(),
-                Arc::clone(&outcome),
-            )),
-            std::thread::spawn(keep_tail(child.stderr.take(), Arc::clone(&stderr))),
-        ];
+        let lines = read_lines(child.stdout.take(), events.clone(), Arc::clone(&outcome));
+        let tail = keep_tail(child.stderr.take(), Arc::clone(&stderr));
+        let readers = thread(lines).and_then(|lines| Ok([lines, thread(tail)?]));
+        let readers = readers.inspect_err(|_| {
+            let _ = child.kill().and_then(|()| child.wait());
+        })?;
         let _stdin = child.stdin.take();
         Ok(Box::new(Subprocess {
             child,
@@ -97,6 +95,11 @@ impl Launcher for SubprocessLauncher {
             stop_requested: false,
         }))
     }
+}
+
+/// Starts a thread, which fails where the system allows no more.
+fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().spawn(work)
 }
 
 /// Forwards the child's events and stores its outcome. Any other line, such as one that a library

@@ -2,7 +2,8 @@
 //! there is no index file that could become stale.
 
 use super::record::{RUN, Record, RunId};
-use super::{Labels, RunsError, Status, Timestamp};
+use super::{Labels, RunsError, Status, Timestamp, seal};
+use serde::Deserialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,30 +13,52 @@ use std::time::SystemTime;
 /// The number of runs that an error lists.
 const MAX_CANDIDATES: usize = 5;
 
-/// All runs, newest first; those whose record can't be read come last, with the reason in
-/// [`Record::problem`].
+/// All runs, newest first: by their numbers, those of earlier versions by their times. Those whose
+/// record can't be read come last, with the reason in [`Record::problem`].
 pub fn list(runs: &Path) -> Vec<Record> {
     let mut records: Vec<Record> =
         folders(runs).into_iter().map(|(id, folder)| Record::load(&folder, id)).collect();
     records.sort_by_cached_key(|record| {
-        (record.status == Status::Unreadable, Reverse(record.started), record.id.clone())
+        (record.status == Status::Unreadable, Reverse(age(record)), record.id.clone())
     });
     records
+}
+
+/// The order of runs, older ones first. A clock that was wrong decides between runs of earlier
+/// versions at most.
+fn age(record: &Record) -> (u64, Timestamp) {
+    (record.number, record.started)
+}
+
+/// One more than the highest number of the runs on record.
+pub(super) fn next_number(runs: &Path) -> u64 {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Head {
+        number: u64,
+    }
+    let number = |(_, folder): (RunId, PathBuf)| {
+        let text = fs::read(folder.join(RUN)).ok().filter(|text| seal::is_whole(text))?;
+        serde_json::from_slice(&text).ok().map(|head: Head| head.number)
+    };
+    folders(runs).into_iter().filter_map(number).max().unwrap_or(0).saturating_add(1)
 }
 
 /// The run called `wanted`: `@N` (the Nth in [`list`], `@0` the latest), the name that the user gave
 /// it, an id, or an unambiguous prefix of one.
 pub fn find(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
-    let record = match wanted.strip_prefix('@') {
-        Some(number) => by_number(runs, wanted, number)?,
-        None => match by_name(runs, wanted) {
-            Some(record) => record,
-            None => by_prefix(runs, wanted)?,
-        },
-    };
+    let record = find_readable_or_not(runs, wanted)?;
     match record.problem {
         Some(problem) => Err(RunsError::Unreadable { id: record.id, problem }),
         None => Ok(record),
+    }
+}
+
+/// The same for one whose record may be damaged.
+pub fn find_readable_or_not(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
+    match wanted.strip_prefix('@') {
+        Some(number) => by_number(runs, wanted, number),
+        None => by_name(runs, wanted).map_or_else(|| by_prefix(runs, wanted), Ok),
     }
 }
 
@@ -70,7 +93,7 @@ fn by_prefix(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
 fn by_name(runs: &Path, wanted: &str) -> Option<Record> {
     let is_named = |folder: &Path| !wanted.is_empty() && Labels::load(folder).name == wanted;
     let named = folders(runs).into_iter().filter(|(_, folder)| is_named(folder));
-    named.map(|(id, folder)| Record::load(&folder, id)).max_by_key(|record| record.started)
+    named.map(|(id, folder)| Record::load(&folder, id)).max_by_key(age)
 }
 
 fn not_found(wanted: &str, records: &[Record]) -> RunsError {
@@ -94,6 +117,32 @@ fn describe(record: &Record) -> String {
 
 /// The latest successful run with exactly these stages and digests.
 pub fn find_identical(runs: &Path, digests: &BTreeMap<String, String>) -> Option<RunId> {
+    let is_identical = |record: &Record| {
+        record.status == Status::Ok && outputs(record).is_some_and(|outputs| outputs == *digests)
+    };
+    by_modification(runs).find(is_identical).map(|record| record.id)
+}
+
+/// The latest run that came to its end and has these stages and digests among its own, so that its
+/// record has their results.
+pub fn find_showing(runs: &Path, digests: &BTreeMap<String, String>) -> Option<RunId> {
+    let shows = |record: &Record| {
+        let has = |(stage, digest): (&String, &String)| {
+            record.stage(stage).is_some_and(|stage| stage.digest.as_ref() == Some(digest))
+        };
+        record.outcome.is_some() && digests.iter().all(has)
+    };
+    by_modification(runs).find(shows).map(|record| record.id)
+}
+
+/// Stage -> digest. None if a stage has no output.
+fn outputs(record: &Record) -> Option<BTreeMap<String, String>> {
+    let stages = record.stages.iter();
+    stages.map(|stage| Some((stage.stage.clone(), stage.digest.clone()?))).collect()
+}
+
+/// The records, the last modified first.
+fn by_modification(runs: &Path) -> impl Iterator<Item = Record> {
     // Records are read one at a time, the last modified first: nearly always the first one matches.
     let mut folders = folders(runs);
     let modified =
@@ -101,16 +150,7 @@ pub fn find_identical(runs: &Path, digests: &BTreeMap<String, String>) -> Option
     folders.sort_by_cached_key(|(id, folder)| {
         Reverse((modified(folder).unwrap_or(SystemTime::UNIX_EPOCH), id.clone()))
     });
-    let mut records = folders.into_iter().map(|(id, folder)| Record::load(&folder, id));
-    let is_identical = |record: &Record| {
-        let stages: Option<BTreeMap<&String, &String>> = record
-            .stages
-            .iter()
-            .map(|stage| Some((&stage.stage, stage.digest.as_ref()?)))
-            .collect();
-        record.status == Status::Ok && stages.is_some_and(|stages| stages.into_iter().eq(digests))
-    };
-    records.find(is_identical).map(|record| record.id)
+    folders.into_iter().map(|(id, folder)| Record::load(&folder, id))
 }
 
 /// The folders whose names are run ids, sorted by id.

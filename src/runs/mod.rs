@@ -16,7 +16,8 @@
 //! | `lock` | empty; locked while the run's process lives | once, at the start |
 //!
 //! A run without an outcome whose lock is free has died: its state needs no cleanup by the process
-//! that died.
+//! that died. `run.json` carries its own digest and those of the other files, apart from `labels.json`,
+//! `lock` and pages (`seal.rs`): the rename that writes the outcome seals the record.
 
 pub mod diff;
 mod events;
@@ -31,6 +32,7 @@ mod recorder;
 mod repository;
 mod results;
 mod samples;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod throughput;
@@ -40,15 +42,16 @@ mod unfinished;
 pub use diff::{Diff, TrainingSummary, diff};
 pub use events::{Events, FILE as EVENTS, events};
 pub use history::FingerprintHistory;
-pub use index::{find, find_identical, list};
+pub use index::{find, find_identical, find_readable_or_not, find_showing, list};
 pub use labels::{Labels, remove, set_labels};
 pub use machine::Machine;
 pub use query::{FIELDS, Filter, is_known, sort};
 pub use record::{FORMAT, Record, RunId, StageRecord, StageState, Status};
 pub use recorder::{Recorder, RunInfo};
 pub use repository::Repository;
-pub use results::{LeakRow, PipelineFile, PipelineInput, Results};
+pub use results::{COPIED, LeakRow, PipelineFile, PipelineInput, Results};
 pub use samples::SampleRow;
+pub use seal::{Checked, SealedFile, check_records};
 pub use timestamp::Timestamp;
 
 use std::io;

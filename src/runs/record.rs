@@ -1,6 +1,7 @@
 //! The record of one run, which is the content of `run.json`. Reading never fails: a damaged
 //! record, or one of a newer version, becomes a record with the status [`Status::Unreadable`].
 
+use super::seal::{self, SealedFiles};
 use super::{Labels, Machine, Repository, RunsError, Timestamp, files};
 use crate::events::{RunOutcome, StageOutcome};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 ///
 /// - 1: the first.
 /// - 2: the outcome `cancelled` of a stage.
-pub const FORMAT: u32 = 2;
+/// - 3: sealed: `number`, `files` and `digest`.
+pub const FORMAT: u32 = 3;
 
 pub(super) const RUN: &str = "run.json";
 pub(super) const LOCK: &str = "lock";
@@ -175,6 +177,9 @@ pub struct Record {
     /// The Git repository of the pipeline file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<Repository>,
+    /// One more than the highest of the runs before it: the order of runs, whatever clocks say. 0 in
+    /// records of earlier versions.
+    pub number: u64,
     /// When the first stage started.
     pub started: Timestamp,
     pub finished: Option<Timestamp>,
@@ -183,6 +188,9 @@ pub struct Record {
     pub seconds: f64,
     /// In the order of the plan.
     pub stages: Vec<StageRecord>,
+    /// The other files of the record, apart from those that may change; all of them once the run
+    /// has ended.
+    pub files: SealedFiles,
     #[serde(skip)]
     pub folder: PathBuf,
 }
@@ -246,6 +254,9 @@ impl Record {
         let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let damaged = |error: serde_json::Error| format!("{} is damaged: {error}", path.display());
         let Head { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if let Some(problem) = seal::problem(&bytes, format) {
+            return Err(format!("{} is damaged: {problem}", path.display()));
+        }
         if format > FORMAT {
             return Err(format!(
                 "it was written by a newer version of pipe (format {format}; this one reads up to {FORMAT}); use that version"
@@ -256,10 +267,10 @@ impl Record {
 
     pub(super) fn save(&self, folder: &Path) -> Result<(), RunsError> {
         let path = folder.join(RUN);
-        let mut text = serde_json::to_vec_pretty(self)
+        let json = serde_json::to_vec_pretty(self)
             .map_err(|error| RunsError::io("write", &path, error.into()))?;
-        text.push(b'\n');
-        files::write(&path, &text).map_err(|error| RunsError::io("write", &path, error))
+        files::write(&path, &seal::with_digest(json))
+            .map_err(|error| RunsError::io("write", &path, error))
     }
 }
 

@@ -4,7 +4,7 @@ use super::record::{FORMAT, LOCK, Record, RunId, StageRecord, Status};
 use super::throughput::Throughput;
 use super::{
     Labels, Machine, PipelineFile, PipelineInput, Repository, RunsError, Timestamp, events, files,
-    results,
+    index, results, seal,
 };
 use crate::events::{Event, RunOutcome};
 use std::fs::{self, File};
@@ -110,10 +110,24 @@ impl Recorder {
         }
     }
 
-    fn try_record(&mut self, event: &Event) -> Result<(), RunsError> {
-        if matches!(event, Event::StageStarted { .. }) && self.open.is_none() {
+    /// Records the run although no stage starts: its outputs are on no record.
+    pub fn record_outputs(&mut self) {
+        if let Err(error) = self.create() {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    fn create(&mut self) -> Result<(), RunsError> {
+        if self.open.is_none() {
             self.open = Some(self.create_folder()?);
             self.ask_for_repository();
+        }
+        Ok(())
+    }
+
+    fn try_record(&mut self, event: &Event) -> Result<(), RunsError> {
+        if matches!(event, Event::StageStarted { .. }) {
+            self.create()?;
         }
         self.throughput.record(event);
         if !matches!(event, Event::Progress { .. }) {
@@ -228,9 +242,20 @@ impl Recorder {
         };
         self.record.finished = Some(Timestamp::now());
         self.take_repository(true);
+        let sealed = self.seal(&folder);
         // The outcome matters most: it is written even after an error.
         let saved = self.save();
-        earlier.and(copied).and(saved).map(|()| Some(self.record.id.clone()))
+        earlier.and(copied).and(sealed).and(saved).map(|()| Some(self.record.id.clone()))
+    }
+
+    /// Lists the files of the record, as they are now that nothing is added any more.
+    fn seal(&mut self, folder: &Path) -> Result<(), RunsError> {
+        if let Some(open) = &self.open {
+            let path = folder.join(events::FILE);
+            open.events.sync_all().map_err(|error| RunsError::io("sync", &path, error))?;
+        }
+        self.record.files = seal::files(folder)?;
+        Ok(())
     }
 
     /// Keeps the text of `pipe.lock`, the pins of the run's remote sources.
@@ -246,6 +271,7 @@ impl Recorder {
     /// to its id.
     fn create_folder(&mut self) -> Result<Open, RunsError> {
         self.record.started = Timestamp::now();
+        self.record.number = index::next_number(&self.runs);
         self.started = Instant::now();
         fs::create_dir_all(&self.runs)
             .map_err(|error| RunsError::io("create", &self.runs, error))?;
@@ -257,7 +283,7 @@ impl Recorder {
                     self.record.id = free_id(&self.runs);
                     continue;
                 }
-                result => result.map_err(|error| RunsError::io("create", &temporary, error))?,
+                result => result.map_err(|error| RunsError::io("write", &self.runs, error))?,
             }
             let filled = self.fill(&temporary);
             // A rename never replaces a folder that isn't empty.
@@ -291,6 +317,9 @@ impl Recorder {
             overrides: self.record.overrides.clone(),
         }
         .save(folder)?;
+        let pipeline = seal::file(folder, results::PIPELINE)
+            .map_err(|error| failed(&folder.join(results::PIPELINE), error))?;
+        self.record.files.insert(results::PIPELINE.to_owned(), pipeline);
         if !self.record.labels.is_empty() {
             self.record.labels.save(folder)?;
         }

@@ -6,16 +6,17 @@ use super::samples::{self, INPUT, SAMPLES, SampleRow};
 use super::{Record, RunsError, StageRecord, files};
 use crate::common::csv_text::without_quote;
 use crate::metrics::{self, EpochRow, Evaluation, Prediction};
-use crate::store::Store;
+use crate::store::{Artifact, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter::once_with;
 use std::path::{Path, PathBuf};
 
 /// The files that are copied, and the largest size of each in bytes. Larger files stay in the
 /// artifact only.
-const COPIED: [(&str, u64); 9] = [
+pub const COPIED: [(&str, u64); 9] = [
     ("metrics.json", 64 << 20),
     ("history.csv", 16 << 20),
     ("training.json", 1 << 20),
@@ -34,7 +35,7 @@ const LINKED: [&str; 1] = [SAMPLES];
 /// The largest result that is read, in bytes.
 const MAX_READ: u64 = 256 << 20;
 
-const PIPELINE: &str = "pipeline.json";
+pub(super) const PIPELINE: &str = "pipeline.json";
 /// The pins of remote sources, as `pipe.lock` has them.
 pub(super) const PINS: &str = "pipe.lock";
 
@@ -42,31 +43,45 @@ pub(super) const PINS: &str = "pipe.lock";
 pub(super) fn copy(folder: &Path, stage: &str, artifact: &Path) -> Result<(), RunsError> {
     let results = results_folder(folder, stage);
     for (name, limit) in COPIED {
-        let Some(bytes) = files::read_small(&artifact.join(name), limit) else { continue };
-        fs::create_dir_all(&results).map_err(|error| RunsError::io("create", &results, error))?;
-        let path = results.join(name);
-        files::write(&path, &bytes).map_err(|error| RunsError::io("write", &path, error))?;
+        let file = artifact.join(name);
+        if fs::metadata(&file).is_ok_and(|found| found.is_file() && found.len() <= limit) {
+            copy_file(&file, &results.join(name))?;
+        }
     }
     for name in LINKED {
         let file = artifact.join(name);
-        if !file.is_file() {
-            continue;
+        if file.is_file() {
+            copy_file(&file, &results.join(name))?;
         }
-        fs::create_dir_all(&results).map_err(|error| RunsError::io("create", &results, error))?;
-        // Where links aren't possible the table is read from the artifact, as long as that is there.
-        let _ = fs::hard_link(&file, results.join(name));
     }
     Ok(())
 }
 
-/// The folder of a stage's results. Stage names are user input: bytes that aren't safe in a file
-/// name are written in hex.
+/// Copies or links a result from its artifact.
+pub(super) fn copy_file(file: &Path, copy: &Path) -> Result<(), RunsError> {
+    let folder = copy.parent().unwrap_or(copy);
+    fs::create_dir_all(folder).map_err(|error| RunsError::io("create", folder, error))?;
+    if LINKED.iter().any(|name| file.ends_with(name)) {
+        // Where links aren't possible the table is read from the artifact, as long as that is there.
+        let _ = fs::hard_link(file, copy);
+        return Ok(());
+    }
+    let bytes = fs::read(file).map_err(|error| RunsError::io("read", file, error))?;
+    files::write(copy, &bytes).map_err(|error| RunsError::io("write", copy, error))
+}
+
 fn results_folder(folder: &Path, stage: &str) -> PathBuf {
+    folder.join(folder_name(stage))
+}
+
+/// The folder of a stage's results in the folder of a run. Stage names are user input: bytes that
+/// aren't safe in a file name are written in hex.
+pub(super) fn folder_name(stage: &str) -> String {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let escaped = |byte: u8| {
         if is_safe(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }
     };
-    folder.join("results").join(stage.bytes().take(80).map(escaped).collect::<String>())
+    format!("results/{}", stage.bytes().take(80).map(escaped).collect::<String>())
 }
 
 /// A row of `leaks.csv`.
@@ -141,8 +156,12 @@ impl<'a> Results<'a> {
 
     /// The folder of a stage's artifact, if it is in the store.
     pub fn artifact(&self, stage: &str) -> Option<PathBuf> {
+        self.stored(stage).map(|artifact| artifact.path)
+    }
+
+    fn stored(&self, stage: &str) -> Option<Artifact> {
         let digest = self.record.stage(stage)?.digest.as_ref()?.parse().ok()?;
-        self.store?.artifact(&digest).ok().flatten().map(|artifact| artifact.path)
+        self.store?.artifact(&digest).ok()?
     }
 
     pub fn record(&self) -> &'a Record {
@@ -194,17 +213,24 @@ impl<'a> Results<'a> {
 
     /// The samples of a preprocessing stage.
     pub fn samples(&self, stage: &str) -> Option<Vec<SampleRow>> {
-        samples::read(&self.file(self.record.stage(stage)?, SAMPLES)?, MAX_READ)
+        let stage = self.record.stage(stage)?;
+        samples::read(&self.file(stage, SAMPLES)?, &self.file(stage, INPUT)?, MAX_READ)
     }
 
     pub fn pipeline_input(&self) -> Option<PipelineInput> {
-        let bytes = files::read_small(&self.record.folder.join(PIPELINE), MAX_READ)?;
+        let bytes = self.read(PIPELINE)?;
         serde_json::from_slice(&bytes).ok()
     }
 
     /// The text of `pipe.lock` after the run; none without remote sources.
     pub fn pins(&self) -> Option<String> {
-        String::from_utf8(files::read_small(&self.record.folder.join(PINS), MAX_READ)?).ok()
+        String::from_utf8(self.read(PINS)?).ok()
+    }
+
+    /// A file of the record, if it is what was recorded.
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let is_intact = self.record.is_intact(name);
+        is_intact.then(|| files::read_small(&self.record.folder.join(name), MAX_READ))?
     }
 
     fn each<T>(&self, name: &str, read: impl Fn(&Path) -> Option<T>) -> Vec<(&'a StageRecord, T)> {
@@ -218,19 +244,22 @@ impl<'a> Results<'a> {
     }
 
     /// Where a file of a stage's output is, and its length in bytes: the copy in the folder of the
-    /// run, else the artifact in the store.
+    /// run, else the artifact in the store. Either is what was recorded.
     pub fn output(&self, stage: &StageRecord, name: &str) -> Option<(PathBuf, u64)> {
         self.files(stage, name).next()
     }
 
     fn files(&self, stage: &StageRecord, name: &str) -> impl Iterator<Item = (PathBuf, u64)> {
-        let copy = results_folder(&self.record.folder, &stage.stage).join(name);
-        let in_store = self.artifact(&stage.stage).map(|folder| folder.join(name));
+        let copy = format!("{}/{name}", folder_name(&stage.stage));
+        let in_record =
+            move || self.record.is_intact(&copy).then(|| self.record.folder.join(&copy));
+        let in_store = || self.stored(&stage.stage)?.intact(name);
         let found = |path: PathBuf| {
             let metadata = fs::metadata(&path).ok().filter(|metadata| metadata.is_file())?;
             Some((path, metadata.len()))
         };
-        [Some(copy), in_store].into_iter().flatten().filter_map(found)
+        // The artifact is looked at only where the record doesn't have the file.
+        once_with(in_record).chain(once_with(in_store)).flatten().filter_map(found)
     }
 }
 

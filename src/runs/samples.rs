@@ -33,11 +33,10 @@ struct Input {
     classes: Vec<String>,
 }
 
-/// Reads the samples in the folder of a stage's results or artifact; `None` where a file is missing,
+/// Reads a table of samples with the names of the classes in `input`; `None` where a file is missing,
 /// damaged or longer than `limit` bytes.
-pub(super) fn read(table: &Path, limit: u64) -> Option<Vec<SampleRow>> {
-    let Input { classes } =
-        serde_json::from_slice(&files::read_small(&table.with_file_name(INPUT), limit)?).ok()?;
+pub(super) fn read(table: &Path, input: &Path, limit: u64) -> Option<Vec<SampleRow>> {
+    let Input { classes } = serde_json::from_slice(&files::read_small(input, limit)?).ok()?;
     let text = String::from_utf8(files::read_small(table, limit)?).ok()?;
     let (head, rows) = text.split_once('\n')?;
     head.starts_with(HEAD).then(|| rows.lines().map(|row| sample(row, &classes)).collect())?
@@ -67,9 +66,8 @@ mod tests {
     #[test]
     fn rows_of_the_table_are_read_and_damaged_ones_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let table = folder.path().join(SAMPLES);
-        std::fs::write(folder.path().join(INPUT), r#"{"classes": ["a", "b"], "other": 1}"#)
-            .unwrap();
+        let (table, input) = (folder.path().join(SAMPLES), folder.path().join(INPUT));
+        std::fs::write(&input, r#"{"classes": ["a", "b"], "other": 1}"#).unwrap();
         let rows = "x\\ty\tc1\t0\t1\ttrain\t\nz\tc2\t1\t-\tunlabelled\tnote\n";
         std::fs::write(&table, format!("{HEAD}rows=2 sha256=0\n{rows}")).unwrap();
         let row = |path: &str, content: &str, label: &str, split: &str| SampleRow {
@@ -80,10 +78,10 @@ mod tests {
         };
         let expected =
             [row("x\ty", "c1", "b", "train"), row("z", "c2", "unlabelled", "unlabelled")];
-        assert_eq!(read(&table, 1 << 20).unwrap(), expected);
+        assert_eq!(read(&table, &input, 1 << 20).unwrap(), expected);
         for damaged in ["", "other\n", "# pipe samples 1 rows=1 sha256=0\nx\tc\t0\t7\ttrain\t\n"] {
             std::fs::write(&table, damaged).unwrap();
-            assert_eq!(read(&table, 1 << 20), None, "{damaged}");
+            assert_eq!(read(&table, &input, 1 << 20), None, "{damaged}");
         }
     }
 }

@@ -61,6 +61,7 @@ impl From<ModelError> for StageError {
         match error {
             ModelError::Cancelled => StageError::Cancelled,
             ModelError::Data(error) => error.into(),
+            ModelError::Network(error) => error.into(),
             other => StageError::failed(other.to_string()),
         }
     }

@@ -3,13 +3,16 @@
 
 use super::digest::{Digest, digest_file};
 use super::error::StoreError;
+use super::folders;
 use super::manifest::{self, ListedFile, Manifest, Parsed};
 use rayon::prelude::*;
+use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use walkdir::WalkDir;
 
 /// The modification time of every file of an artifact (2000-01-01): a later write shows without
 /// reading the file, and no times have to be recorded.
@@ -43,10 +46,16 @@ impl Artifact {
         let file = path.join(manifest::NAME);
         let bytes = match std::fs::read(&file) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && folders::restore(&file) =>
+            {
+                return Artifact::read(path, digest);
+            }
+            Err(error) if !is_missing(&error) => {
                 return Err(ArtifactError::Store(StoreError::io("reading", &file)(error)));
             }
-            Err(_) if path.exists() => {
+            // Even a link that leads nowhere is in the way of a new one.
+            Err(_) if std::fs::symlink_metadata(path).is_ok() => {
                 return Err(ArtifactError::Damaged(format!("{} is missing", manifest::NAME)));
             }
             Err(_) => return Err(ArtifactError::Missing),
@@ -91,7 +100,7 @@ impl Artifact {
         let path = self.path.join(&file.path);
         let metadata = match std::fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if is_missing(&error) || is_shut(&error, &self.path) => {
                 return Err(ArtifactError::Damaged(format!("{} is missing", file.path)));
             }
             Err(error) => {
@@ -160,6 +169,34 @@ impl Artifact {
         files.into_iter().try_for_each(|file| check_content_of(&self.path.join(&file.path), file))
     }
 
+    /// The absolute path of a file, if the artifact has it and its content is what was committed.
+    pub fn intact(&self, path: &str) -> Option<PathBuf> {
+        let file = self.manifest.files.iter().find(|file| file.path == path)?;
+        let path = self.file(path);
+        check_content_of(&path, file).is_ok().then_some(path)
+    }
+
+    /// The relative paths of files, links and folders that weren't committed. Of a folder without a
+    /// committed file, the folder alone.
+    pub(super) fn strays(&self) -> Vec<PathBuf> {
+        let files = self.manifest.files.iter().map(|file| Path::new(file.path.as_str()));
+        let known: HashSet<&Path> =
+            files.flat_map(Path::ancestors).chain([Path::new(manifest::NAME)]).collect();
+        let mut strays = Vec::new();
+        let mut walk = WalkDir::new(&self.path).min_depth(1).sort_by_file_name().into_iter();
+        while let Some(entry) = walk.next() {
+            let Ok(entry) = entry else { continue };
+            let Ok(path) = entry.path().strip_prefix(&self.path) else { continue };
+            if !known.contains(path) {
+                strays.push(path.to_owned());
+                if entry.file_type().is_dir() {
+                    walk.skip_current_dir();
+                }
+            }
+        }
+        strays
+    }
+
     /// The total length of the files in bytes.
     pub fn size(&self) -> u64 {
         self.manifest.files.iter().map(|file| file.len).sum()
@@ -170,11 +207,28 @@ fn check_content_of(path: &Path, file: &ListedFile) -> Result<(), ArtifactError>
     match digest_file(path) {
         Ok(digest) if digest == file.digest => Ok(()),
         Ok(_) => Err(ArtifactError::Damaged(format!("the content of {} changed", file.path))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if is_missing(&error) => {
             Err(ArtifactError::Damaged(format!("{} is missing", file.path)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && folders::restore(path) => {
+            check_content_of(path, file)
         }
         Err(error) => Err(ArtifactError::Store(StoreError::io("reading", path)(error))),
     }
+}
+
+/// Whether there is nothing, or something else in place of a file or of a folder above it.
+fn is_missing(error: &io::Error) -> bool {
+    let kinds =
+        [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::IsADirectory];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(libc::ELOOP)
+}
+
+/// Whether a folder in our own artifact can't be opened.
+fn is_shut(error: &io::Error, artifact: &Path) -> bool {
+    let owner = || std::fs::metadata(artifact).map(|metadata| metadata.uid());
+    error.kind() == io::ErrorKind::PermissionDenied
+        && owner().is_ok_and(|owner| owner == rustix::process::geteuid().as_raw())
 }
 
 fn has_committed_time(metadata: &Metadata) -> bool {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// An I/O operation failed.
-    #[error("{doing} {}: {error}{}", .path.display(), help_if_full(.error))]
+    #[error("{doing} {}: {error}{}", .path.display(), help(.error))]
     Io {
         /// The operation, such as "writing".
         doing: &'static str,
@@ -62,10 +62,19 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-fn help_if_full(error: &io::Error) -> &'static str {
-    if is_full(error) {
-        "; free some space (`pipe cache gc`), or use another disk with `--cache`"
-    } else {
-        ""
+fn help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        _ if is_full(error) => {
+            "; free some space (`pipe cache gc`), or use another disk with `--cache`"
+        }
+        io::ErrorKind::FileTooLarge => "; raise the limit on the size of files (`ulimit -f`)",
+        io::ErrorKind::ReadOnlyFilesystem => "; use a store that can be written with `--cache`",
+        io::ErrorKind::PermissionDenied => {
+            "; restore its permissions, ask its owner, or use another store with `--cache`"
+        }
+        io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported => {
+            "; the file system can't do what a store needs: use another disk with `--cache`"
+        }
+        _ => "",
     }
 }

@@ -2,6 +2,7 @@
 //! renames alone, so a file system without locks works too. The kernel releases the locks of a
 //! killed process.
 
+use super::folders;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -13,16 +14,40 @@ pub(super) struct Lock {
     file: Option<File>,
 }
 
-/// Opens the file of a lock, which is created if it is missing.
+/// Opens the file of a lock, which is created if it is missing. One that can't be written is opened
+/// for reading: the kernel locks it as well.
 fn open(path: &Path) -> io::Result<File> {
-    let open = || File::options().create(true).append(true).open(path);
-    match (open(), path.parent()) {
-        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+    let create = || File::options().create(true).append(true).open(path);
+    let error = match create() {
+        Ok(file) => return Ok(file),
+        Err(error) => error,
+    };
+    match (error.kind(), path.parent()) {
+        (io::ErrorKind::NotFound, Some(folder)) => {
             std::fs::create_dir_all(folder)?;
-            open()
+            // A link that leads nowhere is in its place.
+            if path.is_symlink() {
+                folders::remove(path)?;
+            }
+            create()
         }
-        (result, _) => result,
+        (io::ErrorKind::IsADirectory, _) => {
+            folders::remove(path)?;
+            create()
+        }
+        _ if is_not_writable(&error) => match File::open(path) {
+            Ok(file) => Ok(file),
+            Err(_) if folders::restore(path) => create(),
+            Err(opening) if opening.kind() == io::ErrorKind::NotFound => Err(error),
+            Err(opening) => Err(opening),
+        },
+        _ => Err(error),
     }
+}
+
+/// Whether something can't be written by this user, or by nobody.
+pub(super) fn is_not_writable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Whether the file system doesn't support locks.
@@ -39,6 +64,15 @@ impl Lock {
     /// Locks shared. None if the lock is taken exclusively.
     pub(super) fn try_shared(path: &Path) -> io::Result<Option<Lock>> {
         Lock::try_with(path, File::try_lock_shared)
+    }
+
+    /// The shared lock of a store that is only read: without one where its file is missing and can't
+    /// be created.
+    pub(super) fn try_shared_if_possible(path: &Path) -> io::Result<Option<Lock>> {
+        match Lock::try_shared(path) {
+            Err(error) if is_not_writable(&error) => Ok(Some(Lock { file: None })),
+            result => result,
+        }
     }
 
     fn try_with(

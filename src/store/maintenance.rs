@@ -136,8 +136,14 @@ impl Store {
                 Ok(()) | Err(ArtifactError::Missing) => {}
                 Err(ArtifactError::Store(error)) => return Err(error),
                 Err(ArtifactError::Damaged(reason)) => {
-                    self.quarantine(&path, &format!("artifact {}", digest.short()), &reason)?
+                    self.set_aside(&path, &format!("artifact {}", digest.short()), &reason)?
                 }
+            }
+            for stray in artifact.strays() {
+                let reason = "it wasn't committed";
+                let sentence =
+                    format!("{} isn't part of artifact {}", stray.display(), digest.short());
+                self.put_aside(&path.join(&stray), &sentence, reason)?;
             }
             verified.artifacts += 1;
             verified.bytes += artifact.size();
@@ -296,7 +302,7 @@ impl Sweep<'_> {
 }
 
 /// The sorted entries of a folder. None if it is missing.
-fn children(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn children(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort_unstable();

@@ -4,6 +4,7 @@
 
 use super::artifact::mark_committed;
 use super::digest::Digest;
+use super::folders;
 use super::lock::Lock;
 use super::sealed::{self, Sealed};
 use std::fs::File;
@@ -106,6 +107,9 @@ impl Memo {
     pub fn partial(&self, bucket: &str, key: &str) -> io::Result<PathBuf> {
         let path = self.path(bucket, key, "partial");
         std::fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        if !path.is_file() {
+            folders::remove(&path)?;
+        }
         Ok(path)
     }
 
@@ -116,10 +120,7 @@ impl Memo {
 
     fn discard(&self, bucket: &str, key: &str, parts: &[&str]) -> io::Result<()> {
         for part in parts {
-            match std::fs::remove_file(self.path(bucket, key, part)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            folders::remove(&self.path(bucket, key, part))?;
         }
         Ok(())
     }

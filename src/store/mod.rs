@@ -11,10 +11,10 @@
 //!   memo/, memo-locks/       the memo; its values are sealed
 //!   listings/                digests of external files, one file per folder; sealed
 //!   slots/                   artifacts being built
-//!   jobs/                    job files of active runs
+//!   jobs/                    job files of active runs, in a locked folder for each
 //!   locks/                   one empty file per key
 //!   lock                     locked shared by users of the store, exclusively by gc; empty
-//!   damaged/                 quarantined artifacts and keys
+//!   damaged/                 quarantined artifacts, keys and other files
 //!   runs/                    records of runs
 //! ```
 //!
@@ -24,6 +24,9 @@
 //! | key | sealed (carries its own digest), sync, rename | damaged: quarantined, reported, rebuilt |
 //! | memo, listings | sealed, rename | absent |
 //!
+//! Opening a store repairs its folders (`folders.rs`). A store that can only be read is opened without
+//! writing anything.
+//!
 //! A lookup checks the manifest's digest and the presence, length and modification time of each
 //! file. The files that a stage reads are digested before it starts, or checked by their reader;
 //! `pipe cache verify` checks everything. A cache hit neither digests a file nor syncs.
@@ -32,6 +35,8 @@ mod artifact;
 mod digest;
 mod error;
 mod fault;
+mod folders;
+mod leftovers;
 mod listing;
 mod lock;
 mod maintenance;
@@ -43,6 +48,7 @@ mod slot;
 pub use artifact::Artifact;
 pub use digest::{BLOCK, Digest, Hasher, ParseDigestError, digest_bytes, digest_file};
 pub use error::{StoreError, is_full};
+pub use leftovers::JobFolder;
 pub use listing::{Listing, Scan, Skip, scan};
 pub use maintenance::{Collected, DiskFile, Keep, Share, Usage, Verified, disk_files};
 pub use manifest::{ListedFile, Manifest};
@@ -96,11 +102,25 @@ impl Store {
     pub fn open(base: &Path) -> Result<Store, StoreError> {
         let base = std::path::absolute(base).map_err(StoreError::io("opening the store", base))?;
         let root = base.join("v1");
+        let is_read_only = root.exists() && folders::is_read_only(&root);
+        let notes = if is_read_only { Vec::new() } else { folders::repair(&root) };
         check_format(&root.join("format"))?;
         let lock = shared(&root.join("lock"))?;
         let memo = Memo::new(root.join("memo"), root.join("memo-locks"));
-        let (lock, notes) = (Mutex::new(Some(lock)), Mutex::default());
+        let (lock, notes) = (Mutex::new(Some(lock)), Mutex::new(notes));
         Ok(Store(Arc::new(Inner { base, root, memo, lock, notes })))
+    }
+
+    /// Whether processes can lock files of the store. Without that it still works, but nothing keeps
+    /// two runs from doing the same work, or `gc` from removing what a run uses.
+    pub fn has_locks(&self) -> bool {
+        let lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.as_ref().is_none_or(|lock| lock.is_held())
+    }
+
+    /// Whether this process may not write to the store.
+    pub fn is_read_only(&self) -> bool {
+        self.0.is_read_only()
     }
 
     /// The folder passed to [`open`](Self::open), absolute.
@@ -134,7 +154,7 @@ impl Store {
             Err(ArtifactError::Missing) => Ok(None),
             Err(ArtifactError::Store(error)) => Err(error),
             Err(ArtifactError::Damaged(reason)) => {
-                self.quarantine(&path, &format!("artifact {}", digest.short()), &reason)?;
+                self.set_aside(&path, &format!("artifact {}", digest.short()), &reason)?;
                 Ok(None)
             }
         }
@@ -159,7 +179,7 @@ impl Store {
             Err(ArtifactError::Store(error)) => Err(error),
             Err(ArtifactError::Damaged(reason)) => {
                 let name = format!("artifact {}", artifact.digest.short());
-                self.quarantine(&artifact.path, &name, &reason)?;
+                self.set_aside(&artifact.path, &name, &reason)?;
                 Ok(false)
             }
         }
@@ -238,11 +258,6 @@ impl Store {
         self.root().join("runs")
     }
 
-    /// The folder of job files of active runs.
-    pub fn jobs_folder(&self) -> PathBuf {
-        self.root().join("jobs")
-    }
-
     /// The damage found since the last call, one sentence each.
     pub fn take_notes(&self) -> Vec<String> {
         std::mem::take(&mut self.0.notes.lock().unwrap_or_else(PoisonError::into_inner))
@@ -270,7 +285,7 @@ impl Store {
         };
         if parsed.is_none() {
             let name = format!("the entry of key {}", key.short());
-            self.quarantine(&path, &name, "its digest doesn't match")?;
+            self.set_aside(&path, &name, "its digest doesn't match")?;
         }
         Ok(parsed)
     }
@@ -292,21 +307,32 @@ impl Store {
             .map_err(StoreError::io("writing", &path))
     }
 
-    /// Moves a damaged file or folder to `damaged/` and notes it.
-    fn quarantine(&self, path: &Path, name: &str, reason: &str) -> Result<(), StoreError> {
-        let folder = self.root().join("damaged");
+    /// Moves a damaged file or folder of the store to `damaged/` and notes it; nothing if it is gone.
+    /// In a store that is only read it stays, with a note.
+    ///
+    /// # Errors
+    /// If it can't be moved.
+    pub fn set_aside(&self, path: &Path, name: &str, reason: &str) -> Result<(), StoreError> {
+        self.put_aside(path, &format!("{name} was damaged ({reason})"), reason)
+    }
+
+    /// The same with a whole sentence.
+    fn put_aside(&self, path: &Path, sentence: &str, reason: &str) -> Result<(), StoreError> {
+        if self.is_read_only() {
+            self.note(format!("{sentence}; it stays, since the store can't be written"));
+            return Ok(());
+        }
         let failed = || StoreError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
-        std::fs::create_dir_all(&folder).map_err(|_| failed())?;
-        let file_name = path.file_name().expect("artifacts and keys have names").to_string_lossy();
-        let free = (0..)
-            .map(|number| folder.join(format!("{file_name}-{number}")))
-            .find(|path| !path.exists());
-        let target = free.expect("there are always free names");
-        match std::fs::rename(path, &target) {
-            Ok(()) => self.note(format!(
-                "{name} was damaged ({reason}); it was moved to {}",
-                target.display()
-            )),
+        let target = folders::aside(self.root(), path).map_err(|_| failed())?;
+        let moved = match std::fs::rename(path, &target) {
+            // A folder that its owner can't write can't be moved.
+            Err(error) if lock::is_not_writable(&error) && folders::restore(path) => {
+                std::fs::rename(path, &target)
+            }
+            moved => moved,
+        };
+        match moved {
+            Ok(()) => self.note(format!("{sentence}; it was moved to {}", target.display())),
             // Another process quarantined it.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(_) => return Err(failed()),
@@ -343,7 +369,8 @@ fn check_format(path: &Path) -> Result<(), StoreError> {
 fn shared(path: &Path) -> Result<Lock, StoreError> {
     let start = Instant::now();
     loop {
-        match Lock::try_shared(path).map_err(StoreError::io("locking", path))? {
+        let lock = Lock::try_shared_if_possible(path);
+        match lock.map_err(StoreError::io("locking", path))? {
             Some(lock) => return Ok(lock),
             None if start.elapsed() < GC_TIMEOUT => std::thread::sleep(POLL),
             None => {

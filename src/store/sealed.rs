@@ -4,6 +4,7 @@
 //! Format: `pipe sealed 1 `, the payload's digest as 64 hexadecimal digits, a newline, the payload.
 
 use super::digest::Digest;
+use super::folders;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -46,8 +47,13 @@ pub(super) fn read(path: &Path) -> io::Result<Sealed> {
         Ok(bytes) => {
             Ok(unseal(&bytes).map_or(Sealed::Damaged, |payload| Sealed::Whole(payload.to_vec())))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Sealed::Absent),
-        Err(error) => Err(error),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Sealed::Absent),
+            io::ErrorKind::IsADirectory => Ok(Sealed::Damaged),
+            io::ErrorKind::PermissionDenied if folders::restore(path) => read(path),
+            _ if error.raw_os_error() == Some(libc::ELOOP) => Ok(Sealed::Damaged),
+            _ => Err(error),
+        },
     }
 }
 
@@ -60,13 +66,25 @@ pub(super) fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> 
             std::fs::create_dir_all(folder)?;
             unfinished(folder)?
         }
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied && folders::restore(folder) =>
+        {
+            unfinished(folder)?
+        }
         other => other?,
     };
     file.write_all(bytes)?;
     if durable {
         file.as_file().sync_all()?;
     }
-    file.persist(path)?;
+    if let Err(failed) = file.persist(path) {
+        // A file doesn't replace a folder.
+        if !path.is_dir() {
+            return Err(failed.error);
+        }
+        folders::remove(path)?;
+        failed.file.persist(path)?;
+    }
     if durable { sync_folder(folder) } else { Ok(()) }
 }
 

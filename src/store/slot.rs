@@ -18,6 +18,9 @@ use walkdir::WalkDir;
 /// Above this number of files, syncing the whole file system is cheaper than syncing each file.
 const SYNC_EACH_MAX: usize = 32;
 
+/// How often a commit tries to take the place of an artifact that isn't intact.
+const TRIES: u32 = 3;
+
 /// The result of [`Store::enter`].
 pub enum Entry {
     /// The artifact exists.
@@ -99,18 +102,21 @@ impl Slot {
         let path = self.store.artifact_path(&digest);
         let folder = path.parent().expect("an artifact's path has a parent");
         std::fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+        let mut tries = 0;
         loop {
             if let Some(artifact) = self.store.artifact(&digest)? {
                 return Ok(artifact);
             }
+            tries += 1;
             match std::fs::rename(&self.path, &path) {
                 Ok(()) => break,
                 // Another process committed the same artifact.
                 Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
-                    ) => {}
+                    if tries < TRIES
+                        && matches!(
+                            error.kind(),
+                            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+                        ) => {}
                 Err(error) => {
                     return Err(StoreError::io("moving a finished artifact to", &path)(error));
                 }

@@ -356,3 +356,56 @@ fn gc_keeps_named_and_young_entries_and_needs_the_exclusive_lock() {
     assert!(store.lookup(&key("named")).unwrap().is_none());
     assert!(store.take_notes().is_empty());
 }
+
+#[test]
+fn a_file_that_nobody_committed_is_moved_aside_and_the_artifact_stays() {
+    let home = Home::new();
+    let store = home.open();
+    let artifact = build(&store, "k");
+    std::fs::write(artifact.file("deep/other"), b"x").unwrap();
+    std::fs::create_dir_all(artifact.file("empty/folder")).unwrap();
+    std::os::unix::fs::symlink("a", artifact.file("link")).unwrap();
+    assert_eq!(artifact.strays(), ["deep/other", "empty", "link"].map(PathBuf::from));
+    assert_eq!(store.verify(&mut |_| true).unwrap().damaged.len(), 3);
+    assert_eq!(store.verify(&mut |_| true).unwrap().damaged, Vec::<String>::new());
+    assert_eq!(store.lookup(&key("k")).unwrap().unwrap().digest, artifact.digest);
+}
+
+#[test]
+fn whatever_is_in_place_of_a_folder_is_moved_aside_when_the_store_is_opened() {
+    let home = Home::new();
+    let artifact = build(&home.open(), "k");
+    home.open().memo().put("b", "k", b"1").unwrap();
+    let root = home.open().root().to_owned();
+    let shard = |folder: &str, digest: &Digest| format!("{folder}/{}", &digest.to_string()[..2]);
+    let folders = [
+        "artifacts",
+        "keys",
+        "memo",
+        "locks",
+        "slots",
+        "damaged",
+        "memo/b_",
+        &shard("artifacts", &artifact.digest),
+        &shard("keys", &key("k")),
+    ];
+    for folder in folders {
+        for is_link in [false, true] {
+            let path = root.join(folder);
+            std::fs::remove_dir_all(&path).unwrap();
+            match is_link {
+                true => std::os::unix::fs::symlink("nowhere", &path).unwrap(),
+                false => std::fs::write(&path, b"").unwrap(),
+            }
+            let store = home.open();
+            assert_eq!(store.take_notes().len(), 1, "{folder}");
+            if store.lookup(&key("k")).unwrap().is_none() {
+                build(&store, "k");
+            }
+            store.memo().put("b", "k", b"1").unwrap();
+            assert!(store.memo().get("b", "k").is_some(), "{folder}");
+            std::fs::create_dir_all(&path).unwrap();
+        }
+    }
+    assert!(home.open().verify(&mut |_| true).unwrap().damaged.is_empty());
+}

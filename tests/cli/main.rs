@@ -4,6 +4,7 @@
 mod archives;
 mod caching;
 mod copies;
+mod damage;
 mod disk_space;
 mod errors;
 mod examples;
@@ -11,6 +12,7 @@ mod exporting;
 mod fashion;
 #[path = "../fashion_mnist/mod.rs"]
 mod fashion_mnist;
+mod hostile_names;
 mod hub;
 mod hub_failures;
 mod huggingface;
@@ -26,6 +28,7 @@ mod predicting;
 mod previewing;
 mod records;
 mod server;
+mod shared_stores;
 mod splits;
 mod steady;
 mod support;

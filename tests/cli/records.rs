@@ -6,6 +6,7 @@ use pipe::metrics::{EpochRow, Evaluation, PredictionWriter, Scorer, write_histor
 use serde_json::{Value, json};
 use std::fs;
 use std::ops::Range;
+use std::path::Path;
 
 const CLASSES: [&str; 3] = ["bar", "disc", "frame"];
 
@@ -15,11 +16,23 @@ fn settle(desk: &Desk, run: &str, right: usize) {
     settle_on(desk, run, 0..6, &|image| image < right);
 }
 
+/// Makes a record one of an earlier version, which has no seal: its files can be replaced.
+fn unseal(folder: &Path) {
+    let path = folder.join("run.json");
+    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record["format"] = json!(2);
+    for key in ["number", "files", "digest"] {
+        record.as_object_mut().unwrap().remove(key);
+    }
+    fs::write(path, record.to_string()).unwrap();
+}
+
 /// The same with these images, each in the validation and the test split, and which of them are
 /// classified correctly.
 fn settle_on(desk: &Desk, run: &str, images: Range<usize>, is_right: &dyn Fn(usize) -> bool) {
     let right = images.clone().filter(|&image| is_right(image)).count();
     let folder = desk.path(desk.ok(&["show", run, "--json"]).json()["folder"].as_str().unwrap());
+    unseal(&folder);
     let classes = CLASSES.map(str::to_owned);
     let results = folder.join("results/evaluate");
     let file = fs::File::create(results.join("predictions.csv")).unwrap();
@@ -163,6 +176,9 @@ fn the_files_of_a_run_are_documented() {
 
     let mut record = parse("run.json");
     record["machine"] = json!("[machine]");
+    for file in record["files"].as_object_mut().unwrap().values_mut() {
+        file["len"] = json!("[number]");
+    }
     // The folder may be in a repository.
     record.as_object_mut().unwrap().remove("repository");
     desk.snapshot("run.json", &pretty(&record));

@@ -7,7 +7,7 @@ use std::path::Path;
 /// Replacements for what differs between runs, machines and processors.
 const FILTERS: &[(&str, &str)] = &[
     (r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b", "[digest]"),
-    (r"artifacts/[0-9a-f]{2}/", "artifacts/[..]/"),
+    (r"\b(artifacts|keys)/[0-9a-f]{2}/", "$1/[..]/"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
     (r"\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC|T[\d:.]+Z)", "[date]"),
     // The line of an epoch: everything but its number and learning rate is measured.

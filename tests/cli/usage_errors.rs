@@ -87,6 +87,7 @@ fn wrong_usage_is_exit_code_2() {
         ("unknown_device", &["run", "x.toml", "--device", "gpu"]),
         ("zero_jobs", &["run", "x", "--jobs", "0"]),
         ("zero_threads", &["run", "x", "--threads", "0"]),
+        ("too_many_threads", &["run", "x", "--threads", "20000"]),
         ("key_as_an_option", &["run", "x.toml", "--epochs", "3"]),
         ("misspelled_command", &["rnu", "x.toml"]),
         ("control_characters", &["show", "@0", "--\u{1b}]0;x\u{7}\u{202e}"]),

@@ -92,7 +92,8 @@ fn change(
 pub(super) fn remove(arguments: &RemoveArguments) -> Result<ExitCode, Failure> {
     let folder = arguments.store.open_existing()?.runs_folder();
     // All are found before the first is removed: `@1` means another run then.
-    let find = |wanted: &String| runs::find(&folder, wanted);
+    // A damaged record can be removed as well.
+    let find = |wanted: &String| runs::find_readable_or_not(&folder, wanted);
     let mut records: Vec<Record> = arguments.runs.iter().map(find).collect::<Result<_, _>>()?;
     records.sort_by(|one, other| one.id.cmp(&other.id));
     records.dedup_by(|one, other| one.id == other.id);

@@ -10,7 +10,7 @@ use crate::common::words::or_list;
 use crate::common::{nearest, number};
 use crate::events::StageOutcome;
 use crate::runs::diff::{Change, changes};
-use crate::runs::{self, FIELDS, Filter, Record, Timestamp};
+use crate::runs::{self, FIELDS, Filter, Record, Results, Timestamp};
 use crate::ui::{self, Side, Style, Table};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -165,7 +165,7 @@ fn as_json(listed: &Listed) -> Value {
         "seconds": record.seconds,
         "ran": ran(record),
         "changes": listed.changes,
-        "accuracy": summary::accuracy(record),
+        "accuracy": summary::accuracy(Results::of(record)),
     })
 }
 
@@ -199,7 +199,8 @@ fn table(listed: &[Listed]) -> String {
     let mut table = Table::new(columns.into_iter().flatten());
     let now = Timestamp::now();
     for Listed { number, record, changes } in listed {
-        let accuracy = summary::accuracy(record).map(number::percent).unwrap_or_default();
+        let accuracy =
+            summary::accuracy(Results::of(record)).map(number::percent).unwrap_or_default();
         let readable = record.problem.is_none();
         let if_readable = |text: String| if readable { text } else { String::new() };
         let cells = [

@@ -341,6 +341,26 @@ error: a text that grows beyond 64 KiB by its variables
     );
 }
 
+/// One long text used many times: the file has 200 kB and would make 650 MB.
+#[test]
+fn texts_that_explode_together() {
+    let mut text = format!("[vars]\nlong = '{}'\n[stages.a]\nlist = [\n", "a".repeat(65_000));
+    for _ in 0..10_000 {
+        text.push_str("'${long}',\n");
+    }
+    text.push_str("]\n");
+    says(
+        &text,
+        r#"
+error: texts that grow beyond 8 MiB in all by their variables
+  --> a.toml:134:1
+    |
+134 | '${long}',
+    | ^^^^^^^^^
+"#,
+    );
+}
+
 #[test]
 fn variables_too_deep() {
     let mut text = String::from("[vars]\n");

@@ -72,7 +72,8 @@ impl Distinct<'_> {
     }
 
     fn digest_of_pixels(&self, image: &Image) -> Result<Digest, DataError> {
-        let pixels = match decode::decode(&self.images.read(image)?, DecodeOptions::default()) {
+        let decode = |bytes: Vec<u8>| decode::decode(&bytes, DecodeOptions::default());
+        let pixels = match self.images.read(image).and_then(decode) {
             Ok(full) => full.pixels,
             // A glance reads less of a file.
             Err(DataError::Unreadable(_)) => return Ok(image.digest),

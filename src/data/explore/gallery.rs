@@ -33,7 +33,8 @@ pub fn gallery(images: &ImageSet, found: &Exploration) -> Result<Gallery, DataEr
     let shown: Vec<&Image> =
         images.list().iter().filter(|image| shown.contains(image.path.as_str())).collect();
     let drawn = |image: &&Image| {
-        match decode::decode(&images.read(image)?, DecodeOptions::default()) {
+        let decode = |bytes: Vec<u8>| decode::decode(&bytes, DecodeOptions::default());
+        match images.read(image).and_then(decode) {
             Ok(full) => {
                 let text = thumbnail::of_view(full.pixels.view(), SIDE, QUALITY)?;
                 Ok(text.map(|text| (image.path.clone(), text)))

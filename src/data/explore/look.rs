@@ -47,7 +47,8 @@ pub(super) fn look_at(
         if cancel.is_cancelled() {
             return Err(DataError::Cancelled);
         }
-        let look = match look(&images.read(image)?, at % step == 0) {
+        let look = |bytes: Vec<u8>| look(&bytes, at % step == 0);
+        let look = match images.read(image).and_then(look) {
             Ok(look) => Ok(look),
             Err(DataError::Unreadable(reason)) => Err(reason),
             Err(other) => return Err(other),

@@ -168,8 +168,8 @@ impl Writer<'_> {
         if let Some(copied) = self.copied(image) {
             return Ok(copied);
         }
-        let bytes = self.images.read(image)?;
-        match decode::to_square(&bytes, self.geometry) {
+        let decode = |bytes: Vec<u8>| decode::to_square(&bytes, self.geometry);
+        match self.images.read(image).and_then(decode) {
             Ok(decoded) => {
                 // An image stored as JPEG decodes to other pixels.
                 if self.storage == Storage::Raw {

@@ -85,16 +85,14 @@ impl Executor<'_> {
         }
     }
 
+    /// The folder of job files. Creating it is the first thing that a run with stale stages writes to
+    /// the store, so it also clears what killed processes left there.
     fn jobs_folder(&mut self) -> Result<PathBuf, StageError> {
         if let Some(folder) = &self.jobs_folder {
             return Ok(folder.path().to_owned());
         }
-        let parent = self.store.jobs_folder();
-        let create = || {
-            std::fs::create_dir_all(&parent)?;
-            tempfile::Builder::new().prefix("run-").tempdir_in(&parent)
-        };
-        let folder = create().or_fail(format_args!("creating a folder in {}", parent.display()))?;
+        self.store.clear_leftovers();
+        let folder = self.store.job_folder()?;
         Ok(self.jobs_folder.insert(folder).path().to_owned())
     }
 

@@ -16,7 +16,7 @@ use super::lookup::{Planned, fingerprint, look_up};
 use super::plan::{Options, Plan};
 use super::subprocess::SubprocessLauncher;
 use crate::events::{CancellationToken, Event, EventSink, Level, Reason, StageEvent};
-use crate::store::{Artifact, Digest, Store};
+use crate::store::{Artifact, Digest, JobFolder, Store};
 use node::{Node, Spent, StageEnd, Status};
 use std::collections::BTreeMap;
 use std::io;
@@ -103,7 +103,7 @@ struct Executor<'a> {
     sender: Sender<(usize, StageEvent)>,
     receiver: Receiver<(usize, StageEvent)>,
     /// The folder of job files, created with the first one and removed with the executor.
-    jobs_folder: Option<tempfile::TempDir>,
+    jobs_folder: Option<JobFolder>,
     /// Whether it was announced that running stages are being stopped.
     announced_stop: bool,
     /// Estimates replaced by facts, of stages that are done.

@@ -1,8 +1,10 @@
 //! Tests of damage in the store that a run comes upon.
 
 use super::*;
+use crate::store::Digest;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::SystemTime;
 
 /// Changes a byte of a file of the artifact of stage `of`, so that only its content shows it.
@@ -83,4 +85,98 @@ fn an_artifact_that_disappears_during_a_run_is_made_again() {
     let run = Run { report, events: Vec::new() };
     assert_eq!(run.outcomes(), "a fresh, b ran, c ran");
     assert_eq!(run.text("c"), "plainbC");
+}
+
+/// The ways in which a file is damaged.
+const DAMAGES: [&str; 6] = ["first byte", "middle byte", "last byte", "cut", "deleted", "a folder"];
+
+/// Damages a file; times and modes stay, so that only its content shows it.
+fn damage(path: &Path, how: &str) {
+    let time = std::fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let at = match how {
+        "first byte" => 0,
+        "middle byte" => bytes.len() / 2,
+        "last byte" => bytes.len().saturating_sub(1),
+        "cut" => {
+            bytes.truncate(bytes.len() / 2);
+            0
+        }
+        "deleted" => return,
+        _ => return std::fs::create_dir_all(path.join("inside")).unwrap(),
+    };
+    if how != "cut"
+        && let Some(byte) = bytes.get_mut(at)
+    {
+        *byte ^= 0x10;
+    }
+    std::fs::write(path, bytes).unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+/// Every file of a store, in every way: what a later run makes of the store is what it makes of a
+/// fresh one.
+#[test]
+fn after_any_damage_a_run_ends_as_with_a_fresh_store() {
+    let home = Home::new();
+    home.run(CHAIN);
+    let store = home.path("cache");
+    let files = walkdir::WalkDir::new(&store).sort_by_file_name().into_iter();
+    let files = files.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file());
+    let files: Vec<PathBuf> =
+        files.map(|entry| entry.path().strip_prefix(&store).unwrap().to_owned()).collect();
+    assert!(files.len() > 12, "{files:?}");
+    // The last stage has to run, so the outputs above it are read.
+    let text = CHAIN.replace("\"c\"\n    needs", "\"C\"\n    needs");
+    let digests =
+        |run: &Run| run.report.stages.iter().map(|stage| stage.digest.unwrap()).collect::<Vec<_>>();
+    let fresh = digests(&Home::new().run(&text));
+    copy(&store, &home.path("whole"));
+    for file in &files {
+        for how in DAMAGES {
+            std::fs::remove_dir_all(&store).unwrap();
+            copy(&home.path("whole"), &store);
+            damage(&store.join(file), how);
+            let place = format!("{} {how}", file.display());
+            let run = home.run(&text);
+            assert_eq!(run.report.outcome, RunOutcome::Ok, "{place}");
+            assert_eq!(digests(&run), fresh, "{place}");
+            assert_eq!(run.text("c"), "plainbC", "{place}");
+            // What no stage has read is found by a check, and then all is sound.
+            home.store().verify(&mut |_| true).unwrap();
+            assert_eq!(digests(&home.run(&text)), fresh, "{place}");
+            assert!(home.store().verify(&mut |_| true).unwrap().damaged.is_empty(), "{place}");
+        }
+    }
+}
+
+#[test]
+fn leftovers_of_killed_processes_are_cleared() {
+    let home = Home::new();
+    home.run(CHAIN);
+    let root = home.path("cache/v1");
+    let other = Digest::of(b"another key");
+    for folder in [format!("slots/{other}-1-0"), "jobs/run-abc".to_owned()] {
+        std::fs::create_dir_all(root.join(&folder)).unwrap();
+        std::fs::write(root.join(&folder).join("lock"), "").unwrap();
+    }
+    assert_eq!(home.leftovers(), 2);
+    // A process that lives holds its own.
+    let store = home.store();
+    let held = Digest::of(b"a key in use");
+    let entry = store.enter(&held, false, &mut || true).unwrap();
+    let job_folder = store.job_folder().unwrap();
+    assert_eq!(
+        home.run(&CHAIN.replace("\"c\"\n    needs", "\"C\"\n    needs")).outcomes(),
+        "a fresh, b fresh, c ran"
+    );
+    assert_eq!(home.leftovers(), 2, "those in use");
+    drop((entry, job_folder));
+    assert_eq!(home.leftovers(), 0);
 }

@@ -2,10 +2,9 @@
 //! inputs, runs the kind, checks that its sources haven't changed, and commits.
 
 use crate::engine::job::{Job, JobOutcome};
-use crate::engine::{Context, InputArtifact, KindRef, Kinds, OrFail, StageError};
+use crate::engine::{Context, InputArtifact, KindRef, Kinds, OrFail, StageError, explain_panic};
 use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::store::{Artifact, Entry, Slot, Store};
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +22,7 @@ pub(in crate::engine) fn build(
     let outcome = match catch_unwind(AssertUnwindSafe(|| try_build(job, kinds, cancel, events))) {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => error.into(),
-        Err(panic) => internal_error(&*panic).into(),
+        Err(panic) => explain_panic(&*panic).into(),
     };
     match outcome {
         // An error after cancellation is most likely a consequence of it.
@@ -224,14 +223,4 @@ fn check_sources(
         return Err(StageError::failed(message).with_help("run again when nothing writes to it"));
     }
     Ok(())
-}
-
-fn internal_error(panic: &(dyn Any + Send)) -> StageError {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic");
-    StageError::failed(format!("internal error: {text}"))
-        .with_help("this is a bug in pipe; please report it")
 }

@@ -7,6 +7,7 @@ pub(super) use build::build;
 
 use super::Kinds;
 use super::job::{Job, JobOutcome, WorkerMessage};
+use super::panics::without_threads;
 use crate::events::{CancellationToken, EventSink};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -32,10 +33,12 @@ pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
     std::panic::set_hook(Box::new(report_panic));
     let outcome = match Job::read(job) {
         Ok(job) => {
-            // Fails only if a pool exists already; then that one is used.
-            let _ = rayon::ThreadPoolBuilder::new().num_threads(job.threads.max(1)).build_global();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(job.threads).build_global();
             let events = EventSink::new(|event| write(&WorkerMessage::Event(event)));
-            with_peak_memory(build(&job, kinds, &cancel, &events))
+            match pool {
+                Ok(()) => with_peak_memory(build(&job, kinds, &cancel, &events)),
+                Err(_) => without_threads(job.threads).into(),
+            }
         }
         Err(error) => error.into(),
     };
@@ -86,7 +89,7 @@ fn cancel_on_signals(cancel: &CancellationToken) {
 fn cancel_when_parent_dies(cancel: &CancellationToken) {
     let Some(mut stdin) = stdin_pipe() else { return };
     let cancel = cancel.clone();
-    std::thread::spawn(move || {
+    let watch = move || {
         let mut byte = [0];
         while stdin.read(&mut byte).is_ok_and(|count| count > 0) {}
         if !cancel.is_cancelled() {
@@ -94,7 +97,9 @@ fn cancel_when_parent_dies(cancel: &CancellationToken) {
             std::thread::sleep(GRACE);
         }
         std::process::exit(i32::from(INTERRUPTED));
-    });
+    };
+    // Where no thread can be started the stage fails anyway.
+    let _ = std::thread::Builder::new().spawn(watch);
 }
 
 /// A worker that was stopped (SIGSTOP) when its parent dies would hold its lock for ever: it is

@@ -177,8 +177,20 @@ fn train<D: Backend + Backend<f64>>(
             let _ = checkpoints.clear();
         }
     })?;
-    model::save(&context.slot.join(MODEL), &description, network.save_without_auxiliary())?;
-    write_records(&context.slot, &fitted)?;
+    let write = || {
+        model::save(&context.slot.join(MODEL), &description, network.save_without_auxiliary())?;
+        write_records(&context.slot, &fitted)
+    };
+    match write() {
+        // The checkpoint may be what fills it, and the training is done.
+        Err(error) if error.is_disk_full() && checkpoints.clear().is_ok() => {
+            context
+                .events
+                .warn("the disk is full: the checkpoint was removed to make room for the model");
+            write()?;
+        }
+        written => written?,
+    }
     // A checkpoint that can't be removed only takes space until the next garbage collection.
     let _ = checkpoints.clear();
     context.events.info(summary(&fitted));
