@@ -240,7 +240,7 @@ fn a_file_that_goes_on_beyond_its_length_is_refused() {
     let memo = Memo::temporary().unwrap();
     let version = Version { length: Some(500_000), ..Version::default() };
     let error = content(&memo, &server.at("/x"), &version, None).unwrap_err();
-    assert!(matches!(&error, DownloadError::TooLong { most, .. } if most == "500 kB"), "{error}");
+    assert!(matches!(&error, DownloadError::TooLong { most, .. } if most == "500.0 kB"), "{error}");
     let partial = memo.partial("downloads", "key").unwrap();
     assert!(std::fs::metadata(partial).map_or(0, |found| found.len()) < 1_000_000);
 }

@@ -353,7 +353,7 @@ fn texts_that_explode_together() {
         &text,
         r#"
 error: texts that grow beyond 8 MiB in all by their variables
-  --> a.toml:134:1
+   --> a.toml:134:1
     |
 134 | '${long}',
     | ^^^^^^^^^
