@@ -163,13 +163,16 @@ fn assert_recovers(desk: &Desk, digests: &BTreeMap<String, String>, damage: &str
     assert_eq!(forced.events().digests(), *digests, "{damage}");
 }
 
+/// A name and what is done to a file.
+type Damage = (&'static str, fn(&Path));
+
 #[test]
 fn every_damaged_file_is_made_good_by_a_run() {
     let (desk, digests) = explored();
     let files = below(&desk.path("whole"), false);
     assert!(files.len() > 15, "{files:?}");
     for (index, file) in files.iter().enumerate() {
-        let damages: [(&str, fn(&Path)); 5] = [
+        let damages: [Damage; 5] = [
             ("flipped", |path| {
                 if fs::metadata(path).unwrap().len() > 0 {
                     flip(path);

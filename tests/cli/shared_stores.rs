@@ -3,6 +3,7 @@
 
 use crate::support::{Desk, Ran};
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -30,7 +31,8 @@ fn as_user(desk: &Desk, arguments: &[&str]) -> Option<Ran> {
         let mut version = Command::new(env!("CARGO_BIN_EXE_pipe"));
         let can_run = version.arg("--version").uid(NOBODY).gid(NOBODY).output();
         if !can_run.is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: user {NOBODY} can't run the program from here");
+            let why = format!("skipped: user {NOBODY} can't run the program from here\n");
+            std::io::stderr().write_all(why.as_bytes()).unwrap();
             return None;
         }
         command.uid(NOBODY).gid(NOBODY);
