@@ -20,6 +20,8 @@ pub(crate) enum Pass {
     Evaluation,
     /// With a tape and the given options.
     Training(StepOptions),
+    /// As in evaluation, with a tape for the gradient by the run's input; parameters get none.
+    InputGradient,
 }
 
 /// One run of a program. Values and shapes are per batch; parameters are in our layout.
@@ -31,7 +33,8 @@ pub(crate) struct Interpreter<'a, D: Backend<N>, N: Number> {
     statistics: &'a [RunningStatistics],
     batch: usize,
     pass: Pass,
-    /// For each value, whether it depends on a trainable parameter.
+    /// For each value, whether the tape records it: it depends on a trainable parameter, or on the
+    /// input of a pass for its gradient.
     tracked: Vec<bool>,
     pub tape: MaybeTape<D, N>,
     /// Statistics of batch norms that normalized with the batch's: index of the norm, statistics,
@@ -79,7 +82,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         else {
             return Ok(vec![input]);
         };
-        if matches!(self.pass, Pass::Training(_)) {
+        if !matches!(self.pass, Pass::Evaluation) {
+            self.tracked[source] = matches!(self.pass, Pass::InputGradient);
             self.track(instructions);
             self.tape = self.tracked.contains(&true).then(Default::default);
         }
@@ -112,7 +116,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
 
     fn track(&mut self, instructions: &[Instruction]) {
         for instruction in instructions {
-            let own = self.of_node(instruction.node).iter().any(|parameter| parameter.trainable);
+            let own = self.of_node(instruction.node).iter().any(|parameter| self.trains(parameter));
             self.tracked[instruction.output] =
                 own || instruction.inputs.iter().any(|&input| self.tracked[input]);
         }
@@ -126,7 +130,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         let mut seen = vec![false; nodes.len()];
         let mut hand_over = |&input: &usize| {
             let mut tensor = input;
-            while nodes[tensor].op == Op::Flatten {
+            while self.is_identity(nodes[tensor].op) {
                 tensor = nodes[tensor].inputs[0];
             }
             match (self.tracked[input], std::mem::replace(&mut seen[tensor], true)) {
@@ -137,7 +141,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         };
         let mut all: Vec<Vec<Gradient>> = vec![vec![Gradient::None]; instructions.len()];
         for (instruction, gradients) in instructions.iter().zip(&mut all).rev() {
-            if nodes[instruction.node].op != Op::Flatten {
+            if !self.is_identity(nodes[instruction.node].op) {
                 *gradients = instruction.inputs.iter().map(&mut hand_over).collect();
             }
         }
@@ -149,9 +153,19 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         &self.parameters[self.offsets[node]..end]
     }
 
+    /// Whether the output of an op is its input's tensor, although the tape may record its readers.
+    fn is_identity(&self, op: Op) -> bool {
+        let without_dropout = matches!(self.pass, Pass::InputGradient);
+        op == Op::Flatten || (without_dropout && matches!(op, Op::Dropout { .. }))
+    }
+
+    fn trains(&self, parameter: &Parameter<D, N>) -> bool {
+        matches!(self.pass, Pass::Training(_)) && parameter.trainable
+    }
+
     /// How the gradient of a parameter is stored; only one op reads each parameter.
-    fn wanted(parameter: Option<&Parameter<D, N>>) -> Gradient {
-        if parameter.is_some_and(|parameter| parameter.trainable) {
+    fn wanted(&self, parameter: Option<&Parameter<D, N>>) -> Gradient {
+        if parameter.is_some_and(|parameter| self.trains(parameter)) {
             Gradient::First
         } else {
             Gradient::None
@@ -182,7 +196,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
             Op::Input | Op::Flatten => Ok(x.clone()),
             Op::Convolution { window, .. } => {
                 let geometry = Geometry { batch: self.batch, input, output, window };
-                let gradients = [first, Self::wanted(own.first()), Self::wanted(own.get(1))];
+                let gradients = [first, self.wanted(own.first()), self.wanted(own.get(1))];
                 D::convolution(
                     x,
                     &own[0].tensor,
@@ -196,7 +210,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
                 let residual = instruction.residual.then(|| read(1)).transpose()?;
                 let residual_gradient = gradients.get(1).copied().unwrap_or(Gradient::None);
                 let gradients =
-                    [first, Self::wanted(own.first()), Self::wanted(own.get(1)), residual_gradient];
+                    [first, self.wanted(own.first()), self.wanted(own.get(1)), residual_gradient];
                 return self.batch_norm(instruction, x, residual, epsilon, gradients);
             }
             Op::Relu => D::relu(x, first, &mut self.tape),
@@ -218,7 +232,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
                 D::concatenate(&parts?, self.batch * output.pixels(), &mut self.tape)
             }
             Op::Linear { .. } => {
-                let gradients = [first, Self::wanted(own.first()), Self::wanted(own.get(1))];
+                let gradients = [first, self.wanted(own.first()), self.wanted(own.get(1))];
                 D::linear(x, &own[0].tensor, &own[1].tensor, self.batch, gradients, &mut self.tape)
             }
             Op::Dropout { probability } => match self.pass {

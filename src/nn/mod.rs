@@ -34,7 +34,7 @@ pub use error::NnError;
 pub use graph::{AUXILIARY, Builder, Graph, Head, Node, Op, Shape, Value, Window};
 pub use loading::Loaded;
 pub(crate) use matrix::{Matrix, MatrixMut, multiply};
-pub use network::{AUXILIARY_WEIGHT, Network};
+pub use network::{AUXILIARY_WEIGHT, ClassMaps, Network};
 pub use number::Number;
 pub use ops::{Backend, Buffer, soft_targets};
 pub use parameters::{Parameter, ParameterInfo, Role};

@@ -1,7 +1,10 @@
 //! A graph with its parameters on a device: training steps, logits, features. `exchange` loads and
-//! saves weights.
+//! saves weights, `explain` maps the evidence for a class.
 
 mod exchange;
+mod explain;
+
+pub use explain::ClassMaps;
 
 use super::compiled::CompiledNetwork;
 use super::graph::{Graph, Head};
