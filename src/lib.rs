@@ -20,7 +20,7 @@
 //! | [`nn`] | network graphs, interpreter on dfdx's tape, ops, backbones (one file per family), weights | - |
 //! | [`metrics`] | accuracy, F1, confusion matrix, confidence intervals, paired tests | - |
 //! | [`training`] | fit, loss, optimizer, schedule, checkpoints, cached features | config, nn, data, metrics, events, store |
-//! | [`model`] | a trained model as a file: open, predict, export | nn, data, metrics |
+//! | [`model`] | a trained model as a file: open, classify images, explain by heat maps, export | nn, data, metrics |
 //! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate | engine, config, events, store, download, data, nn, training, model, metrics |
 //! | [`draw`] | SVG plots, the confusion matrix | - |
 //! | [`runs`] | records of runs: writing, index, diff | events, metrics, store |

@@ -1,6 +1,8 @@
 //! Finds the images in a folder, by the same rule ([`is_image`]) as the stages that read folders.
 
+use super::failure::Failure;
 use crate::common::image_files::{is_hidden, is_image, is_unsupported};
+use std::io;
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
@@ -12,28 +14,51 @@ pub(super) struct ImageFile {
 
 /// The images in `folder` and its subfolders, ordered by file name in each folder. Hidden files and
 /// folders are left out, whether or not `folder` itself is hidden. Links are followed; one that leads
-/// nowhere counts as an image if its name is that of one, so that it isn't passed over.
-pub(super) fn images_in(folder: &Path) -> Result<Vec<ImageFile>, walkdir::Error> {
+/// nowhere counts as an image if its name is that of one, so that it isn't passed over. Holds one
+/// folder's names at a time.
+pub(super) fn walk(folder: &Path) -> impl Iterator<Item = Result<ImageFile, Unreadable>> + use<> {
     let visible =
         |entry: &DirEntry| entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy());
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
-    let mut images = Vec::new();
-    for entry in walk.into_iter().filter_entry(visible) {
+    let folder = folder.to_owned();
+    walk.into_iter().filter_entry(visible).filter_map(move |entry| {
         let path = match entry {
             Ok(entry) if entry.file_type().is_file() => entry.into_path(),
-            Ok(_) => continue,
+            Ok(_) => return None,
             Err(error) => match error.path().filter(|path| path.is_symlink()) {
-                Some(_) if error.loop_ancestor().is_some() => continue,
+                Some(_) if error.loop_ancestor().is_some() => return None,
                 Some(path) => path.to_owned(),
-                None => return Err(error),
+                None => return Some(Err(Unreadable::of(&error, &folder))),
             },
         };
-        let relative = relative(&path, folder);
-        if is_image(&relative) || is_unsupported(&relative) {
-            images.push(ImageFile { path, relative });
-        }
+        let relative = relative(&path, &folder);
+        let is_wanted = is_image(&relative) || is_unsupported(&relative);
+        is_wanted.then_some(Ok(ImageFile { path, relative }))
+    })
+}
+
+/// A folder that can't be read, and why.
+pub(super) struct Unreadable {
+    pub(super) path: PathBuf,
+    pub(super) reason: String,
+}
+
+impl Unreadable {
+    fn of(error: &walkdir::Error, folder: &Path) -> Unreadable {
+        let path = error.path().unwrap_or(folder).to_owned();
+        let reason = error.io_error().map_or_else(|| error.to_string(), io::Error::to_string);
+        Unreadable { path, reason }
     }
-    Ok(images)
+}
+
+/// The same as a list.
+///
+/// # Errors
+/// When a folder can't be read.
+pub(super) fn images_in(folder: &Path) -> Result<Vec<ImageFile>, Failure> {
+    walk(folder).collect::<Result<_, _>>().map_err(|Unreadable { path, reason }| {
+        Failure::failed(format!("failed to read `{}`: {reason}", path.display()))
+    })
 }
 
 fn relative(path: &Path, folder: &Path) -> String {

@@ -247,7 +247,7 @@ fn median_size(folder: &Path, paths: &[String]) -> Option<(u32, u32)> {
 
 /// The paths of the images below `folder`, relative to it and sorted.
 fn image_paths(folder: &Path) -> Result<Vec<String>, Failure> {
-    let images = images_in(folder).map_err(|error| Failure::failed(error.to_string()))?;
+    let images = images_in(folder)?;
     let mut paths: Vec<String> = images.into_iter().map(|image| image.relative).collect();
     paths.sort();
     Ok(paths)

@@ -4,9 +4,11 @@
 mod backbones;
 mod cache;
 mod checkout;
+mod chosen_model;
 mod completions;
 mod diff;
 mod earlier_models;
+mod evaluate;
 mod export;
 mod failure;
 mod graph;
@@ -54,6 +56,7 @@ Examples:
   pipe status photos.toml              show what would run, and why
   pipe preview photos.toml             show augmented training images
   pipe predict @0 holiday/             classify images with the latest model
+  pipe evaluate @0 new/                score it on a folder of labelled images
   pipe export @0 --format onnx         write the latest model for other programs
   pipe diff @1 @0                      compare the last two runs
 
@@ -78,6 +81,7 @@ enum Command {
     Report(report::Arguments),
     Checkout(checkout::Arguments),
     Predict(predict::Arguments),
+    Evaluate(evaluate::Arguments),
     Export(export::Arguments),
     Preview(preview::Arguments),
     Backbones(backbones::Arguments),
@@ -114,6 +118,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Report(arguments) => report::run(arguments),
         Command::Checkout(arguments) => checkout::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Preview(arguments) => preview::run(arguments),
         Command::Backbones(arguments) => backbones::run(arguments),

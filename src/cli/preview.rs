@@ -158,7 +158,7 @@ fn artifact(plan: &Plan, stage: &str) -> Option<PathBuf> {
 
 /// The images in a folder, by their names in it.
 fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
-    let found = images_in(folder).map_err(|error| Failure::failed(error.to_string()))?;
+    let found = images_in(folder)?;
     if found.is_empty() {
         return Err(super::init::no_images(folder));
     }

@@ -248,7 +248,7 @@ fn add_values(name: &str, value: &Value, table: &mut Table) {
     }
 }
 
-fn splits(style: Style, evaluation: &Evaluation) -> String {
+pub(super) fn splits(style: Style, evaluation: &Evaluation) -> String {
     let has_top5 = evaluation.splits.values().any(|split| split.top5().is_some());
     let columns = [
         Some(("split", Side::Left)),
@@ -277,7 +277,7 @@ fn splits(style: Style, evaluation: &Evaluation) -> String {
 }
 
 /// The metrics of each class on the test split, else on the first one.
-fn classes(style: Style, evaluation: &Evaluation) -> String {
+pub(super) fn classes(style: Style, evaluation: &Evaluation) -> String {
     let Some((name, split)) =
         evaluation.splits.get_key_value("test").or_else(|| evaluation.splits.first_key_value())
     else {

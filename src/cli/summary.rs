@@ -73,16 +73,20 @@ pub(super) fn headlines(store: &Store, record: &Record) -> Vec<String> {
     let evaluations = Results::of(record).with_store(store).evaluations();
     let named = evaluations.len() > 1;
     let line = |(stage, evaluation): (&StageRecord, Evaluation)| {
-        let [low, high] = evaluation.accuracy_interval?;
-        let images =
-            evaluation.splits.get("test").map(|split| number::counted(split.count, "test image"));
-        let images = images.map(|images| format!(" on {images}")).unwrap_or_default();
-        let (low, high) = (number::percent(low), number::percent(high));
         let stage = if named { format!("  {}", stage.stage) } else { String::new() };
-        let accuracy = number::percent(evaluation.accuracy?);
-        Some(format!("accuracy {accuracy}{images} (95 % interval {low} to {high}){stage}"))
+        Some(headline(&evaluation)? + &stage)
     };
     evaluations.into_iter().filter_map(line).collect()
+}
+
+/// The accuracy on the test images; `None` without any.
+pub(super) fn headline(evaluation: &Evaluation) -> Option<String> {
+    let [low, high] = evaluation.accuracy_interval?.map(number::percent);
+    let accuracy = number::percent(evaluation.accuracy?);
+    let images =
+        evaluation.splits.get("test").map(|split| number::counted(split.count, "test image"));
+    let images = images.map(|images| format!(" on {images}")).unwrap_or_default();
+    Some(format!("accuracy {accuracy}{images} (95 % interval {low} to {high})"))
 }
 
 /// The metrics of the evaluations of a run, from their artifacts.

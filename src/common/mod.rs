@@ -1,6 +1,6 @@
 //! Helpers for every module: formatting of numbers, lists and text from outside, "did you mean"
-//! suggestions, which files are images, how their folders are laid out, and atomic replacement of
-//! files. A leaf: it imports nothing of the crate.
+//! suggestions, which files are images or can't be read to their end, how folders of images are laid
+//! out, and atomic replacement of files. A leaf: it imports nothing of the crate.
 
 pub(crate) mod csv_text;
 pub(crate) mod image_files;
@@ -9,6 +9,7 @@ pub(crate) mod markdown;
 mod nearest;
 pub(crate) mod number;
 pub(crate) mod replace;
+pub(crate) mod special_file;
 pub(crate) mod table_text;
 pub(crate) mod visible;
 pub(crate) mod words;

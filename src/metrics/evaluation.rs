@@ -86,6 +86,13 @@ impl Evaluation {
         serde_json::from_slice(&text).map_err(|error| MetricsError::file(path, error))
     }
 
+    /// The classes without images in the test split, whose accuracy there is unknown.
+    pub fn without_test_images(&self) -> Vec<&str> {
+        let rows = self.splits.get("test").map(|split| split.per_class.as_slice());
+        let without = rows.unwrap_or_default().iter().filter(|row| row.support == 0);
+        without.map(|row| row.class.as_str()).collect()
+    }
+
     /// Formats `metrics.json`: indented, with a final newline.
     pub fn to_json(&self) -> String {
         let text = serde_json::to_string_pretty(self);

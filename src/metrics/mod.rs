@@ -8,6 +8,7 @@ mod history;
 mod paired;
 mod predictions;
 mod score;
+mod scoring;
 
 pub use evaluation::{Average, ClassMetrics, Evaluation, SplitMetrics};
 pub use f1::f1_interval;
@@ -15,6 +16,7 @@ pub use history::{EpochRow, read_history, write_history};
 pub use paired::{Paired, mcnemar, paired};
 pub use predictions::{Prediction, PredictionWriter, read_predictions};
 pub use score::{Scorer, argmax, softmax, top_k, wilson};
+pub use scoring::{Scoring, ScoringError};
 
 use std::path::{Path, PathBuf};
 

@@ -3,18 +3,20 @@
 //! stages or the store.
 
 mod backbones;
+mod classify;
+mod explain;
 mod export;
 mod info;
-mod predict;
 
 pub(crate) use backbones::{BackboneRow, backbones};
+pub(crate) use classify::{Classified, Content, GivenImage, ImageScores, is_image};
 pub(crate) use export::{
     CONFIG, Check, ClassCount, DataSource, EXPORT_FORMAT, Exported, ExportedFile, ONNX, OnnxInput,
     Reference, SAFETENSORS, Scores,
 };
 pub(crate) use info::{Classifier, Dense, ModelInfo, Original, imagenet_classes};
-pub(crate) use predict::{Predictions, Row, Unreadable, Warning};
 
+use crate::common::special_file::special;
 use crate::data::{DataError, Preprocessing};
 use crate::metrics::softmax;
 use crate::nn::{self, Cpu, Network, Weights, read_safetensors, write_safetensors};
@@ -86,6 +88,10 @@ pub(crate) fn save(path: &Path, info: &ModelInfo, weights: Weights) -> Result<()
 /// # Errors
 /// When the file is damaged, wasn't written by `pipe`, or has a newer format.
 pub(crate) fn read(path: &Path) -> Result<(ModelInfo, Weights), ModelError> {
+    let kind = path.metadata().ok().and_then(|metadata| special(metadata.file_type()));
+    if let Some(kind) = kind {
+        return Err(ModelError::of(path, ModelError::new(format!("it is {kind}, not a file"))));
+    }
     let weights = read_safetensors(path)?;
     let Some(text) = weights.metadata.get(METADATA) else {
         let message =

@@ -6,11 +6,10 @@ use crate::config::{KeyType, NoKeys, keys};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
-use crate::metrics::{Evaluation, PredictionWriter, Scorer, SplitMetrics};
+use crate::metrics::{Evaluation, Scoring, ScoringError};
 use crate::model::{self, Classifier, Model, ModelInfo};
 use crate::training::batches::Batches;
 use crate::training::features::FeatureCache;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::sync::Arc;
@@ -91,8 +90,7 @@ impl Kind for Evaluate {
         let classes = check(&cache, &description)?;
         let model = Model::build(description, &weights)?;
         drop(weights);
-        let splits = predict(context, &cache, &model, &classes, options.batch_size)?;
-        let evaluation = Evaluation::new(model.classes().to_vec(), splits);
+        let evaluation = predict(context, &cache, &model, &classes, options.batch_size)?;
         let path = context.slot.join("metrics.json");
         std::fs::write(&path, evaluation.to_json()).or_fail("writing metrics.json")?;
         conclude(context, &cache, &evaluation);
@@ -153,16 +151,15 @@ fn predict(
     model: &Model,
     classes: &[u32],
     batch_size: usize,
-) -> Result<BTreeMap<String, SplitMetrics>, StageError> {
+) -> Result<Evaluation, StageError> {
     let samples: Vec<usize> = [Split::Validation, Split::Test, Split::Unlabelled]
         .iter()
         .flat_map(|&split| cache.of_split(split))
         .collect();
     let file =
         File::create(context.slot.join("predictions.csv")).or_fail("writing predictions.csv")?;
-    let mut writer = PredictionWriter::new(BufWriter::new(file), model.classes())
-        .or_fail("writing predictions.csv")?;
-    let mut scorers: BTreeMap<&str, Scorer> = BTreeMap::new();
+    let mut scoring =
+        Scoring::new(BufWriter::new(file), model.classes()).or_fail("writing predictions.csv")?;
     let task = context.events.task("predict", Some(samples.len() as u64), "images");
     for batch in batches(context, cache, model, samples, batch_size)? {
         StageError::check(&context.cancel)?;
@@ -172,23 +169,16 @@ fn predict(
             batch.samples.iter().zip(probabilities.chunks_exact(model.classes().len()))
         {
             let Some(sample) = cache.samples().get(index) else { continue };
-            let split = sample.split.name();
             let class = sample.class.and_then(|class| classes.get(class as usize)).copied();
-            if let Some(label) = class {
-                let scorer = scorers.entry(split).or_insert_with(|| Scorer::new(model.classes()));
-                scorer
-                    .push(label, row)
-                    .map_err(|error| StageError::failed(format!("{}: {error}", sample.path)))?;
-            }
-            writer.write(&sample.path, split, class, row).or_fail("writing predictions.csv")?;
+            let scored = scoring.push(&sample.path, sample.split.name(), class, row);
+            scored.or_else(|error| match error {
+                ScoringError::Write(error) => Err(error).or_fail("writing predictions.csv"),
+                error => Err(StageError::failed(error.to_string())),
+            })?;
         }
         task.advance(batch.count() as u64);
     }
-    writer.finish().or_fail("writing predictions.csv")?;
-    let finished = scorers
-        .into_iter()
-        .filter_map(|(split, scorer)| Some((split.to_owned(), scorer.finish()?)));
-    Ok(finished.collect())
+    scoring.finish().or_fail("writing predictions.csv")
 }
 
 /// The batches of `samples`, read as training reads its validation split. If a training stored
@@ -223,17 +213,9 @@ fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
             format!("{split} accuracy {percent:.1} % (95 % interval {low:.1} to {high:.1}) on {count} images")
         })
     };
-    if let Some(test) = evaluation.splits.get("test") {
-        let missing: Vec<&str> = test
-            .per_class
-            .iter()
-            .filter(|row| row.support == 0)
-            .map(|row| row.class.as_str())
-            .collect();
-        let missing: Vec<&str> = missing
-            .into_iter()
-            .filter(|name| cache.info().classes.iter().any(|class| class == name))
-            .collect();
+    if evaluation.splits.contains_key("test") {
+        let mut missing = evaluation.without_test_images();
+        missing.retain(|name| cache.info().classes.iter().any(|class| class == name));
         if !missing.is_empty() {
             events.warn(format!(
                 "there are no test images of {}, so their accuracy is unknown",

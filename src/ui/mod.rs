@@ -4,6 +4,7 @@
 
 mod epochs;
 mod json_lines;
+mod live;
 mod progress;
 mod renderer;
 mod reporter;
@@ -12,6 +13,7 @@ mod table;
 mod terminal;
 mod text;
 
+pub(crate) use live::Live;
 pub(crate) use reporter::{OutputMode, Reporter};
 pub(crate) use style::Style;
 pub(crate) use table::{Side, Table};
@@ -32,10 +34,17 @@ pub(crate) fn out(text: &str) -> io::Result<()> {
 
 /// Prints the result of a command, for programs, to standard output, as it is.
 pub(crate) fn data(text: &str) -> io::Result<()> {
+    part(text).map(drop)
+}
+
+/// Prints a part of a long result for programs to standard output. False once nobody reads on: then
+/// the rest needn't be computed.
+pub(crate) fn part(text: &str) -> io::Result<bool> {
     let mut stream = stdout().lock();
     match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -99,7 +99,12 @@ impl ProgressBars {
 
     /// Prints permanent lines above the bars.
     pub(super) fn print_above(&self, text: &str) {
-        self.all.suspend(|| super::note(text));
+        self.suspend(|| super::note(text));
+    }
+
+    /// Runs `print` with the bars out of the way.
+    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.all.suspend(print)
     }
 
     /// Removes all lines.

@@ -7,6 +7,7 @@ mod copies;
 mod damage;
 mod disk_space;
 mod errors;
+mod evaluating;
 mod examples;
 mod exporting;
 mod fashion;

@@ -1,6 +1,9 @@
 //! `pipe predict`: a trained model on images that it hasn't seen.
 
-use crate::support::Desk;
+use crate::support::{Desk, Ran, resnet18};
+use serde_json::Value;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 fn trained() -> Desk {
     let desk = Desk::trained();
@@ -11,6 +14,29 @@ fn trained() -> Desk {
 /// Classes and their probabilities, which depend on the processor after so short a training.
 const ANSWERS: [(&str, &str); 2] =
     [(r"\b(bar|disc|frame)\b", "[class]"), (r"\b0\.\d+", "[probability]")];
+
+/// `pipe` with this on standard input.
+fn with_input(desk: &Desk, arguments: &[&str], input: &[u8]) -> Ran {
+    let mut command = desk.command(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    desk.wait(arguments, child)
+}
+
+/// A copy of the latest run's model, `model.safetensors` in a folder without a store.
+fn model_alone() -> Desk {
+    let desk = trained();
+    let model = desk.ok(&["show", "@0", "--json"]).json()["model"].as_str().unwrap().to_owned();
+    let alone = Desk::empty();
+    alone.images("new", &["x", "y"], 2);
+    alone.write("model.safetensors", std::fs::read(desk.path(&model)).unwrap());
+    alone
+}
+
+fn fifo(desk: &Desk, name: &str) {
+    assert!(Command::new("mkfifo").arg(desk.path(name)).status().unwrap().success());
+}
 
 #[test]
 fn images_and_folders_in_every_format() {
@@ -25,8 +51,16 @@ fn images_and_folders_in_every_format() {
     );
     ran.masking(&ANSWERS).snapshot("as_json");
 
+    let lines = desk.ok(&["predict", "@0", "new", "--format", "jsonl"]);
+    let parsed: Vec<Value> =
+        lines.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(&parsed, rows);
+    lines.masking(&ANSWERS).snapshot("as_json_lines");
+
     let table = desk.ok(&["predict", "@0", "new/0_x.png", "new/1_y.png"]);
     table.masking(&ANSWERS).snapshot("as_a_table");
+    let top = desk.ok(&["predict", "@0", "new/0_x.png", "--top", "3"]);
+    top.masking(&ANSWERS).snapshot("as_a_table_with_all_classes");
 
     let csv = desk.ok(&["predict", "@0", "new/0_x.png", "--format", "csv", "--top", "3"]);
     let probabilities: f64 = csv
@@ -60,16 +94,104 @@ fn a_prediction_equals_that_of_evaluate_in_any_batch() {
 }
 
 #[test]
+fn the_output_is_the_same_bytes_with_any_number_of_threads() {
+    let desk = trained();
+    desk.write("images/9_broken.jpg", "no image");
+    for format in ["table", "csv", "json", "jsonl"] {
+        let outputs = ["1", "2", "7"].map(|threads| {
+            let mut command = desk.command(&["predict", "@0", "images", "new", "--format", format]);
+            command.env("RAYON_NUM_THREADS", threads);
+            desk.output(command).stdout
+        });
+        assert!(outputs[0].lines().count() >= 28, "{}", outputs[0]);
+        assert!(outputs.iter().all(|output| *output == outputs[0]), "{format}");
+    }
+}
+
+#[test]
 fn unreadable_images_are_listed_and_the_others_predicted() {
     let desk = trained();
     desk.write("new/broken.jpg", "no image");
-    desk.ok(&["predict", "@0", "new"]).masking(&ANSWERS).snapshot("one_of_them_unreadable");
+    let ran = desk.pipe(&["predict", "@0", "new"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    ran.masking(&ANSWERS).snapshot("one_of_them_unreadable");
+    let ran = desk.pipe(&["predict", "@0", "new/broken.jpg", "new/0_x.png", "--format", "jsonl"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    ran.masking(&ANSWERS).snapshot("unreadable_as_json_lines");
+    let ran = desk.pipe(&["predict", "@0", "new", "--json"]);
+    assert_eq!((ran.code, ran.json()["rows"].as_array().unwrap().len()), (1, 4), "{ran}");
+    assert_eq!(ran.json()["unreadable"][0]["path"], "new/broken.jpg");
     let ran = desk.pipe(&["predict", "@0", "new/broken.jpg"]);
     assert_eq!(ran.code, 1, "{ran}");
     ran.snapshot("none_of_them_readable");
     let ran = desk.pipe(&["predict", "@0", "missing.jpg"]);
     assert_eq!(ran.code, 2, "{ran}");
     ran.snapshot("missing_file");
+}
+
+#[test]
+fn standard_input_names_images_or_is_one() {
+    let desk = trained();
+    let named = desk.ok(&["predict", "@0", "new/3_y.png", "new/0_x.png", "--format", "csv"]);
+    let from = |arguments: &[&str], input: &[u8]| {
+        with_input(&desk, &[&["predict", "@0", "-", "--format", "csv"], arguments].concat(), input)
+    };
+    assert_eq!(from(&[], b"new/3_y.png\n\nnew/0_x.png").stdout, named.stdout);
+    assert_eq!(from(&["-0"], b"new/3_y.png\0new/0_x.png\0").stdout, named.stdout);
+    let image = from(&[], &std::fs::read(desk.path("new/3_y.png")).unwrap());
+    let second = named.stdout.lines().nth(1).unwrap();
+    let expected = second.replace("new/3_y.png", "'-");
+    assert_eq!(image.stdout.lines().nth(1), Some(expected.as_str()));
+}
+
+#[test]
+fn paths_on_standard_input_that_are_no_images_are_named() {
+    let desk = trained();
+    fifo(&desk, "pipe.png");
+    let input = b"new/0_x.png\nmissing.png\npipe.png\nnew\n";
+    let ran = with_input(&desk, &["predict", "@0", "-", "--format", "jsonl"], input);
+    assert_eq!(ran.code, 1, "{ran}");
+    ran.masking(&ANSWERS).snapshot("wrong_paths_on_standard_input");
+    let ran = with_input(&desk, &["predict", "@0", "-"], b"");
+    assert_eq!(ran.code, 1, "{ran}");
+    ran.snapshot("nothing_on_standard_input");
+    let ran = desk.pipe(&["predict", "@0", "-", "new"]);
+    assert_eq!(ran.code, 2, "{ran}");
+    ran.snapshot("standard_input_among_others");
+    let ran = desk.pipe(&["predict", "@0", "new", "--null"]);
+    assert_eq!(ran.code, 2, "{ran}");
+    ran.snapshot("null_without_standard_input");
+}
+
+#[test]
+fn a_slow_list_does_not_hold_up_its_first_image() {
+    use std::io::{BufRead, BufReader};
+    let desk = trained();
+    let mut command = desk.command(&["predict", "@0", "-", "--format", "csv"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "path,rank,class,probability");
+    for name in ["new/0_x.png", "new/1_y.png"] {
+        // The row is there before the list goes on.
+        writeln!(input, "{name}").unwrap();
+        assert!(lines.next().unwrap().unwrap().starts_with(name));
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_fifo_is_refused_at_once() {
+    let desk = trained();
+    fifo(&desk, "pipe.png");
+    let ran = desk.pipe(&["predict", "@0", "pipe.png"]);
+    assert_eq!(ran.code, 2, "{ran}");
+    ran.snapshot("a_fifo_for_an_image");
+    let ran = desk.pipe(&["predict", "./pipe.png", "new"]);
+    assert_eq!(ran.code, 2, "{ran}");
+    ran.snapshot("a_fifo_for_a_model");
 }
 
 #[test]
@@ -85,4 +207,55 @@ fn a_model_needs_neither_its_images_nor_its_pipeline_file() {
     let ran = desk.pipe(&["predict", "@0", "new", "--stage", "evaluate"]);
     assert_eq!(ran.code, 1, "{ran}");
     ran.snapshot("stage_without_a_model");
+}
+
+#[test]
+fn a_model_file_needs_no_store() {
+    let (desk, alone) = (trained(), model_alone());
+    let of_run = desk.ok(&["predict", "@0", "new", "--json"]).stdout;
+    assert_eq!(alone.ok(&["predict", "model.safetensors", "new", "--json"]).stdout, of_run);
+    assert!(!alone.path("cache").exists());
+    std::fs::copy(resnet18(), alone.path("weights.safetensors")).unwrap();
+    let whole = std::fs::read(alone.path("model.safetensors")).unwrap();
+    alone.write("short.safetensors", &whole[..whole.len() / 2]);
+    for (name, code, arguments) in [
+        ("weights_for_a_model", 1, &["weights.safetensors", "new"][..]),
+        ("a_model_file_cut_short", 1, &["short.safetensors", "new"]),
+        ("a_missing_model_file", 2, &["none.safetensors", "new"]),
+        ("a_folder_for_a_model", 2, &["./new", "new"]),
+        ("a_stage_of_a_model_file", 2, &["model.safetensors", "new", "--stage", "train"]),
+    ] {
+        let ran = alone.pipe(&[&["predict"], arguments].concat());
+        assert_eq!(ran.code, code, "{ran}");
+        ran.snapshot(name);
+    }
+}
+
+#[test]
+fn each_class_is_explained_by_a_picture() {
+    let desk = trained();
+    desk.write("new/broken.jpg", "no image");
+    let plain = desk.pipe(&["predict", "@0", "new", "--json"]).json();
+    let ran = desk.pipe(&["predict", "@0", "new", "--explain", "why/it is", "--json"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    let mut explained = ran.json();
+    let rows = explained["rows"].as_array_mut().unwrap();
+    let files: Vec<Value> = rows
+        .iter_mut()
+        .map(|row| row.as_object_mut().unwrap().remove("explanation").unwrap())
+        .collect();
+    // "new/broken.jpg" comes last.
+    let expected = ["000001-0_x", "000002-1_y", "000003-2_x", "000004-3_y"];
+    assert_eq!(files, expected.map(|name| format!("why/it is/{name}.png")));
+    assert_eq!(explained, plain, "explaining changes no prediction");
+    for file in files {
+        let picture = image::open(desk.path(file.as_str().unwrap())).unwrap();
+        assert_eq!((picture.width(), picture.height()), (224, 224));
+    }
+    let table = desk.ok(&["predict", "@0", "new/0_x.png", "--explain", "why"]);
+    table.masking(&ANSWERS).snapshot("explained");
+    desk.write("file", "");
+    let ran = desk.pipe(&["predict", "@0", "new/0_x.png", "--explain", "file"]);
+    assert_eq!(ran.code, 2, "{ran}");
+    ran.snapshot("explained_into_a_file");
 }

@@ -5,7 +5,7 @@ use crate::data::Preprocessing;
 use crate::engine::{Context, Device, InputArtifact, StageError, graph};
 use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::metrics::{Evaluation, read_history, read_predictions, softmax};
-use crate::model::Model;
+use crate::model::{Content, GivenImage, Model};
 use crate::nn::{Cpu, Head, Network, write_safetensors};
 use crate::stages::KINDS;
 use crate::store::{Digest, Memo};
@@ -437,20 +437,36 @@ fn a_model_file_answers_for_images_and_lists_what_is_none() {
     let mut png = Vec::new();
     let image = image::RgbImage::from_fn(30, 20, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 99]));
     image.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
-    let images: Vec<(String, Vec<u8>)> = (0..40)
-        .map(|index| {
-            (format!("{index}.png"), if index == 7 { b"no image".to_vec() } else { png.clone() })
-        })
-        .collect();
-    let predictions = model.predict(&images, 2).unwrap();
-    assert_eq!((predictions.rows.len(), predictions.unreadable.len()), (39, 1));
-    assert_eq!(predictions.unreadable[0].path, "7.png");
-    let row = &predictions.rows[0];
-    assert_eq!((row.top.len(), &row.top[0].0, row.top[0].1), (2, &row.class, row.probability));
+    let image = move |index: usize| {
+        let bytes = if index % 40 == 7 { b"no image".to_vec() } else { png.clone() };
+        GivenImage { name: format!("{index}.png"), content: Content::Bytes(bytes) }
+    };
+    let classified = |range: std::ops::Range<usize>| {
+        let mut classifying = model.classify(range.map(image.clone())).unwrap();
+        let mut all = Vec::new();
+        while let Some(batch) = classifying.next(|| false).unwrap() {
+            assert!(batch.len() <= 32);
+            all.extend(
+                batch
+                    .into_iter()
+                    .map(|one| (one.name, one.scores.map(|scores| scores.probabilities))),
+            );
+        }
+        all
+    };
+    let all = classified(0..100);
+    let names: Vec<String> = (0..100).map(|index| format!("{index}.png")).collect();
+    assert!(all.iter().map(|(name, _)| name).eq(&names), "the order is kept");
+    let unreadable = all.iter().filter(|(_, scores)| scores.is_err()).map(|(name, _)| name);
+    assert_eq!(unreadable.collect::<Vec<_>>(), ["7.png", "47.png", "87.png"]);
+    assert!(all.iter().flat_map(|(_, scores)| scores).all(|row| row.len() == 3));
     // Alone and in any company.
-    assert_eq!(model.predict(&images[39..], 2).unwrap().rows, predictions.rows[38..]);
-    assert_eq!(model.predict(&[], 2).unwrap().rows, []);
-    assert_eq!(model.predict(&images[..1], 0).unwrap().rows[0].top.len(), 1);
+    assert_eq!(classified(39..40)[..], all[39..40]);
+    assert!(classified(0..0).is_empty());
+    // Whoever stops early waits for nothing.
+    let mut endless = model.classify((0..).map(image.clone())).unwrap();
+    assert!(endless.next(|| false).unwrap().is_some());
+    assert!(endless.next(|| true).unwrap().is_none());
 }
 
 #[test]
