@@ -4,7 +4,7 @@ use super::super::failure::Failure;
 use super::super::shared::shown;
 use crate::common::visible::is_hidden;
 use crate::metrics::top_k;
-use crate::model::{Classified, Model, ImageScores};
+use crate::model::{Classified, ImageScores, Model};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -45,7 +45,8 @@ impl Explanations {
         images: &[Classified],
         before: u64,
     ) -> Result<Vec<Option<String>>, Failure> {
-        let best = |scores: &ImageScores| top_k(&scores.probabilities, 1).first().map_or(0, |top| top.0);
+        let best =
+            |scores: &ImageScores| top_k(&scores.probabilities, 1).first().map_or(0, |top| top.0);
         let readable = || images.iter().filter_map(|image| image.scores.as_ref().ok());
         let classes: Vec<usize> = readable().map(best).collect();
         let squares: Vec<&[u8]> = readable().map(|scores| scores.square.as_slice()).collect();

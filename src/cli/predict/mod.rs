@@ -10,7 +10,7 @@ use super::signals::cancel_on_interrupt;
 use crate::common::number::{counted, thousands};
 use crate::events::CancellationToken;
 use crate::metrics::top_k;
-use crate::model::{Classified, Model, ImageScores};
+use crate::model::{Classified, ImageScores, Model};
 use crate::ui::{self, Live};
 use clap::{Args, ValueEnum};
 use explanations::Explanations;
