@@ -8,7 +8,7 @@ use super::shared::StoreArguments;
 use super::signals;
 use crate::common::number;
 use crate::events::CancellationToken;
-use crate::runs::{self, Checked};
+use crate::runs::{self, Checked, Entry};
 use crate::store::{Digest, Keep, Share, Store, Verified};
 use crate::ui;
 use clap::{Args, Subcommand};
@@ -82,7 +82,7 @@ fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
     let verified = store.verify(&mut |_| !cancel.is_cancelled())?;
-    let records = runs::check_records(&runs::list(&store.runs_folder()), store);
+    let records = runs::check_records(&runs::records(&store.runs_folder()), store);
     // What was moved aside for a repair is said by the repair.
     store.take_notes();
     let is_intact =
@@ -126,8 +126,9 @@ fn verdict(verified: &Verified, records: &Checked) -> String {
 }
 
 fn gc(store: &Store, keeping: &Keeping, as_json: bool) -> Result<(), Failure> {
-    let records = runs::list(&store.runs_folder());
-    let stages = || records.iter().take(keeping.keep_runs).flat_map(|record| &record.stages);
+    let entries = runs::list(&store.runs_folder());
+    let kept = || entries.iter().take(keeping.keep_runs).map(Entry::record);
+    let stages = || kept().flat_map(|record| &record.stages);
     let parsed =
         |digest: &Option<String>| digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
     let keep = Keep {

@@ -5,12 +5,14 @@ mod changes;
 mod markdown;
 
 use super::failure::Failure;
-use super::shared::{StoreArguments, find_run};
+use super::shared::{StoreArguments, find_run, warn_of_damage};
 use crate::common::number;
 use crate::runs::diff::{
-    Change, ClassDiff, ClassTest, Diff, Presence, SplitDiff, StageDiff, TrainingDiff,
+    Change, ClassDiff, ClassScores, ClassTest, Diff, Presence, SplitDiff, SplitSummary, StageDiff,
+    StageOutput, TrainingDiff,
 };
-use crate::runs::{self, Record, Results, Timestamp};
+use crate::runs::{self, Record, Results, RunsError, Timestamp};
+use crate::store::Store;
 use crate::ui::{self, Side, Style, Table};
 use clap::Args;
 use std::process::ExitCode;
@@ -53,8 +55,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
     let first = find_run(&store, &arguments.first)?;
-    let find = |wanted: &String| find_run(&store, wanted);
-    let others: Vec<Record> = arguments.others.iter().map(find).collect::<Result<_, _>>()?;
+    let others = readable(&store, &arguments.others)?;
     let compare = |other: &Record| {
         runs::diff(&Results::of(&first).with_store(&store), &Results::of(other).with_store(&store))
     };
@@ -76,6 +77,32 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The runs with these names, without those whose record is damaged: a warning names them.
+///
+/// # Errors
+/// If a run isn't found, or none can be read.
+fn readable(store: &Store, names: &[String]) -> Result<Vec<Record>, Failure> {
+    let mut records = Vec::new();
+    let mut damaged = Vec::new();
+    for name in names {
+        match runs::find(&store.runs_folder(), name) {
+            Ok(record) => {
+                warn_of_damage(&record);
+                records.push(record);
+            }
+            Err(error @ RunsError::Unreadable { .. }) => damaged.push(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if records.is_empty()
+        && let Some(error) = damaged.pop()
+    {
+        return Err(error.into());
+    }
+    damaged.iter().for_each(|error| ui::warning(&format!("{error}; it is left out")));
+    Ok(records)
+}
+
 fn text(style: Style, diff: &Diff) -> String {
     let now = Timestamp::now();
     let mut text = String::new();
@@ -87,6 +114,9 @@ fn text(style: Style, diff: &Diff) -> String {
             side.pipeline,
             side.status
         ));
+    }
+    if !diff.notes.is_empty() {
+        text.push_str(&format!("\n{}\n", diff.notes.join("\n")));
     }
     if diff.is_empty() {
         text.push_str("\nidentical parameters and outputs\n");
@@ -122,24 +152,41 @@ fn parameters(style: Style, diff: &Diff) -> String {
     if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }
 }
 
-/// The output of every stage by digest, those that differ first.
+/// The output of every stage by digest and the time that it took, those that differ first.
 fn outputs(style: Style, diff: &Diff) -> String {
-    let mut table = sides(diff, "output of", Side::Left, &[""]);
+    let mut table = sides(diff, "output of", Side::Left, &["", "took first", "took second"]);
     let short = |digest: &Option<String>| {
         digest.as_deref().map_or("-".to_owned(), |digest| digest.chars().take(12).collect())
     };
     for stage in &diff.stages {
+        let [first, second] = took(diff, &stage.stage);
         table.row([
             stage.stage.clone(),
             short(&stage.first_digest),
             short(&stage.second_digest),
             verdict(stage).to_owned(),
+            first,
+            second,
         ]);
     }
     for stage in &diff.same_stages {
-        table.row([stage.as_str(), "", "", "same"]);
+        let [first, second] = took(diff, stage);
+        table.row([stage.clone(), String::new(), String::new(), "same".to_owned(), first, second]);
     }
     if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }
+}
+
+/// How long a stage ran in each run, else why it didn't.
+fn took(diff: &Diff, stage: &str) -> [String; 2] {
+    let outputs = diff.outputs.iter().find(|outputs| outputs.stage == stage);
+    let text = |output: Option<&StageOutput>| match output {
+        None => "-".to_owned(),
+        Some(output) => {
+            output.seconds.map_or_else(|| output.state.as_str().to_owned(), number::seconds)
+        }
+    };
+    [outputs.and_then(|both| both.first.as_ref()), outputs.and_then(|both| both.second.as_ref())]
+        .map(text)
 }
 
 fn verdict(stage: &StageDiff) -> &'static str {
@@ -183,11 +230,16 @@ fn metrics(style: Style, diff: &Diff, split: &SplitDiff) -> String {
     // A difference between metrics of different images is no difference between models.
     let same_images = split.paired.is_some_and(|test| test.same_images);
     let difference = |text: String| if same_images { text } else { String::new() };
-    let top5 = split.first.top5.zip(split.second.top5);
+    let [first, second] = [&split.first, &split.second];
+    let both =
+        |name, value: fn(&SplitSummary) -> Option<f64>| Some((name, value(first)?, value(second)?));
     let shares = [
-        Some(("accuracy", split.first.accuracy, split.second.accuracy)),
-        top5.map(|(first, second)| ("top 5", first, second)),
-        Some(("macro F1", split.first.macro_f1, split.second.macro_f1)),
+        both("accuracy", |side| Some(side.accuracy)),
+        both("top 5", |side| side.top5),
+        both("macro F1", |side| Some(side.macro_f1)),
+        both("ROC AUC", |side| side.roc_auc),
+        both("average precision", |side| side.average_precision),
+        both("calibration error", |side| side.calibration_error),
     ];
     for (name, first, second) in shares.into_iter().flatten() {
         let change = difference(points(second - first));
@@ -242,14 +294,18 @@ fn classes(style: Style, classes: &[ClassDiff]) -> String {
     let columns = [("class", Side::Left)].into_iter().chain(numbers);
     let mut table = Table::new(columns.chain([("", Side::Left)]));
     for class in classes {
-        let share = |value: Option<f64>| value.map_or("-".to_owned(), number::percent);
+        // Without images of the class nothing is known of it.
+        let share = |side: &Option<ClassScores>, value: fn(&ClassScores) -> f64| {
+            let known = side.as_ref().filter(|side| side.support > 0).map(value);
+            known.map_or("-".to_owned(), number::percent)
+        };
         table.row([
             class.class.clone(),
-            share(class.first.as_ref().map(|side| side.f1)),
-            share(class.second.as_ref().map(|side| side.f1)),
+            share(&class.first, |side| side.f1),
+            share(&class.second, |side| side.f1),
             class.f1_difference.map_or("-".to_owned(), points),
-            share(class.first.as_ref().map(|side| side.recall)),
-            share(class.second.as_ref().map(|side| side.recall)),
+            share(&class.first, |side| side.recall),
+            share(&class.second, |side| side.recall),
             class.paired.filter(ClassTest::is_worse).map_or_else(String::new, |test| {
                 format!("worse, statistically significant (p = {})", number::measured(test.p_value))
             }),

@@ -1,15 +1,27 @@
-//! Prints a plan: for `pipe status` and `pipe run --dry-run`.
+//! Makes plans, and prints one for `pipe status` and `pipe run --dry-run`.
 
 use super::failure::Failure;
-use super::shared::shown;
+use super::shared::{Earlier, shown};
 use crate::common::number;
 use crate::common::words::and_list;
-use crate::engine::{self, Disk, Graph, Plan, Planned, PlannedStage};
-use crate::events::Reason;
+use crate::engine::{self, Disk, EngineError, Graph, Options, Plan, Planned, PlannedStage};
+use crate::events::{CancellationToken, Reason};
 use crate::store::Store;
-use crate::ui::{self, Side, Style, Table};
+use crate::ui::{self, Passing, Side, Style, Table};
 use serde_json::{Value, json};
 use std::process::ExitCode;
+
+/// Plans a run. That takes a while where a folder has to be read for the first time, so a terminal
+/// shows it.
+pub(super) fn make(
+    graph: &Graph,
+    store: &Store,
+    options: &Options,
+    cancel: &CancellationToken,
+) -> Result<Plan, EngineError> {
+    let _shown = Passing::show("reading the sources…");
+    engine::plan(graph, store, options, &Earlier::of(graph, store), cancel)
+}
 
 /// Prints a plan as a table or as JSON.
 pub(super) fn print(

@@ -2,13 +2,13 @@
 
 use super::failure::Failure;
 use super::images::images_in;
-use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
+use super::shared::{PipelineArguments, StoreArguments, shown};
 use super::status::plan_only;
 use crate::common::nearest;
 use crate::common::number::counted;
 use crate::common::replace::replace_file;
 use crate::common::words::and_list;
-use crate::engine::{self, Device, Graph, Options, Plan, Stage};
+use crate::engine::{Device, Graph, Options, Plan, Stage};
 use crate::events::CancellationToken;
 use crate::report;
 use crate::stages::preview::{self, Preview};
@@ -148,7 +148,7 @@ fn fed_by<'a>(graph: &'a Graph, stage: &Stage, role: &str) -> Result<&'a Stage, 
 fn plan(graph: &Graph, store: &Store, until: &str) -> Result<Plan, Failure> {
     let options = Options { until: vec![until.to_owned()], ..plan_only(Device::default()) };
     let cancel = CancellationToken::new();
-    Ok(engine::plan(graph, store, &options, &Earlier::of(graph, store), &cancel)?)
+    Ok(super::plan::make(graph, store, &options, &cancel)?)
 }
 
 fn artifact(plan: &Plan, stage: &str) -> Option<PathBuf> {

@@ -5,7 +5,7 @@ use super::failure::{Failure, INTERRUPTED};
 use super::lock_file::LockFile;
 use super::plan;
 use super::report::write_page;
-use super::shared::{Earlier, PipelineArguments, StoreArguments, run_name};
+use super::shared::{PipelineArguments, StoreArguments, run_name};
 use super::signals;
 use super::summary::{self, Recorded};
 use crate::config::Pipeline;
@@ -138,8 +138,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let options = arguments.options();
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
-    let earlier = Earlier::of(&graph, &store);
-    let plan = || engine::plan(&graph, &store, &options, &earlier, &cancel);
+    let plan = || plan::make(&graph, &store, &options, &cancel);
     let plan = match plan()? {
         intact if has_intact_results(&intact, &store)? => intact,
         _ => plan()?,

@@ -166,13 +166,18 @@ pub(super) fn shell_word(path: &Path) -> String {
 /// nothing of those is shown or used.
 pub(super) fn find_run(store: &Store, wanted: &str) -> Result<Record, Failure> {
     let record = runs::find(&store.runs_folder(), wanted)?;
+    warn_of_damage(&record);
+    Ok(record)
+}
+
+/// A warning for each file of a record that isn't what was recorded.
+pub(super) fn warn_of_damage(record: &Record) {
     for name in record.damaged_files() {
         let id = &record.id;
         ui::warning(&format!(
             "{name} of run {id} isn't what was recorded; `pipe cache verify` restores it if its artifact is still there"
         ));
     }
-    Ok(record)
 }
 
 /// The stage of a run that the user named.

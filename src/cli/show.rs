@@ -5,8 +5,8 @@ use super::shared::{StoreArguments, find_run, intact, shown, stage_of};
 use super::summary::{self, MODEL, PREDICTIONS, REPORT};
 use crate::common::number;
 use crate::common::words::or_list;
-use crate::metrics::Evaluation;
-use crate::runs::{self, Record, Results, StageRecord, Timestamp};
+use crate::metrics::{Evaluation, SplitMetrics};
+use crate::runs::{self, Entry, Record, Results, StageRecord, Timestamp};
 use crate::stages::makes_models;
 use crate::store::{Digest, Store};
 use crate::ui::{self, Side, Style, Table};
@@ -139,11 +139,11 @@ pub(super) fn run_with_model(
     let Some(number) = number else {
         return Ok(runs::find(&store.runs_folder(), wanted)?);
     };
-    let records = runs::list(&store.runs_folder());
-    let has_model =
-        |record: &&Record| models_of(store, record, stage).is_ok_and(|models| !models.is_empty());
-    match records.iter().filter(has_model).nth(number) {
-        Some(record) => Ok(record.clone()),
+    let has_model = |entry: &Entry| {
+        models_of(store, entry.record(), stage).is_ok_and(|models| !models.is_empty())
+    };
+    match runs::list(&store.runs_folder()).into_iter().filter(has_model).nth(number) {
+        Some(entry) => Ok(entry.into_record()),
         // The error of a run without a model says more than that there are too few of them.
         None => Ok(runs::find(&store.runs_folder(), wanted)?),
     }
@@ -249,7 +249,10 @@ fn add_values(name: &str, value: &Value, table: &mut Table) {
 }
 
 pub(super) fn splits(style: Style, evaluation: &Evaluation) -> String {
-    let has_top5 = evaluation.splits.values().any(|split| split.top5().is_some());
+    let any = |value: fn(&SplitMetrics) -> Option<f64>| {
+        evaluation.splits.values().any(|split| value(split).is_some())
+    };
+    let (has_top5, has_curves) = (any(SplitMetrics::top5), any(|split| split.roc_auc));
     let columns = [
         Some(("split", Side::Left)),
         Some(("images", Side::Right)),
@@ -258,8 +261,12 @@ pub(super) fn splits(style: Style, evaluation: &Evaluation) -> String {
         has_top5.then_some(("top 5", Side::Right)),
         Some(("loss", Side::Right)),
         Some(("macro F1", Side::Right)),
+        has_curves.then_some(("ROC AUC", Side::Right)),
+        has_curves.then_some(("average precision", Side::Right)),
+        has_curves.then_some(("calibration error", Side::Right)),
     ];
     let mut table = Table::new(columns.into_iter().flatten());
+    let share = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number::percent);
     for (name, split) in &evaluation.splits {
         let [low, high] = split.accuracy_interval;
         let cells = [
@@ -267,9 +274,12 @@ pub(super) fn splits(style: Style, evaluation: &Evaluation) -> String {
             Some(number::thousands(split.count)),
             Some(number::percent(split.accuracy)),
             Some(format!("{} to {}", number::percent(low), number::percent(high))),
-            split.top5().map(number::percent),
+            has_top5.then(|| share(split.top5())),
             Some(number::measured(split.loss)),
             Some(number::percent(split.macro_average.f1)),
+            has_curves.then(|| share(split.roc_auc)),
+            has_curves.then(|| share(split.average_precision)),
+            has_curves.then(|| share(split.calibration_error)),
         ];
         table.row(cells.into_iter().flatten());
     }

@@ -4,9 +4,9 @@ use super::earlier_models;
 use super::failure::Failure;
 use super::lock_file::LockFile;
 use super::plan;
-use super::shared::{Earlier, PipelineArguments, StoreArguments};
+use super::shared::{PipelineArguments, StoreArguments};
 use super::signals;
-use crate::engine::{self, Device, Options};
+use crate::engine::{Device, Options};
 use crate::events::CancellationToken;
 use clap::Args;
 use std::process::ExitCode;
@@ -37,13 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     LockFile::beside(&arguments.pipeline.file)?.apply(&graph, &store)?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
-    let plan = engine::plan(
-        &graph,
-        &store,
-        &plan_only(arguments.device),
-        &Earlier::of(&graph, &store),
-        &cancel,
-    )?;
+    let plan = plan::make(&graph, &store, &plan_only(arguments.device), &cancel)?;
     plan::print(&graph, &plan, &plan::disk(&graph, &plan, &store), &store, arguments.json)
 }
 

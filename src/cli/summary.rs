@@ -97,14 +97,19 @@ pub(super) fn metrics(report: &Report) -> Metrics {
         let evaluation = Evaluation::read(&artifact.intact(METRICS)?).ok()?;
         let splits = evaluation.splits.into_iter().map(|(name, split)| {
             let metrics = [
-                ("accuracy", split.accuracy),
-                ("accuracy_low", split.accuracy_interval[0]),
-                ("accuracy_high", split.accuracy_interval[1]),
-                ("macro_f1", split.macro_average.f1),
-                ("loss", split.loss),
-                ("images", split.count as f64),
+                ("accuracy", Some(split.accuracy)),
+                ("accuracy_low", Some(split.accuracy_interval[0])),
+                ("accuracy_high", Some(split.accuracy_interval[1])),
+                ("macro_f1", Some(split.macro_average.f1)),
+                ("loss", Some(split.loss)),
+                ("roc_auc", split.roc_auc),
+                ("average_precision", split.average_precision),
+                ("calibration_error", split.calibration_error),
+                ("images", Some(split.count as f64)),
             ];
-            (name, metrics.map(|(name, value)| (name.to_owned(), value)).into())
+            let known =
+                metrics.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            (name, known.collect())
         });
         Some((stage.stage.clone(), splits.collect()))
     });
@@ -237,7 +242,8 @@ fn next(
 fn previous(store: &Store, record: Option<&Record>) -> Option<RunId> {
     let record = record?;
     let earlier = runs::list(&store.runs_folder()).into_iter().find(|other| {
-        other.pipeline == record.pipeline && other.status == Status::Ok && other.id != record.id
+        let is_other = other.pipeline == record.pipeline && other.id != record.id;
+        is_other && other.record().status == Status::Ok
     });
     earlier.map(|other| other.id)
 }

@@ -3,7 +3,7 @@
 use super::failure::{Failure, INTERRUPTED};
 use super::shared::StoreArguments;
 use crate::events::Event;
-use crate::runs::{self, Record, RunId, Status};
+use crate::runs::{self, Record, Status};
 use crate::ui::{self, EventLines};
 use clap::Args;
 use std::fs::File;
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut ended = false;
     loop {
         // The status first: events written before the end are read after it.
-        let status = status(&folder, &record.id)?;
+        let status = record.reload()?.status;
         for event in file.new_events() {
             ended |= matches!(event, Event::RunFinished { .. });
             ui::out(&lines.render(&event))?;
@@ -59,15 +59,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 /// The run that is going on, else the latest.
 fn current(folder: &Path) -> Result<Record, Failure> {
-    let running = runs::list(folder).into_iter().find(|record| record.status == Status::Running);
+    let entries = runs::list(folder);
+    let running = entries.iter().find(|entry| entry.record().status == Status::Running);
     match running {
-        Some(record) => Ok(record),
+        Some(entry) => Ok(entry.record().clone()),
         None => Ok(runs::find(folder, "@0")?),
     }
-}
-
-fn status(folder: &Path, id: &RunId) -> Result<Status, Failure> {
-    Ok(runs::find(folder, id.as_str())?.status)
 }
 
 fn conclude(record: &Record, status: Status) -> Result<ExitCode, Failure> {

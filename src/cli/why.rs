@@ -4,10 +4,11 @@
 use super::earlier_models;
 use super::failure::Failure;
 use super::lock_file::LockFile;
-use super::shared::{Earlier, PipelineArguments, StoreArguments, shown};
+use super::plan;
+use super::shared::{PipelineArguments, StoreArguments, shown};
 use super::signals;
 use super::status::plan_only;
-use crate::engine::{self, Device, Fingerprint, Planned, PlannedStage};
+use crate::engine::{Device, Fingerprint, Planned, PlannedStage};
 use crate::events::{CancellationToken, Reason};
 use crate::ui::{self, Style};
 use clap::Args;
@@ -43,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     signals::cancel_on_interrupt(&cancel)?;
     let mut options = plan_only(arguments.device);
     options.until = vec![arguments.stage.clone()];
-    let plan = engine::plan(&graph, &store, &options, &Earlier::of(&graph, &store), &cancel)?;
+    let plan = plan::make(&graph, &store, &options, &cancel)?;
     plan.notes.iter().for_each(|note| ui::warning(note));
     let Some(planned) = plan.stages.iter().find(|planned| planned.name == arguments.stage) else {
         return Err(Failure::invalid(format!("there is no stage `{}`", arguments.stage)));

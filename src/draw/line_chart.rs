@@ -13,6 +13,9 @@ const HEIGHT: f64 = 210.0;
 /// Longer series are thinned to this many points: no screen shows more.
 const MAX_POINTS: usize = 600;
 
+/// The number of tooltips of a chart on the unit square.
+const TOOLTIPS: usize = 40;
+
 /// Side of the square that paths are drawn in; the browser stretches it to the plot area.
 const SQUARE: f64 = 1000.0;
 
@@ -24,9 +27,21 @@ pub(crate) struct LineChart {
     pub x_label: String,
     pub x_unit: Unit,
     pub y_unit: Unit,
+    pub axes: Axes,
     /// In the order of the legend.
     pub series: Vec<Series>,
     pub markers: Vec<Marker>,
+}
+
+/// The ends of the axes, and where tooltips are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Axes {
+    /// Axes that cover the values, with a tooltip at each x of a series.
+    #[default]
+    Fitted,
+    /// Both axes from 0 to 1, with tooltips at equal distances, interpolated: for curves whose
+    /// points have no x in common.
+    Unit,
 }
 
 /// One line.
@@ -60,8 +75,15 @@ impl LineChart {
         if all().next().is_none() {
             return Markup::default();
         }
-        let x = Scale::tight(all().map(|point| point.0), 8, self.x_unit);
-        let y = Scale::nice(all().map(|point| point.1), 4, self.y_unit);
+        let (x, y) = match self.axes {
+            Axes::Fitted => (
+                Scale::tight(all().map(|point| point.0), 8, self.x_unit),
+                Scale::nice(all().map(|point| point.1), 4, self.y_unit),
+            ),
+            Axes::Unit => {
+                (Scale::tight([0.0, 1.0], 5, self.x_unit), Scale::tight([0.0, 1.0], 5, self.y_unit))
+            }
+        };
         let plot = Plot {
             label: &format!("{} by {}", self.title, self.x_label),
             description: &self.description(),
@@ -71,7 +93,10 @@ impl LineChart {
         let content = html! {
             (y_axis(&y, HEIGHT))
             (x_axis(&x, HEIGHT, &self.x_label))
-            (self.bands(&x, &series))
+            @match self.axes {
+                Axes::Fitted => { (self.bands(&x, &series)) }
+                Axes::Unit => { (self.bands(&x, &interpolated(&series))) }
+            }
             svg.through width="100%" height=(HEIGHT) viewBox=(format_args!("0 0 {SQUARE} {SQUARE}"))
                 preserveAspectRatio="none" {
                 @for (series, points) in self.series.iter().zip(&series) {
@@ -109,6 +134,14 @@ impl LineChart {
         ends.collect::<Vec<_>>().join("; ")
     }
 
+    fn at(&self, x: f64) -> String {
+        match self.x_unit {
+            Unit::Share => percent(x),
+            _ if x.fract() == 0.0 => format!("{x:.0}"),
+            _ => format!("{x:.3}"),
+        }
+    }
+
     fn value(&self, value: f64) -> String {
         match self.y_unit {
             Unit::Share => percent(value),
@@ -128,7 +161,7 @@ impl LineChart {
             for &(at, value) in points {
                 let tooltip = tooltips
                     .entry(x.position(at).to_bits())
-                    .or_insert_with(|| format!("{} {}", self.x_label, short(at)));
+                    .or_insert_with(|| format!("{} {}", self.x_label, self.at(at)));
                 let _ = write!(tooltip, "\n{}: {}", series.name, self.value(value));
             }
         }
@@ -202,8 +235,20 @@ fn path(points: &[(f64, f64)], x: &Scale, y: &Scale) -> String {
     path
 }
 
-fn short(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.3}") }
+/// The series at equal distances from 0 to 1, between two points on the straight line, within the
+/// range of each.
+fn interpolated(series: &[Vec<(f64, f64)>]) -> Vec<Vec<(f64, f64)>> {
+    let value = |points: &[(f64, f64)], x: f64| {
+        let after = points.iter().position(|point| point.0 >= x)?;
+        let (x1, y1) = points[after];
+        if x1 == x {
+            return Some((x, y1));
+        }
+        let (x0, y0) = *points.get(after.checked_sub(1)?)?;
+        Some((x, y0 + (y1 - y0) * (x - x0) / (x1 - x0)))
+    };
+    let grid = || (0..=TOOLTIPS).map(|step| step as f64 / TOOLTIPS as f64);
+    series.iter().map(|points| grid().filter_map(|x| value(points, x)).collect()).collect()
 }
 
 #[cfg(test)]
@@ -219,7 +264,8 @@ mod tests {
         ];
         let (title, x_label) = ("Loss & more".to_owned(), "epoch".to_owned());
         let (x_unit, y_unit) = (Unit::Whole, Unit::Number);
-        LineChart { title, x_label, x_unit, y_unit, series, markers }.render().into_string()
+        let axes = Axes::Fitted;
+        LineChart { title, x_label, x_unit, y_unit, axes, series, markers }.render().into_string()
     }
 
     #[test]
@@ -242,6 +288,35 @@ mod tests {
         ] {
             assert!(svg.contains(part), "{part} in {svg}");
         }
+    }
+
+    #[test]
+    fn a_chart_on_the_unit_square_has_its_tooltips_between_the_points() {
+        let line = |name: &str, points: &[(f64, f64)]| Series {
+            name: name.to_owned(),
+            color: 0,
+            dashed: false,
+            points: points.to_vec(),
+        };
+        let chart = LineChart {
+            title: String::new(),
+            x_label: "recall".to_owned(),
+            x_unit: Unit::Share,
+            y_unit: Unit::Share,
+            axes: Axes::Unit,
+            series: vec![
+                line("a", &[(0.0, 0.0), (1.0, 0.5)]),
+                line("b", &[(0.3, 0.2), (0.4, 0.3)]),
+            ],
+            markers: Vec::new(),
+        };
+        let svg = chart.render().into_string();
+        assert_eq!(svg.matches("<rect").count(), TOOLTIPS + 1);
+        let plain = svg.replace('\u{202f}', " ");
+        for part in ["recall 35.0 %\na: 17.5 %\nb: 25.0 %<", "recall 97.5 %\na: 48.8 %<"] {
+            assert!(plain.contains(part), "{part} in {plain}");
+        }
+        assert!(svg.contains(r#"d="M0.0 1000.0L1000.0 500.0""#), "{svg}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) use bar_chart::{Bar, BarChart};
 pub(crate) use confusion_matrix::ConfusionMatrix;
 pub(crate) use histogram::{Bin, Histogram};
 pub(crate) use interval::Interval;
-pub(crate) use line_chart::{LineChart, Marker, Series};
+pub(crate) use line_chart::{Axes, LineChart, Marker, Series};
 pub(crate) use scale::{Scale, Unit};
 pub(crate) use stage_graph::{StageGraph, StageNode};
 pub(crate) use text::{percent, shorten};

@@ -40,6 +40,19 @@ pub struct SplitMetrics {
     pub weighted_average: Average,
     /// Number of samples by true class (row) and predicted class (column).
     pub confusion: Vec<Vec<u64>>,
+    /// Area under the ROC curve, the mean over classes of each against the others (scikit-learn's
+    /// `roc_auc_score(multi_class="ovr")`). Of the test split only, as the following ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roc_auc: Option<f64>,
+    /// Mean over classes of the average precision (scikit-learn's `average_precision_score`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_precision: Option<f64>,
+    /// Expected calibration error, 0 to 1 ([`Calibration`](super::Calibration)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration_error: Option<f64>,
+    /// Maximum calibration error, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_calibration_error: Option<f64>,
 }
 
 impl SplitMetrics {
@@ -58,6 +71,13 @@ pub struct ClassMetrics {
     pub f1: f64,
     /// Number of samples of this class.
     pub support: u64,
+    /// Area under the ROC curve of this class against the others; none if all samples or none are
+    /// of this class, and outside of the test split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roc_auc: Option<f64>,
+    /// Average precision of this class against the others; none likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_precision: Option<f64>,
 }
 
 /// Means over classes.

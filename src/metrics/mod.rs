@@ -1,15 +1,21 @@
-//! Classification metrics and the files that carry them (`metrics.json`, `predictions.csv`,
-//! `history.csv`). Formulas equal scikit-learn's with `zero_division=0`; tests compare them with
-//! numbers from scikit-learn and statsmodels. Depends on no network, image or stage.
+//! Classification metrics and the files that carry them (`metrics.json`, `curves.json`,
+//! `predictions.csv`, `history.csv`). Formulas equal scikit-learn's with `zero_division=0`; tests
+//! compare them with numbers from scikit-learn and statsmodels. Depends on no network, image or stage.
 
+mod calibration;
+mod curves;
 mod evaluation;
 mod f1;
+#[cfg(test)]
+mod golden;
 mod history;
 mod paired;
 mod predictions;
 mod score;
 mod scoring;
 
+pub use calibration::{Calibration, CalibrationBin};
+pub use curves::{Areas, Curve, CurveOf, CurveScorer, Curves};
 pub use evaluation::{Average, ClassMetrics, Evaluation, SplitMetrics};
 pub use f1::f1_interval;
 pub use history::{EpochRow, read_history, write_history};

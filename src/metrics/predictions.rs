@@ -1,16 +1,18 @@
 //! `predictions.csv`: one row per image with its split, label, prediction and class probabilities.
 
-use super::{MetricsError, argmax, read_rows};
+use super::{MetricsError, argmax};
 use crate::common::csv_text::{not_a_formula, without_quote};
-use serde::Deserialize;
 use std::io::Write;
 use std::path::Path;
 
 /// Prefix of class columns, so that a class named "path" does not collide with another column.
 const CLASS_PREFIX: &str = "p:";
 
+/// The columns before those of the classes.
+const COLUMNS: [&str; 5] = ["path", "split", "label", "prediction", "probability"];
+
 /// One row, without the class columns.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// Path of the image in its source.
     pub path: String,
@@ -34,7 +36,7 @@ impl<W: Write> PredictionWriter<W> {
     /// Writes the header.
     pub fn new(out: W, classes: &[String]) -> std::io::Result<PredictionWriter<W>> {
         let mut csv = csv::Writer::from_writer(out);
-        let columns = ["path", "split", "label", "prediction", "probability"].map(str::to_owned);
+        let columns = COLUMNS.map(str::to_owned);
         csv.write_record(
             columns.into_iter().chain(classes.iter().map(|class| format!("{CLASS_PREFIX}{class}"))),
         )?;
@@ -68,17 +70,27 @@ impl<W: Write> PredictionWriter<W> {
     }
 }
 
-/// Reads a `predictions.csv`.
+/// Reads a `predictions.csv`. The class columns, which are most of a long file, are not parsed.
 pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, MetricsError> {
-    let mut rows: Vec<Prediction> = read_rows(path)?;
-    for row in &mut rows {
-        let names = [Some(&mut row.path), row.label.as_mut(), Some(&mut row.prediction)];
-        for name in names.into_iter().flatten() {
-            let plain = without_quote(name);
-            if plain.len() < name.len() {
-                *name = plain.to_owned();
-            }
-        }
+    rows(path).map_err(|error| MetricsError::file(path, error))
+}
+
+fn rows(path: &Path) -> Result<Vec<Prediction>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut csv = csv::Reader::from_path(path)?;
+    if csv.headers()?.iter().take(COLUMNS.len()).ne(COLUMNS) {
+        return Err(format!("its columns don't begin with {}", COLUMNS.join(", ")).into());
+    }
+    let (mut rows, mut record) = (Vec::new(), csv::ByteRecord::new());
+    while csv.read_byte_record(&mut record)? {
+        let text = |column: usize| str::from_utf8(record.get(column).unwrap_or_default());
+        let name = |column: usize| text(column).map(|name| without_quote(name).to_owned());
+        rows.push(Prediction {
+            path: name(0)?,
+            split: text(1)?.to_owned(),
+            label: Some(name(2)?).filter(|label| !label.is_empty()),
+            prediction: name(3)?,
+            probability: text(4)?.parse()?,
+        });
     }
     Ok(rows)
 }

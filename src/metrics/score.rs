@@ -136,6 +136,10 @@ impl Scorer {
             weighted_average: average(&per_class, |_, row| row.support),
             per_class,
             confusion: self.confusion,
+            roc_auc: None,
+            average_precision: None,
+            calibration_error: None,
+            max_calibration_error: None,
         })
     }
 }
@@ -150,6 +154,8 @@ fn class_metrics(name: &str, class: usize, confusion: &[Vec<u64>]) -> ClassMetri
         recall: ratio(hits, support),
         f1: ratio(2 * hits, predicted + support),
         support,
+        roc_auc: None,
+        average_precision: None,
     }
 }
 
@@ -176,6 +182,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::golden;
     use super::*;
     use proptest::prelude::*;
 
@@ -187,47 +194,19 @@ mod tests {
         assert!((found - expected).abs() < 1e-8, "{found} is not {expected}");
     }
 
-    /// Seven classes; the last never occurs, the one before it is never predicted.
-    fn golden() -> SplitMetrics {
-        let mut state = 12345u64;
-        let mut draw = || {
-            state = (state * 1_103_515_245 + 12345) % (1 << 31);
-            state >> 16
-        };
+    fn scored() -> SplitMetrics {
         let mut scorer = Scorer::new(&names(7));
-        for _ in 0..40 {
-            let label = draw() % 6;
-            let mut weights: Vec<u64> = (0..7).map(|_| 1 + draw() % 16).collect();
-            weights[label as usize] += draw() % 20;
-            weights[5] = 0;
-            let sum = weights.iter().sum::<u64>() as f32;
-            let probabilities: Vec<f32> =
-                weights.iter().map(|&weight| weight as f32 / sum).collect();
-            scorer.push(label as u32, &probabilities).unwrap();
+        for (label, probabilities) in golden::samples() {
+            scorer.push(label, &probabilities).unwrap();
         }
         scorer.finish().unwrap()
     }
 
-    /// The same 40 samples in Python with scikit-learn 1.9.1:
+    /// With scikit-learn 1.9.1, after the lines of `golden.rs`:
     ///
     /// ```python
-    /// import numpy as np
     /// from sklearn.metrics import (accuracy_score, confusion_matrix, log_loss,
     ///                              precision_recall_fscore_support, top_k_accuracy_score)
-    /// state = 12345
-    /// def draw():
-    ///     global state
-    ///     state = (state * 1103515245 + 12345) % 2**31
-    ///     return state >> 16
-    /// labels, rows = [], []
-    /// for _ in range(40):
-    ///     label = draw() % 6
-    ///     weights = [1 + draw() % 16 for _ in range(7)]
-    ///     weights[label] += draw() % 20
-    ///     weights[5] = 0
-    ///     labels.append(label)
-    ///     rows.append(np.array(weights, dtype=np.float32) / np.float32(sum(weights)))
-    /// p = np.array(rows, dtype=np.float64)
     /// pred, every = p.argmax(1), list(range(7))
     /// print(accuracy_score(labels, pred), top_k_accuracy_score(labels, p, k=5, labels=every))
     /// print(log_loss(labels, p, labels=every))
@@ -238,7 +217,7 @@ mod tests {
     /// ```
     #[test]
     fn metrics_equal_scikit_learn() {
-        let found = golden();
+        let found = scored();
         assert_eq!(found.count, 40);
         close(found.accuracy, 0.6);
         close(found.top5, 0.875);

@@ -4,10 +4,11 @@
 use super::changed_images;
 use super::headline::primary_split;
 use super::html::{self, Column, Table, section, side_by_side};
-use super::provenance::{self, cut};
+use super::provenance::{self, cut, prefix};
+use super::stages;
 use super::training::points;
 use crate::common::number::{seconds, thousands};
-use crate::draw::{Bar, BarChart, COLORS, LineChart, Series, Unit, percent};
+use crate::draw::{Axes, Bar, BarChart, COLORS, LineChart, Series, Unit, percent};
 use crate::metrics::{EpochRow, Evaluation, SplitMetrics};
 use crate::runs::diff::{Diff, PairedTest, SplitDiff, Verdict, diff, legends};
 use crate::runs::{Record, Results, StageRecord, TrainingSummary};
@@ -57,12 +58,16 @@ pub(super) fn page(runs: &[Results]) -> Markup {
         sides.iter().skip(1).map(|other| diff(sides[0].results, other.results)).collect();
     let body = html! {
         (header(runs.len()))
+        @for note in diffs.iter().flat_map(|diff| &diff.notes).collect::<BTreeSet<_>>() {
+            (html::note(note))
+        }
         (section("Accuracy", &html! { (accuracies(&sides)) (table(&sides)) }))
         (section("Statistical significance", &tests(&sides, &diffs)))
         (section("Changed predictions", &changed_predictions(&sides, &diffs)))
         (section("Changed parameters", &changed_parameters(&sides)))
         (section("Training", &curves(&sides)))
         (section("Classes", &classes(&sides)))
+        (section("Stages", &stage_table(&sides)))
         (provenance::footer(&records))
     };
     html::page(&format!("{} runs compared", runs.len()), &body)
@@ -280,6 +285,7 @@ fn curves(sides: &[Side]) -> Markup {
             x_label: "epoch".to_owned(),
             x_unit: Unit::Whole,
             y_unit: unit,
+            axes: Axes::Fitted,
             series: series.filter(|series| !series.points.is_empty()).collect(),
             markers: Vec::new(),
         }
@@ -294,6 +300,40 @@ fn curves(sides: &[Side]) -> Markup {
             chart("Training accuracy", Unit::Share, |row| Some(row.train_accuracy)),
         ]))
     }
+}
+
+/// The state, run time and output of each stage in each run; outputs that aren't the first run's
+/// are in bold.
+fn stage_table(sides: &[Side]) -> Markup {
+    let mut names: Vec<&str> = Vec::new();
+    for stage in sides.iter().flat_map(|side| &side.record().stages) {
+        if !names.contains(&stage.stage.as_str()) {
+            names.push(&stage.stage);
+        }
+    }
+    let mut table = Table::new(&columns("Stage", sides, Column::Text));
+    for name in names {
+        let of_first = sides[0].record().stage(name).and_then(|stage| stage.digest.as_ref());
+        let cell = |side: &Side| match side.record().stage(name) {
+            Some(stage) => {
+                let digest = stage.digest.as_ref();
+                let (class, outcome) = stages::outcome(side.record(), stage);
+                html! {
+                    span.state.(class) { (outcome) }
+                    @if stage.seconds > 0.0 { " " (seconds(stage.seconds)) }
+                    @if let Some(digest) = digest.map(|digest| prefix(digest, stages::SHORT_DIGEST)) {
+                        br;
+                        code.soft {
+                            @if stage.digest.as_ref() == of_first { (digest) } @else { b { (digest) } }
+                        }
+                    }
+                }
+            }
+            None => html! { span.soft { "–" } },
+        };
+        table.row([html! { b { (name) } }].into_iter().chain(sides.iter().map(cell)));
+    }
+    table.render()
 }
 
 /// F1 by class, those in which the runs differ most first.
@@ -323,7 +363,8 @@ fn classes(sides: &[Side]) -> Markup {
 
 fn f1_by_class<'a>(side: &'a Side) -> BTreeMap<&'a str, f64> {
     let classes = side.split().map(|(_, split)| &split.per_class);
-    classes.into_iter().flatten().map(|class| (class.class.as_str(), class.f1)).collect()
+    let with_images = classes.into_iter().flatten().filter(|class| class.support > 0);
+    with_images.map(|class| (class.class.as_str(), class.f1)).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod cells;
 mod changed_images;
 mod classes;
 mod comparison;
+mod curves;
 mod evaluation;
 mod exploration;
 mod files;

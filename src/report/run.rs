@@ -7,7 +7,8 @@ use super::html::{self, section, with_code};
 use super::scored::Scored;
 use super::stored::StoredImages;
 use super::{
-    classes, evaluation, exploration, files, gallery, leaks, provenance, stages, strip, training,
+    classes, curves, evaluation, exploration, files, gallery, leaks, provenance, stages, strip,
+    training,
 };
 use crate::metrics::Evaluation;
 use crate::runs::{Results, StageRecord, Status};
@@ -54,12 +55,13 @@ impl<'a> Evaluated<'a> {
         }
     }
 
-    fn errors(&self, index: usize) -> Markup {
-        let Evaluated { evaluation, scored, suffix, .. } = self;
+    fn errors(&self, results: &Results, index: usize) -> Markup {
+        let Evaluated { stage, evaluation, scored, suffix, .. } = self;
         let errors = evaluation::errors(index, evaluation, scored, self.images.as_ref());
         html! {
             (section(&format!("Confusion matrix{suffix}"), &errors))
             (section(&format!("Classes{suffix}"), &classes::classes(evaluation)))
+            (section(&format!("Curves and calibration{suffix}"), &curves::plots(results, stage)))
         }
     }
 }
@@ -76,7 +78,7 @@ pub(super) fn page(results: &Results) -> Markup {
         }
         @for one in &evaluated { (one.gallery()) }
         (section("What to try next", &suggestions(results)))
-        @for (index, one) in evaluated.iter().enumerate() { (one.errors(index)) }
+        @for (index, one) in evaluated.iter().enumerate() { (one.errors(results, index)) }
         (section("Training", &training::curves(results)))
         @for stage in &record.stages {
             (section(&format!("Training images as `{}` sees them", stage.stage), &strip::of_training(results, stage)))

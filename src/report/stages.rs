@@ -12,7 +12,7 @@ const MAX_STAGES: usize = 60;
 const MAX_REASON: usize = 300;
 
 /// Hex digits of a digest that identify it well enough.
-const SHORT_DIGEST: usize = 12;
+pub(super) const SHORT_DIGEST: usize = 12;
 
 /// The graph and the table of stages.
 pub(super) fn stages(record: &Record) -> Markup {
@@ -75,7 +75,7 @@ fn or_dash(text: Option<String>) -> Markup {
 }
 
 /// The CSS class and the text of a stage's outcome.
-fn outcome(record: &Record, stage: &StageRecord) -> (&'static str, &'static str) {
+pub(super) fn outcome(record: &Record, stage: &StageRecord) -> (&'static str, &'static str) {
     match record.state(stage) {
         StageState::Ran => ("ran", "ran"),
         StageState::Fresh => ("fresh", "up to date"),

@@ -1,7 +1,7 @@
 //! Training curves: loss and accuracy by epoch.
 
 use super::html::{self, Column, Table, side_by_side};
-use crate::draw::{LineChart, Marker, Series, Unit, percent};
+use crate::draw::{Axes, LineChart, Marker, Series, Unit, percent};
 use crate::metrics::EpochRow;
 use crate::runs::{Results, StageRecord, Status, TrainingSummary};
 use maud::{Markup, html};
@@ -93,6 +93,7 @@ fn learning_rate(rows: &[EpochRow]) -> Markup {
         x_label: "epoch".to_owned(),
         x_unit: Unit::Whole,
         y_unit: Unit::Number,
+        axes: Axes::Fitted,
         series: vec![series],
         markers: Vec::new(),
     }
@@ -125,6 +126,7 @@ fn chart(
         x_label: "epoch".to_owned(),
         x_unit: Unit::Whole,
         y_unit: unit,
+        axes: Axes::Fitted,
         series,
         markers: marker.into_iter().collect(),
     }

@@ -1,7 +1,7 @@
 //! The fingerprints of stages in earlier runs of a pipeline, which explain why a stage has to run
 //! now. They are JSON values: their content is up to the engine.
 
-use super::{Record, list};
+use super::{Entry, Record, list, read_all};
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,11 @@ impl FingerprintHistory {
     /// called `stage` first, then the others, each newest first.
     pub fn earlier(&self, stage: &str, kind: &str) -> Vec<(String, Value)> {
         let known = self.known.get_or_init(|| {
-            let records = list(&self.runs).into_iter();
-            fingerprints(records.filter(|record| record.pipeline == self.pipeline))
+            let entries = list(&self.runs).into_iter();
+            let of_pipeline = entries.filter(|entry| entry.pipeline == self.pipeline);
+            let entries: Vec<Entry> = of_pipeline.take(MAX_RUNS).collect();
+            read_all(&entries);
+            fingerprints(entries.into_iter().map(Entry::into_record))
         });
         let of_kind = || known.iter().filter(|(_, its_kind, _)| its_kind == kind);
         let same_name = of_kind().filter(|(name, ..)| name == stage);
@@ -46,7 +49,7 @@ impl FingerprintHistory {
 }
 
 fn fingerprints(records: impl Iterator<Item = Record>) -> Vec<(String, String, Value)> {
-    let stages = records.take(MAX_RUNS).flat_map(|record| record.stages);
+    let stages = records.flat_map(|record| record.stages);
     let with_artifact = stages.filter(|stage| stage.digest.is_some());
     with_artifact.filter_map(|stage| Some((stage.stage, stage.kind, stage.fingerprint?))).collect()
 }

@@ -1,72 +1,109 @@
 //! Lists and finds runs: all, by id or number, and by their outputs. The folders are the index:
 //! there is no index file that could become stale.
 
-use super::record::{RUN, Record, RunId};
-use super::{Labels, RunsError, Status, Timestamp, seal};
-use serde::Deserialize;
+use super::record::{Head, RUN, Record, RunId};
+use super::{Labels, RunsError, Status, Timestamp};
+use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// The number of runs that an error lists.
 const MAX_CANDIDATES: usize = 5;
 
-/// All runs, newest first: by their numbers, those of earlier versions by their times. Those whose
-/// record can't be read come last, with the reason in [`Record::problem`].
-pub fn list(runs: &Path) -> Vec<Record> {
-    let mut records: Vec<Record> =
-        folders(runs).into_iter().map(|(id, folder)| Record::load(&folder, id)).collect();
-    records.sort_by_cached_key(|record| {
-        (record.status == Status::Unreadable, Reverse(age(record)), record.id.clone())
-    });
-    records
+/// A run in a list, whose record is read when it is asked for: that takes ten times as long as
+/// reading the part of it that a list needs.
+pub struct Entry {
+    pub id: RunId,
+    /// Empty where the record can't be read.
+    pub pipeline: String,
+    age: Age,
+    folder: PathBuf,
+    is_readable: bool,
+    record: OnceLock<Record>,
 }
 
-/// The order of runs, older ones first. A clock that was wrong decides between runs of earlier
-/// versions at most.
-fn age(record: &Record) -> (u64, Timestamp) {
+impl Entry {
+    fn of((id, folder): (RunId, PathBuf)) -> Entry {
+        let head = Head::load(&folder);
+        let is_readable = head.is_some();
+        let Head { pipeline, number, started, .. } = head.unwrap_or_default();
+        Entry { id, pipeline, age: (number, started), folder, is_readable, record: OnceLock::new() }
+    }
+
+    /// The whole record. Where it can't be read, [`Record::problem`] says why.
+    pub fn record(&self) -> &Record {
+        self.record.get_or_init(|| Record::load(&self.folder, self.id.clone()))
+    }
+
+    pub fn into_record(self) -> Record {
+        let Entry { id, folder, record, .. } = self;
+        record.into_inner().unwrap_or_else(|| Record::load(&folder, id))
+    }
+}
+
+/// All runs, newest first: by their numbers, those of earlier versions by their times. Those whose
+/// record can't be read come last.
+pub fn list(runs: &Path) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = folders(runs).into_par_iter().map(Entry::of).collect();
+    entries.sort_by_cached_key(|entry| (!entry.is_readable, Reverse(entry.age), entry.id.clone()));
+    entries
+}
+
+/// Reads the records of all entries at once, for those who need every one.
+pub fn read_all(entries: &[Entry]) {
+    entries.par_iter().for_each(|entry| {
+        entry.record();
+    });
+}
+
+/// The records of all runs, in the order of [`list`].
+pub fn records(runs: &Path) -> Vec<Record> {
+    let entries = list(runs);
+    read_all(&entries);
+    entries.into_iter().map(Entry::into_record).collect()
+}
+
+/// The order of runs, older ones first: number and start. A clock that was wrong decides between
+/// runs of earlier versions at most.
+type Age = (u64, Timestamp);
+
+fn age(record: &Record) -> Age {
     (record.number, record.started)
 }
 
 /// One more than the highest number of the runs on record.
 pub(super) fn next_number(runs: &Path) -> u64 {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Head {
-        number: u64,
-    }
-    let number = |(_, folder): (RunId, PathBuf)| {
-        let text = fs::read(folder.join(RUN)).ok().filter(|text| seal::is_whole(text))?;
-        serde_json::from_slice(&text).ok().map(|head: Head| head.number)
-    };
-    folders(runs).into_iter().filter_map(number).max().unwrap_or(0).saturating_add(1)
+    let heads = folders(runs).into_par_iter().filter_map(|(_, folder)| Head::read(&folder));
+    heads.map(|head| head.number).max().unwrap_or(0).saturating_add(1)
 }
 
 /// The run called `wanted`: `@N` (the Nth in [`list`], `@0` the latest), the name that the user gave
 /// it, an id, or an unambiguous prefix of one.
 pub fn find(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
-    let record = find_readable_or_not(runs, wanted)?;
-    match record.problem {
-        Some(problem) => Err(RunsError::Unreadable { id: record.id, problem }),
-        None => Ok(record),
-    }
+    find_readable_or_not(runs, wanted)?.readable()
 }
 
 /// The same for one whose record may be damaged.
 pub fn find_readable_or_not(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
-    match wanted.strip_prefix('@') {
-        Some(number) => by_number(runs, wanted, number),
-        None => by_name(runs, wanted).map_or_else(|| by_prefix(runs, wanted), Ok),
+    if let Some(number) = wanted.strip_prefix('@') {
+        return by_number(runs, wanted, number);
     }
+    // No name looks like an id.
+    if let Some(id) = RunId::parse(wanted).filter(|id| runs.join(id.as_str()).is_dir()) {
+        return Ok(Record::load(&runs.join(id.as_str()), id));
+    }
+    by_name(runs, wanted).map_or_else(|| by_prefix(runs, wanted), Ok)
 }
 
 fn by_number(runs: &Path, wanted: &str, number: &str) -> Result<Record, RunsError> {
-    let mut records = list(runs);
+    let mut entries = list(runs);
     match number.parse::<usize>() {
-        Ok(number) if number < records.len() => Ok(records.swap_remove(number)),
-        _ => Err(not_found(wanted, &records)),
+        Ok(number) if number < entries.len() => Ok(entries.swap_remove(number).into_record()),
+        _ => Err(not_found(wanted, &entries)),
     }
 }
 
@@ -79,11 +116,11 @@ fn by_prefix(runs: &Path, wanted: &str) -> Result<Record, RunsError> {
         (Some((id, folder)), true) => Ok(Record::load(&folder, id)),
         (None, _) => Err(not_found(wanted, &list(runs))),
         (Some(_), false) => {
-            let records = list(runs);
-            let matching = records.iter().filter(|record| record.id.as_str().starts_with(wanted));
+            let entries = list(runs);
+            let matching = entries.iter().filter(|entry| entry.id.as_str().starts_with(wanted));
             Err(RunsError::Ambiguous {
                 wanted: wanted.to_owned(),
-                candidates: matching.map(describe).collect(),
+                candidates: matching.map(|entry| describe(entry.record())).collect(),
             })
         }
     }
@@ -96,12 +133,12 @@ fn by_name(runs: &Path, wanted: &str) -> Option<Record> {
     named.map(|(id, folder)| Record::load(&folder, id)).max_by_key(age)
 }
 
-fn not_found(wanted: &str, records: &[Record]) -> RunsError {
-    if records.is_empty() {
+fn not_found(wanted: &str, entries: &[Entry]) -> RunsError {
+    if entries.is_empty() {
         return RunsError::NoRuns;
     }
-    let candidates = records.iter().take(MAX_CANDIDATES).map(describe).collect();
-    RunsError::NotFound { wanted: wanted.to_owned(), candidates }
+    let candidates = entries.iter().take(MAX_CANDIDATES).map(|entry| describe(entry.record()));
+    RunsError::NotFound { wanted: wanted.to_owned(), candidates: candidates.collect() }
 }
 
 /// A run as a line of an error.

@@ -11,6 +11,7 @@
 //! | `events.jsonl` | every event except progress, one per line | appended during the run |
 //! | `pipeline.json` | the [`PipelineInput`] | once, at the start |
 //! | `results/STAGE/FILE` | copies of small results: metrics, history, exploration, predictions | once, at the end |
+//! | `results/STAGE/events.out.tfevents.pipe` | the scalars of a stage that ran, for TensorBoard | appended during the run |
 //! | `labels.json` | the user's name, note and tags | at the start if given, and at any time |
 //! | `pipe.lock` | the pins of remote sources | once, at the end |
 //! | `lock` | empty; locked while the run's process lives | once, at the start |
@@ -33,6 +34,7 @@ mod repository;
 mod results;
 mod samples;
 mod seal;
+mod tensorboard;
 #[cfg(test)]
 mod tests;
 mod throughput;
@@ -42,7 +44,9 @@ mod unfinished;
 pub use diff::{Diff, TrainingSummary, diff};
 pub use events::{Events, FILE as EVENTS, events};
 pub use history::FingerprintHistory;
-pub use index::{find, find_identical, find_readable_or_not, find_showing, list};
+pub use index::{
+    Entry, find, find_identical, find_readable_or_not, find_showing, list, read_all, records,
+};
 pub use labels::{Labels, remove, set_labels};
 pub use machine::Machine;
 pub use query::{FIELDS, Filter, is_known, sort};

@@ -148,6 +148,21 @@ pub enum StageState {
     Waiting,
 }
 
+impl StageState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StageState::Ran => "ran",
+            StageState::Fresh => "fresh",
+            StageState::Failed => "failed",
+            StageState::Cancelled => "interrupted",
+            StageState::Skipped => "not run",
+            StageState::Running => "running",
+            StageState::Died => "died",
+            StageState::Waiting => "not reached",
+        }
+    }
+}
+
 /// One run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -193,6 +208,31 @@ pub struct Record {
     pub files: SealedFiles,
     #[serde(skip)]
     pub folder: PathBuf,
+}
+
+/// What a list of runs needs to know of each: a small part of a record.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Head {
+    format: u32,
+    pub(super) pipeline: String,
+    pub(super) number: u64,
+    pub(super) started: Timestamp,
+}
+
+impl Head {
+    /// Reads the head of the record in `folder`; none where that is damaged or of a newer version.
+    pub(super) fn load(folder: &Path) -> Option<Head> {
+        Head::read(folder).filter(|head| (1..=FORMAT).contains(&head.format))
+    }
+
+    /// The same of any version.
+    pub(super) fn read(folder: &Path) -> Option<Head> {
+        let bytes = std::fs::read(folder.join(RUN)).ok()?;
+        // The rest is skipped, but it must be JSON: a record that was cut short has no head.
+        let head: Head = serde_json::from_slice(&bytes).ok()?;
+        seal::problem(&bytes, head.format).is_none().then_some(head)
+    }
 }
 
 impl Record {
@@ -245,15 +285,36 @@ impl Record {
         record
     }
 
+    /// The same record as it is now.
+    ///
+    /// # Errors
+    /// If it can't be read any more.
+    pub fn reload(&self) -> Result<Record, RunsError> {
+        Record::load(&self.folder, self.id.clone()).readable()
+    }
+
+    /// The record, unless it can't be read.
+    pub(super) fn readable(self) -> Result<Record, RunsError> {
+        match self.problem {
+            Some(problem) => Err(RunsError::Unreadable { id: self.id, problem }),
+            None => Ok(self),
+        }
+    }
+
     fn read(folder: &Path) -> Result<Record, String> {
         #[derive(Deserialize)]
-        struct Head {
+        struct Format {
             format: u32,
         }
         let path = folder.join(RUN);
         let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let damaged = |error: serde_json::Error| format!("{} is damaged: {error}", path.display());
-        let Head { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let read: Result<Record, _> = serde_json::from_slice(&bytes);
+        let format = match &read {
+            Ok(record) if record.format > 0 => record.format,
+            // What a newer version writes may have another form: its format says so first.
+            _ => serde_json::from_slice::<Format>(&bytes).map_err(damaged)?.format,
+        };
         if let Some(problem) = seal::problem(&bytes, format) {
             return Err(format!("{} is damaged: {problem}", path.display()));
         }
@@ -262,7 +323,7 @@ impl Record {
                 "it was written by a newer version of pipe (format {format}; this one reads up to {FORMAT}); use that version"
             ));
         }
-        serde_json::from_slice(&bytes).map_err(damaged)
+        read.map_err(damaged)
     }
 
     pub(super) fn save(&self, folder: &Path) -> Result<(), RunsError> {

@@ -1,12 +1,14 @@
 //! Writes the record of a run and its events while it is in progress.
 
 use super::record::{FORMAT, LOCK, Record, RunId, StageRecord, Status};
+use super::tensorboard::EventFile;
 use super::throughput::Throughput;
 use super::{
     Labels, Machine, PipelineFile, PipelineInput, Repository, RunsError, Timestamp, events, files,
     index, results, seal,
 };
 use crate::events::{Event, RunOutcome};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -43,6 +45,8 @@ pub struct Recorder {
     /// Asks for the state of the repository meanwhile.
     repository: Option<JoinHandle<Option<Repository>>>,
     throughput: Throughput,
+    /// By stage, for those that emit scalars while they run.
+    event_files: BTreeMap<String, EventFile>,
     started: Instant,
     /// Lines of events that came before the folder was created.
     pending: Vec<u8>,
@@ -81,6 +85,7 @@ impl Recorder {
             pipeline_files,
             repository: None,
             throughput: Throughput::default(),
+            event_files: BTreeMap::new(),
             started: Instant::now(),
             pending: Vec::new(),
             open: None,
@@ -132,6 +137,9 @@ impl Recorder {
         self.throughput.record(event);
         if !matches!(event, Event::Progress { .. }) {
             self.write_event(event)?;
+        }
+        if let Event::Scalar { stage, name, step, value } = event {
+            self.add_scalar(stage, name, *step, *value)?;
         }
         if self.update_stage(event) {
             self.save()?;
@@ -200,6 +208,31 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+
+    /// Adds a scalar to the event file of a running stage. Replayed ones of a fresh stage belong to
+    /// the run in which it ran.
+    fn add_scalar(
+        &mut self,
+        stage: &str,
+        name: &str,
+        step: u64,
+        value: f64,
+    ) -> Result<(), RunsError> {
+        let Some(open) = &self.open else { return Ok(()) };
+        // The key is known from the start of a stage, the outcome from its end.
+        let is_running = |known: &StageRecord| known.key.is_some() && known.outcome.is_none();
+        if !self.record.stage(stage).is_some_and(is_running) {
+            return Ok(());
+        }
+        if !self.event_files.contains_key(stage) {
+            let file = EventFile::create(&open.folder, stage)?;
+            self.event_files.insert(stage.to_owned(), file);
+        }
+        match self.event_files.get_mut(stage) {
+            Some(file) => file.add(name, step, value),
+            None => Ok(()),
+        }
     }
 
     fn save(&mut self) -> Result<(), RunsError> {

@@ -5,7 +5,7 @@
 use super::samples::{self, INPUT, SAMPLES, SampleRow};
 use super::{Record, RunsError, StageRecord, files};
 use crate::common::csv_text::without_quote;
-use crate::metrics::{self, EpochRow, Evaluation, Prediction};
+use crate::metrics::{self, Curves, EpochRow, Evaluation, Prediction};
 use crate::store::{Artifact, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 /// The files that are copied, and the largest size of each in bytes. Larger files stay in the
 /// artifact only.
-pub const COPIED: [(&str, u64); 9] = [
+pub const COPIED: [(&str, u64); 10] = [
     ("metrics.json", 64 << 20),
+    ("curves.json", 16 << 20),
     ("history.csv", 16 << 20),
     ("training.json", 1 << 20),
     ("explore.json", 16 << 20),
@@ -70,7 +71,8 @@ pub(super) fn copy_file(file: &Path, copy: &Path) -> Result<(), RunsError> {
     files::write(copy, &bytes).map_err(|error| RunsError::io("write", copy, error))
 }
 
-fn results_folder(folder: &Path, stage: &str) -> PathBuf {
+/// The folder of a stage's results.
+pub(super) fn results_folder(folder: &Path, stage: &str) -> PathBuf {
     folder.join(folder_name(stage))
 }
 
@@ -206,9 +208,24 @@ impl<'a> Results<'a> {
         read_json(&self.file(self.record.stage(stage)?, "training.json")?)
     }
 
+    /// The ROC and precision-recall curves of an evaluating stage.
+    pub fn curves(&self, stage: &StageRecord) -> Option<Curves> {
+        Curves::read(&self.file(stage, "curves.json")?).ok()
+    }
+
     /// The predictions of an evaluating stage.
     pub fn predictions(&self, stage: &str) -> Option<Vec<Prediction>> {
         metrics::read_predictions(&self.file(self.record.stage(stage)?, "predictions.csv")?).ok()
+    }
+
+    /// Whether a stage has `metrics.json`, `history.csv` or `predictions.csv` and it can't be read.
+    pub(super) fn is_damaged(&self, stage: &str, name: &str) -> bool {
+        let file = self.record.stage(stage).and_then(|stage| self.file(stage, name));
+        file.is_some_and(|path| match name {
+            "metrics.json" => Evaluation::read(&path).is_err(),
+            "history.csv" => metrics::read_history(&path).is_err(),
+            _ => metrics::read_predictions(&path).is_err(),
+        })
     }
 
     /// The samples of a preprocessing stage.

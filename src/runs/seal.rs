@@ -62,11 +62,6 @@ pub(super) fn problem(text: &[u8], format: u32) -> Option<&'static str> {
     }
 }
 
-/// Whether a record carries its digest and is what was written.
-pub(super) fn is_whole(text: &[u8]) -> bool {
-    has_own_digest(text) == Some(true)
-}
-
 /// Whether the digest at the end of a record is that of the text before it. None without one.
 fn has_own_digest(text: &[u8]) -> Option<bool> {
     let text = text.strip_suffix(AFTER.as_bytes())?;

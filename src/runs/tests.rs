@@ -145,6 +145,36 @@ fn a_run_is_listed_while_in_progress_and_afterwards() {
     );
 }
 
+/// The scalars of a stage that runs, not those that a fresh one replays.
+#[test]
+fn scalars_are_written_for_tensorboard_while_a_stage_runs() {
+    let runs = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::start(runs.path(), info("clothes"));
+    let scalar = |stage: &str, step| Event::Scalar {
+        stage: stage.to_owned(),
+        name: "train/loss".to_owned(),
+        step,
+        value: 0.5,
+    };
+    recorder.record(&scalar("earlier", 1));
+    recorder.record(&started("train"));
+    recorder.record(&scalar("earlier", 2));
+    recorder.record(&scalar("train", 1));
+    let results = find(runs.path(), "@0").unwrap().folder.join("results");
+    let length = |stage: &str| {
+        fs::metadata(results.join(stage).join(tensorboard::FILE)).map_or(0, |file| file.len())
+    };
+    let first = length("train");
+    assert!(first > 0 && length("earlier") == 0);
+    recorder.record(&scalar("train", 2));
+    let last = length("train");
+    assert!(last > first);
+    recorder.record(&finished("train", StageOutcome::Ran, None));
+    recorder.record(&scalar("train", 3));
+    recorder.finish(Vec::new(), RunOutcome::Ok).unwrap();
+    assert_eq!(length("train"), last);
+}
+
 #[test]
 fn a_run_whose_process_ended_has_died_and_keeps_its_events() {
     let runs = tempfile::tempdir().unwrap();
@@ -183,7 +213,7 @@ fn every_truncation_of_a_record_is_listed_as_unreadable() {
         let listed = list(runs.path());
         assert_eq!(listed.len(), 1);
         assert_eq!(
-            (listed[0].status, &listed[0].id),
+            (listed[0].record().status, &listed[0].id),
             (Status::Unreadable, &record.id),
             "at {length}"
         );
@@ -191,7 +221,7 @@ fn every_truncation_of_a_record_is_listed_as_unreadable() {
     let error = find(runs.path(), record.id.as_str()).unwrap_err().to_string();
     assert!(error.contains("run.json is damaged"), "{error}");
     fs::remove_file(&path).unwrap();
-    assert_eq!(list(runs.path())[0].status, Status::Unreadable);
+    assert_eq!(list(runs.path())[0].record().status, Status::Unreadable);
 }
 
 #[test]

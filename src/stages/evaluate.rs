@@ -6,7 +6,7 @@ use crate::config::{KeyType, NoKeys, keys};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
-use crate::metrics::{Evaluation, Scoring, ScoringError};
+use crate::metrics::{Curves, Evaluation, Scoring, ScoringError};
 use crate::model::{self, Classifier, Model, ModelInfo};
 use crate::training::batches::Batches;
 use crate::training::features::FeatureCache;
@@ -24,7 +24,9 @@ const SHOWN: usize = 20;
 ///
 /// - 5: without labelled images it predicts only; macro averages leave out classes that don't occur;
 ///   names in `predictions.csv` that look like formulas are quoted.
-const VERSION: u32 = 5;
+/// - 6: `curves.json`; areas under the curves and calibration errors of the test split in
+///   `metrics.json`.
+const VERSION: u32 = 6;
 
 keys! {
     /// The keys of an `evaluate` stage.
@@ -90,7 +92,10 @@ impl Kind for Evaluate {
         let classes = check(&cache, &description)?;
         let model = Model::build(description, &weights)?;
         drop(weights);
-        let evaluation = predict(context, &cache, &model, &classes, options.batch_size)?;
+        let (evaluation, curves) = predict(context, &cache, &model, &classes, options.batch_size)?;
+        if let Some(curves) = curves {
+            write_curves(context, &curves)?;
+        }
         let path = context.slot.join("metrics.json");
         std::fs::write(&path, evaluation.to_json()).or_fail("writing metrics.json")?;
         conclude(context, &cache, &evaluation);
@@ -151,7 +156,7 @@ fn predict(
     model: &Model,
     classes: &[u32],
     batch_size: usize,
-) -> Result<Evaluation, StageError> {
+) -> Result<(Evaluation, Option<Curves>), StageError> {
     let samples: Vec<usize> = [Split::Validation, Split::Test, Split::Unlabelled]
         .iter()
         .flat_map(|&split| cache.of_split(split))
@@ -179,6 +184,18 @@ fn predict(
         task.advance(batch.count() as u64);
     }
     scoring.finish().or_fail("writing predictions.csv")
+}
+
+/// Writes `curves.json`.
+fn write_curves(context: &Context, curves: &Curves) -> Result<(), StageError> {
+    if curves.are_missing() {
+        context.events.warn(format!(
+            "there are no ROC and precision-recall curves: {} have too many probabilities to sort in memory",
+            counted(curves.count, "test image"),
+        ));
+    }
+    std::fs::write(context.slot.join("curves.json"), curves.to_json())
+        .or_fail("writing curves.json")
 }
 
 /// The batches of `samples`, read as training reads its validation split. If a training stored

@@ -5,6 +5,7 @@
 mod epochs;
 mod json_lines;
 mod live;
+mod passing;
 mod progress;
 mod renderer;
 mod reporter;
@@ -14,6 +15,7 @@ mod terminal;
 mod text;
 
 pub(crate) use live::Live;
+pub(crate) use passing::Passing;
 pub(crate) use reporter::{OutputMode, Reporter};
 pub(crate) use style::Style;
 pub(crate) use table::{Side, Table};

@@ -3,6 +3,7 @@
 
 mod archives;
 mod caching;
+mod comparing;
 mod copies;
 mod damage;
 mod disk_space;

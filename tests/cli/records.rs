@@ -5,14 +5,13 @@ use crate::support::Desk;
 use pipe::metrics::{EpochRow, Evaluation, PredictionWriter, Scorer, write_history};
 use serde_json::{Value, json};
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 
 const CLASSES: [&str; 3] = ["bar", "disc", "frame"];
 
 /// Replaces the results of a run, which depend on the processor after so short a training, with
 /// made-up ones in which one of `right` of six images is classified correctly.
-fn settle(desk: &Desk, run: &str, right: usize) {
+pub(crate) fn settle(desk: &Desk, run: &str, right: usize) {
     settle_on(desk, run, 0..6, &|image| image < right);
 }
 
@@ -29,7 +28,12 @@ fn unseal(folder: &Path) {
 
 /// The same with these images, each in the validation and the test split, and which of them are
 /// classified correctly.
-fn settle_on(desk: &Desk, run: &str, images: Range<usize>, is_right: &dyn Fn(usize) -> bool) {
+pub(crate) fn settle_on(
+    desk: &Desk,
+    run: &str,
+    images: impl Iterator<Item = usize> + Clone,
+    is_right: &dyn Fn(usize) -> bool,
+) {
     let right = images.clone().filter(|&image| is_right(image)).count();
     let folder = desk.path(desk.ok(&["show", run, "--json"]).json()["folder"].as_str().unwrap());
     unseal(&folder);
@@ -59,7 +63,7 @@ fn settle_on(desk: &Desk, run: &str, images: Range<usize>, is_right: &dyn Fn(usi
         train_loss: 1.0 / epoch as f64,
         train_accuracy: 0.5,
         validation_loss: Some(1.5 / epoch as f64),
-        validation_accuracy: Some(right as f64 / images.len() as f64),
+        validation_accuracy: Some(right as f64 / images.clone().count() as f64),
     };
     let mut summary: Value =
         serde_json::from_slice(&fs::read(training.join("training.json")).unwrap()).unwrap();
@@ -71,7 +75,7 @@ fn settle_on(desk: &Desk, run: &str, images: Range<usize>, is_right: &dyn Fn(usi
 }
 
 /// Two trainings, of one epoch and of two.
-fn two_runs() -> Desk {
+pub(crate) fn two_runs() -> Desk {
     let desk = Desk::trained();
     desk.ok(&["run", "tiny.toml", "--set", "stages.train.epochs=2"]);
     settle(&desk, "@1", 2);

@@ -17,7 +17,7 @@ const FILTERS: &[(&str, &str)] = &[
     ),
     (r#"("free": ?)\d+"#, "${1}[number]"),
     (
-        r#"("(?:seconds|value|peak_memory|images_per_second|accuracy(?:_low|_high)?|macro_f1|loss)": ?)[-\d.e]+"#,
+        r#"("(?:seconds|value|peak_memory|images_per_second|accuracy(?:_low|_high)?|macro_f1|loss|roc_auc|average_precision|(?:max_)?calibration_error)": ?)[-\d.e]+"#,
         "${1}[number]",
     ),
     (r"\b\d+\.\d{6,}(?:e-?\d+)?", "[number]"),

@@ -123,7 +123,7 @@ fn truncated_results_are_left_out() {
     // Without a seal the files are believed, as those of earlier versions are.
     record.format = 2;
     let folder = record.folder.join("results/all");
-    for name in ["metrics.json", "history.csv", "explore.json", "predictions.csv"] {
+    for name in ["metrics.json", "curves.json", "history.csv", "explore.json", "predictions.csv"] {
         let text = fs::read(folder.join(name)).unwrap();
         for length in (0..text.len()).step_by(if text.len() > 400 { 37 } else { 7 }) {
             fs::write(folder.join(name), &text[..length]).unwrap();

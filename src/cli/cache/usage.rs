@@ -48,7 +48,7 @@ pub(super) fn print(store: &Store, as_json: bool) -> Result<(), Failure> {
 }
 
 fn of_runs(store: &Store) -> OfRuns {
-    let records = runs::list(&store.runs_folder());
+    let records = runs::records(&store.runs_folder());
     let digest = |text: &String| text.parse::<Digest>().ok();
     let artifacts = |record: &Record| -> Vec<Digest> {
         record.stages.iter().filter_map(|stage| digest(stage.digest.as_ref()?)).collect()

@@ -40,6 +40,7 @@ pub(super) fn report(first: &Record, others: &[Record], diffs: &[Diff]) -> Strin
     for ((other, diff), name) in others.iter().zip(diffs).zip(&names[1..]) {
         text.push_str(&format!("\n#### {}\n\n", plain(name)));
         text.push_str(&list(&changes(first, other)));
+        diff.notes.iter().for_each(|note| text.push_str(&format!("\n{}\n", plain(note))));
         tests(diff).for_each(|split| text.push_str(&details(split, several)));
     }
     text

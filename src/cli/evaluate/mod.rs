@@ -13,7 +13,7 @@ use crate::common::number::{self, counted, thousands};
 use crate::common::replace::replace_file;
 use crate::common::words::shortened_list;
 use crate::events::CancellationToken;
-use crate::metrics::{Evaluation, Scoring, ScoringError};
+use crate::metrics::{Curves, Evaluation, Scoring, ScoringError};
 use crate::model::{Classified, Model};
 use crate::ui::{self, Live, Side, Style, Table};
 use clap::Args;
@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 /// The split that the images count as, whatever their folder is called.
 const SPLIT: &str = "test";
+/// The curves, beside the metrics.
+const CURVES: &str = "curves.json";
 /// Confusions that are printed.
 const CONFUSIONS: usize = 10;
 /// Names in a warning.
@@ -53,7 +55,7 @@ pub(super) struct Arguments {
     /// The folder to score where there are folders of an author's split, such as `train` and `test`
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
-    /// Write metrics.json and predictions.csv to this folder, as the kind `evaluate` does
+    /// Write metrics.json, curves.json and predictions.csv to this folder, as the kind `evaluate` does
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print JSON
@@ -71,6 +73,13 @@ struct Report<'a> {
     out: Option<String>,
 }
 
+/// What the images were scored to.
+struct Scored {
+    evaluation: Evaluation,
+    curves: Option<Curves>,
+    unreadable: Vec<Unreadable>,
+}
+
 /// An image that can't be read.
 #[derive(Serialize)]
 struct Unreadable {
@@ -84,13 +93,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let cancel = CancellationToken::new();
     cancel_on_interrupt(&cancel)?;
     let out = arguments.out.as_deref();
-    let Some((evaluation, unreadable)) = score(&model, &images, out, &cancel)? else {
+    let Some(Scored { evaluation, curves, unreadable }) = score(&model, &images, out, &cancel)?
+    else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     if let Some(folder) = out {
-        let path = folder.join(METRICS);
-        replace_file(&path, evaluation.to_json().as_bytes())
-            .map_err(|error| unwritten(&path, &error))?;
+        let curves = curves.map(|curves| (CURVES, curves.to_json()));
+        for (name, text) in [(METRICS, evaluation.to_json())].into_iter().chain(curves) {
+            let path = folder.join(name);
+            replace_file(&path, text.as_bytes()).map_err(|error| unwritten(&path, &error))?;
+        }
     }
     let (scored, left_out) = (unreadable.len() < images.images.len(), &images.left_out);
     if arguments.json {
@@ -118,7 +130,7 @@ fn score(
     images: &Labelled,
     out: Option<&Path>,
     cancel: &CancellationToken,
-) -> Result<Option<(Evaluation, Vec<Unreadable>)>, Failure> {
+) -> Result<Option<Scored>, Failure> {
     let path = out.map(|folder| folder.join(PREDICTIONS)).unwrap_or_default();
     let failed = |error: io::Error| unwritten(&path, &error);
     let file: Box<dyn Write> = match out {
@@ -157,7 +169,8 @@ fn score(
     if cancel.is_cancelled() {
         return Ok(None);
     }
-    Ok(Some((scoring.finish().map_err(failed)?, unreadable)))
+    let (evaluation, curves) = scoring.finish().map_err(failed)?;
+    Ok(Some(Scored { evaluation, curves, unreadable }))
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Failure {

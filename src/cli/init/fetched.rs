@@ -6,7 +6,7 @@ use super::super::run::exit_code;
 use super::super::signals;
 use super::{Arguments, Look, Origin, beside, canonical};
 use crate::cli::failure::Failure;
-use crate::cli::shared::Earlier;
+use crate::cli::plan;
 use crate::common::nearest;
 use crate::config;
 use crate::engine::{self, Options};
@@ -101,7 +101,7 @@ fn run(
 ) -> Result<Result<PathBuf, ExitCode>, Failure> {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let options = Options { threads: cores.get(), ..Options::default() };
-    let plan = engine::plan(graph, store, &options, &Earlier::of(graph, store), cancel)?;
+    let plan = plan::make(graph, store, &options, cancel)?;
     let mut reporter = Reporter::new(OutputMode::Text { quiet: plan.is_fresh() });
     let handle = &mut |event: &Event| reporter.handle(event);
     let report = engine::execute(graph, plan, store, &options, cancel, handle)?;

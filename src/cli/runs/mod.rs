@@ -10,7 +10,7 @@ use crate::common::words::or_list;
 use crate::common::{nearest, number};
 use crate::events::StageOutcome;
 use crate::runs::diff::{Change, changes};
-use crate::runs::{self, FIELDS, Filter, Record, Results, Timestamp};
+use crate::runs::{self, Entry, FIELDS, Filter, Record, Results, Timestamp};
 use crate::ui::{self, Side, Style, Table};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -82,9 +82,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn list(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open_existing()?;
-    let records = runs::list(&store.runs_folder());
-    let is_empty = records.is_empty();
-    let (shown, count) = select(arguments, records)?;
+    let entries = runs::list(&store.runs_folder());
+    let is_empty = entries.is_empty();
+    let (shown, count) = select(arguments, &entries)?;
     if arguments.json {
         ui::json(&shown.iter().map(as_json).collect::<Vec<_>>())?;
     } else if is_empty {
@@ -103,45 +103,52 @@ fn list(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// The runs to show, and the number of those that meet the conditions.
-fn select(arguments: &Arguments, records: Vec<Record>) -> Result<(Vec<Listed>, usize), Failure> {
-    let filters = arguments.conditions.iter().map(|text| filter(text, &records));
+fn select(arguments: &Arguments, entries: &[Entry]) -> Result<(Vec<Listed>, usize), Failure> {
+    if arguments.conditions.is_empty() && arguments.sort.is_none() {
+        let newest = 0..entries.len().min(arguments.limit);
+        return Ok((newest.map(|at| Listed::of(entries, at)).collect(), entries.len()));
+    }
+    runs::read_all(entries);
+    let filters = arguments.conditions.iter().map(|text| filter(text, entries));
     let filters: Vec<Filter> = filters.collect::<Result<_, _>>()?;
-    if let Some(key) = &arguments.sort {
-        check_key(key, &records)?;
-    }
     let is_wanted = |record: &Record| filters.iter().all(|filter| filter.matches(record));
-    let mut wanted: Vec<Record> =
-        records.iter().filter(|record| is_wanted(record)).cloned().collect();
+    let mut wanted: Vec<usize> =
+        (0..entries.len()).filter(|&at| is_wanted(entries[at].record())).collect();
     if let Some(key) = &arguments.sort {
-        runs::sort(&mut wanted, key);
+        check_key(key, entries)?;
+        runs::sort(&mut wanted, key, |&at| entries[at].record());
     }
-    let count = wanted.len();
-    let listed = wanted.into_iter().take(arguments.limit).map(|record| {
-        let at = records.iter().position(|other| other.id == record.id).unwrap_or(0);
-        let mut older = records.iter().skip(at + 1);
-        let before =
-            older.find(|other| other.problem.is_none() && other.pipeline == record.pipeline);
-        let changes = match before.filter(|_| record.problem.is_none()) {
-            Some(before) => changes(before, &record),
-            None => Vec::new(),
-        };
-        Listed { number: format!("@{at}"), record, changes }
-    });
-    Ok((listed.collect(), count))
+    let shown = wanted.iter().take(arguments.limit).map(|&at| Listed::of(entries, at));
+    Ok((shown.collect(), wanted.len()))
 }
 
-fn filter(text: &str, records: &[Record]) -> Result<Filter, Failure> {
+impl Listed {
+    /// The run with this number, compared with the one before it of the same pipeline.
+    fn of(entries: &[Entry], number: usize) -> Listed {
+        let record = entries[number].record();
+        let older = entries.iter().skip(number + 1);
+        let of_pipeline = older.filter(|other| other.pipeline == record.pipeline);
+        let before = of_pipeline.map(Entry::record).find(|other| other.problem.is_none());
+        let changes = match before.filter(|_| record.problem.is_none()) {
+            Some(before) => changes(before, record),
+            None => Vec::new(),
+        };
+        Listed { number: format!("@{number}"), record: record.clone(), changes }
+    }
+}
+
+fn filter(text: &str, entries: &[Entry]) -> Result<Filter, Failure> {
     let Some(filter) = Filter::parse(text) else {
         let message = format!("`{text}` is no condition");
         return Err(Failure::invalid(message)
             .help("write KEY=VALUE, such as `name=baseline`, or with != > >= < <="));
     };
-    check_key(filter.key(), records)?;
+    check_key(filter.key(), entries)?;
     Ok(filter)
 }
 
-fn check_key(key: &str, records: &[Record]) -> Result<(), Failure> {
-    if records.is_empty() || runs::is_known(records, key) {
+fn check_key(key: &str, entries: &[Entry]) -> Result<(), Failure> {
+    if entries.is_empty() || runs::is_known(entries.iter().map(Entry::record), key) {
         return Ok(());
     }
     let help = match nearest(key, FIELDS) {

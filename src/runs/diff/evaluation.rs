@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 pub struct SplitDiff {
     /// The evaluating stage in the second run.
     pub stage: String,
+    /// The same in each run.
+    #[serde(skip)]
+    pub(super) stages: [String; 2],
     /// "test", "validation".
     pub split: String,
     pub first: SplitSummary,
@@ -47,6 +50,11 @@ pub struct SplitSummary {
     pub loss: f64,
     /// Mean F1 over classes.
     pub macro_f1: f64,
+    /// Mean area under the ROC curves, mean average precision and expected calibration error, where
+    /// they are known: on the test split.
+    pub roc_auc: Option<f64>,
+    pub average_precision: Option<f64>,
+    pub calibration_error: Option<f64>,
 }
 
 /// McNemar's test on the images that both runs have predictions for.
@@ -87,9 +95,9 @@ pub struct ClassDiff {
     /// `None` where the run doesn't have the class.
     pub first: Option<ClassScores>,
     pub second: Option<ClassScores>,
-    /// Second F1 - first F1.
+    /// Second F1 - first F1; `None` where a run has no images of the class.
     pub f1_difference: Option<f64>,
-    /// Second recall - first recall.
+    /// Second recall - first recall, likewise.
     pub recall_difference: Option<f64>,
     /// The test on the images of the class, where the runs can be compared.
     pub paired: Option<ClassTest>,
@@ -105,18 +113,25 @@ pub struct ClassScores {
     pub support: u64,
 }
 
-pub(super) fn diff(first: &Results, second: &Results) -> Vec<SplitDiff> {
-    pairs(first.evaluations(), second.evaluations())
+/// The evaluations of a run with their stages.
+pub(super) type Evaluations<'a> = Vec<(&'a StageRecord, Evaluation)>;
+
+pub(super) fn diff<'a>(
+    [first, second]: [&Results<'a>; 2],
+    [of_first, of_second]: [Evaluations<'a>; 2],
+) -> Vec<SplitDiff> {
+    pairs(of_first, of_second)
         .into_iter()
         .flat_map(|pair| {
             let [a, b] = pair.stages;
-            let predictions = first.predictions(&a.stage).zip(second.predictions(&b.stage));
-            let compared = predictions.map(|(first_rows, second_rows)| Compared {
+            let (first_rows, second_rows) =
+                rayon::join(|| first.predictions(&a.stage), || second.predictions(&b.stage));
+            let compared = first_rows.zip(second_rows).map(|(first_rows, second_rows)| Compared {
                 first: first_rows,
                 second: second_rows,
-                digests: [contents(first, a), contents(second, b)],
+                digests: contents([first, second], [a, b]),
             });
-            splits(&b.stage, &pair.first, &pair.second, compared.as_ref())
+            splits([&a.stage, &b.stage], &pair.first, &pair.second, compared.as_ref())
         })
         .collect()
 }
@@ -125,7 +140,8 @@ pub(super) fn diff(first: &Results, second: &Results) -> Vec<SplitDiff> {
 struct Compared {
     first: Vec<Prediction>,
     second: Vec<Prediction>,
-    /// Path -> digest of the image, of each run; empty where its table of samples is gone.
+    /// Path -> digest of the image, of each run; empty where its table of samples is gone, and
+    /// where both evaluated the same data.
     digests: [BTreeMap<String, String>; 2],
 }
 
@@ -137,10 +153,28 @@ impl Compared {
     }
 }
 
-/// The digests of the images that a stage evaluated, by path.
-fn contents(results: &Results, stage: &StageRecord) -> BTreeMap<String, String> {
-    let tables = stage.needs.values().filter_map(|needed| results.samples(needed));
-    tables.flatten().map(|sample| (sample.path, sample.content)).collect()
+/// The digests of the images that each run evaluated, by path. Tables that both runs have in common
+/// are not read: their images are the same.
+fn contents(
+    [first, second]: [&Results; 2],
+    [a, b]: [&StageRecord; 2],
+) -> [BTreeMap<String, String>; 2] {
+    let artifact = |results: &Results, needed: &str| results.record().stage(needed)?.digest.clone();
+    let artifacts = |results: &Results, stage: &StageRecord| -> Vec<String> {
+        stage.needs.values().filter_map(|needed| artifact(results, needed)).collect()
+    };
+    let of_run = |results: &Results, stage: &StageRecord, others: &[String]| {
+        let is_other = |needed: &&String| {
+            artifact(results, needed).is_none_or(|digest| !others.contains(&digest))
+        };
+        let tables = stage.needs.values().filter(is_other);
+        let tables = tables.filter_map(|needed| results.samples(needed));
+        tables.flatten().map(|sample| (sample.path, sample.content)).collect()
+    };
+    let (of_first, of_second) = (artifacts(first, a), artifacts(second, b));
+    let (first, second) =
+        rayon::join(|| of_run(first, a, &of_second), || of_run(second, b, &of_first));
+    [first, second]
 }
 
 /// The results of corresponding stages of both runs.
@@ -171,7 +205,7 @@ pub(super) fn pairs<'a, T>(
 }
 
 fn splits(
-    stage: &str,
+    stages: [&str; 2],
     a: &Evaluation,
     b: &Evaluation,
     compared: Option<&Compared>,
@@ -179,14 +213,14 @@ fn splits(
     let both =
         a.splits.iter().filter_map(|(split, first)| Some((split, first, b.splits.get(split)?)));
     let mut splits: Vec<SplitDiff> = both
-        .map(|(split, first, second)| split_diff(stage, split, first, second, compared))
+        .map(|(split, first, second)| split_diff(stages, split, first, second, compared))
         .collect();
     splits.sort_by_key(|diff| diff.split != "test");
     splits
 }
 
 fn split_diff(
-    stage: &str,
+    stages: [&str; 2],
     split: &str,
     first: &SplitMetrics,
     second: &SplitMetrics,
@@ -214,7 +248,8 @@ fn split_diff(
         class.paired = compared.classes.get(&class.class).copied();
     }
     SplitDiff {
-        stage: stage.to_owned(),
+        stage: stages[1].to_owned(),
+        stages: stages.map(str::to_owned),
         split: split.to_owned(),
         accuracy_difference: second.accuracy - first.accuracy,
         accuracy_difference_interval: difference_interval(first, second),
@@ -236,6 +271,9 @@ impl SplitSummary {
             top5: split.top5(),
             loss: split.loss,
             macro_f1: split.macro_average.f1,
+            roc_auc: split.roc_auc,
+            average_precision: split.average_precision,
+            calibration_error: split.calibration_error,
         }
     }
 }
@@ -259,13 +297,18 @@ fn classes(first: &[ClassMetrics], second: &[ClassMetrics]) -> Vec<ClassDiff> {
         .chain(added)
         .map(|row| class_diff(&row.class, find(first, &row.class), find(second, &row.class)))
         .collect();
-    let weight = |class: &ClassDiff| class.f1_difference.map_or(f64::INFINITY, f64::abs);
+    // Classes of one run alone first, those without images last.
+    let weight = |class: &ClassDiff| match (&class.first, &class.second, class.f1_difference) {
+        (Some(_), Some(_), None) => f64::NEG_INFINITY,
+        (.., difference) => difference.map_or(f64::INFINITY, f64::abs),
+    };
     classes.sort_by(|a, b| weight(b).partial_cmp(&weight(a)).unwrap_or(Ordering::Equal));
     classes
 }
 
 fn class_diff(class: &str, first: Option<ClassScores>, second: Option<ClassScores>) -> ClassDiff {
-    let both = first.zip(second);
+    // Without images of the class nothing is known of it.
+    let both = first.zip(second).filter(|(a, b)| a.support > 0 && b.support > 0);
     ClassDiff {
         class: class.to_owned(),
         first,

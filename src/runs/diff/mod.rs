@@ -5,6 +5,7 @@ mod data;
 mod evaluation;
 mod images;
 mod legend;
+mod notes;
 mod training;
 mod values;
 mod verdict;
@@ -17,7 +18,7 @@ pub use training::{TrainingDiff, TrainingSummary};
 pub use values::Change;
 pub use verdict::Verdict;
 
-use super::{Record, Results, RunId, StageRecord, Status, Timestamp};
+use super::{Record, Results, RunId, StageRecord, StageState, Status, Timestamp};
 use crate::events::StageOutcome;
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ use serde::Serialize;
 pub struct Diff {
     pub first: RunSummary,
     pub second: RunSummary,
+    /// Sentences about what is missing on a side, or damaged.
+    pub notes: Vec<String>,
     /// Changed properties of the run as a whole: pipeline, seed, version, machine.
     pub settings: Vec<Change>,
     /// The stages that differ, in the order of the second run's plan, then those that only the
@@ -33,6 +36,8 @@ pub struct Diff {
     pub stages: Vec<StageDiff>,
     /// Names of the stages with the same parameters, inputs and output.
     pub same_stages: Vec<String>,
+    /// The output and the run time of every stage, the stages of the second run first.
+    pub outputs: Vec<StageOutputs>,
     /// Preprocessing stages with other images, labels or splits.
     pub data: Vec<DataDiff>,
     /// Trainings with a history in both runs.
@@ -60,6 +65,28 @@ pub enum Presence {
     OnlyFirst,
     /// It was added.
     OnlySecond,
+}
+
+/// What one stage made in both runs, and how long that took.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageOutputs {
+    pub stage: String,
+    /// `None` where the run doesn't have the stage.
+    pub first: Option<StageOutput>,
+    pub second: Option<StageOutput>,
+}
+
+/// What one stage made in one run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageOutput {
+    pub state: StageState,
+    /// The digest of the artifact, 64 hex digits.
+    pub digest: Option<String>,
+    /// The run time; `None` if it didn't run.
+    pub seconds: Option<f64>,
+    pub images_per_second: Option<f64>,
+    /// In bytes.
+    pub peak_memory: Option<u64>,
 }
 
 /// One stage in both runs.
@@ -98,16 +125,29 @@ impl Diff {
 pub fn diff(first: &Results, second: &Results) -> Diff {
     let (a, b) = (first.record(), second.record());
     let (stages, same_stages) = stages(a, b);
+    let runs = [first, second];
+    let (evaluations, histories) = (runs.map(Results::evaluations), runs.map(Results::histories));
+    let read = [0, 1].map(|side| notes::Read {
+        evaluations: names(&evaluations[side]),
+        histories: names(&histories[side]),
+    });
+    let splits = evaluation::diff(runs, evaluations);
     Diff {
         first: RunSummary::of(a),
         second: RunSummary::of(b),
+        notes: notes::notes(runs, &read, &splits),
         settings: settings(a, b),
         stages,
         same_stages,
+        outputs: outputs(a, b),
         data: data::diff(first, second),
-        training: training::diff(first, second),
-        splits: evaluation::diff(first, second),
+        training: training::diff(runs, histories),
+        splits,
     }
+}
+
+fn names<T>(results: &[(&StageRecord, T)]) -> Vec<String> {
+    results.iter().map(|(stage, _)| stage.stage.clone()).collect()
 }
 
 impl RunSummary {
@@ -165,15 +205,38 @@ pub fn changes(a: &Record, b: &Record) -> Vec<Change> {
     changes
 }
 
+/// The stages of either run: those of the second one in the order of its plan, then those that only
+/// the first one has.
+fn paired<'a>(
+    a: &'a Record,
+    b: &'a Record,
+) -> impl Iterator<Item = (Option<&'a StageRecord>, Option<&'a StageRecord>)> {
+    let in_second = b.stages.iter().map(|stage| (a.stage(&stage.stage), Some(stage)));
+    let is_gone = |stage: &&StageRecord| b.stage(&stage.stage).is_none();
+    in_second.chain(a.stages.iter().filter(is_gone).map(|stage| (Some(stage), None)))
+}
+
+fn outputs(a: &Record, b: &Record) -> Vec<StageOutputs> {
+    let output = |record: &Record, stage: &StageRecord| StageOutput {
+        state: record.state(stage),
+        digest: stage.digest.clone(),
+        seconds: Some(stage.seconds).filter(|seconds| *seconds > 0.0),
+        images_per_second: stage.images_per_second,
+        peak_memory: stage.peak_memory,
+    };
+    let all = paired(a, b).filter_map(|(first, second)| {
+        Some(StageOutputs {
+            stage: second.or(first)?.stage.clone(),
+            first: first.map(|stage| output(a, stage)),
+            second: second.map(|stage| output(b, stage)),
+        })
+    });
+    all.collect()
+}
+
 /// The stages that differ, and the names of the others.
 fn stages(a: &Record, b: &Record) -> (Vec<StageDiff>, Vec<String>) {
-    let in_second = b.stages.iter().map(|stage| (a.stage(&stage.stage), Some(stage)));
-    let only_first = a
-        .stages
-        .iter()
-        .filter(|stage| b.stage(&stage.stage).is_none())
-        .map(|stage| (Some(stage), None));
-    let all = in_second.chain(only_first).filter_map(|(first, second)| stage_diff(first, second));
+    let all = paired(a, b).filter_map(|(first, second)| stage_diff(first, second));
     let (differing, same): (Vec<StageDiff>, Vec<StageDiff>) = all.partition(StageDiff::differs);
     (differing, same.into_iter().map(|stage| stage.stage).collect())
 }

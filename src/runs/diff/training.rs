@@ -63,8 +63,14 @@ impl TrainingSummary {
     }
 }
 
-pub(super) fn diff(first: &Results, second: &Results) -> Vec<TrainingDiff> {
-    super::evaluation::pairs(first.histories(), second.histories())
+/// The histories of a run with their stages.
+pub(super) type Histories<'a> = Vec<(&'a StageRecord, Vec<EpochRow>)>;
+
+pub(super) fn diff<'a>(
+    [first, second]: [&Results<'a>; 2],
+    [of_first, of_second]: [Histories<'a>; 2],
+) -> Vec<TrainingDiff> {
+    super::evaluation::pairs(of_first, of_second)
         .into_iter()
         .filter_map(|pair| {
             Some(TrainingDiff {

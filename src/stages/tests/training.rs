@@ -4,7 +4,7 @@ use crate::config::{self, Values};
 use crate::data::Preprocessing;
 use crate::engine::{Context, Device, InputArtifact, StageError, graph};
 use crate::events::{CancellationToken, EventSink, StageEvent};
-use crate::metrics::{Evaluation, read_history, read_predictions, softmax};
+use crate::metrics::{Curves, Evaluation, read_history, read_predictions, softmax};
 use crate::model::{Content, GivenImage, Model};
 use crate::nn::{Cpu, Head, Network, write_safetensors};
 use crate::stages::KINDS;
@@ -309,7 +309,7 @@ fn training_and_validation_losses_are_the_known_ones() {
 fn a_model_is_scored_on_what_it_did_not_learn_from() {
     let place = trained();
     place.evaluate("data", "model", "scores").unwrap();
-    assert_eq!(names(&place.path("scores")), ["metrics.json", "predictions.csv"]);
+    assert_eq!(names(&place.path("scores")), ["curves.json", "metrics.json", "predictions.csv"]);
     let evaluation = Evaluation::read(&place.path("scores").join("metrics.json")).unwrap();
     let (test, validation) = (&evaluation.splits["test"], &evaluation.splits["validation"]);
     assert_eq!((test.count, validation.count), (6, 8));
@@ -331,6 +331,10 @@ fn a_model_is_scored_on_what_it_did_not_learn_from() {
         .filter(|row| row.split == "test" && row.label.as_ref() == Some(&row.prediction))
         .count();
     assert_eq!(test.accuracy, hits as f64 / 6.0);
+    let curves = Curves::read(&place.path("scores").join("curves.json")).unwrap();
+    assert_eq!((curves.count, test.roc_auc), (6, Some(curves.roc[0].area)));
+    assert_eq!(test.calibration_error, Some(curves.calibration.expected_error));
+    assert_eq!(validation.roc_auc, None);
 }
 
 #[test]
@@ -346,7 +350,7 @@ fn a_model_s_scores_are_the_same_with_features_that_training_left_and_without() 
         emitted.iter().filter(|emitted| features(emitted)).count()
     };
     assert!(computed(place) > 0 && computed(&other) == 0);
-    for name in ["metrics.json", "predictions.csv"] {
+    for name in ["metrics.json", "curves.json", "predictions.csv"] {
         let [one, two] = [place.path("with"), other.path("without")]
             .map(|slot| std::fs::read(slot.join(name)).unwrap());
         assert!(one == two, "{name}");
