@@ -26,6 +26,31 @@ const LONG: u64 = 32 << 20;
 /// The bytes that show whether it does.
 const HEAD: u64 = 64 << 10;
 
+/// The bytes of an image file of `length` bytes.
+///
+/// # Errors
+/// Outside, when it can't be read; inside, [`DataError::Unreadable`] for a file that is too long, or
+/// that is long and doesn't begin as an image.
+pub(crate) fn read_file(
+    mut file: File,
+    length: u64,
+) -> std::io::Result<Result<Vec<u8>, DataError>> {
+    if length > MAX_FILE {
+        let [length, most] = [length, MAX_FILE].map(number::bytes);
+        let reason = format!("the file has {length}, above the limit of {most}");
+        return Ok(Err(DataError::Unreadable(reason)));
+    }
+    let mut bytes = Vec::new();
+    if length > LONG {
+        (&mut file).take(HEAD).read_to_end(&mut bytes)?;
+        if let Err(error) = decode::recognize(&bytes) {
+            return Ok(Err(error));
+        }
+    }
+    file.read_to_end(&mut bytes)?;
+    Ok(Ok(bytes))
+}
+
 /// An entry of the listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -134,19 +159,8 @@ impl ImageSet {
     /// image.
     pub fn read(&self, image: &Image) -> Result<Vec<u8>, DataError> {
         let path = self.folder.join(&image.path);
-        let failed = |error| DataError::io("read", &path, error);
-        if image.length > MAX_FILE {
-            let [length, most] = [image.length, MAX_FILE].map(number::bytes);
-            let reason = format!("the file has {length}, above the limit of {most}");
-            return Err(DataError::Unreadable(reason));
-        }
-        let mut file = File::open(&path).map_err(failed)?;
-        let mut bytes = Vec::new();
-        if image.length > LONG {
-            (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(failed)?;
-            decode::recognize(&bytes)?;
-        }
-        file.read_to_end(&mut bytes).map_err(failed)?;
+        let read = File::open(&path).and_then(|file| read_file(file, image.length));
+        let bytes = read.map_err(|error| DataError::io("read", &path, error))??;
         if bytes.len() as u64 == image.length && digest_bytes(&bytes) == image.digest {
             return Ok(bytes);
         }

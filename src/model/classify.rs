@@ -3,14 +3,14 @@
 //! of what goes in, and an image's probabilities are the same bytes in any batch.
 
 use super::{Model, ModelError};
-use crate::common::number;
 use crate::common::special_file::special;
 use crate::data::Preprocessing;
 use crate::data::decode::{self, SquareImage};
+use crate::data::images::read_file;
 use crate::data::normalization::network_input;
 use rayon::prelude::*;
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -20,8 +20,6 @@ use std::time::Duration;
 const BATCH: usize = 32;
 /// Decoded batches that wait for the network, beside the one that is being decoded.
 const AHEAD: usize = 2;
-/// Longest file that is read: more than an image of the largest size that is decoded needs.
-const MAX_BYTES: u64 = 1 << 30;
 /// How often a reader of the stream looks whether it should stop.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -180,10 +178,8 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     if let Some(kind) = special(metadata.file_type()) {
         return Err(format!("it is {kind}, not a file"));
     }
-    if metadata.len() > MAX_BYTES {
-        return Err(format!("it has {}, too many for an image", number::bytes(metadata.len())));
-    }
-    fs::read(path).map_err(|error| error.to_string())
+    let read = File::open(path).and_then(|file| read_file(file, metadata.len()));
+    read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
 impl Classifying<'_> {
@@ -229,7 +225,8 @@ mod tests {
         assert_eq!(read("/dev/zero".as_ref()).unwrap_err(), "it is a device, not a file");
         assert_eq!(read(folder.path()).unwrap_err(), "it is a folder");
         let sparse = folder.path().join("b.png");
-        fs::File::create(&sparse).unwrap().set_len(MAX_BYTES + 1).unwrap();
-        assert_eq!(read(&sparse).unwrap_err(), "it has 1.1 GB, too many for an image");
+        File::create(&sparse).unwrap().set_len(3_000_000_000).unwrap();
+        let error = read(&sparse).unwrap_err();
+        assert_eq!(error, "the file has 3.0 GB, above the limit of 2.0 GB");
     }
 }

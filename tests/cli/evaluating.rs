@@ -3,11 +3,11 @@
 use crate::support::{Desk, Ran};
 use serde_json::Value;
 
-/// Numbers of a model after so short a training, which depend on the processor.
-const NUMBERS: [(&str, &str); 3] = [
-    (r"(?m)^(test +\d+ .*\]) +[\d.]+ +", "$1  [loss]  "),
-    (r"(?m)^(bar|disc|frame) +(bar|disc|frame) +\d+ +", "[class]  [class]  [number]  "),
-    (r"\b\d+\.\d+\b", "[number]"),
+/// Values of a model after so short a training, which depend on the processor, beside the percentages:
+/// the rows of confusions, and the loss.
+const NUMBERS: [(&str, &str); 2] = [
+    (r"(?m)^(bar|disc|frame) +(bar|disc|frame) +\d.*$", "[confusion]"),
+    (r"\b\d+\.\d{2,}\b", "[number]"),
 ];
 
 /// [`Desk::trained`] with the test images of its run in `new/CLASS/`.
@@ -32,7 +32,7 @@ fn refused(desk: &Desk, arguments: &[&str], code: i32, name: &str) {
 /// Masks what a processor decides: each row of confusions is one, however many there are.
 fn masked(ran: Ran) -> Ran {
     let mut ran = ran.masking(&NUMBERS);
-    let lines = ran.stdout.lines().filter(|line| !line.starts_with("[class]"));
+    let lines = ran.stdout.lines().filter(|line| *line != "[confusion]");
     ran.stdout = lines.map(|line| format!("{line}\n")).collect();
     ran
 }
