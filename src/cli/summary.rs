@@ -58,7 +58,7 @@ pub(super) fn print(
         .any(|stage| !matches!(stage.outcome, StageOutcome::Fresh | StageOutcome::Skipped));
     let style = Style::stdout();
     let text = match report.outcome {
-        RunOutcome::Ok if !ran => up_to_date(store, report, recorded, record.as_ref()),
+        RunOutcome::Ok if !ran => up_to_date(report, recorded, record.as_ref()),
         RunOutcome::Ok => finished(style, store, report, record.as_ref(), file),
         RunOutcome::Failed => stopped(style, "failed", store, report, id),
         RunOutcome::Cancelled => stopped(style, "was interrupted", store, report, id),
@@ -91,10 +91,7 @@ pub(super) fn headline(evaluation: &Evaluation) -> Option<String> {
 
 /// The metrics of the evaluations of a run, from their artifacts.
 pub(super) fn metrics(report: &Report) -> Metrics {
-    let files = outputs(report, METRICS);
-    let of_stage = files.filter_map(|(stage, _)| {
-        let artifact = stage.artifact.as_ref()?;
-        let evaluation = Evaluation::read(&artifact.intact(METRICS)?).ok()?;
+    let of_stage = evaluations(report).map(|(stage, evaluation)| {
         let splits = evaluation.splits.into_iter().map(|(name, split)| {
             let metrics = [
                 ("accuracy", Some(split.accuracy)),
@@ -111,9 +108,17 @@ pub(super) fn metrics(report: &Report) -> Metrics {
                 metrics.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             (name, known.collect())
         });
-        Some((stage.stage.clone(), splits.collect()))
+        (stage.stage.clone(), splits.collect())
     });
     of_stage.collect()
+}
+
+/// The evaluations of a run, from its artifacts.
+fn evaluations(report: &Report) -> impl Iterator<Item = (&StageReport, Evaluation)> {
+    outputs(report, METRICS).filter_map(|(stage, _)| {
+        let path = stage.artifact.as_ref()?.intact(METRICS)?;
+        Some((stage, Evaluation::read(&path).ok()?))
+    })
 }
 
 /// The accuracy of a run's last evaluation.
@@ -121,15 +126,10 @@ pub(super) fn accuracy(results: Results) -> Option<f64> {
     results.evaluations().pop()?.1.accuracy
 }
 
-fn up_to_date(
-    store: &Store,
-    report: &Report,
-    recorded: &Recorded,
-    record: Option<&Record>,
-) -> String {
+fn up_to_date(report: &Report, recorded: &Recorded, record: Option<&Record>) -> String {
     let stages = number::counted(report.stages.len() as u64, "stage");
     let Some(record) = record else { return format!("nothing to do: {stages} up to date\n") };
-    let accuracy = accuracy(Results::of(record).with_store(store));
+    let accuracy = evaluations(report).last().and_then(|(_, evaluation)| evaluation.accuracy);
     let accuracy = accuracy.map(|share| format!(" (accuracy {})", number::percent(share)));
     let (id, accuracy) = (&record.id, accuracy.unwrap_or_default());
     match recorded {

@@ -62,9 +62,11 @@ pub(super) fn find(
     };
     let sketched: Result<Vec<Option<Sketch>>, StageError> = groups.par_iter().map(sketch).collect();
     let thumbnail = |at: usize| Thumbnail::of_square(&records.record(groups[at].record)?, size);
-    let used: Vec<Vec<Split>> =
-        groups.iter().map(|group| group.members.keys().copied().collect()).collect();
-    let are_apart = |a: usize, b: usize| used[a].len() > 1 || used[a] != used[b];
+    // A bit for each split: this is asked for millions of pairs.
+    let bits =
+        |group: &Group| group.members.keys().fold(0u8, |bits, split| bits | 1 << *split as u8);
+    let used: Vec<u8> = groups.iter().map(bits).collect();
+    let are_apart = |a: usize, b: usize| used[a] != used[b] || !used[a].is_power_of_two();
     let pairs = similarity::pairs(&sketched?, are_apart, thumbnail)?;
     let mut leaks: Vec<Leak> = groups.iter().flat_map(|group| between(group, group, 1.0)).collect();
     for pair in pairs {
