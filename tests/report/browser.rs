@@ -1,6 +1,6 @@
 //! Drives a page in a headless Chromium: nothing scrolls sideways, a cell of the confusion matrix
-//! opens its images, and the switch changes the numbers. Skipped with a message where no Chromium is
-//! installed.
+//! opens its images, and the switch changes the numbers. Skipped with a message where no Chromium
+//! starts.
 
 use super::case::{Case, path_of, stored};
 use super::outline::assert_snapshot;
@@ -67,12 +67,19 @@ frame.onload = () => drive().catch(error => say(error)).finally(() => {
 });
 </script>"##;
 
+/// An installed browser that can show a page here.
 fn chromium() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let programs = NAMES.iter().flat_map(|name| {
         std::env::split_paths(&path).map(|folder| folder.join(name)).collect::<Vec<_>>()
     });
-    programs.into_iter().find(|program| program.is_file())
+    programs.into_iter().find(|program| program.is_file() && starts(program))
+}
+
+fn starts(program: &Path) -> bool {
+    let arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
+    let shown = Command::new(program).args(arguments).args(["--dump-dom", "about:blank"]).output();
+    shown.is_ok_and(|shown| String::from_utf8_lossy(&shown.stdout).contains("<html"))
 }
 
 /// The lines that the harness prints about the page in `folder`, in a frame of `width` pixels.
@@ -110,7 +117,7 @@ fn driven(program: &Path, folder: &Path, width: u32) -> String {
 #[expect(clippy::print_stderr, reason = "says that it is skipped")]
 fn a_page_works_in_a_browser_at_every_width() {
     let Some(program) = chromium() else {
-        eprintln!("skipped: none of {} is installed", NAMES.join(", "));
+        eprintln!("skipped: none of {} is installed and starts", NAMES.join(", "));
         return;
     };
     let folder = tempfile::tempdir().unwrap();

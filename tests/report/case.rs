@@ -6,7 +6,7 @@ use pipe::data::tensor_cache::{self, Sample, Split, Writer};
 use pipe::data::{InputInfo, Preprocessing};
 use pipe::events::{CancellationToken, Event, EventSink, RunOutcome, StageOutcome};
 use pipe::metrics::{CurveScorer, EpochRow, Evaluation, PredictionWriter, Scorer, write_history};
-use pipe::runs::{PipelineFile, Record, Recorder, RunInfo, StageRecord, find};
+use pipe::runs::{PipelineFile, Record, Recorder, Repository, RunId, RunInfo, StageRecord, find};
 use pipe::store::{Digest, Entry, Store, digest_bytes};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -112,7 +112,7 @@ impl Case {
         };
         let outcome = if self.error.is_some() { RunOutcome::Failed } else { RunOutcome::Ok };
         let id = recorder.finish(vec![stage], outcome).unwrap().unwrap();
-        find(runs, id.as_str()).unwrap()
+        recorded(runs, &id)
     }
 }
 
@@ -138,6 +138,12 @@ pub(crate) fn started(stage: &str) -> Event {
         reasons: vec!["epochs: 8 -> 3".to_owned()],
         reason_details: Vec::new(),
     }
+}
+
+/// The record of a run, of a commit that doesn't depend on where the tests run.
+pub(crate) fn recorded(runs: &Path, id: &RunId) -> Record {
+    let repository = Repository { commit: "0123456789".repeat(4), is_dirty: true };
+    Record { repository: Some(repository), ..find(runs, id.as_str()).unwrap() }
 }
 
 /// A run whose images are in the store: those of the files in `source`, again and again, as squares

@@ -1,8 +1,8 @@
 //! A made-up run whose training did not end.
 
-use super::case::{info, started};
+use super::case::{info, recorded, started};
 use pipe::events::{Event, Level, RunOutcome, StageOutcome};
-use pipe::runs::{Record, Recorder, StageRecord, find};
+use pipe::runs::{Record, Recorder, StageRecord};
 use serde_json::json;
 use std::path::Path;
 
@@ -45,5 +45,5 @@ pub(crate) fn interrupted(runs: &Path, error: Option<&str>) -> Record {
         ..StageRecord::default()
     };
     let id = recorder.finish(vec![stage], outcome).unwrap().unwrap();
-    find(runs, id.as_str()).unwrap()
+    recorded(runs, &id)
 }
