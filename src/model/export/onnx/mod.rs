@@ -56,7 +56,7 @@ pub(super) fn write(model: &Model, input: OnnxInput, path: &Path) -> Result<(), 
 pub(super) struct OnnxFile(Runner);
 
 impl OnnxFile {
-    /// Opens a file that [`write`] made.
+    /// Opens a file that [`write()`] made.
     ///
     /// # Errors
     /// If it can't be read or decoded.
