@@ -39,6 +39,7 @@ pub use schema::{KindSchema, RoleSchema, schema};
 pub use significant::significant;
 pub use source::{Origin, Sources};
 pub use value::{Node, Table, Value};
+pub use vars::quoted;
 
 #[cfg(test)]
 mod tests;

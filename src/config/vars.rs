@@ -23,6 +23,11 @@ const LONGEST: usize = 1 << 16;
 /// times.
 const MOST: usize = 8 << 20;
 
+/// `text` as a TOML string, in which nothing is taken for a variable.
+pub fn quoted(text: &str) -> String {
+    toml::Value::String(text.replace("${", "$${")).to_string()
+}
+
 /// Resolves every string of `document` in place; `vars` is the value of its key `vars`.
 pub(super) fn resolve(
     document: &mut Table,

@@ -70,6 +70,15 @@ fn init_writes_a_file_that_runs() {
 }
 
 #[test]
+fn init_of_names_that_look_like_variables_runs() {
+    let desk = Desk::empty();
+    desk.images("a${b} $${c}/${class}", &["disc"], 8);
+    desk.images("a${b} $${c}/dog's", &["disc"], 8);
+    desk.ok(&["init", "a${b} $${c}", "--scratch", "--output", "made.toml"]);
+    desk.ok(&["run", "made.toml", "--until", "fetch"]);
+}
+
+#[test]
 fn init_recognizes_a_folder_for_each_class() {
     let desk = Desk::empty();
     for class in ["cat", "dog"] {

@@ -8,7 +8,7 @@ use super::{Arguments, Look, Origin, beside, canonical};
 use crate::cli::failure::Failure;
 use crate::cli::plan;
 use crate::common::nearest;
-use crate::config;
+use crate::config::{self, quoted};
 use crate::engine::{self, Options};
 use crate::events::{CancellationToken, Event};
 use crate::stages::{self, KINDS};
@@ -76,10 +76,9 @@ fn remote(text: &str) -> Result<(String, String), Failure> {
 fn fetch(source: &str, arguments: &Arguments) -> Result<Result<PathBuf, ExitCode>, Failure> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("init.toml");
-    let text = |value: &str| toml::Value::String(value.to_owned());
     let config = arguments.config.as_deref();
-    let config = config.map_or(String::new(), |name| format!("config = {}\n", text(name)));
-    std::fs::write(&file, format!("[stages.{STAGE}]\nsource = {}\n{config}", text(source)))?;
+    let config = config.map_or(String::new(), |name| format!("config = {}\n", quoted(name)));
+    std::fs::write(&file, format!("[stages.{STAGE}]\nsource = {}\n{config}", quoted(source)))?;
     let graph = engine::graph(&config::load(&file, &[])?, KINDS)?;
     let store = arguments.store.open()?;
     let output = arguments.output.as_deref().filter(|_| !arguments.prints());

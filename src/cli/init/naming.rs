@@ -3,6 +3,7 @@
 
 use crate::common::layout::{Layout, SplitFolder, folder_at, split_folder};
 use crate::common::number;
+use crate::config::quoted;
 use crate::stages::dataset::{FittingTable, fitting_table};
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,7 +138,6 @@ impl Naming {
             .collect();
         let in_them = |path: &&String| unlabelled.iter().any(|folder| is_in(path, folder));
         let expected = paths.len() - paths.iter().filter(in_them).count();
-        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         Some(Naming {
             labels: format!(
                 "{{ from = \"csv\", file = {}, image = {}, class = {} }}",
@@ -229,7 +229,6 @@ impl Annotated {
 
     /// The value of `labels`.
     fn labels(&self) -> String {
-        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         format!(
             "{{ from = \"folder\", file = {}, image = {}, class = {} }}",
             quoted(&self.file),

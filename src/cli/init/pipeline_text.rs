@@ -3,14 +3,10 @@
 use super::Found;
 use super::naming::{AuthorSplit, Naming};
 use crate::common::number;
+use crate::config::quoted;
 
 /// Sizes to train at from random weights, in pixels.
 const SIZES: [u32; 6] = [32, 48, 64, 96, 128, 160];
-
-/// `text` as a TOML string.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
 
 /// The lines of `[dataset]` about labels.
 fn labels(paths: &[String], naming: Option<&Naming>) -> String {
