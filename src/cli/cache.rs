@@ -83,7 +83,7 @@ fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
     signals::cancel_on_interrupt(&cancel)?;
     let verified = store.verify(&mut |_| !cancel.is_cancelled())?;
     let records = runs::check_records(&runs::records(&store.runs_folder()), store);
-    // What was moved aside for a repair is said by the repair.
+    // Repairs report what they moved aside.
     store.take_notes();
     let is_intact =
         [&verified.damaged, &records.repaired, &records.damaged].iter().all(|list| list.is_empty());

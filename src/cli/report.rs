@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let results: Vec<Results> =
         records.iter().map(|record| Results::of(record).with_store(&store)).collect();
-    write_page(&path, &report::page(&results))?;
+    write_page(&path, &report::page(&results), "name another file with `--output`")?;
     if arguments.json {
         let ids: Vec<_> = records.iter().map(|record| &record.id).collect();
         ui::json(&json!({ "runs": ids, "report": path }))?;
@@ -61,13 +61,14 @@ fn name(others: &[Record]) -> String {
     name + ".html"
 }
 
-/// Writes a page: a kill leaves the earlier one or the whole new one.
-pub(super) fn write_page(path: &Path, page: &str) -> Result<(), Failure> {
+/// Writes a page: a kill leaves the earlier one or the whole new one. `help` says what to do where
+/// that isn't permitted.
+pub(super) fn write_page(path: &Path, page: &str, help: &str) -> Result<(), Failure> {
     replace_file(path, page.as_bytes()).map_err(|error| {
         let failure = Failure::failed(format!("failed to write `{}`: {error}", shown(path)));
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                failure.help("name another file with `--output`")
+                failure.help(help)
             }
             _ => failure,
         }

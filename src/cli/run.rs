@@ -14,7 +14,7 @@ use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
 use crate::runs::{self, Labels, PipelineFile, Recorder, Results, RunId, RunInfo, StageRecord};
 use crate::stages;
-use crate::store::Store;
+use crate::store::{Artifact, Store};
 use crate::ui::{self, OutputMode, Reporter};
 use clap::Args;
 use std::num::NonZeroUsize;
@@ -170,12 +170,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             reporter.handle(event);
         }
     })?;
+    let before = match recorder.id() {
+        Some(_) => None,
+        None => record_of_outputs(&mut recorder, &report, &store)?,
+    };
     if let Some(pins) = lock.update(&graph, &store, arguments.locked) {
         recorder.keep_lock(&pins);
     }
     let mut stages: Vec<StageRecord> = report.stages.iter().map(stage_record).collect();
     stages.iter_mut().for_each(|stage| models.name_in(stage));
-    let recorded = close(recorder, &mut reporter, &report, stages, &store)?;
+    let recorded = close(recorder, before, &mut reporter, &report, stages, &store)?;
     if !arguments.json {
         summary::print(&store, &report, &recorded, &arguments.pipeline.file)?;
     }
@@ -186,13 +190,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 /// runs, all that go into its record. Damaged artifacts are quarantined. Returns whether all are
 /// intact: otherwise the plan is no longer right.
 fn has_intact_results(plan: &Plan, store: &Store) -> Result<bool, Failure> {
-    let results: Vec<&str> = match plan.is_fresh() {
-        true => vec![summary::METRICS],
-        false => runs::COPIED.iter().map(|(name, _)| *name).collect(),
-    };
+    let artifacts = plan.stages.iter().filter_map(|planned| planned.state.artifact());
+    match plan.is_fresh() {
+        true => are_intact(artifacts, &[summary::METRICS], store),
+        false => are_intact(artifacts, &runs::recorded_names(), store),
+    }
+}
+
+/// Digests the files of some names in artifacts. Damaged artifacts are quarantined.
+fn are_intact<'a>(
+    artifacts: impl Iterator<Item = &'a Artifact>,
+    names: &[&str],
+    store: &Store,
+) -> Result<bool, Failure> {
     let mut all = true;
-    for artifact in plan.stages.iter().filter_map(|planned| planned.state.artifact()) {
-        all &= store.check(artifact, &results, &[])?;
+    for artifact in artifacts {
+        all &= store.check(artifact, names, &[])?;
     }
     Ok(all)
 }
@@ -235,19 +248,16 @@ fn run_info(
     }
 }
 
-/// Closes the record, writes the HTML report and emits the last event. If no stage ran, the record
-/// is that of the latest run with the same outputs; if none shows them, they are recorded now.
+/// Closes the record, writes the HTML report and emits the last event. If no stage ran, `before` is
+/// the latest run with the same outputs.
 fn close(
     mut recorder: Recorder,
+    before: Option<RunId>,
     reporter: &mut Reporter,
     report: &Report,
     stages: Vec<StageRecord>,
     store: &Store,
 ) -> Result<Recorded, Failure> {
-    let before = match recorder.id() {
-        Some(_) => None,
-        None => record_of_outputs(&mut recorder, report, store),
-    };
     let recorded = match (recorder.id(), before) {
         (Some(id), _) => Recorded::Now(id.clone()),
         (None, Some(id)) => Recorded::Before(id),
@@ -276,20 +286,26 @@ fn close(
 /// The latest run on record with the same stages and outputs. If no run has them, not even beside
 /// others, this one is recorded: the one that made them was killed before its record, or that is
 /// lost.
-fn record_of_outputs(recorder: &mut Recorder, report: &Report, store: &Store) -> Option<RunId> {
+fn record_of_outputs(
+    recorder: &mut Recorder,
+    report: &Report,
+    store: &Store,
+) -> Result<Option<RunId>, Failure> {
     let digests =
         report.stages.iter().map(|stage| Some((stage.stage.clone(), stage.digest?.to_string())));
-    let digests = digests.collect::<Option<_>>()?;
+    let Some(digests) = digests.collect::<Option<_>>() else { return Ok(None) };
+    let artifacts = report.stages.iter().filter_map(|stage| stage.artifact.as_ref());
     let folder = store.runs_folder();
     let identical = runs::find_identical(&folder, &digests);
     if identical.is_none()
         && report.outcome == RunOutcome::Ok
         && !store.is_read_only()
         && runs::find_showing(&folder, &digests).is_none()
+        && are_intact(artifacts, &runs::recorded_names(), store)?
     {
         recorder.record_outputs();
     }
-    identical
+    Ok(identical)
 }
 
 fn stage_record(stage: &engine::StageReport) -> StageRecord {
@@ -318,7 +334,8 @@ fn stage_record(stage: &engine::StageReport) -> StageRecord {
 fn write_report(store: &Store, id: &RunId) -> Result<(), Failure> {
     let record = runs::find(&store.runs_folder(), id.as_str())?;
     let path = record.folder.join(summary::REPORT);
-    write_page(&path, &report::page(&[Results::of(&record).with_store(store)]))
+    let help = format!("`pipe report {id} --output FILE` writes it elsewhere");
+    write_page(&path, &report::page(&[Results::of(&record).with_store(store)]), &help)
 }
 
 /// The exit code of a run.

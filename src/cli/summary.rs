@@ -134,7 +134,7 @@ fn up_to_date(report: &Report, recorded: &Recorded, record: Option<&Record>) -> 
     let (id, accuracy) = (&record.id, accuracy.unwrap_or_default());
     match recorded {
         Recorded::Now(_) => format!(
-            "nothing to do: {stages} up to date; no run on record had these outputs, so they are run {id} now{accuracy}\n"
+            "nothing to do: {stages} up to date; no run on record had these outputs: recorded as run {id}{accuracy}\n"
         ),
         _ => format!("nothing to do: same outputs as run {id}{accuracy}\n"),
     }

@@ -27,8 +27,9 @@ pub(crate) fn join(mut phrases: Vec<String>, conjunction: &str) -> String {
     if phrases.is_empty() { last } else { format!("{} {conjunction} {last}", phrases.join(", ")) }
 }
 
+/// A name as code; a backtick in it would end it.
 fn backticks(name: &str) -> String {
-    format!("`{name}`")
+    format!("`{}`", name.replace('`', "'"))
 }
 
 #[cfg(test)]

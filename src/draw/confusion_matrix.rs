@@ -149,7 +149,7 @@ fn abbreviated(count: u64) -> String {
         0..=999 => count.to_string(),
         1_000..=9_949 => format!("{:.1}k", count as f64 / 1e3),
         9_950..=999_499 => format!("{:.0}k", count as f64 / 1e3),
-        _ => format!("{}M", count / 1_000_000),
+        _ => format!("{:.0}M", count as f64 / 1e6),
     }
 }
 
@@ -191,8 +191,8 @@ mod tests {
 
     #[test]
     fn counts_fit_their_cells() {
-        let texts = [7, 999, 1234, 9_960, 45_678, 12_345_678].map(abbreviated);
-        assert_eq!(texts, ["7", "999", "1.2k", "10k", "46k", "12M"]);
+        let texts = [7, 999, 1234, 9_960, 45_678, 999_500, 12_345_678].map(abbreviated);
+        assert_eq!(texts, ["7", "999", "1.2k", "10k", "46k", "1M", "12M"]);
         let shares = [(1, 3), (1, 1000), (999, 1000), (5, 5)];
         let shares = shares.map(|(count, total)| whole_percent(count, total));
         assert_eq!(shares, ["33", "<1", ">99", "100"]);

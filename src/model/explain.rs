@@ -190,9 +190,9 @@ mod tests {
     fn an_overlay_shows_the_center_crop_brighter_where_the_evidence_is() {
         let preprocessing = super::super::tests::info().preprocessing;
         let square = vec![90; 40 * 40 * 3];
-        let picture = quarters().overlay(&square, &preprocessing).unwrap();
-        assert_eq!(picture.dimensions(), (224, 224));
-        let sum = |x, y| picture.get_pixel(x, y).0.iter().map(|&one| u32::from(one)).sum::<u32>();
+        let overlay = quarters().overlay(&square, &preprocessing).unwrap();
+        assert_eq!(overlay.dimensions(), (224, 224));
+        let sum = |x, y| overlay.get_pixel(x, y).0.iter().map(|&one| u32::from(one)).sum::<u32>();
         assert!(sum(40, 40) > sum(40, 200) && sum(40, 200) > sum(200, 40));
         assert!(quarters().overlay(&square[1..], &preprocessing).is_none());
     }

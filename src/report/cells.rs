@@ -11,7 +11,8 @@ use crate::metrics::Prediction;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-/// Images of one cell, of errors and of hits, and of all cells: what a browser loads in a moment.
+/// Images of one cell, of errors and of hits, and of all cells of a page, which its evaluations share:
+/// what a browser loads in a moment.
 const MAX_ERRORS: usize = 12;
 const MAX_HITS: usize = 6;
 const MAX_IMAGES: usize = 900;
@@ -31,17 +32,18 @@ struct Shown<'a> {
 }
 
 impl<'a> Cells<'a> {
-    /// Those of the cells `wanted`, the most important cells first. Where there are too many images,
+    /// Those of the cells `wanted` of an evaluation, given as its index and their number on the page,
+    /// the most important cells first. Where there are too many images,
     /// each cell gets its first before any gets its second.
     pub(super) fn new(
-        index: usize,
+        (index, evaluations): (usize, usize),
         classes: &'a [String],
         scored: &'a Scored,
         images: Option<&StoredImages>,
         wanted: &[Cell],
     ) -> Cells<'a> {
         let by_cell = scored.by_cell(classes);
-        let chosen = chosen(&by_cell, wanted, MAX_IMAGES);
+        let chosen = chosen(&by_cell, wanted, MAX_IMAGES / evaluations.max(1));
         let rows: Vec<&Prediction> = chosen.values().flatten().copied().collect();
         let mut uris = thumbnails(&rows, images, Size::Small).into_iter();
         let shown = chosen.into_iter().map(|(cell, rows)| {

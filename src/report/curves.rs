@@ -2,6 +2,7 @@
 
 use super::html::{self, Column, Table, details, side_by_side, tiles};
 use crate::common::number::{counted, thousands};
+use crate::common::words::shortened_list;
 use crate::draw::{Axes, Bin, Histogram, LineChart, Marker, Series, Unit, percent, shorten};
 use crate::metrics::{Calibration, CalibrationBin, Curve, CurveOf, Curves};
 use crate::runs::{Results, StageRecord};
@@ -96,19 +97,13 @@ fn chart(title: &str, x_label: &str, series: Vec<Series>, markers: Vec<Marker>) 
 fn notes(curves: &Curves) -> Markup {
     let shown = "Each class against all others: the averages, and the classes with the smallest area \
                  under the curve. The numbers are these areas.";
-    let left_out = &curves.left_out;
-    let names: Vec<String> =
-        left_out.iter().take(MAX_NAMES).map(|class| shorten(class, NAME)).collect();
-    let more = match left_out.len().saturating_sub(MAX_NAMES) {
-        0 => String::new(),
-        more => format!(" and {} more", thousands(more as u64)),
-    };
+    let names: Vec<String> = curves.left_out.iter().map(|class| shorten(class, NAME)).collect();
     html! {
         @if !curves.roc.is_empty() { (html::note(shown)) }
         @if !names.is_empty() {
             (html::note(&format!(
-                "Left out, since none of the test images are of the class, or all are: {}{more}.",
-                names.join(", ")
+                "Left out, since none of the test images are of the class, or all are: {}.",
+                shortened_list(names.iter().map(String::as_str), MAX_NAMES)
             )))
         }
     }

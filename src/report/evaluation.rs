@@ -53,10 +53,10 @@ fn sum(counts: &[u64]) -> u64 {
     counts.iter().copied().fold(0, u64::saturating_add)
 }
 
-/// The confusion matrix, the most confused pairs, and the images of both. `index` distinguishes the
-/// evaluations of a page.
+/// The confusion matrix, the most confused pairs, and the images of both, of an evaluation that is
+/// given as its index and their number on the page.
 pub(super) fn errors(
-    index: usize,
+    position: (usize, usize),
     evaluation: &Evaluation,
     scored: &Scored,
     images: Option<&StoredImages>,
@@ -69,7 +69,7 @@ pub(super) fn errors(
     }
     let shown = shown_classes(split, classes.len());
     pairs.truncate(if shown.len() < classes.len() { MAX_PAIRS_OF_MANY } else { MAX_PAIRS });
-    let cells = Cells::new(index, classes, scored, images, &wanted(split, &pairs, &shown));
+    let cells = Cells::new(position, classes, scored, images, &wanted(split, &pairs, &shown));
     let has_room = shown.len() <= FEW_CLASSES;
     html! {
         (explanation(name, split, &cells))

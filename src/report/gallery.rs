@@ -10,26 +10,32 @@ use crate::draw::{percent, shorten};
 use crate::metrics::Prediction;
 use maud::{Markup, html};
 
-/// The number of mistakes and of hits.
-const MAX_MISTAKES: usize = 24;
+/// The number of errors and of hits.
+const MAX_GALLERY_ERRORS: usize = 24;
 const MAX_HITS: usize = 12;
 
 /// The wrong predictions, the most confident first. Empty without predictions.
-pub(super) fn mistakes(scored: &Scored, images: Option<&StoredImages>, split: &str) -> Markup {
-    let rows = scored.mistakes();
+pub(super) fn errors(scored: &Scored, images: Option<&StoredImages>, split: &str) -> Markup {
+    let rows = scored.errors();
     match (rows.is_empty(), scored.len()) {
         (true, 0) => Markup::default(),
         (true, count) => html::note(&format!("None on {}.", counted(count as u64, &image(split)))),
         (false, _) => {
-            let count = shown(rows.len(), MAX_MISTAKES, &format!("misclassified {}", image(split)));
-            gallery(&rows, MAX_MISTAKES, images, &format!("{count}, the most confident first."))
+            let count =
+                shown(rows.len(), MAX_GALLERY_ERRORS, &format!("misclassified {}", image(split)));
+            gallery(
+                &rows,
+                MAX_GALLERY_ERRORS,
+                images,
+                &format!("{count}, the most confident first."),
+            )
         }
     }
 }
 
 /// The right predictions, the least confident first. Empty where there are none.
-pub(super) fn hits(scored: &Scored, images: Option<&StoredImages>, split: &str) -> Markup {
-    let rows = scored.hits();
+pub(super) fn correct(scored: &Scored, images: Option<&StoredImages>, split: &str) -> Markup {
+    let rows = scored.correct();
     if rows.is_empty() {
         return Markup::default();
     }

@@ -3,7 +3,7 @@
 //! `details` element or a radio button, which keyboards and screen readers know. Whatever a run lacks
 //! (it failed, it has no test split, its artifacts were collected) is left out of its page. Pages
 //! enter no digest. Their size is bounded, however large the data set: tables are cut with a sentence
-//! that says so, charts thinned, and at most a thousand images shown.
+//! that says so, charts thinned, and images shown up to a number: about a thousand of the test split.
 
 mod advice;
 mod cells;

@@ -69,7 +69,7 @@ pub(super) fn failure(results: &Results) -> Markup {
         }
         (Status::Running, _) => html! {
             .failure.running role="status" {
-                h2 { "The run is going on" }
+                h2 { "The run is in progress" }
                 p {
                     "This page shows what was known when it was written. " code { "pipe watch " (id) }
                     " follows the run, " code { "pipe report " (id) } " writes the page again."

@@ -50,14 +50,14 @@ impl<'a> Evaluated<'a> {
         let Evaluated { scored, split, suffix, .. } = self;
         let images = self.images.as_ref();
         html! {
-            (section(&format!("Most confident mistakes{suffix}"), &gallery::mistakes(scored, images, split)))
-            (section(&format!("Least confident hits{suffix}"), &gallery::hits(scored, images, split)))
+            (section(&format!("Most confident errors{suffix}"), &gallery::errors(scored, images, split)))
+            (section(&format!("Least confident correct predictions{suffix}"), &gallery::correct(scored, images, split)))
         }
     }
 
-    fn errors(&self, results: &Results, index: usize) -> Markup {
+    fn errors(&self, results: &Results, position: (usize, usize)) -> Markup {
         let Evaluated { stage, evaluation, scored, suffix, .. } = self;
-        let errors = evaluation::errors(index, evaluation, scored, self.images.as_ref());
+        let errors = evaluation::errors(position, evaluation, scored, self.images.as_ref());
         html! {
             (section(&format!("Confusion matrix{suffix}"), &errors))
             (section(&format!("Classes{suffix}"), &classes::classes(evaluation)))
@@ -78,7 +78,7 @@ pub(super) fn page(results: &Results) -> Markup {
         }
         @for one in &evaluated { (one.gallery()) }
         (section("What to try next", &suggestions(results)))
-        @for (index, one) in evaluated.iter().enumerate() { (one.errors(results, index)) }
+        @for (index, one) in evaluated.iter().enumerate() { (one.errors(results, (index, evaluated.len()))) }
         (section("Training", &training::curves(results)))
         @for stage in &record.stages {
             (section(&format!("Training images as `{}` sees them", stage.stage), &strip::of_training(results, stage)))
@@ -98,7 +98,7 @@ fn data(results: &Results) -> Markup {
     html! {
         @for (stage, found) in &explorations {
             @let suffix = suffix(stage, explorations.len() > 1);
-            @let thumbnails = Thumbnails { drawn: results.thumbnails(stage), stored: StoredImages::of_run(results) };
+            @let thumbnails = Thumbnails { drawn: results.thumbnails(stage), stored: StoredImages::of_explored(results, stage) };
             (section(&format!("Images{suffix}"), &exploration::plots(found, &thumbnails)))
         }
         @for (stage, rows) in &leaking {

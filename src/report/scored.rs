@@ -1,4 +1,4 @@
-//! The predictions of one split that have a label, as a page lists them: mistakes and hits, and those
+//! The predictions of one split that have a label, as a page lists them: errors and hits, and those
 //! of each pair of a true and a predicted class.
 
 use crate::metrics::Prediction;
@@ -26,21 +26,21 @@ impl Scored {
     }
 
     /// The wrong predictions, the most confident first.
-    pub(super) fn mistakes(&self) -> Vec<&Prediction> {
+    pub(super) fn errors(&self) -> Vec<&Prediction> {
         sorted(self.rows.iter().filter(|row| !is_hit(row)), Order::MostConfident)
     }
 
     /// The right predictions, the least confident first.
-    pub(super) fn hits(&self) -> Vec<&Prediction> {
+    pub(super) fn correct(&self) -> Vec<&Prediction> {
         sorted(self.rows.iter().filter(|row| is_hit(row)), Order::LeastConfident)
     }
 
-    /// By true and predicted class: mistakes from the most confident, hits from the least confident.
+    /// By true and predicted class: errors from the most confident, hits from the least confident.
     pub(super) fn by_cell(&self, classes: &[String]) -> BTreeMap<Cell, Vec<&Prediction>> {
         let index: HashMap<&str, usize> =
             classes.iter().enumerate().map(|(at, class)| (class.as_str(), at)).collect();
         let mut cells: BTreeMap<Cell, Vec<&Prediction>> = BTreeMap::new();
-        for row in self.mistakes().into_iter().chain(self.hits()) {
+        for row in self.errors().into_iter().chain(self.correct()) {
             let of = |class: &str| index.get(class).copied();
             let truth = row.label.as_deref().and_then(of);
             if let (Some(truth), Some(prediction)) = (truth, of(&row.prediction)) {

@@ -22,10 +22,12 @@ impl StoredImages {
         Some(StoredImages { cache })
     }
 
-    /// Those of the first stage of the run that wrote some.
-    pub(super) fn of_run(results: &Results) -> Option<StoredImages> {
-        let mut stages = results.record().stages.iter();
-        stages.find_map(|stage| StoredImages::of_stage(results, &stage.stage))
+    /// Those of the images that `explored` looked at: of the first stage that stored some of them.
+    pub(super) fn of_explored(results: &Results, explored: &StageRecord) -> Option<StoredImages> {
+        let source = explored.needs.get("images")?;
+        let stages = results.record().stages.iter();
+        let mut same = stages.filter(|stage| stage.needs.get("images") == Some(source));
+        same.find_map(|stage| StoredImages::of_stage(results, &stage.stage))
     }
 
     /// An image by its path, as a `data:` URI.

@@ -36,8 +36,8 @@ pub(super) fn curves(results: &Results) -> Markup {
         @for (stage, rows) in &unfinished {
             @if several { h3 { (stage.stage) } }
             (html::note(&match results.record().status {
-                Status::Running => format!("The training goes on: {} so far.", epochs(rows, stage)),
-                _ => format!("The training didn’t end: {} until then.", epochs(rows, stage)),
+                Status::Running => format!("Training is in progress: {} so far.", epochs(rows, stage)),
+                _ => format!("Training stopped: {}.", epochs(rows, stage)),
             }))
             (of_training(rows, None))
         }
@@ -48,9 +48,11 @@ pub(super) fn curves(results: &Results) -> Markup {
 fn epochs(rows: &[EpochRow], stage: &StageRecord) -> String {
     let [first, last] = [rows.first(), rows.last()].map(|row| row.map_or(0, |row| row.epoch));
     let planned = stage.parameters.get("epochs").and_then(serde_json::Value::as_u64);
+    let count = planned.unwrap_or(last);
     let planned = planned.map_or_else(String::new, |planned| format!(" of {planned}"));
     match first {
-        1 => format!("{last}{planned} epochs"),
+        1 => format!("{last}{planned} {}", if count == 1 { "epoch" } else { "epochs" }),
+        _ if first == last => format!("epoch {last}{planned}"),
         _ => format!("epochs {first} to {last}{planned}"),
     }
 }

@@ -53,7 +53,7 @@ pub use query::{FIELDS, Filter, is_known, sort};
 pub use record::{FORMAT, Record, RunId, StageRecord, StageState, Status};
 pub use recorder::{Recorder, RunInfo};
 pub use repository::Repository;
-pub use results::{COPIED, LeakRow, PipelineFile, PipelineInput, Results};
+pub use results::{LeakRow, PipelineFile, PipelineInput, Results, recorded_names};
 pub use samples::SampleRow;
 pub use seal::{Checked, SealedFile, check_records};
 pub use timestamp::Timestamp;

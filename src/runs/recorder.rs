@@ -287,6 +287,7 @@ impl Recorder {
             let path = folder.join(events::FILE);
             open.events.sync_all().map_err(|error| RunsError::io("sync", &path, error))?;
         }
+        self.event_files.values().try_for_each(EventFile::sync)?;
         self.record.files = seal::files(folder)?;
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// The files that are copied, and the largest size of each in bytes. Larger files stay in the
 /// artifact only.
-pub const COPIED: [(&str, u64); 10] = [
+const COPIED: [(&str, u64); 10] = [
     ("metrics.json", 64 << 20),
     ("curves.json", 16 << 20),
     ("history.csv", 16 << 20),
@@ -39,6 +39,11 @@ const MAX_READ: u64 = 256 << 20;
 pub(super) const PIPELINE: &str = "pipeline.json";
 /// The pins of remote sources, as `pipe.lock` has them.
 pub(super) const PINS: &str = "pipe.lock";
+
+/// The names of the files of artifacts that records have.
+pub fn recorded_names() -> Vec<&'static str> {
+    COPIED.iter().map(|(name, _)| *name).chain(LINKED).collect()
+}
 
 /// Copies the small results of a stage's artifact to the run's folder.
 pub(super) fn copy(folder: &Path, stage: &str, artifact: &Path) -> Result<(), RunsError> {

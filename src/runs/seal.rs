@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 use walkdir::WalkDir;
 
 /// The first format whose records are sealed.
@@ -73,6 +73,9 @@ fn has_own_digest(text: &[u8]) -> Option<bool> {
 
 /// The file `name` in `folder` as it is now.
 pub(super) fn file(folder: &Path, name: &str) -> io::Result<SealedFile> {
+    if !is_below(name) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let path = folder.join(name);
     let metadata = fs::symlink_metadata(&path)?;
     if !metadata.is_file() {
@@ -125,6 +128,11 @@ impl Record {
     }
 }
 
+/// Whether a path stays in the folder that it is joined to.
+fn is_below(name: &str) -> bool {
+    Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
 fn is_same(record: &Record, name: &str, recorded: &SealedFile) -> bool {
     // The length first: it is known without reading the file.
     let path = record.folder.join(name);
@@ -162,7 +170,9 @@ pub fn check_records(records: &[Record], store: &Store) -> Checked {
 
 /// Copies a damaged file of a record from its artifact again. False if no artifact has it.
 fn repair(record: &Record, name: &str, store: &Store) -> Result<bool, RunsError> {
-    let Some(recorded) = record.files.get(name) else { return Ok(false) };
+    let Some(recorded) = record.files.get(name).filter(|_| is_below(name)) else {
+        return Ok(false);
+    };
     let Some((artifact, file)) = source(record, name, store) else { return Ok(false) };
     let is_whole = artifact.manifest.files.iter().any(|listed| {
         listed.path == file && listed.digest == recorded.digest && artifact.intact(&file).is_some()

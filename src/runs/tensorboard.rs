@@ -33,6 +33,10 @@ impl EventFile {
         self.append(&scalar(now(), tag, step, value))
     }
 
+    pub(super) fn sync(&self) -> Result<(), RunsError> {
+        self.file.sync_all().map_err(|error| RunsError::io("sync", &self.path, error))
+    }
+
     /// Appends a record in one piece, for readers that are following the file.
     fn append(&mut self, event: &[u8]) -> Result<(), RunsError> {
         let written = self.file.write_all(&record(event));

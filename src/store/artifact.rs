@@ -47,7 +47,8 @@ impl Artifact {
         let bytes = match std::fs::read(&file) {
             Ok(bytes) => bytes,
             Err(error)
-                if error.kind() == io::ErrorKind::PermissionDenied && folders::restore(&file) =>
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && folders::restore(&file, folders::READ) =>
             {
                 return Artifact::read(path, digest);
             }
@@ -210,7 +211,10 @@ fn check_content_of(path: &Path, file: &ListedFile) -> Result<(), ArtifactError>
         Err(error) if is_missing(&error) => {
             Err(ArtifactError::Damaged(format!("{} is missing", file.path)))
         }
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && folders::restore(path) => {
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && folders::restore(path, folders::READ) =>
+        {
             check_content_of(path, file)
         }
         Err(error) => Err(ArtifactError::Store(StoreError::io("reading", path)(error))),

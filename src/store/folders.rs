@@ -26,33 +26,31 @@ const FOLDERS: [&str; 10] = [
 /// The files in the root.
 const FILES: [&str; 2] = ["format", "lock"];
 
-/// What its owner must be able to do with a folder, and what is restored if that isn't so. A store
-/// whose owner made it read-only stays that.
-const ACCESS: u32 = 0o500;
-const OWNER: u32 = 0o700;
+/// The access to a folder that its owner needs to read it, and all that an owner can have, which is
+/// what is restored. A store whose owner made it read-only stays that.
+pub(super) const READ: u32 = 0o500;
+pub(super) const ALL: u32 = 0o700;
 
-/// How many folders above a path [`restore`] looks at: as many as there are below the root.
-const DEPTH: usize = 3;
+/// The name of the store's root, and the number of folders above a path up to it.
+const ROOT: &str = "v1";
+const DEPTH: usize = 4;
 
 /// Moves whatever stands in place of a folder or file of the store to `damaged/`, and restores the
-/// permissions of its folders. Returns a sentence for each. What can't be repaired is left: who
-/// needs it finds out.
+/// permissions of its folders. Returns a sentence for each. Damage that can't be repaired is left to
+/// the functions that read the store.
 pub(super) fn repair(root: &Path) -> Vec<String> {
     let mut notes = Vec::new();
     for name in FOLDERS {
         let path = root.join(name);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => {
-                if restore_one(&path, &metadata) {
-                    notes.push(format!("the permissions of {} were restored", path.display()));
-                }
-            }
-            _ => notes.extend(move_aside(root, &path, "it isn't a folder")),
+        if is_wrong(&path, Metadata::is_dir) {
+            notes.extend(move_aside(root, &path, "it isn't a folder"));
+        } else if fs::symlink_metadata(&path).is_ok_and(|found| restore_one(&path, &found, READ)) {
+            notes.push(format!("the permissions of {} were restored", path.display()));
         }
     }
     for name in FILES {
         let path = root.join(name);
-        if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+        if is_wrong(&path, Metadata::is_file) {
             notes.extend(move_aside(root, &path, "it isn't a file"));
         }
     }
@@ -70,6 +68,22 @@ pub(super) fn repair(root: &Path) -> Vec<String> {
 
 fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
     fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+/// Whether there is something else at `path` than what `is_right` accepts, or a link that leads
+/// nowhere. False if nothing is there, which another process may be about to create, and where it
+/// isn't known.
+fn is_wrong(path: &Path, is_right: fn(&Metadata) -> bool) -> bool {
+    let Ok(found) = fs::symlink_metadata(path) else { return false };
+    if !found.file_type().is_symlink() {
+        return !is_right(&found);
+    }
+    match fs::metadata(path) {
+        Ok(target) => !is_right(&target),
+        Err(error) => {
+            error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ELOOP)
+        }
+    }
 }
 
 /// Whether an entry is neither a folder nor a link to one.
@@ -104,19 +118,24 @@ pub(super) fn aside(root: &Path, path: &Path) -> io::Result<PathBuf> {
         .ok_or_else(|| io::ErrorKind::AlreadyExists.into())
 }
 
-/// Gives the owner back the access to the folders above `path` and to `path` itself. Returns whether
-/// anything changed: then it is worth trying again.
-pub(super) fn restore(path: &Path) -> bool {
-    let mut folders: Vec<&Path> = path.ancestors().take(DEPTH + 1).collect();
-    folders.reverse();
-    let restored = |path: &&Path| {
-        fs::symlink_metadata(path).is_ok_and(|metadata| restore_one(path, &metadata))
+/// Gives the owner back the access `needed` to the folders of the store above `path`, and to `path`
+/// itself. Returns whether anything changed: then it is worth trying again.
+pub(super) fn restore(path: &Path, needed: u32) -> bool {
+    let mut folders = Vec::new();
+    for folder in path.ancestors().take(DEPTH + 1) {
+        folders.push(folder);
+        if folder.ends_with(ROOT) {
+            break;
+        }
+    }
+    let restored = |path: &&&Path| {
+        fs::symlink_metadata(path).is_ok_and(|metadata| restore_one(path, &metadata, needed))
     };
-    folders.iter().filter(|path| restored(path)).count() > 0
+    folders.iter().rev().filter(restored).count() > 0
 }
 
-fn restore_one(path: &Path, metadata: &Metadata) -> bool {
-    let (needed, restored) = if metadata.is_dir() { (ACCESS, OWNER) } else { (0o400, 0o400) };
+fn restore_one(path: &Path, metadata: &Metadata, needed: u32) -> bool {
+    let (needed, restored) = if metadata.is_dir() { (needed, ALL) } else { (0o400, 0o400) };
     let mode = metadata.mode() & 0o7777;
     let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
     let is_link = metadata.file_type().is_symlink();
@@ -124,6 +143,8 @@ fn restore_one(path: &Path, metadata: &Metadata) -> bool {
         && is_ours
         && mode & needed != needed
         && fs::set_permissions(path, Permissions::from_mode(mode | restored)).is_ok()
+        // Some file systems ignore it.
+        && fs::symlink_metadata(path).is_ok_and(|found| found.mode() & needed == needed)
 }
 
 /// Removes a file, a link or a folder; nothing if it is missing.

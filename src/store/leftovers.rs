@@ -47,8 +47,11 @@ impl Store {
                 .tempdir_in(&parent)
                 // Without the name that was tried.
                 .map_err(|error| failed(error.kind().into()))?;
-            // Another run that just looks whether it is a leftover may hold the lock.
-            if let Some(_lock) = Lock::try_exclusive(&folder.path().join(LOCK)).map_err(failed)? {
+            let lock = folder.path().join(LOCK);
+            // Another run that clears leftovers may hold the lock, or have removed it by now.
+            if let Some(_lock) = Lock::try_exclusive(&lock).map_err(failed)?
+                && lock.exists()
+            {
                 return Ok(JobFolder { folder, _lock });
             }
         }
@@ -62,23 +65,29 @@ impl Store {
             let key = name.get(..DIGITS).and_then(|key| key.parse::<Digest>().ok());
             let lock = key.map(|key| self.root().join("locks").join(key.to_string()));
             // Others are of `gc`, which doesn't run while this store is open.
-            if lock.is_none_or(|lock| is_free(&lock)) {
-                let _ = std::fs::remove_dir_all(&slot);
+            match lock {
+                Some(lock) => remove_if_free(&lock, &slot),
+                None => drop(std::fs::remove_dir_all(&slot)),
             }
         }
         for folder in children(&self.root().join("jobs")) {
             let lock = folder.join(LOCK);
-            let is_leftover = if lock.exists() { is_free(&lock) } else { is_old(&folder) };
-            if is_leftover {
+            if lock.exists() {
+                remove_if_free(&lock, &folder);
+            } else if is_old(&folder) {
                 let _ = std::fs::remove_dir_all(&folder);
             }
         }
     }
 }
 
-/// Whether nobody holds a lock.
-fn is_free(lock: &Path) -> bool {
-    Lock::try_exclusive(lock).is_ok_and(|lock| lock.is_some_and(|lock| lock.is_held()))
+/// Removes a folder while holding its lock, unless another process holds it.
+fn remove_if_free(lock: &Path, folder: &Path) {
+    if let Ok(Some(lock)) = Lock::try_exclusive(lock)
+        && lock.is_held()
+    {
+        let _ = std::fs::remove_dir_all(folder);
+    }
 }
 
 fn is_old(folder: &Path) -> bool {

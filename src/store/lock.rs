@@ -37,7 +37,7 @@ fn open(path: &Path) -> io::Result<File> {
         }
         _ if is_not_writable(&error) => match File::open(path) {
             Ok(file) => Ok(file),
-            Err(_) if folders::restore(path) => create(),
+            Err(_) if folders::restore(path, folders::READ) => create(),
             Err(opening) if opening.kind() == io::ErrorKind::NotFound => Err(error),
             Err(opening) => Err(opening),
         },

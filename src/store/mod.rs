@@ -326,7 +326,7 @@ impl Store {
         let target = folders::aside(self.root(), path).map_err(|_| failed())?;
         let moved = match std::fs::rename(path, &target) {
             // A folder that its owner can't write can't be moved.
-            Err(error) if lock::is_not_writable(&error) && folders::restore(path) => {
+            Err(error) if lock::is_not_writable(&error) && folders::restore(path, folders::ALL) => {
                 std::fs::rename(path, &target)
             }
             moved => moved,

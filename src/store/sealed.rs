@@ -50,7 +50,7 @@ pub(super) fn read(path: &Path) -> io::Result<Sealed> {
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Sealed::Absent),
             io::ErrorKind::IsADirectory => Ok(Sealed::Damaged),
-            io::ErrorKind::PermissionDenied if folders::restore(path) => read(path),
+            io::ErrorKind::PermissionDenied if folders::restore(path, folders::READ) => read(path),
             _ if error.raw_os_error() == Some(libc::ELOOP) => Ok(Sealed::Damaged),
             _ => Err(error),
         },
@@ -67,7 +67,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> 
             unfinished(folder)?
         }
         Err(error)
-            if error.kind() == io::ErrorKind::PermissionDenied && folders::restore(folder) =>
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && folders::restore(folder, folders::READ) =>
         {
             unfinished(folder)?
         }

@@ -152,8 +152,7 @@ fn reset(desk: &Desk) {
     assert!(copied.unwrap().success());
 }
 
-/// After any damage a run ends with the outputs of a fresh store, and leaves a store that is sound
-/// but for records of runs.
+/// After any damage a run ends with the outputs of a fresh store, and so does the next one.
 fn assert_recovers(desk: &Desk, digests: &BTreeMap<String, String>, damage: &str) {
     let ran = desk.pipe(&[&["run"], &UNTIL[..], &["--json"]].concat());
     assert_eq!(ran.code, 0, "{damage}: {ran}");

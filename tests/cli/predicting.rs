@@ -232,7 +232,7 @@ fn a_model_file_needs_no_store() {
 }
 
 #[test]
-fn each_class_is_explained_by_a_picture() {
+fn each_class_is_explained_by_an_overlay() {
     let desk = trained();
     desk.write("new/broken.jpg", "no image");
     let plain = desk.pipe(&["predict", "@0", "new", "--json"]).json();
@@ -249,8 +249,8 @@ fn each_class_is_explained_by_a_picture() {
     assert_eq!(files, expected.map(|name| format!("why/it is/{name}.png")));
     assert_eq!(explained, plain, "explaining changes no prediction");
     for file in files {
-        let picture = image::open(desk.path(file.as_str().unwrap())).unwrap();
-        assert_eq!((picture.width(), picture.height()), (224, 224));
+        let overlay = image::open(desk.path(file.as_str().unwrap())).unwrap();
+        assert_eq!((overlay.width(), overlay.height()), (224, 224));
     }
     let table = desk.ok(&["predict", "@0", "new/0_x.png", "--explain", "why"]);
     table.masking(&ANSWERS).snapshot("explained");

@@ -9,10 +9,15 @@ use crate::runs::diff::{Change, ClassTest, Diff, SplitDiff, SplitSummary, change
 const SHOWN: usize = 20;
 
 /// A heading with the verdict, a table of the runs, and for each compared run what changed.
-pub(super) fn report(first: &Record, others: &[Record], diffs: &[Diff]) -> String {
+pub(super) fn report(
+    first: &Record,
+    others: &[Record],
+    diffs: &[Diff],
+    all_compared: bool,
+) -> String {
     let records: Vec<&Record> = [first].into_iter().chain(others).collect();
     let names = legends(&records);
-    let verdict = match (diffs.iter().any(Diff::is_worse), diffs.iter().all(is_compared)) {
+    let verdict = match (diffs.iter().any(Diff::is_worse), all_compared) {
         (true, _) => "a run is significantly worse than the baseline",
         (false, true) => "no run is significantly worse than the baseline",
         (false, false) => "no verdict: a run can't be compared with the baseline",
@@ -46,9 +51,10 @@ pub(super) fn report(first: &Record, others: &[Record], diffs: &[Diff]) -> Strin
     text
 }
 
-/// Whether there is a verdict about a run.
-pub(super) fn is_compared(diff: &Diff) -> bool {
-    tests(diff).any(SplitDiff::allows_verdict)
+/// Whether there is a verdict about a run in each of the `evaluations` of the baseline on test images.
+pub(super) fn is_compared(diff: &Diff, evaluations: usize) -> bool {
+    let compared = tests(diff).filter(|split| split.allows_verdict()).count();
+    compared > 0 && compared >= evaluations
 }
 
 /// The test splits of a comparison: one for each evaluation.

@@ -1,4 +1,4 @@
-//! The pictures of `pipe predict --explain`: each image under the heat map of its class.
+//! The overlays of `pipe predict --explain`: each image under the heat map of its class.
 
 use super::super::failure::Failure;
 use super::super::shared::shown;
@@ -8,10 +8,10 @@ use crate::model::{Classified, ImageScores, Model};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Longest part of a picture's name that is taken from its image's, in characters.
+/// Longest part of an overlay's file name that is taken from its image's, in characters.
 const LONGEST_NAME: usize = 60;
 
-/// The folder of the pictures.
+/// The folder of the overlays.
 pub(super) struct Explanations {
     folder: PathBuf,
 }
@@ -34,11 +34,11 @@ impl Explanations {
         shown(&self.folder)
     }
 
-    /// Writes the pictures of some images, of which `before` come first in the input. Returns the
+    /// Writes the overlays of some images, of which `before` come first in the input. Returns the
     /// path of each; none for an image that couldn't be read.
     ///
     /// # Errors
-    /// When the network can't run, or a picture can't be written.
+    /// When the network can't run, or an overlay can't be written.
     pub(super) fn write(
         &mut self,
         model: &Model,
@@ -71,7 +71,7 @@ impl Explanations {
     }
 }
 
-/// The file name of a picture: the position of its image in the input, which no two share, and the
+/// The file name of an overlay: the position of its image in the input, which no two share, and the
 /// image's name.
 fn file_name(number: u64, image: &str) -> String {
     let name = Path::new(image).file_stem().unwrap_or_default().to_string_lossy();
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_pictures_are_safe_and_different() {
+    fn names_of_overlays_are_safe_and_different() {
         assert_eq!(file_name(1, "a/b.c.jpg"), "000001-b.c.png");
         assert_eq!(file_name(2, "a/\x1b[2J\u{202e}?.jpg"), "000002-_[2J__.png");
         assert_eq!(file_name(1_234_567, "-"), "1234567--.png");

@@ -32,7 +32,7 @@ use std::process::ExitCode;
   pipe predict model.safetensors holiday/  with a model file
   find . -name '*.jpg' | pipe predict @0 - --format jsonl
                                            images by a list of their paths
-  pipe predict @0 holiday/ --explain why/  also what each class was seen in")]
+  pipe predict @0 holiday/ --explain why/  also where each class was seen")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -49,8 +49,7 @@ pub(super) struct Arguments {
     /// The same as --format json
     #[arg(long)]
     json: bool,
-    /// Write a picture of each image to DIR, on which the parts are bright that speak for its class
-    /// (Grad-CAM)
+    /// Write each image to DIR under a heat map of the regions that speak for its class (Grad-CAM)
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
     /// Paths on standard input end in NUL rather than in a line end, as `find -print0` writes them

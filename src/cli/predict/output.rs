@@ -23,7 +23,7 @@ pub(super) struct Row {
     pub(super) probability: f32,
     /// The most probable classes with their probabilities, in descending order; at least one.
     pub(super) top: Vec<(String, f32)>,
-    /// The picture that explains it.
+    /// The file of the overlay that explains it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) explanation: Option<String>,
 }

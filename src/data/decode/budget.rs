@@ -10,6 +10,9 @@ const LEAST: u64 = 1 << 30;
 
 struct Budget {
     limit: u64,
+    /// Held while waiting: first come, first served, so that many small images don't keep a large
+    /// one waiting.
+    turn: Mutex<()>,
     used: Mutex<u64>,
     freed: Condvar,
 }
@@ -70,7 +73,7 @@ pub(super) fn reserve(pixels: u64) {
 
 impl Budget {
     fn new(limit: u64) -> Budget {
-        Budget { limit, used: Mutex::new(0), freed: Condvar::new() }
+        Budget { limit, turn: Mutex::new(()), used: Mutex::new(0), freed: Condvar::new() }
     }
 
     /// The part of the budget that stands for this many bytes: at most all of it.
@@ -79,6 +82,7 @@ impl Budget {
     }
 
     fn take(&self, share: u64) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         while share > self.limit - *used {
             used = self.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
