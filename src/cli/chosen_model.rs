@@ -14,8 +14,8 @@ const EXTENSION: &str = ".safetensors";
 /// The choice of a model.
 #[derive(Args)]
 pub(super) struct ModelArguments {
-    /// The run whose model to use: an id, a unique prefix of one, @0 (the latest that has a model),
-    /// @1, …; or a model file, such as model.safetensors
+    /// The run whose model to use: an id, a unique prefix of one, a name, @0 (the latest that has a
+    /// model), @1, …; or a model file, such as model.safetensors
     #[arg(value_name = "RUN|MODEL")]
     model: String,
     /// The train stage whose model to use, if the run has several

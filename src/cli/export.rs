@@ -135,7 +135,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         0 => None,
         limit => {
             let images = images_of(&store, &record, stage)?;
-            ui::note("running the model and the exported files on test images\n");
+            ui::note("running the model and the exported files on images of the run\n");
             Some(Reference::new(&model, &images, limit, &cancelled)?)
         }
     };

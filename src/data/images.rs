@@ -20,11 +20,18 @@ const SKIPPED_KIND: &str = "skipped 1";
 
 /// The longest image file that is read, in bytes: more than the largest image that is decoded has
 /// without compression.
-const MAX_FILE: u64 = 2_000_000_000;
+pub(crate) const MAX_FILE: u64 = 2_000_000_000;
 /// A longer file has to begin as an image before the rest is read.
 const LONG: u64 = 32 << 20;
 /// The bytes that show whether it does.
 const HEAD: u64 = 64 << 10;
+
+/// The error of a file of `length` bytes, if that is above [`MAX_FILE`].
+pub(crate) fn too_long(length: u64) -> Option<DataError> {
+    let [has, most] = [length, MAX_FILE].map(number::bytes);
+    let reason = || format!("the file has {has}, above the limit of {most}");
+    (length > MAX_FILE).then(|| DataError::Unreadable(reason()))
+}
 
 /// The bytes of an image file of `length` bytes.
 ///
@@ -35,10 +42,8 @@ pub(crate) fn read_file(
     mut file: File,
     length: u64,
 ) -> std::io::Result<Result<Vec<u8>, DataError>> {
-    if length > MAX_FILE {
-        let [length, most] = [length, MAX_FILE].map(number::bytes);
-        let reason = format!("the file has {length}, above the limit of {most}");
-        return Ok(Err(DataError::Unreadable(reason)));
+    if let Some(error) = too_long(length) {
+        return Ok(Err(error));
     }
     let mut bytes = Vec::new();
     if length > LONG {

@@ -6,10 +6,9 @@ use super::{Model, ModelError};
 use crate::common::special_file::special;
 use crate::data::Preprocessing;
 use crate::data::decode::{self, SquareImage};
-use crate::data::images::read_file;
+use crate::data::images::{read_file, too_long};
 use crate::data::normalization::network_input;
 use rayon::prelude::*;
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -68,12 +67,7 @@ pub(crate) struct Classifying<'a> {
     model: &'a Model,
     prepared: Receiver<Vec<Prepared>>,
     /// Lists and decodes; joined at the end, for their panics.
-    threads: VecDeque<JoinHandle<()>>,
-}
-
-/// Whether bytes begin as a file of an image format that is decoded.
-pub(crate) fn is_image(bytes: &[u8]) -> bool {
-    decode::extension(bytes).is_some()
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Model {
@@ -97,7 +91,8 @@ impl Model {
         let (sender, prepared) = sync_channel(AHEAD);
         let preprocessing = self.preprocessing().clone();
         let decode = move || prepare_all(&given, &preprocessing, &sender);
-        let threads = VecDeque::from([start("list", list)?, start("decode", decode)?]);
+        // The order in which they are joined: the list may wait for its source.
+        let threads = vec![start("decode", decode)?, start("list", list)?];
         Ok(Classifying { model: self, prepared, threads })
     }
 
@@ -158,7 +153,10 @@ fn prepare_all(
 fn prepare(GivenImage { name, content }: GivenImage, preprocessing: &Preprocessing) -> Prepared {
     let bytes = match content {
         Content::File(path) => read(&path),
-        Content::Bytes(bytes) => Ok(bytes),
+        Content::Bytes(bytes) => match too_long(bytes.len() as u64) {
+            None => Ok(bytes),
+            Some(error) => Err(error.to_string()),
+        },
         Content::Unreadable(reason) => Err(reason),
     };
     let image = bytes.and_then(|bytes| {

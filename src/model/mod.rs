@@ -8,8 +8,9 @@ mod explain;
 mod export;
 mod info;
 
+pub(crate) use crate::data::images::MAX_FILE as MAX_IMAGE_FILE;
 pub(crate) use backbones::{BackboneRow, backbones};
-pub(crate) use classify::{Classified, Content, GivenImage, ImageScores, is_image};
+pub(crate) use classify::{Classified, Content, GivenImage, ImageScores};
 pub(crate) use export::{
     CONFIG, Check, ClassCount, DataSource, EXPORT_FORMAT, Exported, ExportedFile, ONNX, OnnxInput,
     Reference, SAFETENSORS, Scores,

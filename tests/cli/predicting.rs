@@ -234,7 +234,7 @@ fn a_model_file_needs_no_store() {
 #[test]
 fn each_class_is_explained_by_an_overlay() {
     let desk = trained();
-    desk.write("new/broken.jpg", "no image");
+    desk.write("new/00_broken.jpg", "no image");
     let plain = desk.pipe(&["predict", "@0", "new", "--json"]).json();
     let ran = desk.pipe(&["predict", "@0", "new", "--explain", "why/it is", "--json"]);
     assert_eq!(ran.code, 1, "{ran}");
@@ -244,14 +244,17 @@ fn each_class_is_explained_by_an_overlay() {
         .iter_mut()
         .map(|row| row.as_object_mut().unwrap().remove("explanation").unwrap())
         .collect();
-    // "new/broken.jpg" comes last.
-    let expected = ["000001-0_x", "000002-1_y", "000003-2_x", "000004-3_y"];
+    // "new/00_broken.jpg" comes first.
+    let expected = ["000002-0_x", "000003-1_y", "000004-2_x", "000005-3_y"];
     assert_eq!(files, expected.map(|name| format!("why/it is/{name}.png")));
     assert_eq!(explained, plain, "explaining changes no prediction");
     for file in files {
         let overlay = image::open(desk.path(file.as_str().unwrap())).unwrap();
         assert_eq!((overlay.width(), overlay.height()), (224, 224));
     }
+    desk.ok(&["predict", "@0", "new/2_x.png", "--explain", "alone"]);
+    let read = |path: &str| std::fs::read(desk.path(path)).unwrap();
+    assert_eq!(read("alone/000001-2_x.png"), read("why/it is/000004-2_x.png"));
     let table = desk.ok(&["predict", "@0", "new/0_x.png", "--explain", "why"]);
     table.masking(&ANSWERS).snapshot("explained");
     desk.write("file", "");

@@ -53,14 +53,21 @@ pub(super) fn labelled(
     classes: &[String],
 ) -> Result<Labelled, Failure> {
     if !folder.is_dir() {
-        return Err(Failure::invalid(format!("there is no folder `{}`", shown(folder))));
+        return Err(Failure::invalid(match folder.exists() {
+            true => format!("`{}` is not a folder", shown(folder)),
+            false => format!("there is no folder `{}`", shown(folder)),
+        }));
     }
     let mut files = images_in(folder)?;
     if files.is_empty() {
         return Err(no_images(folder));
     }
     let paths: Vec<&str> = files.iter().map(|file| file.relative.as_str()).collect();
-    let layout = Layout::of(&paths);
+    let mut layout = Layout::of(&paths);
+    // Classes may be called `train` or `test`.
+    if split.is_none() && layout.splits.iter().all(|name| classes.contains(name)) {
+        layout.splits.clear();
+    }
     let chosen = chosen_split(folder, &layout, split)?;
     let level = class_level(&paths, &layout, classes);
     if let Some(split) = chosen {

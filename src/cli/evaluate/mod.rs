@@ -21,10 +21,12 @@ use labelled::{Labelled, labelled};
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tempfile::NamedTempFile;
 
 /// The split that the images count as, whatever their folder is called.
 const SPLIT: &str = "test";
@@ -93,18 +95,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let cancel = CancellationToken::new();
     cancel_on_interrupt(&cancel)?;
     let out = arguments.out.as_deref();
-    let Some(Scored { evaluation, curves, unreadable }) = score(&model, &images, out, &cancel)?
-    else {
+    let predictions = out.map(temporary).transpose()?;
+    let Some(scores) = score(&model, &images, predictions.as_ref(), &cancel)? else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
-    if let Some(folder) = out {
-        let curves = curves.map(|curves| (CURVES, curves.to_json()));
-        for (name, text) in [(METRICS, evaluation.to_json())].into_iter().chain(curves) {
-            let path = folder.join(name);
-            replace_file(&path, text.as_bytes()).map_err(|error| unwritten(&path, &error))?;
-        }
+    let (scored, left_out) = (scores.unreadable.len() < images.images.len(), &images.left_out);
+    let out = out.filter(|_| scored);
+    if let (Some(folder), Some(predictions)) = (out, predictions) {
+        write(folder, predictions, &scores)?;
     }
-    let (scored, left_out) = (unreadable.len() < images.images.len(), &images.left_out);
+    let Scored { evaluation, unreadable, .. } = scores;
     if arguments.json {
         let out = out.map(|folder| folder.display().to_string());
         let unreadable = &unreadable;
@@ -124,20 +124,43 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Scores the images, and writes `predictions.csv` into `out`. `None` if that was interrupted.
+/// The file of the predictions until all are there, in the folder that `--out` names.
+fn temporary(folder: &Path) -> Result<NamedTempFile, Failure> {
+    let create = || {
+        fs::create_dir_all(folder)?;
+        let permissions = fs::Permissions::from_mode(0o666);
+        tempfile::Builder::new().prefix(".pipe-").permissions(permissions).tempfile_in(folder)
+    };
+    create().map_err(|error| unwritten(folder, &error).into_invalid())
+}
+
+/// Puts the results into the folder.
+fn write(folder: &Path, predictions: NamedTempFile, scores: &Scored) -> Result<(), Failure> {
+    let path = folder.join(PREDICTIONS);
+    predictions.persist(&path).map_err(|failed| unwritten(&path, &failed.error))?;
+    let curves = scores.curves.as_ref().map(|curves| (CURVES, curves.to_json()));
+    if curves.is_none() {
+        // Those of an earlier evaluation.
+        let _ = fs::remove_file(folder.join(CURVES));
+    }
+    for (name, text) in [(METRICS, scores.evaluation.to_json())].into_iter().chain(curves) {
+        let path = folder.join(name);
+        replace_file(&path, text.as_bytes()).map_err(|error| unwritten(&path, &error))?;
+    }
+    Ok(())
+}
+
+/// Scores the images, and writes the rows of `predictions.csv` into `predictions`. `None` if that
+/// was interrupted.
 fn score(
     model: &Model,
     images: &Labelled,
-    out: Option<&Path>,
+    predictions: Option<&NamedTempFile>,
     cancel: &CancellationToken,
 ) -> Result<Option<Scored>, Failure> {
-    let path = out.map(|folder| folder.join(PREDICTIONS)).unwrap_or_default();
-    let failed = |error: io::Error| unwritten(&path, &error);
-    let file: Box<dyn Write> = match out {
-        Some(folder) => {
-            fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error).into_invalid())?;
-            Box::new(BufWriter::new(File::create(&path).map_err(failed)?))
-        }
+    let failed = |error: io::Error| unwritten(Path::new(PREDICTIONS), &error);
+    let file: Box<dyn Write> = match predictions {
+        Some(file) => Box::new(BufWriter::new(file.reopen().map_err(failed)?)),
         None => Box::new(io::sink()),
     };
     let mut scoring = Scoring::new(file, model.classes()).map_err(failed)?;

@@ -16,6 +16,9 @@ pub(super) const EXPORT: &str = "export.json";
 /// The model card.
 pub(super) const CARD: &str = "MODEL.md";
 
+/// The files of an export.
+const FILES: [&str; 5] = [SAFETENSORS, CONFIG, ONNX, EXPORT, CARD];
+
 /// Bytes per read.
 const READ: usize = 128 << 10;
 
@@ -55,7 +58,11 @@ impl Folder {
         fs::write(&path, text).map_err(|error| unwritten(&path, &error))
     }
 
-    /// Moves the folder to its place. An earlier export there is removed.
+    /// Moves the folder to its place. An earlier export there is removed, but for files that aren't
+    /// of an export.
+    ///
+    /// # Errors
+    /// If it can't be moved, then the earlier export stays; if other files came to the earlier one.
     pub(super) fn finish(self) -> Result<(), Failure> {
         let failed = |error: std::io::Error| unwritten(&self.out, &error);
         if !self.out.exists() {
@@ -64,12 +71,19 @@ impl Folder {
             let _ = self.written.keep();
             return Ok(());
         }
-        // The earlier one takes the place of the new one, to be removed with it.
-        let earlier = self.written.path().with_extension("earlier");
-        fs::rename(&self.out, &earlier).map_err(failed)?;
-        fs::rename(self.written.path(), &self.out).map_err(failed)?;
+        let out = fs::canonicalize(&self.out).map_err(failed)?;
+        let earlier = out.with_file_name(format!(".pipe-export-{}.earlier", std::process::id()));
+        fs::rename(&out, &earlier).map_err(failed)?;
+        if let Err(error) = fs::rename(self.written.path(), &out) {
+            let _ = fs::rename(&earlier, &out);
+            return Err(failed(error));
+        }
         let _ = self.written.keep();
-        fs::remove_dir_all(&earlier).map_err(failed)
+        FILES.iter().for_each(|name| drop(fs::remove_file(earlier.join(name))));
+        fs::remove_dir(&earlier).map_err(|error| {
+            Failure::failed(format!("failed to remove `{}`: {error}", shown(&earlier)))
+                .help("other files came to the earlier export meanwhile: they are there")
+        })
     }
 }
 
@@ -84,14 +98,13 @@ fn check_replaced(out: &Path, force: bool) -> Result<(), Failure> {
         let message = format!("`{}` is no folder", shown(out));
         return Err(Failure::invalid(message).help("name another one with `--out`"));
     }
-    let known = [SAFETENSORS, CONFIG, ONNX, EXPORT, CARD];
-    let other = match fs::read_dir(out) {
-        Ok(entries) => entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| !known.contains(&name.as_str()))
-            .min(),
-        Err(error) => return Err(unwritten(out, &error).into_invalid()),
-    };
+    let names = fs::read_dir(out).and_then(|entries| {
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<std::io::Result<Vec<String>>>()
+    });
+    let names = names.map_err(|error| unwritten(out, &error).into_invalid())?;
+    let other = names.into_iter().filter(|name| !FILES.contains(&name.as_str())).min();
     let reason = match other {
         Some(name) => format!("it has `{name}`"),
         None if !out.join(EXPORT).is_file() => format!("it has no `{EXPORT}`"),

@@ -5,7 +5,7 @@ use super::super::images::{ImageFile, Unreadable, walk};
 use super::super::init::no_images;
 use super::super::shared::shown;
 use crate::common::special_file::special;
-use crate::model::{Content, GivenImage, is_image};
+use crate::model::{Content, GivenImage, MAX_IMAGE_FILE};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, stdin};
 use std::iter;
@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 const START: usize = 64 * 1024;
 /// Longest path on standard input: far above what file systems allow.
 const LONGEST_PATH: u64 = 64 * 1024;
-/// Longest image on standard input, in bytes.
-const LONGEST_IMAGE: u64 = 1 << 30;
 
 /// The images to classify, in order.
 pub(super) struct Inputs {
@@ -57,9 +55,12 @@ pub(super) fn inputs(named: &[PathBuf], null: bool) -> Result<Inputs, Failure> {
 
 /// The number of images that a path stands for.
 fn count(path: &Path) -> Result<u64, Failure> {
-    let Ok(metadata) = path.metadata() else {
-        return Err(Failure::invalid(format!("there is no file or folder `{}`", path.display())));
-    };
+    let metadata = path.metadata().map_err(|error| {
+        Failure::invalid(match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no file or folder `{}`", shown(path)),
+            _ => format!("failed to read `{}`: {error}", shown(path)),
+        })
+    })?;
     if let Some(kind) = special(metadata.file_type()) {
         let message = format!("`{}` is {kind}, neither a file nor a folder", shown(path));
         return Err(Failure::invalid(message).help("`-` reads standard input"));
@@ -90,20 +91,35 @@ fn file(path: PathBuf) -> GivenImage {
     GivenImage { name: path.display().to_string(), content: Content::File(path) }
 }
 
-/// Standard input: one image if it begins as one, else paths. Names of files have no zero byte, and
-/// every image has one near its beginning.
+/// Standard input: one image, else paths. Names of files have no zero byte, and every image has one
+/// near its beginning.
 fn from_stdin(null: bool) -> Result<Box<dyn Iterator<Item = GivenImage> + Send>, Failure> {
     let failed =
         |error: io::Error| Failure::failed(format!("failed to read standard input: {error}"));
     let mut input = BufReader::with_capacity(START, stdin());
     let start = input.fill_buf().map_err(failed)?;
-    if !null && is_image(start) && start.contains(&0) {
+    if !null && start.contains(&0) {
+        if is_text(start) {
+            return Err(
+                Failure::invalid("the paths on standard input end in NUL").help("add `--null`")
+            );
+        }
         let mut bytes = Vec::new();
-        input.take(LONGEST_IMAGE).read_to_end(&mut bytes).map_err(failed)?;
+        input.take(MAX_IMAGE_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
         let image = GivenImage { name: "-".to_owned(), content: Content::Bytes(bytes) };
         return Ok(Box::new(iter::once(image)));
     }
     Ok(Box::new(Paths { input, end: if null { 0 } else { b'\n' }, is_over: false }))
+}
+
+/// Whether bytes are paths rather than an image: text without control characters but for the ends.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_control =
+        |byte: &u8| byte.is_ascii_control() && !matches!(byte, 0 | b'\t' | b'\n' | b'\r');
+    // A character may be cut at the end.
+    let is_utf8 =
+        std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    is_utf8 && !bytes.iter().any(is_control)
 }
 
 /// Paths that are separated by the byte `end`; empty ones are left out.
@@ -188,6 +204,18 @@ mod tests {
         assert_eq!(lines(b"a.png\n\nb c.png\r\nd", b'\n'), ["a.png", "b c.png", "d"]);
         assert_eq!(lines(b"a\nb\0c\r\0", 0), ["a\nb", "c\r"]);
         assert_eq!(lines(b"", b'\n'), [""; 0]);
+    }
+
+    #[test]
+    fn a_list_with_zero_bytes_is_told_from_an_image() {
+        assert!(is_text(b"BMW/a.png\0b.png\0") && is_text("a/\u{fc}".as_bytes().split_at(3).0));
+        for image in [
+            &b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..],
+            b"BM\x46\0\0\0\0\0\0\0\x36\0",
+            b"\0\0\0\x18ftypheic",
+        ] {
+            assert!(!is_text(image), "{image:?}");
+        }
     }
 
     #[test]

@@ -21,8 +21,8 @@ use std::process::ExitCode;
 
 /// Classify images with the model of a run or a model file
 ///
-/// Rows are written as they come, in the order of the images. Images that can't be read, and by
-/// default those of which more than a tenth is missing, are named, the others classified; the exit
+/// Rows are written as they come, in the order of the images. Images that can't be read, or of which
+/// more is missing than the model's preprocessing allows, are named, the others classified; the exit
 /// code is 1 then.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// The same as --format json
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
     /// Write each image to DIR under a heat map of the regions that speak for its class (Grad-CAM)
     #[arg(long, value_name = "DIR")]
@@ -167,7 +167,9 @@ impl Prediction<'_> {
             self.print(Output::end)?;
         }
         let (all, left) = (self.all, self.all - self.read);
-        if let Some(folder) = self.explanations.as_ref().map(Explanations::folder) {
+        if let Some(folder) =
+            self.explanations.as_ref().map(Explanations::folder).filter(|_| self.read > 0)
+        {
             self.live.above(|| ui::note(&format!("explanations are in {folder}\n")));
         }
         match (self.read, left) {

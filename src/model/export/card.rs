@@ -290,7 +290,9 @@ fn metrics(scores: &[Scores]) -> String {
             text.push_str(&class_table(split, metrics));
         }
         if evaluation.splits.contains_key("validation") {
-            text.push_str("\nThe validation split selected the epoch: its metrics are too good.\n");
+            text.push_str(
+                "\nThe validation split selected the epoch: its metrics are optimistic.\n",
+            );
         }
     }
     text

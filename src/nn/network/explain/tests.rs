@@ -89,7 +89,7 @@ fn gradients_equal_finite_differences_of_the_logit() {
         assert!(gradient.iter().any(|slope| *slope != 0.0));
         for (index, slope) in gradient.iter().enumerate() {
             // Equal values of a maximum, which a ReLU makes of zeros, have no derivative.
-            if map[index] == 0.0 {
+            if end.len() != MEAN.len() && map[index] == 0.0 {
                 continue;
             }
             let image = index / shape.len();
@@ -99,16 +99,17 @@ fn gradients_equal_finite_differences_of_the_logit() {
                 logits(&moved)[image * CLASSES + classes[image]]
             };
             let difference = (at(1e-6) - at(-1e-6)) / 2e-6;
-            assert!((difference - slope).abs() < 1e-6, "{index}: {difference} {slope}");
+            assert!((difference - slope).abs() < 1e-8, "{index}: {difference} {slope}");
         }
     }
 }
 
 #[test]
-fn an_images_map_does_not_depend_on_the_others() {
+fn an_images_map_depends_on_the_others_only_by_rounding() {
     let network = network(&dense_end());
     let all = network.class_maps(&images(5), 5, &[0, 1, 2, 0, 1]).unwrap();
     let alone = network.class_maps(&images(5)[3 * 144..4 * 144], 1, &[0]).unwrap();
+    assert!(alone.values.iter().any(|&value| value > 0.0));
     for (alone, among) in alone.values.iter().zip(&all.values[3 * 48..4 * 48]) {
         assert!((alone - among).abs() < 1e-7, "{alone} {among}");
     }
@@ -160,8 +161,8 @@ fn a_network_without_a_map_and_a_class_that_is_not_there_are_errors() {
 
 /// Images of 12 x 12 pixels with a gray patch anywhere; those of class 1 have a red patch in the
 /// corner at the top left.
-fn corners(count: usize) -> (Vec<f32>, Vec<usize>) {
-    let mut stream = Stream::new(9, "corners", &[]);
+fn corners(seed: u64, count: usize) -> (Vec<f32>, Vec<usize>) {
+    let mut stream = Stream::new(seed, "corners", &[]);
     let mut images = Vec::new();
     let classes: Vec<usize> = (0..count).map(|index| index % 2).collect();
     for &class in &classes {
@@ -193,7 +194,7 @@ fn trained_on_corners() -> Network<Cpu> {
     b.features(x);
     b.dense_head("fc", x, &head).unwrap();
     let mut network = Network::from_graph(b.finish().unwrap(), &head, 4, Cpu::default()).unwrap();
-    let (images, classes) = corners(32);
+    let (images, classes) = corners(9, 32);
     let targets = soft_targets(&classes, 2, 0.0);
     let options = StepOptions { seed: 1, step: 0, batch_norm: BatchNorm::Running };
     for _ in 0..300 {
@@ -215,7 +216,8 @@ fn trained_on_corners() -> Network<Cpu> {
 #[test]
 fn the_evidence_for_a_class_is_where_its_images_differ() {
     let network = trained_on_corners();
-    let (images, classes) = corners(8);
+    // Others than those it was trained on.
+    let (images, classes) = corners(10, 8);
     let logits = network.logits(&images, 8).unwrap();
     let right = logits
         .chunks_exact(2)
