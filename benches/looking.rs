@@ -1,21 +1,23 @@
 //! Speed of looking at what happened, as whole processes: `pipe runs` over 1,000 runs, `pipe diff`
 //! of two runs with 10,000 test images each, and the first output of `pipe run` on a terminal
 //! (through `script`, where it is installed). The runs are copies of a small real one with other
-//! ids; the predictions are drawn at random.
+//! ids, in format 2, which has no digests to check; the predictions are drawn at random.
 //!
 //! `cargo bench --bench looking`
 
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 
-use pipe::metrics::{CurveScorer, Evaluation, PredictionWriter, Scorer};
+mod timing;
+
+use pipe::metrics::Scoring;
 use pipe::random::Stream;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+use timing::{PIPE, median, pipe, whole};
 
-const PIPE: &str = env!("CARGO_BIN_EXE_pipe");
 /// Measurements of each command.
 const TIMES: usize = 21;
 const RUNS: usize = 1_000;
@@ -43,28 +45,6 @@ epochs = 1
 [stages.evaluate]
 needs = { data = "preprocess", model = "train" }
 "#;
-
-fn pipe(arguments: &[&str], folder: &Path) -> Command {
-    let mut command = Command::new(PIPE);
-    command.args(arguments).current_dir(folder);
-    command
-}
-
-/// The median in milliseconds, after one run to warm the page cache.
-fn median(measure: &dyn Fn() -> f64) -> f64 {
-    measure();
-    let mut times: Vec<f64> = (0..TIMES).map(|_| measure()).collect();
-    times.sort_by(f64::total_cmp);
-    times[TIMES / 2]
-}
-
-/// The time of a whole process.
-fn whole(mut command: Command) -> f64 {
-    let start = Instant::now();
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    assert!(status.is_ok_and(|status| status.success()), "{command:?} failed");
-    start.elapsed().as_secs_f64() * 1e3
-}
 
 /// The time until a process writes its first byte.
 fn first_byte(mut command: Command) -> f64 {
@@ -145,25 +125,18 @@ fn predict(run: &Path, seed: u64) {
     let classes: Vec<String> = (0..10).map(|class| format!("class {class}")).collect();
     let results = run.join("results/evaluate");
     let file = fs::File::create(results.join("predictions.csv")).expect("a file");
-    let mut predictions =
-        PredictionWriter::new(std::io::BufWriter::new(file), &classes).expect("a table");
-    let (mut scorer, mut curves) = (Scorer::new(&classes), CurveScorer::new(&classes));
+    let mut scoring = Scoring::new(std::io::BufWriter::new(file), &classes).expect("a table");
     let mut random = Stream::new(seed, "looking", &[0]);
     for image in 0..IMAGES {
         let label = image % 10;
         let best = if random.uniform() < 0.9 { label } else { (label + 1) % 10 };
         let row: Vec<f32> = (0..10).map(|class| if class == best { 0.55 } else { 0.05 }).collect();
-        scorer.push(label as u32, &row).expect("probabilities");
-        curves.push(label as u32, &row);
         let path = format!("folder of images/{image:06}_{label}.jpg");
-        predictions.write(&path, "test", Some(label as u32), &row).expect("a row");
+        scoring.push(&path, "test", Some(label as u32), &row).expect("a row");
     }
-    predictions.finish().expect("a table");
-    let mut test = scorer.finish().expect("images");
-    let (curves, areas) = curves.finish("test");
-    test.add_curves(&curves, &areas);
+    let (evaluation, curves) = scoring.finish().expect("a table");
+    let curves = curves.expect("labelled test images");
     fs::write(results.join("curves.json"), curves.to_json()).expect("a file");
-    let evaluation = Evaluation::new(classes, [("test".to_owned(), test)].into());
     fs::write(results.join("metrics.json"), evaluation.to_json()).expect("a file");
 }
 
@@ -210,7 +183,7 @@ fn main() {
     prepare_other_data(&copies[2]);
     let name = |at: usize| id(at);
     println!("medians of {TIMES}");
-    let command = |arguments: &[&str]| median(&|| whole(pipe(arguments, folder)));
+    let command = |arguments: &[&str]| median(TIMES, &|| whole(pipe(arguments, folder)));
     report("pipe runs, 1,000 runs", command(&["runs"]), Some(50.0));
     report("pipe runs train.epochs=1", command(&["runs", "train.epochs=1"]), None);
     report("pipe show @0", command(&["show", "@0"]), None);
@@ -227,7 +200,7 @@ fn main() {
         command
     };
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_ok() {
-        report("pipe run, first output", median(&|| first_byte(terminal())), Some(50.0));
+        report("pipe run, first output", median(TIMES, &|| first_byte(terminal())), Some(50.0));
     } else {
         println!("`script` isn't installed: the first output of a run wasn't measured");
     }

@@ -6,32 +6,16 @@
 
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Instant;
+mod timing;
 
-const PIPE: &str = env!("CARGO_BIN_EXE_pipe");
+use std::process::{Command, Stdio};
+use timing::{median, pipe, whole};
+
 const RUNS: usize = 41;
 
-/// The median of `RUNS` wall times of a command, in milliseconds, after one run to warm the page
-/// cache.
+/// The median of `RUNS` wall times of a command, in milliseconds.
 fn median_ms(command: &dyn Fn() -> Command) -> f64 {
-    let time = || {
-        let start = Instant::now();
-        let status = command().stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(status.is_ok_and(|status| status.success()), "{:?} failed", command());
-        start.elapsed().as_secs_f64() * 1e3
-    };
-    time();
-    let mut times: Vec<f64> = (0..RUNS).map(|_| time()).collect();
-    times.sort_by(f64::total_cmp);
-    times[RUNS / 2]
-}
-
-fn pipe(arguments: &[&str], folder: &Path) -> Command {
-    let mut command = Command::new(PIPE);
-    command.args(arguments).current_dir(folder);
-    command
+    median(RUNS, &|| whole(command()))
 }
 
 /// The quickstart's five stages and images with a short training: the latency depends on the number

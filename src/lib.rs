@@ -18,12 +18,12 @@
 //! | [`engine`] | the trait of stage kinds, jobs, fingerprints, plan, executor. Knows no kind by name | config, events, store |
 //! | [`data`] | images, archives, Parquet files, labels, split, decoding, resizing, near duplicates, augmentation, loader, the memory-mapped tensor cache | config, events, store |
 //! | [`nn`] | network graphs, interpreter on dfdx's tape, ops, backbones (one file per family), weights | - |
-//! | [`metrics`] | accuracy, F1, confusion matrix, confidence intervals, paired tests | - |
+//! | [`metrics`] | accuracy, F1, confusion matrix, confidence intervals, ROC and precision-recall curves, calibration, paired tests | - |
 //! | [`training`] | fit, loss, optimizer, schedule, checkpoints, cached features | config, nn, data, metrics, events, store |
 //! | [`model`] | a trained model as a file: open, classify images, explain by heat maps, export | nn, data, metrics |
 //! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate | engine, config, events, store, download, data, nn, training, model, metrics |
-//! | [`draw`] | SVG plots, the confusion matrix | - |
-//! | [`runs`] | records of runs: writing, index, diff | events, metrics, store |
+//! | [`draw`] | SVG charts, the graph of stages, the confusion matrix | - |
+//! | [`runs`] | records of runs: writing, seals, index, labels, filters, diff, TensorBoard event files | events, metrics, store |
 //! | [`report`] | HTML pages from runs and artifacts | runs, metrics, draw, store, data |
 //! | [`ui`] | the only code that prints | events, config |
 //! | [`cli`] | one file per command: parse, call, print | all but download, data, nn, training |
@@ -69,8 +69,9 @@
 //!    the optimizer. Memory doesn't grow with the data set. While the whole backbone is frozen and
 //!    images have a limited number of views, features are extracted once per view and cached in the
 //!    memo by record, weights and view; other heads, later trainings and `evaluate` reuse them.
-//! 10. Evaluate writes metrics and predictions. The recorder closes the run, and [`report`] draws
-//!     its page, outside every digest.
+//! 10. Evaluate writes metrics, curves and predictions. Meanwhile the recorder appends scalars to
+//!     TensorBoard event files; at the end it copies small results and seals the record with its
+//!     digests, and [`report`] draws the page, outside every digest.
 //!
 //! # Cache keys
 //!
@@ -119,7 +120,7 @@
 //! | fingerprint, cache key, digest | the record of everything that affects an output; its digest; a SHA-256 of content (for folders and long files of a tree) |
 //! | artifact, slot, manifest | a stage's committed output folder; the same before the commit; its files with lengths and digests |
 //! | memo | a keyed cache of pure, repeatable work: it may change how long something takes, never a byte of the result |
-//! | run, event | a recorded execution in which a stage ran; a recorded fact of it |
+//! | run, event | a recorded execution of a pipeline; a recorded fact of it |
 //! | sample, class, split | an image and its label; a label's value; train, validation or test |
 //! | tensor cache, record | the memory-mapped file of preprocessed images; one image in it |
 //! | view | one augmented version of an image |

@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// directory, after the folder or data set]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Train from random weights rather than fine-tune a pretrained network
+    /// Train from random weights rather than a classifier on a frozen pretrained network
     #[arg(long)]
     scratch: bool,
     /// The configuration to fetch, of a data set on the Hugging Face Hub that has several

@@ -162,7 +162,7 @@ pub(super) fn shell_word(path: &Path) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The run called `wanted`, with a warning for each file of its record that isn't what was recorded:
+/// The run called `wanted`, with a warning for each file of its record that differs from its recorded digest:
 /// nothing of those is shown or used.
 pub(super) fn find_run(store: &Store, wanted: &str) -> Result<Record, Failure> {
     let record = runs::find(&store.runs_folder(), wanted)?;
@@ -170,12 +170,12 @@ pub(super) fn find_run(store: &Store, wanted: &str) -> Result<Record, Failure> {
     Ok(record)
 }
 
-/// A warning for each file of a record that isn't what was recorded.
+/// A warning for each file of a record that differs from its recorded digest.
 pub(super) fn warn_of_damage(record: &Record) {
     for name in record.damaged_files() {
         let id = &record.id;
         ui::warning(&format!(
-            "{name} of run {id} isn't what was recorded; `pipe cache verify` restores it if its artifact is still there"
+            "{name} of run {id} differs from its recorded digest; `pipe cache verify` restores it if its artifact is still there"
         ));
     }
 }

@@ -20,7 +20,8 @@ const STEPS: u64 = 200;
 /// The number of classes whose curves are kept: those with the smallest areas.
 const WORST: usize = 3;
 
-/// The most probabilities that are held in memory, at 4 bytes each.
+/// The most probabilities of which curves are made: at 4 bytes each, and as many again while classes
+/// are sorted.
 const MAX_CELLS: usize = 1 << 26;
 
 /// The curves and the calibration of a model on one split.

@@ -41,7 +41,8 @@ pub struct SplitMetrics {
     /// Number of samples by true class (row) and predicted class (column).
     pub confusion: Vec<Vec<u64>>,
     /// Area under the ROC curve, the mean over classes of each against the others (scikit-learn's
-    /// `roc_auc_score(multi_class="ovr")`). Of the test split only, as the following ones.
+    /// `roc_auc_score(multi_class="ovr")`); classes without test images are left out. Of the test
+    /// split only, as the following ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roc_auc: Option<f64>,
     /// Mean over classes of the average precision (scikit-learn's `average_precision_score`).

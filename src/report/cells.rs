@@ -11,8 +11,8 @@ use crate::metrics::Prediction;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-/// Images of one cell, of errors and of hits, and of all cells of a page, which its evaluations share:
-/// what a browser loads in a moment.
+/// Images of one cell, of errors and of hits, and of all cells of a page, which its evaluations
+/// share: what a browser loads in a moment.
 const MAX_ERRORS: usize = 12;
 const MAX_HITS: usize = 6;
 const MAX_IMAGES: usize = 900;
@@ -32,8 +32,8 @@ struct Shown<'a> {
 }
 
 impl<'a> Cells<'a> {
-    /// Those of the cells `wanted` of an evaluation, given as its index and their number on the page,
-    /// the most important cells first. Where there are too many images,
+    /// Those of the cells `wanted` of an evaluation, which is given as its index and their number on
+    /// the page; the most important cells first. Where there are too many images,
     /// each cell gets its first before any gets its second.
     pub(super) fn new(
         (index, evaluations): (usize, usize),

@@ -158,9 +158,9 @@ pub fn check_records(records: &[Record], store: &Store) -> Checked {
                 }
                 Ok(false) => checked
                     .damaged
-                    .push(format!("{of} isn't what was recorded, and no artifact has it")),
+                    .push(format!("{of} differs from its recorded digest, and no artifact has it")),
                 Err(error) => {
-                    checked.damaged.push(format!("{of} isn't what was recorded: {error}"))
+                    checked.damaged.push(format!("{of} differs from its recorded digest: {error}"))
                 }
             }
         }
@@ -182,7 +182,11 @@ fn repair(record: &Record, name: &str, store: &Store) -> Result<bool, RunsError>
     }
     let path = record.folder.join(name);
     store
-        .set_aside(&path, &format!("{name} of run {}", record.id), "it isn't what was recorded")
+        .set_aside(
+            &path,
+            &format!("{name} of run {}", record.id),
+            "it differs from its recorded digest",
+        )
         .map_err(|error| RunsError::io("replace", &path, io::Error::other(error)))?;
     results::copy_file(&artifact.file(&file), &path)?;
     Ok(true)

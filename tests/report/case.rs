@@ -5,7 +5,7 @@ use pipe::data::similarity::Sketches;
 use pipe::data::tensor_cache::{self, Sample, Split, Writer};
 use pipe::data::{InputInfo, Preprocessing};
 use pipe::events::{CancellationToken, Event, EventSink, RunOutcome, StageOutcome};
-use pipe::metrics::{CurveScorer, EpochRow, Evaluation, PredictionWriter, Scorer, write_history};
+use pipe::metrics::{EpochRow, Scoring, write_history};
 use pipe::runs::{PipelineFile, Record, Recorder, Repository, RunId, RunInfo, StageRecord, find};
 use pipe::store::{Digest, Entry, Store, digest_bytes};
 use serde_json::{Value, json};
@@ -53,27 +53,18 @@ impl Case {
     }
 
     fn write_results(&self, folder: &Path) {
-        let mut scorer = Scorer::new(&self.classes);
-        let mut curves = CurveScorer::new(&self.classes);
         let file = fs::File::create(folder.join("predictions.csv")).unwrap();
-        let mut predictions = PredictionWriter::new(file, &self.classes).unwrap();
+        let mut scoring = Scoring::new(file, &self.classes).unwrap();
         for image in 0..self.images {
             let truth = self.label(image) as u32;
             let mut probabilities = vec![0.0f32; self.classes.len()];
             probabilities[self.prediction(image)] = 0.75;
-            scorer.push(truth, &probabilities).unwrap();
-            curves.push(truth, &probabilities);
-            predictions.write(&path_of(image), "test", Some(truth), &probabilities).unwrap();
+            scoring.push(&path_of(image), "test", Some(truth), &probabilities).unwrap();
         }
-        predictions.finish().unwrap();
-        let (curves, areas) = curves.finish("test");
-        fs::write(folder.join("curves.json"), curves.to_json()).unwrap();
-        let splits = scorer.finish().map(|mut split| {
-            split.add_curves(&curves, &areas);
-            ("test".to_owned(), split)
-        });
-        let splits = splits.into_iter().collect();
-        let evaluation = Evaluation::new(self.classes.clone(), splits);
+        let (evaluation, curves) = scoring.finish().unwrap();
+        if let Some(curves) = curves {
+            fs::write(folder.join("curves.json"), curves.to_json()).unwrap();
+        }
         fs::write(folder.join("metrics.json"), evaluation.to_json()).unwrap();
         let row = |epoch| EpochRow {
             epoch,

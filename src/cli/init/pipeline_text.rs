@@ -84,14 +84,14 @@ source = {source}
 needs = {{ images = \"fetch\" }}
 
 {network}
-# Accuracy, F1, confusion matrix, and a prediction for every image.
+# Accuracy, F1, confusion matrix, and a prediction for each image that isn't trained on.
 [stages.evaluate]
 needs = {{ data = \"preprocess\", model = \"train\" }}
 "
     )
 }
 
-/// The stages of a fine-tuned network.
+/// The stages of a classifier on a frozen pretrained network.
 fn pretrained(found: &Found) -> String {
     let size = about(found);
     format!(

@@ -112,14 +112,16 @@ fn from_stdin(null: bool) -> Result<Box<dyn Iterator<Item = GivenImage> + Send>,
     Ok(Box::new(Paths { input, end: if null { 0 } else { b'\n' }, is_over: false }))
 }
 
-/// Whether bytes are paths rather than an image: text without control characters but for the ends.
+/// Whether bytes are paths rather than an image: text without control characters but for the ends,
+/// and without empty paths. Every image that decodes has zero bytes one after another.
 fn is_text(bytes: &[u8]) -> bool {
     let is_control =
         |byte: &u8| byte.is_ascii_control() && !matches!(byte, 0 | b'\t' | b'\n' | b'\r');
     // A character may be cut at the end.
     let is_utf8 =
         std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
-    is_utf8 && !bytes.iter().any(is_control)
+    let has_empty = bytes.windows(2).any(|pair| pair == [0, 0]);
+    is_utf8 && !has_empty && !bytes.iter().any(is_control)
 }
 
 /// Paths that are separated by the byte `end`; empty ones are left out.

@@ -1,4 +1,4 @@
-//! Sentences about what a comparison lacks: a run that is still going on, results that one run
+//! Sentences about what a comparison lacks: a run that is still running, results that one run
 //! doesn't have, and those that can't be read.
 
 use super::super::{Record, Results, Status};
@@ -21,7 +21,7 @@ pub(super) fn notes(runs: [&Results; 2], read: &[Read; 2], splits: &[SplitDiff])
         let (record, other) = (run.record(), &read[1 - side]);
         if record.status == Status::Running {
             notes.push(format!(
-                "run {} is still going on; what it has so far is compared",
+                "run {} is still running; its results so far are compared",
                 record.id
             ));
         }
