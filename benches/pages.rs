@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let store = Store::open(&folder.path().join(count.to_string()))?;
         let record = case::stored(&case, &store, &source, SIDE);
         let start = Instant::now();
-        let html = page(&[Results::of(&record).with_store(&store)]);
+        let html = page(&[Results::of(&record).with_store(&store)], None);
         println!(
             "{IMAGES} images of {count:4} classes: {:.2} s, {:.1} MB, {} thumbnails",
             start.elapsed().as_secs_f64(),

@@ -136,6 +136,7 @@ fn text(style: Style, diff: &Diff) -> String {
     text.push_str(&training(style, diff));
     for split in &diff.splits {
         text.push_str(&metrics(style, diff, split));
+        text.push_str(&changes::confusions(style, diff, &split.confusions));
         text.push_str(&changes::images(style, &split.images));
     }
     text

@@ -12,6 +12,7 @@ mod evaluate;
 mod export;
 mod failure;
 mod graph;
+mod heat_maps;
 mod images;
 mod init;
 mod lock_file;

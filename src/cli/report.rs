@@ -1,6 +1,7 @@
 //! `pipe report RUN…`: writes the HTML report of a run, or one that compares several runs.
 
 use super::failure::Failure;
+use super::heat_maps;
 use super::shared::{StoreArguments, find_run, shown};
 use super::summary::REPORT;
 use crate::common::replace::replace_file;
@@ -44,7 +45,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let results: Vec<Results> =
         records.iter().map(|record| Results::of(record).with_store(&store)).collect();
-    write_page(&path, &report::page(&results), "name another file with `--output`")?;
+    write_page(
+        &path,
+        &report::page(&results, Some(&heat_maps::explain)),
+        "name another file with `--output`",
+    )?;
     if arguments.json {
         let ids: Vec<_> = records.iter().map(|record| &record.id).collect();
         ui::json(&json!({ "runs": ids, "report": path }))?;

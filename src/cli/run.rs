@@ -2,6 +2,7 @@
 
 use super::earlier_models;
 use super::failure::{Failure, INTERRUPTED};
+use super::heat_maps;
 use super::lock_file::LockFile;
 use super::plan;
 use super::report::write_page;
@@ -335,7 +336,8 @@ fn write_report(store: &Store, id: &RunId) -> Result<(), Failure> {
     let record = runs::find(&store.runs_folder(), id.as_str())?;
     let path = record.folder.join(summary::REPORT);
     let help = format!("`pipe report {id} --output FILE` writes it elsewhere");
-    write_page(&path, &report::page(&[Results::of(&record).with_store(store)]), &help)
+    let results = [Results::of(&record).with_store(store)];
+    write_page(&path, &report::page(&results, Some(&heat_maps::explain)), &help)
 }
 
 /// The exit code of a run.

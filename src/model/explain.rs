@@ -52,6 +52,10 @@ impl Model {
         classes: &[usize],
     ) -> Result<Vec<HeatMap>, ModelError> {
         self.check_explainable()?;
+        let side = self.preprocessing().resize as usize;
+        if squares.iter().any(|square| square.as_ref().len() != side * side * 3) {
+            return Err(ModelError::new(format!("the images aren't squares of {side} x {side}")));
+        }
         let mut maps = Vec::with_capacity(squares.len());
         for (square, &class) in squares.iter().zip(classes) {
             let image = network_input(square.as_ref(), self.preprocessing());

@@ -1,6 +1,7 @@
 //! The comparison of several runs with the first: metrics, significance of the differences, changed
 //! parameters, curves.
 
+use super::changed_confusions;
 use super::changed_images;
 use super::headline::primary_split;
 use super::html::{self, Column, Table, section, side_by_side};
@@ -64,6 +65,7 @@ pub(super) fn page(runs: &[Results]) -> Markup {
         (section("Accuracy", &html! { (accuracies(&sides)) (table(&sides)) }))
         (section("Statistical significance", &tests(&sides, &diffs)))
         (section("Changed predictions", &changed_predictions(&sides, &diffs)))
+        (section("Changed confusions", &changed_confusions(&sides, &diffs)))
         (section("Changed parameters", &changed_parameters(&sides)))
         (section("Training", &curves(&sides)))
         (section("Classes", &classes(&sides)))
@@ -229,6 +231,15 @@ fn changed_predictions(sides: &[Side], diffs: &[Diff]) -> Markup {
     html! {
         @for (side, diff) in sides.iter().skip(1).zip(diffs) {
             (changed_images::galleries(&side.name, diff, side.results))
+        }
+    }
+}
+
+/// The confusions of each run that differ from the first one's.
+fn changed_confusions(sides: &[Side], diffs: &[Diff]) -> Markup {
+    html! {
+        @for (side, diff) in sides.iter().skip(1).zip(diffs) {
+            (changed_confusions::table(&side.name, diff))
         }
     }
 }

@@ -8,9 +8,12 @@ use maud::{Markup, Render, html};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// The file of a trained model.
+pub(super) const MODEL: &str = "model.safetensors";
+
 /// The files of a stage that a reader may want, and their meanings.
 const OUTPUTS: [(&str, &str); 5] = [
-    ("model.safetensors", "Model"),
+    (MODEL, "Model"),
     ("history.csv", "Training history"),
     ("predictions.csv", "Predictions"),
     ("metrics.json", "Metrics"),

@@ -1,6 +1,7 @@
 //! Images with their predictions: the misclassified ones of which the model is most confident, which
 //! show wrong labels and hard images first, and the hits of which it is least confident.
 
+use super::heat_maps::HeatMaps;
 use super::html;
 use super::scored::Scored;
 use super::stored::StoredImages;
@@ -14,33 +15,38 @@ use maud::{Markup, html};
 const MAX_GALLERY_ERRORS: usize = 24;
 const MAX_HITS: usize = 12;
 
+/// Where the images of an evaluation come from.
+pub(super) struct Pictures<'a> {
+    /// Distinguishes the evaluations of a page.
+    pub(super) index: usize,
+    pub(super) images: Option<&'a StoredImages>,
+    pub(super) heat_maps: Option<HeatMaps<'a>>,
+}
+
 /// The wrong predictions, the most confident first. Empty without predictions.
-pub(super) fn errors(scored: &Scored, images: Option<&StoredImages>, split: &str) -> Markup {
+pub(super) fn errors(scored: &Scored, pictures: &Pictures, split: &str) -> Markup {
     let rows = scored.errors();
     match (rows.is_empty(), scored.len()) {
         (true, 0) => Markup::default(),
         (true, count) => html::note(&format!("None on {}.", counted(count as u64, &image(split)))),
         (false, _) => {
-            let count =
-                shown(rows.len(), MAX_GALLERY_ERRORS, &format!("misclassified {}", image(split)));
-            gallery(
-                &rows,
-                MAX_GALLERY_ERRORS,
-                images,
-                &format!("{count}, the most confident first."),
-            )
+            let thing = format!("misclassified {}", image(split));
+            let rows = &rows[..rows.len().min(MAX_GALLERY_ERRORS)];
+            let count = shown(scored.errors().len(), MAX_GALLERY_ERRORS, &thing);
+            gallery("errors", rows, pictures, &format!("{count}, the most confident first."))
         }
     }
 }
 
 /// The right predictions, the least confident first. Empty where there are none.
-pub(super) fn correct(scored: &Scored, images: Option<&StoredImages>, split: &str) -> Markup {
+pub(super) fn correct(scored: &Scored, pictures: &Pictures, split: &str) -> Markup {
     let rows = scored.correct();
     if rows.is_empty() {
         return Markup::default();
     }
     let count = shown(rows.len(), MAX_HITS, &format!("correctly classified {}", image(split)));
-    gallery(&rows, MAX_HITS, images, &format!("{count}, the least confident first."))
+    let rows = &rows[..rows.len().min(MAX_HITS)];
+    gallery("hits", rows, pictures, &format!("{count}, the least confident first."))
 }
 
 fn image(split: &str) -> String {
@@ -53,19 +59,44 @@ pub(super) fn shown(count: usize, limit: usize, thing: &str) -> String {
     if count > limit { format!("{} of {all}", thousands(limit as u64)) } else { all }
 }
 
-fn gallery(
-    rows: &[&Prediction],
-    limit: usize,
-    images: Option<&StoredImages>,
-    sentence: &str,
-) -> Markup {
-    let rows = &rows[..rows.len().min(limit)];
-    let thumbnails = thumbnails(rows, images, Size::Large);
+/// Images with their captions, and where the network can be explained a switch to their heat maps,
+/// which `name` and the evaluation tell from the others of the page.
+fn gallery(name: &str, rows: &[&Prediction], pictures: &Pictures, sentence: &str) -> Markup {
+    let thumbnails = thumbnails(rows, pictures.images, Size::Large);
+    let overlays = match &pictures.heat_maps {
+        Some(heat_maps) => heat_maps.drawn(rows),
+        None => vec![None; rows.len()],
+    };
     html! {
         (html::note(sentence))
         @if thumbnails.iter().all(Option::is_none) { (html::note(GONE)) }
-        .images { @for (row, uri) in rows.iter().zip(&thumbnails) { (figure(row, uri.as_deref(), true)) } }
+        @if overlays.iter().any(Option::is_some) { (switch(&format!("heat-{name}-{}", pictures.index))) }
+        .images {
+            @for ((row, uri), overlay) in rows.iter().zip(&thumbnails).zip(&overlays) {
+                (explained(row, uri.as_deref(), overlay.as_deref()))
+            }
+        }
     }
+}
+
+/// Chooses between images and heat maps.
+fn switch(name: &str) -> Markup {
+    html! {
+        p.switch role="radiogroup" aria-label="Images or heat maps" {
+            label { input.by-image type="radio" name=(name) checked; "images" }
+            label { input.by-heat type="radio" name=(name); "where the predicted class is seen (Grad-CAM)" }
+        }
+    }
+}
+
+/// An image with its caption, and the same image under its heat map in the same place.
+fn explained(row: &Prediction, uri: Option<&str>, overlay: Option<&str>) -> Markup {
+    let (Some(uri), Some(overlay)) = (uri, overlay) else { return figure(row, uri, true) };
+    let image = html! {
+        (thumbnail::img(uri, &described(row), &row.path, Some("plain")))
+        (thumbnail::img(overlay, &format!("Heat map of {}", described(row)), &row.path, Some("heat")))
+    };
+    thumbnail::figure_of(&image, &caption(row, true))
 }
 
 /// Said where images can't be shown.
@@ -83,13 +114,21 @@ pub(super) fn thumbnails(
 
 /// An image with its probability and path, and its classes where they differ from one to the next.
 pub(super) fn figure(row: &Prediction, uri: Option<&str>, with_classes: bool) -> Markup {
+    thumbnail::figure(uri, &described(row), &row.path, &caption(row, with_classes))
+}
+
+fn caption(row: &Prediction, with_classes: bool) -> Markup {
     let label = row.label.as_deref().unwrap_or_default();
-    let caption = html! {
+    html! {
         @if with_classes { b { (shorten(&row.prediction, 40)) } " " }
         (percent(f64::from(row.probability)))
         @if with_classes && label != row.prediction { span.soft { "is " (shorten(label, 40)) } }
         span.soft.path title=(row.path) { (shorten(&row.path, 40)) }
-    };
-    let alt = format!("{}: {label} predicted as {}", row.path, row.prediction);
-    thumbnail::figure(uri, &alt, &row.path, &caption)
+    }
+}
+
+/// An image for those who can't see it.
+fn described(row: &Prediction) -> String {
+    let label = row.label.as_deref().unwrap_or_default();
+    format!("{}: {label} predicted as {}", row.path, row.prediction)
 }

@@ -7,6 +7,7 @@
 
 mod advice;
 mod cells;
+mod changed_confusions;
 mod changed_images;
 mod classes;
 mod comparison;
@@ -17,6 +18,7 @@ mod files;
 mod findings;
 mod gallery;
 mod headline;
+mod heat_maps;
 mod html;
 mod leaks;
 mod provenance;
@@ -28,16 +30,18 @@ mod strip;
 mod thumbnail;
 mod training;
 
+pub use heat_maps::{Explain, Explained};
 pub use strip::strip_page;
 
 use crate::common::visible::visible;
 use crate::runs::Results;
 use maud::Markup;
 
-/// The page of one run, or the comparison of several runs with the first one.
-pub fn page(runs: &[Results]) -> String {
+/// The page of one run, or the comparison of several runs with the first one. `explain` draws the
+/// heat maps of the galleries of a run; without it there are none.
+pub fn page(runs: &[Results], explain: Option<Explain>) -> String {
     let page = match runs {
-        [run] => run::page(run),
+        [run] => run::page(run, explain),
         runs => comparison::page(runs),
     };
     text_of(page)

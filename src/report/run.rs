@@ -2,7 +2,9 @@
 
 use super::advice::advice;
 use super::findings::Thumbnails;
+use super::gallery::Pictures;
 use super::headline::{self, primary_split};
+use super::heat_maps::{Explain, HeatMaps};
 use super::html::{self, section, with_code};
 use super::scored::Scored;
 use super::stored::StoredImages;
@@ -46,12 +48,14 @@ impl<'a> Evaluated<'a> {
     }
 
     /// Most people look at images first.
-    fn gallery(&self) -> Markup {
+    fn gallery(&self, results: &Results, index: usize, explain: Option<Explain>) -> Markup {
         let Evaluated { scored, split, suffix, .. } = self;
         let images = self.images.as_ref();
+        let heat_maps = HeatMaps::of(results, self.stage, images, explain);
+        let pictures = Pictures { index, images, heat_maps };
         html! {
-            (section(&format!("Most confident errors{suffix}"), &gallery::errors(scored, images, split)))
-            (section(&format!("Least confident correct predictions{suffix}"), &gallery::correct(scored, images, split)))
+            (section(&format!("Most confident errors{suffix}"), &gallery::errors(scored, &pictures, split)))
+            (section(&format!("Least confident correct predictions{suffix}"), &gallery::correct(scored, &pictures, split)))
         }
     }
 
@@ -66,7 +70,7 @@ impl<'a> Evaluated<'a> {
     }
 }
 
-pub(super) fn page(results: &Results) -> Markup {
+pub(super) fn page(results: &Results, explain: Option<Explain>) -> Markup {
     let record = results.record();
     let evaluated = Evaluated::all(results);
     let body = html! {
@@ -76,7 +80,7 @@ pub(super) fn page(results: &Results) -> Markup {
             @let headline = headline::headline(results, one.stage, &one.evaluation);
             @if evaluated.len() > 1 { (section(&one.stage.stage, &headline)) } @else { (headline) }
         }
-        @for one in &evaluated { (one.gallery()) }
+        @for (index, one) in evaluated.iter().enumerate() { (one.gallery(results, index, explain)) }
         (section("What to try next", &suggestions(results)))
         @for (index, one) in evaluated.iter().enumerate() { (one.errors(results, (index, evaluated.len()))) }
         (section("Training", &training::curves(results)))

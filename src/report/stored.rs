@@ -4,6 +4,7 @@ use super::thumbnail::{Size, of_record};
 use crate::data::TensorCache;
 use crate::runs::{Results, StageRecord};
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// An opened tensor cache.
 pub(super) struct StoredImages {
@@ -32,12 +33,21 @@ impl StoredImages {
 
     /// An image by its path, as a `data:` URI.
     pub(super) fn thumbnail(&self, path: &str, size: Size) -> Option<String> {
-        let samples = self.cache.samples();
-        let at = samples.binary_search_by(|sample| sample.path.as_str().cmp(path)).ok()?;
-        of_record(&self.cache, samples[at].record, size)
+        of_record(&self.cache, self.record_of(path)?, size)
     }
 
-    /// Several of them, drawn in parallel, in the order of the paths.
+    fn record_of(&self, path: &str) -> Option<u32> {
+        let samples = self.cache.samples();
+        let at = samples.binary_search_by(|sample| sample.path.as_str().cmp(path)).ok()?;
+        Some(samples[at].record)
+    }
+
+    /// A stored square, `side * side * 3` bytes of RGB, by the path of its image.
+    pub(super) fn square(&self, path: &str) -> Option<Vec<u8>> {
+        self.cache.record(self.record_of(path)?).ok().map(Cow::into_owned)
+    }
+
+    /// Several thumbnails, drawn in parallel, in the order of the paths.
     pub(super) fn thumbnails(&self, paths: &[&str], size: Size) -> Vec<Option<String>> {
         paths.par_iter().map(|path| self.thumbnail(path, size)).collect()
     }

@@ -49,15 +49,19 @@ pub(super) fn of_base64(text: &str) -> String {
     )
 }
 
-/// An image with a caption, or the caption alone. Images far down the page are decoded when they
-/// come into view.
+/// An image with a caption, or the caption alone.
 pub(super) fn figure(uri: Option<&str>, alt: &str, title: &str, caption: &Markup) -> Markup {
+    figure_of(&uri.map_or_else(Markup::default, |uri| img(uri, alt, title, None)), caption)
+}
+
+/// An image with a caption under it.
+pub(super) fn figure_of(image: &Markup, caption: &Markup) -> Markup {
+    html! { figure { (image) figcaption { (caption) } } }
+}
+
+/// An image. Those far down the page are decoded when they come into view.
+pub(super) fn img(uri: &str, alt: &str, title: &str, class: Option<&str>) -> Markup {
     html! {
-        figure {
-            @if let Some(uri) = uri {
-                img src=(uri) alt=(alt) title=(title) loading="lazy" decoding="async";
-            }
-            figcaption { (caption) }
-        }
+        img class=[class] src=(uri) alt=(alt) title=(title) loading="lazy" decoding="async";
     }
 }

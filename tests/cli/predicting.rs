@@ -231,6 +231,21 @@ fn a_model_file_needs_no_store() {
     }
 }
 
+/// The gallery of a run's page has every image twice: as it is, and under its heat map.
+#[test]
+fn the_page_of_a_run_explains_its_gallery() {
+    let desk = Desk::trained();
+    let count = |html: &str, class: &str| html.matches(&format!("<img class=\"{class}\"")).count();
+    desk.ok(&["report", "@0", "--output", "page.html"]);
+    let page = desk.read("page.html");
+    assert_eq!((count(&page, "plain"), count(&page, "heat")), (6, 6));
+    let model = desk.ok(&["why", "tiny.toml", "train", "--json"]).json()["artifact"].clone();
+    std::fs::remove_dir_all(desk.path(model.as_str().unwrap())).unwrap();
+    desk.ok(&["report", "@0", "--output", "page.html"]);
+    let page = desk.read("page.html");
+    assert_eq!((count(&page, "plain"), count(&page, "heat")), (0, 0), "without its model");
+}
+
 #[test]
 fn each_class_is_explained_by_an_overlay() {
     let desk = trained();

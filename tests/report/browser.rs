@@ -4,7 +4,8 @@
 
 use super::case::{Case, path_of, stored};
 use super::outline::assert_snapshot;
-use pipe::report::page;
+use image::RgbImage;
+use pipe::report::{Explained, page};
 use pipe::runs::Results;
 use pipe::store::Store;
 use std::fs;
@@ -58,6 +59,14 @@ const drive = async () => {
   say(`the cell shows: ${shown()}`);
   page.querySelector(".by-share").click();
   say(`after the switch: ${shown()}`);
+  const drawn = when => {
+    const galleries = all(".images:not(.small)").flatMap(one => [...one.querySelectorAll("img")]).filter(seen);
+    const of = name => galleries.filter(one => one.classList.contains(name)).length;
+    say(`${when}: ${of("plain")} images and ${of("heat")} heat maps`);
+  };
+  drawn("the galleries");
+  all(".by-heat")[0].click();
+  drawn("after their first switch");
   all(".panel").filter(seen)[0].querySelector(".back a").click();
   await settled();
   panels("after going back");
@@ -66,6 +75,13 @@ frame.onload = () => drive().catch(error => say(error)).finally(() => {
   document.getElementById("out").textContent = lines.join("\n");
 });
 </script>"##;
+
+/// Heat maps of one color.
+fn overlays(model: &Path, images: &[Explained]) -> Option<Vec<RgbImage>> {
+    assert_eq!(fs::read(model).unwrap(), b"weights");
+    assert!(images.iter().all(|image| image.square.len() == 32 * 32 * 3));
+    Some(images.iter().map(|_| RgbImage::from_pixel(48, 48, image::Rgb([200, 90, 0]))).collect())
+}
 
 /// An installed browser that can show a page here.
 fn chromium() -> Option<PathBuf> {
@@ -133,7 +149,7 @@ fn a_page_works_in_a_browser_at_every_width() {
         let classes = (0..count).map(|class| format!("class number {class}")).collect();
         let case = Case { classes, images, ..Case::default() };
         let record = stored(&case, &store, &source, 32);
-        let html = page(&[Results::of(&record).with_store(&store)]);
+        let html = page(&[Results::of(&record).with_store(&store)], Some(&overlays));
         fs::write(folder.path().join("page.html"), html).unwrap();
         for width in [1400, 400] {
             let lines = driven(&program, folder.path(), width);

@@ -9,7 +9,6 @@ use pipe::metrics::{EpochRow, Scoring, write_history};
 use pipe::runs::{PipelineFile, Record, Recorder, Repository, RunId, RunInfo, StageRecord, find};
 use pipe::store::{Digest, Entry, Store, digest_bytes};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -146,11 +145,12 @@ pub(crate) fn stored(case: &Case, store: &Store, source: &Path, size: u32) -> Re
     };
     case.write_results(slot.path());
     write_cache(case, source, size, slot.path());
+    fs::write(slot.path().join("model.safetensors"), b"weights").unwrap();
     let artifact = slot.commit(b"").unwrap();
     // The stage is its own input, which makes no difference to the page.
     let facts = StageRecord {
         digest: Some(artifact.digest.to_string()),
-        needs: BTreeMap::from([("data".to_owned(), "all".to_owned())]),
+        needs: ["data", "model"].map(|need| (need.to_owned(), "all".to_owned())).into(),
         artifact: Some(artifact.path),
         ..StageRecord::default()
     };

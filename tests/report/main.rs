@@ -26,17 +26,17 @@ fn run(case: &Case) -> (tempfile::TempDir, Record) {
 #[test]
 fn a_page_shows_all_results_of_a_run() {
     let (_runs, record) = run(&Case::default());
-    let html = page(&[Results::of(&record)]);
+    let html = page(&[Results::of(&record)], None);
     check(&html);
     assert_snapshot("complete", &outline(&html, &record));
-    assert_eq!(html, page(&[Results::of(&record)]));
+    assert_eq!(html, page(&[Results::of(&record)], None));
 }
 
 #[test]
 fn the_page_of_a_failed_run_begins_with_the_error() {
     let (_runs, record) =
         run(&Case { error: Some("the loss is <NaN in step 4"), ..Case::default() });
-    let html = page(&[Results::of(&record)]);
+    let html = page(&[Results::of(&record)], None);
     assert_snapshot("failed", &outline(&html, &record));
 }
 
@@ -51,11 +51,11 @@ fn an_empty_record_makes_a_page() {
         Status::Unreadable,
     ] {
         let record = Record { status, ..Record::default() };
-        let html = page(&[Results::of(&record)]);
+        let html = page(&[Results::of(&record)], None);
         check(&html);
         assert_snapshot(&format!("empty_{status:?}").to_lowercase(), &outline(&html, &record));
     }
-    check(&page(&[]));
+    check(&page(&[], None));
 }
 
 #[test]
@@ -80,9 +80,10 @@ fn names_are_escaped_everywhere() {
         stages: vec![record.stages[0].clone(), stage],
         ..record
     };
-    for html in
-        [page(&[Results::of(&hostile)]), page(&[Results::of(&hostile), Results::of(&hostile)])]
-    {
+    for html in [
+        page(&[Results::of(&hostile)], None),
+        page(&[Results::of(&hostile), Results::of(&hostile)], None),
+    ] {
         assert!(
             !html.contains("<script")
                 && !html.contains("\" onload")
@@ -104,7 +105,7 @@ fn a_page_of_twenty_thousand_images_and_a_thousand_classes_stays_small() {
         explored: json!({ "classes": counts }),
         ..Case::default()
     });
-    let html = page(&[Results::of(&record)]);
+    let html = page(&[Results::of(&record)], None);
     check(&html);
     assert!(html.len() < 2_000_000, "{}", html.len());
     let outline = outline(&html, &record);
@@ -127,7 +128,7 @@ fn truncated_results_are_left_out() {
         let text = fs::read(folder.join(name)).unwrap();
         for length in (0..text.len()).step_by(if text.len() > 400 { 37 } else { 7 }) {
             fs::write(folder.join(name), &text[..length]).unwrap();
-            check(&page(&[Results::of(&record)]));
+            check(&page(&[Results::of(&record)], None));
         }
         fs::write(folder.join(name), &text).unwrap();
     }
@@ -145,8 +146,8 @@ fn inconsistent_metrics_still_make_a_page() {
     metrics["splits"]["test"]["count"] = json!(u64::MAX);
     metrics["classes"] = json!(["a", "b", "c", "d", "e", "f", "g"]);
     fs::write(&path, metrics.to_string()).unwrap();
-    check(&page(&[Results::of(&record)]));
-    check(&page(&[Results::of(&record), Results::of(&record)]));
+    check(&page(&[Results::of(&record)], None));
+    check(&page(&[Results::of(&record), Results::of(&record)], None));
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn several_runs_are_compared_with_the_first() {
     let second = Case { epochs: 5, ..Case::default() }.run(runs.path(), StageRecord::default());
     let failed =
         Case { error: Some("no"), ..Case::default() }.run(runs.path(), StageRecord::default());
-    let html = page(&[Results::of(&first), Results::of(&second), Results::of(&failed)]);
+    let html = page(&[Results::of(&first), Results::of(&second), Results::of(&failed)], None);
     check(&html);
     let mut text = outline(&html, &first);
     for (record, name) in [(&second, "[second]"), (&failed, "[failed]")] {
@@ -178,7 +179,7 @@ fn mistakes_and_hits_are_shown_as_images() {
             .unwrap();
     }
     let record = stored(&case, &store, source.path(), 8);
-    let html = page(&[Results::of(&record).with_store(&store)]);
+    let html = page(&[Results::of(&record).with_store(&store)], None);
     check(&html);
     assert_eq!(html.matches("data:image/jpeg;base64,").count(), 12);
     for image in 0..case.images {
@@ -187,7 +188,7 @@ fn mistakes_and_hits_are_shown_as_images() {
         assert_eq!(regex::Regex::new(&title).unwrap().find_iter(&html).count(), 2, "{image}");
     }
     assert_snapshot("images", &outline(&html, &record));
-    let html = page(&[Results::of(&record)]);
+    let html = page(&[Results::of(&record)], None);
     check(&html);
     assert!(!html.contains("base64"));
     assert_snapshot("images_that_were_collected", &outline(&html, &record));
@@ -202,7 +203,7 @@ fn a_training_that_did_not_end_has_curves() {
     ] {
         let runs = tempfile::tempdir().unwrap();
         let record = interrupted(runs.path(), error);
-        let html = page(&[Results::of(&record)]);
+        let html = page(&[Results::of(&record)], None);
         check(&html);
         assert_snapshot(name, &outline(&html, &record));
     }
@@ -213,7 +214,7 @@ fn a_training_that_did_not_end_has_curves() {
 fn a_class_without_test_images_is_said_to_be_absent() {
     let classes = ["shirt", "dress", "hat", "sock"].map(str::to_owned).to_vec();
     let (_runs, record) = run(&Case { classes, labels: 2, images: 9, ..Case::default() });
-    let html = page(&[Results::of(&record)]);
+    let html = page(&[Results::of(&record)], None);
     check(&html);
     let outline = outline(&html, &record);
     let (_, section) = outline.split_once("h2 Classes").unwrap();

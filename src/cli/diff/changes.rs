@@ -1,10 +1,10 @@
 //! The changes of single images: of the data, and of what the runs predict.
 
 use crate::common::number::{self, counted};
-use crate::runs::diff::{ChangedImage, ChangedImages, DataDiff, Moved};
+use crate::runs::diff::{ChangedImage, ChangedImages, ConfusionDiff, DataDiff, Diff, Moved};
 use crate::ui::{Side, Style, Table};
 
-/// The number of images that a list shows; `--json` has all.
+/// The number of images, or of confusions, that a list shows; `--json` has all.
 const SHOWN: usize = 8;
 
 /// Images added, removed, replaced, relabelled and moved, each with the first names.
@@ -36,6 +36,24 @@ pub(super) fn data(style: Style, diffs: &[DataDiff]) -> String {
         text.push_str(&format!("\n{}", table.render(style)));
     }
     text
+}
+
+/// The pairs of classes that one run confuses more often, those that differ most first.
+pub(super) fn confusions(style: Style, diff: &Diff, cells: &[ConfusionDiff]) -> String {
+    let mut table = super::sides(diff, "confused", Side::Right, &["difference"]);
+    for cell in cells.iter().take(SHOWN) {
+        table.row([
+            format!("{} as {}", cell.label, cell.prediction),
+            number::thousands(cell.first),
+            number::thousands(cell.second),
+            format!("{:+}", cell.difference()),
+        ]);
+    }
+    match cells.len().saturating_sub(SHOWN) {
+        _ if table.is_empty() => String::new(),
+        0 => format!("\n{}", table.render(style)),
+        more => format!("\n{}and {more} more; `--json` has all\n", table.render(style)),
+    }
 }
 
 /// The images that became right, then those that became wrong.

@@ -1,6 +1,7 @@
 //! Compares the metrics of two runs, with the statistical significance of the difference.
 
 use super::super::{Results, StageRecord};
+use super::confusions::ConfusionDiff;
 use super::images::{self, ChangedImages, ClassTest};
 use super::verdict::Verdict;
 use crate::metrics::{self, ClassMetrics, Evaluation, Prediction, SplitMetrics};
@@ -31,6 +32,9 @@ pub struct SplitDiff {
     pub verdict: Verdict,
     /// The images whose prediction became right or wrong, where the runs can be compared.
     pub images: ChangedImages,
+    /// The pairs of classes that one run confuses more often, on the same images; those that differ
+    /// most first.
+    pub confusions: Vec<ConfusionDiff>,
     /// The classes of either run, those whose F1 changed most first.
     pub classes: Vec<ClassDiff>,
 }
@@ -255,6 +259,7 @@ fn split_diff(
         accuracy_difference_interval: difference_interval(first, second),
         verdict,
         images: compared.images,
+        confusions: compared.confusions,
         paired,
         classes,
         first: SplitSummary::of(first),

@@ -1,6 +1,7 @@
-//! The images that both runs predicted: those whose prediction became right or wrong, and a paired
-//! test for each class.
+//! The images that both runs predicted: those whose prediction became right or wrong, the confusions
+//! that changed, and a paired test for each class.
 
+use super::confusions::{ConfusionDiff, Confusions};
 use crate::metrics::{Prediction, mcnemar};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ impl ClassTest {
 #[derive(Default)]
 pub(super) struct Compared {
     pub(super) images: ChangedImages,
+    pub(super) confusions: Vec<ConfusionDiff>,
     /// By label.
     pub(super) classes: BTreeMap<String, ClassTest>,
 }
@@ -59,11 +61,13 @@ pub(super) fn compare(
 ) -> Compared {
     let known: BTreeMap<&str, &Prediction> = of_split(first, split).collect();
     let mut compared = Compared::default();
+    let mut confusions = Confusions::default();
     for (path, now) in of_split(second, split) {
         let Some(before) = known.get(path) else { continue };
         let (Some(label), true) = (&now.label, before.label == now.label && is_same(path)) else {
             continue;
         };
+        confusions.push(label, [&before.prediction, &now.prediction]);
         let right = [*before, now].map(|row| row.prediction == *label);
         let test = compared.classes.entry(label.clone()).or_default();
         test.only_first += u64::from(right == [true, false]);
@@ -80,6 +84,7 @@ pub(super) fn compare(
             _ => {}
         }
     }
+    compared.confusions = confusions.finish();
     let count = compared.classes.len() as f64;
     for test in compared.classes.values_mut() {
         test.p_value = (mcnemar(test.only_first, test.only_second) * count).min(1.0);

@@ -1,6 +1,7 @@
 //! Compares two runs: changed parameters, changed outputs, and whether the difference in metrics is
 //! statistically significant. The result serializes, for `--json`; rendering it is up to others.
 
+mod confusions;
 mod data;
 mod evaluation;
 mod images;
@@ -10,6 +11,7 @@ mod training;
 mod values;
 mod verdict;
 
+pub use confusions::ConfusionDiff;
 pub use data::{DataDiff, Moved};
 pub use evaluation::{ClassDiff, ClassScores, PairedTest, SplitDiff, SplitSummary};
 pub use images::{ChangedImage, ChangedImages, ClassTest};
