@@ -32,7 +32,7 @@ name = "looking"
 labels = { from = "file_name", pattern = '^(?<index>\d+)_(?<class>\d+)$' }
 [stages.fetch]
 source = "synthetic:garments"
-synthetic = { count = 120 }
+synthetic = { count = 120, unlabelled = 0 }
 [stages.explore]
 needs = { images = "fetch" }
 [stages.preprocess]

@@ -91,7 +91,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let decoded = seconds_of(&events, "squares")?;
     let (mut evaluated, mut predicted) = (Vec::new(), Vec::new());
     for _ in 0..REPEATS {
-        let again = ["run", "bench.toml", "--json", "--force", "evaluate"];
+        let again = ["run", "bench.toml", "--json", "--force=evaluate"];
         evaluated.push(seconds_of(&pipe(work.path(), &again)?.1, "evaluate")?);
         let (seconds, rows) = pipe(work.path(), &["predict", "@0", "many", "--format", "csv"])?;
         assert_eq!(rows.lines().count() as u64, IMAGES + 1);
