@@ -226,8 +226,10 @@ fn conclude(context: &Context, cache: &TensorCache, evaluation: &Evaluation) {
     let headline = |split: &str| {
         evaluation.splits.get(split).map(|metrics| {
             let [low, high] = metrics.accuracy_interval.map(|share| share * 100.0);
-            let (percent, count) = (metrics.accuracy * 100.0, metrics.count);
-            format!("{split} accuracy {percent:.1} % (95 % interval {low:.1} to {high:.1}) on {count} images")
+            let (percent, images) = (metrics.accuracy * 100.0, counted(metrics.count, "image"));
+            format!(
+                "{split} accuracy {percent:.1} % (95 % interval {low:.1} to {high:.1}) on {images}"
+            )
         })
     };
     if evaluation.splits.contains_key("test") {

@@ -1,5 +1,5 @@
 //! Maps of the evidence for a class in an image: Grad-CAM (Selvaraju et al., 2017) on the last
-//! feature map that has several pixels, of any network that has one.
+//! feature map that is large enough to show a place, of any network that has one.
 
 use super::{Network, tensor};
 use crate::nn::NnError;
@@ -12,6 +12,10 @@ use dfdx::shapes::Axis;
 use dfdx::tensor::PutTape;
 use dfdx::tensor_ops::{Backward, SumTo, TryMul};
 use std::collections::BTreeSet;
+
+/// Smallest side of a map that shows where something is, in pixels. The last map of ResNets has 7 for
+/// images of 224 pixels, but 2 for images of 64: for those an earlier one is explained.
+const SIDE: usize = 4;
 
 /// Maps of the evidence for one class of each image.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +45,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     }
 
     /// For each of `batch` images (batch, height, width, 3), what in it raises the logit of its class
-    /// of `classes`, in evaluation mode: the channels of the last feature map of several pixels, each
+    /// of `classes`, in evaluation mode: the channels of the last feature map of 4 x 4 pixels or more (else of several), each
     /// weighted by the mean gradient of the logit by it (Grad-CAM). With a global mean and a linear
     /// layer behind that map, this is the layer's own weighted sum (CAM). The same batch gives the
     /// same bytes with any number of threads; another batch rounds differently.
@@ -130,12 +134,14 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     }
 }
 
-/// The last instruction whose output is a map of several pixels that isn't pooled, and all that
-/// later instructions of the main network read of what is before them.
+/// The last instruction whose output is a map of at least [`SIDE`] pixels a side, else of several
+/// pixels, that isn't pooled, and all that later instructions of the main network read of what is
+/// before them.
 fn last_map(graph: &Graph, program: &Program) -> Option<usize> {
     let main = program.instructions.get(..program.auxiliary)?;
     // The values that the instructions behind the one at hand read of what is before them.
     let mut needed = BTreeSet::from([graph.logits()]);
+    let mut coarse = None;
     for (index, instruction) in main.iter().enumerate().rev() {
         let output = &graph.nodes()[instruction.output];
         let is_map = matches!(
@@ -143,13 +149,17 @@ fn last_map(graph: &Graph, program: &Program) -> Option<usize> {
             Op::Convolution { .. } | Op::BatchNorm { .. } | Op::Relu | Op::Add | Op::Concatenate
         );
         let is_all = needed.len() == 1 && needed.contains(&instruction.output);
-        if is_map && is_all && output.shape.pixels() > 1 {
-            return Some(index);
+        if is_map && is_all {
+            match output.shape {
+                Shape { height, width, .. } if height.min(width) >= SIDE => return Some(index),
+                shape if shape.pixels() > 1 => coarse = coarse.or(Some(index)),
+                _ => {}
+            }
         }
         needed.remove(&instruction.output);
         needed.extend(&instruction.inputs);
     }
-    None
+    coarse
 }
 
 /// The single value that was asked for.
