@@ -1,6 +1,8 @@
-//! `pipe cache du|verify|gc`: maintenance of the store. Garbage collection keeps what the latest
-//! runs on record used.
+//! `pipe cache du|verify|gc`: maintenance of the store.
 
+mod collect;
+mod listing;
+mod reachable;
 mod usage;
 
 use super::failure::{Failure, STORE};
@@ -8,13 +10,12 @@ use super::shared::StoreArguments;
 use super::signals;
 use crate::common::number;
 use crate::events::CancellationToken;
-use crate::runs::{self, Checked, Entry};
-use crate::store::{Digest, Keep, Share, Store, Verified};
+use crate::runs::{self, Checked};
+use crate::store::{Store, Verified};
 use crate::ui;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Inspect and clean the store
 #[derive(Args)]
@@ -36,13 +37,12 @@ enum Command {
     Verify(Common),
     /// Remove cached outputs that recent runs did not use
     ///
-    /// The records of runs are kept.
-    Gc {
-        #[command(flatten)]
-        keeping: Keeping,
-        #[command(flatten)]
-        common: Common,
-    },
+    /// Kept are the records of all runs, and what runs need that have a name or a tag, are going on,
+    /// or are among the latest. Of the rest, the memo and checkpoints of trainings that a later run
+    /// has finished included, everything goes that wasn't used for some days. `--max-size` removes
+    /// only as much as is needed, however young: first what wasn't used for the most days, and of the
+    /// same day what takes the least time to make again for its size.
+    Gc(collect::Arguments),
 }
 
 #[derive(Args)]
@@ -54,26 +54,11 @@ struct Common {
     json: bool,
 }
 
-#[derive(Args)]
-struct Keeping {
-    /// Keep what the latest N runs built or used
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    keep_runs: usize,
-    /// Keep what was built or used within this many days
-    #[arg(long, value_name = "DAYS", default_value_t = 7)]
-    keep_days: u64,
-    /// Only report what would be removed
-    #[arg(long)]
-    dry_run: bool,
-}
-
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     match &arguments.command {
         Command::Du(common) => usage::print(&common.store.open_existing()?, common.json)?,
         Command::Verify(common) => return verify(&common.store.open_existing()?, common.json),
-        Command::Gc { keeping, common } => {
-            gc(&common.store.open_existing()?, keeping, common.json)?
-        }
+        Command::Gc(arguments) => collect::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -123,30 +108,4 @@ fn verdict(verified: &Verified, records: &Checked) -> String {
         .collect();
     let found = if found.is_empty() { "all intact".to_owned() } else { found.join("; ") };
     format!("{}: {found}", checked.join(", "))
-}
-
-fn gc(store: &Store, keeping: &Keeping, as_json: bool) -> Result<(), Failure> {
-    let entries = runs::list(&store.runs_folder());
-    let kept = || entries.iter().take(keeping.keep_runs).map(Entry::record);
-    let stages = || kept().flat_map(|record| &record.stages);
-    let parsed =
-        |digest: &Option<String>| digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
-    let keep = Keep {
-        digests: stages().filter_map(|stage| parsed(&stage.digest)).collect(),
-        keys: stages().filter_map(|stage| parsed(&stage.key)).collect(),
-        younger_than: Duration::from_secs(keeping.keep_days.saturating_mul(24 * 60 * 60)),
-    };
-    let collected = store.gc(&keep, keeping.dry_run)?;
-    if as_json {
-        return Ok(ui::json(&collected)?);
-    }
-    let would = if keeping.dry_run { "would be " } else { "" };
-    let line = |thing: &str, share: Share| {
-        format!(
-            "{} {would}removed, {}\n",
-            number::counted(share.count, thing),
-            number::bytes(share.bytes)
-        )
-    };
-    Ok(ui::out(&(line("artifact", collected.artifacts) + &line("other item", collected.other)))?)
 }

@@ -6,7 +6,8 @@ use crate::common::number;
 use crate::common::words::and_list;
 use crate::engine::{self, Disk, EngineError, Graph, Options, Plan, Planned, PlannedStage};
 use crate::events::{CancellationToken, Reason};
-use crate::store::Store;
+use crate::stages;
+use crate::store::{Digest, Store};
 use crate::ui::{self, Passing, Side, Style, Table};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -73,14 +74,49 @@ pub(super) fn disk(graph: &Graph, plan: &Plan, store: &Store) -> Disk {
     }
 }
 
-/// Fails if the disk is too small for the plan.
-pub(super) fn check_disk(disk: &Disk, store: &Store) -> Result<(), Failure> {
+/// Fails if the disk is too small for the plan. Checkpoints of its stages are removed if that makes
+/// enough room: they may be what fills it. With `dry_run` they stay.
+pub(super) fn check_disk(
+    graph: &Graph,
+    plan: &Plan,
+    disk: &Disk,
+    store: &Store,
+    dry_run: bool,
+) -> Result<(), Failure> {
     if !disk.is_too_small() {
         return Ok(());
     }
-    let (sentence, folder) = (disk.sentence(), shown(store.base()));
-    Err(Failure::failed(format!("the disk of `{folder}` is too small for this run: {sentence}"))
-        .help(engine::TOO_LITTLE))
+    let checkpoints = checkpoints(graph, plan, store);
+    let room: u64 = checkpoints.iter().map(|(.., bytes)| bytes).sum();
+    if disk.free.is_some_and(|free| free.saturating_add(room) < disk.needed()) {
+        let (sentence, folder) = (disk.sentence(), shown(store.base()));
+        return Err(Failure::failed(format!(
+            "the disk of `{folder}` is too small for this run: {sentence}"
+        ))
+        .help(engine::TOO_LITTLE));
+    }
+    for (name, key, bytes) in checkpoints.iter().filter(|_| !dry_run) {
+        stages::clear_checkpoint(store.memo(), *key).map_err(|error| {
+            Failure::failed(format!("removing the checkpoint of `{name}`: {error}"))
+        })?;
+        ui::warning(&format!(
+            "the disk was too small beside the checkpoint of `{name}`, which took {}: it was removed, and the stage starts over",
+            number::bytes(*bytes)
+        ));
+    }
+    Ok(())
+}
+
+/// The checkpoints of the plan's stages: stage, key and bytes.
+fn checkpoints<'a>(graph: &Graph, plan: &'a Plan, store: &Store) -> Vec<(&'a str, Digest, u64)> {
+    let of = |planned: &'a PlannedStage| {
+        resumes_at(graph, planned, store)?;
+        let key = *planned.state.key()?.0;
+        let files = stages::checkpoint_entries(key);
+        let files = files.iter().flat_map(|entry| store.memo().disk_files(entry));
+        Some((planned.name.as_str(), key, files.map(|file| file.bytes).sum()))
+    };
+    plan.stages.iter().filter_map(of).collect()
 }
 
 fn stage_json(graph: &Graph, planned: &PlannedStage, disk: &Disk, store: &Store) -> Value {

@@ -151,7 +151,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.dry_run {
         plan::print(&graph, &plan, &disk, &store, arguments.json)?;
     }
-    plan::check_disk(&disk, &store)?;
+    plan::check_disk(&graph, &plan, &disk, &store, arguments.dry_run)?;
     if arguments.dry_run {
         return Ok(ExitCode::SUCCESS);
     }

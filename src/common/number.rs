@@ -71,6 +71,28 @@ pub(crate) fn bytes(value: u64) -> String {
     format!("{scaled:.1} {unit}")
 }
 
+/// Parses a size: `20GB`, `1.5 TB`, `512MiB`, `1000` bytes. None if it isn't one.
+pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor: f64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1_048_576.0,
+        "gib" => 1_073_741_824.0,
+        "tib" => 1_099_511_627_776.0,
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * factor;
+    // A float of this size is a whole number already.
+    (bytes < u64::MAX as f64).then_some(bytes as u64)
+}
+
 /// A measured value with four significant digits: `0.4123`, `12.35`, `3e-5`.
 pub(crate) fn measured(value: f64) -> String {
     let size = value.abs();
@@ -93,6 +115,25 @@ pub(crate) fn measured(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_parsed() {
+        for (text, bytes) in [
+            ("20GB", Some(20_000_000_000)),
+            (" 1.5 tb ", Some(1_500_000_000_000)),
+            ("2MiB", Some(2_097_152)),
+            ("0", Some(0)),
+            ("812 B", Some(812)),
+            ("", None),
+            ("GB", None),
+            ("-1", None),
+            ("1.2.3", None),
+            ("20 apples", None),
+            ("99999999999TB", None),
+        ] {
+            assert_eq!(parse_bytes(text), bytes, "{text}");
+        }
+    }
 
     #[test]
     fn numbers_are_formatted() {

@@ -1,5 +1,6 @@
-//! The events of a run on disk: one JSON object per line. Lines that can't be read, such as an
-//! incomplete last line, are counted and skipped.
+//! The events of a run on disk: one JSON object per line. While a run goes on, and after it was
+//! killed, lines that can't be read, such as an incomplete last line, are counted and skipped. Once it
+//! has ended they are sealed: none are believed if one byte differs.
 
 use super::Record;
 use crate::events::Event;
@@ -25,9 +26,12 @@ pub(super) fn line(event: &Event) -> Vec<u8> {
     line
 }
 
-/// Reads the events of a run; none where the file is missing.
+/// Reads the events of a run; none where the file is missing, or isn't what was recorded.
 pub fn events(record: &Record) -> Events {
     let mut events = Events::default();
+    if record.outcome.is_some() && !record.is_intact(FILE) {
+        return events;
+    }
     let Ok(file) = File::open(record.folder.join(FILE)) else { return events };
     for line in BufReader::new(file).split(b'\n') {
         let Ok(line) = line else {

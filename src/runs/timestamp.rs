@@ -4,6 +4,7 @@
 use crate::common::number::counted;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::time::SystemTime;
 
 /// Serialized as `2026-07-30T09:05:02.345Z` (RFC 3339); displayed as `2026-07-30 09:05 UTC`. The
 /// default is the start of 1970.
@@ -35,6 +36,14 @@ impl Timestamp {
 
 fn ago(count: u64, unit: &str) -> String {
     format!("{} ago", counted(count, unit))
+}
+
+impl From<SystemTime> for Timestamp {
+    /// Clamped to the range of the calendar, and to 1970 before that.
+    fn from(time: SystemTime) -> Timestamp {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
 }
 
 impl fmt::Display for Timestamp {

@@ -34,6 +34,10 @@ use crate::store::Store;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Buckets of the memo with the versions and digests of remote sources that were seen first. They
+/// enter cache keys: without them, a run may see another version.
+pub const PINS: [&str; 4] = [remote::BUCKET, remote::LOCKED, kaggle::BUCKET, hub::BUCKET];
+
 /// The kind `fetch`.
 pub(super) struct Fetch;
 

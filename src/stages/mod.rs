@@ -13,10 +13,12 @@ pub mod preview;
 mod train;
 
 use crate::engine::{Kind, KindRef, Kinds};
+use crate::store::{Digest, Memo, MemoName};
+use std::io;
 
 pub use device::check_device;
 pub use fetch::{
-    archive_name, earlier_model, fetched_images, locked_names, name_earlier_model, remote_name,
+    PINS, archive_name, earlier_model, fetched_images, locked_names, name_earlier_model, remote_name,
     set_earlier_model,
 };
 
@@ -33,6 +35,20 @@ pub static KINDS: &Kinds = &[
 /// start a training.
 pub fn makes_models(kind: &str) -> bool {
     kind == train::Train.name()
+}
+
+/// The memo's entries that the checkpoint of a stage with this key can have. The first leads to the
+/// others.
+pub fn checkpoint_entries(key: Digest) -> [MemoName; 3] {
+    crate::training::checkpoint_entries(key)
+}
+
+/// Removes the checkpoint of a stage with this key, if there is one.
+///
+/// # Errors
+/// If a file can't be removed.
+pub fn clear_checkpoint(memo: &Memo, key: Digest) -> io::Result<()> {
+    crate::training::clear_checkpoint(memo, key)
 }
 
 #[cfg(test)]

@@ -1,19 +1,14 @@
-//! Maintenance of a store: disk usage, verification of every file, and garbage collection. Run
-//! records are not a cache: nothing here removes them.
+//! Maintenance of a store: disk usage and verification of every file.
 
 use super::artifact::ArtifactError;
 use super::digest::Digest;
 use super::error::StoreError;
-use super::lock::Lock;
-use super::sealed::{self, Sealed};
-use super::{Store, shared, split_entry};
+use super::Store;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
-use std::time::{Duration, SystemTime};
 use walkdir::WalkDir;
 
 /// A number of entries and their bytes on disk. A file shared by several entries counts once, for
@@ -53,8 +48,8 @@ impl Usage {
 /// A file on disk: links to it are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DiskFile {
-    device: u64,
-    inode: u64,
+    pub(super) device: u64,
+    pub(super) inode: u64,
     /// Its length.
     pub bytes: u64,
 }
@@ -68,25 +63,6 @@ pub struct Verified {
     pub bytes: u64,
     /// The damage that was found, one sentence each.
     pub damaged: Vec<String>,
-}
-
-/// The rule by which `gc` keeps artifacts.
-#[derive(Clone, Debug, Default)]
-pub struct Keep {
-    /// Artifacts, such as those of recorded runs.
-    pub digests: HashSet<Digest>,
-    /// Keys with their logs and artifacts.
-    pub keys: HashSet<Digest>,
-    /// Everything created or used within this time.
-    pub younger_than: Duration,
-}
-
-/// The artifacts that `gc` removed or would remove.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Collected {
-    pub artifacts: Share,
-    /// Keys, memo entries, leftovers of killed processes, quarantined files.
-    pub other: Share,
 }
 
 impl Store {
@@ -155,149 +131,14 @@ impl Store {
         Ok(verified)
     }
 
-    /// Removes everything that `keep` doesn't protect. With `dry_run`, only counts it.
-    ///
-    /// # Errors
-    /// [`StoreError::Locked`] while another process uses the store.
-    pub fn gc(&self, keep: &Keep, dry_run: bool) -> Result<Collected, StoreError> {
-        let path = self.root().join("lock");
-        let mut held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = None;
-        let exclusive = Lock::try_exclusive(&path).map_err(StoreError::io("locking", &path));
-        let result = match exclusive {
-            Err(error) => Err(error),
-            Ok(Some(lock)) if lock.is_held() => self.collect(keep, dry_run),
-            Ok(_) => {
-                let help =
-                    "a run uses the store, or its file system has no locks; collect after the run";
-                Err(StoreError::Locked { path: path.clone(), help })
-            }
-        };
-        *held = Some(shared(&path)?);
-        result
-    }
-
-    /// Requires the exclusive lock: unfinished files are then leftovers.
-    fn collect(&self, keep: &Keep, dry_run: bool) -> Result<Collected, StoreError> {
-        let mut sweep =
-            Sweep { now: SystemTime::now(), keep, dry_run, trash: self.root().join("slots/trash") };
-        let mut collected = Collected::default();
-        let other = &mut collected.other;
-        let kept = self.collect_keys(&mut sweep, other)?;
-        for (path, digest) in self.named_by_digest("artifacts") {
-            if !kept.contains(&digest) && !sweep.is_young(&path.join(super::manifest::NAME)) {
-                sweep.remove(&path, &mut collected.artifacts)?;
-            }
-        }
-        for bucket in children(&self.root().join("memo")) {
-            for file in children(&bucket).iter().flat_map(|shard| children(shard)) {
-                sweep.remove_memo(&file, other)?;
-            }
-        }
-        for listing in children(&self.root().join("listings")) {
-            sweep.remove_unless_young(&listing, other)?;
-        }
-        for folder in ["slots", "jobs", "locks", "memo-locks"] {
-            for leftover in children(&self.root().join(folder)) {
-                sweep.remove(&leftover, other)?;
-            }
-        }
-        for damaged in children(&self.root().join("damaged")) {
-            sweep.remove_unless_young(&damaged, other)?;
-        }
-        Ok(collected)
-    }
-
-    /// Removes the keys that aren't kept, and returns the artifacts to keep: those that `keep`
-    /// names, and those of the remaining keys.
-    fn collect_keys(
-        &self,
-        sweep: &mut Sweep,
-        removed: &mut Share,
-    ) -> Result<HashSet<Digest>, StoreError> {
-        let mut kept = sweep.keep.digests.clone();
-        for (path, key) in self.named_by_digest("keys") {
-            let artifact = match sealed::read(&path).map_err(StoreError::io("reading", &path))? {
-                Sealed::Whole(payload) => split_entry(&key, payload).map(|(artifact, _)| artifact),
-                _ => None,
-            };
-            match artifact {
-                Some(artifact) if sweep.keep.keys.contains(&key) || sweep.is_young(&path) => {
-                    kept.insert(artifact);
-                }
-                // The artifact is kept anyway; with its small key it stays a cache hit.
-                Some(artifact) if sweep.keep.digests.contains(&artifact) => {}
-                _ => sweep.remove(&path, removed)?,
-            }
-        }
-        Ok(kept)
-    }
-
     /// The sorted entries of a sharded folder. Names that aren't digests are skipped.
-    fn named_by_digest(&self, folder: &str) -> Vec<(PathBuf, Digest)> {
+    pub(super) fn named_by_digest(&self, folder: &str) -> Vec<(PathBuf, Digest)> {
         let shards = children(&self.root().join(folder));
         let named = |path: PathBuf| {
             let digest = path.file_name()?.to_str()?.parse().ok()?;
             Some((path, digest))
         };
         shards.iter().flat_map(|shard| children(shard)).filter_map(named).collect()
-    }
-}
-
-struct Sweep<'a> {
-    now: SystemTime,
-    keep: &'a Keep,
-    dry_run: bool,
-    trash: PathBuf,
-}
-
-impl Sweep<'_> {
-    fn is_young(&self, path: &Path) -> bool {
-        let modified = std::fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-        // So is one with a time in the future.
-        modified.is_ok_and(|time| {
-            self.now.duration_since(time).map_or(true, |age| age < self.keep.younger_than)
-        })
-    }
-
-    fn remove_unless_young(&mut self, path: &Path, removed: &mut Share) -> Result<(), StoreError> {
-        if self.is_young(path) { Ok(()) } else { self.remove(path, removed) }
-    }
-
-    /// The time of a linked file is constant, so that of its `length` file counts.
-    fn remove_memo(&mut self, path: &Path, removed: &mut Share) -> Result<(), StoreError> {
-        let is_linked = path.extension().is_some_and(|extension| extension == "file");
-        if is_linked && self.is_young(&path.with_extension("length")) {
-            Ok(())
-        } else {
-            self.remove_unless_young(path, removed)
-        }
-    }
-
-    /// Renames a folder before it is emptied, so that a kill doesn't leave half of an artifact.
-    fn remove(&mut self, path: &Path, removed: &mut Share) -> Result<(), StoreError> {
-        let Share { bytes, .. } = share(path, 0, &mut HashSet::new());
-        removed.count += 1;
-        removed.bytes += bytes;
-        if self.dry_run {
-            return Ok(());
-        }
-        let failed = StoreError::io("removing", path);
-        let remove = || {
-            if !path.is_dir() || path.parent() == self.trash.parent() {
-                return if path.is_dir() {
-                    std::fs::remove_dir_all(path)
-                } else {
-                    std::fs::remove_file(path)
-                };
-            }
-            if let Some(slots) = self.trash.parent() {
-                std::fs::create_dir_all(slots)?;
-            }
-            std::fs::rename(path, &self.trash)?;
-            std::fs::remove_dir_all(&self.trash)
-        };
-        remove().map_err(failed)
     }
 }
 
@@ -309,12 +150,18 @@ pub(super) fn children(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The files below a folder; none if it is missing.
+/// The files below a folder, or the file at this path; none if it is missing.
 pub fn disk_files(folder: &Path) -> Vec<DiskFile> {
     let metadata = WalkDir::new(folder).into_iter().flatten().filter_map(|one| one.metadata().ok());
-    let files = metadata.filter(Metadata::is_file);
-    let file = |one: Metadata| DiskFile { device: one.dev(), inode: one.ino(), bytes: one.len() };
-    files.map(file).collect()
+    metadata.filter_map(|found| DiskFile::of(&found)).collect()
+}
+
+impl DiskFile {
+    /// None of what isn't a file.
+    pub(super) fn of(found: &Metadata) -> Option<DiskFile> {
+        let file = || DiskFile { device: found.dev(), inode: found.ino(), bytes: found.len() };
+        found.is_file().then(file)
+    }
 }
 
 /// Counts the entries at `depth` below a folder, and the bytes of all files below it that aren't in

@@ -6,6 +6,7 @@ use super::artifact::mark_committed;
 use super::digest::Digest;
 use super::folders;
 use super::lock::Lock;
+use super::maintenance::{DiskFile, disk_files};
 use super::sealed::{self, Sealed};
 use std::fs::File;
 use std::io;
@@ -26,6 +27,38 @@ struct Home {
     values: PathBuf,
     locks: PathBuf,
     _temporary: Option<tempfile::TempDir>,
+}
+
+/// The parts of an entry: the extensions of its files. Without the first that it has, it is absent.
+pub(super) const PARTS: [&str; 4] = ["value", "length", "partial", "file"];
+
+/// The name of an entry: its bucket, and the digest of its key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemoName {
+    /// The folder of the bucket.
+    pub(super) folder: String,
+    pub(super) key: Digest,
+}
+
+impl MemoName {
+    /// The entry of `key` in `bucket`.
+    pub fn of(bucket: &str, key: &str) -> MemoName {
+        MemoName { folder: folder_name(bucket), key: Digest::of(key.as_bytes()) }
+    }
+
+    /// The bucket; other characters than ASCII letters and digits are `_`.
+    pub fn bucket(&self) -> &str {
+        self.folder.strip_suffix('_').unwrap_or(&self.folder)
+    }
+
+    pub(super) fn is_in(&self, bucket: &str) -> bool {
+        self.folder == folder_name(bucket)
+    }
+
+    fn path(&self, values: &Path, part: &str) -> PathBuf {
+        let name = self.key.to_string();
+        values.join(&self.folder).join(&name[..2]).join(format!("{name}.{part}"))
+    }
 }
 
 /// The lock of a key, held until dropped.
@@ -131,6 +164,12 @@ impl Memo {
         Lock::wait(&self.0.locks.join(name.to_string())).map(MemoLock)
     }
 
+    /// The files of an entry as they are on disk; none if it is absent.
+    pub fn disk_files(&self, name: &MemoName) -> Vec<DiskFile> {
+        let parts = PARTS.iter().map(|part| name.path(&self.0.values, part));
+        parts.flat_map(|path| disk_files(&path)).collect()
+    }
+
     /// All files, for tests that remove some.
     #[cfg(test)]
     pub fn files(&self) -> io::Result<Vec<PathBuf>> {
@@ -142,8 +181,7 @@ impl Memo {
     }
 
     fn path(&self, bucket: &str, key: &str, part: &str) -> PathBuf {
-        let name = Digest::of(key.as_bytes()).to_string();
-        self.0.values.join(folder_name(bucket)).join(&name[..2]).join(format!("{name}.{part}"))
+        MemoName::of(bucket, key).path(&self.0.values, part)
     }
 }
 

@@ -32,6 +32,7 @@
 //! `pipe cache verify` checks everything. A cache hit neither digests a file nor syncs.
 
 mod artifact;
+mod collection;
 mod digest;
 mod error;
 mod fault;
@@ -46,13 +47,14 @@ mod sealed;
 mod slot;
 
 pub use artifact::Artifact;
+pub use collection::{Collection, Exclusive, Item, Keep, Part, Removed};
 pub use digest::{BLOCK, Digest, Hasher, ParseDigestError, digest_bytes, digest_file};
 pub use error::{StoreError, is_full};
 pub use leftovers::JobFolder;
 pub use listing::{Listing, Scan, Skip, scan};
-pub use maintenance::{Collected, DiskFile, Keep, Share, Usage, Verified, disk_files};
+pub use maintenance::{DiskFile, Share, Usage, Verified, disk_files};
 pub use manifest::{ListedFile, Manifest};
-pub use memo::{Memo, MemoLock};
+pub use memo::{Memo, MemoLock, MemoName};
 pub use slot::{Entry, Slot};
 
 use artifact::ArtifactError;

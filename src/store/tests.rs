@@ -1,28 +1,28 @@
-//! Tests of the store through its public interface: commits, damage, locks and garbage collection.
+//! Tests of the store through its public interface: commits, damage and locks.
 
 use super::*;
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 
-struct Home {
-    folder: tempfile::TempDir,
+pub(super) struct Home {
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Home {
-    fn new() -> Home {
+    pub(super) fn new() -> Home {
         Home { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn open(&self) -> Store {
+    pub(super) fn open(&self) -> Store {
         Store::open(self.folder.path()).unwrap()
     }
 }
 
-fn key(name: &str) -> Digest {
+pub(super) fn key(name: &str) -> Digest {
     Digest::of(name.as_bytes())
 }
 
-fn slot(store: &Store, name: &str) -> Slot {
+pub(super) fn slot(store: &Store, name: &str) -> Slot {
     match store.enter(&key(name), false, &mut || panic!("the key is locked")).unwrap() {
         Entry::Miss(slot) => slot,
         Entry::Hit(_) => panic!("a hit"),
@@ -35,13 +35,13 @@ fn fill(slot: &Slot) {
     std::fs::write(slot.path().join("a"), b"one").unwrap();
 }
 
-fn build(store: &Store, name: &str) -> Artifact {
+pub(super) fn build(store: &Store, name: &str) -> Artifact {
     let slot = slot(store, name);
     fill(&slot);
     slot.commit(b"{\"log\":1}\n").unwrap()
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(super) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .map(|entries| {
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -311,50 +311,6 @@ fn usage_counts_entries_and_bytes() {
     assert_eq!((usage.artifacts.count, usage.keys.count, usage.runs.count), (1, 2, 0));
     assert_eq!(usage.memo["features"].count, 1);
     assert!(usage.total() > 6);
-}
-
-#[test]
-fn gc_keeps_named_and_young_entries_and_needs_the_exclusive_lock() {
-    let home = Home::new();
-    let store = home.open();
-    let kept = build(&store, "named");
-    let other = slot(&store, "unnamed");
-    std::fs::write(other.path().join("a"), b"other").unwrap();
-    let other = other.commit(b"").unwrap();
-    store.memo().put("b", "k", b"1").unwrap();
-    std::fs::create_dir_all(store.root().join("slots/left-over")).unwrap();
-    std::fs::create_dir_all(store.runs_folder().join("run")).unwrap();
-
-    let mut keep = Keep { younger_than: Duration::from_secs(3600), ..Keep::default() };
-    let second = home.open();
-    assert!(matches!(store.gc(&keep, false), Err(StoreError::Locked { .. })));
-    drop(second);
-    store.gc(&keep, false).unwrap();
-    assert!(
-        store.lookup(&key("unnamed")).unwrap().is_some() && store.memo().get("b", "k").is_some()
-    );
-    assert!(names(&store.root().join("slots")).is_empty());
-
-    keep = Keep { keys: HashSet::from([key("named")]), ..Keep::default() };
-    let counted = store.gc(&keep, true).unwrap();
-    assert_eq!(
-        (counted.artifacts.count, store.lookup(&key("unnamed")).unwrap().is_some()),
-        (1, true)
-    );
-    assert_eq!(store.gc(&keep, false).unwrap().artifacts.count, 1);
-    assert!(
-        store.lookup(&key("unnamed")).unwrap().is_none()
-            && store.artifact(&other.digest).unwrap().is_none()
-    );
-    assert!(store.lookup(&key("named")).unwrap().is_some() && store.memo().get("b", "k").is_none());
-    assert_eq!(names(&store.runs_folder()), ["run"]);
-
-    keep = Keep { digests: HashSet::from([kept.digest]), ..Keep::default() };
-    store.gc(&keep, false).unwrap();
-    assert!(store.lookup(&key("named")).unwrap().is_some(), "the key of a named artifact stays");
-    store.gc(&Keep::default(), false).unwrap();
-    assert!(store.lookup(&key("named")).unwrap().is_none());
-    assert!(store.take_notes().is_empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use super::early_stopping::EarlyStoppingState;
 use crate::metrics::EpochRow;
 use crate::nn::{NnError, Number, WeightTensor, Weights, read_safetensors, write_safetensors};
-use crate::store::{Digest, Memo, digest_file};
+use crate::store::{Digest, Memo, MemoName, digest_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -165,8 +165,7 @@ impl Checkpoints {
 
     /// Removes the stored snapshot.
     pub(crate) fn clear(&self) -> io::Result<()> {
-        let names = [self.key.to_string(), self.name(0), self.name(1)];
-        names.iter().try_for_each(|name| self.memo.remove(BUCKET, name))
+        clear(&self.memo, self.key)
     }
 
     /// None if there is no header, or none that this version can parse.
@@ -175,8 +174,23 @@ impl Checkpoints {
     }
 
     fn name(&self, file: u8) -> String {
-        format!("{}-{file}", self.key)
+        names(self.key)[1 + usize::from(file.min(1))].clone()
     }
+}
+
+/// The memo's keys of the checkpoint of a stage: of the header, and of its two files.
+fn names(key: Digest) -> [String; 3] {
+    [key.to_string(), format!("{key}-0"), format!("{key}-1")]
+}
+
+/// The memo's entries that the checkpoint of a stage can have, the header first.
+pub(crate) fn entries(key: Digest) -> [MemoName; 3] {
+    names(key).map(|name| MemoName::of(BUCKET, &name))
+}
+
+/// Removes the checkpoint of a stage.
+pub(crate) fn clear(memo: &Memo, key: Digest) -> io::Result<()> {
+    names(key).iter().try_for_each(|name| memo.remove(BUCKET, name))
 }
 
 /// Where the next build of this key goes on, in words, if an interrupted one left a checkpoint:

@@ -1,13 +1,20 @@
 //! Disk space: what a plan says of it, and a disk that is too small, as a small file system of its
 //! own. Tests that need one pass with a message where the system doesn't allow it.
 
+use crate::interruption::{RUN, signal, training};
 use crate::support::{Desk, Ran};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Runs `pipe` with its store on a file system of this size.
 fn on_small_disk(desk: &Desk, size: &str, arguments: &[&str]) -> Option<Ran> {
+    on_prepared_disk(desk, size, "exec", arguments)
+}
+
+/// The same after the shell commands `prepare`, which end in a prefix of the command.
+fn on_prepared_disk(desk: &Desk, size: &str, prepare: &str, arguments: &[&str]) -> Option<Ran> {
     let script = format!(
-        "mkdir -p small && mount -t tmpfs -o size={size} none small && exec \"$0\" \"$@\" --cache small"
+        "mkdir -p small && mount -t tmpfs -o size={size} none small && {prepare} \"$0\" \"$@\" --cache small"
     );
     let own = ["--map-root-user", "--mount", "sh", "-c"];
     let possible = Command::new("unshare").args(own).arg("mount -t tmpfs none /mnt").output();
@@ -77,4 +84,32 @@ fn the_plan_says_what_it_needs_and_what_features_take_beside_images() {
         (&"preprocess".into(), &"dirty".into())
     );
     assert!(preprocess["disk"].as_u64().unwrap() < 10_000, "{again}");
+}
+
+/// The bytes of all files below a folder.
+fn bytes_of(folder: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(folder).into_iter().flatten();
+    files.filter(|file| file.file_type().is_file()).map(|file| file.metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn a_checkpoint_makes_room_where_the_disk_is_too_small_beside_it() {
+    let desk = Desk::tiny();
+    let child = training(&desk);
+    signal("INT", child.id());
+    assert_eq!(desk.wait(&RUN, child).code, 130);
+    let checkpoint = bytes_of(&desk.path("cache/v1/memo/checkpoint_"));
+    let needed = desk.ok(&["status", "tiny.toml", "--json"]).json()["disk"]["needed"].as_u64().unwrap();
+    assert!(checkpoint > 40_000_000, "{checkpoint}");
+    // Too small by half of the checkpoint, and larger by that without it.
+    let enough = bytes_of(&desk.path("cache")) + needed - checkpoint / 2;
+    let on_disk = |command: &str, arguments: &[&str]| {
+        let prepare = format!("cp -a cache/. small && exec {command}");
+        on_prepared_disk(&desk, &enough.to_string(), &prepare, arguments)
+    };
+    let Some(dry) = on_disk("", &[&RUN[..], &["--dry-run"]].concat()) else { return };
+    assert_eq!(dry.code, 0, "{dry}");
+    let ran = on_disk("timeout --signal=INT 15", &RUN).unwrap();
+    let warning = ran.stderr.lines().find(|line| line.starts_with("warning"));
+    desk.snapshot("a_checkpoint_that_was_in_the_way", warning.unwrap_or(&ran.stderr));
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(200);
 
-const RUN: [&str; 4] = ["run", "tiny.toml", "--jobs", "1"];
+pub(crate) const RUN: [&str; 4] = ["run", "tiny.toml", "--jobs", "1"];
 
-fn signal(name: &str, pid: u32) {
+pub(crate) fn signal(name: &str, pid: u32) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
     assert!(sent.success());
 }
@@ -32,7 +32,7 @@ fn stages(desk: &Desk) -> Vec<u32> {
 }
 
 /// A run that trains for a very long time, once its training has begun.
-fn training(desk: &Desk) -> Child {
+pub(crate) fn training(desk: &Desk) -> Child {
     desk.edit("tiny.toml", "epochs = 1", "epochs = 9000");
     let child = desk.start(&RUN);
     await_training(desk);

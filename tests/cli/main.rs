@@ -3,6 +3,7 @@
 
 mod archives;
 mod caching;
+mod collecting;
 mod comparing;
 mod copies;
 mod damage;

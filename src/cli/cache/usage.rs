@@ -1,6 +1,7 @@
 //! `pipe cache du`: disk usage by category, pipeline and run. Runs and pipelines share artifacts,
 //! and artifacts share files, so each part states what it has alone and what it shares.
 
+use super::{collect, reachable};
 use crate::cli::failure::Failure;
 use crate::cli::shared::shown;
 use crate::common::number;
@@ -36,22 +37,28 @@ struct OfRuns {
 pub(super) fn print(store: &Store, as_json: bool) -> Result<(), Failure> {
     let usage = store.usage()?;
     let found = of_runs(store);
+    let reclaimable = collect::reclaimable(store);
     if as_json {
-        return Ok(ui::json(&to_json(&usage, &found)?)?);
+        let mut json = to_json(&usage, &found)?;
+        json["reclaimable"] = json!(reclaimable);
+        return Ok(ui::json(&json)?);
     }
     let total = number::bytes(usage.total());
+    let reclaimable = match reclaimable {
+        Some(bytes @ 1..) => format!("; `pipe cache gc` frees {}", number::bytes(bytes)),
+        _ => String::new(),
+    };
     let mut text = format!("{}\n", categories(&usage));
     if !found.runs.is_empty() {
         text += &format!("{}\n{}\n", pipelines(&found), runs_table(&found));
     }
-    Ok(ui::out(&format!("{text}{total} in {}\n", shown(store.root())))?)
+    Ok(ui::out(&format!("{text}{total} in {}{reclaimable}\n", shown(store.root())))?)
 }
 
 fn of_runs(store: &Store) -> OfRuns {
     let records = runs::records(&store.runs_folder());
-    let digest = |text: &String| text.parse::<Digest>().ok();
     let artifacts = |record: &Record| -> Vec<Digest> {
-        record.stages.iter().filter_map(|stage| digest(stage.digest.as_ref()?)).collect()
+        record.stages.iter().filter_map(|stage| reachable::parsed(&stage.digest)).collect()
     };
     let mut used = HashSet::new();
     let mut by_pipeline: BTreeMap<String, (usize, HashSet<DiskFile>)> = BTreeMap::new();
@@ -64,6 +71,8 @@ fn of_runs(store: &Store) -> OfRuns {
             let its = of_artifact.entry(artifact).or_insert_with(|| store.disk_files(&artifact));
             files.extend(its.iter().copied());
         }
+        let checkpoints = record.stages.iter().filter_map(reachable::checkpoint).flatten();
+        files.extend(checkpoints.flat_map(|entry| store.memo().disk_files(&entry)));
         let (count, all) = by_pipeline.entry(record.pipeline.clone()).or_default();
         *count += 1;
         all.extend(files.iter().copied());

@@ -46,6 +46,28 @@ fn files_that_changed_since_they_were_recorded_are_not_believed() {
 }
 
 #[test]
+fn events_of_a_run_that_has_ended_are_believed_as_a_whole_or_not_at_all() {
+    let runs = tempfile::tempdir().unwrap();
+    let (_artifact, record) = evaluated(runs.path());
+    let path = record.folder.join("events.jsonl");
+    let whole = fs::read(&path).unwrap();
+    let list = events(&record).list;
+    assert!(!list.is_empty());
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        for damaged in [&flipped[..], &whole[..at]] {
+            fs::write(&path, damaged).unwrap();
+            assert_eq!(events(&record), Events::default(), "at {at}");
+        }
+    }
+    fs::write(&path, [&whole[..], &whole[..]].concat()).unwrap();
+    assert_eq!(events(&record), Events::default(), "what was added");
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(events(&record).list, list);
+}
+
+#[test]
 fn runs_are_ordered_by_number_whatever_the_clock_said() {
     let runs = tempfile::tempdir().unwrap();
     let first = run(runs.path(), train("1", 3));

@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Bucket of the memo with the pins of data sets.
-const BUCKET: &str = "kaggle pins";
+pub(super) const BUCKET: &str = "kaggle pins";
 
 /// The pin of a data set: the number of a version or, where Kaggle doesn't say it, the
 /// version of the file.

@@ -11,10 +11,10 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Bucket of the memo with the pinned version of each address.
-const BUCKET: &str = "pins";
+pub(super) const BUCKET: &str = "pins";
 
 /// Bucket of the memo with the digests that `pipe.lock` states.
-const LOCKED: &str = "locked digests";
+pub(super) const LOCKED: &str = "locked digests";
 
 /// Environment variable with the base address of a mirror of torchvision's files; their digests
 /// stay the same.

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bucket of the memo with the pins of repositories.
-const BUCKET: &str = "hub pins";
+pub(super) const BUCKET: &str = "hub pins";
 /// Bucket of the memo with what the repositories hold.
 const CONTENTS: &str = "hub contents";
 /// Bucket of the memo with the size of the files that a stage downloads of a repository.
