@@ -18,8 +18,8 @@ use std::io;
 
 pub use device::check_device;
 pub use fetch::{
-    PINS, archive_name, earlier_model, fetched_images, locked_names, name_earlier_model, remote_name,
-    set_earlier_model,
+    PINS, archive_name, earlier_model, fetched_images, locked_names, name_earlier_model,
+    remote_name, set_earlier_model,
 };
 
 /// All kinds.

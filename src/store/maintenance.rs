@@ -1,9 +1,9 @@
 //! Maintenance of a store: disk usage and verification of every file.
 
+use super::Store;
 use super::artifact::ArtifactError;
 use super::digest::Digest;
 use super::error::StoreError;
-use super::Store;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::Metadata;

@@ -23,7 +23,9 @@ mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use checkpoint::{Checkpoints, clear as clear_checkpoint, entries as checkpoint_entries, resumes_at};
+pub(crate) use checkpoint::{
+    Checkpoints, clear as clear_checkpoint, entries as checkpoint_entries, resumes_at,
+};
 pub(crate) use describe::decisions_from_options;
 pub(crate) use fit::{Fitted, Session, fit};
 pub(crate) use options::{

@@ -30,9 +30,10 @@ fn last_used(desk: &Desk, run: &str, stage: &str, days: u64) {
     let record = stages.iter().find(|one| one["stage"] == stage).unwrap();
     let [key, digest] = ["key", "digest"].map(|field| record[field].as_str().unwrap());
     let time = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
-    for file in
-        [format!("keys/{}/{key}", &key[..2]), format!("artifacts/{}/{digest}/manifest.json", &digest[..2])]
-    {
+    for file in [
+        format!("keys/{}/{key}", &key[..2]),
+        format!("artifacts/{}/{digest}/manifest.json", &digest[..2]),
+    ] {
         File::open(desk.path("cache/v1").join(file)).unwrap().set_modified(time).unwrap();
     }
 }
@@ -91,7 +92,8 @@ fn a_limit_is_kept_and_the_least_valuable_goes_first() {
         let size = size.to_string();
         desk.pipe(&[&["cache", "gc", "--max-size", &size], more].concat())
     };
-    let before = desk.ok(&["cache", "gc", "--dry-run", "--json"]).json()["bytes_before"].as_u64().unwrap();
+    let before =
+        desk.ok(&["cache", "gc", "--dry-run", "--json"]).json()["bytes_before"].as_u64().unwrap();
     let free = ["--keep-runs", "0", "--json"];
     let unchanged = limited(before, &free).json();
     assert_eq!(unchanged["items"], Value::Array(Vec::new()), "it fits already");
@@ -125,7 +127,9 @@ fn checkpoints_of_abandoned_trainings_go_and_a_running_run_is_left_alone() {
     let child = training(&desk);
     let header = || {
         let memo = walkdir::WalkDir::new(desk.path("cache/v1/memo/checkpoint_"));
-        memo.into_iter().flatten().any(|file| file.path().extension().is_some_and(|one| one == "value"))
+        memo.into_iter()
+            .flatten()
+            .any(|file| file.path().extension().is_some_and(|one| one == "value"))
     };
     desk.pipe(&ALL).snapshot("gc_beside_a_run");
     desk.ok(&[&ALL[..], &["--dry-run"]].concat()).snapshot("plan_beside_a_run");

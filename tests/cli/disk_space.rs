@@ -99,7 +99,8 @@ fn a_checkpoint_makes_room_where_the_disk_is_too_small_beside_it() {
     signal("INT", child.id());
     assert_eq!(desk.wait(&RUN, child).code, 130);
     let checkpoint = bytes_of(&desk.path("cache/v1/memo/checkpoint_"));
-    let needed = desk.ok(&["status", "tiny.toml", "--json"]).json()["disk"]["needed"].as_u64().unwrap();
+    let needed =
+        desk.ok(&["status", "tiny.toml", "--json"]).json()["disk"]["needed"].as_u64().unwrap();
     assert!(checkpoint > 40_000_000, "{checkpoint}");
     // Too small by half of the checkpoint, and larger by that without it.
     let enough = bytes_of(&desk.path("cache")) + needed - checkpoint / 2;

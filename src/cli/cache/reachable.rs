@@ -146,7 +146,8 @@ pub(super) fn origins(records: &[Record]) -> HashMap<Part, Origin> {
 
 /// The entries of the checkpoint that a stage can have left.
 pub(super) fn checkpoint(stage: &StageRecord) -> Option<[MemoName; 3]> {
-    let key = parsed(&stage.key).filter(|_| !is_finished(stage) && stages::makes_models(&stage.kind));
+    let key =
+        parsed(&stage.key).filter(|_| !is_finished(stage) && stages::makes_models(&stage.kind));
     key.map(stages::checkpoint_entries)
 }
 

@@ -123,7 +123,12 @@ pub(super) fn choose(items: &[Weighed], mut links: Links, limit: Option<u64>) ->
 
 /// Those of the sorted candidates that must go for the store to fit the limit, or all that free
 /// something if that doesn't suffice.
-fn necessary(items: &[Weighed], candidates: Vec<usize>, mut links: Links, limit: u64) -> Vec<usize> {
+fn necessary(
+    items: &[Weighed],
+    candidates: Vec<usize>,
+    mut links: Links,
+    limit: u64,
+) -> Vec<usize> {
     let mut of_candidates: HashMap<DiskFile, u32> = HashMap::new();
     for file in candidates.iter().flat_map(|&at| items[at].files) {
         *of_candidates.entry(*file).or_default() += 1;
@@ -245,11 +250,19 @@ mod tests {
         let file = |inode| [DiskFile { device: 1, inode, bytes: 100 }];
         let [recent, costly, cheap, old] = [1, 2, 3, 4].map(file);
         let item = |days, seconds, files| Weighed { standing: Standing::Old, days, seconds, files };
-        let items =
-            [item(1, 1.0, &recent[..]), item(2, 9.0, &costly), item(2, 3.0, &cheap), item(5, 99.0, &old)];
-        for (limit, expected) in
-            [(400, vec![]), (399, vec![3]), (250, vec![3, 2]), (100, vec![3, 2, 1]), (0, vec![3, 2, 1, 0])]
-        {
+        let items = [
+            item(1, 1.0, &recent[..]),
+            item(2, 9.0, &costly),
+            item(2, 3.0, &cheap),
+            item(5, 99.0, &old),
+        ];
+        for (limit, expected) in [
+            (400, vec![]),
+            (399, vec![3]),
+            (250, vec![3, 2]),
+            (100, vec![3, 2, 1]),
+            (0, vec![3, 2, 1, 0]),
+        ] {
             assert_eq!(choose(&items, left(&items, &[]), Some(limit)), expected, "{limit}");
         }
     }

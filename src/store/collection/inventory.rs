@@ -44,7 +44,8 @@ pub struct Item {
 
 impl Item {
     fn new(part: Part, paths: Vec<PathBuf>) -> Item {
-        let last_used = paths.iter().map(|path| modified(path)).max().unwrap_or(SystemTime::UNIX_EPOCH);
+        let last_used =
+            paths.iter().map(|path| modified(path)).max().unwrap_or(SystemTime::UNIX_EPOCH);
         Item { part, last_used, keys: Vec::new(), files: files(&paths), paths }
     }
 }
@@ -61,17 +62,23 @@ impl Store {
         let mut items = Vec::new();
         let mut keys = self.keys()?;
         if with_leftovers {
-            let leftovers = self.leftovers().into_iter().chain(std::mem::take(&mut keys.unreadable));
+            let leftovers =
+                self.leftovers().into_iter().chain(std::mem::take(&mut keys.unreadable));
             items.extend(leftovers.map(|path| Item::new(Part::Leftover(path.clone()), vec![path])));
         }
         for (path, digest) in self.named_by_digest("artifacts") {
-            items.push(artifact(path, digest, keys.of_artifact.remove(&digest).unwrap_or_default()));
+            items.push(artifact(
+                path,
+                digest,
+                keys.of_artifact.remove(&digest).unwrap_or_default(),
+            ));
         }
         for (key, path) in keys.of_artifact.into_values().flatten() {
             items.push(Item { keys: vec![key], ..Item::new(Part::Key(key), vec![path]) });
         }
         items.extend(self.memo_items(keep));
-        let one = |part: fn(PathBuf) -> Part, path: PathBuf| Item::new(part(path.clone()), vec![path]);
+        let one =
+            |part: fn(PathBuf) -> Part, path: PathBuf| Item::new(part(path.clone()), vec![path]);
         items.extend(self.finished("listings").map(|path| one(Part::Listing, path)));
         items.extend(self.finished("damaged").map(|path| one(Part::Damaged, path)));
         Ok(items)
@@ -84,7 +91,9 @@ impl Store {
                 Sealed::Absent => {}
                 Sealed::Damaged => keys.unreadable.push(path),
                 Sealed::Whole(payload) => match split_entry(&key, payload) {
-                    Some((artifact, _)) => keys.of_artifact.entry(artifact).or_default().push((key, path)),
+                    Some((artifact, _)) => {
+                        keys.of_artifact.entry(artifact).or_default().push((key, path))
+                    }
                     None => keys.unreadable.push(path),
                 },
             }
