@@ -413,3 +413,22 @@ fn a_nan_does_not_lose_the_run() {
     let record = run(runs.path(), StageRecord { seconds: f64::NAN, ..train("1", 3) });
     assert_eq!((record.status, record.stages[0].seconds), (Status::Ok, 0.0));
 }
+
+#[test]
+fn a_legend_names_what_each_run_turns_on() {
+    let runs = tempfile::tempdir().unwrap();
+    let with = |augment: serde_json::Value| {
+        let mut stage = train("1", 3);
+        stage.parameters.insert("augment".to_owned(), augment);
+        run(runs.path(), stage)
+    };
+    let records = [
+        with(json!("none")),
+        with(json!({ "cutmix": 0.0, "horizontal_flip": true, "mixup": 0.0 })),
+        with(json!({ "cutmix": 0.5, "horizontal_flip": false, "mixup": 0.0 })),
+    ];
+    assert_eq!(
+        diff::legends(&records.iter().collect::<Vec<_>>()),
+        ["augment=none", "augment.horizontal_flip=true", "augment.cutmix=0.5"]
+    );
+}

@@ -27,9 +27,15 @@ pub fn legends(records: &[&Record]) -> Vec<String> {
         if !record.labels.name.is_empty() {
             return record.labels.name.clone();
         }
+        // A table in place of a word brings keys that say nothing, such as `augment.mixup=0.0`.
+        let says_something =
+            |values: &[Option<Value>]| !(values.contains(&None) && is_off(values[at].as_ref()));
         // A key of `[dataset]` is one of several stages.
         let mut parts: Vec<String> = Vec::new();
-        for (key, values) in &keys {
+        let (first, last): (Vec<_>, Vec<_>) =
+            keys.iter().partition(|(_, values)| says_something(values));
+        let all = if first.is_empty() { last } else { first };
+        for (key, values) in all {
             let name = key.split_once('.').map_or(key.as_str(), |(_, name)| name);
             let part = format!("{name}={}", short(values[at].as_ref()));
             if parts.len() < SHOWN && !parts.contains(&part) {
@@ -48,6 +54,15 @@ pub fn legends(records: &[&Record]) -> Vec<String> {
         false => format!("{name} ({})", record.id),
     });
     with_id.collect()
+}
+
+/// Whether a run lacks a value, or has one that turns something off.
+fn is_off(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Bool(false)) => true,
+        Some(Value::Number(number)) => number.as_f64() == Some(0.0),
+        Some(_) => false,
+    }
 }
 
 fn short(value: Option<&Value>) -> String {
