@@ -1,10 +1,12 @@
 //! Runs jobs as child processes, `pipe stage JOB`. Each has its own process group, so that signals
 //! reach everything it started, and so that Ctrl-C on a terminal reaches only the parent. The
-//! parent holds the child's stdin open; if the parent dies, the child sees EOF and exits.
+//! parent holds the child's stdin open; if the parent dies, the child sees EOF and exits. What a
+//! child leaves running in its group is killed.
 
 use super::job::{JobOutcome, WorkerMessage};
 use super::launcher::{Launcher, RunningJob};
 use crate::events::EventSink;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
@@ -197,11 +199,22 @@ impl Subprocess {
     /// The child's exit status, or None while it runs. If SIGCHLD is ignored the kernel keeps no
     /// status; then closed pipes mean that the child exited, and its last line is the outcome.
     fn wait(&mut self) -> Option<ExitStatus> {
+        self.kill_leftovers();
         match self.child.try_wait() {
             Ok(status) => status,
             Err(_) => {
                 self.readers.iter().all(JoinHandle::is_finished).then(|| ExitStatus::from_raw(0))
             }
+        }
+    }
+
+    /// Kills what an exited child left running in its group. It isn't waited for yet, so the group is
+    /// still its own.
+    fn kill_leftovers(&self) {
+        let child = WaitId::Pid(Pid::from_child(&self.child));
+        let exited = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if let Ok(Some(_)) = waitid(child, exited) {
+            self.signal(libc::SIGKILL);
         }
     }
 
@@ -326,6 +339,25 @@ mod tests {
         let failed =
             r#"echo place >&2; echo '{"event":"failed","message":"no","help":"do"}'; exit 1"#;
         assert_eq!(failure_of(failed), "no\nplace / do");
+    }
+
+    #[test]
+    fn what_a_child_leaves_running_is_killed() {
+        let start = Instant::now();
+        let script = r#"sleep 60 & echo "$!"; echo '{"event":"cancelled"}'"#;
+        let (outcome, events) = run(script, |_| {});
+        assert_eq!(outcome, JobOutcome::Cancelled);
+        let [StageEvent::Message { text: left, .. }] = events.as_slice() else {
+            panic!("{events:?}")
+        };
+        let is_there = || {
+            let status = std::fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
+            !status.is_empty() && !status.contains(") Z ")
+        };
+        while is_there() {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]

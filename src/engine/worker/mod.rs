@@ -15,6 +15,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a stage may take to stop after cancellation was requested.
@@ -29,7 +31,8 @@ pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
     let cancel = CancellationToken::new();
     cancel_on_signals(&cancel);
     wake_when_parent_dies();
-    cancel_when_parent_dies(&cancel);
+    let orphaned = Arc::new(AtomicBool::new(false));
+    cancel_when_parent_dies(&cancel, &orphaned);
     std::panic::set_hook(Box::new(report_panic));
     let outcome = match Job::read(job) {
         Ok(job) => {
@@ -48,6 +51,9 @@ pub fn run_job(job: &Path, kinds: &'static Kinds) -> ExitCode {
         JobOutcome::Cancelled => ExitCode::from(INTERRUPTED),
     };
     write(&WorkerMessage::Outcome(outcome));
+    if orphaned.load(Ordering::SeqCst) {
+        end_with_group();
+    }
     code
 }
 
@@ -84,22 +90,31 @@ fn cancel_on_signals(cancel: &CancellationToken) {
 }
 
 /// Requests cancellation when the pipe that the parent holds open on stdin is closed. With the
-/// parent gone, nothing would kill a stage that doesn't check its token, so the process exits after
+/// parent gone, nothing would kill a stage that doesn't check its token, so the process ends after
 /// [`GRACE`], or at once if cancellation had been requested before.
-fn cancel_when_parent_dies(cancel: &CancellationToken) {
+fn cancel_when_parent_dies(cancel: &CancellationToken, orphaned: &Arc<AtomicBool>) {
     let Some(mut stdin) = stdin_pipe() else { return };
-    let cancel = cancel.clone();
+    let (cancel, orphaned) = (cancel.clone(), Arc::clone(orphaned));
     let watch = move || {
         let mut byte = [0];
         while stdin.read(&mut byte).is_ok_and(|count| count > 0) {}
+        orphaned.store(true, Ordering::SeqCst);
         if !cancel.is_cancelled() {
             cancel.cancel();
             std::thread::sleep(GRACE);
         }
-        std::process::exit(i32::from(INTERRUPTED));
+        end_with_group();
     };
     // Where no thread can be started the stage fails anyway.
     let _ = std::thread::Builder::new().spawn(watch);
+}
+
+/// Ends this process, whose parent is gone, and where it leads a process group, all that it started.
+fn end_with_group() {
+    if rustix::process::getpgrp() == rustix::process::getpid() {
+        let _ = rustix::process::kill_current_process_group(rustix::process::Signal::KILL);
+    }
+    std::process::exit(i32::from(INTERRUPTED));
 }
 
 /// A worker that was stopped (SIGSTOP) when its parent dies would hold its lock for ever: it is
