@@ -54,11 +54,19 @@ fn label(stage: &Stage) -> String {
     if stage.name == kind { stage.name.clone() } else { format!("{} ({kind})", stage.name) }
 }
 
+/// The path in an input, where the stage needs a part of it, with a `/` before it.
+fn inside(stage: &Stage, role: &str) -> String {
+    stage.inside.get(role).map_or(String::new(), |path| format!("/{path}"))
+}
+
 fn text(graph: &Graph) -> String {
     let columns = graph.stages.iter().map(|stage| ui::width(&label(stage))).max().unwrap_or(0);
     let line = |stage: &Stage| {
-        let needs: Vec<String> =
-            stage.needs.iter().map(|(role, from)| format!("{role} from {from}")).collect();
+        let needs: Vec<String> = stage
+            .needs
+            .iter()
+            .map(|(role, from)| format!("{role} from {from}{}", inside(stage, role)))
+            .collect();
         let label = label(stage);
         let line = if needs.is_empty() {
             label

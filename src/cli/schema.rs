@@ -31,5 +31,6 @@ fn of(kind: KindRef) -> KindSchema<'static> {
         keys: kind.keys(),
         dataset: kind.dataset(),
         roles: roles.collect(),
+        any_role: kind.any_input().map(|input| input.doc),
     }
 }

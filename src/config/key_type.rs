@@ -2,7 +2,8 @@
 
 use super::{Key, KeyDecl, Location, Type, defaults, leaf_keys};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -105,6 +106,33 @@ leaf_keys! {
 pub struct SourceText(pub String);
 
 leaf_keys! { SourceText = Type::Source }
+
+/// A text; a number or truth value is one, too, as it is written in JSON: a text that is a single
+/// variable (`"${size}"`) takes the variable's type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Word(pub String);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
+        match Json::deserialize(deserializer)? {
+            Json::String(text) => Ok(Word(text)),
+            value @ (Json::Number(_) | Json::Bool(_)) => Ok(Word(value.to_string())),
+            other => Err(D::Error::custom(format!("{other} is no text"))),
+        }
+    }
+}
+
+leaf_keys! {
+    Word = Type::Either(&[
+        Type::Text,
+        Type::Integer { min: i64::MIN, max: i64::MAX },
+        Type::Number { min: f64::NEG_INFINITY, max: f64::INFINITY },
+        Type::Bool,
+    ]),
+    Vec<Word> = Type::List(&Word::TYPE),
+    BTreeMap<String, Word> = Type::Map(&Word::TYPE),
+}
 
 /// A type that is a list, for bounds on its items.
 pub trait ListType: KeyType {

@@ -52,6 +52,9 @@ pub struct StageTable {
     pub kind_origin: Origin,
     pub needs: Needs,
     pub role_origins: BTreeMap<String, Origin>,
+    /// Role -> the file or folder of the stage's output that is needed, where `needs` names one:
+    /// `images` of `"fetch/images"`.
+    pub inside: BTreeMap<String, String>,
     /// All keys but `kind` and `needs`.
     pub keys: Table,
 }
@@ -113,6 +116,11 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Diagnostics> 
 
 fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a relative path, separated by `/`, stays below the folder that it starts at.
+pub fn is_below(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 /// Divides the document into its parts.
@@ -192,25 +200,58 @@ impl Reader {
             ),
             None => (name.clone(), name_origin.clone()),
         };
-        let (needs, role_origins) = self.needs(&format!("{path}.needs"), keys.remove("needs"));
-        Some(StageTable { name, name_origin, kind, kind_origin, needs, role_origins, keys })
+        let mut stage = StageTable {
+            name,
+            name_origin,
+            kind,
+            kind_origin,
+            needs: Needs::new(),
+            role_origins: BTreeMap::new(),
+            inside: BTreeMap::new(),
+            keys,
+        };
+        if let Some(needs) = stage.keys.remove("needs") {
+            self.needs(&format!("{path}.needs"), needs, &mut stage);
+        }
+        Some(stage)
     }
 
-    fn needs(&mut self, path: &str, node: Option<Node>) -> (Needs, BTreeMap<String, Origin>) {
-        let (mut needs, mut origins) = (Needs::new(), BTreeMap::new());
-        let Some(node) = node else { return (needs, origins) };
+    /// Reads `needs` into `stage`.
+    fn needs(&mut self, path: &str, node: Node, stage: &mut StageTable) {
         let help = matches!(node.value, Value::Text(_) | Value::List(_));
         let table = self.as_table(path, node);
         if let (true, Some(diagnostic)) = (help, self.diagnostics.last_mut()) {
             diagnostic.help = Some("name the role: `needs = { data = \"preprocess\" }`".to_owned());
         }
         for (role, node) in table.into_iter().flat_map(Table::into_entries) {
-            if let Some(stage) = self.name_of("stage", &path_of(path, &role), &node) {
-                origins.insert(role.clone(), node.key_origin);
-                needs.insert(role, (stage, node.origin));
-            }
+            let Some(needed) = self.name_of("stage", &path_of(path, &role), &node) else {
+                continue;
+            };
+            let needed = match needed.split_once('/') {
+                None => needed,
+                Some((needed, inside)) => {
+                    let inside = self.inside(&path_of(path, &role), inside, &node);
+                    stage.inside.extend(inside.map(|inside| (role.clone(), inside)));
+                    needed.to_owned()
+                }
+            };
+            stage.role_origins.insert(role.clone(), node.key_origin);
+            stage.needs.insert(role, (needed, node.origin));
         }
-        (needs, origins)
+    }
+
+    /// A path in the output of a needed stage, without a `/` at its end.
+    fn inside(&mut self, path: &str, inside: &str, node: &Node) -> Option<String> {
+        let inside = inside.strip_suffix('/').unwrap_or(inside);
+        if is_below(inside) {
+            return Some(inside.to_owned());
+        }
+        let diagnostic = Diagnostic::new(format!("`{path}` has no path after the stage's name"))
+            .at(node.origin.clone())
+            .label("expected STAGE or STAGE/PATH");
+        let help = "such as \"fetch/images\": no `.` and `..`, no `/` twice".to_owned();
+        self.diagnostics.push(diagnostic.help(help));
+        None
     }
 
     /// The name of a stage or a kind; None if it is wrong.

@@ -19,6 +19,8 @@ pub struct KindSchema<'a> {
     pub dataset: &'a [KeyDecl],
     /// The roles that its `needs` may have.
     pub roles: Vec<RoleSchema<'a>>,
+    /// The doc of roles of any other name, if it takes such.
+    pub any_role: Option<&'a str>,
 }
 
 /// A role of `needs`.
@@ -107,11 +109,13 @@ fn stage_schema(kind: &KindSchema, common: &[KeyDecl]) -> Json {
         .roles
         .iter()
         .map(|role| (role.name.to_owned(), json!({ "type": "string", "description": role.doc })));
+    let any_role =
+        kind.any_role.map_or(json!(false), |doc| json!({ "type": "string", "description": doc }));
     let needs = json!({
         "type": "object",
         "description": "Role -> the stage that fills it.",
         "properties": roles.collect::<Map<_, _>>(),
-        "additionalProperties": false,
+        "additionalProperties": any_role,
     });
     let mut properties = properties_of(kind.keys);
     properties.extend(properties_of(common));

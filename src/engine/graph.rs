@@ -34,6 +34,8 @@ pub struct Stage {
     pub values: Values,
     /// Role -> name of the stage that feeds it.
     pub needs: BTreeMap<String, String>,
+    /// Role -> the file or folder of that stage's output that is needed, where it isn't all of it.
+    pub inside: BTreeMap<String, String>,
     /// Seconds after which it is stopped.
     pub timeout: Option<f64>,
 }
@@ -228,6 +230,7 @@ fn resolve_one(
         kind: draft.kind,
         values,
         needs: needs.map(|(role, (stage, _))| (role.clone(), stage.clone())).collect(),
+        inside: draft.spec.inside.clone(),
         timeout: draft.timeout,
     })
 }
@@ -270,17 +273,22 @@ fn check_needs(
 ) {
     let inputs = kind.inputs();
     for (role, (feeder, origin)) in &spec.needs {
-        let Some(input) = inputs.iter().find(|input| input.role == role) else {
+        let Some(input) = kind.input(role) else {
             diagnostics.push(unknown_role(spec, role, inputs));
             continue;
         };
+        if let (Some(path), None) = (spec.inside.get(role), kind.any_input()) {
+            diagnostics.push(whole_output(spec, role, feeder, path).at(origin.clone()));
+            continue;
+        }
         // A stage that isn't there was reported when the file was read.
         let feeder_kind = pipeline
             .stages
             .iter()
             .find(|stage| stage.name == *feeder)
             .map(|stage| stage.kind.as_str());
-        if let Some(found) = feeder_kind.filter(|found| !input.kinds.contains(found)) {
+        let fits = |found: &str| input.kinds.is_empty() || input.kinds.contains(&found);
+        if let Some(found) = feeder_kind.filter(|found| !fits(found)) {
             let message = format!(
                 "`{feeder}` can't feed `{role}` of `{}`: it is a `{found}` stage",
                 spec.name
@@ -294,6 +302,14 @@ fn check_needs(
     {
         diagnostics.push(missing_input(spec, input, pipeline));
     }
+}
+
+/// A path in `needs` of a kind that reads its inputs as a whole.
+fn whole_output(spec: &StageTable, role: &str, feeder: &str, path: &str) -> Diagnostic {
+    let (stage, kind) = (&spec.name, &spec.kind);
+    Diagnostic::new(format!("`{role}` of `{stage}` can't be `{path}` of `{feeder}`"))
+        .label(format!("a `{kind}` stage reads the whole output of a stage"))
+        .help(format!("write `{role} = \"{feeder}\"`"))
 }
 
 fn either(kinds: &[&str]) -> String {

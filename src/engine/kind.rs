@@ -29,7 +29,7 @@ pub type Kinds = [KindRef];
 pub struct Input {
     /// The name by which `needs` gives it.
     pub role: &'static str,
-    /// The kinds of stage that can feed it.
+    /// The kinds of stage that can feed it; none means all of them.
     pub kinds: &'static [&'static str],
     /// Whether it has to be given.
     pub required: bool,
@@ -95,6 +95,12 @@ pub trait Kind: Send + Sync + 'static {
     /// Its inputs.
     fn inputs(&self) -> &'static [Input] {
         &[]
+    }
+
+    /// Any other input, for a kind whose roles are the user's choice. `needs` may then name a file or
+    /// folder of a stage's output (`role = "stage/path"`); the stage depends on that alone.
+    fn any_input(&self) -> Option<&'static Input> {
+        None
     }
 
     /// Whether it draws random numbers: only then is the seed part of its key, and given to it.

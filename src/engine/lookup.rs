@@ -92,9 +92,16 @@ pub(super) fn fingerprint<'a>(
 ) -> Option<Fingerprint> {
     let mut inputs = BTreeMap::new();
     for (role, feeder) in &stage.needs {
-        let input = stage.kind.inputs().iter().find(|input| input.role == role);
-        let reads = input.expect("the graph checks roles against the kind's inputs").reads;
-        inputs.insert(role.clone(), artifact_of(feeder)?.part(reads));
+        let artifact = artifact_of(feeder)?;
+        let part = match stage.inside.get(role) {
+            Some(path) => artifact.part_at(path),
+            None => {
+                let input = stage.kind.input(role);
+                artifact
+                    .part(input.expect("the graph checks roles against the kind's inputs").reads)
+            }
+        };
+        inputs.insert(role.clone(), part);
     }
     let mut parameters = stage.significant();
     let is_replaced = |path: &str| {

@@ -133,6 +133,16 @@ impl Artifact {
         if reads.is_empty() { self.digest } else { self.manifest.part(reads) }
     }
 
+    /// The digest of the file or folder at `path`; that of everything if there is none, as for
+    /// images that are read in place.
+    pub fn part_at(&self, path: &str) -> Digest {
+        let folder = format!("{path}/");
+        let reads = [path, folder.as_str()];
+        let has_it = |file: &ListedFile| manifest::is_among(&file.path, &reads);
+        let wanted: &[&str] = if self.manifest.files.iter().any(has_it) { &reads } else { &[] };
+        self.part(wanted)
+    }
+
     /// The absolute path of a file, given its path in the manifest.
     pub fn file(&self, path: &str) -> PathBuf {
         self.path.join(path)

@@ -123,7 +123,14 @@ fn the_reference() {
 fn the_schema() {
     let kind = |name, parameters, dataset| {
         let roles = vec![RoleSchema { name: "data", doc: "The data." }];
-        KindSchema { name, about: "What it does.", keys: parameters, dataset, roles }
+        KindSchema {
+            name,
+            about: "What it does.",
+            keys: parameters,
+            dataset,
+            roles,
+            any_role: None,
+        }
     };
     const COMMON: &[KeyDecl] =
         &[KeyDecl::new("timeout", ABOVE_ZERO, DefaultValue::Absent, "Seconds.").execution()];

@@ -16,6 +16,7 @@ trait ErasedKind: Send + Sync {
     fn keys(&self) -> &'static [KeyDecl];
     fn dataset(&self) -> &'static [KeyDecl];
     fn inputs(&self) -> &'static [Input];
+    fn any_input(&self) -> Option<&'static Input>;
     fn draws(&self) -> bool;
     fn computes(&self) -> bool;
     fn resolve(&self, stage: Checked, dataset: Checked, resolver: &mut Resolver) -> Option<Values>;
@@ -88,6 +89,10 @@ impl<K: Kind> ErasedKind for K {
 
     fn inputs(&self) -> &'static [Input] {
         Kind::inputs(self)
+    }
+
+    fn any_input(&self) -> Option<&'static Input> {
+        Kind::any_input(self)
     }
 
     fn draws(&self) -> bool {
@@ -207,6 +212,16 @@ impl KindRef {
     /// Its inputs.
     pub fn inputs(self) -> &'static [Input] {
         self.0.inputs()
+    }
+
+    /// See [`Kind::any_input`].
+    pub fn any_input(self) -> Option<&'static Input> {
+        self.0.any_input()
+    }
+
+    /// The input of this role, if it takes one.
+    pub fn input(self, role: &str) -> Option<&'static Input> {
+        self.inputs().iter().find(|input| input.role == role).or_else(|| self.any_input())
     }
 
     /// Whether it draws random numbers.

@@ -61,6 +61,16 @@ impl<'a> Resolver<'a> {
         self.stage.needs.contains_key(role)
     }
 
+    /// Role -> the file or folder of the feeding stage's output, where `needs` names one.
+    pub fn inside(&self) -> &'a BTreeMap<String, String> {
+        &self.stage.inside
+    }
+
+    /// The roles that `needs` gives.
+    pub fn roles(&self) -> impl Iterator<Item = &'a str> {
+        self.stage.needs.keys().map(String::as_str)
+    }
+
     /// The stage's name.
     pub fn stage(&self) -> &'a str {
         &self.stage.name

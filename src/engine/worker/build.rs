@@ -131,8 +131,7 @@ struct Checked {
 
 /// The files of an input that are digested before the stage starts.
 fn input_of(kind: KindRef, role: &str) -> Checked {
-    let input = kind.inputs().iter().find(|input| input.role == role);
-    let Some(input) = input else { return Checked { reads: &[], except: &[] } };
+    let Some(input) = kind.input(role) else { return Checked { reads: &[], except: &[] } };
     Checked { reads: input.reads, except: input.self_checked }
 }
 
