@@ -21,7 +21,7 @@
 //! | [`metrics`] | accuracy, F1, confusion matrix, confidence intervals, ROC and precision-recall curves, calibration, paired tests | - |
 //! | [`training`] | fit, loss, optimizer, schedule, checkpoints, cached features | config, nn, data, metrics, events, store |
 //! | [`model`] | a trained model as a file: open, classify images, explain by heat maps, export | nn, data, metrics |
-//! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate | engine, config, events, store, download, data, nn, training, model, metrics |
+//! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate, command (any program) | engine, config, events, store, download, data, nn, training, model, metrics |
 //! | [`draw`] | SVG charts, the graph of stages, the confusion matrix | - |
 //! | [`runs`] | records of runs: writing, seals, index, labels, filters, diff, TensorBoard event files | events, metrics, store |
 //! | [`report`] | HTML pages from runs and artifacts | runs, metrics, draw, store, data |
@@ -86,7 +86,8 @@
 //! A `path:` source enters as the digest of its listing (names and contents), wherever the folder
 //! is; published weights by their SHA-256 prefix; data sets of Kaggle, repositories of the Hugging
 //! Face Hub and other files on the web by the version or commit that was seen first, kept until
-//! `--refresh`, and by `pipe.lock` for other machines. One golden test per kind fails if its bytes
+//! `--refresh`, and by `pipe.lock` for other machines; the program and the scripts of a `command`
+//! stage by their digests. One golden test per kind fails if its bytes
 //! change without a new code version.
 //!
 //! # Numbers

@@ -1,5 +1,6 @@
 //! The kind `explore`: statistics of a set of images before any processing.
 
+use super::command;
 use super::dataset::{self, Dataset, GivenDataset, LabelKeys, Tables};
 use super::fetch::{self, Contents};
 use crate::common::number::{counted, thousands};
@@ -27,7 +28,7 @@ const UNEQUAL: f64 = 5.0;
 static INPUTS: [Input; 2] = [
     Input {
         role: "images",
-        kinds: &["fetch"],
+        kinds: &["fetch", "command"],
         required: true,
         reads: &[images::LISTING, images::SKIPPED, "images/"],
         self_checked: &["images/"],
@@ -90,6 +91,7 @@ impl Kind for Explore {
         resolver: &mut Resolver,
     ) -> Option<ExploreOptions> {
         fetch::check_contents(Contents::Images, "images", resolver);
+        command::check_images("images", resolver);
         let (dataset, tables) = dataset::resolve(dataset, resolver);
         let tables = Tables { split: None, ..tables };
         resolver.is_clean().then_some(ExploreOptions { tables, dataset: dataset.into() })

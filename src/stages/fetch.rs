@@ -12,6 +12,7 @@ mod remote;
 mod timm;
 mod weights;
 
+pub(super) use folder::listed as list_folder;
 pub use look::{archive_name, fetched_images, locked_names, remote_name};
 
 use crate::common::image_files;

@@ -1,6 +1,7 @@
 //! The stage kinds, one file each, and their list. A new kind is a file and a line in the list. A
 //! kind depends neither on how stages are executed nor on how runs are recorded or shown.
 
+mod command;
 pub mod dataset;
 mod device;
 mod errors;
@@ -29,6 +30,7 @@ pub static KINDS: &Kinds = &[
     KindRef::new(&preprocess::Preprocess),
     KindRef::new(&train::Train),
     KindRef::new(&evaluate::Evaluate),
+    KindRef::new(&command::Command),
 ];
 
 /// Whether stages of this kind produce models that can classify images; weights from `fetch` only

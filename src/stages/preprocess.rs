@@ -6,6 +6,7 @@ mod leaks;
 mod records;
 mod report;
 
+use super::command;
 use super::dataset::{self, Dataset, GivenDataset, Tables};
 use super::fetch::{self, Contents};
 use super::pretrained::{PREPROCESSING, Pretrained};
@@ -159,7 +160,7 @@ pub(super) struct PreprocessOptions {
 static INPUTS: [Input; 2] = [
     Input {
         role: "images",
-        kinds: &["fetch"],
+        kinds: &["fetch", "command"],
         required: true,
         reads: &[images::LISTING, SKIPPED, "images/"],
         self_checked: &["images/"],
@@ -203,6 +204,7 @@ impl Kind for Preprocess {
         resolver: &mut Resolver,
     ) -> Option<PreprocessOptions> {
         fetch::check_contents(Contents::Images, "images", resolver);
+        command::check_images("images", resolver);
         fetch::check_contents(Contents::Weights, "weights", resolver);
         let (dataset, tables) = dataset::resolve(dataset, resolver);
         let options = resolve_input(keys, dataset, tables, resolver);

@@ -66,7 +66,10 @@ fn made() -> String {
                 input.role, input.doc
             ));
         }
-        if !kind.inputs().is_empty() {
+        if let Some(input) = kind.any_input() {
+            text.push_str(&format!("- needs any input (from any kind, optional): {}\n", input.doc));
+        }
+        if !kind.inputs().is_empty() || kind.any_input().is_some() {
             text.push('\n');
         }
         match kind.keys() {

@@ -4,6 +4,7 @@
 mod archives;
 mod caching;
 mod collecting;
+mod commands;
 mod comparing;
 mod copies;
 mod damage;

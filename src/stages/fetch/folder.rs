@@ -97,7 +97,10 @@ pub(super) fn run(
     };
     let (listing, skipped) = match (remembered("listing"), remembered("skipped")) {
         (Some(listing), Some(skipped)) => (listing, skipped),
-        _ => listed_anew(context, folder)?,
+        _ => {
+            let found = listed(context, folder)?;
+            (found.listing, found.skipped)
+        }
     };
     for (name, bytes) in [("listing", &listing), ("skipped", &skipped)] {
         let pinned = context.facts.get(name).and_then(Value::as_str);
@@ -243,8 +246,18 @@ fn report(context: &Context, listed: &[Image], skipped: &[Skipped]) {
     context.events.info(format!("{} listed{rest}", counted(listed.len() as u64, "image")));
 }
 
+/// The images in a folder.
+pub(in crate::stages) struct Listed {
+    /// The content of [`LISTING`].
+    pub listing: Vec<u8>,
+    /// The content of [`SKIPPED`].
+    pub skipped: Vec<u8>,
+    /// The number of images.
+    pub images: u64,
+}
+
 /// The listing and the list of what isn't used, from the folder itself.
-fn listed_anew(context: &Context, folder: &Path) -> Result<(Vec<u8>, Vec<u8>), StageError> {
+pub(in crate::stages) fn listed(context: &Context, folder: &Path) -> Result<Listed, StageError> {
     // The store's folder is three above that of a slot.
     let own = context.slot.ancestors().nth(3).unwrap_or(&context.slot);
     let (found, mut skipped) = scan(folder, own)?;
@@ -273,5 +286,7 @@ fn listed_anew(context: &Context, folder: &Path) -> Result<(Vec<u8>, Vec<u8>), S
         });
     StageError::check(&context.cancel)?;
     skipped.extend(unread);
-    Ok((images::listing(listed), images::skipped_table(not_used(others, skipped))))
+    let images = listed.len() as u64;
+    let skipped = images::skipped_table(not_used(others, skipped));
+    Ok(Listed { listing: images::listing(listed), skipped, images })
 }

@@ -1,0 +1,144 @@
+//! `{output}` and `{inputs.ROLE}` in arguments and environment variables.
+
+use super::outputs;
+use crate::common::words::shortened_list;
+use crate::data::images::{self, FOLDER};
+use crate::engine::{Context, InputArtifact, OrFail, StageError};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Stands for the folder to write to.
+pub(super) const OUTPUT: &str = "{output}";
+/// Stands, with a role and [`END`] after it, for an input.
+const INPUT: &str = "{inputs.";
+const END: char = '}';
+/// Maximum number of names in a message.
+const SHOWN: usize = 5;
+
+/// The roles of the inputs that a text names.
+pub(super) fn inputs_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split(INPUT).skip(1).filter_map(|rest| rest.split_once(END)).map(|(role, _)| role)
+}
+
+/// Whether a text has placeholders.
+pub(super) fn are_in(text: &str) -> bool {
+    text.contains(OUTPUT) || inputs_in(text).next().is_some()
+}
+
+/// The values of the placeholders.
+pub(super) struct Places {
+    output: String,
+    /// By role.
+    inputs: BTreeMap<String, String>,
+}
+
+impl Places {
+    /// Those of a stage that is about to run; `inside` are the paths in its inputs that it needs.
+    ///
+    /// # Errors
+    /// If an input has no such path, or isn't what its stage listed.
+    pub(super) fn of(
+        context: &Context,
+        inside: &BTreeMap<String, String>,
+    ) -> Result<Places, StageError> {
+        let place = |(role, input): (&String, &InputArtifact)| {
+            let path = found(role, input, inside.get(role).map(String::as_str))?;
+            Ok((role.clone(), text(&path)?))
+        };
+        let inputs = context.inputs.iter().map(place).collect::<Result<_, StageError>>()?;
+        Ok(Places { output: text(&context.slot)?, inputs })
+    }
+
+    /// The text with values in place of placeholders. Values are not searched again.
+    pub(super) fn fill(&self, text: &str) -> String {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('{') {
+            let (before, from) = rest.split_at(at);
+            filled.push_str(before);
+            let (value, after) = self.placeholder(from).unwrap_or_else(|| from.split_at(1));
+            filled.push_str(value);
+            rest = after;
+        }
+        filled + rest
+    }
+
+    /// The value of the placeholder at the beginning of a text, and the rest of the text.
+    fn placeholder<'a>(&'a self, text: &'a str) -> Option<(&'a str, &'a str)> {
+        if let Some(rest) = text.strip_prefix(OUTPUT) {
+            return Some((&self.output, rest));
+        }
+        let (role, rest) = text.strip_prefix(INPUT)?.split_once(END)?;
+        Some((self.inputs.get(role)?, rest))
+    }
+}
+
+/// The absolute path as text: the program may run in another folder.
+fn text(path: &Path) -> Result<String, StageError> {
+    let absolute = std::path::absolute(path).or_fail(path.display())?;
+    absolute.into_os_string().into_string().map_err(|path| {
+        StageError::failed(format!("the path {} isn't UTF-8", path.display()))
+            .with_help("use a store in another folder (`--cache`)")
+    })
+}
+
+/// The path of an input.
+fn found(role: &str, input: &InputArtifact, inside: Option<&str>) -> Result<PathBuf, StageError> {
+    let Some(inside) = inside else { return Ok(input.path.clone()) };
+    let stored = input.path.join(inside);
+    if stored.exists() {
+        return Ok(stored);
+    }
+    if let Some(path) = in_place(input, inside).filter(|path| path.exists()) {
+        check_images(input)?;
+        return Ok(path);
+    }
+    let names = outputs::names(&input.path);
+    let help = format!(
+        "its stage's output has {}",
+        shortened_list(names.iter().map(String::as_str), SHOWN)
+    );
+    Err(StageError::failed(format!("the input `{role}` has no `{inside}`")).with_help(help))
+}
+
+/// The path of images that are read in place.
+fn in_place(input: &InputArtifact, inside: &str) -> Option<PathBuf> {
+    let folder = input.folder.as_ref()?;
+    let path = inside.strip_prefix(FOLDER)?;
+    match path.strip_prefix('/') {
+        Some(path) => Some(folder.join(path)),
+        None => path.is_empty().then(|| folder.clone()),
+    }
+}
+
+/// Checks that images that are read in place are those that were listed.
+fn check_images(input: &InputArtifact) -> Result<(), StageError> {
+    let set = images::open(&input.path, input.folder.as_deref())?;
+    set.list().par_iter().try_for_each(|image| set.read(image).map(drop))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_placeholders_are_filled() {
+        let inputs = BTreeMap::from([("a".to_owned(), "/x{output}".to_owned())]);
+        let places = Places { output: "/slot".to_owned(), inputs };
+        for (text, filled) in [
+            ("{output}", "/slot"),
+            ("--to={output}/a", "--to=/slot/a"),
+            ("{inputs.a}:{inputs.a}", "/x{output}:/x{output}"),
+            ("{{output}}", "{/slot}"),
+            (r#"{"inputs": {output, é}"#, r#"{"inputs": {output, é}"#),
+            ("{inputs.b} {", "{inputs.b} {"),
+            ("", ""),
+        ] {
+            assert_eq!(places.fill(text), filled, "{text}");
+        }
+        assert!(inputs_in("{inputs.a}{inputs.b}/{inputs.").eq(["a", "b"]));
+        assert!(!are_in("{outputs}") && are_in("a{output}") && are_in("{inputs.a}/b"));
+    }
+}
