@@ -3,32 +3,37 @@
 //! depend on the tape or on devices.
 //!
 //! Images go through the network in groups, small enough that a layer's output is still in the
-//! cache when the next layer reads it. Matrix products are computed in blocks of rows whose size
-//! depends only on the network; the last block is padded. So an image's output is bitwise identical
-//! alone, in any batch and with any number of threads.
+//! cache when the next layer reads it; through linear layers at the end in larger ones, since there
+//! the weights are what is large. Sums of an image's products are divided by the network's shapes
+//! alone. So an image's output is bitwise identical alone, in any batch and with any number of
+//! threads.
 
 mod compiler;
 mod layers;
+mod product;
 
 pub(super) use layers::layers;
 pub use layers::{Layer, LayerOp};
 
 use super::graph::Graph;
-use super::matrix::{Matrix, MatrixMut, multiply};
-use super::number::Number;
 use super::ops::chunks::at_least;
-use super::ops::convolution::patches::Patches;
 use super::ops::{Pooling, pool_one};
 use super::parameters::RunningStatistics;
 use super::program::Program;
-use compiler::Compiler;
+use compiler::{Compiler, VECTORS};
+use product::Product;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// A network compiled for inference.
+/// A network compiled for inference: parts that run one after the other, each on the whole batch.
 pub(crate) struct CompiledNetwork {
+    parts: Vec<Part>,
+}
+
+/// Ops that read one value from before: the first op's input.
+struct Part {
     ops: Vec<FusedOp>,
     /// For each value, its buffer and its size.
     slots: Vec<Slot>,
@@ -71,14 +76,13 @@ enum Computation {
     Copy,
 }
 
-/// Convolution or linear layer: im2col rows times a weight, a block of rows at a time.
-struct Product {
-    patches: Patches,
-    weight: Vec<f32>,
-    columns: usize,
-    /// Rows per block.
-    rows: usize,
-    epilogue: Epilogue,
+impl Computation {
+    /// Packs a product's weight for the processor's kernel.
+    fn pack(&mut self) {
+        if let Computation::Product(product) = self {
+            product.pack();
+        }
+    }
 }
 
 /// The epilogue of a product, applied while it is in the cache: shift, residual, ReLU.
@@ -89,24 +93,24 @@ struct Epilogue {
 }
 
 impl Epilogue {
-    /// Applies it to (rows, channels), with a residual of the same shape.
-    fn apply(&self, rows: &mut [f32], residual: Option<&[f32]>) {
-        let floor = if self.relu { 0.0 } else { f32::NEG_INFINITY };
-        let width = self.shift.len();
+    /// The least value of an output.
+    fn floor(&self) -> f32 {
+        if self.relu { 0.0 } else { f32::NEG_INFINITY }
+    }
+
+    /// Applies it to the columns of a row from `column` on, with a residual as long.
+    fn apply(&self, row: &mut [f32], column: usize, residual: Option<&[f32]>) {
+        let floor = self.floor();
+        let shift = &self.shift[column..][..row.len()];
         match residual {
-            None => rows.chunks_exact_mut(width).for_each(|row| {
-                row.iter_mut()
-                    .zip(&self.shift)
-                    .for_each(|(x, shift)| *x = at_least(*x + shift, floor));
-            }),
-            Some(residual) => rows
-                .chunks_exact_mut(width)
-                .zip(residual.chunks_exact(width))
-                .for_each(|(row, residual)| {
-                    for ((x, shift), residual) in row.iter_mut().zip(&self.shift).zip(residual) {
-                        *x = at_least(*x + shift + residual, floor);
-                    }
-                }),
+            None => {
+                row.iter_mut().zip(shift).for_each(|(x, shift)| *x = at_least(*x + shift, floor));
+            }
+            Some(residual) => {
+                for ((x, shift), residual) in row.iter_mut().zip(shift).zip(residual) {
+                    *x = at_least(*x + shift + residual, floor);
+                }
+            }
         }
     }
 }
@@ -123,14 +127,28 @@ impl CompiledNetwork {
         range: Range<usize>,
     ) -> CompiledNetwork {
         let compiler = Compiler::new(graph, program, offsets, parameters, statistics, range);
-        let group = compiler.group;
-        let ops = compiler.ops();
-        let (slots, buffers) = compiler.slots(&ops);
-        CompiledNetwork { ops, slots, buffers, group, arenas: Mutex::default() }
+        let mut ops = compiler.ops();
+        ops.iter_mut().for_each(|op| op.computation.pack());
+        let vectors = ops.split_off(compiler.vectors(&ops).unwrap_or(ops.len()));
+        let parts = [(ops, compiler.group), (vectors, VECTORS)];
+        let part = |(ops, group): (Vec<FusedOp>, usize)| {
+            let (slots, buffers) = compiler.slots(&ops);
+            Part { ops, slots, buffers, group, arenas: Mutex::default() }
+        };
+        let parts = parts.into_iter().filter(|(ops, _)| !ops.is_empty());
+        CompiledNetwork { parts: parts.map(part).collect() }
     }
 
     /// Runs the network on the input of its first instruction, (batch, height, width, channels).
     pub(super) fn run(&self, input: &[f32], batch: usize) -> Vec<f32> {
+        let mut parts = self.parts.iter();
+        let Some(first) = parts.next() else { return input.to_vec() };
+        parts.fold(first.run(input, batch), |values, part| part.run(&values, batch))
+    }
+}
+
+impl Part {
+    fn run(&self, input: &[f32], batch: usize) -> Vec<f32> {
         let (Some(begin), Some(end)) = (self.ops.first(), self.ops.last()) else {
             return input.to_vec();
         };
@@ -185,10 +203,13 @@ impl CompiledNetwork {
                 product.run(x, product.epilogue.residual.then(|| read(1)), out)
             }
             Computation::Scale { scale, epilogue } => {
-                for (out, x) in out.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
+                let (width, residual) = (scale.len(), epilogue.residual.then(|| read(1)));
+                let rows = out.chunks_exact_mut(width).zip(x.chunks_exact(width));
+                for (index, (out, x)) in rows.enumerate() {
                     out.iter_mut().zip(x).zip(scale).for_each(|((out, x), scale)| *out = x * scale);
+                    let residual = residual.map(|residual| &residual[index * width..][..width]);
+                    epilogue.apply(out, 0, residual);
                 }
-                epilogue.apply(out, epilogue.residual.then(|| read(1)));
             }
             Computation::Pool(pooling) => {
                 let maps = x.par_chunks_exact(pooling.input.len());
@@ -214,46 +235,5 @@ impl CompiledNetwork {
             Computation::Copy => out.copy_from_slice(x),
         }
         arena[target.buffer] = buffer;
-    }
-}
-
-impl Product {
-    fn run(&self, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
-        let block = self.rows * self.columns;
-        out.par_chunks_mut(block).enumerate().for_each(|(index, out)| {
-            let residual = residual.map(|residual| &residual[index * block..][..out.len()]);
-            self.block(x, index * self.rows, residual, out);
-        });
-    }
-
-    /// Computes one block of rows from `first` on. A short last block is padded.
-    fn block(&self, x: &[f32], first: usize, residual: Option<&[f32]>, out: &mut [f32]) {
-        let (depth, columns) = (self.patches.depth(), self.columns);
-        let weight = Matrix::new(&self.weight, depth, columns, columns);
-        let rows = out.len() / columns;
-        if rows == self.rows && self.patches.is_identity() {
-            let windows = Matrix::new(&x[first * depth..][..rows * depth], rows, depth, depth);
-            multiply(&mut MatrixMut::new(out, rows, columns, columns), false, windows, weight);
-            return self.epilogue.apply(out, residual);
-        }
-        f32::with_scratch(self.rows * (depth + columns), |scratch| {
-            let (windows, product) = scratch.split_at_mut(self.rows * depth);
-            let (real, padding) = windows.split_at_mut(rows * depth);
-            padding.fill(0.0);
-            self.patches.gather(x, first, real);
-            let windows = Matrix::new(windows, self.rows, depth, depth);
-            if rows == self.rows {
-                multiply(&mut MatrixMut::new(out, rows, columns, columns), false, windows, weight);
-            } else {
-                multiply(
-                    &mut MatrixMut::new(product, self.rows, columns, columns),
-                    false,
-                    windows,
-                    weight,
-                );
-                out.copy_from_slice(&product[..rows * columns]);
-            }
-        });
-        self.epilogue.apply(out, residual);
     }
 }

@@ -1,8 +1,15 @@
-//! Matrix views over slices, which can be split into disjoint tiles, their product through `gemm`,
-//! and access to the values of dfdx's CPU tensors without a copy. The only file of `nn` with
-//! `unsafe`.
+//! Matrix views over slices, which can be split into disjoint tiles, their product through `gemm`
+//! or by vector instructions, and access to the values of dfdx's CPU tensors without a copy. The
+//! only file of `nn` with `unsafe`.
 
-#![expect(unsafe_code, reason = "dfdx lends no slice of a tensor, and `gemm` takes pointers")]
+#![expect(
+    unsafe_code,
+    reason = "dfdx lends no slice of a tensor; `gemm` and vector instructions take pointers"
+)]
+
+mod windows;
+
+pub(super) use windows::{Finish, TILE, Windows};
 
 use super::number::Number;
 use dfdx::shapes::HasShape;
@@ -63,6 +70,15 @@ impl<'a, N: Copy> Matrix<'a, N> {
     pub(crate) fn rows(self, first: usize, count: usize) -> Matrix<'a, N> {
         assert!(first + count <= self.rows);
         Matrix { data: &self.data[first * self.row_stride..], rows: count, ..self }
+    }
+
+    /// One row of a row-major matrix.
+    ///
+    /// # Panics
+    /// When it is out of range, or the columns aren't contiguous.
+    pub(super) fn row(&self, index: usize) -> &'a [N] {
+        assert!(index < self.rows && self.column_stride == 1);
+        &self.data[index * self.row_stride..][..self.columns]
     }
 
     /// The columns `first..first + count`.
@@ -134,12 +150,29 @@ impl<'a, N> MatrixMut<'a, N> {
     ///
     /// # Panics
     /// When it is out of range.
-    #[cfg(test)]
     pub(super) fn row(&mut self, index: usize) -> &mut [N] {
         assert!(index < self.rows);
         // SAFETY: within the matrix by the assertion, hence within the slice it was made from, and
         // exclusive as `self` is.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(index * self.stride), self.columns) }
+    }
+
+    /// The rows `row..row + rows` of the columns `column..column + columns`.
+    ///
+    /// # Panics
+    /// When they are out of range.
+    fn part(&mut self, at: (usize, usize), rows: usize, columns: usize) -> MatrixMut<'_, N> {
+        let (row, column) = at;
+        assert!(row < self.rows && rows <= self.rows - row);
+        assert!(column < self.columns && columns <= self.columns - column);
+        MatrixMut {
+            // SAFETY: (row, column) is an element of this matrix.
+            data: unsafe { self.data.add(row * self.stride + column) },
+            rows,
+            columns,
+            stride: self.stride,
+            lifetime: PhantomData,
+        }
     }
 
     /// Splits the matrix into tiles of at most `height` x `width`, in row-major order.
@@ -231,71 +264,185 @@ fn multiply_slice<N: Number>(out: &mut MatrixMut<N>, accumulate: bool, a: Matrix
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use dfdx::tensor::TensorFromVec;
-    use proptest::prelude::*;
+/// Products in a partial sum of [`multiply_windows`].
+const SLICE: usize = <f32 as Number>::SLICE;
 
-    #[test]
-    fn a_tensors_values_are_read_in_place() {
-        let tensor = Cpu::default().tensor_from_vec(vec![1.0, 2.0, 3.0], (3usize,));
-        assert_eq!(values(&tensor), [1.0, 2.0, 3.0]);
-        assert_eq!(values::<f32>(&Cpu::default().tensor_from_vec(vec![], (0usize,))), [0.0; 0]);
+/// Whether [`multiply_windows`] can be used: the processor has AVX2 and FMA. Where it has AVX-512,
+/// `gemm` uses that and is left to it.
+pub(super) fn has_windows_kernel() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && !is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Multiplies windows and a weight into the rows and columns of `out` at `at`; adds to `out` where
+/// `accumulate`. Sums have partial sums of [`Number::SLICE`] products. A row's sums depend neither
+/// on the other rows nor on their number.
+///
+/// # Panics
+/// When the shapes don't match, or without [`has_windows_kernel`].
+pub(super) fn multiply_windows(
+    out: &mut MatrixMut,
+    at: (usize, usize),
+    windows: &Windows,
+    accumulate: bool,
+    finish: Option<&Finish>,
+) {
+    assert!(has_windows_kernel());
+    let columns = TILE.1.min(out.columns - at.1);
+    let out = out.part(at, windows.rows, columns);
+    let length = windows.length();
+    finish.inspect(|finish| finish.check(windows.rows, columns));
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor has the instructions, and the assertions are what the kernel asks for.
+    unsafe {
+        match windows.rows {
+            1 => avx2::tile::<1>(out, windows, length, accumulate, finish),
+            2 => avx2::tile::<2>(out, windows, length, accumulate, finish),
+            3 => avx2::tile::<3>(out, windows, length, accumulate, finish),
+            4 => avx2::tile::<4>(out, windows, length, accumulate, finish),
+            5 => avx2::tile::<5>(out, windows, length, accumulate, finish),
+            _ => avx2::tile::<6>(out, windows, length, accumulate, finish),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("{} x {length} values, {accumulate}", out.rows);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::{Finish, MatrixMut, SLICE, TILE, Windows};
+    use std::arch::x86_64::*;
+
+    const LANES: usize = 8;
+
+    /// Up to eight values from `from` on; the others are zero.
+    ///
+    /// # Safety
+    /// `count` values can be read.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn load(from: *const f32, count: usize) -> __m256 {
+        // SAFETY: by the caller; the masked lanes aren't read.
+        unsafe {
+            if count >= LANES {
+                _mm256_loadu_ps(from)
+            } else {
+                _mm256_maskload_ps(from, first_lanes(count))
+            }
+        }
     }
 
-    #[test]
-    #[should_panic(expected = "broadcast")]
-    fn a_broadcast_tensor_is_refused() {
-        use dfdx::tensor_ops::BroadcastTo;
-        let tensor = Cpu::default().tensor_from_vec(vec![1.0], ());
-        values(&tensor.broadcast_like::<_, dfdx::shapes::Axis<0>>(&(3usize,)));
+    /// Writes up to eight values.
+    ///
+    /// # Safety
+    /// `count` values can be written.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn store(to: *mut f32, values: __m256, count: usize) {
+        // SAFETY: by the caller; the masked lanes aren't written.
+        unsafe {
+            if count >= LANES {
+                _mm256_storeu_ps(to, values)
+            } else {
+                _mm256_maskstore_ps(to, first_lanes(count), values)
+            }
+        }
     }
 
-    #[test]
-    #[should_panic(expected = "3 x 2 by 2 in 5")]
-    fn a_matrix_must_fit_its_data() {
-        MatrixMut::new(&mut [0.0; 5], 3, 2, 2);
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn first_lanes(count: usize) -> __m256i {
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
     }
 
-    proptest! {
-        #[test]
-        fn tiles_cover_a_matrix_once(rows in 0usize..9, columns in 0usize..9, gap in 0usize..3, h in 1usize..5, w in 1usize..5) {
-            let stride = columns + gap;
-            let mut data = vec![0.0; rows * stride];
-            for mut tile in MatrixMut::new(&mut data, rows, columns, stride).tiles(h, w) {
-                for row in 0..tile.out.rows() {
-                    for (column, value) in tile.out.row(row).iter_mut().enumerate() {
-                        *value += 1.0 + ((tile.row + row) * columns + tile.column + column) as f32;
+    /// See [`super::multiply_windows`].
+    ///
+    /// # Safety
+    /// `windows` has `ROWS` rows, taps of `length` values, and weights for all of them. `out`,
+    /// shift and residual have `ROWS` rows and at most `TILE.1` columns.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn tile<const ROWS: usize>(
+        out: MatrixMut,
+        windows: &Windows,
+        length: usize,
+        accumulate: bool,
+        finish: Option<&Finish>,
+    ) {
+        let zero = [[_mm256_setzero_ps(); 2]; ROWS];
+        let (mut totals, mut sums, mut summed) = (zero, zero, 0);
+        let mut weight = windows.weight.as_ptr();
+        for tap in windows.taps.chunks_exact(ROWS) {
+            let rows: [*const f32; ROWS] = std::array::from_fn(|row| tap[row].as_ptr());
+            for from in (0..length).step_by(SLICE) {
+                let to = length.min(from + SLICE);
+                if summed + to - from > SLICE {
+                    totals = added(totals, sums);
+                    (sums, summed) = (zero, 0);
+                }
+                summed += to - from;
+                for at in from..to {
+                    // SAFETY: `at` is within each row's tap, and the weight has as many steps of
+                    // `TILE.1` values as all taps together.
+                    unsafe {
+                        let left = _mm256_loadu_ps(weight);
+                        let right = _mm256_loadu_ps(weight.add(LANES));
+                        for row in 0..ROWS {
+                            let value = _mm256_set1_ps(*rows[row].add(at));
+                            sums[row][0] = _mm256_fmadd_ps(value, left, sums[row][0]);
+                            sums[row][1] = _mm256_fmadd_ps(value, right, sums[row][1]);
+                        }
+                        weight = weight.add(TILE.1);
                     }
                 }
             }
-            for (index, value) in data.iter().enumerate() {
-                let (row, column) = (index / stride, index % stride);
-                let expected = if column < columns { 1.0 + (row * columns + column) as f32 } else { 0.0 };
-                prop_assert_eq!(*value, expected);
+        }
+        let totals = added(totals, sums);
+        for (row, total) in totals.iter().enumerate() {
+            for (half, &sum) in total.iter().enumerate().take(out.columns.div_ceil(LANES)) {
+                let column = half * LANES;
+                let count = out.columns - column;
+                // SAFETY: (row, column) and the `count - 1` after it, up to eight, are elements of
+                // `out`, the residual and, by column, the shift.
+                unsafe {
+                    let target = out.data.add(row * out.stride + column);
+                    let mut sum = sum;
+                    if accumulate {
+                        sum = _mm256_add_ps(load(target, count), sum);
+                    }
+                    if let Some(finish) = finish {
+                        sum = _mm256_add_ps(sum, load(finish.shift.as_ptr().add(column), count));
+                        if let Some(residual) = &finish.residual {
+                            let at = residual.data.as_ptr().add(row * residual.row_stride + column);
+                            sum = _mm256_add_ps(sum, load(at, count));
+                        }
+                        // The second operand where one is NaN: the sum.
+                        sum = _mm256_max_ps(_mm256_set1_ps(finish.floor), sum);
+                    }
+                    store(target, sum, count);
+                }
             }
         }
+    }
 
-        #[test]
-        fn products_equal_a_naive_loop(
-            m in 1usize..20, n in 1usize..20, k in 0usize..200, transposed: bool, accumulate: bool,
-        ) {
-            let number = |index: usize| (index * 37 % 11) as f32 - 5.0;
-            let a: Vec<f32> = (0..m * k).map(number).collect();
-            let b: Vec<f32> = (0..k * n).map(|i| number(i + 3)).collect();
-            let mut out: Vec<f32> = (0..m * n).map(number).collect();
-            let expected: Vec<f32> = (0..m * n)
-                .map(|at| {
-                    let (i, j) = (at / n, at % n);
-                    let a = |l: usize| if transposed { a[l * m + i] } else { a[i * k + l] };
-                    (0..k).map(|l| a(l) * b[l * n + j]).sum::<f32>() + if accumulate { out[at] } else { 0.0 }
-                })
-                .collect();
-            let left = if transposed { Matrix::new(&a, k, m, m).transposed() } else { Matrix::new(&a, m, k, k) };
-            let right = Matrix::new(&b, k, n, n);
-            multiply(&mut MatrixMut::new(&mut out, m, n, n), accumulate, left, right);
-            prop_assert_eq!(&out, &expected);
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn added<const ROWS: usize>(
+        mut totals: [[__m256; 2]; ROWS],
+        sums: [[__m256; 2]; ROWS],
+    ) -> [[__m256; 2]; ROWS] {
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            for (total, sum) in total.iter_mut().zip(sum) {
+                *total = _mm256_add_ps(*total, sum);
+            }
         }
+        totals
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,8 @@ const SHOWN: usize = 20;
 ///   names in `predictions.csv` that look like formulas are quoted.
 /// - 6: `curves.json`; areas under the curves and calibration errors of the test split in
 ///   `metrics.json`.
-const VERSION: u32 = 6;
+/// - 7: convolutions and linear layers sum in another order.
+const VERSION: u32 = 7;
 
 keys! {
     /// The keys of an `evaluate` stage.

@@ -1,9 +1,9 @@
 //! Makes the fused ops of a compiled network from a program: folds norms, and assigns buffers.
 
-use super::{Computation, Epilogue, FusedOp, Product, Slot};
+use super::product::Product;
+use super::{Computation, Epilogue, FusedOp, Slot};
 use crate::nn::Window;
 use crate::nn::graph::{Graph, Op};
-use crate::nn::ops::convolution::patches::block_rows;
 use crate::nn::ops::{Geometry, PoolKind, Pooling, folded};
 use crate::nn::parameters::RunningStatistics;
 use crate::nn::program::{Instruction, Program};
@@ -22,6 +22,10 @@ pub(super) struct Compiler<'a> {
     /// Images processed together.
     pub(super) group: usize,
 }
+
+/// Number of images processed together in linear layers that only vectors follow: enough that
+/// their weights are read once for many images.
+pub(super) const VECTORS: usize = 64;
 
 /// Number of images processed together: enough for blocks of about a hundred rows on the smallest
 /// maps, and few enough that the largest maps fit in a cache.
@@ -83,6 +87,17 @@ impl<'a> Compiler<'a> {
         (self.parameters)(self.offsets[node] + index)
     }
 
+    /// Weight and bias of a convolution or linear layer.
+    fn affine(&self, instruction: &Instruction) -> (Vec<f32>, Vec<f32>) {
+        let node = &self.graph.nodes()[instruction.node];
+        let bias = if matches!(node.op, Op::Convolution { bias: false, .. }) {
+            vec![0.0; node.shape.channels]
+        } else {
+            self.parameter(instruction.node, 1).into_owned()
+        };
+        (self.parameter(instruction.node, 0).into_owned(), bias)
+    }
+
     fn computation(
         &self,
         instruction: &Instruction,
@@ -93,18 +108,10 @@ impl<'a> Compiler<'a> {
         let (input, output) = (nodes[instruction.inputs[0]].shape, node.shape);
         let pool = |kind| Computation::Pool(Pooling { batch: 1, input, output, kind });
         match node.op {
-            Op::Convolution { bias, .. } => {
-                let weight = self.parameter(instruction.node, 0).into_owned();
-                let shift = if bias {
-                    self.parameter(instruction.node, 1).into_owned()
-                } else {
-                    vec![0.0; output.channels]
-                };
-                self.product(
-                    instruction,
-                    weight,
-                    Epilogue { shift, residual: false, relu: instruction.relu },
-                )
+            Op::Convolution { .. } | Op::Linear { .. } => {
+                let (weight, shift) = self.affine(instruction);
+                let epilogue = Epilogue { shift, residual: false, relu: instruction.relu };
+                self.product(instruction, weight, epilogue)
             }
             Op::BatchNorm { epsilon } => {
                 let before = nodes[..instruction.node]
@@ -125,30 +132,16 @@ impl<'a> Compiler<'a> {
                         },
                     };
                 };
-                let Computation::Product(product) = self.computation(convolution, None) else {
-                    return Computation::Copy;
-                };
-                let mut weight = product.weight;
+                let (mut weight, bias) = self.affine(convolution);
                 for row in weight.chunks_exact_mut(scale.len()) {
                     row.iter_mut().zip(&scale).for_each(|(weight, scale)| *weight *= scale);
                 }
-                for ((shift, bias), scale) in
-                    shift.iter_mut().zip(&product.epilogue.shift).zip(&scale)
-                {
+                for ((shift, bias), scale) in shift.iter_mut().zip(&bias).zip(&scale) {
                     *shift += bias * scale;
                 }
                 let epilogue =
                     Epilogue { shift, residual: instruction.residual, relu: instruction.relu };
                 self.product(convolution, weight, epilogue)
-            }
-            Op::Linear { .. } => {
-                let shift = self.parameter(instruction.node, 1).into_owned();
-                let epilogue = Epilogue { shift, residual: false, relu: instruction.relu };
-                self.product(
-                    instruction,
-                    self.parameter(instruction.node, 0).into_owned(),
-                    epilogue,
-                )
             }
             Op::Relu => {
                 let epilogue =
@@ -182,10 +175,24 @@ impl<'a> Compiler<'a> {
             _ => Window::square(1, 1, 0),
         };
         let patches = Geometry { batch: 1, input, output, window }.patches();
-        let total = self.group * patches.rows_per_image();
-        let blocks = total.div_ceil(block_rows(patches.depth()).max(112)).max(1);
-        let rows = total.div_ceil(blocks).next_multiple_of(8);
-        Computation::Product(Product { patches, weight, columns: output.channels, rows, epilogue })
+        Computation::Product(Product::new(patches, weight, epilogue, self.group))
+    }
+
+    /// Where to split ops so that the first linear layer and all behind it form a part of their
+    /// own: that layer's index, if they are on vectors alone and read no other value from before.
+    pub(super) fn vectors(&self, ops: &[FusedOp]) -> Option<usize> {
+        let nodes = self.graph.nodes();
+        let is_linear = |op: &FusedOp| matches!(nodes[op.node].op, Op::Linear { .. });
+        let first = ops.iter().position(is_linear)?;
+        let source = ops[first].inputs[0];
+        let mut known = vec![source];
+        for op in &ops[first..] {
+            if nodes[op.output].shape.pixels() > 1 || !op.inputs.iter().all(|i| known.contains(i)) {
+                return None;
+            }
+            known.push(op.output);
+        }
+        Some(first)
     }
 
     /// Assigns a buffer to each value; buffers are reused after a value's last read.

@@ -41,7 +41,8 @@ pub(super) struct Train;
 /// - 5: `precision` is `f32` or `f64`; keys have torchvision's names.
 /// - 6: augmentation with torchvision's parameters, defaults and distributions.
 /// - 7: the learning rate in `history.csv` is the mean over the epoch, not that of its last step.
-const VERSION: u32 = 7;
+/// - 8: inference (validation, features of a frozen backbone) sums in another order.
+const VERSION: u32 = 8;
 
 static INPUTS: [Input; 2] = [
     Input {

@@ -40,6 +40,15 @@ impl Patches {
             && self.grid == (self.map.height, self.map.width)
     }
 
+    /// The image of a row, and the first pixel of its window (vertically, horizontally), which may
+    /// be outside the map.
+    pub(crate) fn corner(&self, row: usize) -> (usize, isize, isize) {
+        let (image, pixel) = (row / self.rows_per_image(), row % self.rows_per_image());
+        let (y, x) = (pixel / self.grid.1, pixel % self.grid.1);
+        let along = |index: usize, step: usize, origin: isize| (index * step) as isize + origin;
+        (image, along(y, self.step.0, self.origin.0), along(x, self.step.1, self.origin.1))
+    }
+
     /// Writes rows from `first` on into `out`, until it is full.
     pub(crate) fn gather<N: Number>(&self, source: &[N], first: usize, out: &mut [N]) {
         let (image, segment) = (self.rows_per_image(), self.taps.1 * self.map.channels);

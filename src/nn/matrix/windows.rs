@@ -1,0 +1,52 @@
+//! The operands of a product of windows of maps and a packed weight, and their checks.
+
+use super::Matrix;
+
+/// Rows and columns of the tiles that are computed in registers.
+pub(in crate::nn) const TILE: (usize, usize) = (6, 16);
+
+/// A part of a product of windows and a weight.
+pub(in crate::nn) struct Windows<'a> {
+    /// The values of the first row, of the second, …, all of one length, then the same again for
+    /// the next tap.
+    pub taps: &'a [&'a [f32]],
+    /// Rows: at most `TILE.0`.
+    pub rows: usize,
+    /// `TILE.1` columns of the weight for each value of a row, tap by tap.
+    pub weight: &'a [f32],
+}
+
+impl Windows<'_> {
+    /// The length of each tap.
+    ///
+    /// # Panics
+    /// When taps differ in length, the weight doesn't fit them, or there are too many rows.
+    pub(super) fn length(&self) -> usize {
+        let length = self.taps.first().map_or(0, |tap| tap.len());
+        assert!((1..=TILE.0).contains(&self.rows) && self.taps.len().is_multiple_of(self.rows));
+        assert!(self.taps.iter().all(|tap| tap.len() == length));
+        assert_eq!(self.weight.len(), self.taps.len() / self.rows * length * TILE.1);
+        length
+    }
+}
+
+/// What is done with a tile once its sums are complete: the maximum of `floor` and sum + shift +
+/// residual.
+pub(in crate::nn) struct Finish<'a> {
+    /// One value per column.
+    pub shift: &'a [f32],
+    /// As large as the tile.
+    pub residual: Option<Matrix<'a>>,
+    pub floor: f32,
+}
+
+impl Finish<'_> {
+    /// # Panics
+    /// When it doesn't fit a tile of `rows` x `columns`.
+    pub(super) fn check(&self, rows: usize, columns: usize) {
+        assert_eq!(self.shift.len(), columns);
+        assert!(self.residual.is_none_or(|residual| {
+            (residual.rows, residual.columns, residual.column_stride) == (rows, columns, 1)
+        }));
+    }
+}
