@@ -287,3 +287,34 @@ fn gradients_equal_finite_differences_of_the_loss() {
         assert!((slope - norm).abs() < 0.05 * norm + 2e-3, "{which}: {slope} {norm}");
     }
 }
+
+/// A network that ends in linear layers, on more images than run through them at once.
+#[test]
+fn linear_layers_at_the_end_give_an_image_the_same_bytes_in_any_batch() {
+    let head = dense(&[9], 0.0);
+    let (mut b, x) = Builder::new(7, 9, 3);
+    b.layer_group("all");
+    let build = |b: &mut Builder, x: Value| -> Result<(), NnError> {
+        let x = b.convolution("conv", x, 8, Window::square(3, 2, 1))?;
+        let x = b.relu(x)?;
+        let x = b.add("flatten", Op::Flatten, &[x])?;
+        let x = b.add("wide", Op::Linear { channels: 300 }, &[x])?;
+        let x = b.relu(x)?;
+        let x = b.add("narrow", Op::Linear { channels: 10 }, &[x])?;
+        b.features(x);
+        b.dense_head("fc", x, &head).map(|_| ())
+    };
+    build(&mut b, x).unwrap();
+    let network = Network::from_graph(b.finish().unwrap(), &head, 4, Cpu::default()).unwrap();
+    let (count, size) = (150, network.graph().input().len());
+    let images = images(count, 9)[..count * size].to_vec();
+    let together = with_threads(2, || network.logits(&images, count).unwrap());
+    assert!(together == with_threads(7, || network.logits(&images, count).unwrap()));
+    for (first, number) in [(0, 1), (63, 2), (100, 50), (149, 1)] {
+        let part = &images[first * size..][..number * size];
+        let logits = network.logits(part, number).unwrap();
+        assert!(logits == together[first * 5..][..number * 5], "{first}");
+    }
+    let interpreted = network.interpreted_logits(&images, count).unwrap();
+    assert!(together.iter().zip(&interpreted).all(|(a, b)| (a - b).abs() < 1e-4));
+}
