@@ -110,7 +110,8 @@ impl Listing {
         })
     }
 
-    /// Artifacts and checkpoints in the order of their removal, then the sums of other categories.
+    /// Artifacts and checkpoints in the order of their removal, then the sums of other categories by
+    /// name.
     fn rows(&self, collection: &Collection) -> Vec<Row> {
         let mut rows: Vec<Row> = Vec::new();
         let mut sums: Vec<Row> = Vec::new();
@@ -130,6 +131,7 @@ impl Listing {
                 None => sums.push(row),
             }
         }
+        sums.sort_by(|one, other| one.name.cmp(&other.name));
         rows.extend(sums);
         rows
     }
