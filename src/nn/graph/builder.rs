@@ -120,7 +120,8 @@ impl Builder {
     }
 
     /// Ends the main network, whose logits are the last node. The nodes added next are the
-    /// auxiliary head, in the layer group [`AUXILIARY`]; it must end with as many logits.
+    /// auxiliary head, in the layer group [`AUXILIARY`](super::AUXILIARY); it must end with as many
+    /// logits.
     pub fn auxiliary(&mut self) {
         self.logits = Some(self.nodes.len() - 1);
     }
