@@ -16,7 +16,7 @@ const MAX_GALLERY_ERRORS: usize = 24;
 const MAX_HITS: usize = 12;
 
 /// Where the images of an evaluation come from.
-pub(super) struct Pictures<'a> {
+pub(super) struct GalleryImages<'a> {
     /// Distinguishes the evaluations of a page.
     pub(super) index: usize,
     pub(super) images: Option<&'a StoredImages>,
@@ -24,7 +24,7 @@ pub(super) struct Pictures<'a> {
 }
 
 /// The wrong predictions, the most confident first. Empty without predictions.
-pub(super) fn errors(scored: &Scored, pictures: &Pictures, split: &str) -> Markup {
+pub(super) fn errors(scored: &Scored, sources: &GalleryImages, split: &str) -> Markup {
     let rows = scored.errors();
     match (rows.is_empty(), scored.len()) {
         (true, 0) => Markup::default(),
@@ -33,20 +33,20 @@ pub(super) fn errors(scored: &Scored, pictures: &Pictures, split: &str) -> Marku
             let thing = format!("misclassified {}", image(split));
             let rows = &rows[..rows.len().min(MAX_GALLERY_ERRORS)];
             let count = shown(scored.errors().len(), MAX_GALLERY_ERRORS, &thing);
-            gallery("errors", rows, pictures, &format!("{count}, the most confident first."))
+            gallery("errors", rows, sources, &format!("{count}, the most confident first."))
         }
     }
 }
 
 /// The right predictions, the least confident first. Empty where there are none.
-pub(super) fn correct(scored: &Scored, pictures: &Pictures, split: &str) -> Markup {
+pub(super) fn correct(scored: &Scored, sources: &GalleryImages, split: &str) -> Markup {
     let rows = scored.correct();
     if rows.is_empty() {
         return Markup::default();
     }
     let count = shown(rows.len(), MAX_HITS, &format!("correctly classified {}", image(split)));
     let rows = &rows[..rows.len().min(MAX_HITS)];
-    gallery("hits", rows, pictures, &format!("{count}, the least confident first."))
+    gallery("hits", rows, sources, &format!("{count}, the least confident first."))
 }
 
 fn image(split: &str) -> String {
@@ -61,16 +61,16 @@ pub(super) fn shown(count: usize, limit: usize, thing: &str) -> String {
 
 /// Images with their captions, and where the network can be explained a switch to their heat maps,
 /// which `name` and the evaluation tell from the others of the page.
-fn gallery(name: &str, rows: &[&Prediction], pictures: &Pictures, sentence: &str) -> Markup {
-    let thumbnails = thumbnails(rows, pictures.images, Size::Large);
-    let overlays = match &pictures.heat_maps {
+fn gallery(name: &str, rows: &[&Prediction], sources: &GalleryImages, sentence: &str) -> Markup {
+    let thumbnails = thumbnails(rows, sources.images, Size::Large);
+    let overlays = match &sources.heat_maps {
         Some(heat_maps) => heat_maps.drawn(rows),
         None => vec![None; rows.len()],
     };
     html! {
         (html::note(sentence))
         @if thumbnails.iter().all(Option::is_none) { (html::note(GONE)) }
-        @if overlays.iter().any(Option::is_some) { (switch(&format!("heat-{name}-{}", pictures.index))) }
+        @if overlays.iter().any(Option::is_some) { (switch(&format!("heat-{name}-{}", sources.index))) }
         .images {
             @for ((row, uri), overlay) in rows.iter().zip(&thumbnails).zip(&overlays) {
                 (explained(row, uri.as_deref(), overlay.as_deref()))

@@ -2,7 +2,7 @@
 
 use super::advice::advice;
 use super::findings::Thumbnails;
-use super::gallery::Pictures;
+use super::gallery::GalleryImages;
 use super::headline::{self, primary_split};
 use super::heat_maps::{Explain, HeatMaps};
 use super::html::{self, section, with_code};
@@ -52,10 +52,10 @@ impl<'a> Evaluated<'a> {
         let Evaluated { scored, split, suffix, .. } = self;
         let images = self.images.as_ref();
         let heat_maps = HeatMaps::of(results, self.stage, images, explain);
-        let pictures = Pictures { index, images, heat_maps };
+        let sources = GalleryImages { index, images, heat_maps };
         html! {
-            (section(&format!("Most confident errors{suffix}"), &gallery::errors(scored, &pictures, split)))
-            (section(&format!("Least confident correct predictions{suffix}"), &gallery::correct(scored, &pictures, split)))
+            (section(&format!("Most confident errors{suffix}"), &gallery::errors(scored, &sources, split)))
+            (section(&format!("Least confident correct predictions{suffix}"), &gallery::correct(scored, &sources, split)))
         }
     }
 

@@ -212,7 +212,7 @@ fn check_command(keys: &CommandKeys, resolver: &mut Resolver) {
         }
     }
     if !words().any(|word| word.0.contains(OUTPUT)) {
-        let diagnostic = command.error("nothing tells the program where to write");
+        let diagnostic = command.error("the program isn't given its output folder");
         let help = "give it `{output}`, the folder that `outputs` are in".to_owned();
         resolver.report(diagnostic.label("`{output}` is in no argument").help(help));
     }
