@@ -43,12 +43,40 @@ fn has_extension(path: &str, extensions: &[&str]) -> bool {
 /// Whether any part of the path is hidden (`._x.jpg`, `.ipynb_checkpoints/x.jpg`) or metadata that
 /// macOS adds to archives (`__MACOSX`).
 pub(crate) fn is_hidden(path: &str) -> bool {
-    path.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
+    hidden_part(path).is_some()
+}
+
+/// A hidden path up to its first hidden part, with the `/` of a folder: `a/.cache/` of
+/// `a/.cache/b/x.jpg`.
+pub(crate) fn hidden_part(path: &str) -> Option<&str> {
+    let mut start = 0;
+    for part in path.split('/') {
+        let end = start + part.len();
+        if part.starts_with('.') || part == "__MACOSX" {
+            return path.get(..path.len().min(end + 1));
+        }
+        start = end + 1;
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hidden_path_ends_at_its_first_hidden_part() {
+        for (path, hidden) in [
+            ("a/.cache/b/.x.jpg", Some("a/.cache/")),
+            (".x.jpg", Some(".x.jpg")),
+            ("a/__MACOSX/", Some("a/__MACOSX/")),
+            ("ä/._x", Some("ä/._x")),
+            ("a/x.jpg", None),
+            ("a/__MACOSX.jpg", None),
+        ] {
+            assert_eq!(hidden_part(path), hidden, "{path}");
+        }
+    }
 
     #[test]
     fn images_are_known_by_extension_in_any_case() {

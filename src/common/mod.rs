@@ -3,6 +3,7 @@
 //! out, and atomic replacement of files. A leaf: it imports nothing of the crate.
 
 pub(crate) mod csv_text;
+pub(crate) mod empty_folders;
 pub(crate) mod image_files;
 pub(crate) mod layout;
 pub(crate) mod markdown;

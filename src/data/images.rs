@@ -92,9 +92,10 @@ pub fn listing(mut images: Vec<Image>) -> Vec<u8> {
     )
 }
 
-/// The content of [`SKIPPED`], sorted by path.
+/// The content of [`SKIPPED`], sorted by path, each path and reason once.
 pub fn skipped_table(mut skipped: Vec<Skipped>) -> Vec<u8> {
     skipped.sort();
+    skipped.dedup();
     table::write(SKIPPED_KIND, skipped.into_iter().map(|one| [one.path, one.reason]))
 }
 

@@ -18,6 +18,7 @@ mod preprocessing;
 pub mod rejected;
 mod resize;
 pub mod similarity;
+pub(crate) mod skipped;
 pub mod source;
 pub mod split;
 pub mod strip;

@@ -24,6 +24,12 @@ pub const UNSUPPORTED: &str = "unsupported format";
 pub const OTHER: &str = "not an image";
 /// A file or folder whose name begins with a dot, or metadata of macOS.
 pub const HIDDEN: &str = "hidden";
+/// A socket, a pipe or a device.
+pub const NOT_A_FILE: &str = "not an image: neither a file nor a folder";
+/// A file whose name isn't UTF-8.
+pub const NOT_UTF8: &str = "name that isn't UTF-8";
+/// A file that could hold images, beside those that were chosen.
+pub const NOT_CHOSEN: &str = "not chosen";
 /// A folder without files.
 pub const EMPTY: &str = "empty folder";
 

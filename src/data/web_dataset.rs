@@ -4,12 +4,15 @@
 use super::DataError;
 use super::archive::{Budget, Format, TarEntry, each_entry, format, open_tar};
 use super::labels::is_class_column;
+use super::images::Skipped;
+use super::rejected::{NOT_A_FILE, NOT_CHOSEN, NOT_UTF8, OTHER};
 use crate::common::image_files::{EXTENSIONS, is_hidden};
 use crate::events::CancellationToken;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use tar::EntryType;
 
 /// Entries that are looked at to recognize such an archive.
 const LOOKED_AT: usize = 200;
@@ -19,6 +22,8 @@ const IMAGE: u64 = 1 << 30;
 const LABEL: u64 = 16 << 20;
 /// Extensions of files with the class as a text or a number.
 const CLASSES: [&str; 4] = ["cls", "cls.txt", "label", "label.txt"];
+/// Why the class of a sample isn't used.
+const NO_IMAGE: &str = "no image has its name";
 
 /// An image with its class.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,14 @@ struct Group {
     key: String,
     image: Option<(String, Vec<u8>)>,
     class: Option<String>,
+    /// The path of the file with the class.
+    class_file: Option<String>,
+}
+
+/// An entry of an archive.
+enum Found<'a> {
+    File(&'a str, &'a mut dyn Read),
+    Skipped(Skipped),
 }
 
 /// The part of a sample that a file is, by its extension.
@@ -61,7 +74,8 @@ enum Stop {
 /// beside it.
 pub(crate) fn is_web_dataset(path: &Path) -> bool {
     let (mut key, mut parts, mut count, mut found) = (String::new(), Vec::new(), 0, false);
-    let read = each(path, &CancellationToken::new(), |name, _| {
+    let read = each(path, &CancellationToken::new(), |entry| {
+        let Found::File(name, _) = entry else { return Ok(()) };
         let (stem, part) = split(name);
         if stem != key {
             key = stem.to_owned();
@@ -77,7 +91,7 @@ pub(crate) fn is_web_dataset(path: &Path) -> bool {
 }
 
 /// Passes each image of the archive at `path`, called `named` in messages, on with its class.
-/// Returns the number of samples without an image.
+/// Returns the files in it that aren't used.
 ///
 /// # Errors
 /// If the archive is damaged, expands to too much or a file in it is too large, and those of
@@ -87,23 +101,31 @@ pub(crate) fn read(
     named: &str,
     cancel: &CancellationToken,
     mut sample: impl FnMut(WebSample) -> Result<(), DataError>,
-) -> Result<u64, DataError> {
-    let (mut group, mut without) = (Group::default(), 0);
-    let mut end = |group: Group| match group.image {
+) -> Result<Vec<Skipped>, DataError> {
+    let (mut group, mut skipped) = (Group::default(), Vec::new());
+    let mut end = |group: Group, skipped: &mut Vec<Skipped>| match group.image {
         Some((path, image)) => sample(WebSample { path, image, class: group.class }),
-        None if group.key.is_empty() => Ok(()),
         None => {
-            without += 1;
+            let without = |path: &String| Skipped::new(path, format!("{OTHER}: {NO_IMAGE}"));
+            skipped.extend(group.class_file.as_ref().map(without));
             Ok(())
         }
     };
-    let read = each(path, cancel, |name, entry| {
+    let read = each(path, cancel, |entry| {
+        let (name, content) = match entry {
+            Found::File(name, content) => (name, content),
+            Found::Skipped(one) => {
+                skipped.push(one);
+                return Ok(());
+            }
+        };
         let (key, part) = split(name);
         if key != group.key {
             let next = Group { key: key.to_owned(), ..Group::default() };
-            end(std::mem::replace(&mut group, next)).map_err(Stop::Failed)?;
+            end(std::mem::replace(&mut group, next), &mut skipped).map_err(Stop::Failed)?;
         }
-        group.add(name, part, entry).map_err(Stop::Damaged)
+        skipped.extend(group.add(name, part, content).map_err(Stop::Damaged)?);
+        Ok(())
     });
     let damaged = |reason: &dyn std::fmt::Display| {
         let message = format!("{named} can't be read: {reason}");
@@ -118,15 +140,15 @@ pub(crate) fn read(
             return Err(DataError::invalid(format!("{named} {reason}"), help));
         }
     }
-    end(group)?;
-    Ok(without)
+    end(group, &mut skipped)?;
+    Ok(skipped)
 }
 
-/// Passes each file of an archive on, hidden ones left out, by its path.
+/// Passes each entry of an archive on.
 fn each(
     path: &Path,
     cancel: &CancellationToken,
-    mut file: impl FnMut(&str, &mut dyn Read) -> Result<(), Stop>,
+    mut file: impl FnMut(Found) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
     let format = format(path).map_err(Stop::Damaged)?.filter(|format| *format != Format::Zip);
@@ -142,11 +164,20 @@ fn each(
         let TarEntry { name, kind, size, mut content, .. } = entry;
         // Entries that aren't read are decompressed all the same.
         budget.entry().and_then(|()| budget.expand(size)).map_err(Stop::Bomb)?;
-        match std::str::from_utf8(&name) {
-            Ok(name) if kind.is_file() && !is_hidden(name.trim_start_matches("./")) => {
-                file(name, &mut content)
+        let Ok(name) = std::str::from_utf8(&name) else {
+            let shown = String::from_utf8_lossy(&name);
+            return file(Found::Skipped(Skipped::new(&shown, NOT_UTF8)));
+        };
+        let name = name.trim_start_matches("./");
+        match kind {
+            EntryType::Directory => Ok(()),
+            _ if name.is_empty() || name.ends_with('/') => Ok(()),
+            _ if is_hidden(name) => file(Found::Skipped(Skipped::by_name(name))),
+            kind if kind.is_file() => file(Found::File(name, &mut content)),
+            EntryType::Symlink | EntryType::Link => {
+                file(Found::Skipped(Skipped::new(name, format!("{OTHER}: a link"))))
             }
-            _ => Ok(()),
+            _ => file(Found::Skipped(Skipped::new(name, NOT_A_FILE))),
         }
     })
 }
@@ -168,22 +199,34 @@ fn split(name: &str) -> (&str, Part) {
 }
 
 impl Group {
-    fn add(&mut self, name: &str, part: Part, content: &mut dyn Read) -> io::Result<()> {
+    /// Adds a file, or returns it if it isn't used.
+    fn add(
+        &mut self,
+        name: &str,
+        part: Part,
+        content: &mut dyn Read,
+    ) -> io::Result<Option<Skipped>> {
         match part {
-            // Further images, such as masks, aren't what the class is of.
             Part::Image if self.image.is_none() => {
                 self.image = Some((name.to_owned(), bounded(content, IMAGE)?));
+            }
+            // Further images, such as masks, aren't what the class is of.
+            Part::Image => {
+                let reason = format!("{NOT_CHOSEN}: a further image of its sample");
+                return Ok(Some(Skipped::new(name, reason)));
             }
             Part::Class => {
                 let text = bounded(content, LABEL)?;
                 self.class = Some(String::from_utf8_lossy(&text).trim().to_owned());
+                self.class_file = Some(name.to_owned());
             }
             Part::Json if self.class.is_none() => {
                 self.class = label(&bounded(content, LABEL)?);
+                self.class_file = Some(name.to_owned());
             }
-            Part::Image | Part::Json | Part::Other => {}
+            Part::Json | Part::Other => return Ok(Some(Skipped::by_name(name))),
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -228,15 +271,17 @@ mod tests {
         builder.into_inner().unwrap()
     }
 
-    fn samples(bytes: &[u8]) -> Result<(Vec<WebSample>, u64, bool), DataError> {
+    /// The samples, what isn't used, and whether the archive is recognized.
+    fn samples(bytes: &[u8]) -> Result<(Vec<WebSample>, Vec<String>, bool), DataError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let mut found = Vec::new();
-        let without = read(file.path(), "x.tar", &CancellationToken::new(), |sample| {
+        let skipped = read(file.path(), "x.tar", &CancellationToken::new(), |sample| {
             found.push(sample);
             Ok(())
         })?;
-        Ok((found, without, is_web_dataset(file.path())))
+        let skipped = skipped.into_iter().map(|one| format!("{} {}", one.path, one.reason));
+        Ok((found, skipped.collect(), is_web_dataset(file.path())))
     }
 
     #[test]
@@ -250,10 +295,12 @@ mod tests {
             ("b/2.json", br#"{"width": 3, "label": "cat"}"#),
             ("b/3.json", b"4"),
             ("._b/4.jpg", b"x"),
-            ("b/5.webp", b"five"),
+            ("./b/5.webp", b"five"),
             ("b/5.json", b"[]"),
+            ("b/5.txt", b"a caption"),
+            ("readme", b"x"),
         ]);
-        let (found, without, is_web) = samples(&bytes).unwrap();
+        let (found, skipped, is_web) = samples(&bytes).unwrap();
         let shown: Vec<(&str, &[u8], Option<&str>)> = found
             .iter()
             .map(|one| (one.path.as_str(), &one.image[..], one.class.as_deref()))
@@ -267,7 +314,17 @@ mod tests {
                 ("b/5.webp", b"five", None)
             ]
         );
-        assert_eq!((without, is_web), (1, true));
+        assert_eq!(
+            skipped,
+            [
+                "a/2.seg.png not chosen: a further image of its sample",
+                "._b/ hidden",
+                "b/3.json not an image: no image has its name",
+                "b/5.txt not an image",
+                "readme not an image",
+            ]
+        );
+        assert!(is_web);
         assert!(!samples(&tar(&[("cat/1.jpg", b"x"), ("cat/2.jpg", b"y")])).unwrap().2);
     }
 

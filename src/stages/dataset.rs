@@ -147,19 +147,25 @@ impl LabelKeys {
         Ok(labels::label(set, &labelling)?)
     }
 
-    /// The files that aren't images and the rows of the table without a file, sorted by path.
+    /// The files that aren't images and the rows of the table without a file, sorted by path. The
+    /// table of the labels, and that of the split where there is one, are used.
     pub(super) fn not_used(
         &self,
         set: &ImageSet,
         labels: &Labels,
         tables: &Tables,
+        split: Option<&String>,
     ) -> Vec<Rejected> {
-        let inside = |path: &Option<PathBuf>| {
-            let path = path.as_ref()?.strip_prefix(set.folder()).ok()?;
-            Some(path.to_string_lossy().into_owned())
+        let own = self.labels.file.as_ref().filter(|_| may_have_table(self.labels.from));
+        let inside = |(outside, file): (&Option<PathBuf>, Option<&String>)| match outside {
+            Some(path) => {
+                Some(path.strip_prefix(set.folder()).ok()?.to_string_lossy().into_owned())
+            }
+            // In the fetched artifact.
+            None => Some(file?.trim_start_matches("./").to_owned()),
         };
         let read: Vec<String> =
-            [&tables.labels, &tables.split].into_iter().filter_map(inside).collect();
+            [(&tables.labels, own), (&tables.split, split)].into_iter().filter_map(inside).collect();
         let level = match (self.labels.from, self.labels.depth) {
             (LabelFrom::Folder, Some(depth)) => Some(depth - 1),
             (LabelFrom::Folder, None) => Some(labels.layout.class_level),

@@ -125,7 +125,7 @@ impl Kind for Explore {
         let (mut found, undecodable) =
             explore::explore(&images, &labels, geometry, &task, &context.cancel)?;
         drop(task);
-        let mut not_used = keys.not_used(&images, &labels, &options.tables);
+        let mut not_used = keys.not_used(&images, &labels, &options.tables, None);
         found.add_not_used(&not_used, labels.warnings.clone());
         not_used.extend(undecodable.into_iter().map(|(image, reason)| {
             let class = labels.by_image.get(image).copied().flatten();

@@ -48,7 +48,9 @@ pub(super) struct Fetch;
 /// - 4: files that aren't used are listed in `skipped.tsv`.
 /// - 5: hidden files are listed there, too; tables called `…annotations.txt` are unpacked from
 ///   archives.
-const VERSION: u32 = 5;
+/// - 6: also entries of archives, and files of repositories of the Hub. Several archives of a split
+///   may have files of the same name, and without splits they may be parts of one set.
+const VERSION: u32 = 6;
 
 keys! {
     /// The keys of a `fetch` stage.

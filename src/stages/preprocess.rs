@@ -246,7 +246,7 @@ impl Kind for Preprocess {
             }
         };
         labels.warnings.iter().for_each(|warning| context.events.warn(warning.clone()));
-        let mut not_used = keys.not_used(&set, &labels, &options.tables);
+        let mut not_used = keys.not_used(&set, &labels, &options.tables, dataset.split.file.as_ref());
         let mut assignment = Assignment::new(&set, &labels, dataset, &read, options.only)?;
         if let Some(warning) = assignment.ignored_split(&labels, dataset) {
             context.events.warn(warning);

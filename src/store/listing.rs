@@ -7,8 +7,8 @@ use super::digest::{Digest, digest_open};
 use super::error::StoreError;
 use super::manifest::{ListedFile, Manifest};
 use super::sealed::{self, Sealed};
+use crate::common::empty_folders::outermost_empty;
 use rayon::prelude::*;
-use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -236,7 +236,7 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
     }
     walked.describe(folder, &files);
     walked.found.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let empty = empty(folders, &walked.found, &walked.skipped);
+    let empty = empty(&folders, &walked.found, &walked.skipped);
     walked.skipped.extend(empty);
     Ok(walked)
 }
@@ -267,24 +267,13 @@ fn is_same(own: Option<(u64, u64)>, entry: &DirEntry) -> bool {
     own.is_some() && entry.metadata().is_ok_and(|metadata| own == identity(metadata))
 }
 
-/// The outermost of the folders that have nothing in them but hidden files, with a `/` at the end.
-fn empty(folders: Vec<String>, found: &[Found], skipped: &[(String, Skip)]) -> Vec<(String, Skip)> {
-    let mut used: HashSet<&str> = HashSet::new();
+/// The outermost of the folders that have nothing in them but hidden files.
+fn empty(folders: &[String], found: &[Found], skipped: &[(String, Skip)]) -> Vec<(String, Skip)> {
     let seen = skipped.iter().filter(|(_, reason)| *reason != Skip::Hidden);
     let seen = seen.map(|(path, _)| path.as_str());
-    for path in found.iter().map(|file| file.path.as_str()).chain(seen) {
-        let mut rest = path;
-        // A folder that can't be read isn't empty.
-        while used.insert(rest) {
-            let Some((parent, _)) = rest.rsplit_once('/') else { break };
-            rest = parent;
-        }
-    }
-    let is_empty = |path: &str| !used.contains(path);
-    let is_outermost =
-        |path: &str| path.rsplit_once('/').is_none_or(|(parent, _)| !is_empty(parent));
-    let empty = folders.iter().filter(|path| is_empty(path) && is_outermost(path));
-    empty.map(|path| (format!("{path}/"), Skip::EmptyFolder)).collect()
+    let paths = found.iter().map(|file| file.path.as_str()).chain(seen);
+    let empty = outermost_empty(folders, paths).into_iter();
+    empty.map(|path| (path, Skip::EmptyFolder)).collect()
 }
 
 fn describe(folder: &Path, entry: &DirEntry) -> Result<Found, Skip> {

@@ -7,6 +7,7 @@ mod entry_name;
 mod entry_use;
 mod format;
 mod refusal;
+mod skipping;
 mod tar_archive;
 mod tar_entries;
 #[cfg(test)]

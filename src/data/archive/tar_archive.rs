@@ -79,15 +79,18 @@ fn one<R: Read>(
 ) -> Result<(), DataError> {
     let TarEntry { name, link, kind, size, mut content } = entry;
     let Ok(name) = std::str::from_utf8(&name) else {
-        unpacker.unnamed(&name);
+        unpacker.unnamed(&name, level);
         return unpacker.expand(size, level);
     };
     let path =
         checked(name, Separators::Slash).map_err(|reason| unpacker.refused(level, name, reason))?;
     match kind {
-        EntryType::Directory => Ok(()),
+        _ if path.is_empty() => Ok(()),
         // Before 1988 folders were files whose name ends in a slash.
-        _ if path.is_empty() || name.ends_with('/') => Ok(()),
+        _ if kind == EntryType::Directory || name.ends_with('/') => {
+            unpacker.folder(&path, level);
+            Ok(())
+        }
         EntryType::Symlink | EntryType::Link => {
             let target = String::from_utf8_lossy(&link);
             match kind {
@@ -103,7 +106,7 @@ fn one<R: Read>(
             }
         }
         _ => {
-            unpacker.other();
+            unpacker.other(&path, level);
             unpacker.expand(size, level)
         }
     }

@@ -9,6 +9,8 @@ use super::{tar_archive, zip_archive};
 use crate::common::number::counted;
 use crate::common::words::shortened_list;
 use crate::data::DataError;
+use crate::data::images::Skipped;
+use crate::data::rejected::OTHER;
 use crate::events::{CancellationToken, EventSink, Task};
 use std::collections::HashSet;
 use std::fs::File;
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// Bytes of a read.
 const CHUNK: usize = 64 << 10;
 /// Maximum number of names in a message.
-const SHOWN: usize = 3;
+pub(super) const SHOWN: usize = 3;
 
 /// The contents of an archive.
 #[derive(Debug, Default)]
@@ -27,10 +29,8 @@ pub(crate) struct Unpacked {
     pub images: Vec<String>,
     /// Paths of the label files, sorted.
     pub labels: Vec<String>,
-    /// Number of hidden entries.
-    pub hidden: u64,
-    /// Number of entries that are neither images nor label files.
-    pub others: u64,
+    /// Entries that aren't used, sorted by path.
+    pub skipped: Vec<Skipped>,
     /// Warnings for the user, as sentences.
     pub warnings: Vec<String>,
 }
@@ -58,9 +58,8 @@ pub(crate) fn unpack(
         budget: Budget::of(length),
         files: HashSet::new(),
         links: Vec::new(),
-        unnamed: Vec::new(),
-        not_followed: Vec::new(),
-        folder: None,
+        folders: Vec::new(),
+        made: None,
         buffer: vec![0; CHUNK],
         found: Unpacked::default(),
     };
@@ -69,9 +68,9 @@ pub(crate) fn unpack(
 }
 
 /// A link, with paths relative to the folder.
-struct Link {
-    path: String,
-    target: String,
+pub(super) struct Link {
+    pub path: String,
+    pub target: String,
 }
 
 pub(super) struct Unpacker<'a> {
@@ -81,16 +80,14 @@ pub(super) struct Unpacker<'a> {
     cancel: &'a CancellationToken,
     budget: Budget,
     /// Paths of all files that were unpacked.
-    files: HashSet<String>,
+    pub(super) files: HashSet<String>,
     links: Vec<Link>,
-    /// Entries whose names aren't UTF-8, as far as they can be shown.
-    unnamed: Vec<String>,
-    /// Links to folders or to nothing.
-    not_followed: Vec<String>,
+    /// Paths of the folders that have an entry of their own.
+    pub(super) folders: Vec<String>,
     /// The folder that was created last.
-    folder: Option<PathBuf>,
+    made: Option<PathBuf>,
     buffer: Vec<u8>,
-    found: Unpacked,
+    pub(super) found: Unpacked,
 }
 
 impl Unpacker<'_> {
@@ -126,16 +123,12 @@ impl Unpacker<'_> {
     pub(super) fn usage(&mut self, path: &str, level: &Level) -> Use {
         let usage = Use::of(path, level);
         match usage {
-            Use::Hidden => self.found.hidden += 1,
-            Use::None => {
-                self.found.others += 1;
-                if is_named_like_archive(path) {
-                    self.warn(format!(
-                        "{} isn't unpacked: it is an archive in an archive in an archive",
-                        level.shown(path)
-                    ));
-                }
+            Use::None if is_named_like_archive(path) => {
+                let reason = "an archive in an archive in an archive";
+                self.warn(format!("{} isn't unpacked: it is {reason}", level.shown(path)));
+                self.skip(Skipped::new(&level.path(path), format!("{OTHER}: {reason}")));
             }
+            Use::Hidden | Use::None => self.skip(Skipped::by_name(&level.path(path))),
             Use::Image | Use::Labels | Use::Archive => {}
         }
         usage
@@ -144,16 +137,6 @@ impl Unpacker<'_> {
     /// The same without counting.
     pub(super) fn is_read(&self, path: &str, level: &Level) -> bool {
         Use::of(path, level).is_read()
-    }
-
-    /// Counts an entry whose name isn't UTF-8.
-    pub(super) fn unnamed(&mut self, name: &[u8]) {
-        self.unnamed.push(String::from_utf8_lossy(name).into_owned());
-    }
-
-    /// Counts an entry that is neither a file, a folder nor a link.
-    pub(super) fn other(&mut self) {
-        self.found.others += 1;
     }
 
     pub(super) fn warn(&mut self, text: String) {
@@ -287,10 +270,10 @@ impl Unpacker<'_> {
     fn place(&mut self, path: &str) -> Result<PathBuf, DataError> {
         let target = self.into.join(path);
         let folder = target.parent().unwrap_or(self.into);
-        if self.folder.as_deref() != Some(folder) {
+        if self.made.as_deref() != Some(folder) {
             std::fs::create_dir_all(folder)
                 .map_err(|error| DataError::io("create", folder, error))?;
-            self.folder = Some(folder.to_owned());
+            self.made = Some(folder.to_owned());
         }
         Ok(target)
     }
@@ -308,8 +291,10 @@ impl Unpacker<'_> {
             for Link { path, target } in ready {
                 let outer = Level::default();
                 let usage = self.usage(&path, &outer);
+                if usage == Use::Archive {
+                    self.skip(Skipped::new(&path, format!("{OTHER}: a link to an archive")));
+                }
                 if !matches!(usage, Use::Image | Use::Labels) {
-                    self.found.others += u64::from(usage == Use::Archive);
                     continue;
                 }
                 let from = self.into.join(&target);
@@ -318,30 +303,25 @@ impl Unpacker<'_> {
                 self.file(&path, usage, &mut file, &outer)?;
             }
         }
-        self.not_followed = links.into_iter().map(|link| link.path).collect();
+        self.skip_links(links);
         Ok(())
     }
 
     fn finish(mut self) -> Result<Unpacked, DataError> {
         self.copy_linked()?;
-        let warned = [
-            (std::mem::take(&mut self.not_followed), "link", "to folders or to nothing"),
-            (std::mem::take(&mut self.unnamed), "file", "with names that aren't UTF-8"),
-        ];
-        for (names, what, reason) in warned {
-            if !names.is_empty() {
-                let count = counted(names.len() as u64, what);
-                self.warn(format!("skipped {count} {reason}: {}", shown(&names)));
-            }
-        }
-        self.found.images.sort_unstable();
-        self.found.labels.sort_unstable();
+        self.skip_empty_folders();
+        self.warn_of_skipped();
+        let Unpacked { images, labels, skipped, .. } = &mut self.found;
+        images.sort_unstable();
+        labels.sort_unstable();
+        skipped.sort_unstable();
+        skipped.dedup();
         let alike = alike(&self.found.images);
         if !alike.is_empty() {
             let count = counted(alike.len() as u64, "image");
             self.warn(format!(
                 "{count} with a path that differs from another one only in the case of letters: {}",
-                shown(&alike)
+                shortened_list(alike.iter().map(String::as_str), SHOWN)
             ));
         }
         Ok(self.found)
@@ -352,10 +332,6 @@ impl Unpacker<'_> {
 fn alike(images: &[String]) -> Vec<String> {
     let mut seen = HashSet::with_capacity(images.len());
     images.iter().filter(|path| !seen.insert(path.to_lowercase())).cloned().collect()
-}
-
-fn shown(names: &[String]) -> String {
-    shortened_list(names.iter().map(String::as_str), SHOWN)
 }
 
 /// Reads and counts for a progress task.

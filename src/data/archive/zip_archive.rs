@@ -98,6 +98,9 @@ fn unpack(
     level: &Level,
 ) -> Result<(), DataError> {
     if entry.is_folder {
+        if !entry.path.is_empty() {
+            unpacker.folder(&entry.path, level);
+        }
         return Ok(());
     }
     let usage = if entry.is_link { None } else { Some(unpacker.usage(&entry.path, level)) };

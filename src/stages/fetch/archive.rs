@@ -3,7 +3,8 @@
 use super::weights;
 use crate::common::number::counted;
 use crate::data::archive::{self, Format, Unpacked};
-use crate::data::images::{self, FOLDER, Image, LISTING};
+use crate::data::images::{self, FOLDER, Image, LISTING, SKIPPED, Skipped};
+use crate::data::skipped;
 use crate::engine::{Context, OrFail, StageError};
 use crate::store::digest_file;
 use rayon::prelude::*;
@@ -35,10 +36,25 @@ pub(super) fn run(path: &Path, named: &str, context: &Context) -> Result<(), Sta
     if found.images.is_empty() {
         return Err(super::no_images(named));
     }
-    let listed = listing(&folder, &found.images, context)?;
-    std::fs::write(context.slot.join(LISTING), listed).or_fail("writing the listing")?;
     report(&found, context);
-    Ok(())
+    let Unpacked { images, labels, mut skipped, .. } = found;
+    let listed = listing(&folder, &images, context)?;
+    // A table that labels come from is left out where it is read.
+    skipped.extend(labels.iter().map(|path| Skipped::by_name(path)));
+    write_lists(&listed, skipped, context)
+}
+
+/// Writes the listing of images and the list of what isn't used.
+pub(super) fn write_lists(
+    listing: &[u8],
+    skipped: Vec<Skipped>,
+    context: &Context,
+) -> Result<(), StageError> {
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(context.slot.join(name), bytes).or_fail("writing the listing")
+    };
+    write(LISTING, listing)?;
+    write(SKIPPED, &images::skipped_table(skipped))
 }
 
 /// The listing of images in a folder.
@@ -61,19 +77,12 @@ pub(super) fn listing(
 }
 
 fn report(found: &Unpacked, context: &Context) {
-    for text in &found.warnings {
-        context.events.warn(text.as_str());
-    }
+    let warnings = found.warnings.iter().cloned().chain(skipped::unsupported(&found.skipped));
+    warnings.for_each(|text| context.events.warn(text));
     let mut text = format!("{} unpacked", counted(found.images.len() as u64, "image"));
     if !found.labels.is_empty() {
         text += &format!(" and {}", counted(found.labels.len() as u64, "label file"));
     }
-    if (found.hidden, found.others) != (0, 0) {
-        text += &format!(
-            "; skipped {} and {}",
-            counted(found.hidden, "hidden file"),
-            counted(found.others, "other file")
-        );
-    }
+    text += &skipped::sentence(&found.skipped);
     context.events.info(text);
 }

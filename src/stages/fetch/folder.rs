@@ -1,10 +1,11 @@
 //! A folder of images that is read in place: its listing, and the files in it that aren't used.
 
 use super::OnMissing;
-use crate::common::image_files::{self, is_hidden};
+use crate::common::image_files;
 use crate::common::number::counted;
 use crate::data::images::{self, Image, LISTING, SKIPPED, Skipped};
-use crate::data::rejected::{DANGLING, EMPTY, HIDDEN, OTHER, UNREADABLE, UNSUPPORTED};
+use crate::data::rejected::{DANGLING, EMPTY, HIDDEN, NOT_A_FILE, NOT_UTF8, UNREADABLE};
+use crate::data::skipped;
 use crate::engine::{Context, FactChange, OrFail, Pin, StageError};
 use crate::events::{CancellationToken, FileChanges};
 use crate::store::{Digest, Memo, Skip, Store, digest_file, scan};
@@ -173,77 +174,39 @@ fn check_missing(
     Err(StageError::failed(message).with_help(help))
 }
 
-/// The files of a folder that aren't used; of a hidden folder, only the folder itself.
+/// The files of a folder that aren't used.
 fn not_used(
     others: impl IntoIterator<Item = String>,
     skipped: impl IntoIterator<Item = (String, Skip)>,
 ) -> Vec<Skipped> {
-    let others = others.into_iter().map(|path| {
-        let reason = reason_of_other(&path);
-        Skipped { path, reason }
-    });
-    let skipped = skipped.into_iter().map(|(path, skip)| {
-        let reason = reason(&path, skip);
-        Skipped { path, reason }
-    });
-    others.chain(skipped).collect()
+    let others = others.into_iter().map(|path| Skipped::by_name(&path));
+    others.chain(skipped.into_iter().map(|(path, skip)| left_out(&path, skip))).collect()
 }
 
-/// The reason for a file that isn't listed as an image by its name.
-fn reason_of_other(path: &str) -> String {
-    match path.rsplit_once('.') {
-        _ if is_hidden(path) => HIDDEN.to_owned(),
-        Some((_, extension)) if image_files::is_unsupported(path) => {
-            let extension = extension.to_lowercase();
-            format!("{UNSUPPORTED}: .{extension}, convert it to JPEG or PNG")
-        }
-        _ => OTHER.to_owned(),
-    }
-}
-
-/// The reason in `skipped.tsv`.
-fn reason(path: &str, skip: Skip) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    // A name without an extension may be that of a folder.
-    let may_be_images = image_files::is_image(path) || !name.contains('.');
-    match skip {
-        Skip::Hidden => HIDDEN.to_owned(),
-        _ if is_hidden(path) => HIDDEN.to_owned(),
-        Skip::Dangling(_) if !may_be_images => OTHER.to_owned(),
-        Skip::Dangling(target) => format!("{DANGLING}: to {target}"),
+/// A path that a listing leaves out, with the reason in `skipped.tsv`.
+fn left_out(path: &str, skip: Skip) -> Skipped {
+    let reason = match skip {
+        Skip::Dangling(target) => return Skipped::dangling(path, &target),
         Skip::Unreadable(error) => format!("{UNREADABLE}: {error}"),
+        Skip::Hidden => HIDDEN.to_owned(),
         Skip::Loop => "link to a folder around it".to_owned(),
-        Skip::NotAFile => format!("{OTHER}: neither a file nor a folder"),
-        Skip::NotUtf8 => "name that isn't UTF-8".to_owned(),
+        Skip::NotAFile => NOT_A_FILE.to_owned(),
+        Skip::NotUtf8 => NOT_UTF8.to_owned(),
         Skip::EmptyFolder => EMPTY.to_owned(),
-    }
+    };
+    Skipped::new(path, reason)
 }
 
 /// Reports what was listed and what was skipped.
 fn report(context: &Context, listed: &[Image], skipped: &[Skipped]) {
-    let count =
-        |kind: &str| skipped.iter().filter(|one| one.reason.starts_with(kind)).count() as u64;
-    match count("name that isn't UTF-8") {
-        0 => {}
-        unnamed => context
-            .events
-            .warn(format!("skipped {} with names that aren't UTF-8", counted(unnamed, "file"))),
+    let unnamed = skipped.iter().filter(|one| one.reason == NOT_UTF8).count() as u64;
+    if unnamed > 0 {
+        let unnamed = counted(unnamed, "file");
+        context.events.warn(format!("skipped {unnamed} with names that aren't UTF-8"));
     }
-    if let Some(first) = skipped.iter().find(|one| one.reason.starts_with(UNSUPPORTED)) {
-        context.events.warn(format!(
-            "skipped {} in a format that can't be read, such as {}: convert them to JPEG or PNG",
-            counted(count(UNSUPPORTED), "image"),
-            first.path
-        ));
-    }
-    let rest = [(count(HIDDEN), "hidden file"), (count(OTHER), "other file")];
-    let rest = rest.into_iter().filter(|(count, _)| *count > 0);
-    let rest: Vec<String> = rest.map(|(count, thing)| counted(count, thing)).collect();
-    let rest = match rest.as_slice() {
-        [] => String::new(),
-        _ => format!("; skipped {}", rest.join(" and ")),
-    };
-    context.events.info(format!("{} listed{rest}", counted(listed.len() as u64, "image")));
+    skipped::unsupported(skipped).into_iter().for_each(|warning| context.events.warn(warning));
+    let images = counted(listed.len() as u64, "image");
+    context.events.info(format!("{images} listed{}", skipped::sentence(skipped)));
 }
 
 /// The images in a folder.

@@ -2,14 +2,16 @@
 //! in shards as files.
 
 use super::selection::{Images, Part, Selection, select};
-use super::{bring, card, shards, tables};
+use super::shards::{self, TABLE};
+use super::{archives, bring, card, tables};
 use crate::common::image_files::is_image;
 use crate::common::layout::split_folder;
 use crate::common::number::counted;
 use crate::common::words::and_list;
-use crate::data::archive::{self, relative_path, without_ending};
-use crate::data::images::{FOLDER, LISTING};
+use crate::data::archive::relative_path;
+use crate::data::images::{FOLDER, Skipped};
 use crate::data::parquet::ClassNames;
+use crate::data::skipped;
 use crate::data::web_dataset::is_web_dataset;
 use crate::download::hub::{File, Repository};
 use crate::download::{self, RetryPolicy};
@@ -19,7 +21,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A list of the names of classes, a line each, beside shards of the format `webdataset`.
-const CLASS_LIST: &str = "classnames.txt";
+pub(super) const CLASS_LIST: &str = "classnames.txt";
 
 /// The files that were written.
 #[derive(Default)]
@@ -28,9 +30,24 @@ pub(super) struct Written {
     pub images: Vec<String>,
     /// Label files likewise.
     pub labels: Vec<String>,
-    /// Files or rows without an image.
-    pub others: u64,
+    /// Files and rows that aren't used, of those that were downloaded.
+    pub skipped: Vec<Skipped>,
+    /// Files of the repository that are read, but not written.
+    pub read: Vec<String>,
     pub warnings: Vec<String>,
+}
+
+impl Written {
+    /// Adds what isn't used of an archive, whose files go to the folder `place`.
+    pub(super) fn skip(&mut self, place: &str, skipped: Vec<Skipped>) {
+        let inside = |one: Skipped| Skipped { path: below(place, &one.path), ..one };
+        self.skipped.extend(skipped.into_iter().map(inside));
+    }
+}
+
+/// A path below a folder, which is empty for the root.
+pub(super) fn below(folder: &str, path: &str) -> String {
+    if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") }
 }
 
 /// Downloads the files of a data set and writes the artifact.
@@ -58,7 +75,10 @@ pub(super) fn run(
         Images::Archives(all) => {
             let (archives, tables) = brought.split_at(all.len());
             let names = || listed_names(repository, files, names, context);
-            let mut written = archives_into(archives, names, &folder, context)?;
+            let mut written = match archives.iter().any(|(_, path)| is_web_dataset(path)) {
+                true => shards::web_dataset(archives, &names()?, &folder, context)?,
+                false => archives::unpack(archives, &folder, context)?,
+            };
             place(tables, &selection, &folder, &mut written)?;
             written
         }
@@ -71,11 +91,19 @@ pub(super) fn run(
     if written.images.is_empty() {
         return Err(no_images(&named));
     }
-    tables::join(&folder, &mut written)?;
-    let listed = fetched_archive::listing(&folder, &written.images, context)?;
-    std::fs::write(context.slot.join(LISTING), listed).or_fail("writing the listing")?;
+    let labels = written.labels.clone();
+    let joined = tables::join(&folder, &mut written)?;
+    let Written { skipped, read, .. } = &mut written;
+    let unread = selection.skipped.iter().filter(|one| !read.contains(&one.path));
+    skipped.extend(unread.cloned());
+    written.skipped.sort();
+    written.skipped.dedup();
     report(&written, &selection, context);
-    Ok(())
+    let listed = fetched_archive::listing(&folder, &written.images, context)?;
+    let tables = labels.iter().filter(|path| *path != TABLE && !joined.contains(path));
+    let tables = tables.map(|path| Skipped::by_name(path));
+    let skipped = written.skipped.into_iter().chain(tables).collect();
+    fetched_archive::write_lists(&listed, skipped, context)
 }
 
 /// The names of the classes of shards, also from a list beside them.
@@ -93,39 +121,6 @@ fn listed_names(
         names.insert(shards::CLASS.to_owned(), lines);
     }
     Ok(names)
-}
-
-/// Unpacks archives: those of a split into a folder of its name, a single one into the folder itself.
-fn archives_into(
-    archives: &[(&Part, PathBuf)],
-    names: impl FnOnce() -> Result<ClassNames, StageError>,
-    folder: &Path,
-    context: &Context,
-) -> Result<Written, StageError> {
-    if archives.iter().any(|(_, path)| is_web_dataset(path)) {
-        return shards::web_dataset(archives, &names()?, folder, context);
-    }
-    let mut written = Written::default();
-    for (part, path) in archives {
-        let named = &part.file.path;
-        let place = match &part.split {
-            Some(split) => split.as_str(),
-            None if archives.len() == 1 => "",
-            None => without_ending(named).unwrap_or(named),
-        };
-        let place = checked(place, named)?;
-        let into = if place.is_empty() { folder.to_owned() } else { folder.join(&place) };
-        let found = archive::unpack(path, named, &into, &context.events, &context.cancel)?;
-        let inside = |path: String| match place.is_empty() {
-            true => path,
-            false => format!("{place}/{path}"),
-        };
-        written.images.extend(found.images.into_iter().map(inside));
-        written.labels.extend(found.labels.into_iter().map(inside));
-        written.others += found.hidden + found.others;
-        written.warnings.extend(found.warnings);
-    }
-    Ok(written)
 }
 
 /// Puts files into the folder at their paths in the repository. Those of a split that only the
@@ -175,16 +170,16 @@ fn place(
 }
 
 /// A path of the repository, relative to the folder of the images.
-fn checked(path: &str, named: &str) -> Result<String, StageError> {
+pub(super) fn checked(path: &str, named: &str) -> Result<String, StageError> {
     relative_path(path).map_err(|reason| {
         StageError::failed(format!("the file `{}` {reason}", named.escape_debug()))
     })
 }
 
 fn report(written: &Written, selection: &Selection, context: &Context) {
-    for text in &written.warnings {
-        context.events.warn(text.as_str());
-    }
+    let unsupported = skipped::unsupported(&written.skipped);
+    let warnings = written.warnings.iter().cloned().chain(unsupported);
+    warnings.for_each(|text| context.events.warn(text));
     let splits: BTreeSet<&str> =
         selection.parts().filter_map(|part| part.split.as_deref()).collect();
     let mut text = counted(written.images.len() as u64, "image");
@@ -194,8 +189,6 @@ fn report(written: &Written, selection: &Selection, context: &Context) {
     if !written.labels.is_empty() {
         text += &format!(" and {}", counted(written.labels.len() as u64, "label file"));
     }
-    if written.others > 0 {
-        text += &format!("; skipped {}", counted(written.others, "file or row without an image"));
-    }
+    text += &skipped::sentence(&written.skipped);
     context.events.info(text);
 }

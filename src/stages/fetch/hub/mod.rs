@@ -1,6 +1,7 @@
 //! Fetches repositories of the Hugging Face Hub: data sets and weights, pinned to the commit that was
 //! current when they were first asked for.
 
+mod archives;
 mod card;
 mod data_set;
 mod pattern;

@@ -5,6 +5,8 @@ use super::card::{self, Configuration};
 use crate::common::image_files::{is_hidden, is_image, is_label_file};
 use crate::common::layout::{SplitFolder, split_folder};
 use crate::data::archive::is_named_like_archive;
+use crate::data::images::Skipped;
+use crate::data::rejected::NOT_CHOSEN;
 use crate::download::hub::File;
 use crate::engine::StageError;
 use regex::Regex;
@@ -35,6 +37,8 @@ pub(super) struct Selection<'a> {
     pub tables: Vec<Part<'a>>,
     /// The name of the configuration, if the author lists some.
     pub configuration: Option<String>,
+    /// The files that aren't downloaded.
+    pub skipped: Vec<Skipped>,
 }
 
 impl<'a> Selection<'a> {
@@ -86,7 +90,36 @@ pub(super) fn select<'a>(
         Images::Parquet(_) => Vec::new(),
         Images::Archives(_) | Images::Plain(_) => of(&is_label_file),
     };
-    Ok(Selection { images, tables, configuration: name })
+    let mut selection = Selection { images, tables, configuration: name, skipped: Vec::new() };
+    selection.skipped = skipped(files, &parts, &selection);
+    Ok(selection)
+}
+
+/// The files that aren't downloaded. `parts` are those of the configuration and the splits.
+fn skipped(files: &[File], parts: &[Part], selection: &Selection) -> Vec<Skipped> {
+    let path = |part: &Part| part.file.path.clone();
+    let used: BTreeSet<String> = selection.parts().map(path).collect();
+    let meant: BTreeSet<String> = parts.iter().map(path).collect();
+    let beside = match selection.images {
+        Images::Parquet(_) => "the images are in Parquet files",
+        Images::Archives(_) => "the images are in archives",
+        Images::Plain(_) => "the images are files of their own",
+    };
+    let reason = |path: &str| match meant.contains(path) {
+        false if may_hold_images(path) => Some("of another configuration or split"),
+        true if may_hold_images(path) => Some(beside),
+        _ => None,
+    };
+    let paths = files.iter().map(|file| &file.path).filter(|path| !used.contains(*path));
+    let one = |path: &String| match reason(path) {
+        Some(reason) => Skipped::new(path, format!("{NOT_CHOSEN}: {reason}")),
+        None => Skipped::by_name(path),
+    };
+    paths.map(one).collect()
+}
+
+fn may_hold_images(path: &str) -> bool {
+    is_parquet(path) || is_named_like_archive(path) || is_image(path)
 }
 
 fn is_parquet(path: &str) -> bool {

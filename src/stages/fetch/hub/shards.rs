@@ -1,12 +1,14 @@
 //! Writes the images of shards, which are Parquet files or tar archives of the format `webdataset`, as
 //! files: `SPLIT/CLASS/NUMBER.EXTENSION`, and further columns as a table.
 
-use super::data_set::Written;
+use super::data_set::{CLASS_LIST, Written};
 use super::selection::Part;
 use crate::common::number::counted;
 use crate::common::words::shortened_list;
 use crate::data::class_folders::ClassFolders;
+use crate::data::images::Skipped;
 use crate::data::parquet::{ClassNames, Parquet, Row};
+use crate::data::rejected::NO_FILE;
 use crate::data::web_dataset::{self, WebSample};
 use crate::engine::{Context, OrFail, StageError};
 use std::fs::File;
@@ -17,7 +19,7 @@ const TRAIN: &str = "train";
 /// The name under which classes of shards without columns are known.
 pub(super) const CLASS: &str = "cls";
 /// The name of the table with further columns, and its first two.
-const TABLE: &str = "columns.csv";
+pub(super) const TABLE: &str = "columns.csv";
 const FIRST: [&str; 2] = ["file_name", "split"];
 /// Maximum number of names in a warning.
 const SHOWN: usize = 5;
@@ -40,13 +42,17 @@ pub(super) fn parquet(
     let task = context.events.task("unpack", Some(total), "rows");
     for (part, shard) in &opened {
         let split = part.split.as_deref().unwrap_or(TRAIN);
+        let mut number = 0u64;
         shard.read(|row: &Row| {
+            number += 1;
             if context.cancel.is_cancelled() {
                 return Err(crate::data::DataError::Cancelled);
             }
             task.advance(1);
             let Some(image) = row.image.filter(|image| !image.is_empty()) else {
-                written.others += 1;
+                let path = format!("{}, row {number}", part.file.path);
+                let reason = format!("{NO_FILE}: the row has no bytes of an image");
+                written.skipped.push(Skipped::new(&path, reason));
                 return Ok(());
             };
             let path = folders.add(split, row.class, image, row.path)?;
@@ -56,8 +62,8 @@ pub(super) fn parquet(
             }
         })?;
     }
-    if written.others > 0 {
-        let rows = counted(written.others, "row");
+    if !written.skipped.is_empty() {
+        let rows = counted(written.skipped.len() as u64, "row");
         written.warnings.push(format!("{rows} without the bytes of an image"));
     }
     if let Some((part, _)) = opened.iter().find(|(_, shard)| shard.class_column().is_none()) {
@@ -87,12 +93,12 @@ pub(super) fn web_dataset(
 ) -> Result<Written, StageError> {
     let names = [CLASS, "label"].iter().find_map(|name| known.get(*name));
     let mut folders = ClassFolders::new(folder, length(shards));
-    let mut written = Written::default();
+    let mut written = Written { read: vec![CLASS_LIST.to_owned()], ..Written::default() };
     let task = context.events.task("unpack", Some(length(shards)), "bytes");
     for (part, path) in shards {
         let split = part.split.as_deref().unwrap_or(TRAIN);
         let named = &part.file.path;
-        written.others += web_dataset::read(path, named, &context.cancel, |sample| {
+        let skipped = web_dataset::read(path, named, &context.cancel, |sample| {
             let WebSample { path, image, class } = sample;
             let class = class.map(|class| {
                 let number = class.parse::<usize>().ok();
@@ -100,6 +106,7 @@ pub(super) fn web_dataset(
             });
             folders.add(split, class.as_deref(), &image, Some(&path)).map(drop)
         })?;
+        written.skip(named, skipped);
         task.advance(part.file.size);
     }
     finish(folders, written)

@@ -13,22 +13,22 @@ const FILE_NAME: &str = "file_name";
 /// The name of the joined table.
 const JOINED: &str = "metadata.csv";
 
-/// Writes the joined table, if there are several to join.
-pub(super) fn join(folder: &Path, written: &mut Written) -> Result<(), StageError> {
+/// Writes the joined table, if there are several to join. Returns the paths of those.
+pub(super) fn join(folder: &Path, written: &mut Written) -> Result<Vec<String>, StageError> {
     let is_metadata = |path: &&String| {
         let (place, name) = path.rsplit_once('/').unwrap_or(("", path));
         !place.is_empty() && NAMES.contains(&name)
     };
     let paths: Vec<String> = written.labels.iter().filter(is_metadata).cloned().collect();
     if paths.len() < 2 || folder.join(JOINED).exists() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut tables = Vec::new();
     for path in &paths {
         let bytes = std::fs::read(folder.join(path)).or_fail(format_args!("reading {path}"))?;
         let table = Table::parse(path, &bytes)?;
         // Of something else than images.
-        let Ok(column) = table.column(FILE_NAME) else { return Ok(()) };
+        let Ok(column) = table.column(FILE_NAME) else { return Ok(Vec::new()) };
         tables.push((path, table, column));
     }
     let mut columns: Vec<&str> = vec![FILE_NAME];
@@ -56,5 +56,5 @@ pub(super) fn join(folder: &Path, written: &mut Written) -> Result<(), StageErro
     }
     writer.flush().or_fail(target.display())?;
     written.labels.push(JOINED.to_owned());
-    Ok(())
+    Ok(paths)
 }
