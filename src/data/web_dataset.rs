@@ -3,8 +3,8 @@
 
 use super::DataError;
 use super::archive::{Budget, Format, TarEntry, each_entry, format, open_tar};
-use super::labels::is_class_column;
 use super::images::Skipped;
+use super::labels::is_class_column;
 use super::rejected::{NOT_A_FILE, NOT_CHOSEN, NOT_UTF8, OTHER};
 use crate::common::image_files::{EXTENSIONS, is_hidden};
 use crate::events::CancellationToken;

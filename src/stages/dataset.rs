@@ -2,6 +2,7 @@
 //! they say of a fetched set: classes, splits and groups.
 
 mod rules;
+mod unread;
 
 use rules::may_have_table;
 pub use rules::resolve;
@@ -164,8 +165,10 @@ impl LabelKeys {
             // In the fetched artifact.
             None => Some(file?.trim_start_matches("./").to_owned()),
         };
-        let read: Vec<String> =
-            [(&tables.labels, own), (&tables.split, split)].into_iter().filter_map(inside).collect();
+        let read: Vec<String> = [(&tables.labels, own), (&tables.split, split)]
+            .into_iter()
+            .filter_map(inside)
+            .collect();
         let level = match (self.labels.from, self.labels.depth) {
             (LabelFrom::Folder, Some(depth)) => Some(depth - 1),
             (LabelFrom::Folder, None) => Some(labels.layout.class_level),

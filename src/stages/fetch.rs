@@ -10,6 +10,7 @@ mod locking;
 mod look;
 mod remote;
 mod timm;
+mod unread;
 mod weights;
 
 pub(super) use folder::listed as list_folder;
@@ -178,7 +179,7 @@ impl Kind for Fetch {
         resolver: &mut Resolver,
     ) -> Option<FetchOptions> {
         check_source(&keys.source, resolver);
-        check_choices(&keys, resolver);
+        unread::check(&keys, resolver);
         if keys.synthetic.kinds.is_empty() {
             let diagnostic = keys.synthetic.kinds.error("there is no kind to draw");
             resolver.report(diagnostic.label("expected at least one"));
@@ -210,6 +211,9 @@ impl Kind for Fetch {
         }
         if let Source::Hub(source) = &source {
             let pin = hub::pinned(source, store.memo(), cancel)?;
+            if pin.is_data_set == Some(false) {
+                unread::check_model(&source.id, options)?;
+            }
             return Ok(Pin { facts: hub::facts(source, &pin), replaces, folder: None });
         }
         let Source::Path(path) = source else { return Ok(Pin::default()) };
@@ -295,22 +299,6 @@ impl Kind for Fetch {
 fn dataset(source: &Source) -> Option<Dataset> {
     let Source::Kaggle { owner, name, version } = source else { return None };
     Some(Dataset { owner: owner.clone(), name: name.clone(), version: *version })
-}
-
-/// Reports keys of data sets of the Hub beside another source.
-fn check_choices(keys: &FetchKeys, resolver: &mut Resolver) {
-    if matches!(source::parse(&keys.source.0), Ok(Source::Hub(_)) | Err(_)) {
-        return;
-    }
-    let of_config = keys.config.as_ref().map(|key| key.error("`config` is for sources on the Hub"));
-    let of_splits = keys.splits.as_ref().map(|key| key.error("`splits` is for sources on the Hub"));
-    for diagnostic in [of_config, of_splits].into_iter().flatten() {
-        resolver.report(
-            diagnostic
-                .label("the source is another one")
-                .help("leave it out, or fetch from `hf:OWNER/NAME`".to_owned()),
-        );
-    }
 }
 
 fn check_source(source: &Key<SourceText>, resolver: &mut Resolver) {

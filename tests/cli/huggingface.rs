@@ -65,7 +65,36 @@ fn each_layout_gives_folders_of_splits_and_classes() {
             .collect())
     };
     let card = r#"{"dataset_info":{"features":[{"name":"label","dtype":{"class_label":{"names":{"0":"cat","1":"dog"}}}}]}}"#;
-    let cases: [(&str, Files, &str); 5] = [
+    // Files of equal names and other content.
+    let part = |first: u32, table: bool| {
+        let mut files: Files = folders("", 2);
+        files.iter_mut().for_each(|(_, content)| *content = png(first, content.len() as u32));
+        files[0].1 = png(first, 77);
+        if table {
+            files.push(one("metadata.csv", "file_name,label\ncat/0.png,x\n"));
+        }
+        zip(&files)
+    };
+    let cases: [(&str, Files, &str); 8] = [
+        (
+            "archives_of_a_split",
+            vec![
+                one("data/train-00.zip", part(1, false)),
+                one("data/train-01.zip", part(2, false)),
+                one("data/test.zip", part(3, false)),
+            ],
+            "{}",
+        ),
+        (
+            "archives_with_tables",
+            vec![one("train-0.zip", part(1, true)), one("train-1.zip", part(2, true))],
+            "{}",
+        ),
+        (
+            "parts_of_a_set",
+            vec![one("part1.zip", part(1, false)), one("part2.zip", zip(&folders("", 3)))],
+            "{}",
+        ),
         (
             "archives",
             vec![

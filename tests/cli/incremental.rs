@@ -51,6 +51,25 @@ fn new_images_alone_are_decoded() {
 }
 
 #[test]
+fn explore_looks_at_new_images_alone_and_finds_the_same() {
+    let desk = Desk::tiny();
+    let until = ["tiny.toml", "--until", "explore"];
+    let examined = |events: &Events| events.count("examined");
+    assert_eq!(examined(&desk.events(&until)), 24);
+    desk.images("images", &["disc", "bar", "frame"], 10);
+    std::fs::remove_file(desk.path("images/3_disc.png")).unwrap();
+    desk.write("images/broken.png", "no image");
+    let grown = desk.events(&until);
+    assert_eq!(examined(&grown), 7);
+    let fresh = desk.events(&[&until[..], &["--cache", "fresh"]].concat());
+    assert_eq!(examined(&fresh), 30);
+    assert_eq!(grown.digests()["explore"], fresh.digests()["explore"]);
+    // What can't be decoded is tried again.
+    std::fs::remove_file(desk.path("images/4_bar.png")).unwrap();
+    assert_eq!(examined(&desk.events(&until)), 1);
+}
+
+#[test]
 fn files_that_came_went_and_changed_are_named() {
     let desk = Desk::tiny();
     desk.events(&UNTIL);

@@ -24,6 +24,7 @@ mod incremental;
 mod interruption;
 mod kaggle;
 mod looking;
+mod not_used;
 mod output;
 mod own_images;
 mod packed;

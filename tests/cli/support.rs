@@ -260,10 +260,20 @@ impl Desk {
         self.read(&format!("{}/results/{file}", show["folder"].as_str().unwrap()))
     }
 
+    /// A text file of the artifact of the stage `fetch`.
+    pub(crate) fn fetched_file(&self, events: &Events, name: &str) -> String {
+        fs::read_to_string(self.fetched(events).join(name)).unwrap()
+    }
+
+    /// The artifact of the stage `fetch`.
+    fn fetched(&self, events: &Events) -> PathBuf {
+        let digest = &events.digests()["fetch"];
+        self.path("cache/v1/artifacts").join(&digest[..2]).join(digest)
+    }
+
     /// The files of the artifact of the stage `fetch`, sorted, without its manifest.
     pub(crate) fn fetched_files(&self, events: &Events) -> Vec<String> {
-        let digest = &events.digests()["fetch"];
-        let folder = self.path("cache/v1/artifacts").join(&digest[..2]).join(digest);
+        let folder = self.fetched(events);
         let files = walkdir::WalkDir::new(&folder).into_iter().map(|entry| entry.unwrap());
         let mut names: Vec<String> = files
             .filter(|entry| entry.file_type().is_file())

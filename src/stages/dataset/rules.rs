@@ -1,6 +1,6 @@
 //! Rules across the keys of `[dataset]`, and where its tables lie.
 
-use super::{Dataset, GivenDataset, Tables};
+use super::{Dataset, GivenDataset, Tables, unread};
 use crate::config::{GivenTable, Key, KeyType};
 use crate::data::labels::{self, LabelFrom};
 use crate::data::source::{self, Source};
@@ -13,6 +13,7 @@ use std::path::PathBuf;
 pub fn resolve(mut given: GivenDataset, resolver: &mut Resolver) -> (Dataset, Tables) {
     check_labels(&given.labels, resolver);
     check_split(&given, resolver);
+    unread::check(&given, resolver);
     compute_split(&mut given.split, resolver);
     if *given.fraction == 0.0 {
         let diagnostic = given.fraction.error("a fraction of 0 leaves no image");

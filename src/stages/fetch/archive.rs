@@ -36,12 +36,12 @@ pub(super) fn run(path: &Path, named: &str, context: &Context) -> Result<(), Sta
     if found.images.is_empty() {
         return Err(super::no_images(named));
     }
-    report(&found, context);
-    let Unpacked { images, labels, mut skipped, .. } = found;
-    let listed = listing(&folder, &images, context)?;
+    let listed = listing(&folder, &found.images, context)?;
     // A table that labels come from is left out where it is read.
-    skipped.extend(labels.iter().map(|path| Skipped::by_name(path)));
-    write_lists(&listed, skipped, context)
+    let tables = found.labels.iter().map(|path| Skipped::by_name(path));
+    write_lists(&listed, found.skipped.iter().cloned().chain(tables).collect(), context)?;
+    report(&found, context);
+    Ok(())
 }
 
 /// Writes the listing of images and the list of what isn't used.

@@ -96,7 +96,8 @@ impl Merged<'_> {
                     renamed += 1;
                 }
                 self.take(&one.folder.join(&path), &target)?;
-                let list = if is_image { &mut self.written.images } else { &mut self.written.labels };
+                let list =
+                    if is_image { &mut self.written.images } else { &mut self.written.labels };
                 list.push(target);
             }
         }

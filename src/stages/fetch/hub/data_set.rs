@@ -98,12 +98,13 @@ pub(super) fn run(
     skipped.extend(unread.cloned());
     written.skipped.sort();
     written.skipped.dedup();
-    report(&written, &selection, context);
     let listed = fetched_archive::listing(&folder, &written.images, context)?;
     let tables = labels.iter().filter(|path| *path != TABLE && !joined.contains(path));
     let tables = tables.map(|path| Skipped::by_name(path));
-    let skipped = written.skipped.into_iter().chain(tables).collect();
-    fetched_archive::write_lists(&listed, skipped, context)
+    let skipped = written.skipped.iter().cloned().chain(tables).collect();
+    fetched_archive::write_lists(&listed, skipped, context)?;
+    report(&written, &selection, context);
+    Ok(())
 }
 
 /// The names of the classes of shards, also from a list beside them.
