@@ -163,6 +163,11 @@ pub struct FullImage {
     pub notes: Notes,
 }
 
+/// The names of all formats.
+pub(crate) fn formats() -> [&'static str; 6] {
+    Format::ALL.map(Format::name)
+}
+
 /// The usual extension of an image file with this content; none if it isn't decoded.
 pub(crate) fn extension(bytes: &[u8]) -> Option<&'static str> {
     kind::format(bytes).ok().map(Format::extension)

@@ -51,7 +51,7 @@ pub enum StageEvent {
     },
     /// How many things the stage handled.
     Count {
-        /// In one word: "decoded" and "copied" images.
+        /// In one word: "decoded" and "copied" images, or "examined" ones.
         name: String,
         value: u64,
     },

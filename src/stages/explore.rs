@@ -5,7 +5,7 @@ use super::dataset::{self, Dataset, GivenDataset, LabelKeys, Tables};
 use super::fetch::{self, Contents};
 use crate::common::number::{counted, thousands};
 use crate::config::NoKeys;
-use crate::data::explore::{self, Exploration};
+use crate::data::explore::{self, Exploration, Explored, Remembered};
 use crate::data::rejected::{self, Rejected, UNDECODABLE};
 use crate::data::{images, tensor_cache};
 use crate::engine::{Context, FactChange, Input, Kind, OrFail, Pin, Resolver, StageError};
@@ -53,7 +53,9 @@ static INPUTS: [Input; 2] = [
 ///   folder is its outermost.
 /// - 4: duplicates by equal pixels; near duplicates, crops and unusual images; `thumbnails.json`;
 ///   colors of at most 1,000 images.
-const VERSION: u32 = 4;
+/// - 5: candidates for near duplicates by other bands of their hashes; colors of the images of the
+///   first digests.
+const VERSION: u32 = 5;
 
 /// The resolved values of an `explore` stage.
 #[derive(Serialize, Deserialize)]
@@ -122,9 +124,18 @@ impl Kind for Explore {
             None => None,
         };
         let geometry = geometry.as_ref();
-        let (mut found, undecodable) =
-            explore::explore(&images, &labels, geometry, &task, &context.cancel)?;
+        let set = input.folder.as_ref().map(|folder| folder.display().to_string());
+        let remembered = Remembered::of(&context.memo, &set.unwrap_or_default());
+        let Explored { findings: mut found, undecodable, looked_at } = explore::explore(
+            &images,
+            &labels,
+            geometry,
+            Some(&remembered),
+            &task,
+            &context.cancel,
+        )?;
         drop(task);
+        context.events.count("examined", looked_at);
         let mut not_used = keys.not_used(&images, &labels, &options.tables, None);
         found.add_not_used(&not_used, labels.warnings.clone());
         not_used.extend(undecodable.into_iter().map(|(image, reason)| {

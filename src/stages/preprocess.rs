@@ -11,7 +11,7 @@ use super::dataset::{self, Dataset, GivenDataset, Tables};
 use super::fetch::{self, Contents};
 use super::pretrained::{PREPROCESSING, Pretrained};
 use crate::common::nearest;
-use crate::config::{Key, choices, keys};
+use crate::config::{Choice, Key, choices, keys};
 use crate::data::decode::{Background, DecodeOptions, OnDamaged};
 use crate::data::images::{self, SKIPPED};
 use crate::data::labels::Labels;
@@ -45,7 +45,8 @@ const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 ///   fractions carry over classes; images with equal pixels are in one split.
 /// - 3: `leaks.csv`.
 /// - 4: in large sets of similar images, more near duplicates are found.
-const VERSION: u32 = 4;
+/// - 5: in such sets, others may be found: other bands of their hashes are compared.
+const VERSION: u32 = 5;
 
 keys! {
     /// The keys of a `preprocess` stage.
@@ -246,7 +247,8 @@ impl Kind for Preprocess {
             }
         };
         labels.warnings.iter().for_each(|warning| context.events.warn(warning.clone()));
-        let mut not_used = keys.not_used(&set, &labels, &options.tables, dataset.split.file.as_ref());
+        let mut not_used =
+            keys.not_used(&set, &labels, &options.tables, dataset.split.file.as_ref());
         let mut assignment = Assignment::new(&set, &labels, dataset, &read, options.only)?;
         if let Some(warning) = assignment.ignored_split(&labels, dataset) {
             context.events.warn(warning);
@@ -363,7 +365,7 @@ fn resolve_input(
         keys.mean.get_or_insert(Key::computed(IMAGENET_MEAN));
         keys.std.get_or_insert(Key::computed(IMAGENET_STD));
     }
-    check_storage(&keys, resolver);
+    check_unread(&keys, resolver);
     let background = background(&keys.background, resolver)?;
     Some(PreprocessOptions {
         resize: keys.resize.map(Key::into_value),
@@ -447,7 +449,14 @@ fn check_sides(keys: &PreprocessKeys, has_weights: bool, resolver: &mut Resolver
     }
 }
 
-fn check_storage(keys: &PreprocessKeys, resolver: &mut Resolver) {
+/// Reports keys that have no effect beside others.
+fn check_unread(keys: &PreprocessKeys, resolver: &mut Resolver) {
+    if let Some(only) = keys.only.as_ref().filter(|_| keys.on_leak.is_given()) {
+        let message = "`on_leak` is for several splits, and all images are of one";
+        let label = format!("beside `only = \"{}\"`", only.word());
+        let diagnostic = keys.on_leak.error(message).label(label);
+        resolver.report(diagnostic.help("leave it out".to_owned()));
+    }
     if *keys.store == StoredAs::Raw && keys.jpeg_quality.is_given() {
         let diagnostic = keys.jpeg_quality.error("`jpeg_quality` has no effect on raw images");
         let help = "write store = \"jpeg\", or leave it out".to_owned();

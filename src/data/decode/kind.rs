@@ -13,6 +13,9 @@ pub(super) enum Format {
 }
 
 impl Format {
+    pub(super) const ALL: [Format; 6] =
+        [Format::Jpeg, Format::Png, Format::Gif, Format::WebP, Format::Bmp, Format::Tiff];
+
     /// The usual extension of its files.
     pub(super) fn extension(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! Looks at the images of a set in parallel: a glance at each, and the colors of a sample at full
 //! size.
 
+use super::remembered::{Known, Remembered};
 use super::unusual::Descriptor;
 use crate::data::DataError;
 use crate::data::decode::{self, DecodeOptions, Notes};
@@ -10,11 +11,13 @@ use crate::data::similarity::Sketch;
 use crate::events::{CancellationToken, Task};
 use crate::store::Digest;
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Largest number of images whose colors are measured at full size.
 const COLOR_SAMPLE: usize = 1000;
 
 /// Statistics of one image.
+#[derive(Debug, PartialEq)]
 pub(super) struct Look {
     pub(super) width: u32,
     pub(super) height: u32,
@@ -29,34 +32,55 @@ pub(super) struct Look {
 }
 
 /// Means over all pixels by channel, in 0..1.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Colors {
     pub(super) mean: [f64; 3],
     pub(super) mean_square: [f64; 3],
 }
 
-/// Looks at each of the images, in their order. An image that can't be decoded has a reason instead.
+/// Looks at each of the images, which are sorted by digest, or takes the look that is remembered.
+/// Returns also how many were looked at. An image that can't be decoded has a reason instead.
 pub(super) fn look_at(
     images: &ImageSet,
     distinct: &[&Image],
+    remembered: Option<&Remembered>,
     task: &Task,
     cancel: &CancellationToken,
-) -> Result<Vec<Result<Look, String>>, DataError> {
-    // They are sorted by digest, so that equal steps give a random sample.
-    let step = distinct.len().div_ceil(COLOR_SAMPLE).max(1);
+) -> Result<(Vec<Result<Look, String>>, u64), DataError> {
+    let known = remembered.map_or_else(Known::default, Remembered::known);
+    let new = AtomicU64::new(0);
     let one = |(at, image): (usize, &&Image)| {
         if cancel.is_cancelled() {
             return Err(DataError::Cancelled);
         }
-        let look = |bytes: Vec<u8>| look(&bytes, at % step == 0);
-        let look = match images.read(image).and_then(look) {
-            Ok(look) => Ok(look),
-            Err(DataError::Unreadable(reason)) => Err(reason),
-            Err(other) => return Err(other),
+        // Of the first digests: a random sample, which changes little when images are added.
+        let with_colors = at < COLOR_SAMPLE;
+        let look = match known.find(&image.digest) {
+            Some(look) if !with_colors => Ok(Look { colors: None, ..look }),
+            Some(look) if look.colors.is_some() => Ok(look),
+            _ => {
+                new.fetch_add(1, Ordering::Relaxed);
+                let look = |bytes: Vec<u8>| look(&bytes, with_colors);
+                match images.read(image).and_then(look) {
+                    Ok(look) => Ok(look),
+                    Err(DataError::Unreadable(reason)) => Err(reason),
+                    Err(other) => return Err(other),
+                }
+            }
         };
         task.advance(1);
         Ok(look)
     };
-    distinct.par_iter().enumerate().map(one).collect()
+    let looks: Result<Vec<Result<Look, String>>, DataError> =
+        distinct.par_iter().enumerate().map(one).collect();
+    let (looks, new) = (looks?, new.into_inner());
+    let is_same = new == 0 && known.len() == looks.len();
+    // Its memory isn't needed while the looks are written.
+    drop(known);
+    if let Some(remembered) = remembered.filter(|_| !is_same) {
+        remembered.put(distinct, &looks);
+    }
+    Ok((looks, new))
 }
 
 fn look(bytes: &[u8], with_colors: bool) -> Result<Look, DataError> {

@@ -7,6 +7,7 @@ mod findings;
 mod gallery;
 mod histogram;
 mod look;
+mod remembered;
 mod unusual;
 
 pub use findings::{
@@ -15,6 +16,7 @@ pub use findings::{
 };
 pub use gallery::{Gallery, gallery};
 pub use histogram::Bin;
+pub use remembered::Remembered;
 
 use super::decode::NOTES;
 use super::images::{Image, ImageSet};
@@ -32,19 +34,30 @@ use std::collections::BTreeMap;
 /// The share of an image that is much to lose.
 const MUCH_LOST: f64 = 0.25;
 
+/// The result of an exploration.
+pub struct Explored {
+    pub findings: Exploration,
+    /// Images that can't be decoded: index and reason.
+    pub undecodable: Vec<(usize, String)>,
+    /// The number of distinct files that were looked at, not remembered.
+    pub looked_at: u64,
+}
+
 /// Computes the statistics of a set of images. `geometry` is that of the squares that are made of
-/// them, if it is known; otherwise they are assumed to be cropped.
+/// them, if it is known; otherwise they are assumed to be cropped. Looks that are `remembered` are
+/// not taken again.
 ///
 /// # Errors
 /// If a file can't be read or differs from the listing. An image that can't be decoded is counted as
-/// rejected, and returned with its index and the reason.
+/// rejected.
 pub fn explore(
     images: &ImageSet,
     labels: &Labels,
     geometry: Option<&Geometry>,
+    remembered: Option<&Remembered>,
     task: &Task,
     cancel: &CancellationToken,
-) -> Result<(Exploration, Undecodable), DataError> {
+) -> Result<Explored, DataError> {
     let list = images.list();
     let mut groups: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
     for (index, image) in list.iter().enumerate() {
@@ -52,7 +65,7 @@ pub fn explore(
     }
     let members: Vec<Vec<usize>> = groups.into_values().collect();
     let files: Vec<&Image> = members.iter().map(|members| &list[members[0]]).collect();
-    let looks = look_at(images, &files, task, cancel)?;
+    let (looks, looked_at) = look_at(images, &files, remembered, task, cancel)?;
     let distinct = Distinct { images, labels, files, members };
     // The look of each image in the order of the paths.
     let mut by_image: Vec<Option<&Result<Look, String>>> = vec![None; list.len()];
@@ -68,12 +81,8 @@ pub fn explore(
     let undecodable = by_image.iter().enumerate();
     let undecodable =
         undecodable.filter_map(|(index, look)| Some((index, look.as_ref().err()?.clone())));
-    let undecodable = undecodable.collect();
-    Ok((found, undecodable))
+    Ok(Explored { undecodable: undecodable.collect(), findings: found, looked_at })
 }
-
-/// Images that can't be decoded: index and reason.
-pub type Undecodable = Vec<(usize, String)>;
 
 /// Aggregates in the order of the paths.
 fn aggregate(list: &[Image], looks: &[&Result<Look, String>]) -> Exploration {
@@ -215,11 +224,12 @@ mod tests {
             &open(folder.path(), None).unwrap(),
             &labels,
             None,
+            None,
             &task,
             &CancellationToken::new(),
         )
         .unwrap()
-        .0
+        .findings
     }
 
     #[test]

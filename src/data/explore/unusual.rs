@@ -11,7 +11,7 @@ const PARTS: usize = 4;
 const AREA: usize = PARTS * PARTS;
 /// The groups of values in a descriptor, with their lengths.
 const GROUPS: [(&str, usize); 3] = [("brightness", AREA), ("color", 2 * AREA), ("detail", AREA)];
-const LENGTH: usize = 4 * AREA;
+pub(super) const LENGTH: usize = 4 * AREA;
 /// Smallest class that is compared within itself.
 const MIN_CLASS: usize = 8;
 /// Score from which an image is unusual.
@@ -25,30 +25,27 @@ const NORMAL: f64 = 1.4826;
 
 /// Brightness, blue and red against brightness, and contrast between neighboring pixels, in each of
 /// 4 x 4 parts.
-#[derive(Clone)]
-pub(super) struct Descriptor([u8; LENGTH]);
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Descriptor(pub(super) [u8; LENGTH]);
 
 impl Descriptor {
     pub(super) fn of(thumbnail: &Thumbnail) -> Descriptor {
         let mut sums = [0u32; LENGTH];
-        let pixel = |x: usize, y: usize| {
-            let at = (y * SIDE + x) * 3;
-            [0, 1, 2].map(|channel| u32::from(thumbnail.pixels()[at + channel]))
-        };
-        let luma = |[red, green, blue]: [u32; 3]| (red * 77 + green * 150 + blue * 29) >> 8;
-        for y in 0..SIDE {
-            for x in 0..SIDE {
-                let part = y * PARTS / SIDE * PARTS + x * PARTS / SIDE;
-                let color = pixel(x, y);
-                let bright = luma(color);
-                sums[part] += bright;
-                sums[AREA + part] += (255 + color[2] - bright) / 2;
-                sums[2 * AREA + part] += (255 + color[0] - bright) / 2;
-                let next = [(x + 1).min(SIDE - 1), (y + 1).min(SIDE - 1)];
-                let contrast = luma(pixel(next[0], y)).abs_diff(bright)
-                    + luma(pixel(x, next[1])).abs_diff(bright);
-                sums[3 * AREA + part] += contrast.min(255);
-            }
+        let mut lumas = [0u32; SIDE * SIDE];
+        for (luma, color) in lumas.iter_mut().zip(thumbnail.pixels().chunks_exact(3)) {
+            let [red, green, blue] = [0, 1, 2].map(|channel| u32::from(color[channel]));
+            *luma = (red * 77 + green * 150 + blue * 29) >> 8;
+        }
+        for (at, color) in thumbnail.pixels().chunks_exact(3).enumerate() {
+            let (x, y, bright) = (at % SIDE, at / SIDE, lumas[at]);
+            let part = y * PARTS / SIDE * PARTS + x * PARTS / SIDE;
+            sums[part] += bright;
+            sums[AREA + part] += (255 + u32::from(color[2]) - bright) / 2;
+            sums[2 * AREA + part] += (255 + u32::from(color[0]) - bright) / 2;
+            let right = if x + 1 < SIDE { at + 1 } else { at };
+            let below = if y + 1 < SIDE { at + SIDE } else { at };
+            let contrast = lumas[right].abs_diff(bright) + lumas[below].abs_diff(bright);
+            sums[3 * AREA + part] += contrast.min(255);
         }
         Descriptor(sums.map(|sum| (sum / (SIDE * SIDE / AREA) as u32) as u8))
     }

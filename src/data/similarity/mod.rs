@@ -8,6 +8,7 @@ mod candidates;
 mod sketch;
 mod thumbnail;
 
+pub(super) use sketch::LENGTH as SKETCH;
 pub use sketch::{Sketch, Sketches};
 pub use thumbnail::{SIDE, Thumbnail};
 

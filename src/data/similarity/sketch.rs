@@ -11,7 +11,8 @@ use std::sync::Mutex;
 
 /// Parts along a side.
 const PARTS: usize = 8;
-const LENGTH: usize = PARTS * PARTS * 3;
+/// Bytes of a sketch.
+pub(in crate::data) const LENGTH: usize = PARTS * PARTS * 3;
 /// Bits of a hash.
 pub(super) const BITS: usize = 64;
 /// Largest difference of the three levels of a part, summed: a part is a block of the thumbnail,
@@ -31,6 +32,15 @@ const VERSION: u32 = 1;
 pub struct Sketch([u8; LENGTH]);
 
 impl Sketch {
+    /// Mean colors as they were stored.
+    pub(in crate::data) fn from_bytes(colors: [u8; LENGTH]) -> Sketch {
+        Sketch(colors)
+    }
+
+    pub(in crate::data) fn as_bytes(&self) -> &[u8; LENGTH] {
+        &self.0
+    }
+
     pub fn of(thumbnail: &Thumbnail) -> Sketch {
         let mut colors = [0; LENGTH];
         colors.copy_from_slice(&thumbnail.blocks(SIDE / PARTS));
@@ -54,7 +64,7 @@ impl Sketch {
     }
 
     /// The hash by the planes of [`planes`]; none for an image of nearly one color.
-    pub(super) fn hash(&self, planes: &[[i32; LENGTH]]) -> Option<u64> {
+    pub(super) fn hash(&self, planes: &[Plane]) -> Option<u64> {
         let count = (PARTS * PARTS) as i32;
         let sums = [0, 1, 2].map(|channel| {
             self.0.iter().skip(channel).step_by(3).fold(0, |sum, &level| sum + i32::from(level))
@@ -68,18 +78,23 @@ impl Sketch {
         if squares < least * least * LENGTH as i64 {
             return None;
         }
-        let side = |plane: &[i32; LENGTH]| -> i32 {
-            plane.iter().zip(&centered).map(|(sign, value)| sign * value).sum()
+        let total: i32 = centered.iter().sum();
+        // The sum of the values at 1 less that of the values at -1.
+        let side = |plane: &Plane| -> i32 {
+            let positive: i32 = plane.iter().zip(&centered).map(|(mask, value)| mask & value).sum();
+            2 * positive - total
         };
         Some(planes.iter().fold(0, |hash, plane| hash << 1 | u64::from(side(plane) > 0)))
     }
 }
 
-/// The normals of the planes, of signs alone.
-pub(super) fn planes() -> Vec<[i32; LENGTH]> {
+/// The normal of a plane, of 1 and -1 alone, as masks: all bits are set at 1, none at -1.
+pub(super) type Plane = [i32; LENGTH];
+
+pub(super) fn planes() -> Vec<Plane> {
     let mut stream = Stream::new(0, "similarity", &[]);
-    let mut sign = || if stream.chance(0.5) { 1 } else { -1 };
-    (0..BITS).map(|_| std::array::from_fn(|_| sign())).collect()
+    let mut mask = || if stream.chance(0.5) { -1 } else { 0 };
+    (0..BITS).map(|_| std::array::from_fn(|_| mask())).collect()
 }
 
 /// Sketches by the digests of image files, filled in from several threads while images are decoded.

@@ -50,10 +50,13 @@ impl Thumbnail {
     pub(super) fn blocks(&self, side: usize) -> Vec<u8> {
         let count = SIDE / side;
         let mut sums = vec![0u32; count * count * 3];
-        for (at, value) in self.0.iter().enumerate() {
-            let (pixel, channel) = (at / 3, at % 3);
-            let (row, column) = (pixel / SIDE / side, pixel % SIDE / side);
-            sums[(row * count + column) * 3 + channel] += u32::from(*value);
+        for (y, row) in self.0.chunks_exact(SIDE * 3).enumerate() {
+            let sums = sums[y / side * count * 3..].chunks_exact_mut(3);
+            for (block, sum) in row.chunks_exact(side * 3).zip(sums) {
+                for pixel in block.chunks_exact(3) {
+                    sum.iter_mut().zip(pixel).for_each(|(sum, level)| *sum += u32::from(*level));
+                }
+            }
         }
         let area = (side * side) as u32;
         sums.into_iter().map(|sum| ((sum + area / 2) / area) as u8).collect()
