@@ -152,10 +152,10 @@ impl ImageSet {
     }
 
     /// The images at which `keep` is true.
-    pub fn only(&self, keep: &[bool]) -> ImageSet {
-        let kept = self.list.iter().zip(keep).filter(|(_, keep)| **keep);
-        let list = kept.map(|(image, _)| image.clone()).collect();
-        ImageSet { list, ..self.clone() }
+    pub fn only(mut self, keep: &[bool]) -> ImageSet {
+        let mut keep = keep.iter();
+        self.list.retain(|_| keep.next().is_some_and(|keep| *keep));
+        self
     }
 
     /// Reads an image and verifies that it is the one in the listing.

@@ -24,10 +24,10 @@ where
         body.push('\n');
         count += 1;
     }
-    let mut bytes =
-        format!("# pipe {name} rows={count} sha256={}\n", Digest::of(body.as_bytes())).into_bytes();
-    bytes.extend_from_slice(body.as_bytes());
-    bytes
+    let head = format!("# pipe {name} rows={count} sha256={}\n", Digest::of(body.as_bytes()));
+    // In place: a table may be a hundred megabytes.
+    body.insert_str(0, &head);
+    body.into_bytes()
 }
 
 pub(super) fn write_file<R, F>(path: &Path, name: &str, rows: R) -> Result<(), DataError>

@@ -114,15 +114,16 @@ pub(super) fn list(
     let others = found.extract_if(.., |file| !wanted(&file.path)).map(|file| file.path).collect();
     let (digests, read) = digest_new(folder, &found, &known, watch)?;
     let stale = read > 0 || known.len() != found.len();
+    drop(known);
     let mut files = Vec::with_capacity(found.len());
-    let mut remembered = Vec::with_capacity(found.len());
+    let mut remembered = Vec::new();
     for (found, digest) in found.into_iter().zip(digests) {
         match digest {
             Err(error) => skipped.push((found.path, Skip::Unreadable(error.to_string()))),
             Ok(digest) => {
                 let file = ListedFile { path: found.path, len: found.identity.length, digest };
-                if is_old_enough(&found.identity, listed) {
-                    remembered.push((file.path.clone(), found.identity, digest));
+                if stale && is_old_enough(&found.identity, listed) {
+                    encode(&mut remembered, &file.path, &found.identity, &digest);
                 }
                 files.push(file);
             }
@@ -130,8 +131,9 @@ pub(super) fn list(
     }
     if stale {
         // Without it the next listing only takes longer.
-        let _ = sealed::write(memo, &sealed::seal(&encode(&remembered)), false);
+        let _ = sealed::write_sealed(memo, &[&remembered]);
     }
+    drop(remembered);
     skipped.sort_unstable();
     Ok(Listing { files, others, skipped })
 }
@@ -148,12 +150,10 @@ pub(super) fn digest_one(path: &Path, memo: &Path, now: SystemTime) -> Result<Di
     }
     let digest = digest_open(&file, identity.length).map_err(failed)?;
     if is_old_enough(&identity, now.duration_since(UNIX_EPOCH).unwrap_or_default()) {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, "", &identity, &digest);
         // Without it the next call only takes longer.
-        let _ = sealed::write(
-            memo,
-            &sealed::seal(&encode(&[(String::new(), identity, digest)])),
-            false,
-        );
+        let _ = sealed::write_sealed(memo, &[&bytes]);
     }
     Ok(digest)
 }
@@ -362,24 +362,18 @@ pub(super) fn memo_path(memos: &Path, folder: &Path) -> PathBuf {
     memos.join(Digest::of(folder.as_os_str().as_encoded_bytes()).to_string())
 }
 
-/// An entry of the memo file, little-endian: device, inode, length, two times as seconds and
+/// Adds an entry of the memo file, little-endian: device, inode, length, two times as seconds and
 /// nanoseconds, digest (32), length of the path (4), path.
-fn encode(files: &[(String, Identity, Digest)]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(files.len() * 160);
-    for (path, identity, digest) in files {
-        for word in [identity.device, identity.inode, identity.length] {
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
-        for word in
-            [identity.modified.0, identity.modified.1, identity.changed.0, identity.changed.1]
-        {
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
-        bytes.extend_from_slice(digest.as_bytes());
-        bytes.extend_from_slice(&(path.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(path.as_bytes());
+fn encode(bytes: &mut Vec<u8>, path: &str, identity: &Identity, digest: &Digest) {
+    for word in [identity.device, identity.inode, identity.length] {
+        bytes.extend_from_slice(&word.to_le_bytes());
     }
-    bytes
+    for word in [identity.modified.0, identity.modified.1, identity.changed.0, identity.changed.1] {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    bytes.extend_from_slice(digest.as_bytes());
+    bytes.extend_from_slice(&(path.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(path.as_bytes());
 }
 
 fn decode(mut bytes: &[u8]) -> Option<Known> {

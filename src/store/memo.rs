@@ -194,18 +194,20 @@ fn folder_name(bucket: &str) -> String {
 
 /// The payload contains the key, so that a renamed file isn't taken for another key's.
 fn write(path: &Path, key: &str, value: &[u8]) -> io::Result<()> {
-    let mut payload = (key.len() as u64).to_le_bytes().to_vec();
-    payload.extend_from_slice(key.as_bytes());
-    payload.extend_from_slice(value);
-    sealed::write(path, &sealed::seal(&payload), false)
+    let length = (key.len() as u64).to_le_bytes();
+    sealed::write_sealed(path, &[&length, key.as_bytes(), value])
 }
 
 fn read(path: &Path, key: &str) -> Option<Vec<u8>> {
-    let Ok(Sealed::Whole(payload)) = sealed::read(path) else { return None };
+    let Ok(Sealed::Whole(mut payload)) = sealed::read(path) else { return None };
     let (length, rest) = payload.split_first_chunk::<8>()?;
     let (found, value) =
         rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    (found == key.as_bytes()).then(|| value.to_vec())
+    let start = payload.len() - value.len();
+    (found == key.as_bytes()).then(|| {
+        payload.drain(..start);
+        payload
+    })
 }
 
 /// Updates the time of last use, for `gc`. Best effort: the store may be read-only.

@@ -3,7 +3,7 @@
 //!
 //! Format: `pipe sealed 1 `, the payload's digest as 64 hexadecimal digits, a newline, the payload.
 
-use super::digest::Digest;
+use super::digest::{Digest, Hasher};
 use super::folders;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -25,12 +25,22 @@ pub(super) enum Sealed {
 
 /// The content of a sealed file with this payload.
 pub(super) fn seal(payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(MARK.len() + 65 + payload.len());
-    bytes.extend_from_slice(MARK);
-    bytes.extend_from_slice(Digest::of(payload).to_string().as_bytes());
-    bytes.push(b'\n');
-    bytes.extend_from_slice(payload);
-    bytes
+    [header(&[payload]).as_slice(), payload].concat()
+}
+
+/// The beginning of a sealed file with the payload that these parts make.
+fn header(parts: &[&[u8]]) -> Vec<u8> {
+    let mut digest = Hasher::new();
+    parts.iter().for_each(|part| digest.update(part));
+    [MARK, digest.finish().to_string().as_bytes(), b"\n"].concat()
+}
+
+/// Writes a sealed file with the payload that these parts make, as [`write`] does. Neither is
+/// copied: a payload may be a hundred megabytes.
+pub(super) fn write_sealed(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let header = header(parts);
+    let all: Vec<&[u8]> = std::iter::once(header.as_slice()).chain(parts.iter().copied()).collect();
+    write_parts(path, &all, false)
 }
 
 /// The payload of a sealed file. None if it is damaged.
@@ -44,8 +54,11 @@ fn unseal(bytes: &[u8]) -> Option<&[u8]> {
 /// Reads a sealed file. Damage is not an error.
 pub(super) fn read(path: &Path) -> io::Result<Sealed> {
     match std::fs::read(path) {
-        Ok(bytes) => {
-            Ok(unseal(&bytes).map_or(Sealed::Damaged, |payload| Sealed::Whole(payload.to_vec())))
+        Ok(mut bytes) => {
+            let Some(payload) = unseal(&bytes) else { return Ok(Sealed::Damaged) };
+            let start = bytes.len() - payload.len();
+            bytes.drain(..start);
+            Ok(Sealed::Whole(bytes))
         }
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Sealed::Absent),
@@ -60,6 +73,10 @@ pub(super) fn read(path: &Path) -> io::Result<Sealed> {
 /// Writes a file atomically, by renaming a temporary one: a reader sees the old or the new content.
 /// Creates a missing folder. `durable` also syncs, for files that must survive a power failure.
 pub(super) fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    write_parts(path, &[bytes], durable)
+}
+
+fn write_parts(path: &Path, parts: &[&[u8]], durable: bool) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut file = match unfinished(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -74,7 +91,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> 
         }
         other => other?,
     };
-    file.write_all(bytes)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
     if durable {
         file.as_file().sync_all()?;
     }
@@ -116,6 +133,8 @@ mod tests {
         assert!(
             matches!(read(&path).unwrap(), Sealed::Whole(payload) if payload == b"some payload\nof two lines\n")
         );
+        write_sealed(&path, &[b"some payload\n", b"of two lines\n"]).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
         for length in 0..bytes.len() {
             write(&path, &bytes[..length], false).unwrap();
             assert!(matches!(read(&path).unwrap(), Sealed::Damaged), "{length}");

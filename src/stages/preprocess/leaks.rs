@@ -35,8 +35,15 @@ struct Group {
     record: u32,
     /// Digest of the file that the record was made from.
     image: Digest,
-    /// Positions by split.
-    members: BTreeMap<Split, Vec<usize>>,
+    /// Splits and positions, sorted.
+    members: Vec<(Split, usize)>,
+}
+
+impl Group {
+    /// The positions in each split.
+    fn by_split(&self) -> impl Iterator<Item = (Split, &[(Split, usize)])> {
+        self.members.chunk_by(|a, b| a.0 == b.0).map(|members| (members[0].0, members))
+    }
 }
 
 /// The leaks between splits: equal images with different labels first, then the most similar ones.
@@ -48,7 +55,8 @@ pub(super) fn find(
     sketches: &Sketches,
 ) -> Result<Vec<Leak>, StageError> {
     let groups = groups(assignment, splits, made);
-    let used: BTreeSet<Split> = groups.iter().flat_map(|one| one.members.keys().copied()).collect();
+    let used: BTreeSet<Split> =
+        groups.iter().flat_map(|one| one.by_split().map(|(split, _)| split)).collect();
     if used.len() < 2 {
         return Ok(Vec::new());
     }
@@ -64,7 +72,7 @@ pub(super) fn find(
     let thumbnail = |at: usize| Thumbnail::of_square(&records.record(groups[at].record)?, size);
     // A bit for each split: this is asked for millions of pairs.
     let bits =
-        |group: &Group| group.members.keys().fold(0u8, |bits, split| bits | 1 << *split as u8);
+        |group: &Group| group.by_split().fold(0u8, |bits, (split, _)| bits | 1 << split as u8);
     let used: Vec<u8> = groups.iter().map(bits).collect();
     let are_apart = |a: usize, b: usize| used[a] != used[b] || !used[a].is_power_of_two();
     let pairs = similarity::pairs(&sketched?, are_apart, thumbnail)?;
@@ -99,22 +107,24 @@ fn groups(assignment: &Assignment, splits: &[Split], made: &Written) -> Vec<Grou
         let group = groups.entry(entry.record_digest).or_insert_with(|| Group {
             record: record as u32,
             image: entry.image_digest,
-            members: BTreeMap::new(),
+            members: Vec::new(),
         });
-        group.members.entry(split).or_default().push(at);
+        group.members.push((split, at));
     }
-    groups.into_values().collect()
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.iter_mut().for_each(|group| group.members.sort_unstable());
+    groups
 }
 
 /// The leaks from the images of one group to those of another in a later split: each image with the
 /// first one on the other side.
 fn between(copies: &Group, scored: &Group, similarity: f64) -> Vec<Leak> {
     let mut leaks = Vec::new();
-    for (split, copies) in &copies.members {
-        for (_, scored) in scored.members.iter().filter(|(later, _)| *later > split) {
+    for (split, copies) in copies.by_split() {
+        for (_, scored) in scored.by_split().filter(|(later, _)| *later > split) {
             let leak = |copy: usize, scored: usize| Leak { copy, scored, similarity };
-            leaks.extend(copies.iter().map(|&copy| leak(copy, scored[0])));
-            leaks.extend(scored.iter().skip(1).map(|&scored| leak(copies[0], scored)));
+            leaks.extend(copies.iter().map(|&(_, copy)| leak(copy, scored[0].1)));
+            leaks.extend(scored.iter().skip(1).map(|&(_, scored)| leak(copies[0].1, scored)));
         }
     }
     leaks
