@@ -37,7 +37,7 @@ impl<'a> Remembered<'a> {
 
     pub(super) fn known(&self) -> Known {
         let bytes = self.memo.get(BUCKET, &self.key).unwrap_or_default();
-        Known(if bytes.len() % ENTRY == 0 { bytes } else { Vec::new() })
+        Known(if bytes.len().is_multiple_of(ENTRY) { bytes } else { Vec::new() })
     }
 
     /// Remembers the looks at files, which are sorted. Where that fails, they are taken again.
@@ -137,7 +137,7 @@ mod tests {
             sketch: Sketch::of(&thumbnail),
             thumbnail: Digest::of(thumbnail.pixels()),
             descriptor: Descriptor::of(&thumbnail),
-            colors: (number % 2 == 0)
+            colors: number.is_multiple_of(2)
                 .then_some(Colors { mean: [side, 0.0, 1.0], mean_square: [0.5, side, 0.1] }),
         }
     }
