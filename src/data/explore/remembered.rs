@@ -137,7 +137,8 @@ mod tests {
             sketch: Sketch::of(&thumbnail),
             thumbnail: Digest::of(thumbnail.pixels()),
             descriptor: Descriptor::of(&thumbnail),
-            colors: number.is_multiple_of(2)
+            colors: number
+                .is_multiple_of(2)
                 .then_some(Colors { mean: [side, 0.0, 1.0], mean_square: [0.5, side, 0.1] }),
         }
     }
