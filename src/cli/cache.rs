@@ -1,7 +1,10 @@
-//! `pipe cache du|verify|gc`: maintenance of the store.
+//! `pipe cache du|verify|gc`: maintenance of the store; `push|pull`: its exchange with others.
 
 mod collect;
+mod exchange;
 mod listing;
+mod pull;
+mod push;
 mod reachable;
 mod usage;
 
@@ -11,13 +14,14 @@ use super::signals;
 use crate::common::number;
 use crate::events::CancellationToken;
 use crate::runs::{self, Checked};
+use crate::stages::{self, Remote};
 use crate::store::{Store, Verified};
 use crate::ui;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::process::ExitCode;
 
-/// Inspect and clean the store
+/// Inspect and clean the store, and share runs with others
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -43,7 +47,34 @@ enum Command {
     /// only as much as is needed, however young: first what wasn't used for the most days, and of the
     /// same day what takes the least time to make again for its size.
     Gc(collect::Arguments),
+    /// Copy runs and their outputs to a cache elsewhere
+    ///
+    /// There, `pipe run --cache-from PLACE` finds the outputs, and `pipe cache pull` the runs. What is
+    /// there already is left out. Whoever can write to the place decides on what others take from it.
+    #[command(after_help = PUSH)]
+    Push(exchange::Arguments),
+    /// Copy runs and their outputs from a cache elsewhere
+    ///
+    /// The runs are shown, compared and used as those of this store. Every file is checked against
+    /// its digest.
+    #[command(after_help = PULL)]
+    Pull(exchange::Arguments),
 }
+
+const PUSH: &str = "Examples:
+  pipe cache push @0 /mnt/lab/pipe            the latest run, to a folder
+  pipe cache push baseline s3://lab/pipe      a run by its name, to a bucket
+  pipe cache push @0 @1 https://lab.org/pipe  two runs, by PUT requests
+
+Credentials are those of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile
+(AWS_ENDPOINT_URL names another server than AWS); for a web server
+PIPE_CACHE_TOKEN, or PIPE_CACHE_USER and PIPE_CACHE_PASSWORD.";
+
+const PULL: &str = "Examples:
+  pipe cache pull qf3qjm /mnt/lab/pipe              a run by its id
+  pipe cache pull baseline s3://lab/pipe            a run by its name
+  pipe cache pull qf3qjm s3://lab/pipe --stage train
+                                                    its record and its model only";
 
 #[derive(Args)]
 struct Common {
@@ -59,8 +90,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Du(common) => usage::print(&common.store.open_existing()?, common.json)?,
         Command::Verify(common) => return verify(&common.store.open_existing()?, common.json),
         Command::Gc(arguments) => collect::run(arguments)?,
+        Command::Push(arguments) => push::run(arguments)?,
+        Command::Pull(arguments) => pull::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The place of a push or a pull.
+fn place(arguments: &exchange::Arguments) -> Result<Remote, Failure> {
+    let place = stages::remote_at(&arguments.place);
+    place.map_err(|error| Failure::from(error).into_invalid())
 }
 
 fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {

@@ -8,6 +8,7 @@ mod chosen_model;
 mod completions;
 mod diff;
 mod earlier_models;
+mod elsewhere;
 mod evaluate;
 mod export;
 mod failure;

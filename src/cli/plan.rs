@@ -35,7 +35,7 @@ pub(super) fn print(
     plan.notes.iter().for_each(|note| ui::warning(note));
     if as_json {
         let stages: Vec<Value> =
-            plan.stages.iter().map(|planned| stage_json(graph, planned, disk, store)).collect();
+            plan.stages.iter().map(|planned| stage_json(graph, plan, planned, disk, store)).collect();
         let disk = json!({
             "needed": disk.needed(),
             "free": disk.free,
@@ -119,7 +119,14 @@ fn checkpoints<'a>(graph: &Graph, plan: &'a Plan, store: &Store) -> Vec<(&'a str
     plan.stages.iter().filter_map(of).collect()
 }
 
-fn stage_json(graph: &Graph, planned: &PlannedStage, disk: &Disk, store: &Store) -> Value {
+fn stage_json(
+    graph: &Graph,
+    plan: &Plan,
+    planned: &PlannedStage,
+    disk: &Disk,
+    store: &Store,
+) -> Value {
+    let is_wanted = plan.is_wanted(graph, &planned.name);
     let estimate = disk.stages.iter().find(|(name, _)| *name == planned.name);
     let mut json = json!({
         "stage": planned.name,
@@ -136,6 +143,16 @@ fn stage_json(graph: &Graph, planned: &PlannedStage, disk: &Disk, store: &Store)
         Planned::Dirty { reasons, .. } => {
             json["reasons"] = reasons.iter().map(Reason::to_string).collect();
             json["reason_details"] = json!(reasons);
+        }
+        Planned::Remote { reasons, artifact, .. } => {
+            json["reasons"] = reasons.iter().map(Reason::to_string).collect();
+            json["reason_details"] = json!(reasons);
+            json["remote"] = json!({
+                "place": artifact.place,
+                "digest": artifact.digest,
+                "bytes": artifact.size(),
+                "wanted": is_wanted,
+            });
         }
         Planned::Fresh { .. } => json["reasons"] = json!([]),
     }
@@ -159,13 +176,23 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
     let columns =
         [("stage", Side::Left), ("kind", Side::Left), ("state", Side::Left), ("why", Side::Left)];
     let mut table = Table::new(columns);
-    let (mut dirty, mut pending) = (0, 0);
+    let (mut dirty, mut pending, mut remote) = (0, 0, (0, 0));
     for planned in &plan.stages {
         let why = match &planned.state {
             Planned::Fresh { .. } => String::new(),
             Planned::Dirty { reasons, .. } => {
                 dirty += 1;
                 reasons.iter().map(Reason::to_string).collect::<Vec<_>>().join("; ")
+            }
+            Planned::Remote { artifact, .. } => {
+                let (place, size) = (&artifact.place, artifact.size());
+                match plan.is_wanted(graph, &planned.name) {
+                    true => {
+                        remote = (remote.0 + 1, remote.1 + size);
+                        format!("from {place} ({})", number::bytes(size))
+                    }
+                    false => format!("stays in {place} ({})", number::bytes(size)),
+                }
             }
             Planned::Pending { below } => {
                 pending += 1;
@@ -174,7 +201,14 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
         };
         table.row([planned.name.as_str(), planned.kind, planned.state.name(), &why]);
     }
+    let copied = match remote {
+        (0, _) => String::new(),
+        (count, bytes) => {
+            format!("{} would be copied ({})", number::counted(count, "output"), number::bytes(bytes))
+        }
+    };
     let verdict = match (dirty, pending) {
+        (0, 0) if !copied.is_empty() => "no stage would run".to_owned(),
         (0, 0) => "nothing to do".to_owned(),
         (_, 0) => format!("{} would run", number::counted(dirty, "stage")),
         _ => format!(
@@ -182,6 +216,10 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
             number::counted(dirty, "stage"),
             number::counted(pending, "pending stage")
         ),
+    };
+    let verdict = match copied.as_str() {
+        "" => verdict,
+        copied => format!("{verdict}; {copied}"),
     };
     let chosen = plan.stages.iter().flat_map(|planned| {
         let estimate = disk.stages.iter().find(|(name, _)| *name == planned.name);

@@ -1,12 +1,13 @@
 //! `pipe run FILE`: plans, executes, records and summarizes a run.
 
 use super::earlier_models;
+use super::elsewhere;
 use super::failure::{Failure, INTERRUPTED};
 use super::heat_maps;
 use super::lock_file::LockFile;
 use super::plan;
 use super::report::write_page;
-use super::shared::{PipelineArguments, StoreArguments, run_name};
+use super::shared::{PipelineArguments, RemoteArguments, StoreArguments, run_name};
 use super::signals;
 use super::summary::{self, Recorded};
 use crate::config::Pipeline;
@@ -37,6 +38,8 @@ const JOBS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
   pipe run photos.toml --until preprocess   stop after a stage
   pipe run photos.toml --force=train        run a stage even if it is fresh
   pipe run photos.toml --json               events as JSON, one object per line
+  pipe run photos.toml --cache-from s3://lab/pipe
+                                            take outputs that others pushed there
 
 Ctrl-C stops after the current step and keeps completed stages; a second Ctrl-C
 stops at once.")]
@@ -81,6 +84,8 @@ pub(super) struct Arguments {
     device: Device,
     #[command(flatten)]
     store: StoreArguments,
+    #[command(flatten)]
+    remotes: RemoteArguments,
     /// Print events as JSON, one object per line
     #[arg(long)]
     json: bool,
@@ -103,14 +108,14 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 impl Arguments {
-    fn options(&self) -> Options {
+    fn options(&self) -> Result<Options, Failure> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let force = match self.force.as_slice() {
             [] => Force::None,
             stages if stages.iter().any(String::is_empty) => Force::All,
             stages => Force::Stages(stages.to_vec()),
         };
-        Options {
+        Ok(Options {
             until: self.until.clone(),
             from: self.from.clone(),
             force,
@@ -119,7 +124,8 @@ impl Arguments {
             device: self.device,
             keep_going: self.keep_going,
             refresh: self.refresh,
-        }
+            remotes: self.remotes.caches()?,
+        })
     }
 }
 
@@ -136,7 +142,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         lock.check_complete(&graph)?;
     }
     lock.apply(&graph, &store)?;
-    let options = arguments.options();
+    let options = arguments.options()?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
     let plan = || plan::make(&graph, &store, &options, &cancel);
@@ -180,6 +186,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let mut stages: Vec<StageRecord> = report.stages.iter().map(stage_record).collect();
     stages.iter_mut().for_each(|stage| models.name_in(stage));
+    let _results = match recorder.id() {
+        Some(_) => elsewhere::copy_results(&report, &options, &store, &mut stages, &cancel)?,
+        None => None,
+    };
     let recorded = close(recorder, before, &mut reporter, &report, stages, &store)?;
     if !arguments.json {
         summary::print(&store, &report, &recorded, &arguments.pipeline.file)?;

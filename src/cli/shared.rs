@@ -5,14 +5,15 @@ use super::failure::Failure;
 use crate::common::nearest;
 use crate::common::words::and_list;
 use crate::config::{self, Pipeline};
-use crate::engine::{self, Fingerprint, Graph, History};
+use crate::engine::{self, Fingerprint, Graph, History, RemoteCaches};
 use crate::runs::{self, Record, RunId, StageRecord};
-use crate::stages::KINDS;
+use crate::stages::{KINDS, Remotes};
 use crate::store::{Artifact, Digest, Store, StoreError, is_full};
 use crate::ui;
 use clap::Args;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The store's folder by default, in the current directory.
 const DEFAULT_STORE: &str = "cache";
@@ -119,6 +120,36 @@ impl StoreArguments {
         let store = self.open()?;
         store.take_notes().iter().for_each(|note| ui::warning(note));
         Ok(store)
+    }
+}
+
+/// The choice of caches elsewhere.
+#[derive(Args)]
+pub(super) struct RemoteArguments {
+    /// Take outputs from a cache elsewhere that is only read: a folder, `https://HOST/PATH` or
+    /// `s3://BUCKET/PREFIX` (repeatable) [default: $PIPE_CACHE_FROM, separated by blanks]
+    #[arg(long, value_name = "PLACE")]
+    cache_from: Vec<String>,
+}
+
+impl RemoteArguments {
+    /// The caches, which are asked for nothing yet.
+    ///
+    /// # Errors
+    /// An invalid request if a place is none.
+    pub(super) fn caches(&self) -> Result<Option<Arc<dyn RemoteCaches>>, Failure> {
+        let places = match self.cache_from.as_slice() {
+            [] => {
+                let text = std::env::var("PIPE_CACHE_FROM").unwrap_or_default();
+                text.split_whitespace().map(str::to_owned).collect()
+            }
+            places => places.to_vec(),
+        };
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let caches = Remotes::at(&places).map_err(|error| Failure::from(error).into_invalid())?;
+        Ok(Some(Arc::new(caches)))
     }
 }
 

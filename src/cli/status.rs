@@ -4,7 +4,7 @@ use super::earlier_models;
 use super::failure::Failure;
 use super::lock_file::LockFile;
 use super::plan;
-use super::shared::{PipelineArguments, StoreArguments};
+use super::shared::{PipelineArguments, RemoteArguments, StoreArguments};
 use super::signals;
 use crate::engine::{Device, Options};
 use crate::events::CancellationToken;
@@ -14,8 +14,9 @@ use std::process::ExitCode;
 /// Show which stages are up to date, and why the others are not
 #[derive(Args)]
 #[command(
-    after_help = "A stage is fresh (up to date), dirty (it would run, for the reason given) or pending\n\
-(it needs a dirty stage; if the output of that doesn't change, it turns out fresh)."
+    after_help = "A stage is fresh (up to date), dirty (it would run, for the reason given), pending\n\
+(it needs a dirty stage; if the output of that doesn't change, it turns out fresh) or\n\
+remote (a cache of --cache-from has its output)."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -25,6 +26,8 @@ pub(super) struct Arguments {
     device: Device,
     #[command(flatten)]
     store: StoreArguments,
+    #[command(flatten)]
+    remotes: RemoteArguments,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -37,7 +40,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     LockFile::beside(&arguments.pipeline.file)?.apply(&graph, &store)?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
-    let plan = plan::make(&graph, &store, &plan_only(arguments.device), &cancel)?;
+    let mut options = plan_only(arguments.device);
+    options.remotes = arguments.remotes.caches()?;
+    let plan = plan::make(&graph, &store, &options, &cancel)?;
     plan::print(&graph, &plan, &plan::disk(&graph, &plan, &store), &store, arguments.json)
 }
 

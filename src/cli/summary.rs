@@ -132,12 +132,22 @@ fn up_to_date(report: &Report, recorded: &Recorded, record: Option<&Record>) -> 
     let accuracy = evaluations(report).last().and_then(|(_, evaluation)| evaluation.accuracy);
     let accuracy = accuracy.map(|share| format!(" (accuracy {})", number::percent(share)));
     let (id, accuracy) = (&record.id, accuracy.unwrap_or_default());
+    let copied = report.stages.iter().filter(|stage| is_copied(stage)).count() as u64;
     match recorded {
+        Recorded::Now(_) if copied > 0 => format!(
+            "no stage had to run: {} copied; recorded as run {id}{accuracy}\n",
+            number::counted(copied, "output")
+        ),
         Recorded::Now(_) => format!(
             "nothing to do: {stages} up to date; no run on record had these outputs: recorded as run {id}{accuracy}\n"
         ),
         _ => format!("nothing to do: same outputs as run {id}{accuracy}\n"),
     }
+}
+
+/// Whether the output of a stage was copied from a cache elsewhere.
+fn is_copied(stage: &StageReport) -> bool {
+    stage.remote.is_some() && stage.artifact.is_some()
 }
 
 fn finished(
@@ -157,10 +167,12 @@ fn finished(
     );
     let count =
         |outcome| report.stages.iter().filter(|stage| stage.outcome == outcome).count() as u64;
-    let (ran, fresh) = (count(StageOutcome::Ran), count(StageOutcome::Fresh));
+    let copied = report.stages.iter().filter(|stage| is_copied(stage)).count() as u64;
+    let (ran, fresh) = (count(StageOutcome::Ran), count(StageOutcome::Fresh) - copied);
     let fresh = if fresh > 0 { format!(", {fresh} fresh") } else { String::new() };
+    let copied = if copied > 0 { format!(", {copied} copied") } else { String::new() };
     let took = format!(
-        "{} ran{fresh}, {}",
+        "{} ran{copied}{fresh}, {}",
         number::counted(ran, "stage"),
         number::seconds(report.seconds)
     );

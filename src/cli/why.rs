@@ -5,9 +5,10 @@ use super::earlier_models;
 use super::failure::Failure;
 use super::lock_file::LockFile;
 use super::plan;
-use super::shared::{PipelineArguments, StoreArguments, shown};
+use super::shared::{PipelineArguments, RemoteArguments, StoreArguments, shown};
 use super::signals;
 use super::status::plan_only;
+use crate::common::number;
 use crate::engine::{Device, Fingerprint, Planned, PlannedStage};
 use crate::events::{CancellationToken, Reason};
 use crate::ui::{self, Style};
@@ -30,6 +31,8 @@ pub(super) struct Arguments {
     device: Device,
     #[command(flatten)]
     store: StoreArguments,
+    #[command(flatten)]
+    remotes: RemoteArguments,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -44,6 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     signals::cancel_on_interrupt(&cancel)?;
     let mut options = plan_only(arguments.device);
     options.until = vec![arguments.stage.clone()];
+    options.remotes = arguments.remotes.caches()?;
     let plan = plan::make(&graph, &store, &options, &cancel)?;
     plan.notes.iter().for_each(|note| ui::warning(note));
     let Some(planned) = plan.stages.iter().find(|planned| planned.name == arguments.stage) else {
@@ -59,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn as_json(planned: &PlannedStage) -> serde_json::Value {
     let details = match &planned.state {
-        Planned::Dirty { reasons, .. } => reasons.as_slice(),
+        Planned::Dirty { reasons, .. } | Planned::Remote { reasons, .. } => reasons.as_slice(),
         Planned::Fresh { .. } | Planned::Pending { .. } => &[],
     };
     let (key, fingerprint) = planned.state.key().unzip();
@@ -79,6 +83,11 @@ fn reasons(planned: &PlannedStage) -> Vec<String> {
     match &planned.state {
         Planned::Fresh { .. } => vec!["nothing that affects its output has changed".to_owned()],
         Planned::Dirty { reasons, .. } => reasons.iter().map(Reason::to_string).collect(),
+        Planned::Remote { reasons, artifact, .. } => {
+            let size = number::bytes(artifact.size());
+            let has_it = format!("{} has its output ({size})", artifact.place);
+            std::iter::once(has_it).chain(reasons.iter().map(Reason::to_string)).collect()
+        }
         Planned::Pending { below } => below
             .iter()
             .map(|stage| format!("it needs `{stage}`, which is not up to date"))

@@ -58,6 +58,11 @@ impl Address {
         Address { text: format!("{folder}/{name}{rest}"), is_local: self.is_local }
     }
 
+    /// The URL of an encoded path below this one, which has no query.
+    pub(super) fn below(&self, path: &str) -> Address {
+        Address { text: format!("{}/{path}", self.text), is_local: self.is_local }
+    }
+
     /// The URL that a `Location` or `Link` header of a response from here names.
     ///
     /// # Errors
@@ -107,6 +112,13 @@ impl Address {
     /// Whether the host is this machine.
     pub(super) fn is_local(&self) -> bool {
         self.is_local
+    }
+
+    /// The path, from its first slash to the query or fragment.
+    pub(super) fn path(&self) -> &str {
+        let (before, _) = self.parts();
+        let start = before.find("://").map_or(0, |at| at + "://".len());
+        before[start..].find('/').map_or("/", |at| &before[start + at..])
     }
 
     /// The part before the query or fragment, and the rest.

@@ -1,15 +1,25 @@
 //! Credentials for a server: a secret that is sent and never shown, and where it came from.
 
+use super::Address;
+use super::sigv4::AwsCredentials;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use std::fmt;
 use std::path::Path;
 
-/// The value of an `Authorization` header.
+/// Credentials.
 #[derive(Clone)]
 pub(crate) struct Login {
-    header: String,
+    secret: Secret,
     origin: String,
+}
+
+#[derive(Clone)]
+enum Secret {
+    /// The value of an `Authorization` header.
+    Header(String),
+    /// A key with which every request is signed.
+    Aws(AwsCredentials),
 }
 
 impl Login {
@@ -23,7 +33,7 @@ impl Login {
                 "the token in {origin} isn't one: it contains blanks or other characters that no token has"
             ));
         }
-        Ok(Login { header: format!("Bearer {token}"), origin })
+        Ok(Login { secret: Secret::Header(format!("Bearer {token}")), origin })
     }
 
     /// A user name with a key.
@@ -36,10 +46,13 @@ impl Login {
                 "the user name or the key in {origin} is empty or contains a colon"
             ));
         }
-        Ok(Login {
-            header: format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{key}"))),
-            origin,
-        })
+        let encoded = BASE64_STANDARD.encode(format!("{user}:{key}"));
+        Ok(Login { secret: Secret::Header(format!("Basic {encoded}")), origin })
+    }
+
+    /// A key of AWS or of a server that is compatible with S3.
+    pub(super) fn aws(credentials: AwsCredentials, origin: String) -> Login {
+        Login { secret: Secret::Aws(credentials), origin }
     }
 
     /// Where it came from, for messages.
@@ -47,8 +60,19 @@ impl Login {
         &self.origin
     }
 
-    pub(super) fn header(&self) -> &str {
-        &self.header
+    /// The headers of a request with a body of this SHA-256, if it has one.
+    pub(super) fn headers(
+        &self,
+        method: &str,
+        address: &Address,
+        sha256: Option<&str>,
+    ) -> Vec<(&'static str, String)> {
+        match &self.secret {
+            Secret::Header(header) => vec![("authorization", header.clone())],
+            Secret::Aws(credentials) => {
+                credentials.sign(method, address, sha256, jiff::Timestamp::now())
+            }
+        }
     }
 }
 
@@ -89,9 +113,11 @@ mod tests {
     #[test]
     fn headers_are_rfc_7617_and_6750_and_hidden() {
         let basic = Login::basic("Aladdin", "open sesame", "a file".into()).unwrap();
-        assert_eq!(basic.header(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        let address = Address::parse("https://a.b/c").unwrap();
+        let header = |login: &Login| login.headers("GET", &address, None).remove(0).1;
+        assert_eq!(header(&basic), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(format!("{basic:?}"), "Login from a file");
-        assert_eq!(Login::bearer("abc", "x".into()).unwrap().header(), "Bearer abc");
+        assert_eq!(header(&Login::bearer("abc", "x".into()).unwrap()), "Bearer abc");
         for wrong in ["", "a b", "a\nb", "é"] {
             assert!(!Login::bearer(wrong, "x".into()).unwrap_err().contains("a b"));
         }

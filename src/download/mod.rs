@@ -14,17 +14,22 @@ pub(crate) mod hub;
 pub(crate) mod kaggle;
 mod login;
 mod questions;
+mod remote;
 mod request;
+mod retry;
+mod sigv4;
 mod site;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod upload;
 mod version;
 
 pub(crate) use address::Address;
 pub(crate) use cached::{Download, Expected, cached, known_digest, known_version};
 pub(crate) use error::DownloadError;
 pub(crate) use questions::{current_version, hub_facts, hub_files, kaggle_facts};
-pub(crate) use request::RetryPolicy;
+pub(crate) use remote::{Remote, RemoteError, Web};
+pub(crate) use retry::RetryPolicy;
 pub(crate) use site::Site;
 pub(crate) use version::Version;

@@ -2,7 +2,8 @@
 //! responses that aren't a success.
 
 use super::login::Login;
-use super::request::{Failure, Head, Request, Response, RetryPolicy, get, is_temporary};
+use super::request::{Failure, Head, Method, Request, Response, is_temporary, send};
+use super::retry::RetryPolicy;
 use super::site::Site;
 use super::version::Version;
 use super::{Address, DownloadError, hub, kaggle};
@@ -102,11 +103,23 @@ fn ask<T>(
     cancel: &CancellationToken,
     accept: impl Fn(&Response) -> Result<Result<T, Unsuccessful>, Failure>,
 ) -> Result<T, DownloadError> {
+    request(address, site, &Method::Get, retry, cancel, accept)
+}
+
+/// The same with any method.
+fn request<T>(
+    address: &Address,
+    site: Site,
+    method: &Method,
+    retry: &RetryPolicy,
+    cancel: &CancellationToken,
+    accept: impl Fn(&Response) -> Result<Result<T, Unsuccessful>, Failure>,
+) -> Result<T, DownloadError> {
     let mut login = site.first_login()?;
     let mut failures = 0;
     loop {
         let request = Request { address, from: 0, validator: None, login: login.as_ref() };
-        let answered = get(&request, retry, cancel).and_then(|response| {
+        let answered = send(&request, method.clone(), retry, cancel).and_then(|response| {
             let accepted = accept(&response)?;
             Ok((response, accepted))
         });
@@ -149,6 +162,41 @@ pub(crate) fn current_version(
             404 | 410 if !site.has_api() => Ok(None),
             _ => Err(unsuccessful(site, response, cancel)),
         })
+    })
+}
+
+/// The content of an object. None if it is longer than `limit` bytes.
+///
+/// # Errors
+/// If the server is unreachable or refuses, or has no such object.
+pub(super) fn object(
+    address: &Address,
+    site: Site,
+    limit: u64,
+    retry: &RetryPolicy,
+    cancel: &CancellationToken,
+) -> Result<Option<Vec<u8>>, DownloadError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    ask(address, site, retry, cancel, |response| match response.head.status {
+        200 => Ok(Ok(response.body(limit, cancel)?)),
+        _ => Ok(Err(unsuccessful(site, response, cancel))),
+    })
+}
+
+/// Sends a request of which the response is only its head: the length that it states.
+///
+/// # Errors
+/// If the server is unreachable or refuses.
+pub(super) fn perform(
+    address: &Address,
+    site: Site,
+    method: Method,
+    retry: &RetryPolicy,
+    cancel: &CancellationToken,
+) -> Result<Option<u64>, DownloadError> {
+    request(address, site, &method, retry, cancel, |response| match response.head.status {
+        200..300 => Ok(Ok(response.head.version.length)),
+        _ => Ok(Err(unsuccessful(site, response, cancel))),
     })
 }
 

@@ -1,19 +1,20 @@
 //! One HTTP request, on its own thread: yields the head of the response, then the body in chunks.
 
+use super::Address;
 use super::certificates::roots;
 use super::hashes::{Checksums, linked_sha256};
 use super::login::Login;
+use super::retry::{POLL, RetryPolicy};
+use super::upload::Upload;
 use super::version::Version;
-use super::{Address, DownloadError};
 use crate::events::CancellationToken;
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
-use ureq::Body;
+use std::time::Duration;
 use ureq::tls::TlsConfig;
+use ureq::{Body, RequestBuilder, SendBody};
 
-/// Interval between checks for cancellation.
-const POLL: Duration = Duration::from_millis(50);
 /// Bytes of a chunk.
 const CHUNK: usize = 64 << 10;
 /// Chunks that are buffered.
@@ -22,66 +23,6 @@ const BUFFERED: usize = 16;
 const REDIRECTS: usize = 10;
 /// Bytes of an error's body that are read.
 const EXPLANATION: usize = 64 << 10;
-
-/// Timeouts and retries.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RetryPolicy {
-    /// Timeout of a connection.
-    pub connect: Duration,
-    /// Timeout of the response's head, and of each read of its body.
-    pub stall: Duration,
-    /// Number of consecutive attempts without progress.
-    pub attempts: u32,
-    /// The pause after the first failure; doubles with each further one.
-    pub pause: Duration,
-    /// The longest pause that a server may ask for.
-    pub patience: Duration,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> RetryPolicy {
-        let seconds = Duration::from_secs;
-        RetryPolicy {
-            connect: seconds(15),
-            stall: seconds(30),
-            attempts: 5,
-            pause: seconds(1),
-            patience: seconds(600),
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// For questions that planning waits for: two quick attempts.
-    pub(crate) fn quick() -> RetryPolicy {
-        let seconds = Duration::from_secs;
-        RetryPolicy {
-            connect: seconds(4),
-            stall: seconds(10),
-            attempts: 2,
-            pause: Duration::from_millis(500),
-            patience: seconds(5),
-        }
-    }
-
-    /// Sleeps after the failure number `failures`, at least as long as the server asks for.
-    pub(super) fn pause(
-        &self,
-        failures: u32,
-        wait: Option<Duration>,
-        cancel: &CancellationToken,
-    ) -> Result<(), DownloadError> {
-        let pause = self.pause.saturating_mul(1 << failures.saturating_sub(1).min(5));
-        let until = Instant::now() + pause.max(wait.unwrap_or_default());
-        while Instant::now() < until {
-            if cancel.is_cancelled() {
-                return Err(DownloadError::Cancelled);
-            }
-            std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
-        }
-        Ok(())
-    }
-}
 
 /// A request for a file, or for the rest of it.
 #[derive(Clone, Copy)]
@@ -93,6 +34,32 @@ pub(super) struct Request<'a> {
     pub validator: Option<&'a str>,
     /// Sent to the address's scheme, host and port alone.
     pub login: Option<&'a Login>,
+}
+
+/// The purpose of a request.
+#[derive(Clone)]
+pub(super) enum Method {
+    Get,
+    /// The head of the response alone.
+    Head,
+    Put(Arc<Upload>),
+}
+
+impl Method {
+    fn name(&self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Put(_) => "PUT",
+        }
+    }
+
+    fn upload(&self) -> Option<&Upload> {
+        match self {
+            Method::Put(upload) => Some(upload),
+            Method::Get | Method::Head => None,
+        }
+    }
 }
 
 /// The head of a response.
@@ -142,14 +109,24 @@ enum Message {
     End,
 }
 
-/// Sends a request and waits for the head of the response.
+/// Asks for a file and waits for the head of the response.
 pub(super) fn get(
     asked: &Request,
     retry: &RetryPolicy,
     cancel: &CancellationToken,
 ) -> Result<Response, Failure> {
+    send(asked, Method::Get, retry, cancel)
+}
+
+/// Sends a request and waits for the head of the response.
+pub(super) fn send(
+    asked: &Request,
+    method: Method,
+    retry: &RetryPolicy,
+    cancel: &CancellationToken,
+) -> Result<Response, Failure> {
     let (sender, messages) = sync_channel(BUFFERED);
-    let prepared = Prepared::of(asked, *retry);
+    let prepared = Prepared::of(asked, method, *retry);
     let send = move || {
         // An error means that the receiver was dropped.
         let _ = send_response(&prepared, &sender);
@@ -215,6 +192,7 @@ fn next(messages: &Receiver<Message>, cancel: &CancellationToken) -> Message {
 
 /// A request that is independent of its caller.
 struct Prepared {
+    method: Method,
     address: Address,
     login: Option<Login>,
     headers: Vec<(&'static str, String)>,
@@ -230,13 +208,14 @@ struct Followed {
 }
 
 impl Prepared {
-    fn of(asked: &Request, retry: RetryPolicy) -> Prepared {
+    fn of(asked: &Request, method: Method, retry: RetryPolicy) -> Prepared {
         let mut headers = vec![("accept-encoding", "identity".to_owned())];
         if asked.from > 0 {
             headers.push(("range", format!("bytes={}-", asked.from)));
             headers.extend(asked.validator.map(|validator| ("if-range", validator.to_owned())));
         }
-        Prepared { address: asked.address.clone(), login: asked.login.cloned(), headers, retry }
+        let (address, login) = (asked.address.clone(), asked.login.cloned());
+        Prepared { method, address, login, headers, retry }
     }
 
     /// Sends the request and follows redirects. Only the origin of the requested address sees
@@ -262,20 +241,43 @@ impl Prepared {
     }
 
     fn send(&self, address: &Address) -> Result<ureq::http::Response<Body>, Failure> {
-        let agent = agent(address, &self.retry).map_err(Failure::Permanent)?;
-        let mut request = agent.get(address.as_str());
+        let upload = self.method.upload();
+        let agent = agent(address, &self.retry, upload).map_err(Failure::Permanent)?;
+        let mut headers = self.headers.clone();
         let login = self.login.as_ref().filter(|_| address.is_same_origin(&self.address));
         if let Some(login) = login {
-            request = request.header("authorization", login.header());
+            let sha256 = upload.map(|upload| upload.sha256.as_str());
+            headers.extend(login.headers(self.method.name(), address, sha256));
         }
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
+        let url = address.as_str();
+        match &self.method {
+            Method::Get => with_headers(agent.get(url), &headers).call().map_err(failure),
+            Method::Head => with_headers(agent.head(url), &headers).call().map_err(failure),
+            Method::Put(upload) => {
+                headers.push(("content-length", upload.length.to_string()));
+                let mut reader = upload.reader().map_err(Failure::Permanent)?;
+                let request = with_headers(agent.put(url), &headers);
+                request.send(SendBody::from_reader(&mut reader)).map_err(failure)
+            }
         }
-        request.call().map_err(failure)
     }
 }
 
-fn agent(address: &Address, retry: &RetryPolicy) -> Result<ureq::Agent, String> {
+fn with_headers<B>(
+    mut request: RequestBuilder<B>,
+    headers: &[(&'static str, String)],
+) -> RequestBuilder<B> {
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    request
+}
+
+fn agent(
+    address: &Address,
+    retry: &RetryPolicy,
+    upload: Option<&Upload>,
+) -> Result<ureq::Agent, String> {
     let trust = TlsConfig::builder().root_certs(roots()?).build();
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -284,6 +286,7 @@ fn agent(address: &Address, retry: &RetryPolicy) -> Result<ureq::Agent, String> 
         .user_agent(concat!("pipe/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(retry.connect))
         .timeout_connect(Some(retry.connect))
+        .timeout_send_body(upload.map(|upload| retry.stall + upload.patience()))
         .timeout_recv_response(Some(retry.stall))
         .timeout_per_read(Some(retry.stall))
         .tls_config(trust)

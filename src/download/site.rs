@@ -2,6 +2,7 @@
 
 use super::login::Login;
 use super::request::Head;
+use super::remote::Access;
 use super::{DownloadError, hub, kaggle};
 
 /// A kind of server.
@@ -11,6 +12,8 @@ pub(crate) enum Site<'a> {
     Plain,
     Kaggle(&'a kaggle::Dataset),
     Hub(&'a hub::Repository),
+    /// A store elsewhere.
+    Store(&'a Access),
 }
 
 impl Site<'_> {
@@ -18,6 +21,7 @@ impl Site<'_> {
     pub(super) fn login(self) -> Result<Option<Login>, DownloadError> {
         let (login, help) = match self {
             Site::Plain => return Ok(None),
+            Site::Store(access) => return Ok(access.login().cloned()),
             Site::Kaggle(dataset) => (
                 kaggle::login(),
                 format!(
@@ -35,7 +39,7 @@ impl Site<'_> {
     pub(super) fn first_login(self) -> Result<Option<Login>, DownloadError> {
         match self {
             Site::Plain | Site::Kaggle(_) => Ok(None),
-            Site::Hub(_) => self.login(),
+            Site::Hub(_) | Site::Store(_) => self.login(),
         }
     }
 
@@ -52,13 +56,14 @@ impl Site<'_> {
             Site::Plain => DownloadError::of_status(url.to_owned(), status),
             Site::Kaggle(dataset) => kaggle::refusal(dataset, status, body, login),
             Site::Hub(repository) => hub::refusal(repository, url, status, head, login),
+            Site::Store(access) => access.refusal(url, status, body),
         }
     }
 
     /// The status and message of an error that came with the status of a success.
     pub(super) fn error_in(self, body: &[u8]) -> Option<(u16, String)> {
         match self {
-            Site::Plain | Site::Hub(_) => None,
+            Site::Plain | Site::Hub(_) | Site::Store(_) => None,
             Site::Kaggle(_) => kaggle::error_in(body),
         }
     }

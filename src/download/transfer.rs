@@ -4,7 +4,8 @@
 use super::hashes::{Checksums, Hashes, Mismatch, hex};
 use super::login::Login;
 use super::questions::{Retry, Verdict, is_message, judge, judge_failure, meant_status};
-use super::request::{Failure, Request, Response, RetryPolicy, get};
+use super::request::{Failure, Request, Response, get};
+use super::retry::RetryPolicy;
 use super::site::Site;
 use super::version::Version;
 use super::{Address, DownloadError};

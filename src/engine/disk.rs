@@ -97,8 +97,15 @@ pub fn disk(graph: &Graph, plan: &Plan, store: &Store) -> Disk {
         Some(Seen { stage: graph.stage(name)?, pin: &planned.pin, artifact })
     };
     let estimates = Estimates::new(&seen, store, BTreeMap::new());
-    let dirty = plan.stages.iter().filter(|planned| !planned.state.is_fresh());
-    let stages = dirty.map(|planned| (planned.name.clone(), estimates.of(&planned.name)));
+    let stale = plan.stages.iter().filter(|planned| !planned.state.is_fresh());
+    let stages = stale.filter_map(|planned| {
+        let estimate = match planned.state.remote() {
+            None => estimates.of(&planned.name),
+            Some(_) if !plan.is_wanted(graph, &planned.name) => return None,
+            Some(remote) => Estimate { bytes: Some(remote.size()), ..Estimate::default() },
+        };
+        Some((planned.name.clone(), estimate))
+    });
     Disk { stages: stages.collect(), free: store.free_bytes() }
 }
 

@@ -113,6 +113,12 @@ pub trait Kind: Send + Sync + 'static {
         false
     }
 
+    /// Whether people use its output, beside the stages that need it: a model. Such an output is
+    /// copied from a cache elsewhere even if no stage that runs needs it.
+    fn is_result(&self) -> bool {
+        false
+    }
+
     /// Resolves keys that are right one by one. `None` where a diagnostic was reported.
     fn resolve(
         &self,

@@ -35,9 +35,21 @@ pub trait RunningJob {
 /// `kill` can only request cancellation.
 pub struct InProcessLauncher(pub &'static Kinds);
 
-struct ThreadJob {
+/// A job in a thread of this process.
+pub(super) struct ThreadJob {
     cancel: CancellationToken,
     handle: Option<JoinHandle<JobOutcome>>,
+}
+
+impl ThreadJob {
+    /// Starts `work`, which `cancel` stops.
+    pub(super) fn start(
+        cancel: CancellationToken,
+        work: impl FnOnce() -> JobOutcome + Send + 'static,
+    ) -> io::Result<ThreadJob> {
+        let handle = std::thread::Builder::new().spawn(work)?;
+        Ok(ThreadJob { cancel, handle: Some(handle) })
+    }
 }
 
 impl Launcher for InProcessLauncher {
@@ -48,8 +60,7 @@ impl Launcher for InProcessLauncher {
             let cancel = cancel.clone();
             move || worker::build(&job, kinds, &cancel, &events)
         };
-        let handle = std::thread::Builder::new().spawn(build)?;
-        Ok(Box::new(ThreadJob { cancel, handle: Some(handle) }))
+        Ok(Box::new(ThreadJob::start(cancel, build)?))
     }
 }
 

@@ -4,10 +4,11 @@
 use super::fingerprint::{FORMAT, Fingerprint};
 use super::graph::Stage;
 use super::reasons::reasons;
-use super::{Device, Pin};
-use crate::events::Reason;
-use crate::store::{Artifact, Digest, Store, StoreError};
+use super::{Device, Pin, RemoteCaches};
+use crate::events::{CancellationToken, Reason};
+use crate::store::{Artifact, Digest, Manifest, RemoteArtifact, Store, StoreError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The state of a stage in a plan.
 #[derive(Clone, Debug)]
@@ -16,6 +17,14 @@ pub enum Planned {
     Fresh { key: Digest, fingerprint: Fingerprint, artifact: Artifact },
     /// Stale: it has to run, for these reasons, most important first.
     Dirty { key: Digest, fingerprint: Fingerprint, reasons: Vec<Reason> },
+    /// A cache elsewhere has the artifact, whose files are copied if something needs them. Without it
+    /// the stage would have to run, for these reasons.
+    Remote {
+        key: Digest,
+        fingerprint: Fingerprint,
+        reasons: Vec<Reason>,
+        artifact: Arc<RemoteArtifact>,
+    },
     /// The key isn't known before these stages have run. The stage may turn out fresh.
     Pending { below: Vec<String> },
 }
@@ -26,6 +35,7 @@ impl Planned {
         match self {
             Planned::Fresh { .. } => "fresh",
             Planned::Dirty { .. } => "dirty",
+            Planned::Remote { .. } => "remote",
             Planned::Pending { .. } => "pending",
         }
     }
@@ -37,9 +47,9 @@ impl Planned {
     /// The cache key and what it is made of. None while pending.
     pub fn key(&self) -> Option<(&Digest, &Fingerprint)> {
         match self {
-            Planned::Fresh { key, fingerprint, .. } | Planned::Dirty { key, fingerprint, .. } => {
-                Some((key, fingerprint))
-            }
+            Planned::Fresh { key, fingerprint, .. }
+            | Planned::Dirty { key, fingerprint, .. }
+            | Planned::Remote { key, fingerprint, .. } => Some((key, fingerprint)),
             Planned::Pending { .. } => None,
         }
     }
@@ -48,24 +58,63 @@ impl Planned {
     pub fn artifact(&self) -> Option<&Artifact> {
         match self {
             Planned::Fresh { artifact, .. } => Some(artifact),
+            _ => None,
+        }
+    }
+
+    /// The artifact in a cache elsewhere.
+    pub fn remote(&self) -> Option<&Arc<RemoteArtifact>> {
+        match self {
+            Planned::Remote { artifact, .. } => Some(artifact),
+            _ => None,
+        }
+    }
+
+    /// The digest and the files of the output, wherever it is.
+    pub(super) fn output(&self) -> Option<Output<'_>> {
+        match self {
+            Planned::Fresh { artifact, .. } => Some((&artifact.digest, &artifact.manifest)),
+            Planned::Remote { artifact, .. } => Some((&artifact.digest, &artifact.manifest)),
             Planned::Dirty { .. } | Planned::Pending { .. } => None,
         }
     }
 }
 
-/// Looks up the artifact of a stage with this fingerprint, unless `force`. `earlier` provides the
-/// fingerprints to compare with if there is none. Also returns the store's notes on damage that it
-/// found.
+/// The digest and the files of an output: keys depend on nothing else of it.
+pub(super) type Output<'a> = (&'a Digest, &'a Manifest);
+
+/// The caches elsewhere, and the token that stops asking them.
+#[derive(Clone, Copy)]
+pub(super) struct Elsewhere<'a> {
+    pub caches: Option<&'a dyn RemoteCaches>,
+    pub cancel: &'a CancellationToken,
+}
+
+impl Elsewhere<'_> {
+    /// The output of a key.
+    pub(super) fn find(&self, key: &Digest) -> Option<Arc<RemoteArtifact>> {
+        self.caches?.find(key, self.cancel).map(Arc::new)
+    }
+
+    fn take_notes(&self) -> Vec<String> {
+        self.caches.map(RemoteCaches::take_notes).unwrap_or_default()
+    }
+}
+
+/// Looks up the artifact of a stage with this fingerprint, unless `force`: in the store, then
+/// elsewhere. `earlier` provides the fingerprints to compare with if there is none here. Also returns
+/// notes on damage and on caches that can't be used.
 pub(super) fn look_up(
     stage: &Stage,
     fingerprint: Fingerprint,
     force: bool,
     store: &Store,
+    elsewhere: Elsewhere,
     earlier: impl FnOnce() -> Vec<(String, Fingerprint)>,
 ) -> Result<(Planned, Vec<String>), StoreError> {
     let key = fingerprint.key();
     let artifact = if force { None } else { store.lookup(&key)? };
-    let notes = store.take_notes();
+    let mut notes = store.take_notes();
     let planned = match artifact {
         Some(artifact) => Planned::Fresh { key, fingerprint, artifact },
         None => {
@@ -75,30 +124,34 @@ pub(super) fn look_up(
                 [] => reasons(stage, &fingerprint, &earlier(), store),
                 _ => damage.collect(),
             };
-            Planned::Dirty { key, fingerprint, reasons }
+            match if force { None } else { elsewhere.find(&key) } {
+                Some(artifact) => Planned::Remote { key, fingerprint, reasons, artifact },
+                None => Planned::Dirty { key, fingerprint, reasons },
+            }
         }
     };
+    notes.extend(elsewhere.take_notes());
     Ok((planned, notes))
 }
 
-/// The fingerprint of a stage. None if an input has no artifact yet, which `artifact_of` says by
-/// the name of the stage that feeds it.
+/// The fingerprint of a stage. None if an input has no output yet, which `output_of` says by the name
+/// of the stage that feeds it.
 pub(super) fn fingerprint<'a>(
     seed: u64,
     stage: &Stage,
     pin: &Pin,
-    artifact_of: impl Fn(&str) -> Option<&'a Artifact>,
+    output_of: impl Fn(&str) -> Option<Output<'a>>,
     device: Device,
 ) -> Option<Fingerprint> {
     let mut inputs = BTreeMap::new();
     for (role, feeder) in &stage.needs {
-        let artifact = artifact_of(feeder)?;
+        let (digest, manifest) = output_of(feeder)?;
         let part = match stage.inside.get(role) {
-            Some(path) => artifact.part_at(path),
+            Some(path) => manifest.part_at(digest, path),
             None => {
                 let input = stage.kind.input(role);
-                artifact
-                    .part(input.expect("the graph checks roles against the kind's inputs").reads)
+                let input = input.expect("the graph checks roles against the kind's inputs");
+                manifest.part_of(digest, input.reads)
             }
         };
         inputs.insert(role.clone(), part);

@@ -11,6 +11,8 @@
 //! - [`graph`](fn@graph) reports every error of the pipeline; each [`Kind`] resolves its presets to values.
 //! - [`plan`](fn@plan) makes each stage's [`Fingerprint`] and looks its key up in the store. It reads sources
 //!   outside the store and writes only what the store remembers of them.
+//! - An output that is missing here may be in one of the [`RemoteCaches`]: its manifest suffices for
+//!   the keys of the stages below, and its files are copied only if something needs them.
 //! - [`execute`] starts the stages that aren't in the store. Keys are made of content, so a stage
 //!   below one that ran is looked up again once its inputs exist, and may be a cache hit.
 //! - [`run_job`] is the worker: it builds one artifact in its own process, from taking the key's
@@ -29,6 +31,7 @@ mod lookup;
 mod panics;
 mod plan;
 mod reasons;
+mod remote;
 mod source_lock;
 mod subprocess;
 mod worker;
@@ -45,6 +48,7 @@ pub use launcher::{InProcessLauncher, Launcher, RunningJob};
 pub use lookup::Planned;
 pub use panics::explain_panic;
 pub use plan::{Force, History, NoHistory, Options, Plan, PlannedStage, plan};
+pub use remote::RemoteCaches;
 pub use source_lock::{LockedSource, SourceLock};
 pub use subprocess::SubprocessLauncher;
 pub use worker::run_job;

@@ -4,12 +4,13 @@
 
 use super::fingerprint::Fingerprint;
 use super::graph::{Graph, Stage};
-use super::lookup::{Planned, fingerprint, look_up};
-use super::{Device, EngineError, Pin, StageError};
+use super::lookup::{Elsewhere, Output, Planned, fingerprint, look_up};
+use super::{Device, EngineError, Pin, RemoteCaches, StageError};
 use crate::common::nearest;
 use crate::events::CancellationToken;
-use crate::store::{Artifact, Store};
+use crate::store::Store;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Which stages run even if they are fresh.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,14 @@ pub struct Options {
     pub keep_going: bool,
     /// Look again at sources on the web whose version is remembered.
     pub refresh: bool,
+    /// Caches elsewhere, which are asked for what isn't in the store.
+    pub remotes: Option<Arc<dyn RemoteCaches>>,
+}
+
+impl Options {
+    pub(super) fn elsewhere<'a>(&'a self, cancel: &'a CancellationToken) -> Elsewhere<'a> {
+        Elsewhere { caches: self.remotes.as_deref(), cancel }
+    }
 }
 
 impl Default for Options {
@@ -52,6 +61,7 @@ impl Default for Options {
             device: Device::Cpu,
             keep_going: false,
             refresh: false,
+            remotes: None,
         }
     }
 }
@@ -101,10 +111,23 @@ impl Plan {
         self.stages.iter().all(|stage| stage.state.is_fresh())
     }
 
-    /// The artifact of a stage that was planned before.
-    fn artifact_of(&self, name: &str) -> Option<&Artifact> {
+    /// The output of a stage that was planned before, here or elsewhere.
+    fn output_of(&self, name: &str) -> Option<Output<'_>> {
         let stage = self.stages.iter().find(|stage| stage.name == name);
-        stage.expect("a stage is planned after those that it needs").state.artifact()
+        stage.expect("a stage is planned after those that it needs").state.output()
+    }
+
+    /// Whether the files of a stage's output have to be here: it is a result, or a stage needs it
+    /// that runs, or may have to.
+    pub fn is_wanted(&self, graph: &Graph, name: &str) -> bool {
+        let stage_of = |planned: &'_ PlannedStage| graph.stage(&planned.name);
+        let runs = |planned: &PlannedStage| {
+            let is_stale =
+                matches!(planned.state, Planned::Dirty { .. } | Planned::Pending { .. });
+            is_stale && stage_of(planned).is_some_and(|stage| needs(stage, name))
+        };
+        let is_result = |stage| is_result(stage, self.stages.iter().filter_map(stage_of));
+        graph.stage(name).is_some_and(is_result) || self.stages.iter().any(runs)
     }
 }
 
@@ -126,12 +149,13 @@ pub fn plan(
     for stage in graph.stages.iter().filter(|stage| wanted.contains(stage.name.as_str())) {
         let pin = pin(stage, store, options.refresh, cancel)?;
         let force = forced.contains(stage.name.as_str());
-        let artifact_of = |name: &str| plan.artifact_of(name);
-        let fingerprint = fingerprint(graph.seed, stage, &pin, artifact_of, options.device);
+        let output_of = |name: &str| plan.output_of(name);
+        let fingerprint = fingerprint(graph.seed, stage, &pin, output_of, options.device);
         let earlier = || history.earlier(&stage.name, stage.kind.name());
         let (state, notes, earlier) = match fingerprint {
             Some(fingerprint) => {
-                let (state, notes) = look_up(stage, fingerprint, force, store, earlier)?;
+                let elsewhere = options.elsewhere(cancel);
+                let (state, notes) = look_up(stage, fingerprint, force, store, elsewhere, earlier)?;
                 (state, notes, Vec::new())
             }
             None => (pending(&plan, stage), Vec::new(), earlier()),
@@ -166,8 +190,22 @@ fn pin(
     })
 }
 
+/// Whether a stage needs the output of another one.
+pub(super) fn needs(stage: &Stage, name: &str) -> bool {
+    stage.needs.values().any(|need| need == name)
+}
+
+/// Whether the output of a stage is a result rather than a step on the way: none of the `planned`
+/// stages needs it, or people use it.
+pub(super) fn is_result<'a>(
+    stage: &Stage,
+    mut planned: impl Iterator<Item = &'a Stage>,
+) -> bool {
+    stage.kind.is_result() || !planned.any(|other| needs(other, &stage.name))
+}
+
 fn pending(plan: &Plan, stage: &Stage) -> Planned {
-    let missing = stage.needs.values().filter(|name| plan.artifact_of(name).is_none());
+    let missing = stage.needs.values().filter(|name| plan.output_of(name).is_none());
     let below: BTreeSet<&String> = missing.collect();
     Planned::Pending { below: below.into_iter().cloned().collect() }
 }

@@ -2,6 +2,7 @@
 //! programs, its [`Display`](fmt::Display) is the one text that people read.
 
 use super::FileChanges;
+use crate::common::number;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::fmt;
@@ -20,6 +21,12 @@ pub enum Reason {
     ArtifactDamaged {
         /// The damage and the place to which it was moved.
         message: String,
+    },
+    /// It isn't here, but need not run: a cache elsewhere has the artifact.
+    Remote {
+        place: String,
+        /// Its size.
+        bytes: u64,
     },
     KindChanged {
         old: String,
@@ -101,6 +108,9 @@ impl fmt::Display for Reason {
             Reason::NeverBuilt => f.write_str("never ran before"),
             Reason::ArtifactMissing => f.write_str("its artifact is no longer in the store"),
             Reason::ArtifactDamaged { message } => f.write_str(message),
+            Reason::Remote { place, bytes } => {
+                write!(f, "from {place} ({})", number::bytes(*bytes))
+            }
             Reason::KindChanged { old, new } => write!(f, "kind: {old} -> {new}"),
             Reason::KeyChanged { path, old, new } => write!(f, "{path}: {old} -> {new}"),
             Reason::SeedChanged { old, new } => {

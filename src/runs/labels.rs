@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-pub(super) const FILE: &str = "labels.json";
+pub const FILE: &str = "labels.json";
 
 /// The largest file that is read, in bytes.
 const MAX: u64 = 1 << 20;

@@ -24,6 +24,7 @@ pub mod diff;
 mod events;
 mod files;
 mod history;
+mod incoming;
 mod index;
 mod labels;
 mod machine;
@@ -44,13 +45,14 @@ mod unfinished;
 pub use diff::{Diff, TrainingSummary, diff};
 pub use events::{Events, FILE as EVENTS, events};
 pub use history::FingerprintHistory;
+pub use incoming::{Incoming, MAX_RECORD, text_of};
 pub use index::{
     Entry, find, find_identical, find_readable_or_not, find_showing, list, read_all, records,
 };
-pub use labels::{Labels, remove, set_labels};
+pub use labels::{FILE as LABELS, Labels, remove, set_labels};
 pub use machine::Machine;
 pub use query::{FIELDS, Filter, is_known, sort};
-pub use record::{FORMAT, Record, RunId, StageRecord, StageState, Status};
+pub use record::{FORMAT, RUN, Record, RunId, StageRecord, StageState, Status};
 pub use recorder::{Recorder, RunInfo};
 pub use repository::Repository;
 pub use results::{LeakRow, PipelineFile, PipelineInput, Results, recorded_names};

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// - 3: sealed: `number`, `files` and `digest`.
 pub const FORMAT: u32 = 3;
 
-pub(super) const RUN: &str = "run.json";
+pub const RUN: &str = "run.json";
 pub(super) const LOCK: &str = "lock";
 
 /// The characters of an id: without those that are easily mistaken for each other.
@@ -301,7 +301,7 @@ impl Record {
         }
     }
 
-    fn read(folder: &Path) -> Result<Record, String> {
+    pub(super) fn read(folder: &Path) -> Result<Record, String> {
         #[derive(Deserialize)]
         struct Format {
             format: u32,

@@ -121,6 +121,11 @@ impl Record {
         !self.is_sealed() || recorded().is_some_and(|recorded| is_same(self, name, recorded))
     }
 
+    /// The files that it has beside `run.json`, apart from those that would lie elsewhere.
+    pub fn sealed_files(&self) -> impl Iterator<Item = (&str, &SealedFile)> {
+        self.files.iter().map(|(name, file)| (name.as_str(), file)).filter(|(name, _)| is_below(name))
+    }
+
     /// The files that aren't what was recorded.
     pub fn damaged_files(&self) -> Vec<&str> {
         let damaged = self.files.iter().filter(|(name, recorded)| !is_same(self, name, recorded));

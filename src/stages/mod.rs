@@ -1,5 +1,6 @@
 //! The stage kinds, one file each, and their list. A new kind is a file and a line in the list. A
-//! kind depends neither on how stages are executed nor on how runs are recorded or shown.
+//! kind depends neither on how stages are executed nor on how runs are recorded or shown. Also the
+//! stores elsewhere that the engine asks for outputs (`remotes.rs`).
 
 mod command;
 pub mod dataset;
@@ -11,6 +12,7 @@ mod fetch;
 mod preprocess;
 mod pretrained;
 pub mod preview;
+mod remotes;
 mod train;
 
 use crate::engine::{Kind, KindRef, Kinds};
@@ -22,6 +24,8 @@ pub use fetch::{
     PINS, archive_name, earlier_model, fetched_images, locked_names, name_earlier_model,
     remote_name, set_earlier_model,
 };
+
+pub(crate) use remotes::{Remote, RemoteError, Remotes, Web, message, remote_at};
 
 /// All kinds.
 pub static KINDS: &Kinds = &[

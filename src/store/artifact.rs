@@ -127,20 +127,14 @@ impl Artifact {
         Ok(())
     }
 
-    /// The digest of the listed files (a `/` at the end means a folder, an empty list all files):
-    /// what a stage depends on that reads only those. Missing files are ignored.
+    /// [`Manifest::part_of`] this artifact.
     pub fn part(&self, reads: &[&str]) -> Digest {
-        if reads.is_empty() { self.digest } else { self.manifest.part(reads) }
+        self.manifest.part_of(&self.digest, reads)
     }
 
-    /// The digest of the file or folder at `path`; that of everything if there is none, as for
-    /// images that are read in place.
-    pub fn part_at(&self, path: &str) -> Digest {
-        let folder = format!("{path}/");
-        let reads = [path, folder.as_str()];
-        let has_it = |file: &ListedFile| manifest::is_among(&file.path, &reads);
-        let wanted: &[&str] = if self.manifest.files.iter().any(has_it) { &reads } else { &[] };
-        self.part(wanted)
+    /// The text of its manifest.
+    pub fn manifest_text(&self) -> Vec<u8> {
+        self.manifest.text().into_bytes()
     }
 
     /// The absolute path of a file, given its path in the manifest.

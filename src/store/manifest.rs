@@ -57,6 +57,23 @@ impl Manifest {
         Digest::of(self.text().as_bytes())
     }
 
+    /// The digest of the listed files of the artifact `digest` (a `/` at the end means a folder, an
+    /// empty list all files): what a stage depends on that reads only those. Missing files are
+    /// ignored.
+    pub fn part_of(&self, digest: &Digest, reads: &[&str]) -> Digest {
+        if reads.is_empty() { *digest } else { self.part(reads) }
+    }
+
+    /// The digest of the file or folder at `path` in the artifact `digest`; that of everything if
+    /// there is none, as for images that are read in place.
+    pub fn part_at(&self, digest: &Digest, path: &str) -> Digest {
+        let folder = format!("{path}/");
+        let reads = [path, folder.as_str()];
+        let has_it = |file: &ListedFile| is_among(&file.path, &reads);
+        let wanted: &[&str] = if self.files.iter().any(has_it) { &reads } else { &[] };
+        self.part_of(digest, wanted)
+    }
+
     /// The digest of a manifest of the files listed in `reads` alone: a `/` at the end means a
     /// folder, an empty list all files.
     pub(super) fn part(&self, reads: &[&str]) -> Digest {

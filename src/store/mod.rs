@@ -43,6 +43,7 @@ mod lock;
 mod maintenance;
 mod manifest;
 mod memo;
+pub mod remote;
 mod sealed;
 mod slot;
 
@@ -55,6 +56,7 @@ pub use listing::{Listing, Scan, Skip, scan};
 pub use maintenance::{DiskFile, Share, Usage, Verified, disk_files};
 pub use manifest::{ListedFile, Manifest};
 pub use memo::{Memo, MemoLock, MemoName};
+pub use remote::RemoteArtifact;
 pub use slot::{Entry, Slot};
 
 use artifact::ArtifactError;

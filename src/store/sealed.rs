@@ -44,7 +44,7 @@ pub(super) fn write_sealed(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
 }
 
 /// The payload of a sealed file. None if it is damaged.
-fn unseal(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn unseal(bytes: &[u8]) -> Option<&[u8]> {
     let (digest, payload) = bytes.strip_prefix(MARK)?.split_at_checked(64)?;
     let payload = payload.strip_prefix(b"\n")?;
     let digest: Digest = std::str::from_utf8(digest).ok()?.parse().ok()?;

@@ -76,6 +76,20 @@ impl Slot {
     /// UTF-8), or an I/O operation fails. Then there is no artifact, and the slot is
     /// removed.
     pub fn commit(self, log: &[u8]) -> Result<Artifact, StoreError> {
+        let committed = self.commit_if(log, |_| true)?;
+        Ok(committed.expect("every digest is accepted"))
+    }
+
+    /// The same if the artifact has a digest that is accepted; otherwise there is none, and the slot
+    /// is removed.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub(super) fn commit_if(
+        self,
+        log: &[u8],
+        accept: impl FnOnce(&Digest) -> bool,
+    ) -> Result<Option<Artifact>, StoreError> {
         let failed = |doing| StoreError::io(doing, &self.path);
         let Contents { files, folders } = contents(&self.path)?;
         fault::step().map_err(failed("finishing"))?;
@@ -84,6 +98,10 @@ impl Slot {
         sync(&self.path, &files).map_err(failed("syncing"))?;
         let manifest = Manifest { files };
         let text = manifest.text();
+        let digest = Digest::of(text.as_bytes());
+        if !accept(&digest) {
+            return Ok(None);
+        }
         write_manifest(&self.path.join(manifest::NAME), &text)
             .map_err(failed("writing the manifest of"))?;
         folders
@@ -91,10 +109,10 @@ impl Slot {
             .try_for_each(|folder| sealed::sync_folder(folder))
             .map_err(failed("syncing"))?;
         fault::step().map_err(failed("finishing"))?;
-        let artifact = self.move_into_place(Digest::of(text.as_bytes()))?;
+        let artifact = self.move_into_place(digest)?;
         fault::step().map_err(failed("finishing"))?;
         self.store.write_key(&self.key, &artifact.digest, log)?;
-        Ok(artifact)
+        Ok(Some(artifact))
     }
 
     /// Renames the folder to the artifact's path. If the artifact exists already, that one is used.

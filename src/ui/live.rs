@@ -1,8 +1,10 @@
-//! The live line of a command that runs no stages: how much of its work is done, images/s and time
-//! left, where standard error is a terminal.
+//! The live line of a command that runs no stages: how much of its work is done, its speed and the
+//! time left, where standard error is a terminal.
 
 use super::progress::ProgressBars;
 use super::style::Style;
+use crate::events::{EventSink, StageEvent};
+use std::sync::{Mutex, PoisonError};
 
 /// One task with its line.
 pub(crate) struct Live {
@@ -46,6 +48,33 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(bars) = &mut self.bars {
+            bars.clear();
+        }
+    }
+}
+
+/// Shows progress events as the line of a command, until the sink is dropped.
+pub(crate) fn following(command: &'static str) -> EventSink {
+    let line = Mutex::new(Line(Style::stderr().live.then(|| {
+        let mut bars = ProgressBars::new();
+        bars.add(command);
+        bars
+    })));
+    EventSink::new(move |event| {
+        let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(bars), StageEvent::Progress { task, done, total, unit }) = (&mut line.0, event)
+        {
+            bars.update(command, &task, done, total, &unit);
+        }
+    })
+}
+
+/// Removes its bars when dropped.
+struct Line(Option<ProgressBars>);
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(bars) = &mut self.0 {
             bars.clear();
         }
     }

@@ -14,7 +14,7 @@ mod table;
 mod terminal;
 mod text;
 
-pub(crate) use live::Live;
+pub(crate) use live::{Live, following};
 pub(crate) use passing::Passing;
 pub(crate) use reporter::{OutputMode, Reporter};
 pub(crate) use style::Style;

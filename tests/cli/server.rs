@@ -4,11 +4,13 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// A request's head.
+/// A request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
+    pub method: String,
     /// Path and query.
     pub path: String,
+    pub body: Vec<u8>,
     head: String,
 }
 
@@ -136,5 +138,12 @@ fn read(stream: &mut TcpStream) -> Request {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
-    Request { path: head.split(' ').nth(1).unwrap_or_default().to_owned(), head }
+    let part = |at: usize| head.split(' ').nth(at).unwrap_or_default().to_owned();
+    let (method, path) = (part(0), part(1));
+    let mut request = Request { method, path, body: Vec::new(), head };
+    let length = request.header("content-length").and_then(|length| length.parse().ok());
+    request.body = vec![0; length.unwrap_or(0)];
+    // The client may have gone.
+    let _ = stream.read_exact(&mut request.body);
+    request
 }

@@ -199,6 +199,18 @@ impl Desk {
             "HF_TOKEN_PATH",
             "HF_HUB_OFFLINE",
             "TRANSFORMERS_OFFLINE",
+            "PIPE_CACHE_FROM",
+            "PIPE_CACHE_TOKEN",
+            "PIPE_CACHE_USER",
+            "PIPE_CACHE_PASSWORD",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+            "AWS_PROFILE",
+            "AWS_REGION",
+            "AWS_DEFAULT_REGION",
+            "AWS_ENDPOINT_URL",
+            "AWS_ENDPOINT_URL_S3",
             "GIT_DIR",
             "GIT_WORK_TREE",
             "GIT_INDEX_FILE",
@@ -210,6 +222,8 @@ impl Desk {
         // No test reaches the real servers: nothing listens here.
         command.env("PIPE_KAGGLE", "http://127.0.0.1:9").env("HF_ENDPOINT", "http://127.0.0.1:9");
         command.env("HF_HOME", self.path("hf-home"));
+        command.env("AWS_CONFIG_FILE", "/dev/null");
+        command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
     }
 
     /// Runs `pipe` here.

@@ -77,10 +77,12 @@ impl Executor<'_> {
     }
 
     /// Lets a node wait for stages that run again: its key depends on their new outputs.
-    fn forget_key(&mut self, index: usize, below: Vec<String>) {
+    pub(super) fn forget_key(&mut self, index: usize, below: Vec<String>) {
         let Node { stage, planned, status } = &mut self.nodes[index];
         let state = std::mem::replace(&mut planned.state, Planned::Pending { below });
-        if let Planned::Dirty { key, fingerprint, reasons } = state {
+        if let Planned::Dirty { key, fingerprint, reasons }
+        | Planned::Remote { key, fingerprint, reasons, .. } = state
+        {
             planned.earlier.push((stage.name.clone(), fingerprint));
             self.reasons.insert(index, (key, reasons));
         }

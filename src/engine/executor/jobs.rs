@@ -5,6 +5,7 @@ use super::Executor;
 use super::node::{Active, Node, Spent, StageEnd, Status, StopCause};
 use crate::engine::disk::{self, Estimates, Seen};
 use crate::engine::job::{self, Job, JobInput, JobOutcome};
+use crate::engine::launcher::RunningJob;
 use crate::engine::lookup::Planned;
 use crate::engine::worker::GRACE;
 use crate::engine::{EngineError, OrFail, StageError};
@@ -54,13 +55,18 @@ impl Executor<'_> {
     fn start(&mut self, index: usize, job: &Job) -> Result<Active, StageError> {
         let path = self.jobs_folder()?.join(format!("{index}.json"));
         job.write(&path).or_fail(format_args!("writing {}", path.display()))?;
+        let events = self.sink(index);
+        let job = self.launcher.launch(&path, events).or_fail("starting the worker process")?;
+        Ok(Active::new(job))
+    }
+
+    /// Passes the events of a running job on.
+    pub(super) fn sink(&self, index: usize) -> EventSink {
         let sender = self.sender.clone();
-        let events = EventSink::new(move |event| {
+        EventSink::new(move |event| {
             // Fails only after the end of the run.
             let _ = sender.send((index, event));
-        });
-        let job = self.launcher.launch(&path, events).or_fail("starting the worker process")?;
-        Ok(Active { job, start: Instant::now(), stopped: None, killed: false })
+        })
     }
 
     fn job(&self, index: usize) -> Job {
@@ -144,6 +150,9 @@ impl Executor<'_> {
         seconds: f64,
         stopped: Option<StopCause>,
     ) -> Result<(), EngineError> {
+        if self.nodes[index].planned.state.remote().is_some() {
+            return self.take_copied(index, outcome, stopped);
+        }
         let end = match outcome {
             JobOutcome::Committed { digest, hit, peak_memory } => {
                 return self.take_artifact(index, &digest, hit, Spent { seconds, peak_memory });
@@ -167,7 +176,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    fn take_artifact(
+    pub(super) fn take_artifact(
         &mut self,
         index: usize,
         digest: &Digest,
@@ -183,6 +192,7 @@ impl Executor<'_> {
             }
             Some(artifact) if hit => {
                 self.replay_log(index)?;
+                self.say_origin(index);
                 self.finish(index, StageEnd::Fresh(artifact), Spent::default());
             }
             Some(artifact) => self.finish(index, StageEnd::Ran(artifact), spent),
@@ -192,6 +202,10 @@ impl Executor<'_> {
 }
 
 impl Active {
+    pub(super) fn new(job: Box<dyn RunningJob>) -> Active {
+        Active { job, start: Instant::now(), stopped: None, killed: false }
+    }
+
     fn stop(&mut self, cause: StopCause) {
         self.stopped = Some((Instant::now(), cause));
         self.job.stop();

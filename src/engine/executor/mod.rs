@@ -5,6 +5,7 @@
 mod damage;
 mod jobs;
 mod node;
+mod remote;
 
 pub use node::{Report, StageReport};
 
@@ -12,7 +13,7 @@ use super::EngineError;
 use super::disk::Estimate;
 use super::graph::Graph;
 use super::launcher::{Launcher, RunningJob};
-use super::lookup::{Planned, fingerprint, look_up};
+use super::lookup::{Output, Planned, fingerprint, look_up};
 use super::plan::{Options, Plan};
 use super::subprocess::SubprocessLauncher;
 use crate::events::{CancellationToken, Event, EventSink, Level, Reason, StageEvent};
@@ -120,6 +121,8 @@ enum Action {
     Skip(String),
     LookUp,
     Replay,
+    /// Copy the output from a cache elsewhere.
+    Fetch,
     Launch,
 }
 
@@ -129,7 +132,7 @@ impl<'a> Executor<'a> {
             // A stage that is done may unblock others, even such with a lower index.
             while self.advance()? {}
             if !self.nodes.iter().any(Node::is_running) {
-                return Ok(());
+                return self.leave_elsewhere();
             }
             if let Ok((index, event)) = self.receiver.recv_timeout(TICK) {
                 self.emit(index, event);
@@ -152,6 +155,7 @@ impl<'a> Executor<'a> {
                 }
                 Action::LookUp => self.look_up(index)?,
                 Action::Replay => self.replay(index)?,
+                Action::Fetch => self.fetch(index),
                 Action::Launch => self.launch(index),
             }
             advanced = true;
@@ -167,21 +171,27 @@ impl<'a> Executor<'a> {
         if node.planned.state.is_fresh() {
             return Action::Replay;
         }
+        let running = self.nodes.iter().filter(|node| node.is_running()).count();
+        if node.is_elsewhere() {
+            return self.elsewhere_action(node, running);
+        }
         if self.cancel.is_cancelled() {
             return Action::Skip("interrupted".to_owned());
         }
         if let Some(reason) = self.blocked_by(node) {
             return Action::Skip(reason);
         }
-        if self.inputs_of(node).any(|input| input.end().is_none()) {
+        let is_known = |input: &Node| input.end().is_some() || input.planned.state.remote().is_some();
+        let is_pending = matches!(node.planned.state, Planned::Pending { .. });
+        // A key needs no files.
+        if !self.inputs_of(node).all(|input| input.end().is_some() || (is_pending && is_known(input))) {
             return Action::Wait;
         }
-        let running = self.nodes.iter().filter(|node| node.is_running()).count();
         match node.planned.state {
             Planned::Fresh { .. } => Action::Replay,
             Planned::Pending { .. } => Action::LookUp,
             Planned::Dirty { .. } if running < self.options.jobs.max(1) => Action::Launch,
-            Planned::Dirty { .. } => Action::Wait,
+            Planned::Dirty { .. } | Planned::Remote { .. } => Action::Wait,
         }
     }
 
@@ -192,7 +202,7 @@ impl<'a> Executor<'a> {
             StageEnd::Failed(_) => Some(format!("`{}` failed", blocking.stage.name)),
             StageEnd::Skipped(_) => Some(format!("`{}` didn't run", blocking.stage.name)),
             StageEnd::Cancelled => Some("interrupted".to_owned()),
-            StageEnd::Ran(_) | StageEnd::Fresh(_) => None,
+            StageEnd::Ran(_) | StageEnd::Fresh(_) | StageEnd::Elsewhere(_) => None,
         };
         let has_failed = |node: &&Node| matches!(node.end(), Some(StageEnd::Failed(_)));
         let failed = || match self.options.keep_going {
@@ -218,15 +228,25 @@ impl<'a> Executor<'a> {
         self.node(stage).end()?.artifact()
     }
 
-    /// Computes the key of a pending stage, whose inputs are done by now, and looks it up.
+    /// The output of a stage that is done or in a cache elsewhere.
+    fn output_of(&self, stage: &str) -> Option<Output<'_>> {
+        let node = self.node(stage);
+        let here = node.end().and_then(StageEnd::artifact);
+        here.map(|artifact| (&artifact.digest, &artifact.manifest))
+            .or_else(|| node.planned.state.output())
+    }
+
+    /// Computes the key of a pending stage, whose inputs are known by now, and looks it up.
     fn look_up(&mut self, index: usize) -> Result<(), EngineError> {
         let Node { stage, planned, .. } = &self.nodes[index];
-        let artifact_of = |name: &str| self.artifact_of(name);
+        let output_of = |name: &str| self.output_of(name);
         let fingerprint =
-            fingerprint(self.graph.seed, stage, &planned.pin, artifact_of, self.options.device)
+            fingerprint(self.graph.seed, stage, &planned.pin, output_of, self.options.device)
                 .expect("the inputs of a stage that isn't skipped have artifacts");
         let earlier = || planned.earlier.clone();
-        let (mut state, notes) = look_up(stage, fingerprint, planned.force, self.store, earlier)?;
+        let elsewhere = self.options.elsewhere(self.cancel);
+        let (mut state, notes) =
+            look_up(stage, fingerprint, planned.force, self.store, elsewhere, earlier)?;
         if let Some((known, before)) = self.reasons.remove(&index)
             && let Planned::Dirty { key, reasons, .. } = &mut state
             && *key == known
@@ -248,8 +268,13 @@ impl<'a> Executor<'a> {
     }
 
     fn replay_log(&mut self, index: usize) -> Result<(), EngineError> {
-        let (key, _) = self.nodes[index].key().expect("a stage with an artifact has a key");
-        for line in self.store.log(key)?.split(|&byte| byte == b'\n') {
+        let node = &self.nodes[index];
+        let (key, _) = node.key().expect("a stage with an artifact has a key");
+        let log = match node.planned.state.remote() {
+            Some(remote) => remote.log.clone(),
+            None => self.store.log(key)?,
+        };
+        for line in log.split(|&byte| byte == b'\n') {
             // An event of a later version is left out.
             if let Ok(event) = serde_json::from_slice(line) {
                 self.emit(index, event);
@@ -281,7 +306,7 @@ impl<'a> Executor<'a> {
             stage: node.stage.name.clone(),
             outcome: end.outcome(),
             key: node.key().map(|(key, _)| key.to_string()),
-            digest: end.artifact().map(|artifact| artifact.digest.to_string()),
+            digest: end.digest().map(|digest| digest.to_string()),
             seconds: spent.seconds,
             peak_memory: spent.peak_memory,
             error: end.error().map(str::to_owned),

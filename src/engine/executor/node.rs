@@ -6,8 +6,9 @@ use crate::engine::graph::{Graph, Stage};
 use crate::engine::launcher::RunningJob;
 use crate::engine::plan::PlannedStage;
 use crate::events::{RunOutcome, StageOutcome};
-use crate::store::{Artifact, Digest};
+use crate::store::{Artifact, Digest, RemoteArtifact};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The report of a run.
@@ -29,9 +30,12 @@ pub struct StageReport {
     pub outcome: StageOutcome,
     /// The cache key, if it became known.
     pub key: Option<Digest>,
-    /// The digest of `artifact`.
+    /// The digest of the artifact.
     pub digest: Option<Digest>,
+    /// None if there is none, or if it stays in a cache elsewhere.
     pub artifact: Option<Artifact>,
+    /// The output in a cache elsewhere, whether or not it was copied from there.
+    pub remote: Option<Arc<RemoteArtifact>>,
     /// The fingerprint, if it became known.
     pub fingerprint: Option<Fingerprint>,
     pub values: Values,
@@ -82,6 +86,8 @@ pub(super) enum StopCause {
 pub(super) enum StageEnd {
     Ran(Artifact),
     Fresh(Artifact),
+    /// The artifact stays in a cache elsewhere: no stage that runs needs it.
+    Elsewhere(Arc<RemoteArtifact>),
     /// With the error.
     Failed(String),
     /// Interrupted by the user.
@@ -94,7 +100,7 @@ impl StageEnd {
     pub(super) fn outcome(&self) -> StageOutcome {
         match self {
             StageEnd::Ran(_) => StageOutcome::Ran,
-            StageEnd::Fresh(_) => StageOutcome::Fresh,
+            StageEnd::Fresh(_) | StageEnd::Elsewhere(_) => StageOutcome::Fresh,
             StageEnd::Failed(_) => StageOutcome::Failed,
             StageEnd::Cancelled => StageOutcome::Cancelled,
             StageEnd::Skipped(_) => StageOutcome::Skipped,
@@ -104,14 +110,25 @@ impl StageEnd {
     pub(super) fn artifact(&self) -> Option<&Artifact> {
         match self {
             StageEnd::Ran(artifact) | StageEnd::Fresh(artifact) => Some(artifact),
-            StageEnd::Failed(_) | StageEnd::Cancelled | StageEnd::Skipped(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The digest of the artifact, wherever it is.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        match self {
+            StageEnd::Elsewhere(remote) => Some(remote.digest),
+            end => end.artifact().map(|artifact| artifact.digest),
         }
     }
 
     /// Why the stage failed or was skipped.
     pub(super) fn error(&self) -> Option<&str> {
         match self {
-            StageEnd::Ran(_) | StageEnd::Fresh(_) | StageEnd::Cancelled => None,
+            StageEnd::Ran(_)
+            | StageEnd::Fresh(_)
+            | StageEnd::Elsewhere(_)
+            | StageEnd::Cancelled => None,
             StageEnd::Failed(error) | StageEnd::Skipped(error) => Some(error),
         }
     }
@@ -125,6 +142,11 @@ impl<'a> Node<'a> {
 
     pub(super) fn is_waiting(&self) -> bool {
         matches!(self.status, Status::Waiting)
+    }
+
+    /// Whether its output is in a cache elsewhere, and nothing was decided about it yet.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.is_waiting() && self.planned.state.remote().is_some()
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -154,8 +176,9 @@ impl<'a> Node<'a> {
             needs: self.stage.needs.clone(),
             outcome: end.outcome(),
             key: self.key().map(|(key, _)| *key),
-            digest: end.artifact().map(|artifact| artifact.digest),
+            digest: end.digest(),
             artifact: end.artifact().cloned(),
+            remote: self.planned.state.remote().cloned(),
             fingerprint: self.key().map(|(_, fingerprint)| fingerprint.clone()),
             values: self.stage.values.clone(),
             seconds: spent.seconds,

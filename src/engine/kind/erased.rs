@@ -19,6 +19,7 @@ trait ErasedKind: Send + Sync {
     fn any_input(&self) -> Option<&'static Input>;
     fn draws(&self) -> bool;
     fn computes(&self) -> bool;
+    fn is_result(&self) -> bool;
     fn resolve(&self, stage: Checked, dataset: Checked, resolver: &mut Resolver) -> Option<Values>;
     fn choices(&self, values: &Values) -> Vec<String>;
     fn pin(
@@ -101,6 +102,10 @@ impl<K: Kind> ErasedKind for K {
 
     fn computes(&self) -> bool {
         Kind::computes(self)
+    }
+
+    fn is_result(&self) -> bool {
+        Kind::is_result(self)
     }
 
     fn resolve(&self, stage: Checked, dataset: Checked, resolver: &mut Resolver) -> Option<Values> {
@@ -232,6 +237,11 @@ impl KindRef {
     /// Whether the device changes its numbers.
     pub fn computes(self) -> bool {
         self.0.computes()
+    }
+
+    /// See [`Kind::is_result`].
+    pub fn is_result(self) -> bool {
+        self.0.is_result()
     }
 
     pub(in crate::engine) fn resolve(

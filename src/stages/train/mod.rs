@@ -92,6 +92,10 @@ impl Kind for Train {
         true
     }
 
+    fn is_result(&self) -> bool {
+        true
+    }
+
     fn resolve(
         &self,
         keys: TrainKeys,
