@@ -14,14 +14,14 @@
 //! | [`events`] | events emitted during a run, reasons why a stage runs, and the cancellation token | - |
 //! | [`random`] | random streams, named by the seed, a purpose and a position | - |
 //! | [`store`] | content-addressed artifacts: digests, slots, memo, manifests, locks, garbage collection | - |
-//! | [`download`] | downloads into the memo: resumed, checked, with timeouts; the APIs of Kaggle and the Hugging Face Hub | events, store |
+//! | [`download`] | downloads into the memo: resumed, checked, with timeouts; the APIs of Kaggle and the Hugging Face Hub; stores elsewhere, in a folder, on a web server or in S3 | events, store |
 //! | [`engine`] | the trait of stage kinds, jobs, fingerprints, plan, executor. Knows no kind by name | config, events, store |
 //! | [`data`] | images, archives, Parquet files, labels, split, decoding, resizing, near duplicates, augmentation, loader, the memory-mapped tensor cache | config, events, store |
 //! | [`nn`] | network graphs, interpreter on dfdx's tape, ops, backbones (one file per family), weights | - |
 //! | [`metrics`] | accuracy, F1, confusion matrix, confidence intervals, ROC and precision-recall curves, calibration, paired tests | - |
 //! | [`training`] | fit, loss, optimizer, schedule, checkpoints, cached features | config, nn, data, metrics, events, store |
 //! | [`model`] | a trained model as a file: open, classify images, explain by heat maps, export | nn, data, metrics |
-//! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate, command (any program) | engine, config, events, store, download, data, nn, training, model, metrics |
+//! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate, command (any program); the stores elsewhere that the engine asks | engine, config, events, store, download, data, nn, training, model, metrics |
 //! | [`draw`] | SVG charts, the graph of stages, the confusion matrix | - |
 //! | [`runs`] | records of runs: writing, seals, index, labels, filters, diff, TensorBoard event files | events, metrics, store |
 //! | [`report`] | HTML pages from runs and artifacts | runs, metrics, draw, store, data |
@@ -48,12 +48,14 @@
 //! 4. [`engine`] computes each stage's fingerprint and its digest, the cache key, and looks it up
 //!    in the [`store`].
 //! 5. The plan says of each stage: *fresh* (up to date), *dirty* (it will run, and why: the
-//!    differences from the most similar earlier fingerprint), or *pending* (below a dirty one: it
-//!    may turn out fresh, since keys are computed from content); which defaults were chosen for
+//!    differences from the most similar earlier fingerprint), *remote* (a store of `--cache-from`
+//!    has its output, whose manifest suffices for the keys below), or *pending* (below a dirty one:
+//!    it may turn out fresh, since keys are computed from content); which defaults were chosen for
 //!    stages that will run ([`engine::Kind::choices`]); and the disk space that they need
 //!    ([`engine::Kind::disk`]). A run that needs more than there is doesn't start.
 //! 6. The executor runs ready stages, in parallel where the graph allows. On a cache hit it replays
-//!    the recorded log. On a miss it writes a *job*, a self-contained file, which a child process
+//!    the recorded log. A remote output is copied and committed if it is a result or a stage that runs
+//!    needs it; if that fails, the stage runs. On a miss it writes a *job*, a self-contained file, which a child process
 //!    `pipe stage JOB` executes in its own process group, sending events back as JSON lines. So
 //!    every stage can be timed out, killed and logged separately.
 //!    Before the stage starts, the child digests the input files that its kind declares to read,

@@ -130,7 +130,7 @@ pub(crate) fn message(place: &str, error: RemoteError) -> Option<String> {
         RemoteError::Cancelled => None,
         RemoteError::Unusable(reason, help) => {
             let help = help.map_or(String::new(), |help| format!("; {help}"));
-            Some(format!("the cache {place} isn't used: {reason}{help}"))
+            Some(format!("the cache {place} can't be used: {reason}{help}"))
         }
         RemoteError::Refused(reason) => {
             Some(format!("an output in {place} isn't used: {reason}; `pipe cache push --force` repairs it"))

@@ -43,7 +43,7 @@ pub mod objects {
 
     /// The file with the id of the latest run that was pushed under a name.
     pub fn name(name: &str) -> String {
-        format!("{ROOT}/names/{name}")
+        format!("{ROOT}/names/{name}.id")
     }
 
     fn sharded(folder: &str, digest: &Digest) -> String {

@@ -3,7 +3,7 @@
 
 use super::exchange::{Arguments, Copied, Copy, failed, outputs, print};
 use crate::cli::failure::Failure;
-use crate::cli::shared::{find_run, intact, shown};
+use crate::cli::shared::{find_run, intact, run_name, shown};
 use crate::cli::signals;
 use crate::common::replace::replace_file;
 use crate::events::{CancellationToken, EventSink, Task};
@@ -60,7 +60,7 @@ impl Push<'_> {
     fn to_folder(&self, folder: &Path, records: &[Record]) -> Result<Vec<Copied>, Failure> {
         let from = remote_at(&self.store.base().to_string_lossy())?;
         let temporary;
-        let to = match self.arguments.dry_run && !folder.exists() {
+        let to = match self.arguments.dry_run && !folder.join("v1").exists() {
             false => Store::open(folder)?,
             true => {
                 temporary = tempfile::tempdir()?;
@@ -71,8 +71,7 @@ impl Push<'_> {
         let copy = Copy { from: &from, to: &to, arguments, events, cancel };
         let push = |record: &Record| {
             let copied = copy.run(&record.id)?;
-            let name = &record.labels.name;
-            if !arguments.dry_run && !name.is_empty() {
+            if let Some(name) = name(record).filter(|_| !arguments.dry_run) {
                 write_name(&to, name, record)?;
             }
             Ok(copied)
@@ -188,9 +187,9 @@ impl Push<'_> {
                 web.upload(&files, self.arguments.force, &task, self.cancel)?;
                 web.write(&object(RUN), text, &task, self.cancel)?;
             }
-            if !record.labels.name.is_empty() {
+            if let Some(name) = name(record) {
                 let id = format!("{}\n", record.id).into_bytes();
-                web.write(&objects::name(&record.labels.name), id, &task, self.cancel)?;
+                web.write(&objects::name(name), id, &task, self.cancel)?;
             }
         }
         Ok(!is_there)
@@ -199,6 +198,11 @@ impl Push<'_> {
     fn task(&self, task: &str, bytes: u64) -> Arc<Task> {
         Arc::new(self.events.task(task, (bytes > 0).then_some(bytes), "bytes"))
     }
+}
+
+/// The name of a run. That of a run from elsewhere may be no name, and lead to another folder.
+fn name(record: &Record) -> Option<&str> {
+    Some(record.labels.name.as_str()).filter(|name| run_name(name).is_ok())
 }
 
 /// Writes the id of a run under its name, for those who read the folder through a web server.

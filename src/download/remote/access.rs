@@ -7,18 +7,17 @@ use crate::download::site::one_line;
 /// Access to a store.
 #[derive(Debug)]
 pub(crate) struct Access {
-    place: String,
     login: Option<Login>,
     is_s3: bool,
 }
 
 impl Access {
-    pub(super) fn http(place: String, login: Option<Login>) -> Access {
-        Access { place, login, is_s3: false }
+    pub(super) fn http(login: Option<Login>) -> Access {
+        Access { login, is_s3: false }
     }
 
-    pub(super) fn s3(place: String, login: Option<Login>) -> Access {
-        Access { place, login, is_s3: true }
+    pub(super) fn s3(login: Option<Login>) -> Access {
+        Access { login, is_s3: true }
     }
 
     pub(in crate::download) fn login(&self) -> Option<&Login> {
@@ -29,30 +28,29 @@ impl Access {
         self.is_s3
     }
 
-    /// The error for a status that isn't a success.
+    /// The error for a status that isn't a success, as the end of a sentence.
     pub(in crate::download) fn refusal(&self, url: &str, status: u16, body: &[u8]) -> DownloadError {
         if matches!(status, 404 | 410) {
             return DownloadError::NotFound { url: url.to_owned(), status };
         }
-        let place = &self.place;
         let code = code(body).filter(|_| self.is_s3);
         let code = code.map_or(String::new(), |code| format!(": {code}"));
         let (message, help) = match (status, &self.login) {
-            (401 | 403, None) => (format!("{place} asks for credentials"), self.login_help()),
+            (401 | 403, None) => ("it asks for credentials".to_owned(), self.login_help()),
             (401 | 403, Some(login)) => {
-                (format!("{place} refuses the credentials of {}", login.origin()), self.login_help())
+                (format!("it refuses the credentials of {}", login.origin()), self.login_help())
             }
             (405 | 501, _) => (
-                format!("{place} accepts no uploads"),
+                "it accepts no uploads".to_owned(),
                 "allow PUT requests on the server, or push to a folder or an S3 bucket",
             ),
             (300..400 | 400, _) if self.is_s3 => {
-                (format!("{place} is in another region"), "set AWS_REGION to that of the bucket")
+                ("it is in another region".to_owned(), "set AWS_REGION to that of the bucket")
             }
-            (413, _) => (format!("{place} accepts no files of this length"), "raise its limit"),
-            (429, _) => (format!("{place} limits the number of requests"), "try again later"),
-            (500.., _) => (format!("{place} doesn't work at the moment"), "try again later"),
-            _ => (format!("{place} refuses"), "check the address"),
+            (413, _) => ("it accepts no files of this length".to_owned(), "raise its limit"),
+            (429, _) => ("it limits the number of requests".to_owned(), "try again later"),
+            (500.., _) => ("it doesn't work at the moment".to_owned(), "try again later"),
+            _ => ("it refuses".to_owned(), "check the address"),
         };
         let message = format!("{message} (status {status}{code})");
         DownloadError::Site { status: Some(status), message, help: help.to_owned() }
@@ -80,13 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_names_the_place_and_the_code() {
-        let access = Access::s3("s3://bucket".to_owned(), None);
+    fn a_refusal_names_the_status_and_the_code() {
+        let access = Access::s3(None);
         let body = b"<Error><Code>InvalidAccessKeyId</Code><Message>no</Message></Error>";
         let error = access.refusal("https://x/y", 403, body);
         assert_eq!(
             error.to_string(),
-            "s3://bucket asks for credentials (status 403: InvalidAccessKeyId)"
+            "it asks for credentials (status 403: InvalidAccessKeyId)"
         );
         assert!(matches!(
             access.refusal("https://x/y", 404, body),

@@ -182,7 +182,7 @@ impl Remote {
         let Some(text) = self.read(&objects::format(), MAX_FORMAT, cancel)? else {
             return Ok(false);
         };
-        let unusable = |reason| RemoteError::Unusable(format!("{} {reason}", self.place), None);
+        let unusable = |reason| RemoteError::Unusable(format!("it {reason}"), None);
         stored::check_format(&text).map_err(unusable)?;
         self.is_open.store(true, Ordering::Relaxed);
         Ok(true)
@@ -196,7 +196,7 @@ impl Remote {
         if self.is_open.load(Ordering::Relaxed) || self.is_store(cancel)? {
             return Ok(());
         }
-        let message = format!("there is no store at {}: it has no `v1/format`", self.place);
+        let message = "it is no store: it has no `v1/format`".to_owned();
         let help = "`pipe cache push RUN PLACE` makes one; a store's own folder can be named, too";
         Err(RemoteError::Unusable(message, Some(help.to_owned())))
     }

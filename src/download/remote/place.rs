@@ -54,7 +54,6 @@ fn malformed(message: String) -> DownloadError {
 
 fn http(text: &str) -> Result<Web, DownloadError> {
     let base = Address::parse(text.trim_end_matches('/')).map_err(malformed)?;
-    let place = base.as_str().to_owned();
     let login = match (variable(TOKEN), variable(USER), variable(PASSWORD)) {
         (Some(token), ..) => Some(Login::bearer(&token, format!("${TOKEN}"))),
         (None, Some(user), Some(password)) => {
@@ -68,7 +67,7 @@ fn http(text: &str) -> Result<Web, DownloadError> {
         message,
         help: format!("set ${TOKEN}, or both ${USER} and ${PASSWORD}, or none of them"),
     })?;
-    Ok(Web::at(base, Access::http(place, login)))
+    Ok(Web::at(base, Access::http(login)))
 }
 
 fn s3(rest: &str) -> Result<Web, DownloadError> {
@@ -78,7 +77,6 @@ fn s3(rest: &str) -> Result<Web, DownloadError> {
         return Err(malformed(format!("`s3://{rest}` names no bucket")));
     }
     let prefix = prefix.trim_matches('/');
-    let place = format!("s3://{bucket}/{prefix}").trim_end_matches('/').to_owned();
     let profile = Profile::load();
     let endpoint = match profile.endpoint.as_deref() {
         Some(endpoint) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
@@ -93,7 +91,7 @@ fn s3(rest: &str) -> Result<Web, DownloadError> {
         let help = "correct AWS_ENDPOINT_URL or AWS_REGION".to_owned();
         DownloadError::Site { status: None, message, help }
     })?;
-    Ok(Web::at(base, Access::s3(place, profile.login())))
+    Ok(Web::at(base, Access::s3(profile.login())))
 }
 
 #[cfg(test)]

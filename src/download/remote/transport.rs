@@ -49,6 +49,10 @@ impl From<DownloadError> for RemoteError {
                 RemoteError::Refused("arrives damaged".to_owned())
             }
             DownloadError::Io { path, source } => RemoteError::io(&path)(source),
+            DownloadError::Busy { seconds, .. } => {
+                let reason = "it limits the number of requests (status 429)".to_owned();
+                RemoteError::Unusable(reason, Some(format!("try again after {seconds} seconds")))
+            }
             DownloadError::Unreachable { reason, .. } => {
                 RemoteError::Unusable(reason, Some(NETWORK_HELP.to_owned()))
             }

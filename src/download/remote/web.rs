@@ -173,7 +173,7 @@ impl Web {
         match perform(&address, self.site(), method, &steady(), cancel) {
             // A folder that doesn't exist, for servers that don't make it.
             Err(DownloadError::NotFound { .. }) => {
-                let message = format!("{} accepts no uploads (status 404)", self.base);
+                let message = "it accepts no uploads (status 404)".to_owned();
                 let help = "let the server make folders, or push to a folder or an S3 bucket";
                 Err(RemoteError::Unusable(message, Some(help.to_owned())))
             }
