@@ -123,6 +123,17 @@ mod tests {
         assert!(base.starts_with(
             "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature="
         ));
+        // The signatures of botocore.
+        for (url, signature) in [
+            (url, "df548e2ce037944d03f3e68682813b093763996d597cf890ca3d9037fd231eb4"),
+            (
+                "https://examplebucket.s3.amazonaws.com/a%20b%23%C3%A9%25.png",
+                "ce998dd9287b72b7a85e61dd325ee03debf0ff381eb35c457e2bec5034cd3883",
+            ),
+        ] {
+            let header = signed(None, "GET", url, None);
+            assert!(header.ends_with(&format!("Signature={signature}")), "{header}");
+        }
         let body = "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072";
         let others = [
             signed(None, "PUT", url, None),
