@@ -34,8 +34,11 @@ pub(super) fn print(
 ) -> Result<ExitCode, Failure> {
     plan.notes.iter().for_each(|note| ui::warning(note));
     if as_json {
-        let stages: Vec<Value> =
-            plan.stages.iter().map(|planned| stage_json(graph, plan, planned, disk, store)).collect();
+        let stages: Vec<Value> = plan
+            .stages
+            .iter()
+            .map(|planned| stage_json(graph, plan, planned, disk, store))
+            .collect();
         let disk = json!({
             "needed": disk.needed(),
             "free": disk.free,
@@ -204,7 +207,11 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
     let copied = match remote {
         (0, _) => String::new(),
         (count, bytes) => {
-            format!("{} would be copied ({})", number::counted(count, "output"), number::bytes(bytes))
+            format!(
+                "{} would be copied ({})",
+                number::counted(count, "output"),
+                number::bytes(bytes)
+            )
         }
     };
     let verdict = match (dirty, pending) {

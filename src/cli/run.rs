@@ -132,6 +132,7 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
     stages::check_device(arguments.device).map_err(|error| Failure::from(error).into_invalid())?;
+    let options = arguments.options()?;
     let store = match arguments.dry_run {
         true => arguments.store.open_for_plan()?,
         false => arguments.store.open()?.into(),
@@ -142,7 +143,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         lock.check_complete(&graph)?;
     }
     lock.apply(&graph, &store)?;
-    let options = arguments.options()?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
     let plan = || plan::make(&graph, &store, &options, &cancel);

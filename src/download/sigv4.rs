@@ -45,7 +45,8 @@ impl AwsCredentials {
         signed.extend(headers.iter().cloned());
         let names: Vec<&str> = signed.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
-        let lines: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines: String =
+            signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
         let body = sha256.unwrap_or(EMPTY);
         let request = format!("{method}\n{}\n\n{lines}\n{names}\n{body}", address.path());
         let scope = format!("{date}/{}/{SERVICE}/aws4_request", self.region);
@@ -110,10 +111,7 @@ mod tests {
         let mut credentials = credentials(None);
         credentials.secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned();
         let key = credentials.signing_key("20120215", "iam");
-        assert_eq!(
-            hex(&key),
-            "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
-        );
+        assert_eq!(hex(&key), "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The kinds of server: what a site's answers mean, and whether there are credentials for it.
 
 use super::login::Login;
-use super::request::Head;
 use super::remote::Access;
+use super::request::Head;
 use super::{DownloadError, hub, kaggle};
 
 /// A kind of server.

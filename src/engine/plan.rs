@@ -122,8 +122,7 @@ impl Plan {
     pub fn is_wanted(&self, graph: &Graph, name: &str) -> bool {
         let stage_of = |planned: &'_ PlannedStage| graph.stage(&planned.name);
         let runs = |planned: &PlannedStage| {
-            let is_stale =
-                matches!(planned.state, Planned::Dirty { .. } | Planned::Pending { .. });
+            let is_stale = matches!(planned.state, Planned::Dirty { .. } | Planned::Pending { .. });
             is_stale && stage_of(planned).is_some_and(|stage| needs(stage, name))
         };
         let is_result = |stage| is_result(stage, self.stages.iter().filter_map(stage_of));
@@ -197,10 +196,7 @@ pub(super) fn needs(stage: &Stage, name: &str) -> bool {
 
 /// Whether the output of a stage is a result rather than a step on the way: none of the `planned`
 /// stages needs it, or people use it.
-pub(super) fn is_result<'a>(
-    stage: &Stage,
-    mut planned: impl Iterator<Item = &'a Stage>,
-) -> bool {
+pub(super) fn is_result<'a>(stage: &Stage, mut planned: impl Iterator<Item = &'a Stage>) -> bool {
     stage.kind.is_result() || !planned.any(|other| needs(other, &stage.name))
 }
 

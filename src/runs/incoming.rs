@@ -33,7 +33,8 @@ impl Incoming {
         let path = folder.path().join(RUN);
         files::write(&path, text).map_err(|error| RunsError::io("write", &path, error))?;
         let unreadable = |problem: String| RunsError::Unreadable { id: id.clone(), problem };
-        let written = Record::read(folder.path()).map_err(unreadable)?;
+        let in_words = |problem: String| problem.replace(&path.display().to_string(), "it");
+        let written = Record::read(folder.path()).map_err(|why| unreadable(in_words(why)))?;
         let problem = match &written {
             record if record.id != *id => Some("it is that of another run"),
             record if !record.is_sealed() => Some("it has no seal: an earlier version wrote it"),

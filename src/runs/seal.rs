@@ -123,7 +123,10 @@ impl Record {
 
     /// The files that it has beside `run.json`, apart from those that would lie elsewhere.
     pub fn sealed_files(&self) -> impl Iterator<Item = (&str, &SealedFile)> {
-        self.files.iter().map(|(name, file)| (name.as_str(), file)).filter(|(name, _)| is_below(name))
+        self.files
+            .iter()
+            .map(|(name, file)| (name.as_str(), file))
+            .filter(|(name, _)| is_below(name))
     }
 
     /// The files that aren't what was recorded.

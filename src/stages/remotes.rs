@@ -40,8 +40,9 @@ impl Remotes {
         hosts.dedup();
         if hosts.len() > 1 {
             let message = format!("the same credentials would be sent to {}", hosts.join(" and "));
-            return Err(StageError::failed(message)
-                .with_help("name only one web server, or unset PIPE_CACHE_TOKEN and PIPE_CACHE_USER"));
+            return Err(StageError::failed(message).with_help(
+                "name only one web server, or unset PIPE_CACHE_TOKEN and PIPE_CACHE_USER",
+            ));
         }
         Ok(Remotes { all, state: Mutex::default() })
     }
@@ -51,7 +52,12 @@ impl Remotes {
     }
 
     /// The answer of a store; none once it failed.
-    fn ask(&self, remote: &Remote, key: &Digest, cancel: &CancellationToken) -> Option<RemoteArtifact> {
+    fn ask(
+        &self,
+        remote: &Remote,
+        key: &Digest,
+        cancel: &CancellationToken,
+    ) -> Option<RemoteArtifact> {
         let place = remote.place();
         let question = (place.to_owned(), *key);
         {
@@ -109,7 +115,9 @@ impl RemoteCaches for Remotes {
         };
         let place = artifact.place.clone();
         let reason = match &error {
-            RemoteError::Refused(reason) => format!("{reason}; `pipe cache push --force` repairs it"),
+            RemoteError::Refused(reason) => {
+                format!("{reason}; `pipe cache push --force` repairs it")
+            }
             _ => "it can't be copied".to_owned(),
         };
         if let RemoteError::Unusable(..) = error {
@@ -132,9 +140,9 @@ pub(crate) fn message(place: &str, error: RemoteError) -> Option<String> {
             let help = help.map_or(String::new(), |help| format!("; {help}"));
             Some(format!("the cache {place} can't be used: {reason}{help}"))
         }
-        RemoteError::Refused(reason) => {
-            Some(format!("an output in {place} isn't used: {reason}; `pipe cache push --force` repairs it"))
-        }
+        RemoteError::Refused(reason) => Some(format!(
+            "an output in {place} isn't used: {reason}; `pipe cache push --force` repairs it"
+        )),
     }
 }
 

@@ -172,7 +172,11 @@ impl Store {
     }
 
     /// The entry of a key as it is written, if it leads to this artifact.
-    pub fn key_entry(&self, key: &Digest, artifact: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn key_entry(
+        &self,
+        key: &Digest,
+        artifact: &Digest,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         if self.read_key(key)?.is_none_or(|(found, _)| found != *artifact) {
             return Ok(None);
         }

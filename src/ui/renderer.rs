@@ -86,7 +86,10 @@ impl Renderer {
         // That a stage never ran before explains nothing.
         let first_build = details.first() == Some(&Reason::NeverBuilt);
         let reason = if first_build { None } else { reasons.into_iter().next() };
-        self.stages.insert(name.to_owned(), Stage { started: true, reason, ..Stage::default() });
+        // Its log is that of the build elsewhere.
+        let is_copied = matches!(details.first(), Some(Reason::Remote { .. }));
+        let stage = Stage { started: !is_copied, reason, ..Stage::default() };
+        self.stages.insert(name.to_owned(), stage);
         lines
     }
 

@@ -2,7 +2,7 @@
 //! and a server that is compatible with S3.
 
 use crate::server::{Request, Response};
-use crate::static_server::{KEY, REGION, SECRET, s3, serving};
+use crate::static_server::{KEY, REGION, SECRET, s3, serving, taking_uploads};
 use crate::support::{Desk, Events, STAGES};
 use std::fs;
 use std::process::Command;
@@ -44,7 +44,9 @@ fn what_one_machine_pushed_another_one_does_not_compute() {
     let place = place.to_str().unwrap();
     one.ok(&["runs", "name", "@0", "baseline"]);
     let hidden = |text: String| text.replace(place, "[shared]");
-    let push = |arguments: &[&str]| hidden(one.ok(&[&["cache", "push", "@0", place], arguments].concat()).stdout);
+    let push = |arguments: &[&str]| {
+        hidden(one.ok(&[&["cache", "push", "@0", place], arguments].concat()).stdout)
+    };
     one.snapshot("push_dry_run", &push(&["--dry-run"]));
     assert!(!fs::exists(place).unwrap());
     one.snapshot("push", &push(&[]));
@@ -76,7 +78,9 @@ fn what_one_machine_pushed_another_one_does_not_compute() {
     let pulled = third.ok(&["cache", "pull", "baseline", place]);
     third.snapshot("pull", &hidden(pulled.stdout));
     assert_eq!(digests_of(&third), digests_of(&one));
-    for arguments in [&["show", "@0"][..], &["diff", "@0", "@0"], &["report", "@0"], &["cache", "verify"]] {
+    for arguments in
+        [&["show", "@0"][..], &["diff", "@0", "@0"], &["report", "@0"], &["cache", "verify"]]
+    {
         third.ok(arguments);
     }
     third.ok(&["predict", "baseline", one.path("images/0_disc.png").to_str().unwrap()]);
@@ -87,11 +91,11 @@ fn what_one_machine_pushed_another_one_does_not_compute() {
 #[test]
 fn a_store_behind_a_web_server_is_a_cache_for_those_with_a_token() {
     let (one, other) = (Desk::trained(), Desk::tiny());
-    let server = serving(&one.path("cache"), |request: &Request, response: Response| {
-        match request.header("authorization") {
-            Some("Bearer secret-token") => response,
-            _ => Response::status(401),
-        }
+    let server = serving(&one.path("cache"), |request: &Request, response: Response| match request
+        .header("authorization")
+    {
+        Some("Bearer secret-token") => response,
+        _ => Response::status(401),
     });
     other.pipe(&["status", "tiny.toml", "--cache-from", &server.address]).snapshot("no_token");
     server.requests();
@@ -156,6 +160,24 @@ fn runs_are_pushed_to_a_bucket_and_taken_from_it() {
     let mut anonymous = third.command(&pull);
     anonymous.env("AWS_ENDPOINT_URL", &server.address);
     third.output(anonymous).snapshot("no_secret");
+}
+
+#[test]
+fn runs_are_pushed_to_a_web_server_that_takes_uploads() {
+    let (one, other) = (Desk::trained(), Desk::tiny());
+    let (server, objects) = taking_uploads("token");
+    let with_token = |desk: &Desk, arguments: &[&str]| {
+        let mut command = desk.command(arguments);
+        command.env("PIPE_CACHE_TOKEN", "token");
+        desk.output(command)
+    };
+    let push = ["cache", "push", "@0", &server.address];
+    one.pipe(&push).snapshot("push_without_a_token");
+    assert!(objects.lock().unwrap().is_empty());
+    let ran = with_token(&one, &push);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran}");
+    let run = ["run", "tiny.toml", "--cache-from", &server.address, "--json"];
+    assert_eq!(without_running(&with_token(&other, &run).events()), digests_of(&one));
 }
 
 #[test]

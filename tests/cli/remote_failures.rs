@@ -6,6 +6,7 @@ use crate::static_server::serving;
 use crate::support::{Desk, containing};
 use proptest::prelude::*;
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -130,7 +131,8 @@ fn a_hostile_manifest_writes_nothing() {
     ] {
         let (_shared, place) = pushed();
         let digest = hex_digest(b"abc");
-        let text = format!("{{\"format\":1,\"files\":[\n{}\n]}}\n", entry.replace("DIGEST", &digest));
+        let text =
+            format!("{{\"format\":1,\"files\":[\n{}\n]}}\n", entry.replace("DIGEST", &digest));
         let artifact = hex_digest(text.as_bytes());
         let folder = place.join("v1/artifacts").join(&artifact[..2]).join(&artifact);
         fs::create_dir_all(&folder).unwrap();
@@ -140,14 +142,20 @@ fn a_hostile_manifest_writes_nothing() {
         let old = old.file_name().unwrap().to_str().unwrap().to_owned();
         let key = PathBuf::from(&containing(&place.join("v1/keys"), &old)[0]);
         let payload = fs::read(&key).unwrap();
-        let payload = String::from_utf8(payload[payload.iter().position(|&b| b == b'\n').unwrap() + 1..].to_vec()).unwrap();
+        let payload = String::from_utf8(
+            payload[payload.iter().position(|&b| b == b'\n').unwrap() + 1..].to_vec(),
+        )
+        .unwrap();
         let payload = payload.replace(&old, &artifact);
         let sealed = format!("pipe sealed 1 {}\n{payload}", hex_digest(payload.as_bytes()));
         overwrite(&key, sealed.as_bytes());
         let desk = Desk::tiny();
         let (messages, digests) = explored(&desk, place.to_str().unwrap());
         assert_eq!(digests, expected, "{name}");
-        assert!(!Path::new("/outside").exists() && containing(&desk.path("cache"), "outside").is_empty());
+        assert!(
+            !Path::new("/outside").exists()
+                && containing(&desk.path("cache"), "outside").is_empty()
+        );
         said += &format!("{name}\n  {}\n", messages.trim_end());
     }
     let free = regex::Regex::new(r"only [\d.]+ .B are free").unwrap();
@@ -161,7 +169,6 @@ fn hex_digest(bytes: &[u8]) -> String {
 
 #[test]
 fn a_server_that_fails_is_asked_once_and_said() {
-    let one = Desk::trained();
     let desk = Desk::tiny();
     let mut said = String::new();
     let cases: Vec<(&str, Box<dyn Fn(&Request) -> Response + Send + Sync>)> = vec![
@@ -183,11 +190,15 @@ fn a_server_that_fails_is_asked_once_and_said() {
         said += &format!("{name}\n  {}\n", ran.stderr.trim_end());
     }
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let plain = serving(&one.path("cache"), |_, response| response);
-    for (name, place) in [
-        ("refused", format!("http://{closed}")),
-        ("no_tls", plain.address.replace("http:", "https:")),
-    ] {
+    // It answers without TLS.
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let no_tls = format!("https://{}", plain.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in plain.incoming() {
+            stream.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        }
+    });
+    for (name, place) in [("refused", format!("http://{closed}")), ("no_tls", no_tls)] {
         let ran = desk.pipe(&["status", "tiny.toml", "--cache-from", &place]);
         assert_eq!(ran.code, 0, "{name}: {ran}");
         said += &format!("{name}\n  {}\n", ran.stderr.trim_end());
@@ -203,15 +214,37 @@ fn a_server_that_fails_during_a_run_does_not_fail_it() {
     let is_file = |request: &Request| request.path.ends_with("explore.json");
     type Spoil = Box<dyn Fn(&Request, Response) -> Response + Send + Sync>;
     let cases: Vec<(&str, Spoil)> = vec![
-        ("cut", Box::new(move |request, response| if is_file(request) { response.cut(5) } else { response })),
-        ("503", Box::new(move |request, response| if is_file(request) { Response::status(503) } else { response })),
-        ("404", Box::new(move |request, response| if is_file(request) { Response::status(404) } else { response })),
-        ("longer", Box::new(move |request, mut response| {
-            if is_file(request) {
-                response.body.extend_from_slice(b"more");
-            }
-            response
-        })),
+        (
+            "cut",
+            Box::new(
+                move |request, response| if is_file(request) { response.cut(5) } else { response },
+            ),
+        ),
+        (
+            "503",
+            Box::new(
+                move |request, response| {
+                    if is_file(request) { Response::status(503) } else { response }
+                },
+            ),
+        ),
+        (
+            "404",
+            Box::new(
+                move |request, response| {
+                    if is_file(request) { Response::status(404) } else { response }
+                },
+            ),
+        ),
+        (
+            "longer",
+            Box::new(move |request, mut response| {
+                if is_file(request) {
+                    response.body.extend_from_slice(b"more");
+                }
+                response
+            }),
+        ),
     ];
     for (name, spoil) in cases {
         let server = serving(&one.path("cache"), spoil);
@@ -275,13 +308,13 @@ fn a_push_or_pull_that_cannot_be_says_why() {
     empty.pipe(&["cache", "pull", "abcdef", &nowhere]).snapshot("pull_from_nowhere");
     // A record that was changed is refused as a whole, an output as such.
     let id = one.ok(&["show", "@0", "--json"]).json()["run"]["id"].as_str().unwrap().to_owned();
-    let place = one.path("cache").display().to_string();
     overwrite(&artifact_file(&one.path("cache"), "model.safetensors"), b"model");
-    empty.pipe(&["cache", "pull", &id, &place]).snapshot("pull_of_a_damaged_output");
+    let pull = |to: &str| one.pipe(&["cache", "pull", &id, "cache", "--cache", to]);
+    pull("second").snapshot("pull_of_a_damaged_output");
     let record = one.path(&format!("cache/v1/runs/{id}/run.json"));
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, text.replace("tiny", "tidy")).unwrap();
-    Desk::empty().pipe(&["cache", "pull", &id, &place]).snapshot("pull_of_a_changed_record");
+    pull("third").snapshot("pull_of_a_changed_record");
 }
 
 proptest! {

@@ -55,6 +55,23 @@ pub(crate) type Objects = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 /// A server that is compatible with S3: path-style, one object per request, every request signed with
 /// [`KEY`]. Missing objects are forbidden, as for those who may not list a bucket.
 pub(crate) fn s3() -> (Server, Objects) {
+    keeping(check, 403)
+}
+
+/// A web server that takes uploads from those with a token.
+pub(crate) fn taking_uploads(token: &'static str) -> (Server, Objects) {
+    let check = move |request: &Request| match request.header("authorization") {
+        Some(header) if header == format!("Bearer {token}") => Ok(()),
+        _ => Err("no token"),
+    };
+    keeping(check, 404)
+}
+
+/// A server that keeps objects in memory. `missing` is its status for those that it hasn't.
+fn keeping(
+    check: impl Fn(&Request) -> Result<(), &'static str> + Send + Sync + 'static,
+    missing: u16,
+) -> (Server, Objects) {
     let objects = Objects::default();
     let kept = Arc::clone(&objects);
     let server = Server::start(move |request, _| {
@@ -73,7 +90,7 @@ pub(crate) fn s3() -> (Server, Objects) {
                 Some(content) => Response::file(request, "e", content),
                 None => {
                     let body = b"<Error><Code>AccessDenied</Code></Error>".to_vec();
-                    Response { body, ..Response::status(403) }
+                    Response { body, ..Response::status(missing) }
                 }
             },
         }

@@ -108,7 +108,10 @@ pub(super) fn print(
     for copied in all {
         if !copied.missing.is_empty() {
             let stages = and_list(copied.missing.iter().map(String::as_str));
-            ui::warning(&format!("run {}: the outputs of {stages} aren't there any more", copied.run));
+            ui::warning(&format!(
+                "run {}: the outputs of {stages} aren't there any more",
+                copied.run
+            ));
         }
         copied.refused.iter().for_each(|sentence| ui::warning(sentence));
     }
@@ -167,7 +170,8 @@ impl Copy<'_> {
         match runs::text_of(&runs, id) {
             Some(known) if known == text => return Ok(copied),
             Some(_) => {
-                let message = format!("another run is called `{id}` in {}", self.to.base().display());
+                let message =
+                    format!("another run is called `{id}` in {}", self.to.base().display());
                 return Err(Failure::failed(message).help("use another store with `--cache`"));
             }
             None => copied.record = true,
@@ -266,7 +270,9 @@ impl Copy<'_> {
         match error.into() {
             Error::Remote(RemoteError::Refused(reason)) => {
                 let place = self.from.place();
-                copied.refused.push(format!("the output of `{stage}` in {place} isn't used: {reason}"));
+                copied
+                    .refused
+                    .push(format!("the output of `{stage}` in {place} isn't used: {reason}"));
                 Ok(())
             }
             Error::Remote(error) => Err(self.failed(error)),
@@ -283,7 +289,9 @@ impl Copy<'_> {
 pub(super) fn failed(place: &str, error: RemoteError) -> Failure {
     match message(place, error) {
         Some(sentence) => Failure::failed(sentence),
-        None => Failure::Message { code: INTERRUPTED, message: "interrupted".to_owned(), help: None },
+        None => {
+            Failure::Message { code: INTERRUPTED, message: "interrupted".to_owned(), help: None }
+        }
     }
 }
 

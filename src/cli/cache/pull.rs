@@ -38,9 +38,8 @@ fn id_of(from: &Remote, wanted: &str, cancel: &CancellationToken) -> Result<RunI
         return Ok(runs::find(&folder, wanted)?.id);
     }
     let help = "name it by its id, or by the name that it had when it was pushed";
-    let unknown = || {
-        Failure::invalid(format!("no run is called `{wanted}` in {}", from.place())).help(help)
-    };
+    let unknown =
+        || Failure::invalid(format!("no run is called `{wanted}` in {}", from.place())).help(help);
     let name = run_name(wanted).map_err(|_| unknown())?;
     let text = from.read(&objects::name(&name), MAX_NAME, cancel);
     let text = text.map_err(|error| failed(from.place(), error))?.ok_or_else(unknown)?;

@@ -81,7 +81,7 @@ impl Push<'_> {
 
     fn to_web(&self, to: &Remote, web: &Web, records: &[Record]) -> Result<Vec<Copied>, Failure> {
         let push = || -> Result<Vec<Copied>, Error> {
-            if !to.is_store(self.cancel)? && !self.arguments.dry_run {
+            if !to.is_store(true, self.cancel)? && !self.arguments.dry_run {
                 let task = self.task("format", 0);
                 let text = stored::format_text().as_bytes().to_vec();
                 web.write(&objects::format(), text, &task, self.cancel)?;

@@ -29,7 +29,12 @@ impl Access {
     }
 
     /// The error for a status that isn't a success, as the end of a sentence.
-    pub(in crate::download) fn refusal(&self, url: &str, status: u16, body: &[u8]) -> DownloadError {
+    pub(in crate::download) fn refusal(
+        &self,
+        url: &str,
+        status: u16,
+        body: &[u8],
+    ) -> DownloadError {
         if matches!(status, 404 | 410) {
             return DownloadError::NotFound { url: url.to_owned(), status };
         }
@@ -82,14 +87,8 @@ mod tests {
         let access = Access::s3(None);
         let body = b"<Error><Code>InvalidAccessKeyId</Code><Message>no</Message></Error>";
         let error = access.refusal("https://x/y", 403, body);
-        assert_eq!(
-            error.to_string(),
-            "it asks for credentials (status 403: InvalidAccessKeyId)"
-        );
-        assert!(matches!(
-            access.refusal("https://x/y", 404, body),
-            DownloadError::NotFound { .. }
-        ));
+        assert_eq!(error.to_string(), "it asks for credentials (status 403: InvalidAccessKeyId)");
+        assert!(matches!(access.refusal("https://x/y", 404, body), DownloadError::NotFound { .. }));
         assert_eq!(code(b"<Code>a\n\x1b[1m</Code>").as_deref(), Some("a[1m"));
         assert_eq!(code(b"<Code>"), None);
     }

@@ -24,13 +24,21 @@ impl Folder {
 
     /// The content of an object, if there is one.
     pub(super) fn read(&self, object: &str, limit: u64) -> Result<Option<Vec<u8>>, RemoteError> {
-        let Some((file, length)) = self.open(object)? else { return Ok(None) };
-        if length > limit {
-            return Err(RemoteError::Refused(format!("its `{object}` has {length} bytes")));
-        }
-        let mut content = Vec::new();
-        let read = file.take(limit).read_to_end(&mut content);
-        read.map(|_| Some(content)).map_err(|error| unreadable(object, &error))
+        let read = || {
+            let Some((file, length)) = self.open(object)? else { return Ok(None) };
+            if length > limit {
+                return Err(RemoteError::Refused(format!("has {length} bytes")));
+            }
+            let mut content = Vec::new();
+            let read = file.take(limit).read_to_end(&mut content);
+            read.map(|_| Some(content)).map_err(|error| unreadable(&error))
+        };
+        read().map_err(|error| match error {
+            RemoteError::Refused(reason) => {
+                RemoteError::Refused(format!("its `{object}` {reason}"))
+            }
+            error => error,
+        })
     }
 
     /// Copies an object of a length to a file. False if there is none.
@@ -73,18 +81,18 @@ impl Folder {
             {
                 return Ok(None);
             }
-            Err(error) => return Err(unreadable(object, &error)),
+            Err(error) => return Err(unreadable(&error)),
         };
         if !found.is_file() {
-            return Err(RemoteError::Refused(format!("its `{object}` isn't a file")));
+            return Err(RemoteError::Refused("isn't a file".to_owned()));
         }
-        let file = File::open(&path).map_err(|error| unreadable(object, &error))?;
+        let file = File::open(&path).map_err(|error| unreadable(&error))?;
         Ok(Some((file, found.len())))
     }
 }
 
-fn unreadable(object: &str, error: &io::Error) -> RemoteError {
-    RemoteError::Refused(format!("its `{object}` can't be read: {error}"))
+fn unreadable(error: &io::Error) -> RemoteError {
+    RemoteError::Refused(format!("can't be read: {error}"))
 }
 
 /// Copies until the end, or until it is cancelled.

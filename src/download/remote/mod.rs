@@ -85,7 +85,8 @@ impl Remote {
         })?;
         let Some(manifest) = self.manifest(&digest, cancel)? else {
             let (key, digest) = (key.short(), digest.short());
-            let reason = format!("its entry of key {key} names artifact {digest}, which is missing");
+            let reason =
+                format!("its entry of key {key} names artifact {digest}, which is missing");
             return Err(RemoteError::Refused(reason));
         };
         Ok(Some(RemoteArtifact { key: *key, digest, manifest, log, place: self.place.clone() }))
@@ -174,11 +175,17 @@ impl Remote {
         }
     }
 
-    /// Whether the place has a store; false where it is empty.
+    /// Whether the place has a store; false where it is empty, and if it `may_be_new` also where it
+    /// can't be read: S3 says so of an empty bucket to those who may not list it.
     ///
     /// # Errors
     /// If it can't be used, or has something else.
-    pub(crate) fn is_store(&self, cancel: &CancellationToken) -> Result<bool, RemoteError> {
+    pub(crate) fn is_store(
+        &self,
+        may_be_new: bool,
+        cancel: &CancellationToken,
+    ) -> Result<bool, RemoteError> {
+        self.is_open.fetch_or(may_be_new, Ordering::Relaxed);
         let Some(text) = self.read(&objects::format(), MAX_FORMAT, cancel)? else {
             return Ok(false);
         };
@@ -193,7 +200,7 @@ impl Remote {
     /// # Errors
     /// If it doesn't.
     pub(crate) fn open(&self, cancel: &CancellationToken) -> Result<(), RemoteError> {
-        if self.is_open.load(Ordering::Relaxed) || self.is_store(cancel)? {
+        if self.is_open.load(Ordering::Relaxed) || self.is_store(false, cancel)? {
             return Ok(());
         }
         let message = "it is no store: it has no `v1/format`".to_owned();

@@ -74,7 +74,9 @@ impl Section {
         let mut is_inside = false;
         let mut settings = Vec::new();
         for line in text.lines() {
-            if let Some(name) = line.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            if let Some(name) =
+                line.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
+            {
                 is_inside = name.trim() == profile || name.trim() == named;
             } else if let Some((key, value)) = line.split_once('=').filter(|_| is_inside)
                 // Indented lines belong to a setting of several lines.

@@ -33,7 +33,9 @@ impl RemoteError {
     /// A failure to write here.
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> RemoteError {
         let path = path.to_owned();
-        move |error| RemoteError::Refused(format!("can't be written to {}: {error}", path.display()))
+        move |error| {
+            RemoteError::Refused(format!("can't be written to {}: {error}", path.display()))
+        }
     }
 }
 
@@ -64,8 +66,7 @@ impl From<DownloadError> for RemoteError {
     }
 }
 
-const NETWORK_HELP: &str =
-    "check the address and the network; behind a proxy, set HTTPS_PROXY";
+const NETWORK_HELP: &str = "check the address and the network; behind a proxy, set HTTPS_PROXY";
 
 /// Does `work` for each of the items, several at a time, until one fails.
 ///

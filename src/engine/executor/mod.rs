@@ -181,10 +181,14 @@ impl<'a> Executor<'a> {
         if let Some(reason) = self.blocked_by(node) {
             return Action::Skip(reason);
         }
-        let is_known = |input: &Node| input.end().is_some() || input.planned.state.remote().is_some();
+        let is_known =
+            |input: &Node| input.end().is_some() || input.planned.state.remote().is_some();
         let is_pending = matches!(node.planned.state, Planned::Pending { .. });
         // A key needs no files.
-        if !self.inputs_of(node).all(|input| input.end().is_some() || (is_pending && is_known(input))) {
+        if !self
+            .inputs_of(node)
+            .all(|input| input.end().is_some() || (is_pending && is_known(input)))
+        {
             return Action::Wait;
         }
         match node.planned.state {

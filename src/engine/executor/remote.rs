@@ -78,7 +78,10 @@ impl<'a> Executor<'a> {
                 self.finish(index, StageEnd::Cancelled, Spent::default());
             }
             (_, Some(StopCause::TimedOut(limit))) => {
-                self.fall_back(index, &format!("it takes longer than its timeout of {limit} seconds"));
+                self.fall_back(
+                    index,
+                    &format!("it takes longer than its timeout of {limit} seconds"),
+                );
             }
             (JobOutcome::Failed { message, .. }, None) => self.fall_back(index, &message),
             (_, None) => self.fall_back(index, "the copy was stopped"),
