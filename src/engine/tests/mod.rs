@@ -4,6 +4,7 @@ mod caching;
 mod damage;
 mod errors;
 mod execution;
+mod remote;
 
 use super::*;
 use crate::config::{KeyType, NoKeys, load};
