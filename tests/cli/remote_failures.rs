@@ -6,7 +6,7 @@ use crate::static_server::serving;
 use crate::support::{Desk, containing};
 use proptest::prelude::*;
 use std::fs::{self, Permissions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -195,7 +195,11 @@ fn a_server_that_fails_is_asked_once_and_said() {
     let no_tls = format!("https://{}", plain.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in plain.incoming() {
-            stream.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+            let mut stream = stream.unwrap();
+            let mut hello = [0; 4096];
+            let _ = stream.read(&mut hello);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = stream.read(&mut hello);
         }
     });
     for (name, place) in [("refused", format!("http://{closed}")), ("no_tls", no_tls)] {
