@@ -171,7 +171,8 @@ fn hex_digest(bytes: &[u8]) -> String {
 fn a_server_that_fails_is_asked_once_and_said() {
     let desk = Desk::tiny();
     let mut said = String::new();
-    let cases: Vec<(&str, Box<dyn Fn(&Request) -> Response + Send + Sync>)> = vec![
+    type Answer = Box<dyn Fn(&Request) -> Response + Send + Sync>;
+    let cases: Vec<(&str, Answer)> = vec![
         ("401", Box::new(|_| Response::status(401))),
         ("403", Box::new(|_| Response::status(403))),
         ("404", Box::new(|_| Response::status(404))),
