@@ -49,7 +49,7 @@ impl Access {
                 "it accepts no uploads".to_owned(),
                 "allow PUT requests on the server, or push to a folder or an S3 bucket",
             ),
-            (300..400 | 400, _) if self.is_s3 => {
+            (300..=400, _) if self.is_s3 => {
                 ("it is in another region".to_owned(), "set AWS_REGION to that of the bucket")
             }
             (413, _) => ("it accepts no files of this length".to_owned(), "raise its limit"),
