@@ -84,7 +84,7 @@ impl<'a> Executor<'a> {
                 );
             }
             (JobOutcome::Failed { message, .. }, None) => self.fall_back(index, &message),
-            (_, None) => self.fall_back(index, "the copy was stopped"),
+            _ => self.fall_back(index, "the copy was stopped"),
         }
         Ok(())
     }
