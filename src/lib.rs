@@ -53,9 +53,14 @@
 //!    it may turn out fresh, since keys are computed from content); which defaults were chosen for
 //!    stages that will run ([`engine::Kind::choices`]); and the disk space that they need
 //!    ([`engine::Kind::disk`]). A run that needs more than there is doesn't start.
-//! 6. The executor runs ready stages, in parallel where the graph allows. On a cache hit it replays
-//!    the recorded log. A remote output is copied and committed if it is a result or a stage that runs
-//!    needs it; if that fails, the stage runs. On a miss it writes a *job*, a self-contained file, which a child process
+//! 6. The executor runs ready stages, in parallel where the graph allows and what they ask for
+//!    (`resources`: threads, memory, GPUs) is free; the order follows from the plan alone. A failure
+//!    that may pass by itself ([`engine::StageError`] says so) is tried again if the stage has
+//!    `retries`. On a cache hit it replays
+//!    the recorded log. What a user accepted for a key (`--accept`) is in the first line of that log,
+//!    so that it is said wherever the output is used. A remote output is copied and committed if it
+//!    is a result or a stage that runs needs it; if that fails, the stage runs. On a miss it writes
+//!    a *job*, a self-contained file, which a child process
 //!    `pipe stage JOB` executes in its own process group, sending events back as JSON lines. So
 //!    every stage can be timed out, killed and logged separately.
 //!    Before the stage starts, the child digests the input files that its kind declares to read,
@@ -64,7 +69,8 @@
 //! 7. A stage is given an [`engine::Context`] and nothing else: resolved values, inputs, a slot,
 //!    the memo, an event sink, the cancellation token, its seed, thread budget and device.
 //! 8. A commit digests the slot's files, writes the manifest last, syncs and renames. A failed or
-//!    killed stage leaves no artifact.
+//!    killed stage leaves no artifact. Where the same key had another output on the same kind of
+//!    machine, the first difference is an event.
 //! 9. Preprocess decodes and resizes in parallel, and copies every record that an earlier tensor
 //!    cache with the same geometry has. Train maps the cache and streams from it: the order follows
 //!    from (seed, epoch), augmentation from (seed, view, record), and batches are loaded ahead of

@@ -107,7 +107,7 @@ impl From<StoreError> for Failure {
 impl From<StageError> for Failure {
     fn from(error: StageError) -> Failure {
         match error {
-            StageError::Failed { message, help } => {
+            StageError::Failed { message, help, .. } => {
                 Failure::Message { code: FAILED, message, help }
             }
             StageError::Cancelled => {
@@ -124,7 +124,11 @@ impl From<EngineError> for Failure {
             EngineError::UnknownStage { name, help } => {
                 Failure::invalid(format!("there is no stage `{name}`")).help(help)
             }
-            EngineError::Stage { stage, is_local, error: StageError::Failed { message, help } } => {
+            EngineError::Stage {
+                stage,
+                is_local,
+                error: StageError::Failed { message, help, .. },
+            } => {
                 let message = format!("stage `{stage}`: {message}");
                 Failure::Message { code: if is_local { INVALID } else { FAILED }, message, help }
             }

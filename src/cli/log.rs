@@ -40,7 +40,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let log = stored_log(&store, key, name);
         if !log.is_empty() {
             let is_logged = |event: &Event| {
-                matches!(event, Event::Message { .. } | Event::Scalar { .. } | Event::Count { .. })
+                matches!(
+                    event,
+                    Event::Message { .. }
+                        | Event::Scalar { .. }
+                        | Event::Count { .. }
+                        | Event::Accepted { .. }
+                )
             };
             events.retain(|event| !is_logged(event));
             events.splice(0..0, log);
@@ -62,6 +68,9 @@ fn is_of(event: &Event, name: &str) -> bool {
         | Event::Progress { stage, .. }
         | Event::Scalar { stage, .. }
         | Event::Count { stage, .. }
+        | Event::Accepted { stage, .. }
+        | Event::NotReproducible { stage, .. }
+        | Event::StageRetried { stage, .. }
         | Event::StageFinished { stage, .. } => stage == name,
         Event::Message { stage, .. } => stage.as_deref() == Some(name),
         Event::RunStarted { .. } | Event::RunFinished { .. } => false,

@@ -4,7 +4,9 @@ use super::failure::Failure;
 use super::shared::{Earlier, shown};
 use crate::common::number;
 use crate::common::words::and_list;
-use crate::engine::{self, Disk, EngineError, Graph, Options, Plan, Planned, PlannedStage};
+use crate::engine::{
+    self, Acceptance, Disk, EngineError, Graph, Options, Plan, Planned, PlannedStage,
+};
 use crate::events::{CancellationToken, Reason};
 use crate::stages;
 use crate::store::{Digest, Store};
@@ -157,9 +159,19 @@ fn stage_json(
                 "wanted": is_wanted,
             });
         }
-        Planned::Fresh { .. } => json["reasons"] = json!([]),
+        Planned::Fresh { accepted, .. } => {
+            json["reasons"] = json!([]);
+            if let Some(accepted) = accepted {
+                json["accepted"] = json!({ "key": accepted.key, "changes": accepted.changes });
+            }
+        }
     }
     json
+}
+
+/// "accepted: epochs: 8 -> 2".
+pub(super) fn vouched(accepted: &Acceptance) -> String {
+    format!("accepted: {}", accepted.changes.join("; "))
 }
 
 /// "disk: about 1.2 GB needed, 30.1 GB free", and more where that is known.
@@ -182,7 +194,7 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
     let (mut dirty, mut pending, mut remote) = (0, 0, (0, 0));
     for planned in &plan.stages {
         let why = match &planned.state {
-            Planned::Fresh { .. } => String::new(),
+            Planned::Fresh { accepted, .. } => accepted.as_ref().map_or(String::new(), vouched),
             Planned::Dirty { reasons, .. } => {
                 dirty += 1;
                 reasons.iter().map(Reason::to_string).collect::<Vec<_>>().join("; ")

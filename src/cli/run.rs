@@ -10,15 +10,16 @@ use super::report::write_page;
 use super::shared::{PipelineArguments, RemoteArguments, StoreArguments, run_name};
 use super::signals;
 use super::summary::{self, Recorded};
+use crate::common::number;
 use crate::config::Pipeline;
-use crate::engine::{self, Device, Force, Graph, MAX_THREADS, Options, Plan, Report};
+use crate::engine::{self, Device, Force, Graph, MAX_THREADS, Options, Plan, Replay, Report};
 use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
 use crate::runs::{self, Labels, PipelineFile, Recorder, Results, RunId, RunInfo, StageRecord};
 use crate::stages;
 use crate::store::{Artifact, Store};
 use crate::ui::{self, OutputMode, Reporter};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -55,6 +56,10 @@ pub(super) struct Arguments {
     /// Run all stages, or only STAGE, even if they are up to date (repeatable)
     #[arg(long, value_name = "STAGE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     force: Vec<String>,
+    /// Take the most similar earlier output of STAGE for what changed since, without running it: you
+    /// vouch that the change has no effect (repeatable)
+    #[arg(long, value_name = "STAGE")]
+    accept: Vec<String>,
     /// Show what would run, and why, without running it
     #[arg(long)]
     dry_run: bool,
@@ -73,12 +78,20 @@ pub(super) struct Arguments {
     /// Run at most N stages at a time [default: 4]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     jobs: Option<NonZeroUsize>,
-    /// Threads per stage; results don't depend on it [default: number of cores]
+    /// Threads per stage, and of all together that ask for some; results don't depend on it
+    /// [default: number of cores]
     #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<NonZeroUsize>,
+    /// Memory of the stages that ask for some, such as `12GB` [default: what is free]
+    #[arg(long, value_name = "SIZE", value_parser = memory_size)]
+    memory: Option<u64>,
     /// After a failed stage, continue with those that don't depend on it
     #[arg(long)]
     keep_going: bool,
+    /// Which events of stages taken from the store are shown again: full, errors (warnings and errors)
+    /// or none; `pipe log` shows all
+    #[arg(long, value_name = "WHAT", default_value = "full")]
+    replay: ReplayChoice,
     /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
@@ -91,6 +104,24 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// The choices of `--replay`.
+#[derive(Clone, Copy, ValueEnum)]
+enum ReplayChoice {
+    Full,
+    Errors,
+    None,
+}
+
+impl From<ReplayChoice> for Replay {
+    fn from(choice: ReplayChoice) -> Replay {
+        match choice {
+            ReplayChoice::Full => Replay::Full,
+            ReplayChoice::Errors => Replay::Errors,
+            ReplayChoice::None => Replay::None,
+        }
+    }
+}
+
 /// A number of threads, for clap.
 fn thread_count(text: &str) -> Result<NonZeroUsize, String> {
     let count = at_least_one(text)?;
@@ -98,6 +129,12 @@ fn thread_count(text: &str) -> Result<NonZeroUsize, String> {
         true => Err(format!("at most {MAX_THREADS} threads are possible")),
         false => Ok(count),
     }
+}
+
+/// An amount of memory, for clap.
+fn memory_size(text: &str) -> Result<u64, String> {
+    let bytes = number::parse_bytes(text).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "expected a size such as `12GB` or `500MB`".to_owned())
 }
 
 /// A whole number from 1, for clap.
@@ -119,10 +156,14 @@ impl Arguments {
             until: self.until.clone(),
             from: self.from.clone(),
             force,
+            accept: self.accept.clone(),
             jobs: self.jobs.unwrap_or(JOBS).get(),
             threads: self.threads.unwrap_or(cores).get(),
+            memory: self.memory.or_else(engine::free_memory).unwrap_or(u64::MAX),
+            gpus: engine::gpus(self.device),
             device: self.device,
             keep_going: self.keep_going,
+            replay: self.replay.into(),
             refresh: self.refresh,
             remotes: self.remotes.caches()?,
         })
@@ -158,10 +199,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         plan::print(&graph, &plan, &disk, &store, arguments.json)?;
     }
     plan::check_disk(&graph, &plan, &disk, &store, arguments.dry_run)?;
+    engine::check_resources(&pipeline, &graph, &plan, &options)?;
     if arguments.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    let quiet = plan.is_fresh() && options.force == Force::None && options.from.is_none();
+    let quiet = plan.is_fresh()
+        && !plan.accepts()
+        && options.force == Force::None
+        && options.from.is_none();
     let will_run = !quiet;
     let mut info = run_info(arguments, &pipeline, &graph, &plan, &options);
     info.stages.iter_mut().for_each(|stage| models.name_in(stage));
@@ -177,6 +222,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             reporter.handle(event);
         }
     })?;
+    if report.accepted().next().is_some() {
+        recorder.record_outputs();
+    }
     let before = match recorder.id() {
         Some(_) => None,
         None => record_of_outputs(&mut recorder, &report, &store)?,
@@ -336,6 +384,9 @@ fn stage_record(stage: &engine::StageReport) -> StageRecord {
         seconds: stage.seconds,
         images_per_second: None,
         peak_memory: None,
+        accepted: None,
+        not_reproducible: None,
+        attempts: Vec::new(),
         error: stage.error.clone(),
         artifact: stage.artifact.as_ref().map(|artifact| artifact.path.clone()),
     }

@@ -187,7 +187,8 @@ fn text(style: Style, store: &Store, record: &Record) -> String {
     if let Some((stage, error)) = record.error() {
         text.push_str(&format!("\n{} stage `{stage}`: {error}\n", style.bad("failed:")));
     }
-    text.push_str(&format!("\n{}\n{}", stages(style, record), parameters(style, record)));
+    let (stages, notes) = (stages(style, record), notes(record));
+    text.push_str(&format!("\n{stages}{notes}\n{}", parameters(style, record)));
     for (stage, evaluation) in Results::of(record).with_store(store).evaluations() {
         text.push_str(&format!("\n{}\n", style.bold(&stage.stage)));
         text.push_str(&splits(style, &evaluation));
@@ -215,16 +216,26 @@ fn stages(style: Style, record: &Record) -> String {
             outcome.as_ref().and_then(|outcome| outcome.as_str()).unwrap_or("-").to_owned();
         let took = if stage.seconds > 0.0 { number::seconds(stage.seconds) } else { String::new() };
         let output: String = stage.digest.as_deref().unwrap_or("").chars().take(12).collect();
-        table.row([
-            stage.stage.clone(),
-            stage.kind.clone(),
-            outcome,
-            took,
-            output,
-            stage.reasons.join("; "),
-        ]);
+        table.row([stage.stage.clone(), stage.kind.clone(), outcome, took, output, stage.why()]);
     }
     table.render(style)
+}
+
+/// The tries that failed before the last one of each stage, and outputs that differ from earlier ones
+/// of the same key, one line each.
+fn notes(record: &Record) -> String {
+    let of_stage = |stage: &StageRecord| {
+        let line = |(at, attempt): (usize, &runs::Attempt)| {
+            let (number, took) = (at + 1, number::seconds(attempt.seconds));
+            let error = attempt.error.lines().next().unwrap_or_default();
+            let error = error.trim_end_matches("; its output ends with");
+            format!("{}: try {number} failed after {took}: {error}\n", stage.stage)
+        };
+        let differs = stage.not_reproducible.iter();
+        let differs = differs.map(|found| format!("{}: not reproducible: {found}\n", stage.stage));
+        stage.attempts.iter().enumerate().map(line).chain(differs).collect::<String>()
+    };
+    record.stages.iter().map(of_stage).collect()
 }
 
 /// Every parameter with its resolved value, one row each.

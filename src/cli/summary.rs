@@ -4,6 +4,7 @@
 use super::failure::Failure;
 use super::shared::{shell_word, shown};
 use crate::common::number;
+use crate::common::words::and_list;
 use crate::engine::{Report, StageReport};
 use crate::events::{Metrics, RunOutcome, StageOutcome};
 use crate::metrics::Evaluation;
@@ -133,7 +134,12 @@ fn up_to_date(report: &Report, recorded: &Recorded, record: Option<&Record>) -> 
     let accuracy = accuracy.map(|share| format!(" (accuracy {})", number::percent(share)));
     let (id, accuracy) = (&record.id, accuracy.unwrap_or_default());
     let copied = report.stages.iter().filter(|stage| is_copied(stage)).count() as u64;
+    let vouched: Vec<&str> = report.accepted().map(|stage| stage.stage.as_str()).collect();
     match recorded {
+        _ if !vouched.is_empty() => format!(
+            "nothing ran: the earlier output of {} was accepted; recorded as run {id}{accuracy}\n",
+            and_list(vouched)
+        ),
         Recorded::Now(_) if copied > 0 => format!(
             "no stage had to run: {} copied; recorded as run {id}{accuracy}\n",
             number::counted(copied, "output")

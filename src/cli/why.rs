@@ -81,6 +81,14 @@ fn as_json(planned: &PlannedStage) -> serde_json::Value {
 
 fn reasons(planned: &PlannedStage) -> Vec<String> {
     match &planned.state {
+        Planned::Fresh { accepted: Some(accepted), .. } => {
+            let made_by = format!(
+                "its output was made by key {}; `pipe run --force={}` makes its own",
+                accepted.key.get(..12).unwrap_or_default(),
+                planned.name
+            );
+            vec![plan::vouched(accepted), made_by]
+        }
         Planned::Fresh { .. } => vec!["nothing that affects its output has changed".to_owned()],
         Planned::Dirty { reasons, .. } => reasons.iter().map(Reason::to_string).collect(),
         Planned::Remote { reasons, artifact, .. } => {

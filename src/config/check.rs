@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use super::defaults::default_of;
 use super::describe::{expected, found, path_of, toml_text};
 use super::{DefaultValue, Diagnostic, KeyDecl, Node, Table, Type, Value, Values};
+use crate::common::number::parse_bytes;
 use crate::common::words::and_list;
 use crate::common::{nearest, synonym};
 
@@ -150,7 +151,7 @@ fn is_alike(of: &Type, value: &Value) -> bool {
         (Type::Bool, Value::Bool(_))
         | (Type::Integer { .. }, Value::Integer(_))
         | (Type::Number { .. }, Value::Integer(_) | Value::Number(_))
-        | (Type::Text | Type::Path | Type::Source | Type::Choice(_), Value::Text(_))
+        | (Type::Text | Type::Size | Type::Path | Type::Source | Type::Choice(_), Value::Text(_))
         | (Type::List(_) | Type::Array(..), Value::List(_))
         | (Type::Map(_) | Type::Table(_), Value::Table(_)) => true,
         _ => false,
@@ -164,6 +165,7 @@ enum Misfit {
     Range,
     Length,
     Choice,
+    Size,
     Scheme,
     Empty,
     Folder,
@@ -187,6 +189,10 @@ fn fit_scalar(node: &Node, of: &Type) -> Result<Json, Misfit> {
             Ok(Json::from(number))
         }
         (Type::Text, Value::Text(text)) => Ok(Json::from(text.as_str())),
+        (Type::Size, Value::Text(text)) => {
+            let bytes = parse_bytes(text).filter(|bytes| *bytes > 0);
+            bytes.map(Json::from).ok_or(Misfit::Size)
+        }
         (Type::Choice(names), Value::Text(text)) => {
             if names.contains(&text.as_str()) {
                 Ok(Json::from(text.as_str()))
@@ -225,6 +231,7 @@ impl Misfit {
             Misfit::Range => (format!("`{path}` is out of range"), expected),
             Misfit::Length => (format!("`{path}` has the wrong length"), expected),
             Misfit::Choice => (format!("`{path}` can't be {}", quoted(&node.value)), expected),
+            Misfit::Size => (format!("`{path}` can't be {}", quoted(&node.value)), expected),
             Misfit::Scheme => (format!("`{path}` lacks a scheme"), expected),
             Misfit::Empty => (format!("`{path}` can't be empty"), expected),
             Misfit::Folder => (
@@ -258,6 +265,7 @@ fn remedy(node: &Node, of: &Type) -> Option<String> {
             Some(format!("for a folder, write `path:{text}`"))
         }
         (Type::Either(types), _) => types.iter().find_map(|of| remedy(node, of)),
+        (Type::Size, _) => None,
         (Type::List(item) | Type::Array(item, _), value) if is_alike(item, value) => {
             Some("write it as a list, in [ ]".to_owned())
         }

@@ -33,6 +33,7 @@ pub(super) fn normal(value: &Json, of: &Type) -> Option<Json> {
             (*min..=*max).contains(&number).then(|| Json::from(number))
         }
         (Type::Text | Type::Path | Type::Source, Json::String(_)) => Some(value.clone()),
+        (Type::Size, _) => value.as_u64().map(Json::from),
         (Type::Choice(names), Json::String(text)) => {
             names.contains(&text.as_str()).then(|| value.clone())
         }

@@ -25,6 +25,7 @@ pub(super) fn expected(of: &Type) -> String {
             format!("a number{}", bounds(bound(min), bound(max)))
         }
         Type::Text => "text".to_owned(),
+        Type::Size => "a size such as \"4 GB\"".to_owned(),
         Type::Path => "a path".to_owned(),
         Type::Source => "a source, SCHEME:REST".to_owned(),
         Type::Choice(names) => join(names.iter().map(|name| format!("\"{name}\"")).collect(), "or"),

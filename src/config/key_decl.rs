@@ -48,6 +48,8 @@ pub enum Type {
     Number { min: f64, max: f64 },
     /// Any string.
     Text,
+    /// A size above 0 as text with a unit, `"4 GB"`; its value is the number of bytes.
+    Size,
     /// A path, relative to the file it is written in, or to the current folder in `--set`; made
     /// absolute.
     Path,

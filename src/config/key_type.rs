@@ -107,6 +107,13 @@ pub struct SourceText(pub String);
 
 leaf_keys! { SourceText = Type::Source }
 
+/// A size in bytes, written with its unit: `"4 GB"`, `"512MiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ByteSize(pub u64);
+
+leaf_keys! { ByteSize = Type::Size }
+
 /// A text; a number or truth value is one, too, as it is written in JSON: a text that is a single
 /// variable (`"${size}"`) takes the variable's type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -30,7 +30,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use key::{GivenTable, Handle, Key, Location};
 pub use key_decl::{Affects, DefaultValue, KeyDecl, Type, Values};
 pub use key_type::{
-    Choice, Given, KeyType, Keys, ListType, NoKeys, SourceText, Word, WordOr, leaf, unset,
+    ByteSize, Choice, Given, KeyType, Keys, ListType, NoKeys, SourceText, Word, WordOr, leaf, unset,
 };
 pub use keys::{choices, keys, leaf_keys};
 pub use pipeline::{Needs, Pipeline, StageTable, is_below, load};

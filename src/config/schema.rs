@@ -169,7 +169,7 @@ fn type_schema(of: &Type) -> Json {
             }
             or_variable(schema)
         }
-        Type::Text | Type::Path | Type::Source => json!({ "type": "string" }),
+        Type::Text | Type::Size | Type::Path | Type::Source => json!({ "type": "string" }),
         Type::Choice(names) => or_variable(json!({ "enum": names })),
         Type::List(of) => json!({ "type": "array", "items": type_schema(of) }),
         Type::Array(of, length) => json!({

@@ -52,6 +52,20 @@ impl DownloadError {
         }
     }
 
+    /// Whether it may pass by itself: the server or the way to it is at fault.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            DownloadError::Unreachable { .. }
+            | DownloadError::Busy { .. }
+            | DownloadError::Damaged { .. } => true,
+            DownloadError::Refused { status, .. }
+            | DownloadError::Site { status: Some(status), .. } => {
+                matches!(status, 408 | 425 | 429 | 500..)
+            }
+            _ => false,
+        }
+    }
+
     /// The remedy.
     pub fn help(&self) -> Option<&str> {
         match self {

@@ -98,6 +98,8 @@ pub struct Context {
     /// The thread budget, which is the size of rayon's current pool.
     pub threads: usize,
     pub device: Device,
+    /// The GPUs that it asked for, by the names that CUDA has for them.
+    pub gpus: Vec<String>,
     /// The cache key, for checkpoints in the memo.
     pub key: Digest,
 }

@@ -20,6 +20,9 @@ pub enum StageError {
         message: String,
         /// The remedy.
         help: Option<String>,
+        /// Whether it may pass by itself, so that trying again can help: what is wrong is neither in
+        /// the files nor in the keys.
+        is_temporary: bool,
     },
     #[error("cancelled")]
     Cancelled,
@@ -28,7 +31,23 @@ pub enum StageError {
 impl StageError {
     /// A failure without help.
     pub fn failed(message: impl Into<String>) -> StageError {
-        StageError::Failed { message: message.into(), help: None }
+        StageError::Failed { message: message.into(), help: None, is_temporary: false }
+    }
+
+    /// Makes a failure one that may pass by itself, if it is.
+    pub fn temporary_if(mut self, may_pass: bool) -> StageError {
+        if let StageError::Failed { is_temporary, .. } = &mut self {
+            *is_temporary = may_pass;
+        }
+        self
+    }
+
+    /// The same failure with another message.
+    pub fn map_message(mut self, change: impl FnOnce(&str) -> String) -> StageError {
+        if let StageError::Failed { message, .. } = &mut self {
+            *message = change(message);
+        }
+        self
     }
 
     /// Sets the help of a failure.
@@ -53,7 +72,11 @@ impl StageError {
 
 impl From<io::Error> for StageError {
     fn from(error: io::Error) -> StageError {
-        StageError::Failed { message: error.to_string(), help: help(&error).map(str::to_owned) }
+        let failed = StageError::failed(error.to_string());
+        match help(&error) {
+            Some(help) => failed.with_help(help),
+            None => failed,
+        }
     }
 }
 
@@ -69,10 +92,10 @@ impl From<StoreError> for StageError {
     fn from(error: StoreError) -> StageError {
         match error {
             StoreError::Cancelled => StageError::Cancelled,
-            StoreError::Io { doing, path, error } if is_full(&error) => StageError::Failed {
-                message: format!("{doing} {}: {error}", path.display()),
-                help: Some(DISK_FULL_HELP.to_owned()),
-            },
+            StoreError::Io { doing, path, error } if is_full(&error) => {
+                StageError::failed(format!("{doing} {}: {error}", path.display()))
+                    .with_help(DISK_FULL_HELP)
+            }
             other => StageError::failed(other.to_string()),
         }
     }
@@ -86,12 +109,7 @@ pub trait OrFail<T> {
 
 impl<T, E: Into<StageError>> OrFail<T> for Result<T, E> {
     fn or_fail(self, doing: impl fmt::Display) -> Result<T, StageError> {
-        self.map_err(|error| match error.into() {
-            StageError::Failed { message, help } => {
-                StageError::Failed { message: format!("{doing}: {message}"), help }
-            }
-            StageError::Cancelled => StageError::Cancelled,
-        })
+        self.map_err(|error| error.into().map_message(|message| format!("{doing}: {message}")))
     }
 }
 
@@ -136,7 +154,7 @@ mod tests {
     #[test]
     fn a_failure_says_what_was_being_done_and_what_to_do() {
         let full: Result<(), io::Error> = Err(io::ErrorKind::StorageFull.into());
-        let StageError::Failed { message, help } = full.or_fail("writing model").unwrap_err()
+        let StageError::Failed { message, help, .. } = full.or_fail("writing model").unwrap_err()
         else {
             panic!()
         };

@@ -2,11 +2,11 @@
 //! resolved values. All diagnostics are reported together, before anything runs.
 
 use super::kind::{Checked, Feed, KindRef, Kinds, Resolver};
-use super::{Common, Input};
+use super::{Common, Input, Resources, Retries};
 use crate::common::nearest;
 use crate::config::{
-    DefaultValue, Diagnostic, Diagnostics, KeyDecl, Keys, Pipeline, StageTable, Table, Values,
-    check, significant,
+    DefaultValue, Diagnostic, Diagnostics, KeyDecl, KeyType, Keys, Location, Pipeline, StageTable,
+    Table, Values, check, significant,
 };
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,10 @@ pub struct Stage {
     pub inside: BTreeMap<String, String>,
     /// Seconds after which it is stopped.
     pub timeout: Option<f64>,
+    /// What it takes of the machine.
+    pub resources: Resources,
+    /// How it is tried again after a failure that may pass.
+    pub retries: Retries,
 }
 
 impl std::fmt::Debug for Stage {
@@ -109,8 +113,8 @@ struct Draft<'a> {
     spec: &'a StageTable,
     kind: KindRef,
     values: Values,
-    timeout: Option<f64>,
-    is_right: bool,
+    /// `None` where a key of the stage is wrong.
+    common: Option<Common>,
 }
 
 impl<'a> Draft<'a> {
@@ -126,9 +130,15 @@ impl<'a> Draft<'a> {
         let at = format!("stages.{}", spec.name);
         let mut values = check(&at, &spec.keys, &declared, diagnostics);
         let is_right = diagnostics.len() == before && !spec.keys.is_broken();
-        let timeout = values.remove("timeout").and_then(|seconds| seconds.as_f64());
-        Draft { spec, kind, values, timeout, is_right }
+        let common = Common::KEYS.iter().filter_map(|key| values.remove_entry(key.name)).collect();
+        let common = is_right.then(|| common_of(common));
+        Draft { spec, kind, values, common }
     }
+}
+
+/// The keys that every stage has, from values that were checked.
+fn common_of(values: Values) -> Common {
+    Common::resolved(Common::given(Some(values.into()), &Location::nowhere()))
 }
 
 /// `[dataset]`: one table for all stages, checked once, against the keys that any kind reads.
@@ -191,7 +201,7 @@ fn resolve(drafts: Vec<Draft>, dataset: &Dataset, diagnostics: &mut Vec<Diagnost
     let mut done: Vec<Done> = Vec::with_capacity(drafts.len());
     for draft in drafts {
         let reads_dataset = !draft.kind.dataset().is_empty();
-        let is_right = draft.is_right && (dataset.is_right || !reads_dataset);
+        let is_right = draft.common.is_some() && (dataset.is_right || !reads_dataset);
         let stage = if is_right { resolve_one(&draft, &done, dataset, diagnostics) } else { None };
         done.push(Done { draft, stage });
     }
@@ -225,13 +235,16 @@ fn resolve_one(
         _ => return None,
     };
     let needs = draft.spec.needs.iter();
+    let Common { timeout, resources, retries } = draft.common.clone()?;
     Some(Stage {
         name: draft.spec.name.clone(),
         kind: draft.kind,
         values,
         needs: needs.map(|(role, (stage, _))| (role.clone(), stage.clone())).collect(),
         inside: draft.spec.inside.clone(),
-        timeout: draft.timeout,
+        timeout,
+        resources,
+        retries: Retries::of(retries),
     })
 }
 

@@ -33,6 +33,9 @@ pub struct Job {
     /// The thread budget.
     pub threads: usize,
     pub device: Device,
+    /// The GPUs that the stage may use, by the names that CUDA has for them; none if it asks for none.
+    #[serde(default)]
+    pub gpus: Vec<String>,
     /// Whether it runs even if its artifact is in the store.
     pub force: bool,
     /// The store's folder.
@@ -64,6 +67,9 @@ pub enum JobOutcome {
     Failed {
         message: String,
         help: Option<String>,
+        /// Whether it may pass by itself.
+        #[serde(default)]
+        is_temporary: bool,
     },
     /// Inputs aren't what their stages committed, so that these have to run again.
     InputsDamaged {
@@ -84,7 +90,9 @@ pub enum WorkerMessage {
 impl From<StageError> for JobOutcome {
     fn from(error: StageError) -> JobOutcome {
         match error {
-            StageError::Failed { message, help } => JobOutcome::Failed { message, help },
+            StageError::Failed { message, help, is_temporary } => {
+                JobOutcome::Failed { message, help, is_temporary }
+            }
             StageError::Cancelled => JobOutcome::Cancelled,
         }
     }
@@ -147,7 +155,7 @@ mod tests {
     fn lines_round_trip() {
         let message =
             StageEvent::Message { level: Level::Info, text: "two\nlines \u{1F457}".into() };
-        let failed = JobOutcome::Failed { message: "no".into(), help: None };
+        let failed = JobOutcome::Failed { message: "no".into(), help: None, is_temporary: true };
         let committed =
             JobOutcome::Committed { digest: Digest::of(b""), hit: false, peak_memory: Some(1) };
         let damaged = JobOutcome::InputsDamaged { roles: vec!["a".into()], notes: Vec::new() };
@@ -185,6 +193,7 @@ mod tests {
             )]),
             threads: 2,
             device: Device::Cuda(1),
+            gpus: vec!["1".into()],
             force: false,
             store: "/store".into(),
         };

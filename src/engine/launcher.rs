@@ -1,9 +1,9 @@
 //! The interface between the executor and running jobs: start a job, poll it, stop it, kill it.
 //! Also the simplest implementation, which runs jobs in threads of this process.
 
-use super::Kinds;
 use super::job::{Job, JobOutcome};
 use super::worker;
+use super::{Kinds, StageError};
 use crate::events::{CancellationToken, EventSink};
 use std::io;
 use std::path::Path;
@@ -23,6 +23,12 @@ pub trait RunningJob {
     /// The outcome, or None while the job runs. All events have been emitted before the outcome is
     /// returned, which happens once.
     fn poll(&mut self) -> Option<JobOutcome>;
+
+    /// The bytes of memory that the job uses, exact if it is more than `limit`. None if that isn't
+    /// known.
+    fn memory(&self, _limit: u64) -> Option<u64> {
+        None
+    }
 
     /// Requests cancellation and returns at once.
     fn stop(&mut self);
@@ -68,8 +74,7 @@ impl RunningJob for ThreadJob {
     fn poll(&mut self) -> Option<JobOutcome> {
         let handle = self.handle.take_if(|handle| handle.is_finished())?;
         // `build` catches panics of the kind, so only one of `build` itself gets here.
-        let panicked =
-            |_| JobOutcome::Failed { message: "its thread panicked".to_owned(), help: None };
+        let panicked = |_| StageError::failed("its thread panicked").into();
         Some(handle.join().unwrap_or_else(panicked))
     }
 

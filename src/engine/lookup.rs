@@ -4,7 +4,7 @@
 use super::fingerprint::{FORMAT, Fingerprint};
 use super::graph::Stage;
 use super::reasons::reasons;
-use super::{Device, Pin, RemoteCaches};
+use super::{Acceptance, Device, Pin, RemoteCaches};
 use crate::events::{CancellationToken, Reason};
 use crate::store::{Artifact, Digest, Manifest, RemoteArtifact, Store, StoreError};
 use std::collections::BTreeMap;
@@ -13,8 +13,13 @@ use std::sync::Arc;
 /// The state of a stage in a plan.
 #[derive(Clone, Debug)]
 pub enum Planned {
-    /// Up to date: the artifact is in the store.
-    Fresh { key: Digest, fingerprint: Fingerprint, artifact: Artifact },
+    /// Up to date: the artifact is in the store. With `accepted`, since the user vouched for it.
+    Fresh {
+        key: Digest,
+        fingerprint: Fingerprint,
+        artifact: Artifact,
+        accepted: Option<Acceptance>,
+    },
     /// Stale: it has to run, for these reasons, most important first.
     Dirty { key: Digest, fingerprint: Fingerprint, reasons: Vec<Reason> },
     /// A cache elsewhere has the artifact, whose files are copied if something needs them. Without it
@@ -51,6 +56,14 @@ impl Planned {
             | Planned::Dirty { key, fingerprint, .. }
             | Planned::Remote { key, fingerprint, .. } => Some((key, fingerprint)),
             Planned::Pending { .. } => None,
+        }
+    }
+
+    /// What the user vouched for, if a fresh stage's output was made by another key.
+    pub fn accepted(&self) -> Option<&Acceptance> {
+        match self {
+            Planned::Fresh { accepted, .. } => accepted.as_ref(),
+            Planned::Dirty { .. } | Planned::Remote { .. } | Planned::Pending { .. } => None,
         }
     }
 
@@ -116,7 +129,10 @@ pub(super) fn look_up(
     let artifact = if force { None } else { store.lookup(&key)? };
     let mut notes = store.take_notes();
     let planned = match artifact {
-        Some(artifact) => Planned::Fresh { key, fingerprint, artifact },
+        Some(artifact) => {
+            let accepted = Acceptance::recorded(store, &key)?;
+            Planned::Fresh { key, fingerprint, artifact, accepted }
+        }
         None => {
             let damage = notes.iter().cloned().map(|message| Reason::ArtifactDamaged { message });
             let reasons = match notes.as_slice() {

@@ -18,6 +18,7 @@
 //! - [`run_job`] is the worker: it builds one artifact in its own process, from taking the key's
 //!   lock to the commit.
 
+mod acceptance;
 mod context;
 mod disk;
 mod error;
@@ -32,10 +33,14 @@ mod panics;
 mod plan;
 mod reasons;
 mod remote;
+mod reproducibility;
+mod resources;
+mod retries;
 mod source_lock;
 mod subprocess;
 mod worker;
 
+pub use acceptance::Acceptance;
 pub use context::{Context, Device, InputArtifact};
 pub use disk::{Disk, Estimate, Known, KnownInput, TOO_LITTLE, disk};
 pub use error::{EngineError, OrFail, StageError};
@@ -47,17 +52,29 @@ pub use kind::{FactChange, Feed, Input, Kind, KindRef, Kinds, Pin, Resolver, val
 pub use launcher::{InProcessLauncher, Launcher, RunningJob};
 pub use lookup::Planned;
 pub use panics::explain_panic;
-pub use plan::{Force, History, NoHistory, Options, Plan, PlannedStage, plan};
+pub use plan::{Force, History, NoHistory, Options, Plan, PlannedStage, Replay, plan};
 pub use remote::RemoteCaches;
+pub use resources::{GivenResources, Resources, check_resources, free_memory, gpus};
+pub use retries::{GivenRetries, Retries};
 pub use source_lock::{LockedSource, SourceLock};
 pub use subprocess::SubprocessLauncher;
 pub use worker::run_job;
+
+use crate::config::WordOr;
 
 crate::config::keys! {
     /// Keys that every stage has, beside `kind` and `needs`. None of them affects an output.
     pub struct Common / GivenCommon {
         /// Time limit in seconds, after which the stage is stopped and fails. No limit by default.
         timeout: Option<f64> = none above 0 affects Execution;
+        /// What the stage takes of the machine. Stages start in an order in which those before the
+        /// longest chain come first, as long as what they ask for is free. A stage that asks for
+        /// nothing starts as soon as its inputs are there and fewer than `--jobs` run.
+        resources: Resources = {} affects Execution;
+        /// How often the stage is tried again after a failure that may pass: a server that can't be
+        /// reached, a timeout, a process killed for its memory or by a signal from outside, a program
+        /// that exits with an error. Errors of files, images and keys are final. A number, or a table.
+        retries: WordOr<u32, Retries> = 0 affects Execution;
     }
 }
 

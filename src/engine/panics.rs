@@ -21,7 +21,8 @@ pub fn explain_panic(panic: &(dyn Any + Send)) -> StageError {
         .unwrap_or("a panic");
     let plain = text.to_lowercase().replace(['_', ' '], "");
     if plain.contains("outofmemory") {
-        return StageError::failed("there is not enough memory").with_help(MEMORY_HELP);
+        let failed = StageError::failed("there is not enough memory").with_help(MEMORY_HELP);
+        return failed.temporary_if(true);
     }
     if THREADS.iter().any(|words| text.contains(words)) {
         return StageError::failed("the system allows no more threads").with_help(THREADS_HELP);

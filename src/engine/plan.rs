@@ -5,9 +5,9 @@
 use super::fingerprint::Fingerprint;
 use super::graph::{Graph, Stage};
 use super::lookup::{Elsewhere, Output, Planned, fingerprint, look_up};
-use super::{Device, EngineError, Pin, RemoteCaches, StageError};
+use super::{Acceptance, Device, EngineError, Pin, RemoteCaches, StageError, acceptance};
 use crate::common::nearest;
-use crate::events::CancellationToken;
+use crate::events::{CancellationToken, Level, StageEvent};
 use crate::store::Store;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +21,27 @@ pub enum Force {
     Stages(Vec<String>),
 }
 
+/// Which events of the log of a stage that is up to date are emitted again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replay {
+    #[default]
+    Full,
+    /// Warnings and errors.
+    Errors,
+    None,
+}
+
+impl Replay {
+    /// That the user vouched for an output is always said.
+    pub(super) fn has(self, event: &StageEvent) -> bool {
+        match (self, event) {
+            (Replay::Full, _) | (_, StageEvent::Accepted { .. }) => true,
+            (Replay::Errors, StageEvent::Message { level, .. }) => *level != Level::Info,
+            (Replay::Errors | Replay::None, _) => false,
+        }
+    }
+}
+
 /// How to plan and run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -30,13 +51,20 @@ pub struct Options {
     pub from: Option<String>,
     /// Run these stages even if they are fresh.
     pub force: Force,
+    /// Take the most similar earlier output for these stages instead of running them.
+    pub accept: Vec<String>,
     /// The number of stages that may run at a time; at least 1.
     pub jobs: usize,
-    /// The thread budget of each; at least 1.
+    /// The thread budget of each, and of those that ask for threads together; at least 1.
     pub threads: usize,
+    /// The memory in bytes of those that ask for some, together.
+    pub memory: u64,
+    /// The GPUs that stages can ask for, by the names that CUDA has for them.
+    pub gpus: Vec<String>,
     pub device: Device,
     /// After a failure, continue with the stages that don't need the failed one.
     pub keep_going: bool,
+    pub replay: Replay,
     /// Look again at sources on the web whose version is remembered.
     pub refresh: bool,
     /// Caches elsewhere, which are asked for what isn't in the store.
@@ -56,10 +84,14 @@ impl Default for Options {
             until: Vec::new(),
             from: None,
             force: Force::None,
+            accept: Vec::new(),
             jobs: 1,
             threads: 1,
+            memory: u64::MAX,
+            gpus: Vec::new(),
             device: Device::Cpu,
             keep_going: false,
+            replay: Replay::Full,
             refresh: false,
             remotes: None,
         }
@@ -91,6 +123,8 @@ pub struct PlannedStage {
     pub state: Planned,
     /// Whether it runs even if its artifact is in the store.
     pub(super) force: bool,
+    /// Whether an earlier output is taken if it isn't up to date.
+    pub(super) accept: bool,
     pub(super) pin: Pin,
     /// For a pending stage: the fingerprints to compare with once its key is known.
     pub(super) earlier: Vec<(String, Fingerprint)>,
@@ -109,6 +143,12 @@ impl Plan {
     /// Whether every stage is fresh.
     pub fn is_fresh(&self) -> bool {
         self.stages.iter().all(|stage| stage.state.is_fresh())
+    }
+
+    /// Whether an earlier output is accepted for a stage of which the key is known.
+    pub fn accepts(&self) -> bool {
+        let mut accepted = self.stages.iter().filter_map(|stage| stage.state.accepted());
+        accepted.any(Acceptance::is_new)
     }
 
     /// The output of a stage that was planned before, here or elsewhere.
@@ -144,24 +184,31 @@ pub fn plan(
 ) -> Result<Plan, EngineError> {
     let wanted = wanted(graph, options)?;
     let forced = forced(graph, options)?;
+    let accepted = accepted(graph, options, &forced)?;
     let mut plan = Plan { stages: Vec::with_capacity(wanted.len()), notes: Vec::new() };
     for stage in graph.stages.iter().filter(|stage| wanted.contains(stage.name.as_str())) {
         let pin = pin(stage, store, options.refresh, cancel)?;
         let force = forced.contains(stage.name.as_str());
         let output_of = |name: &str| plan.output_of(name);
         let fingerprint = fingerprint(graph.seed, stage, &pin, output_of, options.device);
+        let accept = accepted.contains(stage.name.as_str());
         let earlier = || history.earlier(&stage.name, stage.kind.name());
         let (state, notes, earlier) = match fingerprint {
             Some(fingerprint) => {
                 let elsewhere = options.elsewhere(cancel);
-                let (state, notes) = look_up(stage, fingerprint, force, store, elsewhere, earlier)?;
+                let (mut state, notes) =
+                    look_up(stage, fingerprint, force, store, elsewhere, earlier)?;
+                if accept {
+                    state = acceptance::accept(stage, &pin, state, &earlier(), store)
+                        .map_err(|error| failed(stage, error))?;
+                }
                 (state, notes, Vec::new())
             }
             None => (pending(&plan, stage), Vec::new(), earlier()),
         };
         plan.notes.extend(notes);
         let (name, kind) = (stage.name.clone(), stage.kind.name());
-        plan.stages.push(PlannedStage { name, kind, state, force, pin, earlier });
+        plan.stages.push(PlannedStage { name, kind, state, force, accept, pin, earlier });
     }
     Ok(plan)
 }
@@ -180,13 +227,17 @@ fn pin(
         }
         stage.kind.pin(&stage.values, store, cancel)
     };
-    pin().map_err(|error| match error {
+    pin().map_err(|error| failed(stage, error))
+}
+
+fn failed(stage: &Stage, error: StageError) -> EngineError {
+    match error {
         StageError::Cancelled => EngineError::Cancelled,
         error => {
             let is_local = stage.kind.remote_sources(&stage.values).is_empty();
             EngineError::Stage { stage: stage.name.clone(), is_local, error }
         }
-    })
+    }
 }
 
 /// Whether a stage needs the output of another one.
@@ -245,6 +296,23 @@ fn forced<'a>(graph: &'a Graph, options: &Options) -> Result<BTreeSet<&'a str>, 
         forced.append(&mut reached);
     }
     Ok(forced)
+}
+
+/// The stages whose earlier outputs are accepted.
+fn accepted<'a>(
+    graph: &'a Graph,
+    options: &Options,
+    forced: &BTreeSet<&str>,
+) -> Result<BTreeSet<&'a str>, EngineError> {
+    let names = options.accept.iter().map(|name| known(graph, name));
+    let accepted: BTreeSet<&str> = names.collect::<Result<_, _>>()?;
+    match accepted.iter().find(|name| forced.contains(*name)).and_then(|name| graph.stage(name)) {
+        None => Ok(accepted),
+        Some(stage) => {
+            let error = StageError::failed("its output can't be both accepted and made again");
+            Err(failed(stage, error.with_help("leave out `--accept`, or `--force` and `--from`")))
+        }
+    }
 }
 
 fn known<'a>(graph: &'a Graph, name: &str) -> Result<&'a str, EngineError> {

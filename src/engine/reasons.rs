@@ -17,6 +17,21 @@ pub(super) fn reasons(
     earlier: &[(String, Fingerprint)],
     store: &Store,
 ) -> Vec<Reason> {
+    match closest(stage, now, earlier, store) {
+        None => vec![Reason::NeverBuilt],
+        Some((_, list)) if list.is_empty() => vec![Reason::ArtifactMissing],
+        Some((_, list)) => list,
+    }
+}
+
+/// The earlier fingerprint with the fewest differences, and these; of several the first. None if
+/// there is none to compare with.
+pub(super) fn closest<'a>(
+    stage: &Stage,
+    now: &Fingerprint,
+    earlier: &'a [(String, Fingerprint)],
+    store: &Store,
+) -> Option<(&'a Fingerprint, Vec<Reason>)> {
     // Another stage of the same kind is comparable only if it was made from the same kind of
     // source: fetched weights explain nothing about fetched images.
     let is_comparable = |(name, earlier): &&(String, Fingerprint)| {
@@ -30,13 +45,9 @@ pub(super) fn reasons(
     let comparable = earlier.iter().filter(is_comparable);
     let differences =
         comparable.map(|(_, earlier)| (earlier, comparison.differences(earlier, now)));
-    match differences.min_by_key(|(_, list)| list.len()) {
-        None => vec![Reason::NeverBuilt],
-        Some((_, list)) if list.is_empty() => vec![Reason::ArtifactMissing],
-        Some((earlier, list)) => {
-            list.into_iter().map(|reason| detailed(reason, stage, earlier, store)).collect()
-        }
-    }
+    let (earlier, list) = differences.min_by_key(|(_, list)| list.len())?;
+    let list = list.into_iter().map(|reason| detailed(reason, stage, earlier, store));
+    Some((earlier, list.collect()))
 }
 
 /// Replaces two digests by the files or rows that differ, where the kind knows them.

@@ -3,8 +3,10 @@
 //! parent holds the child's stdin open; if the parent dies, the child sees EOF and exits. What a
 //! child leaves running in its group is killed.
 
+use super::StageError;
 use super::job::{JobOutcome, WorkerMessage};
 use super::launcher::{Launcher, RunningJob};
+use super::resources::memory_of_group;
 use crate::events::EventSink;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::collections::VecDeque;
@@ -163,8 +165,9 @@ impl RunningJob for Subprocess {
         let mut stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let stderr = String::from_utf8_lossy(stderr.make_contiguous()).trim().to_owned();
         Some(match outcome {
-            Some(JobOutcome::Failed { message, help }) => {
-                JobOutcome::Failed { message: with_stderr(message, &stderr), help }
+            Some(JobOutcome::Failed { message, help, is_temporary }) => {
+                let message = with_stderr(message, &stderr);
+                JobOutcome::Failed { message, help, is_temporary }
             }
             Some(outcome) => {
                 if !stderr.is_empty() {
@@ -174,14 +177,12 @@ impl RunningJob for Subprocess {
             }
             // The signal kills a child that hasn't installed its handler yet.
             None if self.stop_requested => JobOutcome::Cancelled,
-            None => {
-                let (message, help) = explain_exit(status);
-                JobOutcome::Failed {
-                    message: with_stderr(message, &stderr),
-                    help: Some(help.to_owned()),
-                }
-            }
+            None => explain_exit(status).map_message(|text| with_stderr(text, &stderr)).into(),
         })
+    }
+
+    fn memory(&self, limit: u64) -> Option<u64> {
+        memory_of_group(self.child.id(), limit)
     }
 
     fn stop(&mut self) {
@@ -240,33 +241,42 @@ impl Drop for Subprocess {
     }
 }
 
-fn with_stderr(message: String, stderr: &str) -> String {
+fn with_stderr(message: impl Into<String>, stderr: &str) -> String {
+    let message = message.into();
     if stderr.is_empty() { message } else { format!("{message}\n{stderr}") }
 }
 
-/// The error message and help for a child that exited without an outcome.
-fn explain_exit(status: ExitStatus) -> (String, &'static str) {
+/// The failure of a child that exited without an outcome.
+fn explain_exit(status: ExitStatus) -> StageError {
     const AGAIN: &str = "no artifact was stored; run again";
     const MEMORY: &str = "lower `batch_size` or the image size, or use fewer `--threads` or `--jobs`; `dmesg` may say more";
     let Some(signal) = status.signal() else {
         let code = status.code().expect("a process that wasn't killed has an exit code");
-        return (format!("its process exited with code {code} without an outcome"), AGAIN);
+        let message = format!("its process exited with code {code} without an outcome");
+        return StageError::failed(message).with_help(AGAIN);
     };
+    let failed = |message: &str, help: &str| StageError::failed(message).with_help(help);
     match signal {
-        libc::SIGKILL => {
-            ("its process was killed (SIGKILL), most likely because the system ran out of memory".to_owned(), MEMORY)
-        }
+        libc::SIGKILL => failed(
+            "its process was killed (SIGKILL), most likely because the system ran out of memory",
+            MEMORY,
+        )
+        .temporary_if(true),
         libc::SIGABRT => {
-            ("its process aborted (SIGABRT): out of memory or stack overflow".to_owned(), MEMORY)
+            failed("its process aborted (SIGABRT): out of memory or stack overflow", MEMORY)
+                .temporary_if(true)
         }
-        libc::SIGBUS => (
-            "its process was killed (SIGBUS): a memory-mapped file was truncated, or the disk is full".to_owned(),
+        libc::SIGBUS => failed(
+            "its process was killed (SIGBUS): a memory-mapped file was truncated, or the disk is full",
             "check for damaged files with `pipe cache verify`, and free disk space",
         ),
-        libc::SIGSEGV | libc::SIGILL | libc::SIGFPE => {
-            (format!("its process crashed (signal {signal})"), "this is a bug in pipe; please report it")
+        libc::SIGSEGV | libc::SIGILL | libc::SIGFPE => failed(
+            &format!("its process crashed (signal {signal})"),
+            "this is a bug in pipe; please report it",
+        ),
+        _ => {
+            failed(&format!("its process was killed by signal {signal}"), AGAIN).temporary_if(true)
         }
-        _ => (format!("its process was killed by signal {signal}"), AGAIN),
     }
 }
 
@@ -309,7 +319,7 @@ mod tests {
 
     fn failure(outcome: JobOutcome) -> String {
         match outcome {
-            JobOutcome::Failed { message, help } => {
+            JobOutcome::Failed { message, help, .. } => {
                 format!("{message} / {}", help.unwrap_or_default())
             }
             other => panic!("{other:?}"),

@@ -55,6 +55,23 @@ pub enum StageEvent {
         name: String,
         value: u64,
     },
+    /// The output was made for another key: the user vouched that the changes have no effect. The first
+    /// event of such a stage.
+    Accepted {
+        /// The key whose build made it.
+        key: String,
+        /// The changes, one sentence each.
+        changes: Vec<String>,
+    },
+    /// The same key had another output before, on the same kind of machine.
+    NotReproducible {
+        /// The first file that differs.
+        file: String,
+        /// The first difference: "differs from line 3 on: `1` became `2`".
+        difference: String,
+        /// The digest of the earlier artifact.
+        earlier: String,
+    },
     /// A message for the user.
     Message {
         level: Level,
@@ -123,8 +140,27 @@ pub enum Event {
     Scalar { stage: String, name: String, step: u64, value: f64 },
     /// See [`StageEvent::Count`].
     Count { stage: String, name: String, value: u64 },
+    /// See [`StageEvent::Accepted`].
+    Accepted { stage: String, key: String, changes: Vec<String> },
+    /// See [`StageEvent::NotReproducible`].
+    NotReproducible { stage: String, file: String, difference: String, earlier: String },
     /// See [`StageEvent::Message`]. Without a stage if the executor emitted it.
     Message { stage: Option<String>, level: Level, text: String },
+    /// A try of a stage failed in a way that may pass, and another one follows.
+    StageRetried {
+        stage: String,
+        /// The number of the try that failed, from 1.
+        attempt: u32,
+        /// How many tries there are at most.
+        attempts: u32,
+        error: String,
+        /// How long the try took.
+        seconds: f64,
+        /// Seconds until the next one.
+        wait: f64,
+        /// The next one's limit of memory in bytes, if it has one.
+        memory: Option<u64>,
+    },
     StageFinished {
         stage: String,
         outcome: StageOutcome,
@@ -178,6 +214,10 @@ impl StageEvent {
             }
             StageEvent::Scalar { name, step, value } => Event::Scalar { stage, name, step, value },
             StageEvent::Count { name, value } => Event::Count { stage, name, value },
+            StageEvent::Accepted { key, changes } => Event::Accepted { stage, key, changes },
+            StageEvent::NotReproducible { file, difference, earlier } => {
+                Event::NotReproducible { stage, file, difference, earlier }
+            }
             StageEvent::Message { level, text } => {
                 Event::Message { stage: Some(stage), level, text }
             }

@@ -2,7 +2,7 @@
 
 use super::html::{Column, Table, with_code};
 use super::provenance::{cut, prefix};
-use crate::common::number::{bytes, seconds};
+use crate::common::number::{bytes, seconds, thousands};
 use crate::draw::{StageGraph, StageNode};
 use crate::runs::{Record, StageRecord, StageState};
 use maud::{Markup, Render, html};
@@ -52,7 +52,7 @@ fn table(record: &Record) -> Markup {
     ]);
     for stage in &record.stages {
         let (class, outcome) = outcome(record, stage);
-        let reason = stage.error.clone().unwrap_or_else(|| stage.reasons.join("; "));
+        let reason = reason(stage);
         let digest =
             |digest: &Option<String>| or_dash(digest.as_ref().map(|hex| prefix(hex, SHORT_DIGEST)));
         table.row([
@@ -68,6 +68,21 @@ fn table(record: &Record) -> Markup {
         ]);
     }
     table.render()
+}
+
+/// Why a stage ran, failed or was skipped, how many tries failed before, and whether it gave another
+/// output than before.
+fn reason(stage: &StageRecord) -> String {
+    let reason = stage.error.clone().unwrap_or_else(|| stage.why());
+    let reason = match &stage.not_reproducible {
+        Some(difference) => format!("{reason}; not reproducible: {difference}"),
+        None => reason,
+    };
+    match stage.attempts.len() as u64 {
+        0 => reason,
+        1 => format!("1 try failed; {reason}"),
+        failed => format!("{} tries failed; {reason}", thousands(failed)),
+    }
 }
 
 fn or_dash(text: Option<String>) -> Markup {

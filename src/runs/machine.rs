@@ -1,6 +1,7 @@
 //! The machine of a run: the properties that can change its results, and those that explain its
 //! times.
 
+use crate::common::machine;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,8 +38,8 @@ impl Machine {
     /// The machine of this process.
     pub fn current(device: &str) -> Machine {
         Machine {
-            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-            simd: simd(),
+            target: machine::target(),
+            simd: machine::simd(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             device: device.to_owned(),
             libraries: libraries(),
@@ -56,33 +57,6 @@ fn libraries() -> BTreeMap<String, String> {
         Some(rest.split('"').next()?.to_owned())
     };
     LIBRARIES.iter().filter_map(|name| Some(((*name).to_owned(), version(name)?))).collect()
-}
-
-#[cfg(target_arch = "x86_64")]
-fn simd() -> Vec<String> {
-    let known = [
-        ("sse4.1", is_x86_feature_detected!("sse4.1")),
-        ("avx", is_x86_feature_detected!("avx")),
-        ("f16c", is_x86_feature_detected!("f16c")),
-        ("fma", is_x86_feature_detected!("fma")),
-        ("avx2", is_x86_feature_detected!("avx2")),
-        ("avx512f", is_x86_feature_detected!("avx512f")),
-    ];
-    known
-        .iter()
-        .filter(|(_, is_detected)| *is_detected)
-        .map(|(name, _)| (*name).to_owned())
-        .collect()
-}
-
-#[cfg(target_arch = "aarch64")]
-fn simd() -> Vec<String> {
-    vec!["neon".to_owned()]
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn simd() -> Vec<String> {
-    Vec::new()
 }
 
 #[cfg(test)]

@@ -120,11 +120,48 @@ pub struct StageRecord {
     /// The most memory that its process used, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
+    /// What the user vouched for, if its output was made by another key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
+    /// The first difference from an earlier output of the same key, on the same kind of machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_reproducible: Option<String>,
+    /// The tries that failed before the last one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
     /// Why it failed or was skipped.
     pub error: Option<String>,
     /// The folder of the artifact, from which the recorder copies small results. Not recorded.
     #[serde(skip)]
     pub artifact: Option<PathBuf>,
+}
+
+/// That an output was made by another key, whose differences the user vouched for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Accepted {
+    /// The key whose build made it, 64 hex digits.
+    pub key: String,
+    /// The differences, one sentence each.
+    pub changes: Vec<String>,
+}
+
+impl StageRecord {
+    /// Why it ran, or what the user vouched for.
+    pub fn why(&self) -> String {
+        match &self.accepted {
+            Some(accepted) => format!("accepted: {}", accepted.changes.join("; ")),
+            None => self.reasons.join("; "),
+        }
+    }
+}
+
+/// A try of a stage that failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attempt {
+    pub seconds: f64,
+    pub error: String,
 }
 
 /// The state of a stage, derived from its outcome and the status of the run.

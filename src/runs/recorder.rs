@@ -1,6 +1,6 @@
 //! Writes the record of a run and its events while it is in progress.
 
-use super::record::{FORMAT, LOCK, Record, RunId, StageRecord, Status};
+use super::record::{Accepted, Attempt, FORMAT, LOCK, Record, RunId, StageRecord, Status};
 use super::tensorboard::EventFile;
 use super::throughput::Throughput;
 use super::{
@@ -115,7 +115,8 @@ impl Recorder {
         }
     }
 
-    /// Records the run although no stage starts: its outputs are on no record.
+    /// Records the run although no stage starts: its outputs are on no record, or the user vouched for
+    /// one of them.
     pub fn record_outputs(&mut self) {
         if let Err(error) = self.create() {
             self.error.get_or_insert(error);
@@ -166,6 +167,18 @@ impl Recorder {
                 stage.digest.clone_from(digest);
                 stage.seconds = finite(*seconds);
                 stage.error.clone_from(error);
+            }
+            Event::Accepted { stage, key, changes } => {
+                let accepted = Accepted { key: key.clone(), changes: changes.clone() };
+                self.stage_mut(stage).accepted = Some(accepted);
+            }
+            Event::NotReproducible { stage, file, difference, .. } => {
+                let difference = format!("`{file}` {difference}");
+                self.stage_mut(stage).not_reproducible = Some(difference);
+            }
+            Event::StageRetried { stage, error, seconds, .. } => {
+                let attempt = Attempt { seconds: finite(*seconds), error: error.clone() };
+                self.stage_mut(stage).attempts.push(attempt);
             }
             _ => return false,
         }
@@ -261,6 +274,9 @@ impl Recorder {
             }
             stage.images_per_second = known.images_per_second;
             stage.peak_memory = known.peak_memory;
+            stage.attempts = std::mem::take(&mut known.attempts);
+            stage.accepted = known.accepted.take();
+            stage.not_reproducible = known.not_reproducible.take();
             *known = stage;
         }
         let copied = self.record.stages.iter().try_for_each(|stage| match &stage.artifact {

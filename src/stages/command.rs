@@ -25,7 +25,8 @@ pub(super) struct Command;
 /// Version of the code: raised whenever the same inputs give other bytes or other keys.
 ///
 /// - 1: the first.
-const VERSION: u32 = 1;
+/// - 2: `{threads}` in `command` and `env` is the number of threads, no longer this text.
+const VERSION: u32 = 2;
 
 keys! {
     /// The keys of a `command` stage.
@@ -33,7 +34,8 @@ keys! {
         /// The program and its arguments, as a list; no shell reads them. A program without a `/` in
         /// its name is looked for on `PATH`. It runs in the folder of the file in which this key is
         /// written. In an argument, `{output}` is the folder to write to and `{inputs.ROLE}` the
-        /// file or folder that `needs` gives for a role.
+        /// file or folder that `needs` gives for a role; `{threads}` is the number of threads that the
+        /// stage may use, which isn't part of the key.
         command: Vec<Word> = required;
         /// The files and folders below `{output}` that the program writes and that are kept. One that
         /// is missing fails the stage; others are removed with a warning. Images in a folder `images`
@@ -163,6 +165,7 @@ impl Kind for Command {
             arguments: values.arguments().iter().map(|word| places.fill(&word.0)).collect(),
             env: env.collect(),
             pass_env: &options.pass_env,
+            gpus: &context.gpus,
             folder,
         };
         warn_of_files(values, context);

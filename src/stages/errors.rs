@@ -13,29 +13,34 @@ impl From<DataError> for StageError {
         if let DataError::Cancelled = error {
             return StageError::Cancelled;
         }
-        let (message, help) = (error.to_string(), error.help().map(str::to_owned));
-        match (error, help) {
-            (DataError::Io { failed, source }, _) => match StageError::from(source) {
-                StageError::Failed { message, help } => {
-                    StageError::Failed { message: format!("{failed}: {message}"), help }
-                }
-                cancelled => cancelled,
-            },
-            (_, help) => StageError::Failed { message, help },
+        let failure = with_help(StageError::failed(error.to_string()), error.help());
+        match error {
+            DataError::Io { failed, source } => {
+                StageError::from(source).map_message(|message| format!("{failed}: {message}"))
+            }
+            _ => failure,
         }
+    }
+}
+
+fn with_help(error: StageError, help: Option<&str>) -> StageError {
+    match help {
+        Some(help) => error.with_help(help),
+        None => error,
     }
 }
 
 impl From<DownloadError> for StageError {
     fn from(error: DownloadError) -> StageError {
-        let (message, help) = (error.to_string(), error.help());
+        let failure = with_help(StageError::failed(error.to_string()), error.help());
+        let failure = failure.temporary_if(error.is_temporary());
         match error {
             DownloadError::Cancelled => StageError::Cancelled,
-            DownloadError::Io { source, .. } => match StageError::from(source) {
-                StageError::Failed { help, .. } => StageError::Failed { message, help },
-                cancelled => cancelled,
-            },
-            _ => StageError::Failed { message, help: help.map(str::to_owned) },
+            DownloadError::Io { source, .. } => {
+                let text = failure.to_string();
+                StageError::from(source).map_message(|_| text)
+            }
+            _ => failure,
         }
     }
 }
@@ -45,13 +50,7 @@ impl From<TrainingError> for StageError {
         match error {
             TrainingError::Cancelled => StageError::Cancelled,
             TrainingError::Data(error) => error.into(),
-            other => {
-                let failed = StageError::failed(other.to_string());
-                match other.help() {
-                    Some(help) => failed.with_help(help),
-                    None => failed,
-                }
-            }
+            other => with_help(StageError::failed(other.to_string()), other.help()),
         }
     }
 }
@@ -76,12 +75,8 @@ impl From<MetricsError> for StageError {
 impl From<NnError> for StageError {
     fn from(error: NnError) -> StageError {
         match error {
-            NnError::Io { path, source } => match StageError::from(source) {
-                StageError::Failed { message, help } => {
-                    StageError::Failed { message: format!("{}: {message}", path.display()), help }
-                }
-                cancelled => cancelled,
-            },
+            NnError::Io { path, source } => StageError::from(source)
+                .map_message(|message| format!("{}: {message}", path.display())),
             other => StageError::failed(other.to_string()),
         }
     }

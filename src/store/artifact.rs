@@ -84,6 +84,17 @@ impl Artifact {
         Ok(artifact)
     }
 
+    /// The artifact `digest` in `path`, of which the manifest alone is checked.
+    pub(super) fn remains(path: &Path, digest: &Digest) -> Option<Artifact> {
+        let bytes = std::fs::read(path.join(manifest::NAME)).ok()?;
+        match Manifest::parse(&bytes) {
+            Parsed::Manifest(manifest) if Digest::of(&bytes) == *digest => {
+                Some(Artifact { digest: *digest, path: path.to_owned(), manifest })
+            }
+            _ => None,
+        }
+    }
+
     /// Checks the presence, length and modification time of each file.
     fn check_quickly(&self) -> Result<(), ArtifactError> {
         let files = &self.manifest.files;

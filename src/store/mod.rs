@@ -95,6 +95,18 @@ struct Inner {
 struct KeyHeader {
     key: Digest,
     artifact: Digest,
+    /// The kind of machine that built it, if it was built in this store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    machine: Option<String>,
+}
+
+/// The last build of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    pub artifact: Digest,
+    /// The kind of machine that built it. None if it comes from elsewhere, or an earlier version of
+    /// this program built it.
+    pub machine: Option<String>,
 }
 
 impl Store {
@@ -215,6 +227,29 @@ impl Store {
         }
     }
 
+    /// The last build of `key`, whether or not its artifact is in the store.
+    pub fn last_build(&self, key: &Digest) -> Result<Option<Build>, StoreError> {
+        let path = self.key_path(key);
+        let header = match sealed::read(&path).map_err(StoreError::io("reading", &path))? {
+            Sealed::Whole(payload) => header_of(key, &payload).map(|(header, _)| header),
+            Sealed::Absent | Sealed::Damaged => None,
+        };
+        Ok(header.map(|header| Build { artifact: header.artifact, machine: header.machine }))
+    }
+
+    /// The artifact of this digest where it is, or where it was put aside: its manifest is whole, its
+    /// files may not be.
+    pub fn remains(&self, digest: &Digest) -> Option<Artifact> {
+        let name = digest.to_string();
+        let is_it = |path: &PathBuf| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            file.strip_prefix(&name).is_some_and(|rest| rest.starts_with('-'))
+        };
+        let aside = maintenance::children(&self.root().join("damaged")).into_iter().filter(is_it);
+        let mut places = std::iter::once(self.artifact_path(digest)).chain(aside);
+        places.find_map(|path| Artifact::remains(&path, digest))
+    }
+
     /// The log of the build of `key`, as JSON lines. Empty if the key has no entry.
     pub fn log(&self, key: &Digest) -> Result<Vec<u8>, StoreError> {
         Ok(self.read_key(key)?.map(|(_, log)| log).unwrap_or_default())
@@ -294,18 +329,25 @@ impl Store {
         Ok(parsed)
     }
 
-    fn write_key(&self, key: &Digest, artifact: &Digest, log: &[u8]) -> Result<(), StoreError> {
+    /// Makes `key` lead to an artifact that another key's build made, with a log that says so.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn link(&self, key: &Digest, artifact: &Digest, log: &[u8]) -> Result<(), StoreError> {
+        self.write_key(key, artifact, None, log)
+    }
+
+    fn write_key(
+        &self,
+        key: &Digest,
+        artifact: &Digest,
+        machine: Option<&str>,
+        log: &[u8],
+    ) -> Result<(), StoreError> {
         let path = self.key_path(key);
-        if let Some((earlier, _)) = self.read_key(key)?
-            && earlier != *artifact
-        {
-            let (key, earlier, now) = (key.short(), earlier.short(), artifact.short());
-            self.note(format!(
-                "key {key} is not reproducible: this build made {now}, an earlier one {earlier}"
-            ));
-        }
-        let header = KeyHeader { key: *key, artifact: *artifact };
-        let header = serde_json::to_string(&header).expect("two digests serialize to JSON");
+        let machine = machine.map(str::to_owned);
+        let header = KeyHeader { key: *key, artifact: *artifact, machine };
+        let header = serde_json::to_string(&header).expect("digests and text serialize to JSON");
         let payload = [header.as_bytes(), b"\n", log].concat();
         sealed::write(&path, &sealed::seal(&payload), true)
             .map_err(StoreError::io("writing", &path))
@@ -352,10 +394,16 @@ fn sharded(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join(&name[..2]).join(name)
 }
 
-fn split_entry(key: &Digest, mut payload: Vec<u8>) -> Option<(Digest, Vec<u8>)> {
+fn split_entry(key: &Digest, payload: Vec<u8>) -> Option<(Digest, Vec<u8>)> {
+    let (header, log) = header_of(key, &payload)?;
+    Some((header.artifact, log.to_vec()))
+}
+
+/// The first line of the entry of `key`, and the log.
+fn header_of<'a>(key: &Digest, payload: &'a [u8]) -> Option<(KeyHeader, &'a [u8])> {
     let end = payload.iter().position(|&byte| byte == b'\n')?;
     let header: KeyHeader = serde_json::from_slice(payload.get(..end)?).ok()?;
-    (header.key == *key).then(|| (header.artifact, payload.split_off(end + 1)))
+    (header.key == *key).then(|| (header, payload.get(end + 1..).unwrap_or_default()))
 }
 
 /// Refuses a newer format. A missing or truncated format file is written.

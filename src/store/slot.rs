@@ -35,6 +35,8 @@ pub struct Slot {
     store: Store,
     key: Digest,
     path: PathBuf,
+    /// The kind of machine on which it is filled.
+    machine: Option<String>,
     _lock: Lock,
 }
 
@@ -56,11 +58,25 @@ impl Slot {
         loop {
             let path = folder.join(format!("{name}-{}-{number}", std::process::id()));
             match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Slot { store: store.clone(), key: *key, path, _lock: lock }),
+                Ok(()) => {
+                    return Ok(Slot {
+                        store: store.clone(),
+                        key: *key,
+                        path,
+                        machine: None,
+                        _lock: lock,
+                    });
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(StoreError::io("creating", &path)(error)),
             }
         }
+    }
+
+    /// Records the kind of machine that fills it.
+    pub fn built_on(mut self, machine: String) -> Slot {
+        self.machine = Some(machine);
+        self
     }
 
     /// The folder to build in.
@@ -111,7 +127,8 @@ impl Slot {
         fault::step().map_err(failed("finishing"))?;
         let artifact = self.move_into_place(digest)?;
         fault::step().map_err(failed("finishing"))?;
-        self.store.write_key(&self.key, &artifact.digest, log)?;
+        let machine = self.machine.as_deref();
+        self.store.write_key(&self.key, &artifact.digest, machine, log)?;
         Ok(Some(artifact))
     }
 

@@ -69,6 +69,28 @@ impl Renderer {
             Event::StageFinished { stage, outcome, seconds, error, .. } => {
                 self.finish(stage, *outcome, *seconds, error.as_deref())
             }
+            Event::Accepted { stage, changes, .. } => {
+                let changes: Vec<String> = changes.iter().map(|change| visible(change)).collect();
+                let text = format!("{} {}", self.style.warn("accepted:"), changes.join("; "));
+                vec![self.line(" ", stage, &text)]
+            }
+            Event::NotReproducible { stage, file, difference, .. } => {
+                let text = format!(
+                    "not reproducible: the same key had another output before; `{file}` {difference}"
+                );
+                self.message(Some(stage), Level::Warning, &text)
+            }
+            Event::StageRetried { stage, attempt, attempts, error, seconds, wait, memory } => {
+                let memory =
+                    memory.map(|bytes| format!(" with at most {} of memory", number::bytes(bytes)));
+                let text = format!(
+                    "try {attempt} of {attempts} failed after {}, the next one in {}{}: {error}",
+                    number::seconds(*seconds),
+                    number::seconds(*wait),
+                    memory.unwrap_or_default(),
+                );
+                self.message(Some(stage), Level::Warning, &text)
+            }
             Event::Count { .. } | Event::RunFinished { .. } => Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ mod caching;
 mod collecting;
 mod commands;
 mod comparing;
+mod control;
 mod copies;
 mod damage;
 mod disk_space;

@@ -190,6 +190,7 @@ impl Desk {
             "CLICOLOR",
             "COLUMNS",
             "PIPE_TORCHVISION",
+            "CUDA_VISIBLE_DEVICES",
             "KAGGLE_API_TOKEN",
             "KAGGLE_USERNAME",
             "KAGGLE_KEY",

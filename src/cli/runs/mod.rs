@@ -233,11 +233,13 @@ fn labels(record: &Record) -> String {
     name.into_iter().chain(tags).collect::<Vec<_>>().join(" ")
 }
 
-/// The note, then the first changes.
+/// The note, the outputs that the user vouched for, then the first changes.
 fn changed(record: &Record, changes: &[Change]) -> String {
     let note = Some(record.labels.note.clone()).filter(|note| !note.is_empty());
     let shown = changes.iter().take(SHOWN).map(Change::to_string);
     let more = changes.len().saturating_sub(SHOWN);
     let more = (more > 0).then(|| format!("{more} more"));
-    note.into_iter().chain(shown).chain(more).collect::<Vec<_>>().join("; ")
+    let accepted = record.stages.iter().filter(|stage| stage.accepted.is_some());
+    let accepted = accepted.map(|stage| format!("accepted {}", stage.stage));
+    note.into_iter().chain(accepted).chain(shown).chain(more).collect::<Vec<_>>().join("; ")
 }

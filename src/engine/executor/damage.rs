@@ -78,7 +78,7 @@ impl Executor<'_> {
 
     /// Lets a node wait for stages that run again: its key depends on their new outputs.
     pub(super) fn forget_key(&mut self, index: usize, below: Vec<String>) {
-        let Node { stage, planned, status } = &mut self.nodes[index];
+        let Node { stage, planned, status, .. } = &mut self.nodes[index];
         let state = std::mem::replace(&mut planned.state, Planned::Pending { below });
         if let Planned::Dirty { key, fingerprint, reasons }
         | Planned::Remote { key, fingerprint, reasons, .. } = state

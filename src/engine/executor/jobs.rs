@@ -2,31 +2,47 @@
 //! stops them, and takes their outcomes.
 
 use super::Executor;
-use super::node::{Active, Node, Spent, StageEnd, Status, StopCause};
+use super::node::{Active, MemoryWatch, Node, Spent, StageEnd, Status, StopCause};
+use super::retries::JobFailure;
+use crate::common::number;
 use crate::engine::disk::{self, Estimates, Seen};
 use crate::engine::job::{self, Job, JobInput, JobOutcome};
 use crate::engine::launcher::RunningJob;
 use crate::engine::lookup::Planned;
+use crate::engine::resources::Amounts;
 use crate::engine::worker::GRACE;
 use crate::engine::{EngineError, OrFail, StageError};
 use crate::events::{Event, EventSink, Level};
 use crate::store::Digest;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The interval at which the memory of a job with a limit is looked at. Looking at a few hundred
+/// processes takes a millisecond.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
+
+const MEMORY_HELP: &str =
+    "raise it, or lower what the stage needs, such as `batch_size` or the number of its processes";
 
 impl Executor<'_> {
     /// Starts the job of a dirty stage.
     pub(super) fn launch(&mut self, index: usize) {
         let job = self.job(index);
-        let Node { stage, planned, .. } = &self.nodes[index];
+        let Node { stage, planned, tries, .. } = &self.nodes[index];
         let Planned::Dirty { reasons, .. } = &planned.state else {
             panic!("stage `{}` is launched without being dirty", stage.name)
         };
-        let (key, reasons) = (job.key.to_string(), reasons.clone());
-        (self.handler)(&Event::stage_started(&stage.name, planned.kind, key, reasons));
+        if tries.failed == 0 {
+            let (key, reasons) = (job.key.to_string(), reasons.clone());
+            (self.handler)(&Event::stage_started(&stage.name, planned.kind, key, reasons));
+        }
         let started = self.check_disk(index).and_then(|()| self.start(index, &job));
         match started {
-            Ok(active) => self.nodes[index].status = Status::Running(active),
+            Ok(active) => {
+                let node = &mut self.nodes[index];
+                node.status = Status::Running(active);
+                node.tries.next = None;
+            }
             Err(error) => self.finish(index, StageEnd::Failed(error.to_string()), Spent::default()),
         }
     }
@@ -53,11 +69,15 @@ impl Executor<'_> {
     }
 
     fn start(&mut self, index: usize, job: &Job) -> Result<Active, StageError> {
+        let gpus = job.gpus.clone();
         let path = self.jobs_folder()?.join(format!("{index}.json"));
         job.write(&path).or_fail(format_args!("writing {}", path.display()))?;
         let events = self.sink(index);
         let job = self.launcher.launch(&path, events).or_fail("starting the worker process")?;
-        Ok(Active::new(job))
+        let active = Active::new(job);
+        let (taken, limit) = (self.amounts(index), self.memory_limit(index));
+        let memory = limit.map(|limit| MemoryWatch { limit, last: active.start });
+        Ok(Active { taken, gpus, memory, ..active })
     }
 
     /// Passes the events of a running job on.
@@ -84,11 +104,18 @@ impl Executor<'_> {
             key: *key,
             values: node.stage.values.clone(),
             inputs: node.stage.needs.iter().map(input).collect(),
-            threads: self.options.threads.max(1),
+            threads: self.threads_of(index),
             device: self.options.device,
+            gpus: self.free_gpus(self.amounts(index).gpus),
             force: node.planned.force,
             store: self.store.base().to_owned(),
         }
+    }
+
+    /// The threads of a stage: those that it asks for, else all of the run.
+    fn threads_of(&self, index: usize) -> usize {
+        let asked = usize::try_from(self.amounts(index).threads).unwrap_or(usize::MAX);
+        if asked > 0 { asked } else { self.options.threads.max(1) }
     }
 
     /// The folder of job files. Creating it is the first thing that a run with stale stages writes to
@@ -124,6 +151,7 @@ impl Executor<'_> {
                 if let Some(limit) = stage.timeout.filter(|limit| elapsed > *limit) {
                     active.stop(StopCause::TimedOut(limit));
                 }
+                active.check_memory();
             }
             Some((since, _)) if since.elapsed() > GRACE && !active.killed => {
                 active.killed = true;
@@ -153,26 +181,37 @@ impl Executor<'_> {
         if self.nodes[index].planned.state.remote().is_some() {
             return self.take_copied(index, outcome, stopped);
         }
-        let end = match outcome {
-            JobOutcome::Committed { digest, hit, peak_memory } => {
-                return self.take_artifact(index, &digest, hit, Spent { seconds, peak_memory });
+        let mut spent = Spent { seconds, peak_memory: None };
+        let failure = match (outcome, stopped) {
+            (JobOutcome::Committed { digest, hit, peak_memory }, _) => {
+                let spent = Spent { seconds, peak_memory };
+                return self.take_artifact(index, &digest, hit, spent);
             }
-            JobOutcome::InputsDamaged { roles, notes } => {
+            (JobOutcome::InputsDamaged { roles, notes }, _) => {
                 self.rebuild_inputs(index, &roles, notes, seconds);
                 return Ok(());
             }
-            JobOutcome::Failed { message, help } => {
-                StageEnd::Failed(StageError::Failed { message, help }.to_string())
+            (_, Some(StopCause::TooMuchMemory { used, limit })) => {
+                spent.peak_memory = Some(used);
+                too_much_memory(used, limit)
             }
-            JobOutcome::Cancelled => match stopped {
-                Some(StopCause::TimedOut(limit)) => {
-                    StageEnd::Failed(format!("stopped after its timeout of {limit} seconds"))
-                }
-                Some(StopCause::Cancelled) => StageEnd::Cancelled,
-                None => StageEnd::Failed("its process was stopped by another program".to_owned()),
-            },
+            (JobOutcome::Failed { message, help, is_temporary }, _) => {
+                StageError::Failed { message, help, is_temporary }
+            }
+            (JobOutcome::Cancelled, Some(StopCause::Cancelled)) => {
+                self.finish(index, StageEnd::Cancelled, spent);
+                return Ok(());
+            }
+            (JobOutcome::Cancelled, Some(StopCause::TimedOut(limit))) => {
+                StageError::failed(format!("stopped after its timeout of {limit} seconds"))
+                    .temporary_if(true)
+            }
+            (JobOutcome::Cancelled, None) => {
+                StageError::failed("its process was stopped by another program").temporary_if(true)
+            }
         };
-        self.finish(index, end, Spent { seconds, peak_memory: None });
+        let is_temporary = matches!(failure, StageError::Failed { is_temporary: true, .. });
+        self.fail(index, JobFailure { error: failure.to_string(), is_temporary }, spent);
         Ok(())
     }
 
@@ -202,12 +241,46 @@ impl Executor<'_> {
 }
 
 impl Active {
+    /// A job that takes none of the run's resources.
     pub(super) fn new(job: Box<dyn RunningJob>) -> Active {
-        Active { job, start: Instant::now(), stopped: None, killed: false }
+        Active {
+            job,
+            start: Instant::now(),
+            taken: Amounts::default(),
+            gpus: Vec::new(),
+            memory: None,
+            stopped: None,
+            killed: false,
+        }
     }
 
     fn stop(&mut self, cause: StopCause) {
         self.stopped = Some((Instant::now(), cause));
         self.job.stop();
     }
+
+    /// Kills the job if it uses more memory than its limit: it has no time to clean up, in which it
+    /// might use still more.
+    fn check_memory(&mut self) {
+        let Some(watch) = self.memory.as_mut() else { return };
+        if watch.last.elapsed() < MEMORY_INTERVAL {
+            return;
+        }
+        let limit = watch.limit;
+        watch.last = Instant::now();
+        if let Some(used) = self.job.memory(limit).filter(|used| *used > limit) {
+            self.stopped = Some((Instant::now(), StopCause::TooMuchMemory { used, limit }));
+            self.killed = true;
+            self.job.kill();
+        }
+    }
+}
+
+fn too_much_memory(used: u64, limit: u64) -> StageError {
+    let (used, limit) = (number::bytes(used), number::bytes(limit));
+    StageError::failed(format!(
+        "killed: it used {used} of memory, more than the {limit} of its key `resources.memory`"
+    ))
+    .with_help(MEMORY_HELP)
+    .temporary_if(true)
 }

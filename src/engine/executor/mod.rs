@@ -5,21 +5,24 @@
 mod damage;
 mod jobs;
 mod node;
+mod order;
 mod remote;
+mod retries;
 
 pub use node::{Report, StageReport};
 
-use super::EngineError;
 use super::disk::Estimate;
 use super::graph::Graph;
 use super::launcher::{Launcher, RunningJob};
 use super::lookup::{Output, Planned, fingerprint, look_up};
 use super::plan::{Options, Plan};
+use super::resources::Amounts;
 use super::subprocess::SubprocessLauncher;
+use super::{EngineError, acceptance};
 use crate::events::{CancellationToken, Event, EventSink, Level, Reason, StageEvent};
 use crate::store::{Artifact, Digest, JobFolder, Store};
-use node::{Node, Spent, StageEnd, Status};
-use std::collections::BTreeMap;
+use node::{Node, Spent, StageEnd, Status, Tries};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -60,7 +63,8 @@ pub fn execute_with(
     let start = Instant::now();
     let stages = plan.stages.iter().map(|planned| planned.name.clone()).collect();
     handler(&Event::RunStarted { pipeline: graph.name.clone(), stages });
-    let nodes = plan.stages.into_iter().map(|planned| Node::new(graph, planned)).collect();
+    let nodes: Vec<Node> =
+        plan.stages.into_iter().map(|planned| Node::new(graph, planned)).collect();
     let (sender, receiver) = channel();
     let mut executor = Executor {
         launcher,
@@ -69,6 +73,8 @@ pub fn execute_with(
         options,
         cancel,
         handler,
+        budget: Amounts::of_run(options),
+        line: order::line(&nodes),
         nodes,
         sender,
         receiver,
@@ -101,6 +107,10 @@ struct Executor<'a> {
     cancel: &'a CancellationToken,
     handler: &'a mut dyn FnMut(&Event),
     nodes: Vec<Node<'a>>,
+    /// What the run has for its stages.
+    budget: Amounts,
+    /// The nodes in the order in which those that are ready start.
+    line: Vec<usize>,
     sender: Sender<(usize, StageEvent)>,
     receiver: Receiver<(usize, StageEvent)>,
     /// The folder of job files, created with the first one and removed with the executor.
@@ -123,7 +133,8 @@ enum Action {
     Replay,
     /// Copy the output from a cache elsewhere.
     Fetch,
-    Launch,
+    /// It is ready, and starts as soon as what it asks for is free.
+    Start,
 }
 
 impl<'a> Executor<'a> {
@@ -131,7 +142,7 @@ impl<'a> Executor<'a> {
         loop {
             // A stage that is done may unblock others, even such with a lower index.
             while self.advance()? {}
-            if !self.nodes.iter().any(Node::is_running) {
+            if !self.nodes.iter().any(|node| node.is_running() || node.is_delayed()) {
                 return self.leave_elsewhere();
             }
             if let Ok((index, event)) = self.receiver.recv_timeout(TICK) {
@@ -147,16 +158,24 @@ impl<'a> Executor<'a> {
     /// Takes the next step of every node. Returns whether there was any.
     fn advance(&mut self) -> Result<bool, EngineError> {
         let mut advanced = false;
+        let mut starting: Option<BTreeSet<usize>> = None;
         for index in 0..self.nodes.len() {
-            match self.next_action(index) {
+            let action = self.next_action(index);
+            if !matches!(action, Action::Wait | Action::Start) {
+                starting = None;
+            }
+            match action {
                 Action::Wait => continue,
-                Action::Skip(reason) => {
-                    self.finish(index, StageEnd::Skipped(reason), Spent::default())
+                Action::Start => {
+                    if !starting.get_or_insert_with(|| self.starting()).contains(&index) {
+                        continue;
+                    }
+                    self.launch(index);
                 }
+                Action::Skip(reason) => self.skip(index, reason),
                 Action::LookUp => self.look_up(index)?,
                 Action::Replay => self.replay(index)?,
                 Action::Fetch => self.fetch(index),
-                Action::Launch => self.launch(index),
             }
             advanced = true;
         }
@@ -191,11 +210,14 @@ impl<'a> Executor<'a> {
         {
             return Action::Wait;
         }
+        if node.tries.next.is_some_and(|next| next > Instant::now()) {
+            return Action::Wait;
+        }
         match node.planned.state {
             Planned::Fresh { .. } => Action::Replay,
             Planned::Pending { .. } => Action::LookUp,
-            Planned::Dirty { .. } if running < self.options.jobs.max(1) => Action::Launch,
-            Planned::Dirty { .. } | Planned::Remote { .. } => Action::Wait,
+            Planned::Dirty { .. } => Action::Start,
+            Planned::Remote { .. } => Action::Wait,
         }
     }
 
@@ -257,15 +279,31 @@ impl<'a> Executor<'a> {
         {
             *reasons = before;
         }
-        self.nodes[index].planned.state = state;
+        let Node { stage, planned, .. } = &self.nodes[index];
+        let state = match planned.accept {
+            true => acceptance::accept(stage, &planned.pin, state, &planned.earlier, self.store),
+            false => Ok(state),
+        };
         self.warn(notes);
+        match state {
+            Ok(state) => self.nodes[index].planned.state = state,
+            Err(error) => {
+                self.finish(index, StageEnd::Failed(error.to_string()), Spent::default());
+            }
+        }
         Ok(())
     }
 
-    /// On a cache hit, replays the recorded log.
+    /// On a cache hit, replays the recorded log. What the user vouches for is recorded first.
     fn replay(&mut self, index: usize) -> Result<(), EngineError> {
-        let artifact = self.nodes[index].planned.state.artifact();
-        let artifact = artifact.expect("a fresh stage has an artifact").clone();
+        let Planned::Fresh { key, artifact, accepted, .. } = &self.nodes[index].planned.state
+        else {
+            panic!("stage `{}` is replayed without being fresh", self.nodes[index].stage.name)
+        };
+        if let Some(accepted) = accepted {
+            accepted.record(self.store, key, &artifact.digest)?;
+        }
+        let artifact = artifact.clone();
         self.replay_log(index)?;
         self.finish(index, StageEnd::Fresh(artifact), Spent::default());
         Ok(())
@@ -280,7 +318,9 @@ impl<'a> Executor<'a> {
         };
         for line in log.split(|&byte| byte == b'\n') {
             // An event of a later version is left out.
-            if let Ok(event) = serde_json::from_slice(line) {
+            if let Ok(event) = serde_json::from_slice(line)
+                && self.options.replay.has(&event)
+            {
                 self.emit(index, event);
             }
         }
@@ -316,5 +356,7 @@ impl<'a> Executor<'a> {
             error: end.error().map(str::to_owned),
         });
         node.status = Status::Done { end, spent };
+        // If it has to run again after damage, it begins anew.
+        node.tries = Tries::default();
     }
 }

@@ -1,10 +1,12 @@
 //! The execution state of a planned stage, and the report of a run.
 
 use crate::config::Values;
+use crate::engine::Acceptance;
 use crate::engine::fingerprint::Fingerprint;
 use crate::engine::graph::{Graph, Stage};
 use crate::engine::launcher::RunningJob;
 use crate::engine::plan::PlannedStage;
+use crate::engine::resources::Amounts;
 use crate::events::{RunOutcome, StageOutcome};
 use crate::store::{Artifact, Digest, RemoteArtifact};
 use std::collections::BTreeMap;
@@ -18,6 +20,14 @@ pub struct Report {
     /// The stages in the order of the plan.
     pub stages: Vec<StageReport>,
     pub seconds: f64,
+}
+
+impl Report {
+    /// The stages for which this run took an earlier output.
+    pub fn accepted(&self) -> impl Iterator<Item = &StageReport> {
+        let is_new = |stage: &&StageReport| stage.accepted.as_ref().is_some_and(Acceptance::is_new);
+        self.stages.iter().filter(is_new)
+    }
 }
 
 /// The report of a stage.
@@ -36,6 +46,8 @@ pub struct StageReport {
     pub artifact: Option<Artifact>,
     /// The output in a cache elsewhere, whether or not it was copied from there.
     pub remote: Option<Arc<RemoteArtifact>>,
+    /// What the user vouched for, if the output was made by another key.
+    pub accepted: Option<Acceptance>,
     /// The fingerprint, if it became known.
     pub fingerprint: Option<Fingerprint>,
     pub values: Values,
@@ -50,6 +62,17 @@ pub(super) struct Node<'a> {
     pub(super) stage: &'a Stage,
     pub(super) planned: PlannedStage,
     pub(super) status: Status,
+    pub(super) tries: Tries,
+}
+
+/// The tries of a node that failed.
+#[derive(Default)]
+pub(super) struct Tries {
+    pub(super) failed: u32,
+    /// When the next one starts, if that is waited for.
+    pub(super) next: Option<Instant>,
+    /// The error of the last one, and what it took.
+    pub(super) last: Option<(String, Spent)>,
 }
 
 pub(super) enum Status {
@@ -70,9 +93,21 @@ pub(super) struct Spent {
 pub(super) struct Active {
     pub(super) job: Box<dyn RunningJob>,
     pub(super) start: Instant,
+    /// The amounts that it takes of the run's.
+    pub(super) taken: Amounts,
+    /// Those of the run's GPUs that it has.
+    pub(super) gpus: Vec<String>,
+    pub(super) memory: Option<MemoryWatch>,
     /// When and why it was asked to stop.
     pub(super) stopped: Option<(Instant, StopCause)>,
     pub(super) killed: bool,
+}
+
+/// Compares what a job uses with its limit.
+pub(super) struct MemoryWatch {
+    /// In bytes.
+    pub(super) limit: u64,
+    pub(super) last: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -80,6 +115,11 @@ pub(super) enum StopCause {
     Cancelled,
     /// The timeout in seconds.
     TimedOut(f64),
+    /// It used more memory than its limit; both in bytes.
+    TooMuchMemory {
+        used: u64,
+        limit: u64,
+    },
 }
 
 /// How a stage ended.
@@ -137,7 +177,7 @@ impl StageEnd {
 impl<'a> Node<'a> {
     pub(super) fn new(graph: &'a Graph, planned: PlannedStage) -> Node<'a> {
         let stage = graph.stage(&planned.name).expect("a plan is executed with its own graph");
-        Node { stage, planned, status: Status::Waiting }
+        Node { stage, planned, status: Status::Waiting, tries: Tries::default() }
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -147,6 +187,11 @@ impl<'a> Node<'a> {
     /// Whether its output is in a cache elsewhere, and nothing was decided about it yet.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.is_waiting() && self.planned.state.remote().is_some()
+    }
+
+    /// Whether it failed and waits for its next try.
+    pub(super) fn is_delayed(&self) -> bool {
+        self.is_waiting() && self.tries.next.is_some()
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -179,6 +224,7 @@ impl<'a> Node<'a> {
             digest: end.digest(),
             artifact: end.artifact().cloned(),
             remote: self.planned.state.remote().cloned(),
+            accepted: self.planned.state.accepted().cloned(),
             fingerprint: self.key().map(|(_, fingerprint)| fingerprint.clone()),
             values: self.stage.values.clone(),
             seconds: spent.seconds,

@@ -1,7 +1,9 @@
 //! Builds one artifact, in any process or thread: takes the key's lock, opens a slot, checks the
 //! inputs, runs the kind, checks that its sources haven't changed, and commits.
 
+use crate::common::machine;
 use crate::engine::job::{Job, JobOutcome};
+use crate::engine::reproducibility;
 use crate::engine::{Context, InputArtifact, KindRef, Kinds, OrFail, StageError, explain_panic};
 use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::store::{Artifact, Entry, Slot, Store};
@@ -77,8 +79,14 @@ fn try_build(
         return Ok(damaged);
     }
     let log = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
-    let artifact = slot.commit(&log)?;
+    let before = reproducibility::last_build(&store, &job.key)?;
+    let artifact = slot.built_on(machine::kind()).commit(&log)?;
     store.take_notes().into_iter().for_each(|note| events.warn(note));
+    if let Some(event) =
+        before.and_then(|build| reproducibility::compare(&build, &artifact, &store))
+    {
+        events.emit(event);
+    }
     Ok(JobOutcome::Committed { digest: artifact.digest, hit: false, peak_memory: None })
 }
 
@@ -190,6 +198,7 @@ fn context(
         seed,
         threads: job.threads.max(1),
         device: job.device,
+        gpus: job.gpus.clone(),
         key: job.key,
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn notes(runs: [&Results; 2], read: &[Read; 2], splits: &[SplitDiff])
                 record.id
             ));
         }
+        notes.extend(accepted(record));
         for ((file, name), found, others) in [
             (METRICS, &read[side].evaluations, &other.evaluations),
             (HISTORY, &read[side].histories, &other.histories),
@@ -38,6 +39,12 @@ pub(super) fn notes(runs: [&Results; 2], read: &[Read; 2], splits: &[SplitDiff])
     }
     notes.extend(unpaired(runs, splits));
     notes
+}
+
+/// The outputs that the user vouched for.
+fn accepted(record: &Record) -> impl Iterator<Item = String> {
+    let stages = record.stages.iter().filter(|stage| stage.accepted.is_some());
+    stages.map(|stage| format!("`{}` of run {}: {}", stage.stage, record.id, stage.why()))
 }
 
 /// The files of one name that are there and can't be read.

@@ -1,4 +1,4 @@
-//! `{output}` and `{inputs.ROLE}` in arguments and environment variables.
+//! `{output}`, `{threads}` and `{inputs.ROLE}` in arguments and environment variables.
 
 use super::outputs;
 use crate::common::words::shortened_list;
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Stands for the folder to write to.
 pub(super) const OUTPUT: &str = "{output}";
+/// Stands for the number of threads that the stage may use.
+const THREADS: &str = "{threads}";
 /// Stands, with a role and [`END`] after it, for an input.
 const INPUT: &str = "{inputs.";
 const END: char = '}';
@@ -23,12 +25,13 @@ pub(super) fn inputs_in(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a text has placeholders.
 pub(super) fn are_in(text: &str) -> bool {
-    text.contains(OUTPUT) || inputs_in(text).next().is_some()
+    text.contains(OUTPUT) || text.contains(THREADS) || inputs_in(text).next().is_some()
 }
 
 /// The values of the placeholders.
 pub(super) struct Places {
     output: String,
+    threads: String,
     /// By role.
     inputs: BTreeMap<String, String>,
 }
@@ -47,7 +50,8 @@ impl Places {
             Ok((role.clone(), text(&path)?))
         };
         let inputs = context.inputs.iter().map(place).collect::<Result<_, StageError>>()?;
-        Ok(Places { output: text(&context.slot)?, inputs })
+        let (output, threads) = (text(&context.slot)?, context.threads.to_string());
+        Ok(Places { output, threads, inputs })
     }
 
     /// The text with values in place of placeholders. Values are not searched again.
@@ -68,6 +72,9 @@ impl Places {
     fn placeholder<'a>(&'a self, text: &'a str) -> Option<(&'a str, &'a str)> {
         if let Some(rest) = text.strip_prefix(OUTPUT) {
             return Some((&self.output, rest));
+        }
+        if let Some(rest) = text.strip_prefix(THREADS) {
+            return Some((&self.threads, rest));
         }
         let (role, rest) = text.strip_prefix(INPUT)?.split_once(END)?;
         Some((self.inputs.get(role)?, rest))
@@ -126,13 +133,14 @@ mod tests {
     #[test]
     fn only_known_placeholders_are_filled() {
         let inputs = BTreeMap::from([("a".to_owned(), "/x{output}".to_owned())]);
-        let places = Places { output: "/slot".to_owned(), inputs };
+        let places = Places { output: "/slot".to_owned(), threads: "3".to_owned(), inputs };
         for (text, filled) in [
             ("{output}", "/slot"),
             ("--to={output}/a", "--to=/slot/a"),
             ("{inputs.a}:{inputs.a}", "/x{output}:/x{output}"),
             ("{{output}}", "{/slot}"),
             (r#"{"inputs": {output, é}"#, r#"{"inputs": {output, é}"#),
+            ("-j{threads}", "-j3"),
             ("{inputs.b} {", "{inputs.b} {"),
             ("", ""),
         ] {

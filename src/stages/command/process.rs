@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// Variables of `pipe`'s own environment that every program gets.
 const PASSED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 
+/// The variable by which CUDA, and what is built on it, finds its GPUs.
+const GPUS: &str = "CUDA_VISIBLE_DEVICES";
+
 /// The longest line of output in bytes; the rest is the next line.
 const LONGEST: u64 = 8 << 10;
 /// Lines of output in the log; more are left out, with a warning.
@@ -39,6 +42,8 @@ pub(super) struct Process<'a> {
     pub arguments: Vec<String>,
     pub env: Vec<(String, String)>,
     pub pass_env: &'a [String],
+    /// The GPUs that it may use, by the names that CUDA has for them; none if it asked for none.
+    pub gpus: &'a [String],
     pub folder: &'a Path,
 }
 
@@ -58,16 +63,11 @@ impl Tail {
     /// A failure with the lines below its message.
     pub(super) fn added_to(&self, error: StageError) -> StageError {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match error {
-            StageError::Failed { message, help } if !lines.is_empty() => {
-                let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
-                StageError::Failed {
-                    message: format!("{message}; its output ends with{lines}"),
-                    help,
-                }
-            }
-            other => other,
+        if lines.is_empty() {
+            return error;
         }
+        let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
+        error.map_message(|message| format!("{message}; its output ends with{lines}"))
     }
 }
 
@@ -104,6 +104,9 @@ impl Process<'_> {
         command.args(&self.arguments).current_dir(self.folder).env_clear();
         let passed = PASSED.into_iter().chain(self.pass_env.iter().map(String::as_str));
         command.envs(passed.filter_map(|name| Some((name, std::env::var_os(name)?))));
+        if !self.gpus.is_empty() {
+            command.env(GPUS, self.gpus.join(","));
+        }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
         Ok((output, command.spawn()?))
@@ -138,7 +141,9 @@ impl Process<'_> {
                 format!("`{named}` was killed ({})", name.unwrap_or("by an unknown signal"))
             }
         };
-        Some(StageError::failed(message).with_help("`pipe log RUN STAGE` shows all of its output"))
+        let help = "`pipe log RUN STAGE` shows all of its output";
+        // Programs rarely tell whether trying again helps: the user does, by the key `retries`.
+        Some(StageError::failed(message).with_help(help).temporary_if(true))
     }
 }
 

@@ -47,7 +47,7 @@ fn a_fingerprint_is_pinned() {
     let expected = json!({
         "format": 1,
         "kind": "command",
-        "version": 1,
+        "version": 2,
         "parameters": {
             "command": ["sh", "make.sh", "--size=64", "64", "{output}"],
             "env": { "LEVEL": "0.5" },
@@ -61,7 +61,7 @@ fn a_fingerprint_is_pinned() {
         },
     });
     assert_eq!(serde_json::to_value(&found).unwrap(), expected);
-    assert_eq!(found.key().short(), "88dc180f05d6");
+    assert_eq!(found.key().short(), "3f8e88b7981a");
 }
 
 #[test]

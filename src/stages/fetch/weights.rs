@@ -177,7 +177,7 @@ pub(super) fn run(source: &Source, context: &Context) -> Result<(), StageError> 
             let named = file.display().to_string();
             let written = from_file(&file, &named, configuration.as_deref(), context);
             match written {
-                Err(StageError::Failed { message, help: None }) if !is_named_like_weights(&file) => {
+                Err(StageError::Failed { message, help: None, .. }) if !is_named_like_weights(&file) => {
                     Err(StageError::failed(message).with_help(
                         "`path:` takes a folder or an archive of images, or a file of weights (.pth, .safetensors)",
                     ))

@@ -62,6 +62,7 @@ impl Bench {
             cancel: CancellationToken::new(),
             seed: 0,
             threads: 1,
+            gpus: Vec::new(),
             device: Device::Cpu,
             key: Digest::of(b"key"),
         };

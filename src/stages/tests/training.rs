@@ -218,6 +218,7 @@ impl Place {
             cancel: CancellationToken::new(),
             seed: 42,
             threads: 1,
+            gpus: Vec::new(),
             device: Device::Cpu,
             key: Digest::of(slot.as_bytes()),
         };
