@@ -52,9 +52,7 @@ pub use index::{
 pub use labels::{FILE as LABELS, Labels, remove, set_labels};
 pub use machine::Machine;
 pub use query::{FIELDS, Filter, is_known, sort};
-pub use record::{
-    Accepted, Attempt, FORMAT, RUN, Record, RunId, StageRecord, StageState, Status,
-};
+pub use record::{Accepted, Attempt, FORMAT, RUN, Record, RunId, StageRecord, StageState, Status};
 pub use recorder::{Recorder, RunInfo};
 pub use repository::Repository;
 pub use results::{LeakRow, PipelineFile, PipelineInput, Results, recorded_names};
