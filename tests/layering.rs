@@ -44,6 +44,10 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// The files that may contain `unsafe`, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
     ("src/nn/matrix.rs", "dfdx lends no slice of a tensor"),
+    ("src/nn/matrix/avx2.rs", "vector instructions take pointers"),
+    ("src/nn/matrix/kernels.rs", "a kernel for the processor that runs it"),
+    ("src/nn/matrix/transforms.rs", "vector instructions take pointers"),
+    ("src/nn/memory.rs", "std has no access to the allocator's settings"),
     ("src/data/tensor_cache/reader.rs", "a mapped file"),
     ("src/store/slot.rs", "std has no call that syncs a file system"),
     ("src/engine/subprocess.rs", "std sends no signal to a process group"),

@@ -77,10 +77,10 @@ enum Computation {
 }
 
 impl Computation {
-    /// Packs a product's weight for the processor's kernel.
-    fn pack(&mut self) {
+    /// Prepares a product's weight for the processor's kernel.
+    fn prepare(&mut self) {
         if let Computation::Product(product) = self {
-            product.pack();
+            product.prepare();
         }
     }
 }
@@ -128,7 +128,7 @@ impl CompiledNetwork {
     ) -> CompiledNetwork {
         let compiler = Compiler::new(graph, program, offsets, parameters, statistics, range);
         let mut ops = compiler.ops();
-        ops.iter_mut().for_each(|op| op.computation.pack());
+        ops.iter_mut().for_each(|op| op.computation.prepare());
         let vectors = ops.split_off(compiler.vectors(&ops).unwrap_or(ops.len()));
         let parts = [(ops, compiler.group), (vectors, VECTORS)];
         let part = |(ops, group): (Vec<FusedOp>, usize)| {

@@ -1,15 +1,16 @@
 //! Matrix views over slices, which can be split into disjoint tiles, their product through `gemm`
-//! or by vector instructions, and access to the values of dfdx's CPU tensors without a copy. The
-//! only file of `nn` with `unsafe`.
+//! or by vector instructions, and access to the values of dfdx's CPU tensors without a copy.
 
-#![expect(
-    unsafe_code,
-    reason = "dfdx lends no slice of a tensor; `gemm` and vector instructions take pointers"
-)]
+#![expect(unsafe_code, reason = "dfdx lends no slice of a tensor; `gemm` takes pointers")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod kernels;
+pub(super) mod transforms;
 mod windows;
 
-pub(super) use windows::{Finish, TILE, Windows};
+pub(super) use kernels::{has_kernels, multiply_outer, multiply_windows, vectorized};
+pub(super) use windows::{Finish, Outer, TILE, Windows};
 
 use super::number::Number;
 use dfdx::shapes::HasShape;
@@ -138,6 +139,14 @@ impl<'a, N> MatrixMut<'a, N> {
         MatrixMut { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
     }
 
+    /// Sets all values.
+    pub(super) fn fill(&mut self, value: N)
+    where
+        N: Copy,
+    {
+        (0..self.rows).for_each(|row| self.row(row).fill(value));
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
@@ -161,7 +170,12 @@ impl<'a, N> MatrixMut<'a, N> {
     ///
     /// # Panics
     /// When they are out of range.
-    fn part(&mut self, at: (usize, usize), rows: usize, columns: usize) -> MatrixMut<'_, N> {
+    pub(super) fn part(
+        &mut self,
+        at: (usize, usize),
+        rows: usize,
+        columns: usize,
+    ) -> MatrixMut<'_, N> {
         let (row, column) = at;
         assert!(row < self.rows && rows <= self.rows - row);
         assert!(column < self.columns && columns <= self.columns - column);
@@ -175,23 +189,53 @@ impl<'a, N> MatrixMut<'a, N> {
         }
     }
 
+    /// Splits the matrix into ranges of columns, of these widths.
+    ///
+    /// # Panics
+    /// When the ranges are wider than the matrix, or it is empty.
+    pub(super) fn columns_of(self, widths: &[usize]) -> Vec<MatrixMut<'a, N>> {
+        assert!(widths.iter().sum::<usize>() <= self.columns && self.rows > 0);
+        let mut first = 0;
+        let range = |&width: &usize| {
+            // SAFETY: within the first row, or one past its end where the width is zero.
+            let data = unsafe { self.data.add(first) };
+            first += width;
+            MatrixMut { data, columns: width, ..self }
+        };
+        widths.iter().map(range).collect()
+    }
+
     /// Splits the matrix into tiles of at most `height` x `width`, in row-major order.
     pub(super) fn tiles(self, height: usize, width: usize) -> Vec<Tile<'a, N>> {
-        let (height, width) = (height.max(1), width.max(1));
-        let mut tiles =
-            Vec::with_capacity(self.rows.div_ceil(height) * self.columns.div_ceil(width));
-        for row in (0..self.rows).step_by(height) {
+        let height = height.max(1);
+        let rows = (0..self.rows).step_by(height);
+        let heights: Vec<usize> = rows.map(|row| height.min(self.rows - row)).collect();
+        self.bands(&heights, width)
+    }
+
+    /// Splits the matrix into bands of these heights, and each into tiles of at most `width`
+    /// columns, in row-major order.
+    ///
+    /// # Panics
+    /// When the bands are higher than the matrix, or one is empty.
+    pub(super) fn bands(self, heights: &[usize], width: usize) -> Vec<Tile<'a, N>> {
+        assert!(heights.iter().sum::<usize>() <= self.rows && !heights.contains(&0));
+        let width = width.max(1);
+        let mut tiles = Vec::with_capacity(heights.len() * self.columns.div_ceil(width));
+        let mut row = 0;
+        for &rows in heights {
             for column in (0..self.columns).step_by(width) {
                 let out = MatrixMut {
                     // SAFETY: (row, column) is an element of this matrix.
                     data: unsafe { self.data.add(row * self.stride + column) },
-                    rows: height.min(self.rows - row),
+                    rows,
                     columns: width.min(self.columns - column),
                     stride: self.stride,
                     lifetime: PhantomData,
                 };
                 tiles.push(Tile { row, column, out });
             }
+            row += rows;
         }
         tiles
     }
@@ -261,186 +305,6 @@ fn multiply_slice<N: Number>(out: &mut MatrixMut<N>, accumulate: bool, a: Matrix
             false,
             gemm_common::Parallelism::None,
         );
-    }
-}
-
-/// Products in a partial sum of [`multiply_windows`].
-const SLICE: usize = <f32 as Number>::SLICE;
-
-/// Whether [`multiply_windows`] can be used: the processor has AVX2 and FMA. Where it has AVX-512,
-/// `gemm` uses that and is left to it.
-pub(super) fn has_windows_kernel() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && !is_x86_feature_detected!("avx512f");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-/// Multiplies windows and a weight into the rows and columns of `out` at `at`; adds to `out` where
-/// `accumulate`. Sums have partial sums of [`Number::SLICE`] products. A row's sums depend neither
-/// on the other rows nor on their number.
-///
-/// # Panics
-/// When the shapes don't match, or without [`has_windows_kernel`].
-pub(super) fn multiply_windows(
-    out: &mut MatrixMut,
-    at: (usize, usize),
-    windows: &Windows,
-    accumulate: bool,
-    finish: Option<&Finish>,
-) {
-    assert!(has_windows_kernel());
-    let columns = TILE.1.min(out.columns - at.1);
-    let out = out.part(at, windows.rows, columns);
-    let length = windows.length();
-    finish.inspect(|finish| finish.check(windows.rows, columns));
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the processor has the instructions, and the assertions are what the kernel asks for.
-    unsafe {
-        match windows.rows {
-            1 => avx2::tile::<1>(out, windows, length, accumulate, finish),
-            2 => avx2::tile::<2>(out, windows, length, accumulate, finish),
-            3 => avx2::tile::<3>(out, windows, length, accumulate, finish),
-            4 => avx2::tile::<4>(out, windows, length, accumulate, finish),
-            5 => avx2::tile::<5>(out, windows, length, accumulate, finish),
-            _ => avx2::tile::<6>(out, windows, length, accumulate, finish),
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    unreachable!("{} x {length} values, {accumulate}", out.rows);
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use super::{Finish, MatrixMut, SLICE, TILE, Windows};
-    use std::arch::x86_64::*;
-
-    const LANES: usize = 8;
-
-    /// Up to eight values from `from` on; the others are zero.
-    ///
-    /// # Safety
-    /// `count` values can be read.
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn load(from: *const f32, count: usize) -> __m256 {
-        // SAFETY: by the caller; the masked lanes aren't read.
-        unsafe {
-            if count >= LANES {
-                _mm256_loadu_ps(from)
-            } else {
-                _mm256_maskload_ps(from, first_lanes(count))
-            }
-        }
-    }
-
-    /// Writes up to eight values.
-    ///
-    /// # Safety
-    /// `count` values can be written.
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn store(to: *mut f32, values: __m256, count: usize) {
-        // SAFETY: by the caller; the masked lanes aren't written.
-        unsafe {
-            if count >= LANES {
-                _mm256_storeu_ps(to, values)
-            } else {
-                _mm256_maskstore_ps(to, first_lanes(count), values)
-            }
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn first_lanes(count: usize) -> __m256i {
-        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
-    }
-
-    /// See [`super::multiply_windows`].
-    ///
-    /// # Safety
-    /// `windows` has `ROWS` rows, taps of `length` values, and weights for all of them. `out`,
-    /// shift and residual have `ROWS` rows and at most `TILE.1` columns.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn tile<const ROWS: usize>(
-        out: MatrixMut,
-        windows: &Windows,
-        length: usize,
-        accumulate: bool,
-        finish: Option<&Finish>,
-    ) {
-        let zero = [[_mm256_setzero_ps(); 2]; ROWS];
-        let (mut totals, mut sums, mut summed) = (zero, zero, 0);
-        let mut weight = windows.weight.as_ptr();
-        for tap in windows.taps.chunks_exact(ROWS) {
-            let rows: [*const f32; ROWS] = std::array::from_fn(|row| tap[row].as_ptr());
-            for from in (0..length).step_by(SLICE) {
-                let to = length.min(from + SLICE);
-                if summed + to - from > SLICE {
-                    totals = added(totals, sums);
-                    (sums, summed) = (zero, 0);
-                }
-                summed += to - from;
-                for at in from..to {
-                    // SAFETY: `at` is within each row's tap, and the weight has as many steps of
-                    // `TILE.1` values as all taps together.
-                    unsafe {
-                        let left = _mm256_loadu_ps(weight);
-                        let right = _mm256_loadu_ps(weight.add(LANES));
-                        for row in 0..ROWS {
-                            let value = _mm256_set1_ps(*rows[row].add(at));
-                            sums[row][0] = _mm256_fmadd_ps(value, left, sums[row][0]);
-                            sums[row][1] = _mm256_fmadd_ps(value, right, sums[row][1]);
-                        }
-                        weight = weight.add(TILE.1);
-                    }
-                }
-            }
-        }
-        let totals = added(totals, sums);
-        for (row, total) in totals.iter().enumerate() {
-            for (half, &sum) in total.iter().enumerate().take(out.columns.div_ceil(LANES)) {
-                let column = half * LANES;
-                let count = out.columns - column;
-                // SAFETY: (row, column) and the `count - 1` after it, up to eight, are elements of
-                // `out`, the residual and, by column, the shift.
-                unsafe {
-                    let target = out.data.add(row * out.stride + column);
-                    let mut sum = sum;
-                    if accumulate {
-                        sum = _mm256_add_ps(load(target, count), sum);
-                    }
-                    if let Some(finish) = finish {
-                        sum = _mm256_add_ps(sum, load(finish.shift.as_ptr().add(column), count));
-                        if let Some(residual) = &finish.residual {
-                            let at = residual.data.as_ptr().add(row * residual.row_stride + column);
-                            sum = _mm256_add_ps(sum, load(at, count));
-                        }
-                        // The second operand where one is NaN: the sum.
-                        sum = _mm256_max_ps(_mm256_set1_ps(finish.floor), sum);
-                    }
-                    store(target, sum, count);
-                }
-            }
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn added<const ROWS: usize>(
-        mut totals: [[__m256; 2]; ROWS],
-        sums: [[__m256; 2]; ROWS],
-    ) -> [[__m256; 2]; ROWS] {
-        for (total, sum) in totals.iter_mut().zip(sums) {
-            for (total, sum) in total.iter_mut().zip(sum) {
-                *total = _mm256_add_ps(*total, sum);
-            }
-        }
-        totals
     }
 }
 

@@ -47,6 +47,12 @@ pub trait Number: Dtype + From<f32> + Into<f64> {
     /// Values as `f32`, without a copy where they are.
     fn into_f32(values: Cow<[Self]>) -> Cow<[f32]>;
 
+    /// These values, where they are `f32`.
+    fn single(values: &[Self]) -> Option<&[f32]>;
+
+    /// These values, where they are `f32`.
+    fn single_mut(values: &mut [Self]) -> Option<&mut [f32]>;
+
     /// Appends the little-endian bytes.
     fn write(self, bytes: &mut Vec<u8>);
 
@@ -59,7 +65,7 @@ pub trait Number: Dtype + From<f32> + Into<f64> {
 }
 
 macro_rules! number {
-    ($number:ty, slice: $slice:expr, gemm: $gemm:expr, into_f32: $into_f32:expr) => {
+    ($number:ty, slice: $slice:expr, gemm: $gemm:expr, into_f32: $into_f32:expr, single: $single:expr) => {
         impl Number for $number {
             const ZERO: Self = 0.0;
             const LOWEST: Self = Self::NEG_INFINITY;
@@ -75,6 +81,14 @@ macro_rules! number {
 
             fn into_f32(values: Cow<[Self]>) -> Cow<[f32]> {
                 $into_f32(values)
+            }
+
+            fn single(values: &[Self]) -> Option<&[f32]> {
+                $single(values)
+            }
+
+            fn single_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+                $single(values)
             }
 
             fn write(self, bytes: &mut Vec<u8>) {
@@ -100,8 +114,8 @@ macro_rules! number {
     };
 }
 
-number!(f32, slice: 64, gemm: gemm_f32::gemm::f32::get_gemm_fn, into_f32: |values| values);
-number!(f64, slice: usize::MAX, gemm: gemm_f64::gemm::f64::get_gemm_fn, into_f32: |values: Cow<[f64]>| values.iter().map(|value| *value as f32).collect());
+number!(f32, slice: 64, gemm: gemm_f32::gemm::f32::get_gemm_fn, into_f32: |values| values, single: Some);
+number!(f64, slice: usize::MAX, gemm: gemm_f64::gemm::f64::get_gemm_fn, into_f32: |values: Cow<[f64]>| values.iter().map(|value| *value as f32).collect(), single: |_| None);
 
 /// Values in another precision.
 pub(crate) fn converted<N: Number, M: Number>(values: &[N]) -> Vec<M> {

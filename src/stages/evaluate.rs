@@ -27,7 +27,8 @@ const SHOWN: usize = 20;
 /// - 6: `curves.json`; areas under the curves and calibration errors of the test split in
 ///   `metrics.json`.
 /// - 7: convolutions and linear layers sum in another order.
-const VERSION: u32 = 7;
+/// - 8: convolutions of 3 x 3 taps by F(2 x 2, 3 x 3).
+const VERSION: u32 = 8;
 
 keys! {
     /// The keys of an `evaluate` stage.

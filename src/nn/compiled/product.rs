@@ -2,35 +2,28 @@
 //! time, with the epilogue while the tile is in the cache. An image's output doesn't depend on the
 //! tiles or on the other images.
 
-mod packed;
-
 use super::Epilogue;
-use crate::nn::matrix::{Matrix, MatrixMut, Tile, has_windows_kernel, multiply};
+use crate::nn::matrix::{Matrix, MatrixMut, Tile, multiply};
 use crate::nn::number::Number;
 use crate::nn::ops::convolution::patches::{Patches, block_rows};
-use packed::{BLOCK, Packed};
+use crate::nn::ops::convolution::prepared::{Ending, Prepared};
 use rayon::prelude::*;
 
 /// Convolution or linear layer: im2col rows times a weight.
 pub(super) struct Product {
     patches: Patches,
-    /// (depth, columns), row-major; empty once packed.
+    /// (depth, columns), row-major; empty once prepared.
     pub weight: Vec<f32>,
-    packed: Option<Packed>,
-    /// Rows of a block, where the weight isn't packed.
+    prepared: Option<Prepared>,
+    /// Rows of a block, where the weight isn't prepared.
     rows: usize,
     pub epilogue: Epilogue,
 }
 
-/// Columns of a block of a linear layer where the weight isn't packed.
+/// Columns of a block of a linear layer where the weight isn't prepared.
 const LINEAR_COLUMNS: usize = 256;
 /// Rows of such a block: few, as a short batch is padded to them.
 const LINEAR_ROWS: usize = 16;
-
-/// Tiles wanted of a product, so that several threads have work.
-const TILES: usize = 16;
-/// The least number of columns of a tile.
-const NARROW: usize = 128;
 
 fn is_linear(patches: &Patches) -> bool {
     patches.is_identity() && patches.rows_per_image() == 1
@@ -51,14 +44,14 @@ impl Product {
         } else {
             total.div_ceil(blocks).next_multiple_of(8)
         };
-        Product { patches, weight, packed: None, rows, epilogue }
+        Product { patches, weight, prepared: None, rows, epilogue }
     }
 
-    /// Packs the weight for the processor's kernel, if there is one.
-    pub(super) fn pack(&mut self) {
-        if has_windows_kernel() {
-            let weight = std::mem::take(&mut self.weight);
-            self.packed = Some(Packed::new(&self.patches, &weight, self.columns()));
+    /// Prepares the weight for the processor's kernel, if there is one.
+    pub(super) fn prepare(&mut self) {
+        self.prepared = Prepared::new(&self.patches, &self.weight, self.columns());
+        if self.prepared.is_some() {
+            self.weight = Vec::new();
         }
     }
 
@@ -70,29 +63,19 @@ impl Product {
     pub(super) fn run(&self, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
         let columns = self.columns();
         let rows = out.len() / columns;
-        let (height, width) = self.tile_size(rows);
         let residual = residual.map(|residual| Matrix::new(residual, rows, columns, columns));
-        let tiles = MatrixMut::new(out, rows, columns, columns).tiles(height, width);
+        if let Some(prepared) = &self.prepared {
+            let (shift, floor) = (&self.epilogue.shift[..], self.epilogue.floor());
+            return prepared.run(x, &Ending { accumulate: false, shift, residual, floor }, out);
+        }
+        let width = if is_linear(&self.patches) { LINEAR_COLUMNS } else { columns };
+        let tiles = MatrixMut::new(out, rows, columns, columns).tiles(self.rows, width);
         tiles.into_par_iter().for_each(|tile| {
             let residual = residual.map(|residual| {
                 residual.rows(tile.row, tile.out.rows()).columns(tile.column, tile.out.columns())
             });
-            match &self.packed {
-                Some(packed) => packed.tile(&self.patches, x, &self.epilogue, residual, tile),
-                None => self.block(x, residual, tile),
-            }
+            self.block(x, residual, tile);
         });
-    }
-
-    /// Where the weight isn't packed, the size depends only on the network.
-    fn tile_size(&self, rows: usize) -> (usize, usize) {
-        let columns = self.columns();
-        if self.packed.is_some() {
-            let blocks = rows.div_ceil(BLOCK).max(1);
-            let parts = (TILES / blocks).clamp(1, columns.div_ceil(NARROW));
-            return packed::whole_tiles(rows.div_ceil(blocks), columns.div_ceil(parts));
-        }
-        (self.rows, if is_linear(&self.patches) { LINEAR_COLUMNS } else { columns })
     }
 
     /// Computes one block. A short last block is padded.

@@ -1,6 +1,7 @@
-//! The operands of a product of windows of maps and a packed weight, and their checks.
+//! The operands of products by vector instructions, and their checks.
 
 use super::Matrix;
+use std::ops::Range;
 
 /// Rows and columns of the tiles that are computed in registers.
 pub(in crate::nn) const TILE: (usize, usize) = (6, 16);
@@ -27,6 +28,25 @@ impl Windows<'_> {
         assert!(self.taps.iter().all(|tap| tap.len() == length));
         assert_eq!(self.weight.len(), self.taps.len() / self.rows * length * TILE.1);
         length
+    }
+}
+
+/// Two packed matrices of as many rows, of which the transpose of one is multiplied with the other.
+pub(in crate::nn) struct Outer<'a> {
+    /// Rows of `TILE.1` values.
+    pub left: &'a [f32],
+    /// The columns of `left` that become rows of the result: at most `TILE.0`.
+    pub columns: Range<usize>,
+    /// Rows of `TILE.1` values.
+    pub right: &'a [f32],
+}
+
+impl Outer<'_> {
+    /// # Panics
+    /// When the factors differ in length, or the columns aren't in `left`.
+    pub(super) fn check(&self) {
+        assert!(self.left.len() == self.right.len() && self.left.len().is_multiple_of(TILE.1));
+        assert!((1..=TILE.0).contains(&self.columns.len()) && self.columns.end <= TILE.1);
     }
 }
 

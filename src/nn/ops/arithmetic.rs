@@ -4,7 +4,7 @@ use super::{FlatTensor, Gradient, MaybeTape};
 
 pub(crate) mod cpu {
     use super::*;
-    use crate::nn::matrix::values;
+    use crate::nn::matrix::{values, vectorized};
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::{CHUNK, add_to, at_least};
     use crate::nn::ops::{flat, store_gradient};
@@ -24,9 +24,11 @@ pub(crate) mod cpu {
                 let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
                 dy.par_chunks_mut(CHUNK).zip(values(&kept).par_chunks(CHUNK)).for_each(
                     |(dy, out)| {
-                        dy.iter_mut()
-                            .zip(out)
-                            .for_each(|(dy, out)| *dy = if *out > N::ZERO { *dy } else { N::ZERO });
+                        vectorized(|| {
+                            dy.iter_mut().zip(out).for_each(|(dy, out)| {
+                                *dy = if *out > N::ZERO { *dy } else { N::ZERO };
+                            });
+                        });
                     },
                 );
                 if gradient.wanted() {
@@ -41,7 +43,9 @@ pub(crate) mod cpu {
     fn rectified<N: Number>(x: &[N]) -> Vec<N> {
         let mut out = vec![N::ZERO; x.len()];
         out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| {
-            out.iter_mut().zip(x).for_each(|(out, x)| *out = at_least(*x, N::ZERO));
+            vectorized(|| {
+                out.iter_mut().zip(x).for_each(|(out, x)| *out = at_least(*x, N::ZERO));
+            });
         });
         out
     }

@@ -62,7 +62,7 @@ pub(crate) fn folded(
 
 pub(crate) mod cpu {
     use super::*;
-    use crate::nn::matrix::values;
+    use crate::nn::matrix::{values, vectorized};
     use crate::nn::ops::chunks::at_least;
     use crate::nn::ops::{flat, store_gradient};
     use dfdx::tensor::{Cpu, CpuError, Tape};
@@ -202,33 +202,43 @@ pub(crate) mod cpu {
 
     /// relu((x - mean) * scale + shift + residual).
     fn apply<N: Number>(x: &[N], affine: &Affine<N>, residual: Option<&[N]>, relu: bool) -> Vec<N> {
-        let channels = affine.scale.len();
-        let chunk = chunk_rows(channels) * channels;
+        let chunk = chunk_rows(affine.scale.len()) * affine.scale.len();
         let floor = if relu { N::ZERO } else { N::LOWEST };
         let mut out = vec![N::ZERO; x.len()];
         out.par_chunks_mut(chunk).enumerate().for_each(|(index, out)| {
-            let x = &x[index * chunk..][..out.len()];
-            let rows = out.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
-            match residual {
-                None => rows.for_each(|(out, x)| {
-                    let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
-                    for ((out, x), ((mean, scale), shift)) in out.iter_mut().zip(x).zip(affine) {
-                        *out = at_least((*x - *mean) * *scale + *shift, floor);
-                    }
-                }),
-                Some(residual) => {
-                    let residual = residual[index * chunk..].chunks_exact(channels);
-                    rows.zip(residual).for_each(|((out, x), residual)| {
-                        let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
-                        let pairs = out.iter_mut().zip(x).zip(residual);
-                        for (((out, x), residual), ((mean, scale), shift)) in pairs.zip(affine) {
-                            *out = at_least((*x - *mean) * *scale + *shift + *residual, floor);
-                        }
-                    });
-                }
-            }
+            let range = index * chunk..index * chunk + out.len();
+            let residual = residual.map(|residual| &residual[range.clone()]);
+            vectorized(|| apply_rows(&x[range], affine, residual, floor, out));
         });
         out
+    }
+
+    #[inline(always)]
+    fn apply_rows<N: Number>(
+        x: &[N],
+        affine: &Affine<N>,
+        residual: Option<&[N]>,
+        floor: N,
+        out: &mut [N],
+    ) {
+        let channels = affine.scale.len();
+        let rows = out.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+        let Some(residual) = residual else {
+            for (out, x) in rows {
+                let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
+                for ((out, x), ((mean, scale), shift)) in out.iter_mut().zip(x).zip(affine) {
+                    *out = at_least((*x - *mean) * *scale + *shift, floor);
+                }
+            }
+            return;
+        };
+        for ((out, x), residual) in rows.zip(residual.chunks_exact(channels)) {
+            let affine = affine.mean.iter().zip(&affine.scale).zip(&affine.shift);
+            let pairs = out.iter_mut().zip(x).zip(residual);
+            for (((out, x), residual), ((mean, scale), shift)) in pairs.zip(affine) {
+                *out = at_least((*x - *mean) * *scale + *shift + *residual, floor);
+            }
+        }
     }
 
     /// Column sums of the masked dy and of the masked dy times the normalized x. With
@@ -246,9 +256,11 @@ pub(crate) mod cpu {
         let of_chunk = |(index, dy): (usize, &mut [N])| {
             if let Mask::Output(out) = mask {
                 let out = &values(out)[index * chunk..][..dy.len()];
-                dy.iter_mut()
-                    .zip(out)
-                    .for_each(|(dy, out)| *dy = if *out > N::ZERO { *dy } else { N::ZERO });
+                vectorized(|| {
+                    dy.iter_mut().zip(out).for_each(|(dy, out)| {
+                        *dy = if *out > N::ZERO { *dy } else { N::ZERO };
+                    });
+                });
             }
             let x = x[index * chunk..][..dy.len()].chunks(SHORT * channels);
             row_sums(
@@ -327,28 +339,41 @@ pub(crate) mod cpu {
         let chunk = chunk_rows(channels) * channels;
         target.par_chunks_mut(chunk).enumerate().for_each(|(index, out)| {
             let range = index * chunk..index * chunk + out.len();
-            let rows =
-                x[range.clone()].chunks_exact(channels).zip(dy[range].chunks_exact(channels));
-            for (out, (x, dy)) in out.chunks_exact_mut(channels).zip(rows) {
-                let pairs = out.iter_mut().zip(x.iter().zip(dy));
-                let factors = affine.mean.iter().zip(&affine.scale).zip(b.iter().zip(&c));
-                if masked {
-                    for ((out, (x, dy)), ((mean, scale), (b, c))) in pairs.zip(factors) {
-                        *out = *scale * *dy + *b * (*x - *mean) + *c;
-                    }
-                } else {
-                    for (((out, (x, dy)), ((mean, scale), (b, c))), shift) in
-                        pairs.zip(factors).zip(&affine.shift)
-                    {
-                        let dy =
-                            if (*x - *mean) * *scale + *shift > N::ZERO { *dy } else { N::ZERO };
-                        *out = *scale * dy + *b * (*x - *mean) + *c;
-                    }
-                }
-            }
+            let factors = (&affine.scale[..], &b[..], &c[..]);
+            vectorized(|| {
+                by_input_rows(&x[range.clone()], &dy[range], affine, masked, factors, out)
+            });
         });
         if gradient == Gradient::Add {
             add_to(out, &added);
+        }
+    }
+    #[inline(always)]
+    fn by_input_rows<N: Number>(
+        x: &[N],
+        dy: &[N],
+        affine: &Affine<N>,
+        masked: bool,
+        (scale, b, c): (&[N], &[N], &[N]),
+        out: &mut [N],
+    ) {
+        let channels = scale.len();
+        let rows = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
+        for (out, (x, dy)) in out.chunks_exact_mut(channels).zip(rows) {
+            let pairs = out.iter_mut().zip(x.iter().zip(dy));
+            let factors = affine.mean.iter().zip(scale).zip(b.iter().zip(c));
+            if masked {
+                for ((out, (x, dy)), ((mean, scale), (b, c))) in pairs.zip(factors) {
+                    *out = *scale * *dy + *b * (*x - *mean) + *c;
+                }
+            } else {
+                for (((out, (x, dy)), ((mean, scale), (b, c))), shift) in
+                    pairs.zip(factors).zip(&affine.shift)
+                {
+                    let dy = if (*x - *mean) * *scale + *shift > N::ZERO { *dy } else { N::ZERO };
+                    *out = *scale * dy + *b * (*x - *mean) + *c;
+                }
+            }
         }
     }
 }

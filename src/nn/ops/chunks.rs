@@ -1,6 +1,7 @@
 //! Parallel work on long slices, in chunks whose size never depends on the number of threads, so
 //! that results don't either.
 
+use crate::nn::matrix::vectorized;
 use crate::nn::number::Number;
 use rayon::prelude::*;
 
@@ -19,9 +20,7 @@ pub(crate) fn chunk_rows(width: usize) -> usize {
 pub(crate) fn add_to<N: Number>(target: &mut [N], source: &[N]) {
     assert_eq!(target.len(), source.len());
     target.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK)).for_each(|(target, source)| {
-        for (t, s) in target.iter_mut().zip(source) {
-            *t += *s;
-        }
+        vectorized(|| target.iter_mut().zip(source).for_each(|(t, s)| *t += *s));
     });
 }
 
@@ -38,13 +37,15 @@ pub(crate) fn row_sums<T, N: Number, const K: usize>(
 ) -> [Vec<f64>; K] {
     let mut totals: [Vec<f64>; K] = std::array::from_fn(|_| vec![0.0; width]);
     let mut sums: [Vec<N>; K] = std::array::from_fn(|_| vec![N::ZERO; width]);
-    for part in parts {
-        add(part, &mut sums);
-        for (totals, sums) in totals.iter_mut().zip(&mut sums) {
-            totals.iter_mut().zip(sums.iter()).for_each(|(total, sum)| *total += (*sum).into());
-            sums.fill(N::ZERO);
+    vectorized(|| {
+        for part in parts {
+            add(part, &mut sums);
+            for (totals, sums) in totals.iter_mut().zip(&mut sums) {
+                totals.iter_mut().zip(sums.iter()).for_each(|(total, sum)| *total += (*sum).into());
+                sums.fill(N::ZERO);
+            }
         }
-    }
+    });
     totals
 }
 

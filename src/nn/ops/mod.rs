@@ -10,6 +10,7 @@
 mod arithmetic;
 mod backend;
 mod batch_norm;
+mod buffers;
 pub(crate) mod chunks;
 #[cfg(any(test, feature = "cuda"))]
 mod composed;

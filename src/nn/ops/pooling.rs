@@ -72,7 +72,7 @@ pub(crate) fn bin(index: usize, bins: usize, size: usize) -> (usize, usize) {
 
 pub(crate) mod cpu {
     use super::*;
-    use crate::nn::matrix::values;
+    use crate::nn::matrix::{values, vectorized};
     use crate::nn::number::Number;
     use crate::nn::ops::chunks::{SHORT, row_sums};
     use crate::nn::ops::{flat, store_gradient};
@@ -130,7 +130,7 @@ pub(crate) mod cpu {
             let lines = (top..bottom)
                 .map(|y| &map[(y * width + left) * channels..(y * width + right) * channels]);
             if maximum {
-                largest(lines, channels, out);
+                vectorized(|| largest(lines, channels, out));
             } else {
                 mean(lines, channels, count, out);
             }
@@ -197,13 +197,14 @@ pub(crate) mod cpu {
                         .chunks_exact_mut(channels)
                         .zip(x[line].chunks_exact(channels));
                     for (dx, x) in pixels {
-                        for (((dx, x), out), dy) in
-                            dx.iter_mut().zip(x).zip(out).zip(&mut left_over)
-                        {
-                            let hit = x == out;
-                            *dx += if hit { *dy } else { N::ZERO };
-                            *dy = if hit { N::ZERO } else { *dy };
-                        }
+                        vectorized(|| {
+                            let values = dx.iter_mut().zip(x).zip(out);
+                            for (((dx, x), out), dy) in values.zip(&mut left_over) {
+                                let hit = x == out;
+                                *dx += if hit { *dy } else { N::ZERO };
+                                *dy = if hit { N::ZERO } else { *dy };
+                            }
+                        });
                     }
                 }
             }

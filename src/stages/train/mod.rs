@@ -42,7 +42,8 @@ pub(super) struct Train;
 /// - 6: augmentation with torchvision's parameters, defaults and distributions.
 /// - 7: the learning rate in `history.csv` is the mean over the epoch, not that of its last step.
 /// - 8: inference (validation, features of a frozen backbone) sums in another order.
-const VERSION: u32 = 8;
+/// - 9: convolutions of 3 x 3 taps by F(2 x 2, 3 x 3); other gradients sum in another order.
+const VERSION: u32 = 9;
 
 static INPUTS: [Input; 2] = [
     Input {
@@ -121,6 +122,7 @@ impl Kind for Train {
     }
 
     fn run(&self, options: &Options, context: &Context) -> Result<(), StageError> {
+        nn::keep_freed_memory();
         match context.device {
             Device::Cpu => train(options, context, Cpu::default()),
             #[cfg(feature = "cuda")]

@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Bucket of the memo.
 const BUCKET: &str = "features";
 /// Version of the rows; it rises whenever the inference of backbones yields other numbers.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Rows per file: the most that a kill loses, and that memory contains while they are extracted.
 const SEGMENT: usize = 512;
 /// Images per batch. Small, since prepared batches are in memory as f32.

@@ -62,7 +62,7 @@ impl Case {
         };
         let mut product = Product::new(self.patches, self.weight.clone(), epilogue, 3);
         if pack {
-            product.pack();
+            product.prepare();
         }
         product
     }
@@ -124,6 +124,26 @@ proptest! {
         patches in patches(), images in 1usize..4, columns in 1usize..40, options: (bool, bool), seed in 0u64..1000,
     ) {
         Case::new(patches, images, columns, options, seed).hold()?;
+    }
+
+    #[test]
+    fn tiled_products_equal_a_naive_loop(
+        side in (1usize..9, 1usize..9),
+        grid in (2usize..24, 2usize..24),
+        padding in (0isize..4, 0isize..4),
+        images in 1usize..4,
+        channels in (prop_oneof![Just(32usize), Just(40), Just(264)], prop_oneof![Just(32usize), Just(48), Just(136)]),
+        options: (bool, bool),
+        seed in 0u64..1000,
+    ) {
+        let patches = Patches {
+            map: Shape::new(side.0, side.1, channels.0),
+            grid,
+            step: (1, 1),
+            origin: (-padding.0, -padding.1),
+            taps: (3, 3),
+        };
+        Case::new(patches, images, channels.1, options, seed).hold()?;
     }
 
     #[test]

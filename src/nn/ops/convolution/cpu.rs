@@ -8,7 +8,8 @@
 
 use super::Geometry;
 use super::patches::{Patches, block_rows};
-use crate::nn::matrix::{Matrix, MatrixMut, multiply, values};
+use super::{panels, winograd};
+use crate::nn::matrix::{Matrix, MatrixMut, has_kernels, multiply, values};
 use crate::nn::number::Number;
 use crate::nn::ops::chunks::{CHUNK, column_sums};
 use crate::nn::ops::{FlatTensor, Gradient, MaybeTape, flat};
@@ -101,6 +102,14 @@ impl Split {
 
 /// dW = Pᵀ dY into `out`; adds to `out` where `accumulate`.
 fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool, out: &mut [N]) {
+    if has_kernels()
+        && let (Some(x), Some(dy), Some(out)) = (N::single(x), N::single(dy), N::single_mut(out))
+    {
+        return match winograd::gradient_is_for(geometry) {
+            true => winograd::by_weight(x, dy, geometry, accumulate, out),
+            false => panels::by_weight(x, dy, geometry, accumulate, out),
+        };
+    }
     let split = Split::of(geometry);
     let (depth, channels) = (geometry.depth(), geometry.output.channels);
     let total = geometry.batch * geometry.output.pixels();

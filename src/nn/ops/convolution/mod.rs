@@ -2,7 +2,11 @@
 //! stride and padding.
 
 pub(crate) mod cpu;
+mod packed;
+mod panels;
 pub(crate) mod patches;
+pub(crate) mod prepared;
+mod winograd;
 
 use crate::nn::graph::{Shape, Window};
 use patches::Patches;

@@ -238,6 +238,17 @@ proptest! {
     }
 
     #[test]
+    fn tiled_convolutions(
+        side in (1usize..8, 1usize..8),
+        padding in (1usize..4, 1usize..4),
+        batch in 1usize..4,
+        channels in (prop_oneof![Just(32usize), Just(40), Just(48)], prop_oneof![Just(32usize), Just(56)]),
+    ) {
+        let window = Window { kernel: (3, 3), stride: (1, 1), padding };
+        held::<f32>(&geometry(batch, Shape::new(side.0, side.1, channels.0), window, channels.1), NEAR[0]);
+    }
+
+    #[test]
     fn batch_norms(rows in 3usize..40, channels in 1usize..9, options: (bool, bool, bool), seed in 0u64..1000) {
         check_batch_norm(rows, channels, options, seed)?;
     }
@@ -358,39 +369,44 @@ fn large_convolutions() {
         held::<f32>(&geometry, NEAR[0]);
         held::<f64>(&geometry, NEAR[1]);
     }
+}
 
-    fn held<N: Number>(geometry: &Geometry, near: f64)
-    where
-        Cpu: Device<N>,
+/// Shapes of which the gradient by the weight is summed in several ranges of rows, and of tiles.
+#[test]
+fn long_convolutions() {
+    for (input, window, batch, channels) in [
+        (Shape::new(17, 17, 256), Window::square(3, 2, 1), 12, 16),
+        (Shape::new(45, 43, 32), Window::square(3, 1, 1), 4, 40),
+    ] {
+        held::<f32>(&geometry(batch, input, window, channels), NEAR[0]);
+    }
+}
+
+/// Values against the loop, and gradients against the composed op, relative to their size.
+fn held<N: Number>(geometry: &Geometry, near: f64)
+where
+    Cpu: Device<N>,
+{
+    let inputs = [
+        (geometry.batch * geometry.input.len(), 1),
+        (geometry.depth() * geometry.output.channels, 2),
+    ]
+    .map(|(count, seed)| tensor(converted::<f32, N>(&numbers(count, seed))));
+    let expected = naive::convolution(geometry, &inputs.clone().map(|x| to_f64(values(&x))));
+    let weights = numbers(expected.len(), 3);
+    let (x, weight) = (inputs[0].clone(), &inputs[1]);
+    let (mut tape, mut other) = (Some(Default::default()), Some(Default::default()));
+    let ours =
+        convolution::cpu::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut tape)
+            .unwrap();
+    let composed =
+        composed::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut other)
+            .unwrap();
+    assert!(distance(&to_f64(values(&ours)), &expected) < near);
+    let gradients = backwards(ours, tape, &weights, &inputs);
+    for (gradient, reference) in gradients.iter().zip(backwards(composed, other, &weights, &inputs))
     {
-        let inputs = [
-            (geometry.batch * geometry.input.len(), 1),
-            (geometry.depth() * geometry.output.channels, 2),
-        ]
-        .map(|(count, seed)| tensor(converted::<f32, N>(&numbers(count, seed))));
-        let expected = naive::convolution(geometry, &inputs.clone().map(|x| to_f64(values(&x))));
-        let weights = numbers(expected.len(), 3);
-        let (x, weight) = (inputs[0].clone(), &inputs[1]);
-        let (mut tape, mut other) = (Some(Default::default()), Some(Default::default()));
-        let ours = convolution::cpu::convolution(
-            &x,
-            weight,
-            None,
-            geometry,
-            [Gradient::First; 3],
-            &mut tape,
-        )
-        .unwrap();
-        let composed =
-            composed::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut other)
-                .unwrap();
-        assert!(distance(&to_f64(values(&ours)), &expected) < near);
-        let gradients = backwards(ours, tape, &weights, &inputs);
-        for (gradient, reference) in
-            gradients.iter().zip(backwards(composed, other, &weights, &inputs))
-        {
-            assert!(distance(gradient, &reference) < near);
-        }
+        assert!(distance(gradient, &reference) < near);
     }
 }
 

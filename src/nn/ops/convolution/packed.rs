@@ -1,14 +1,13 @@
 //! A weight in the order in which the kernel for windows reads it, and tiles of a product with it.
 //! Windows are read where they are in the maps, without an im2col buffer.
 
-use crate::nn::compiled::Epilogue;
+use super::patches::Patches;
+use super::prepared::Ending;
 use crate::nn::matrix::{Finish, Matrix, TILE, Tile, Windows, multiply_windows};
 use crate::nn::number::Number;
-use crate::nn::ops::convolution::patches::Patches;
+use crate::nn::ops::buffers::Buffer;
+use rayon::prelude::*;
 use std::ops::Range;
-
-/// Rows of a product that are computed together: their part of a window stays in an L2 cache.
-pub(super) const BLOCK: usize = 126;
 
 /// Products that are added up in one go, in registers: six rows of them stay in an L1 cache.
 const SUMMED: usize = 256;
@@ -23,19 +22,27 @@ const SHORT: usize = 16;
 
 /// See the module.
 pub(super) struct Packed {
-    parts: Vec<Part>,
-    /// For each part, for each panel of `TILE.1` columns (the last one padded with zeros), its rows
-    /// of the weight.
-    values: Vec<f32>,
+    parts: Parts,
+    values: Buffer,
     /// Whether windows are gathered into rows, which then count as one tap.
     gathered: bool,
 }
 
-/// A part of a window that is summed in one go: whole taps, or some channels of one.
+/// How windows are divided into parts that are summed in one go, and where a packed weight has the
+/// rows of each: for each part, for each panel of `TILE.1` columns (the last one padded with
+/// zeros), one row after the other.
+pub(super) struct Parts {
+    parts: Vec<Part>,
+    panels: usize,
+    /// Length of the packed weight.
+    pub length: usize,
+}
+
+/// Whole taps, or some channels of one.
 struct Part {
     taps: Range<usize>,
     channels: Range<usize>,
-    /// Its first value in `values`.
+    /// Its first value in a packed weight.
     first: usize,
 }
 
@@ -45,9 +52,14 @@ impl Part {
     }
 }
 
-/// At least as large, without a part of a register tile at the end.
-pub(super) fn whole_tiles(rows: usize, columns: usize) -> (usize, usize) {
-    (rows.next_multiple_of(TILE.0), columns.next_multiple_of(TILE.1))
+/// A panel of a part in a packed weight.
+pub(super) struct Panel {
+    /// First value and number of values in the packed weight.
+    pub place: Range<usize>,
+    pub taps: Range<usize>,
+    pub channels: Range<usize>,
+    /// The number of the panel.
+    pub index: usize,
 }
 
 impl Packed {
@@ -60,63 +72,101 @@ impl Packed {
             (patches.taps.0 * patches.taps.1, patches.map.channels)
         };
         let weight = Matrix::new(weight, taps * channels, columns, columns);
-        let panels = columns.div_ceil(TILE.1);
-        let mut values = Vec::with_capacity(taps * channels * panels * TILE.1);
-        let mut parts = Vec::new();
-        let together = (SUMMED / channels).clamp(1, taps);
-        let piece = channels.div_ceil(channels.div_ceil(SUMMED));
-        for tap in (0..taps).step_by(together) {
-            for channel in (0..channels).step_by(piece) {
-                let part = Part {
-                    taps: tap..taps.min(tap + together),
-                    channels: channel..channels.min(channel + piece),
-                    first: values.len(),
-                };
-                for panel in 0..panels {
-                    let columns = panel * TILE.1..columns.min((panel + 1) * TILE.1);
-                    append(&mut values, &part, weight, channels, columns);
-                }
-                parts.push(part);
+        let parts = Parts::new(taps, channels, columns);
+        let mut values = Buffer::new(parts.length);
+        parts.bands(&mut values).into_par_iter().for_each(|(panel, band)| {
+            let columns = panel.index * TILE.1..columns.min((panel.index + 1) * TILE.1);
+            let rows = panel.taps.flat_map(|tap| {
+                panel.channels.clone().map(move |channel| tap * channels + channel)
+            });
+            for (row, target) in rows.zip(band.chunks_exact_mut(TILE.1)) {
+                target[..columns.len()].copy_from_slice(&weight.row(row)[columns.clone()]);
+                target[columns.len()..].fill(0.0);
             }
-        }
+        });
         Packed { parts, values, gathered }
     }
 
-    /// Computes one tile.
-    pub(super) fn tile(
-        &self,
-        patches: &Patches,
-        x: &[f32],
-        epilogue: &Epilogue,
-        residual: Option<Matrix>,
-        tile: Tile,
-    ) {
+    /// Computes one tile of the products of windows of `x`.
+    pub(super) fn tile(&self, patches: &Patches, x: &[f32], ending: &Ending, tile: Tile) {
         let (first, rows) = (tile.row, tile.out.rows());
         if self.gathered {
             let depth = patches.depth();
             f32::with_scratch(rows * depth, |scratch| {
                 patches.gather(x, first, scratch);
                 let windows: Vec<&[f32]> = scratch.chunks_exact(depth).collect();
-                self.multiply(&windows, epilogue, residual, tile);
+                self.parts.multiply(&self.values, &windows, Some(ending), tile);
             });
         } else {
             let outside = vec![0.0; patches.map.channels];
             let windows = windows(patches, x, first..first + rows, &outside);
-            self.multiply(&windows, epilogue, residual, tile);
+            self.parts.multiply(&self.values, &windows, Some(ending), tile);
         }
     }
+}
 
-    /// `windows` as [`windows`] returns them.
-    fn multiply(
+impl Parts {
+    /// For a weight of `columns` columns.
+    pub(super) fn new(taps: usize, channels: usize, columns: usize) -> Parts {
+        let panels = columns.div_ceil(TILE.1);
+        let together = (SUMMED / channels).clamp(1, taps);
+        let piece = channels.div_ceil(channels.div_ceil(SUMMED));
+        let (mut parts, mut length) = (Vec::new(), 0);
+        for tap in (0..taps).step_by(together) {
+            for channel in (0..channels).step_by(piece) {
+                let part = Part {
+                    taps: tap..taps.min(tap + together),
+                    channels: channel..channels.min(channel + piece),
+                    first: length,
+                };
+                length += part.depth() * panels * TILE.1;
+                parts.push(part);
+            }
+        }
+        Parts { parts, panels, length }
+    }
+
+    /// The panels of all parts, in order.
+    pub(super) fn panels(&self) -> impl Iterator<Item = Panel> {
+        self.parts.iter().flat_map(|part| {
+            let size = part.depth() * TILE.1;
+            (0..self.panels).map(move |index| Panel {
+                place: part.first + index * size..part.first + (index + 1) * size,
+                taps: part.taps.clone(),
+                channels: part.channels.clone(),
+                index,
+            })
+        })
+    }
+
+    /// The panels, with their values of a packed weight.
+    fn bands<'a>(&self, values: &'a mut [f32]) -> Vec<(Panel, &'a mut [f32])> {
+        let mut rest = values;
+        let mut bands = Vec::new();
+        for panel in self.panels() {
+            let (band, after) = rest.split_at_mut(panel.place.len());
+            bands.push((panel, band));
+            rest = after;
+        }
+        bands
+    }
+
+    /// Computes one tile of the product of `windows`, given as [`windows`] returns them, and a
+    /// packed weight. Without an ending the tile is overwritten with the sums.
+    pub(super) fn multiply(
         &self,
+        values: &[f32],
         windows: &[&[f32]],
-        epilogue: &Epilogue,
-        residual: Option<Matrix>,
+        ending: Option<&Ending>,
         tile: Tile,
     ) {
-        let Tile { column: first_column, mut out, .. } = tile;
+        let Tile { row: first_row, column: first_column, mut out } = tile;
         let (rows, columns) = (out.rows(), out.columns());
         let taps = windows.len() / rows;
+        let residual = ending
+            .and_then(|ending| ending.residual)
+            .map(|residual| residual.rows(first_row, rows).columns(first_column, columns));
+        let accumulate = ending.is_some_and(|ending| ending.accumulate);
         let mut cut: Vec<&[f32]> = Vec::with_capacity(windows.len());
         for (index, part) in self.parts.iter().enumerate() {
             cut.clear();
@@ -125,7 +175,7 @@ impl Packed {
                 let group = &windows[row * taps..][part.taps.start * count..part.taps.end * count];
                 cut.extend(group.iter().map(|tap| &tap[part.channels.clone()]));
             }
-            let last = index + 1 == self.parts.len();
+            let last = ending.filter(|_| index + 1 == self.parts.len());
             let panel = part.depth() * TILE.1;
             let band = (BAND / panel).max(1) * TILE.1;
             for begin in (0..columns).step_by(band) {
@@ -135,42 +185,24 @@ impl Packed {
                     for column in (begin..columns.min(begin + band)).step_by(TILE.1) {
                         let width = TILE.1.min(columns - column);
                         let at = first_column + column;
-                        let weight = &self.values[part.first + at / TILE.1 * panel..][..panel];
-                        let finish = last.then(|| Finish {
-                            shift: &epilogue.shift[at..at + width],
+                        let weight = &values[part.first + at / TILE.1 * panel..][..panel];
+                        let finish = last.map(|ending| Finish {
+                            shift: &ending.shift[at..at + width],
                             residual: residual
                                 .map(|residual| residual.rows(row, count).columns(column, width)),
-                            floor: epilogue.floor(),
+                            floor: ending.floor,
                         });
                         let windows = Windows { taps, rows: count, weight };
-                        let accumulate = index > 0;
                         multiply_windows(
                             &mut out,
                             (row, column),
                             &windows,
-                            accumulate,
+                            accumulate || index > 0,
                             finish.as_ref(),
                         );
                     }
                 }
             }
-        }
-    }
-}
-
-/// Appends some columns of a part's rows of a weight, padded to a panel.
-fn append(
-    values: &mut Vec<f32>,
-    part: &Part,
-    weight: Matrix,
-    channels: usize,
-    columns: Range<usize>,
-) {
-    for tap in part.taps.clone() {
-        for channel in part.channels.clone() {
-            let row = &weight.row(tap * channels + channel)[columns.clone()];
-            values.extend_from_slice(row);
-            values.resize(values.len() + TILE.1 - row.len(), 0.0);
         }
     }
 }
