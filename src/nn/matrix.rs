@@ -9,7 +9,7 @@ mod kernels;
 pub(super) mod transforms;
 mod windows;
 
-pub(super) use kernels::{has_kernels, multiply_outer, multiply_windows, vectorized};
+pub(super) use kernels::{has_kernels, multiply_outer, multiply_windows, replace_gemm, vectorized};
 pub(super) use windows::{Finish, Outer, TILE, Windows};
 
 use super::number::Number;

@@ -7,13 +7,19 @@ use super::avx2;
 use super::windows::{Finish, TILE, Windows};
 use super::{MatrixMut, Outer};
 
-/// Whether the products of this file can be used: the processor has AVX2 and FMA. Where it has
-/// AVX-512, `gemm` uses that and is left to it.
+/// Whether the products of this file can be used: the processor has AVX2 and FMA.
 pub(in crate::nn) fn has_kernels() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && !is_x86_feature_detected!("avx512f");
+    return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Whether they can be used and take the place of `gemm` in products with as many multiplications:
+/// not where the processor has AVX-512, which `gemm` uses.
+pub(in crate::nn) fn replace_gemm() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return has_kernels() && !is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
@@ -88,7 +94,7 @@ pub(in crate::nn) fn multiply_outer(
 /// processor has it. The results are the same.
 pub(in crate::nn) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+    if has_kernels() {
         #[target_feature(enable = "avx2,fma")]
         fn inner<R>(work: impl FnOnce() -> R) -> R {
             work()

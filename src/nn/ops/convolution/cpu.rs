@@ -1,5 +1,6 @@
-//! Convolution on the CPU as products of gathered windows and weights through `gemm`, split into
-//! blocks that depend only on shapes.
+//! Convolution on the CPU as products of windows and weights, by the processor's kernels in `f32`
+//! where there are, else of gathered windows through `gemm`, split into blocks that depend only on
+//! shapes.
 //!
 //! Forward, Y = P W with the windows P of the input. Backward, dW = Pᵀ dY, split over kernel rows,
 //! output channels and fixed ranges of rows. dX is again a product of windows: input pixels at the
@@ -9,7 +10,7 @@
 use super::Geometry;
 use super::patches::{Patches, block_rows};
 use super::{panels, winograd};
-use crate::nn::matrix::{Matrix, MatrixMut, has_kernels, multiply, values};
+use crate::nn::matrix::{Matrix, MatrixMut, multiply, replace_gemm, values};
 use crate::nn::number::Number;
 use crate::nn::ops::chunks::{CHUNK, column_sums};
 use crate::nn::ops::{FlatTensor, Gradient, MaybeTape, flat};
@@ -102,10 +103,11 @@ impl Split {
 
 /// dW = Pᵀ dY into `out`; adds to `out` where `accumulate`.
 fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool, out: &mut [N]) {
-    if has_kernels()
+    let tiled = winograd::gradient_is_for(geometry);
+    if (tiled || replace_gemm())
         && let (Some(x), Some(dy), Some(out)) = (N::single(x), N::single(dy), N::single_mut(out))
     {
-        return match winograd::gradient_is_for(geometry) {
+        return match tiled {
             true => winograd::by_weight(x, dy, geometry, accumulate, out),
             false => panels::by_weight(x, dy, geometry, accumulate, out),
         };

@@ -4,7 +4,7 @@
 use super::packed::Packed;
 use super::patches::Patches;
 use super::winograd::{Winograd, bands};
-use crate::nn::matrix::{Matrix, MatrixMut, TILE, has_kernels};
+use crate::nn::matrix::{Matrix, MatrixMut, TILE, replace_gemm};
 use rayon::prelude::*;
 
 /// What becomes of the sums of a product: the maximum of `floor` and old + sum + shift + residual.
@@ -39,14 +39,14 @@ const TILES: usize = 16;
 const NARROW: usize = 128;
 
 impl Prepared {
-    /// Prepares a weight (depth, columns); `None` where the processor has no kernel for it.
+    /// Prepares a weight (depth, columns); `None` where `gemm` is better at it.
     pub(crate) fn new(patches: &Patches, weight: &[f32], columns: usize) -> Option<Prepared> {
-        let weight = match has_kernels() {
-            false => return None,
-            true if Winograd::is_for(patches, columns) => {
-                Weight::Winograd(Winograd::new(weight, patches.map.channels, columns))
-            }
-            true => Weight::Packed(Packed::new(patches, weight, columns)),
+        let weight = if Winograd::is_for(patches, columns) {
+            Weight::Winograd(Winograd::new(weight, patches.map.channels, columns))
+        } else if replace_gemm() {
+            Weight::Packed(Packed::new(patches, weight, columns))
+        } else {
+            return None;
         };
         Some(Prepared { patches: *patches, columns, weight })
     }

@@ -11,7 +11,7 @@ use super::packed::Parts;
 use super::patches::Patches;
 use super::prepared::Ending;
 use crate::nn::matrix::transforms::{LANES, POINTS, of_input, of_weight, to_output};
-use crate::nn::matrix::{MatrixMut, TILE, Tile, vectorized};
+use crate::nn::matrix::{MatrixMut, TILE, Tile, has_kernels, vectorized};
 use crate::nn::number::Number;
 use crate::nn::ops::buffers::Buffer;
 use crate::nn::ops::chunks::at_least;
@@ -40,7 +40,8 @@ impl Winograd {
     /// Whether windows can be multiplied with a weight of `columns` columns this way, and faster.
     pub(super) fn is_for(patches: &Patches, columns: usize) -> bool {
         let channels = patches.map.channels;
-        patches.taps == (3, 3)
+        has_kernels()
+            && patches.taps == (3, 3)
             && patches.step == (1, 1)
             && patches.grid.0.min(patches.grid.1) > 1
             && channels.min(columns) >= LEAST
