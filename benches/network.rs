@@ -1,7 +1,8 @@
 //! Images per second of ResNet-18 at 64x64 (batch 32), AlexNet and ResNet-50 at 224x224 and Inception
 //! V3 at 299x299 (batch 16), forward and as a training step, medians of several runs. Where
-//! `PIPE_PEER_PYTHON` names a Python that has torch and torchvision, PyTorch runs the same (channels
-//! last, the faster of its layouts) in turn, and the median of the ratios is printed.
+//! `PIPE_PEER_PYTHON` names a Python that has torch and torchvision, PyTorch (channels last) runs the
+//! same in turn; if it has them, ONNX Runtime (onnx, onnxruntime) and OpenVINO run the forward pass,
+//! too. The median of the ratios to each is printed.
 //! `cargo bench --bench network [-- forward] [alexnet …]`: `forward` leaves out training; as many
 //! threads as there are cores.
 
@@ -28,8 +29,9 @@ const CASES: [Case; 4] = [
 /// Rounds of ours and the peer in turn.
 const ROUNDS: usize = 3;
 
+/// Prints a line per measurement: what, of whom, images per second.
 const PEER: &str = r#"
-import sys, time, torch, torchvision
+import io, sys, time, torch, torchvision
 model, size, batch, runs, threads, training = sys.argv[1], *map(int, sys.argv[2:])
 torch.set_num_threads(threads)
 options = {"init_weights": False} if model == "inception_v3" else {}
@@ -44,18 +46,34 @@ def step():
     out = net(x)
     out = out.logits if hasattr(out, "logits") else out
     torch.nn.functional.cross_entropy(out, y).backward()
-def rate(work):
+def rate(what, whose, work):
     times = []
     for _ in range(runs + 1):
         begin = time.perf_counter()
         work()
         times.append(time.perf_counter() - begin)
-    return batch / sorted(times[1:])[runs // 2]
+    print(what, whose, batch / sorted(times[1:])[runs // 2])
 net.eval()
-print(rate(forward))
+rate("forward", "PyTorch", forward)
+try:
+    import onnx, onnxruntime
+    file = io.BytesIO()
+    torch.onnx.export(net, (x,), file, dynamo=False)
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file.getvalue(), settings, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: x.numpy()}
+    rate("forward", "ONNX_Runtime", lambda: session.run(None, feed))
+    import openvino
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    compiled = openvino.Core().compile_model(openvino.convert_model(net, example_input=x), "CPU", settings)
+    request = compiled.create_infer_request()
+    rate("forward", "OpenVINO", lambda: request.infer({0: x.numpy()}))
+except ImportError as missing:
+    print(missing, file=sys.stderr)
 if training:
     net.train()
-    print(rate(step))
+    rate("step", "PyTorch", step)
 "#;
 
 /// Images per second: the median of `runs`, after one that isn't counted.
@@ -128,16 +146,23 @@ where
     })
 }
 
-/// PyTorch's images per second of forward passes and, with `training`, of steps.
-fn peer(case: &Case, training: bool) -> Option<Vec<f64>> {
-    let python = std::env::var_os("PIPE_PEER_PYTHON")?;
+/// What a peer measured: `forward` or `step`, its name, images per second.
+type Measured = (String, String, f64);
+
+/// The peers' images per second of forward passes and, with `training`, of steps.
+fn peers(case: &Case, training: bool) -> Vec<Measured> {
+    let Some(python) = std::env::var_os("PIPE_PEER_PYTHON") else { return Vec::new() };
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
     let numbers = [case.size, case.batch, case.runs, threads, usize::from(training)]
         .map(|number| number.to_string());
-    let output = Command::new(python).args(["-c", PEER, case.model]).args(numbers).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let rates: Vec<f64> = text.split_whitespace().flat_map(str::parse).collect();
-    (rates.len() == 1 + usize::from(training)).then_some(rates)
+    let output = Command::new(python).args(["-c", PEER, case.model]).args(numbers).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let measured = |line: &str| {
+        let mut words = line.split(' ');
+        let (what, whose) = (words.next()?.to_owned(), words.next()?.replace('_', " "));
+        Some((what, whose, words.next()?.parse().ok()?))
+    };
+    text.unwrap_or_default().lines().filter_map(measured).collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -153,24 +178,29 @@ fn main() {
     let wanted = |case: &&Case| models.is_empty() || models.iter().any(|name| *name == case.model);
     for case in CASES.iter().filter(wanted) {
         println!("{} at {}x{}, batch {}", case.model, case.size, case.size, case.batch);
-        let rounds: Vec<_> =
-            (0..ROUNDS).map(|_| (ours(case, training), peer(case, training))).collect();
-        let kinds = [("forward", 0), ("training step, f32", 1), ("training step, f64", 1)];
-        for (index, (name, of_peer)) in
-            kinds.iter().enumerate().take(if training { kinds.len() } else { 1 })
-        {
+        let rounds: Vec<(Vec<f64>, Vec<Measured>)> =
+            (0..ROUNDS).map(|_| (ours(case, training), peers(case, training))).collect();
+        let kinds = [
+            ("forward", "forward"),
+            ("step", "training step, f32"),
+            ("step", "training step, f64"),
+        ];
+        for (index, (what, name)) in kinds.iter().enumerate().take(if training { 3 } else { 1 }) {
             let rates = rounds.iter().map(|(ours, _)| ours[index]).collect();
-            print!("    {name}: {:.1} images/s", median(rates));
-            let pairs: Vec<(f64, f64)> = rounds
-                .iter()
-                .filter_map(|(ours, peer)| Some((ours[index], peer.as_ref()?[*of_peer])))
-                .collect();
-            if !pairs.is_empty() {
-                let theirs = median(pairs.iter().map(|pair| pair.1).collect());
-                let ratio = median(pairs.iter().map(|pair| pair.0 / pair.1).collect());
-                print!(", PyTorch in f32 {theirs:.1}, ratio {ratio:.2}");
+            println!("    {name}: {:.1} images/s", median(rates));
+            for whose in ["PyTorch", "ONNX Runtime", "OpenVINO"] {
+                let pairs: Vec<(f64, f64)> = rounds
+                    .iter()
+                    .flat_map(|(ours, peers)| peers.iter().map(|peer| (ours[index], peer)))
+                    .filter(|(_, peer)| (&peer.0[..], &peer.1[..]) == (what, whose))
+                    .map(|(ours, peer)| (ours, peer.2))
+                    .collect();
+                if !pairs.is_empty() {
+                    let theirs = median(pairs.iter().map(|pair| pair.1).collect());
+                    let ratio = median(pairs.iter().map(|pair| pair.0 / pair.1).collect());
+                    println!("        {whose} in f32: {theirs:.1}, ratio {ratio:.2}");
+                }
             }
-            println!();
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Product {
     patches: Patches,
     /// (depth, columns), row-major; empty once prepared.
     pub weight: Vec<f32>,
-    prepared: Option<Prepared>,
+    prepared: Option<Box<Prepared>>,
     /// Rows of a block, where the weight isn't prepared.
     rows: usize,
     pub epilogue: Epilogue,
@@ -49,7 +49,8 @@ impl Product {
 
     /// Prepares the weight for the processor's kernel, if there is one.
     pub(super) fn prepare(&mut self) {
-        self.prepared = Prepared::new(&self.patches, &self.weight, self.columns());
+        let prepared = Prepared::new(&self.patches, &self.weight, self.columns());
+        self.prepared = prepared.map(Box::new);
         if self.prepared.is_some() {
             self.weight = Vec::new();
         }

@@ -140,10 +140,10 @@ pub(super) unsafe fn outer<const ROWS: usize>(out: MatrixMut, outer: &Outer, acc
                 let right = outer.right.as_ptr().add(at * TILE.1);
                 let low = _mm256_loadu_ps(right);
                 let high = _mm256_loadu_ps(right.add(LANES));
-                for row in 0..ROWS {
+                for (row, sums) in sums.iter_mut().enumerate() {
                     let value = _mm256_set1_ps(*left.add(row));
-                    sums[row][0] = _mm256_fmadd_ps(value, low, sums[row][0]);
-                    sums[row][1] = _mm256_fmadd_ps(value, high, sums[row][1]);
+                    sums[0] = _mm256_fmadd_ps(value, low, sums[0]);
+                    sums[1] = _mm256_fmadd_ps(value, high, sums[1]);
                 }
             }
         }
