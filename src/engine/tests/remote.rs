@@ -89,7 +89,7 @@ fn results_are_copied_and_steps_on_the_way_are_not() {
 
 #[test]
 fn inputs_of_stages_that_run_are_copied() {
-    let (_, run, copied) = beside(&CHAIN.replace("text = \"c\"", "text = \"C\""), &[]);
+    let (_home, run, copied) = beside(&CHAIN.replace("text = \"c\"", "text = \"C\""), &[]);
     assert_eq!(run.outcomes(), "a fresh, b fresh, c ran");
     assert_eq!(copied, ["b"]);
     assert_eq!(run.text("c"), "plainbC");
@@ -103,7 +103,7 @@ fn a_stage_whose_output_cannot_be_copied_runs() {
         (&["b", "c"], "a fresh, b ran, c ran", &["a"]),
         (&["a", "b", "c"], "a ran, b ran, c ran", &[]),
     ] {
-        let (_, run, copied) = beside(CHAIN, broken);
+        let (_home, run, copied) = beside(CHAIN, broken);
         assert_eq!(run.outcomes(), outcomes, "{broken:?}");
         assert_eq!(copied, expected, "{broken:?}");
         assert_eq!(run.text("c"), "plainbc");
