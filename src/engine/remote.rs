@@ -15,8 +15,7 @@ pub trait RemoteCaches: fmt::Debug + Send + Sync {
     /// Copies the files of an output to a folder, and checks each against its digest.
     ///
     /// # Errors
-    /// If a file is missing or another one, or the cache can't be reached. The same output isn't
-    /// found again.
+    /// If a file is missing or another one, or the cache can't be reached.
     fn fetch(
         &self,
         artifact: &RemoteArtifact,
@@ -24,6 +23,9 @@ pub trait RemoteCaches: fmt::Debug + Send + Sync {
         events: &EventSink,
         cancel: &CancellationToken,
     ) -> Result<(), StageError>;
+
+    /// Lets an output that couldn't be copied never be found again.
+    fn refuse(&self, artifact: &RemoteArtifact);
 
     /// The problems since the last call, a sentence each.
     fn take_notes(&self) -> Vec<String>;

@@ -113,7 +113,6 @@ impl RemoteCaches for Remotes {
             Err(RemoteError::Cancelled) => return Err(StageError::Cancelled),
             Err(error) => error,
         };
-        let place = artifact.place.clone();
         let reason = match &error {
             RemoteError::Refused(reason) => {
                 format!("{reason}; `pipe cache push --force` repairs it")
@@ -121,10 +120,13 @@ impl RemoteCaches for Remotes {
             _ => "it can't be copied".to_owned(),
         };
         if let RemoteError::Unusable(..) = error {
-            self.take_error(&place, error);
+            self.take_error(&artifact.place, error);
         }
-        self.state().answers.insert((place, artifact.key), None);
         Err(StageError::failed(reason))
+    }
+
+    fn refuse(&self, artifact: &RemoteArtifact) {
+        self.state().answers.insert((artifact.place.clone(), artifact.key), None);
     }
 
     fn take_notes(&self) -> Vec<String> {

@@ -35,7 +35,7 @@ fn header(parts: &[&[u8]]) -> Vec<u8> {
     [MARK, digest.finish().to_string().as_bytes(), b"\n"].concat()
 }
 
-/// Writes a sealed file with the payload that these parts make, as [`write`] does. Neither is
+/// Writes a sealed file with the payload that these parts make, as [`write()`] does. Neither is
 /// copied: a payload may be a hundred megabytes.
 pub(super) fn write_sealed(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let header = header(parts);

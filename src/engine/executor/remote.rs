@@ -99,6 +99,9 @@ impl<'a> Executor<'a> {
         };
         let note = format!("the output of `{name}` in {} isn't used: {reason}", artifact.place);
         let (key, fingerprint, reasons) = (*key, fingerprint.clone(), reasons.clone());
+        if let Some(caches) = &self.options.remotes {
+            caches.refuse(artifact);
+        }
         node.planned.state = match self.options.elsewhere(self.cancel).find(&key) {
             Some(artifact) => Planned::Remote { key, fingerprint, reasons, artifact },
             None => Planned::Dirty { key, fingerprint, reasons },

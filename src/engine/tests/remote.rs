@@ -34,7 +34,6 @@ impl RemoteCaches for Other {
         _cancel: &CancellationToken,
     ) -> Result<(), StageError> {
         if self.broken.contains(&artifact.digest) {
-            self.refused.lock().unwrap().push(artifact.key);
             return Err(StageError::failed("it is broken"));
         }
         let found = self.store.artifact(&artifact.digest).unwrap().unwrap();
@@ -43,6 +42,10 @@ impl RemoteCaches for Other {
         }
         self.copied.lock().unwrap().push(artifact.digest);
         Ok(())
+    }
+
+    fn refuse(&self, artifact: &RemoteArtifact) {
+        self.refused.lock().unwrap().push(artifact.key);
     }
 
     fn take_notes(&self) -> Vec<String> {
