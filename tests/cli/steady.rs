@@ -33,6 +33,8 @@ const MEASURED: &[(&str, &str)] = &[
     (r"\bjust now\b|\b\d+ (?:second|minute|hour|day)s? ago\b", "[ago]"),
     (r"\b\d+\.\d(?: %)? to \d+\.\d\b(?: %)?", "[percent] to [percent]"),
     (r"\b\d+\.\d %", "[percent]"),
+    // The loss beside an accuracy: its last digits depend on the processor.
+    (r"\[percent\] to \[percent\] +\d+\.\d+\b", "[percent] to [percent]  [loss]"),
     (r"\b\d[\d.]* (?:B|kB|MB|GB)\b", "[size]"),
 ];
 
