@@ -53,7 +53,9 @@ pub(crate) fn steady(text: &str, folder: &Path) -> String {
         (Path::new(env!("CARGO_MANIFEST_DIR")), "[root]"),
     ];
     for (place, name) in places {
-        text = text.replace(&*place.to_string_lossy(), name);
+        let place = place.to_string_lossy();
+        // In Markdown an underscore is escaped.
+        text = text.replace(&*place, name).replace(&place.replace('_', "\\_"), name);
     }
     for (index, id) in runs(folder).iter().enumerate() {
         text = text.replace(id.as_str(), &format!("[run{}]", index + 1));
