@@ -56,13 +56,12 @@
 //! 6. The executor runs ready stages, in parallel where the graph allows and what they ask for
 //!    (`resources`: threads, memory, GPUs) is free; the order follows from the plan alone. A failure
 //!    that may pass by itself ([`engine::StageError`] says so) is tried again if the stage has
-//!    `retries`. On a cache hit it replays
-//!    the recorded log. What a user accepted for a key (`--accept`) is in the first line of that log,
-//!    so that it is said wherever the output is used. A remote output is copied and committed if it
-//!    is a result or a stage that runs needs it; if that fails, the stage runs. On a miss it writes
-//!    a *job*, a self-contained file, which a child process
-//!    `pipe stage JOB` executes in its own process group, sending events back as JSON lines. So
-//!    every stage can be timed out, killed and logged separately.
+//!    `retries`. On a cache hit it replays the recorded log. What a user accepted for a key
+//!    (`--accept`) is in the first line of that log, so that it is said wherever the output is used.
+//!    A remote output is copied and committed if it is a result or a stage that runs needs it; if
+//!    that fails, the stage runs. On a miss it writes a *job*, a self-contained file, which a child
+//!    process `pipe stage JOB` executes in its own process group, sending events back as JSON lines.
+//!    So every stage can be timed out, killed and logged separately.
 //!    Before the stage starts, the child digests the input files that its kind declares to read,
 //!    apart from those of which the reader checks every part; after a failure, all of them. A
 //!    damaged input is quarantined, and its stage runs again in the same run.

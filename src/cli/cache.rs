@@ -1,6 +1,7 @@
 //! `pipe cache du|verify|gc`: maintenance of the store; `push|pull`: its exchange with others.
 
 mod collect;
+mod copy;
 mod exchange;
 mod listing;
 mod pull;

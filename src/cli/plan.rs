@@ -191,10 +191,13 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
     let columns =
         [("stage", Side::Left), ("kind", Side::Left), ("state", Side::Left), ("why", Side::Left)];
     let mut table = Table::new(columns);
-    let (mut dirty, mut pending, mut remote) = (0, 0, (0, 0));
+    let (mut dirty, mut pending, mut remote, mut accepts) = (0, 0, (0, 0), 0);
     for planned in &plan.stages {
         let why = match &planned.state {
-            Planned::Fresh { accepted, .. } => accepted.as_ref().map_or(String::new(), vouched),
+            Planned::Fresh { accepted, .. } => {
+                accepts += u64::from(accepted.as_ref().is_some_and(Acceptance::is_new));
+                accepted.as_ref().map_or(String::new(), vouched)
+            }
             Planned::Dirty { reasons, .. } => {
                 dirty += 1;
                 reasons.iter().map(Reason::to_string).collect::<Vec<_>>().join("; ")
@@ -216,18 +219,14 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
         };
         table.row([planned.name.as_str(), planned.kind, planned.state.name(), &why]);
     }
-    let copied = match remote {
-        (0, _) => String::new(),
-        (count, bytes) => {
-            format!(
-                "{} would be copied ({})",
-                number::counted(count, "output"),
-                number::bytes(bytes)
-            )
-        }
-    };
+    let copied = (remote.0 > 0).then(|| {
+        let (count, bytes) = (number::counted(remote.0, "output"), number::bytes(remote.1));
+        format!("{count} would be copied ({bytes})")
+    });
+    let accepted = (accepts > 0)
+        .then(|| format!("{} would be accepted", number::counted(accepts, "earlier output")));
     let verdict = match (dirty, pending) {
-        (0, 0) if !copied.is_empty() => "no stage would run".to_owned(),
+        (0, 0) if copied.is_some() || accepted.is_some() => "no stage would run".to_owned(),
         (0, 0) => "nothing to do".to_owned(),
         (_, 0) => format!("{} would run", number::counted(dirty, "stage")),
         _ => format!(
@@ -236,10 +235,8 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
             number::counted(pending, "pending stage")
         ),
     };
-    let verdict = match copied.as_str() {
-        "" => verdict,
-        copied => format!("{verdict}; {copied}"),
-    };
+    let parts: Vec<String> = [Some(verdict), copied, accepted].into_iter().flatten().collect();
+    let verdict = parts.join("; ");
     let chosen = plan.stages.iter().flat_map(|planned| {
         let estimate = disk.stages.iter().find(|(name, _)| *name == planned.name);
         let sentence = estimate.and_then(|(_, estimate)| estimate.sentence.clone());

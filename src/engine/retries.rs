@@ -1,6 +1,6 @@
 //! Tries after a failure that may pass: how many, after what wait, and with how much memory.
 
-use crate::config::WordOr;
+use crate::config::{KeyType, WordOr, unset};
 use std::time::Duration;
 
 /// No wait is longer, in seconds.
@@ -25,7 +25,7 @@ impl Retries {
     /// Of a number alone, the rest is at its default.
     pub(super) fn of(given: WordOr<u32, Retries>) -> Retries {
         match given {
-            WordOr::Word(times) => Retries { times, wait: 10.0, backoff: 2.0, memory: 1.0 },
+            WordOr::Word(times) => Retries { times, ..Retries::resolved(unset::<Retries>()) },
             WordOr::Table(retries) => retries,
         }
     }
@@ -41,7 +41,6 @@ impl Retries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{KeyType, unset};
 
     #[test]
     fn a_number_alone_leaves_the_rest_at_its_default() {

@@ -139,12 +139,12 @@ fn a_program_knows_its_threads_and_gpus() {
     command.env("CUDA_VISIBLE_DEVICES", "2,7");
     let events = desk.output(command).events();
     let messages = events.all.iter().filter(|event| event["event"] == "message");
-    let mut told: Vec<&str> = messages
+    let mut lines: Vec<&str> = messages
         .filter_map(|event| event["text"].as_str())
         .filter(|text| text.starts_with(['a', 'b', 'c']))
         .collect();
-    told.sort_unstable();
-    assert_eq!(told, ["a threads=2 gpus=2", "b threads=5 gpus=7", "c threads=5 gpus="]);
+    lines.sort_unstable();
+    assert_eq!(lines, ["a threads=2 gpus=2", "b threads=5 gpus=7", "c threads=5 gpus="]);
 }
 
 /// `tail` keeps a line until its end, which is two seconds away.

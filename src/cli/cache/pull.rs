@@ -1,6 +1,7 @@
 //! `pipe cache pull RUN… PLACE`: copies the records and the outputs of runs from a store elsewhere.
 
-use super::exchange::{Arguments, Copied, Copy, failed, print};
+use super::copy::Copy;
+use super::exchange::{Arguments, Copied, failed, print};
 use crate::cli::failure::Failure;
 use crate::cli::shared::run_name;
 use crate::cli::signals;

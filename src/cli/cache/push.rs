@@ -1,7 +1,8 @@
 //! `pipe cache push RUN… PLACE`: copies the records and the outputs of runs to a store elsewhere.
 //! Content goes first, and what leads to it last, so that an interrupted push is never seen by half.
 
-use super::exchange::{Arguments, Copied, Copy, failed, outputs, print};
+use super::copy::Copy;
+use super::exchange::{Arguments, Copied, failed, outputs, print};
 use crate::cli::failure::Failure;
 use crate::cli::shared::{find_run, intact, run_name, shown};
 use crate::cli::signals;
@@ -27,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let all = match (to.folder(), to.web()) {
         (Some(folder), _) => push.to_folder(folder, &records),
         (None, Some(web)) => push.to_web(&to, web, &records),
-        (None, None) => Ok(Vec::new()),
+        (None, None) => unreachable!("a place is a folder or a web server"),
     };
     drop(events);
     print(arguments, ["pushed", "would be pushed"], &all?)

@@ -37,8 +37,8 @@ impl Web {
         self.access.login().filter(|_| !self.access.is_s3()).map(|_| self.base.host())
     }
 
-    /// The content of an object, if there is one. In a store that `is_open`, what is forbidden is
-    /// missing: S3 says so of a missing object to those who may not list the bucket.
+    /// The content of an object, if there is one. What is forbidden counts as missing only in a store
+    /// that `is_open`: before, the credentials may be wrong.
     pub(super) fn read(
         &self,
         path: &str,
@@ -51,7 +51,7 @@ impl Web {
             Ok(Some(content)) => Ok(Some(content)),
             Ok(None) => Err(RemoteError::Refused(format!("its `{path}` is too long"))),
             Err(DownloadError::NotFound { .. }) => Ok(None),
-            Err(DownloadError::Site { status: Some(403), .. }) if is_open => Ok(None),
+            Err(error) if is_open && is_missing(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -75,8 +75,7 @@ impl Web {
             Ok(None) => {
                 return Err(RemoteError::Refused(format!("has more than {length} bytes")));
             }
-            Err(DownloadError::NotFound { .. }) => return Ok(false),
-            Err(DownloadError::Site { status: Some(403), .. }) => return Ok(false),
+            Err(error) if is_missing(&error) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
         task.advance(content.len() as u64);
@@ -106,7 +105,7 @@ impl Web {
         };
         match transfer.run(to) {
             Ok(_) => Ok(true),
-            Err(DownloadError::NotFound { .. }) => Ok(false),
+            Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -156,8 +155,7 @@ impl Web {
     fn length(&self, path: &str, cancel: &CancellationToken) -> Result<Option<u64>, RemoteError> {
         let address = self.address(path);
         match perform(&address, self.site(), Method::Head, &steady(), cancel) {
-            Err(DownloadError::NotFound { .. }) => Ok(None),
-            Err(DownloadError::Site { status: Some(403), .. }) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
             result => Ok(result?),
         }
     }
@@ -188,6 +186,12 @@ impl Web {
     fn site(&self) -> Site<'_> {
         Site::Store(&self.access)
     }
+}
+
+/// Whether there is no such object in a store that can be used. S3 says that a missing object is
+/// forbidden to those who may not list the bucket.
+fn is_missing(error: &DownloadError) -> bool {
+    matches!(error, DownloadError::NotFound { .. } | DownloadError::Site { status: Some(403), .. })
 }
 
 /// For files: a few attempts, since the work can be done here as well.

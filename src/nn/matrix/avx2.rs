@@ -93,32 +93,8 @@ pub(super) unsafe fn tile<const ROWS: usize>(
             }
         }
     }
-    let totals = added(totals, sums);
-    for (row, total) in totals.iter().enumerate() {
-        for (half, &sum) in total.iter().enumerate().take(out.columns.div_ceil(LANES)) {
-            let column = half * LANES;
-            let count = out.columns - column;
-            // SAFETY: (row, column) and the `count - 1` after it, up to eight, are elements of
-            // `out`, the residual and, by column, the shift.
-            unsafe {
-                let target = out.data.add(row * out.stride + column);
-                let mut sum = sum;
-                if accumulate {
-                    sum = _mm256_add_ps(load(target, count), sum);
-                }
-                if let Some(finish) = finish {
-                    sum = _mm256_add_ps(sum, load(finish.shift.as_ptr().add(column), count));
-                    if let Some(residual) = &finish.residual {
-                        let at = residual.data.as_ptr().add(row * residual.row_stride + column);
-                        sum = _mm256_add_ps(sum, load(at, count));
-                    }
-                    // The second operand where one is NaN: the sum.
-                    sum = _mm256_max_ps(_mm256_set1_ps(finish.floor), sum);
-                }
-                store(target, sum, count);
-            }
-        }
-    }
+    // SAFETY: by the caller.
+    unsafe { write(out, added(totals, sums), accumulate, finish) }
 }
 
 /// See [`super::kernels::multiply_outer`].
@@ -149,15 +125,44 @@ pub(super) unsafe fn outer<const ROWS: usize>(out: MatrixMut, outer: &Outer, acc
         }
         totals = added(totals, sums);
     }
+    // SAFETY: by the caller.
+    unsafe { write(out, totals, accumulate, None) }
+}
+
+/// Writes the sums of a tile, or adds them where `accumulate`, and finishes it.
+///
+/// # Safety
+/// `out`, shift and residual have `ROWS` rows and at most `TILE.1` columns.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn write<const ROWS: usize>(
+    out: MatrixMut,
+    totals: [[__m256; 2]; ROWS],
+    accumulate: bool,
+    finish: Option<&Finish>,
+) {
     for (row, total) in totals.iter().enumerate() {
         for (half, &sum) in total.iter().enumerate().take(out.columns.div_ceil(LANES)) {
             let column = half * LANES;
             let count = out.columns - column;
-            // SAFETY: (row, column) and the `count - 1` after it, up to eight, are elements of `out`.
+            // SAFETY: (row, column) and the `count - 1` after it, up to eight, are elements of
+            // `out`, the residual and, by column, the shift.
             unsafe {
                 let target = out.data.add(row * out.stride + column);
-                let old = if accumulate { load(target, count) } else { _mm256_setzero_ps() };
-                store(target, _mm256_add_ps(old, sum), count);
+                let mut sum = sum;
+                if accumulate {
+                    sum = _mm256_add_ps(load(target, count), sum);
+                }
+                if let Some(finish) = finish {
+                    sum = _mm256_add_ps(sum, load(finish.shift.as_ptr().add(column), count));
+                    if let Some(residual) = &finish.residual {
+                        let at = residual.data.as_ptr().add(row * residual.row_stride + column);
+                        sum = _mm256_add_ps(sum, load(at, count));
+                    }
+                    // The second operand where one is NaN: the sum.
+                    sum = _mm256_max_ps(_mm256_set1_ps(finish.floor), sum);
+                }
+                store(target, sum, count);
             }
         }
     }

@@ -9,6 +9,7 @@
 
 use super::Geometry;
 use super::patches::{Patches, block_rows};
+use super::prepared::{Ending, Prepared};
 use super::{panels, winograd};
 use crate::nn::matrix::{Matrix, MatrixMut, multiply, replace_gemm, values};
 use crate::nn::number::Number;
@@ -58,7 +59,7 @@ pub(crate) fn convolution<N: Number>(
 fn forward<N: Number>(x: &[N], weight: &[N], bias: Option<&[N]>, geometry: &Geometry) -> Vec<N> {
     let channels = geometry.output.channels;
     let mut out = vec![N::ZERO; geometry.batch * geometry.output.len()];
-    geometry.patches().multiply(x, weight, channels, false, &mut out);
+    product(&geometry.patches(), x, weight, channels, false, &mut out);
     if let Some(bias) = bias {
         out.par_chunks_mut(CHUNK.next_multiple_of(channels)).for_each(|rows| {
             for row in rows.chunks_exact_mut(channels) {
@@ -67,6 +68,27 @@ fn forward<N: Number>(x: &[N], weight: &[N], bias: Option<&[N]>, geometry: &Geom
         });
     }
     out
+}
+
+/// `out` (rows, columns) = the windows of `source` times `weight` (depth, columns); adds to `out` where
+/// `accumulate`.
+fn product<N: Number>(
+    patches: &Patches,
+    source: &[N],
+    weight: &[N],
+    columns: usize,
+    accumulate: bool,
+    out: &mut [N],
+) {
+    let prepared = N::single(weight).and_then(|weight| Prepared::new(patches, weight, columns));
+    if let (Some(prepared), Some(source), Some(out)) =
+        (prepared, N::single(source), N::single_mut(out))
+    {
+        let shift = vec![0.0; columns];
+        let ending = Ending { accumulate, shift: &shift, residual: None, floor: f32::NEG_INFINITY };
+        return prepared.run(source, &ending, out);
+    }
+    patches.multiply(source, weight, columns, accumulate, out);
 }
 
 /// How the sum over all rows that makes a weight's gradient is split up.
@@ -215,11 +237,11 @@ fn by_input<N: Number>(
             };
             let weight = flipped_taps(weight, geometry, row, column);
             if whole {
-                patches.multiply(dy, &weight, input.channels, accumulate, out);
+                product(&patches, dy, &weight, input.channels, accumulate, out);
                 continue;
             }
             let mut part = vec![N::ZERO; batch * patches.rows_per_image() * input.channels];
-            patches.multiply(dy, &weight, input.channels, false, &mut part);
+            product(&patches, dy, &weight, input.channels, false, &mut part);
             scatter(&part, geometry, row, column, accumulate, out);
         }
     }

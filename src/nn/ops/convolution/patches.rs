@@ -1,7 +1,6 @@
 //! Windows of a map as rows of a matrix (im2col), a block of rows at a time, and their product with
 //! a weight. A convolution and its gradient by the input are such products.
 
-use super::prepared::{Ending, Prepared};
 use crate::nn::graph::Shape;
 use crate::nn::matrix::{Matrix, MatrixMut, multiply};
 use crate::nn::number::Number;
@@ -108,8 +107,8 @@ impl Patches {
         })
     }
 
-    /// `out` (rows, columns) = the matrix times `weight` (depth, columns); adds to `out` where
-    /// `accumulate`.
+    /// `out` (rows, columns) = the matrix times `weight` (depth, columns), through `gemm`; adds to `out`
+    /// where `accumulate`.
     pub(crate) fn multiply<N: Number>(
         &self,
         source: &[N],
@@ -118,9 +117,6 @@ impl Patches {
         accumulate: bool,
         out: &mut [N],
     ) {
-        if let Some(()) = self.multiply_prepared(source, weight, columns, accumulate, out) {
-            return;
-        }
         let (depth, rows) = (self.depth(), out.len() / columns);
         let (height, width) = block(rows, depth, columns);
         let tiles = MatrixMut::new(out, rows, columns, columns).tiles(height, width);
@@ -131,24 +127,6 @@ impl Patches {
                 multiply(&mut tile.out, accumulate, rows, weight);
             });
         });
-    }
-}
-
-impl Patches {
-    /// The same with a prepared weight, in `f32` and where the processor has a kernel for it.
-    fn multiply_prepared<N: Number>(
-        &self,
-        source: &[N],
-        weight: &[N],
-        columns: usize,
-        accumulate: bool,
-        out: &mut [N],
-    ) -> Option<()> {
-        let prepared = Prepared::new(self, N::single(weight)?, columns)?;
-        let shift = vec![0.0; columns];
-        let ending = Ending { accumulate, shift: &shift, residual: None, floor: f32::NEG_INFINITY };
-        prepared.run(N::single(source)?, &ending, N::single_mut(out)?);
-        Some(())
     }
 }
 
