@@ -100,7 +100,7 @@ fn explained(row: &Prediction, uri: Option<&str>, overlay: Option<&str>) -> Mark
 }
 
 /// Said where images can't be shown.
-const GONE: &str = "The images themselves are no longer in the store.";
+const GONE: &str = "The images themselves aren't in the store.";
 
 /// The images of predictions; none for those that aren't in the store.
 pub(super) fn thumbnails(
