@@ -84,7 +84,8 @@ fn write(bytes: &mut Vec<u8>, file: &Digest, look: &Look) -> std::io::Result<()>
     for word in [look.width, look.height, look.notes.0] {
         bytes.write_all(&word.to_le_bytes())?;
     }
-    let format = formats().iter().position(|name| *name == look.format).unwrap_or_default();
+    let format = formats().iter().position(|name| *name == look.format);
+    let format = format.expect("a look has the name of a format that is decoded");
     bytes.write_all(&[format as u8, u8::from(look.colors.is_some())])?;
     bytes.write_all(look.sketch.as_bytes())?;
     bytes.write_all(&look.descriptor.0)?;
