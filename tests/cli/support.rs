@@ -121,7 +121,8 @@ impl Desk {
             let desk = Desk { folder: folder.clone(), _guard: None };
             desk.write("tiny.toml", TINY);
             desk.images("images", &["disc", "bar", "frame"], 8);
-            desk.ok(&["run", "tiny.toml"]);
+            // One stage at a time: `watch` shows the events in the order in which they came.
+            desk.ok(&["run", "tiny.toml", "--jobs", "1"]);
             folder
         });
         let desk = Desk::empty();
