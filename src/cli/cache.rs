@@ -3,11 +3,14 @@
 mod collect;
 mod copy;
 mod exchange;
+mod limit;
 mod listing;
 mod pull;
 mod push;
 mod reachable;
 mod usage;
+
+pub(super) use limit::{LimitArguments, keep as keep_limit};
 
 use super::failure::{Failure, STORE};
 use super::shared::StoreArguments;

@@ -102,7 +102,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return usage::report(&error, &Arguments::command(), &given),
     };
     signals::survive_the_file_size_limit();
-    let result = panics::guarded(|| run(&arguments.command));
+    let result = panics::guarded(|| {
+        shared::start_diagnostic_log()?;
+        run(&arguments.command)
+    });
     result.unwrap_or_else(|failure: Failure| failure.report())
 }
 

@@ -1,5 +1,6 @@
 //! `pipe run FILE`: plans, executes, records and summarizes a run.
 
+use super::cache::{self, LimitArguments};
 use super::earlier_models;
 use super::elsewhere;
 use super::failure::{Failure, INTERRUPTED};
@@ -99,6 +100,8 @@ pub(super) struct Arguments {
     store: StoreArguments,
     #[command(flatten)]
     remotes: RemoteArguments,
+    #[command(flatten)]
+    limit: LimitArguments,
     /// Print events as JSON, one object per line
     #[arg(long)]
     json: bool,
@@ -174,6 +177,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
     stages::check_device(arguments.device).map_err(|error| Failure::from(error).into_invalid())?;
     let options = arguments.options()?;
+    let limit = arguments.limit.limit()?;
     let store = match arguments.dry_run {
         true => arguments.store.open_for_plan()?,
         false => arguments.store.open()?.into(),
@@ -241,6 +245,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let recorded = close(recorder, before, &mut reporter, &report, stages, &store)?;
     if !arguments.json {
         summary::print(&store, &report, &recorded, &arguments.pipeline.file)?;
+    }
+    if let (Some(limit), Recorded::Now(_)) = (limit, &recorded) {
+        cache::keep_limit(&store, limit)?;
     }
     Ok(exit_code(report.outcome))
 }

@@ -39,6 +39,15 @@ impl PipelineArguments {
     }
 }
 
+/// Starts the diagnostic log if `PIPE_LOG` asks for one.
+pub(super) fn start_diagnostic_log() -> Result<(), Failure> {
+    ui::start_diagnostic_log().map_err(|log| {
+        let path = log.path.display();
+        Failure::invalid(format!("the diagnostic log `{path}` can't be written: {}", log.error))
+            .help("set `PIPE_LOG` to a file in an existing folder, or not at all")
+    })
+}
+
 /// A name for a run, for clap: it must not be taken for a number or an id.
 pub(super) fn run_name(text: &str) -> Result<String, String> {
     let is_plain = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);

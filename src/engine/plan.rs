@@ -11,6 +11,7 @@ use crate::events::{CancellationToken, Level, StageEvent};
 use crate::store::Store;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tracing::debug_span;
 
 /// Which stages run even if they are fresh.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -220,6 +221,7 @@ fn pin(
     refresh: bool,
     cancel: &CancellationToken,
 ) -> Result<Pin, EngineError> {
+    let _span = debug_span!("pin sources", stage = stage.name).entered();
     let pin = || {
         StageError::check(cancel)?;
         if refresh {

@@ -15,6 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tracing::debug_span;
 use walkdir::{DirEntry, WalkDir};
 
 /// The minimum age of a change for a digest to be remembered. The clocks of file systems tick every
@@ -109,10 +110,12 @@ pub(super) fn list(
 ) -> Result<Listing, StoreError> {
     // A clock before 1970 makes every file too young to be remembered.
     let listed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let known = read_memo(memo);
-    let Walked { mut found, mut skipped } = walk(folder, own)?;
+    let known = debug_span!("read remembered digests").in_scope(|| read_memo(memo));
+    let Walked { mut found, mut skipped } =
+        debug_span!("list files").in_scope(|| walk(folder, own))?;
     let others = found.extract_if(.., |file| !wanted(&file.path)).map(|file| file.path).collect();
-    let (digests, read) = digest_new(folder, &found, &known, watch)?;
+    let (digests, read) =
+        debug_span!("digest files").in_scope(|| digest_new(folder, &found, &known, watch))?;
     let stale = read > 0 || known.len() != found.len();
     drop(known);
     let mut files = Vec::with_capacity(found.len());

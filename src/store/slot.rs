@@ -132,14 +132,17 @@ impl Slot {
         Ok(Some(artifact))
     }
 
-    /// Renames the folder to the artifact's path. If the artifact exists already, that one is used.
+    /// Renames the folder to the artifact's path. If the artifact exists already and is intact, that
+    /// one is used.
     fn move_into_place(&self, digest: Digest) -> Result<Artifact, StoreError> {
         let path = self.store.artifact_path(&digest);
         let folder = path.parent().expect("an artifact's path has a parent");
         std::fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
         let mut tries = 0;
         loop {
-            if let Some(artifact) = self.store.artifact(&digest)? {
+            if let Some(artifact) = self.store.artifact(&digest)?
+                && self.store.check(&artifact, &[], &[])?
+            {
                 return Ok(artifact);
             }
             tries += 1;

@@ -2,6 +2,7 @@
 //! error. Depends on events and on the diagnostics of pipeline files; independent of store, stages
 //! and commands.
 
+mod diagnostic_log;
 mod epochs;
 mod json_lines;
 mod live;
@@ -14,6 +15,7 @@ mod table;
 mod terminal;
 mod text;
 
+pub(crate) use diagnostic_log::start_diagnostic_log;
 pub(crate) use live::{Live, following};
 pub(crate) use passing::Passing;
 pub(crate) use reporter::{OutputMode, Reporter};

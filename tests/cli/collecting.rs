@@ -122,6 +122,36 @@ fn a_limit_is_kept_and_the_least_valuable_goes_first() {
 }
 
 #[test]
+fn a_run_keeps_the_limit_of_the_store() {
+    let desk = two_runs();
+    let size = || {
+        let plan = desk.ok(&["cache", "gc", "--dry-run", "--json"]).json();
+        plan["bytes_before"].as_u64().unwrap()
+    };
+    let limit = size().to_string();
+    let third = [&RUN[..], &["--set", "pipeline.seed=3", "--cache-limit", &limit]].concat();
+    let ran = desk.ok(&third);
+    let removed: String =
+        ran.stderr.split_inclusive('\n').skip_while(|line| !line.starts_with("to keep")).collect();
+    desk.snapshot("a_run_that_keeps_the_limit", &removed);
+    assert!(size() <= limit.parse().unwrap(), "{ran}");
+    let quiet = desk.ok(&third);
+    assert!(quiet.stdout.starts_with("nothing to do"), "its own outputs stay: {quiet}");
+    // What it needs itself is more than the limit.
+    let fourth = ["run", "tiny.toml", "--set", "pipeline.seed=4", "--jobs", "1"];
+    let mut command = desk.command(&fourth);
+    let output = command.env("PIPE_CACHE_LIMIT", "1MB").output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let said: String =
+        said.split_inclusive('\n').skip_while(|line| !line.starts_with("to keep")).collect();
+    desk.snapshot("a_run_that_is_larger_than_the_limit", &said);
+    let output = desk.command(&RUN).env("PIPE_CACHE_LIMIT", "much").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    desk.snapshot("a_limit_that_is_no_size", &String::from_utf8(output.stderr).unwrap());
+}
+
+#[test]
 fn checkpoints_of_abandoned_trainings_go_and_a_running_run_is_left_alone() {
     let desk = Desk::tiny();
     let child = training(&desk);

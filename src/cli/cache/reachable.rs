@@ -28,13 +28,20 @@ pub(super) struct Keeping {
     pub(super) max_size: Option<u64>,
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     number::parse_bytes(text).ok_or_else(|| "expected a size such as `20GB` or `500MB`".to_owned())
 }
 
 impl Default for Keeping {
     fn default() -> Keeping {
         Keeping { keep_runs: KEEP_RUNS, keep_days: KEEP_DAYS, max_size: None }
+    }
+}
+
+impl Keeping {
+    /// Only what the latest run and labelled ones need is kept if the store would be larger.
+    pub(super) fn of_the_latest_run(max_size: u64) -> Keeping {
+        Keeping { keep_runs: 1, keep_days: KEEP_DAYS, max_size: Some(max_size) }
     }
 }
 

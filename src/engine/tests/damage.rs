@@ -1,6 +1,7 @@
 //! Tests of damage in the store that a run comes upon.
 
 use super::*;
+use crate::random::Stream;
 use crate::store::Digest;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,13 +11,17 @@ use std::time::SystemTime;
 /// Changes a byte of a file of the artifact of stage `of`, so that only its content shows it.
 fn flip(run: &Run, of: &str, name: &str) {
     let stage = run.report.stages.iter().find(|stage| stage.stage == of).unwrap();
-    let path = stage.artifact.as_ref().unwrap().file(name);
-    let time: SystemTime = std::fs::metadata(&path).unwrap().modified().unwrap();
-    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    let mut bytes = std::fs::read(&path).unwrap();
+    flip_file(&stage.artifact.as_ref().unwrap().file(name));
+}
+
+/// Changes the first byte of a file; its time stays.
+pub(super) fn flip_file(path: &Path) {
+    let time: SystemTime = std::fs::metadata(path).unwrap().modified().unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
     bytes[0] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
-    File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    std::fs::write(path, bytes).unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
 #[test]
@@ -153,6 +158,61 @@ fn after_any_damage_a_run_ends_as_with_a_fresh_store() {
             assert_eq!(digests(&home.run(&text)), fresh, "{place}");
             assert!(home.store().verify(&mut |_| true).unwrap().damaged.is_empty(), "{place}");
         }
+    }
+}
+
+/// The states in which a file is after a crash of a machine whose file system said that it had
+/// synced it, and had not.
+fn lose(path: &Path, how: u64) {
+    let time = std::fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    match how {
+        0 => return,
+        1 => bytes.clear(),
+        2 => bytes.fill(0),
+        _ => bytes.truncate(bytes.len() / 3),
+    }
+    std::fs::write(path, bytes).unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// Any files of a store at once, with names and folders that were written or weren't: what a later
+/// run makes of it is what it makes of a fresh one.
+#[test]
+fn after_a_crash_on_a_disk_that_lies_about_syncing_a_run_ends_as_with_a_fresh_store() {
+    let home = Home::new();
+    home.run(CHAIN);
+    let store = home.path("cache");
+    copy(&store, &home.path("whole"));
+    let paths = |root: &Path| -> Vec<PathBuf> {
+        let entries = walkdir::WalkDir::new(root).min_depth(2).sort_by_file_name().into_iter();
+        entries.map(|entry| entry.unwrap().into_path()).collect()
+    };
+    let text = CHAIN.replace("\"c\"\n    needs", "\"C\"\n    needs");
+    let digests =
+        |run: &Run| run.report.stages.iter().map(|stage| stage.digest.unwrap()).collect::<Vec<_>>();
+    let fresh = digests(&Home::new().run(&text));
+    for crash in 0..120 {
+        let mut random = Stream::new(1, "crash", &[crash]);
+        std::fs::remove_dir_all(&store).unwrap();
+        copy(&home.path("whole"), &store);
+        // A few files, or most of them.
+        let share = if crash % 2 == 0 { 0.1 } else { 0.6 };
+        for path in paths(&store) {
+            if path.is_file() && random.chance(share) {
+                lose(&path, random.below(4));
+            } else if path.is_dir() && random.chance(share / 20.0) {
+                std::fs::remove_dir_all(&path).unwrap();
+            }
+        }
+        let run = home.run(&text);
+        assert_eq!(run.report.outcome, RunOutcome::Ok, "crash {crash}");
+        assert_eq!(digests(&run), fresh, "crash {crash}");
+        assert_eq!(run.text("c"), "plainbC", "crash {crash}");
+        home.store().verify(&mut |_| true).unwrap();
+        assert_eq!(digests(&home.run(&text)), fresh, "crash {crash}");
+        assert!(home.store().verify(&mut |_| true).unwrap().damaged.is_empty(), "crash {crash}");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::store::{Artifact, Entry, Slot, Store};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use tracing::debug_span;
 
 /// The log of a build: JSON lines.
 type Log = Arc<Mutex<Vec<u8>>>;
@@ -52,7 +53,11 @@ fn try_build(
         }
         !cancel.is_cancelled()
     };
-    let slot = match store.enter(&job.key, job.force, &mut keep_waiting)? {
+    let entry = {
+        let _span = debug_span!("lock", stage = job.stage).entered();
+        store.enter(&job.key, job.force, &mut keep_waiting)?
+    };
+    let slot = match entry {
         Entry::Hit(artifact) => {
             return Ok(JobOutcome::Committed {
                 digest: artifact.digest,
@@ -62,25 +67,31 @@ fn try_build(
         }
         Entry::Miss(slot) => slot,
     };
-    if let Some(damaged) = damaged(&artifacts, &store, |role| input_of(kind, role))? {
-        return Ok(damaged);
+    {
+        let _span = debug_span!("check inputs", stage = job.stage).entered();
+        if let Some(damaged) = damaged(&artifacts, &store, |role| input_of(kind, role))? {
+            return Ok(damaged);
+        }
     }
     let log = Log::default();
     let (inputs, events_and_log) = (input_artifacts(job, &artifacts), logging(events, &log));
     let context = context(job, kind, &store, &slot, inputs, cancel, events_and_log);
-    if let Err(error) = kind.run(&context) {
+    let ran = debug_span!("run", stage = job.stage).in_scope(|| kind.run(&context));
+    if let Err(error) = ran {
         StageError::check(cancel)?;
         // A reader that stumbles over damage fails: then everything is looked at.
         let everything = |_: &str| Checked { reads: &[], except: &[] };
         return damaged(&artifacts, &store, everything)?.ok_or(error);
     }
-    check_sources(job, kind, &store, cancel)?;
+    debug_span!("check sources", stage = job.stage)
+        .in_scope(|| check_sources(job, kind, &store, cancel))?;
     if let Err(damaged) = self::inputs(job, &store)? {
         return Ok(damaged);
     }
     let log = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
     let before = reproducibility::last_build(&store, &job.key)?;
-    let artifact = slot.built_on(machine::kind()).commit(&log)?;
+    let artifact = debug_span!("commit", stage = job.stage)
+        .in_scope(|| slot.built_on(machine::kind()).commit(&log))?;
     store.take_notes().into_iter().for_each(|note| events.warn(note));
     if let Some(event) =
         before.and_then(|build| reproducibility::compare(&build, &artifact, &store))
