@@ -113,14 +113,16 @@ fn verify(store: &Store, as_json: bool) -> Result<ExitCode, Failure> {
     let records = runs::check_records(&runs::records(&store.runs_folder()), store);
     // Repairs report what they moved aside.
     store.take_notes();
-    let is_intact =
-        [&verified.damaged, &records.repaired, &records.damaged].iter().all(|list| list.is_empty());
+    let is_intact = [&verified.damaged, &verified.suspects, &records.repaired, &records.damaged]
+        .iter()
+        .all(|list| list.is_empty());
     if as_json {
         let mut json = serde_json::to_value(&verified).unwrap_or_default();
         json["records"] = json!(records);
         ui::json(&json)?;
     } else {
-        let damage = verified.damaged.iter().chain(&records.repaired).chain(&records.damaged);
+        let outputs = verified.damaged.iter().chain(&verified.suspects);
+        let damage = outputs.chain(&records.repaired).chain(&records.damaged);
         damage.for_each(|damage| ui::warning(damage));
         ui::out(&format!("{}\n", verdict(&verified, &records)))?;
     }
@@ -142,6 +144,7 @@ fn verdict(verified: &Verified, records: &Checked) -> String {
     }
     let found = [
         (verified.damaged.len(), "damaged and moved aside"),
+        (verified.suspects.len(), "made from damaged ones and moved aside"),
         (records.repaired.len(), "of a run's files damaged and repaired"),
         (records.damaged.len(), "of a run's files damaged (`pipe runs rm` removes a run)"),
     ];

@@ -4,6 +4,7 @@ use super::Store;
 use super::artifact::ArtifactError;
 use super::digest::Digest;
 use super::error::StoreError;
+use super::suspects::Doubtful;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::Metadata;
@@ -63,6 +64,8 @@ pub struct Verified {
     pub bytes: u64,
     /// The damage that was found, one sentence each.
     pub damaged: Vec<String>,
+    /// The artifacts that were made from damaged ones, one sentence each.
+    pub suspects: Vec<String>,
 }
 
 impl Store {
@@ -95,16 +98,25 @@ impl Store {
         disk_files(&self.artifact_path(artifact))
     }
 
-    /// Reads every artifact and key, and quarantines the damaged ones. `watch` is called with the
-    /// size of each artifact before it is read, and returns whether to continue.
+    /// Reads every artifact and key, and quarantines the damaged ones with what was made from them.
+    /// `watch` is called with the size of each artifact before it is read, and returns whether to
+    /// continue.
     ///
     /// # Errors
     /// [`StoreError::Cancelled`] if `watch` returns false, or if an I/O operation fails.
     pub fn verify(&self, watch: &mut dyn FnMut(u64) -> bool) -> Result<Verified, StoreError> {
         let mut verified = Verified::default();
+        let mut damaged = Vec::new();
         self.take_notes();
         for (path, digest) in self.named_by_digest("artifacts") {
-            let Some(artifact) = self.artifact(&digest)? else { continue };
+            let notes = self.note_count();
+            let Some(artifact) = self.artifact(&digest)? else {
+                // Without a note, another process removed it.
+                if self.note_count() > notes {
+                    damaged.push(Doubtful::of(self, digest));
+                }
+                continue;
+            };
             if !watch(artifact.size()) {
                 return Err(StoreError::Cancelled);
             }
@@ -112,7 +124,8 @@ impl Store {
                 Ok(()) | Err(ArtifactError::Missing) => {}
                 Err(ArtifactError::Store(error)) => return Err(error),
                 Err(ArtifactError::Damaged(reason)) => {
-                    self.set_aside(&path, &format!("artifact {}", digest.short()), &reason)?
+                    self.set_aside(&path, &format!("artifact {}", digest.short()), &reason)?;
+                    damaged.push(Doubtful::of(self, digest));
                 }
             }
             for stray in artifact.strays() {
@@ -128,6 +141,8 @@ impl Store {
             self.read_key(&key)?;
         }
         verified.damaged = self.take_notes();
+        self.put_suspects_aside(damaged)?;
+        verified.suspects = self.take_notes();
         Ok(verified)
     }
 

@@ -85,6 +85,18 @@ impl Memo {
         Some(value)
     }
 
+    /// Whether `key` in `bucket` has a value of this many bytes. It isn't read, so it may be damaged.
+    pub fn has_value_of(&self, bucket: &str, key: &str, length: usize) -> bool {
+        let path = self.path(bucket, key, "value");
+        let whole = sealed::HEADER + size_of::<u64>() + key.len() + length;
+        let found = std::fs::metadata(&path);
+        let is_there = found.is_ok_and(|found| found.is_file() && found.len() == whole as u64);
+        if is_there {
+            touch(&path);
+        }
+        is_there
+    }
+
     /// Sets the value of `key` in `bucket`. A concurrent reader gets the old or the new value.
     pub fn put(&self, bucket: &str, key: &str, value: &[u8]) -> io::Result<()> {
         write(&self.path(bucket, key, "value"), key, value)
@@ -234,6 +246,8 @@ mod tests {
         memo.put("c", "k", b"").unwrap();
         assert_eq!(memo.clone().get("b", "k").as_deref(), Some(&b"two"[..]));
         assert_eq!(memo.get("c", "k").as_deref(), Some(&b""[..]));
+        assert!(memo.has_value_of("b", "k", 3) && memo.has_value_of("c", "k", 0));
+        assert!(!memo.has_value_of("b", "k", 4) && !memo.has_value_of("b", "l", 3));
         memo.remove("b", "k").unwrap();
         memo.remove("b", "k").unwrap();
         assert_eq!(memo.get("b", "k"), None);

@@ -46,6 +46,7 @@ mod memo;
 pub mod remote;
 mod sealed;
 mod slot;
+mod suspects;
 
 pub use artifact::Artifact;
 pub use collection::{Collection, Exclusive, Item, Keep, Part, Removed};
@@ -58,6 +59,7 @@ pub use manifest::{ListedFile, Manifest};
 pub use memo::{Memo, MemoLock, MemoName};
 pub use remote::RemoteArtifact;
 pub use slot::{Entry, Slot};
+pub use suspects::MadeFrom;
 
 use artifact::ArtifactError;
 use lock::Lock;
@@ -98,6 +100,17 @@ struct KeyHeader {
     /// The kind of machine that built it, if it was built in this store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     machine: Option<String>,
+    /// The artifacts that the stage read, if it was built in this store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    made_from: Vec<MadeFrom>,
+}
+
+/// Where and from what an artifact was built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The kind of machine. None if it comes from elsewhere.
+    pub machine: Option<String>,
+    pub made_from: Vec<MadeFrom>,
 }
 
 /// The last build of a key.
@@ -306,6 +319,10 @@ impl Store {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 
+    fn note_count(&self) -> usize {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn artifact_path(&self, digest: &Digest) -> PathBuf {
         sharded(&self.root().join("artifacts"), digest)
     }
@@ -334,19 +351,19 @@ impl Store {
     /// # Errors
     /// If it can't be written.
     pub fn link(&self, key: &Digest, artifact: &Digest, log: &[u8]) -> Result<(), StoreError> {
-        self.write_key(key, artifact, None, log)
+        self.write_key(key, artifact, &Origin::default(), log)
     }
 
     fn write_key(
         &self,
         key: &Digest,
         artifact: &Digest,
-        machine: Option<&str>,
+        origin: &Origin,
         log: &[u8],
     ) -> Result<(), StoreError> {
         let path = self.key_path(key);
-        let machine = machine.map(str::to_owned);
-        let header = KeyHeader { key: *key, artifact: *artifact, machine };
+        let Origin { machine, made_from } = origin.clone();
+        let header = KeyHeader { key: *key, artifact: *artifact, machine, made_from };
         let header = serde_json::to_string(&header).expect("digests and text serialize to JSON");
         let payload = [header.as_bytes(), b"\n", log].concat();
         sealed::write(&path, &sealed::seal(&payload), true)

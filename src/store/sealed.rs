@@ -23,6 +23,9 @@ pub(super) enum Sealed {
     Absent,
 }
 
+/// The bytes before the payload.
+pub(super) const HEADER: usize = MARK.len() + 64 + 1;
+
 /// The content of a sealed file with this payload.
 pub(super) fn seal(payload: &[u8]) -> Vec<u8> {
     [header(&[payload]).as_slice(), payload].concat()

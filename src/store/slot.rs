@@ -8,7 +8,7 @@ use super::error::StoreError;
 use super::fault;
 use super::lock::Lock;
 use super::manifest::{self, ListedFile, Manifest};
-use super::{Store, sealed};
+use super::{Origin, Store, sealed};
 use rayon::prelude::*;
 use std::fs::File;
 use std::io;
@@ -35,8 +35,8 @@ pub struct Slot {
     store: Store,
     key: Digest,
     path: PathBuf,
-    /// The kind of machine on which it is filled.
-    machine: Option<String>,
+    /// Where and from what it is filled.
+    origin: Origin,
     _lock: Lock,
 }
 
@@ -63,7 +63,7 @@ impl Slot {
                         store: store.clone(),
                         key: *key,
                         path,
-                        machine: None,
+                        origin: Origin::default(),
                         _lock: lock,
                     });
                 }
@@ -73,9 +73,9 @@ impl Slot {
         }
     }
 
-    /// Records the kind of machine that fills it.
-    pub fn built_on(mut self, machine: String) -> Slot {
-        self.machine = Some(machine);
+    /// Records where and from what it is filled.
+    pub fn built_by(mut self, origin: Origin) -> Slot {
+        self.origin = origin;
         self
     }
 
@@ -127,8 +127,7 @@ impl Slot {
         fault::step().map_err(failed("finishing"))?;
         let artifact = self.move_into_place(digest)?;
         fault::step().map_err(failed("finishing"))?;
-        let machine = self.machine.as_deref();
-        self.store.write_key(&self.key, &artifact.digest, machine, log)?;
+        self.store.write_key(&self.key, &artifact.digest, &self.origin, log)?;
         Ok(Some(artifact))
     }
 

@@ -283,7 +283,8 @@ fn waiting_can_be_cancelled_and_force_rebuilds() {
     std::fs::write(again.path().join("a"), b"other").unwrap();
     let first = store.last_build(&key("k")).unwrap().unwrap();
     assert_eq!(first.machine, None);
-    let second = again.built_on("here".into()).commit(b"second").unwrap();
+    let origin = Origin { machine: Some("here".to_owned()), ..Origin::default() };
+    let second = again.built_by(origin).commit(b"second").unwrap();
     let now = store.last_build(&key("k")).unwrap().unwrap();
     assert_eq!((now.artifact, now.machine.as_deref()), (second.digest, Some("here")));
     assert_eq!(store.remains(&first.artifact).unwrap().digest, first.artifact);

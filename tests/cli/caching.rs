@@ -222,3 +222,22 @@ fn damaged_bytes_are_never_believed() {
     desk.ok(&["run", "tiny.toml", "--force=evaluate"]).snapshot("damage_found_by_a_run");
     desk.ok(&["cache", "verify"]).snapshot("a_store_that_healed");
 }
+
+/// A disk that damages what was checked a moment ago: what was made from it isn't believed either.
+#[test]
+fn what_was_made_from_damaged_files_is_made_again() {
+    let desk = Desk::trained();
+    let first = desk.events(&["tiny.toml"]).digests();
+    flip(&desk, "preprocess", "samples.tsv");
+    let verified = desk.pipe(&["cache", "verify"]);
+    assert_eq!(verified.code, 3);
+    verified.snapshot("verify_finds_what_was_made_from_damage");
+    desk.ok(&["cache", "verify"]);
+    let again = desk.events(&["tiny.toml"]);
+    assert_eq!(again.with_outcome("ran"), ["evaluate", "preprocess", "train"]);
+    assert_eq!(again.digests(), first);
+    // A file that no stage reads says nothing of others.
+    flip(&desk, "train", "history.csv");
+    assert_eq!(desk.pipe(&["cache", "verify"]).code, 3);
+    assert_eq!(desk.events(&["tiny.toml"]).with_outcome("ran"), ["train"]);
+}

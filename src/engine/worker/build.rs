@@ -6,7 +6,7 @@ use crate::engine::job::{Job, JobOutcome};
 use crate::engine::reproducibility;
 use crate::engine::{Context, InputArtifact, KindRef, Kinds, OrFail, StageError, explain_panic};
 use crate::events::{CancellationToken, EventSink, StageEvent};
-use crate::store::{Artifact, Entry, Slot, Store};
+use crate::store::{Artifact, Entry, MadeFrom, Origin, Slot, Store};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -91,7 +91,7 @@ fn try_build(
     let log = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
     let before = reproducibility::last_build(&store, &job.key)?;
     let artifact = debug_span!("commit", stage = job.stage)
-        .in_scope(|| slot.built_on(machine::kind()).commit(&log))?;
+        .in_scope(|| slot.built_by(origin(job, kind)).commit(&log))?;
     store.take_notes().into_iter().for_each(|note| events.warn(note));
     if let Some(event) =
         before.and_then(|build| reproducibility::compare(&build, &artifact, &store))
@@ -139,6 +139,16 @@ fn inputs(
 
 fn inputs_damaged(roles: Vec<String>, store: &Store) -> JobOutcome {
     JobOutcome::InputsDamaged { roles, notes: store.take_notes() }
+}
+
+/// Where and from what the job's output is built.
+fn origin(job: &Job, kind: KindRef) -> Origin {
+    let made_from = job.inputs.iter().map(|(role, input)| {
+        let reads = kind.input(role).map_or(&[][..], |input| input.reads);
+        let reads = reads.iter().map(|&file| file.to_owned()).collect();
+        MadeFrom { artifact: input.digest, reads }
+    });
+    Origin { machine: Some(machine::kind()), made_from: made_from.collect() }
 }
 
 /// The files of an input that are digested.

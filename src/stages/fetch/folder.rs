@@ -41,7 +41,7 @@ pub(super) fn pin(
     for (name, bytes) in [("listing", listing), ("skipped", skipped)] {
         let digest = Digest::of(&bytes).to_string();
         // The run needs it too; without this entry it digests every image again.
-        if store.memo().get(BUCKET, &digest).is_none_or(|remembered| remembered != bytes) {
+        if !store.memo().has_value_of(BUCKET, &digest, bytes.len()) {
             let _ = store.memo().put(BUCKET, &digest, &bytes);
         }
         facts.insert(name.to_owned(), Value::from(digest));
