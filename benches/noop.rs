@@ -32,7 +32,8 @@ const PIPELINE: &str = r#"
 name = "noop"
 [dataset]
 labels = { from = "folder" }
-limit_per_class = 4
+limit_per_class = 5
+split = { train = 0.6, validation = 0.2, test = 0.2, method = "exact" }
 [stages.fetch]
 source = "path:images"
 [stages.preprocess]

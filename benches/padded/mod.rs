@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 /// The folders, which are the classes.
-const CLASSES: usize = 8;
+const CLASSES: usize = 2;
 
 /// Writes `count` PNG files of one pixel, all different, each padded to `bytes`.
 pub(crate) fn write(folder: &Path, count: usize, bytes: usize) {

@@ -3,26 +3,26 @@
 //! per folder. A file that changed shortly before it was listed isn't remembered: it could change
 //! again within the same tick of the file system's clock.
 
+mod walk;
+
 use super::digest::{Digest, digest_open};
 use super::error::StoreError;
 use super::manifest::{ListedFile, Manifest};
 use super::sealed::{self, Sealed};
 use crate::common::empty_folders::outermost_empty;
 use rayon::prelude::*;
-use std::fs::{File, Metadata};
+use rustix::fs::{Stat, fstat};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::debug_span;
-use walkdir::{DirEntry, WalkDir};
+use walk::Contents;
 
 /// The minimum age of a change for a digest to be remembered. The clocks of file systems tick every
 /// few milliseconds, of old ones every two seconds.
 const MIN_AGE: Duration = Duration::from_secs(2);
-/// Files whose metadata is read at a time, by all threads.
-const BATCH: usize = 1 << 14;
 
 /// The files of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,13 +75,14 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(metadata: &Metadata) -> Identity {
+    #[allow(clippy::unnecessary_cast, reason = "the types of the fields differ between systems")]
+    fn of(found: &Stat) -> Identity {
         Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            device: found.st_dev as u64,
+            inode: found.st_ino as u64,
+            length: found.st_size as u64,
+            modified: (found.st_mtime as i64, found.st_mtime_nsec as i64),
+            changed: (found.st_ctime as i64, found.st_ctime_nsec as i64),
         }
     }
 }
@@ -145,7 +146,7 @@ pub(super) fn list(
 pub(super) fn digest_one(path: &Path, memo: &Path, now: SystemTime) -> Result<Digest, StoreError> {
     let failed = |error| StoreError::io("reading", path)(error);
     let file = File::open(path).map_err(failed)?;
-    let identity = Identity::of(&file.metadata().map_err(failed)?);
+    let identity = Identity::of(&fstat(&file).map_err(|error| failed(error.into()))?);
     if let Some((_, known, digest)) = read_memo(memo).first()
         && *known == identity
     {
@@ -196,78 +197,14 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
     if !metadata.is_dir() {
         return Err(StoreError::io("listing", folder)(io::ErrorKind::NotADirectory.into()));
     }
-    let own = std::fs::metadata(own).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-    let mut walked = Walked { found: Vec::new(), skipped: Vec::new() };
-    let (mut files, mut folders) = (Vec::new(), Vec::new());
-    let mut walker = WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
-    while let Some(entry) = walker.next() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            // The folder itself.
-            Err(error) if error.depth() == 0 => {
-                let error = error.into_io_error().unwrap_or_else(|| io::ErrorKind::Other.into());
-                return Err(StoreError::io("listing", folder)(error));
-            }
-            Err(error) => {
-                let path = error.path().unwrap_or(folder).to_owned();
-                let reason = Skip::of(error, &path);
-                walked.skipped.push((relative(folder, &path).into_owned(), reason));
-                continue;
-            }
-        };
-        let path = || relative(folder, entry.path()).into_owned();
-        let is_folder = entry.file_type().is_dir();
-        if is_hidden(entry.path()) {
-            let slash = if is_folder { "/" } else { "" };
-            walked.skipped.push((path() + slash, Skip::Hidden));
-            if is_folder {
-                walker.skip_current_dir();
-            }
-        } else if is_folder {
-            if is_same(own, &entry) {
-                walker.skip_current_dir();
-            } else {
-                folders.push(path());
-            }
-        } else {
-            files.push(entry);
-            if files.len() == BATCH {
-                walked.describe(folder, &files);
-                files.clear();
-            }
-        }
-    }
-    walked.describe(folder, &files);
-    walked.found.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let empty = empty(&folders, &walked.found, &walked.skipped);
-    walked.skipped.extend(empty);
-    Ok(walked)
-}
-
-impl Walked {
-    /// Adds files with their metadata.
-    fn describe(&mut self, folder: &Path, files: &[DirEntry]) {
-        let describe = |entry: &DirEntry| {
-            let path = || relative(folder, entry.path()).into_owned();
-            describe(folder, entry).map_err(|reason| (path(), reason))
-        };
-        let described: Vec<_> = files.par_iter().map(describe).collect();
-        for file in described {
-            match file {
-                Ok(file) => self.found.push(file),
-                Err(skipped) => self.skipped.push(skipped),
-            }
-        }
-    }
-}
-
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-}
-
-fn is_same(own: Option<(u64, u64)>, entry: &DirEntry) -> bool {
-    let identity = |metadata: Metadata| Some((metadata.dev(), metadata.ino()));
-    own.is_some() && entry.metadata().is_ok_and(|metadata| own == identity(metadata))
+    let own = rustix::fs::stat(own).map(|found| walk::identity(&found)).ok();
+    let Contents { mut found, mut folders, mut skipped } = walk::walk(folder, own)?;
+    found.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    // Each after those around it.
+    folders.sort_unstable();
+    let empty = empty(&folders, &found, &skipped);
+    skipped.extend(empty);
+    Ok(Walked { found, skipped })
 }
 
 /// The outermost of the folders that have nothing in them but hidden files.
@@ -277,41 +214,6 @@ fn empty(folders: &[String], found: &[Found], skipped: &[(String, Skip)]) -> Vec
     let paths = found.iter().map(|file| file.path.as_str()).chain(seen);
     let empty = outermost_empty(folders, paths).into_iter();
     empty.map(|path| (path, Skip::EmptyFolder)).collect()
-}
-
-fn describe(folder: &Path, entry: &DirEntry) -> Result<Found, Skip> {
-    let metadata = entry.metadata().map_err(|error| Skip::of(error, entry.path()))?;
-    if !metadata.is_file() {
-        return Err(Skip::NotAFile);
-    }
-    match entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_str() {
-        Some(path) => Ok(Found { path: path.to_owned(), identity: Identity::of(&metadata) }),
-        None => Err(Skip::NotUtf8),
-    }
-}
-
-fn relative<'a>(folder: &Path, path: &'a Path) -> std::borrow::Cow<'a, str> {
-    path.strip_prefix(folder).unwrap_or(path).to_string_lossy()
-}
-
-impl Skip {
-    fn of(error: walkdir::Error, path: &Path) -> Skip {
-        if is_hidden(path) {
-            return Skip::Hidden;
-        }
-        if error.loop_ancestor().is_some() {
-            return Skip::Loop;
-        }
-        let error = error.into_io_error();
-        let is_missing =
-            error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-        match std::fs::read_link(path) {
-            Ok(target) if is_missing => Skip::Dangling(target.to_string_lossy().into_owned()),
-            _ => Skip::Unreadable(
-                error.map_or("can't be read".to_owned(), |error| error.to_string()),
-            ),
-        }
-    }
 }
 
 /// The digests in the order of `found`, known ones without reading the file, and the number of

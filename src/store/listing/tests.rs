@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::os::unix::ffi::OsStrExt;
 
 struct Home {
     _temporary: tempfile::TempDir,
@@ -159,13 +160,67 @@ fn an_unchanged_file_keeps_its_digest() {
     assert!(!home.memo.exists(), "a file as new as this isn't remembered");
     assert_eq!(digest(10), Digest::of(b"one"));
     // The memo is used: another digest in it is returned.
-    let identity = Identity::of(&path.metadata().unwrap());
+    let identity = Identity::of(&rustix::fs::stat(&path).unwrap());
     let mut other = Vec::new();
     encode(&mut other, "", &identity, &Digest::of(b"two"));
     sealed::write_sealed(&home.memo, &[&other]).unwrap();
     assert_eq!(digest(20), Digest::of(b"two"));
     home.write("a.zip", b"three");
     assert_eq!(digest(30), Digest::of(b"three"));
+}
+
+#[test]
+fn many_folders_and_links_between_them_are_walked_once_each() {
+    let home = Home::new();
+    for folder in 0..40 {
+        for file in 0..10 {
+            home.write(&format!("{}/{folder}/{file}", folder % 3), b"x");
+        }
+    }
+    for file in 0..500 {
+        home.write(&format!("flat/{file}"), b"x");
+    }
+    std::fs::create_dir_all(home.folder.join("links")).unwrap();
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, home.folder.join(name)).unwrap();
+    };
+    link("../flat", "links/flat");
+    link("../links", "links/itself");
+    link("self", "links/self");
+    link("../cache", "links/cache");
+    link("../flat", "links/.hidden");
+    home.write("cache/v1/artifact", b"x");
+    let fifo = home.folder.join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let not_text = std::ffi::OsStr::from_bytes(b"not\xfftext");
+    std::fs::create_dir(home.folder.join(not_text)).unwrap();
+    std::fs::write(home.folder.join(not_text).join("a"), b"x").unwrap();
+    let (found, skipped) = scan(&home.folder, &home.store).unwrap();
+    assert_eq!(found.len(), 400 + 2 * 500);
+    assert!(found.is_sorted());
+    let skipped: Vec<(&str, String)> =
+        skipped.iter().map(|(path, reason)| (path.as_str(), format!("{reason:?}"))).collect();
+    let expected = [
+        ("fifo", "NotAFile"),
+        ("links/.hidden/", "Hidden"),
+        ("links/itself", "Loop"),
+        ("links/self", "Unreadable(\"Too many levels of symbolic links (os error 40)\")"),
+        ("not\u{fffd}text/a", "NotUtf8"),
+    ];
+    assert_eq!(skipped, expected.map(|(path, reason)| (path, reason.to_owned())));
+}
+
+#[test]
+fn a_very_deep_folder_is_walked() {
+    let home = Home::new();
+    let mut folder = home.folder.clone();
+    for _ in 0..900 {
+        folder.push("d");
+    }
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("file"), b"x").unwrap();
+    let (found, skipped) = scan(&home.folder, &home.store).unwrap();
+    assert_eq!((found.len(), skipped.len()), (1, 0));
 }
 
 proptest! {
