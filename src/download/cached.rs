@@ -51,7 +51,19 @@ pub(crate) fn cached(
     let Download { address, site, key, version, .. } = *download;
     let partial = memo.partial(BUCKET, key).map_err(DownloadError::io(Path::new("the memo")))?;
     let io_error = || DownloadError::io(&partial);
-    let _lock = memo.lock(BUCKET, key).map_err(io_error())?;
+    let mut waited = 0;
+    let mut keep_waiting = || {
+        waited += 1;
+        // The other process says who it is a moment after it has the lock.
+        if waited == 2 {
+            let other = memo.holder(BUCKET, key);
+            let other = other.map_or("another run".to_owned(), |holder| holder.to_string());
+            events.info(format!("{other} is downloading this file; waiting for it"));
+        }
+        !cancel.is_cancelled()
+    };
+    let lock = memo.lock_watched(BUCKET, key, &mut keep_waiting).map_err(io_error())?;
+    let _lock = lock.ok_or(DownloadError::Cancelled)?;
     if let Some(path) = memo.file(BUCKET, key) {
         let found = digest_of(&path, cancel).map_err(io_error())?;
         if cancel.is_cancelled() {

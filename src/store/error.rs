@@ -1,5 +1,6 @@
 //! The errors of the store. Messages name the file and say what to do.
 
+use super::holder::Holder;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -28,9 +29,11 @@ pub enum StoreError {
         found: String,
     },
     /// Another process holds a lock.
-    #[error("{} is locked: {help}", .path.display())]
+    #[error("{} is locked{}: {help}", .path.display(), by(.holder))]
     Locked {
         path: PathBuf,
+        /// The process that has the lock alone, if it is known.
+        holder: Option<Holder>,
         /// The probable holder, and what to do.
         help: &'static str,
     },
@@ -55,6 +58,10 @@ impl StoreError {
             StoreError::Damaged { .. } | StoreError::Newer { .. } | StoreError::Locked { .. }
         )
     }
+}
+
+fn by(holder: &Option<Holder>) -> String {
+    holder.as_ref().map(|holder| format!(" by {holder}")).unwrap_or_default()
 }
 
 /// Whether an I/O operation failed because the disk or the user's quota is full.

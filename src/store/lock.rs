@@ -3,15 +3,29 @@
 //! killed process.
 
 use super::folders;
+use super::holder::Holder;
+use std::cell::Cell;
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
+
+/// The interval at which a taken lock is tried again.
+pub(super) const POLL: Duration = Duration::from_millis(20);
 
 /// A lock, held until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
     /// None on a file system without locks.
     file: Option<File>,
+    /// Whether the file says who holds it.
+    has_line: Cell<bool>,
+}
+
+impl Lock {
+    fn of(file: Option<File>) -> Lock {
+        Lock { file, has_line: Cell::new(false) }
+    }
 }
 
 /// Opens the file of a lock, which is created if it is missing. One that can't be written is opened
@@ -70,7 +84,7 @@ impl Lock {
     /// be created.
     pub(super) fn try_shared_if_possible(path: &Path) -> io::Result<Option<Lock>> {
         match Lock::try_shared(path) {
-            Err(error) if is_not_writable(&error) => Ok(Some(Lock { file: None })),
+            Err(error) if is_not_writable(&error) => Ok(Some(Lock::of(None))),
             result => result,
         }
     }
@@ -81,12 +95,30 @@ impl Lock {
     ) -> io::Result<Option<Lock>> {
         let file = open(path)?;
         match take(&file) {
-            Ok(()) => Ok(Some(Lock { file: Some(file) })),
+            Ok(()) => Ok(Some(Lock::of(Some(file)))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) if is_unsupported(&error) => {
-                Ok(Some(Lock { file: None }))
+                Ok(Some(Lock::of(None)))
             }
             Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Locks exclusively. While the lock is taken, `keep_waiting` is called several times a second;
+    /// none once it returns false.
+    pub(super) fn watched(
+        path: &Path,
+        keep_waiting: &mut dyn FnMut() -> bool,
+    ) -> io::Result<Option<Lock>> {
+        loop {
+            match Lock::try_exclusive(path)? {
+                Some(lock) => {
+                    lock.write_holder();
+                    return Ok(Some(lock));
+                }
+                None if keep_waiting() => std::thread::sleep(POLL),
+                None => return Ok(None),
+            }
         }
     }
 
@@ -94,15 +126,33 @@ impl Lock {
     pub(super) fn wait(path: &Path) -> io::Result<Lock> {
         let file = open(path)?;
         match file.lock() {
-            Ok(()) => Ok(Lock { file: Some(file) }),
-            Err(error) if is_unsupported(&error) => Ok(Lock { file: None }),
+            Ok(()) => Ok(Lock::of(Some(file))),
+            Err(error) if is_unsupported(&error) => Ok(Lock::of(None)),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Writes to the lock's file who holds it. Best effort: it only helps those who wait.
+    pub(super) fn write_holder(&self) {
+        if let Some(file) = &self.file {
+            let line = serde_json::to_vec(&Holder::this()).unwrap_or_default();
+            self.has_line.set(true);
+            let _ = file.set_len(0).and_then(|()| (&*file).write_all(&line));
         }
     }
 
     /// False on a file system without locks.
     pub(super) fn is_held(&self) -> bool {
         self.file.is_some()
+    }
+}
+
+/// A lock that is free has an empty file.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let (true, Some(file)) = (self.has_line.get(), &self.file) {
+            let _ = file.set_len(0);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 use super::artifact::mark_committed;
 use super::digest::Digest;
 use super::folders;
+use super::holder::Holder;
 use super::lock::Lock;
 use super::maintenance::{DiskFile, disk_files};
 use super::sealed::{self, Sealed};
@@ -172,8 +173,29 @@ impl Memo {
 
     /// Locks `key` in `bucket`, waiting if it is taken: for work that should be done once.
     pub fn lock(&self, bucket: &str, key: &str) -> io::Result<MemoLock> {
+        Lock::wait(&self.lock_path(bucket, key)).map(MemoLock)
+    }
+
+    /// The same, interruptible: while another process has the lock, `keep_waiting` is called several
+    /// times a second. None once it returns false.
+    pub fn lock_watched(
+        &self,
+        bucket: &str,
+        key: &str,
+        keep_waiting: &mut dyn FnMut() -> bool,
+    ) -> io::Result<Option<MemoLock>> {
+        let lock = Lock::watched(&self.lock_path(bucket, key), keep_waiting)?;
+        Ok(lock.map(MemoLock))
+    }
+
+    /// The process that has the lock of a key.
+    pub fn holder(&self, bucket: &str, key: &str) -> Option<Holder> {
+        Holder::of(&self.lock_path(bucket, key))
+    }
+
+    fn lock_path(&self, bucket: &str, key: &str) -> PathBuf {
         let name = Digest::of(format!("{bucket}\n{key}").as_bytes());
-        Lock::wait(&self.0.locks.join(name.to_string())).map(MemoLock)
+        self.0.locks.join(name.to_string())
     }
 
     /// The files of an entry as they are on disk; none if it is absent.

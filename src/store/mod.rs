@@ -12,8 +12,8 @@
 //!   listings/                digests of external files, one file per folder; sealed
 //!   slots/                   artifacts being built
 //!   jobs/                    job files of active runs, in a locked folder for each
-//!   locks/                   one empty file per key
-//!   lock                     locked shared by users of the store, exclusively by gc; empty
+//!   locks/                   one file per key, which says who holds its lock
+//!   lock                     locked shared by users of the store, exclusively by gc
 //!   damaged/                 quarantined artifacts, keys and other files
 //!   runs/                    records of runs
 //! ```
@@ -37,6 +37,7 @@ mod digest;
 mod error;
 mod fault;
 mod folders;
+mod holder;
 mod leftovers;
 mod listing;
 mod lock;
@@ -52,6 +53,7 @@ pub use artifact::Artifact;
 pub use collection::{Collection, Exclusive, Item, Keep, Part, Removed};
 pub use digest::{BLOCK, Digest, Hasher, ParseDigestError, digest_bytes, digest_file};
 pub use error::{StoreError, is_full};
+pub use holder::Holder;
 pub use leftovers::JobFolder;
 pub use listing::{Listing, Scan, Skip, scan};
 pub use maintenance::{DiskFile, Share, Usage, Verified, disk_files};
@@ -62,7 +64,7 @@ pub use slot::{Entry, Slot};
 pub use suspects::MadeFrom;
 
 use artifact::ArtifactError;
-use lock::Lock;
+use lock::{Lock, POLL};
 use sealed::Sealed;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -74,9 +76,6 @@ const FORMAT: &str = "pipe store 1\n";
 
 /// How long opening a store waits for `gc`.
 const GC_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The interval at which a taken lock is tried again.
-const POLL: Duration = Duration::from_millis(20);
 
 /// An open store, which holds the shared lock. Cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
@@ -226,18 +225,22 @@ impl Store {
         force: bool,
         keep_waiting: &mut dyn FnMut() -> bool,
     ) -> Result<Entry, StoreError> {
-        let path = self.root().join("locks").join(key.to_string());
-        let lock = loop {
-            match Lock::try_exclusive(&path).map_err(StoreError::io("locking", &path))? {
-                Some(lock) => break lock,
-                None if keep_waiting() => std::thread::sleep(POLL),
-                None => return Err(StoreError::Cancelled),
-            }
-        };
+        let path = self.lock_path(key);
+        let lock = Lock::watched(&path, keep_waiting).map_err(StoreError::io("locking", &path))?;
+        let lock = lock.ok_or(StoreError::Cancelled)?;
         match if force { None } else { self.lookup(key)? } {
             Some(artifact) => Ok(Entry::Hit(artifact)),
             None => Slot::new(self, key, &self.root().join("slots"), lock).map(Entry::Miss),
         }
+    }
+
+    fn lock_path(&self, key: &Digest) -> PathBuf {
+        self.root().join("locks").join(key.to_string())
+    }
+
+    /// The process that builds the artifact of `key` at this moment.
+    pub fn holder(&self, key: &Digest) -> Option<Holder> {
+        Holder::of(&self.lock_path(key))
     }
 
     /// The last build of `key`, whether or not its artifact is in the store.
@@ -444,7 +447,8 @@ fn shared(path: &Path) -> Result<Lock, StoreError> {
             None if start.elapsed() < GC_TIMEOUT => std::thread::sleep(POLL),
             None => {
                 let help = "`pipe cache gc` is probably running; run again when it is done";
-                return Err(StoreError::Locked { path: path.to_owned(), help });
+                let holder = Holder::of(path);
+                return Err(StoreError::Locked { path: path.to_owned(), holder, help });
             }
         }
     }

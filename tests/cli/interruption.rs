@@ -69,6 +69,32 @@ fn ctrl_c_stops_and_the_next_run_goes_on() {
     assert_eq!(next.with_outcome("fresh"), ["explore", "fetch", "preprocess"]);
 }
 
+/// Two runs of one pipeline: the second one waits for the first one's training and says so.
+#[test]
+fn a_run_that_waits_says_for_whom_and_since_when() {
+    let desk = Desk::tiny();
+    let first = training(&desk);
+    let output = desk.path("second.log");
+    let log = std::fs::File::create(&output).unwrap();
+    let second = desk.command(&RUN).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    let lines = || {
+        let text = std::fs::read_to_string(&output).unwrap();
+        text.lines().filter(|line| line.starts_with("  train ")).collect::<Vec<_>>().join("\n")
+    };
+    wait_for("the second run to wait", SOON, || !lines().is_empty());
+    let mut waiting = lines();
+    for (pattern, name) in
+        [(r"process \d+ on \S+", "process [pid] on [host]"), (r"\d+:\d+:\d+ UTC", "[time] UTC")]
+    {
+        waiting = regex::Regex::new(pattern).unwrap().replace_all(&waiting, name).into_owned();
+    }
+    desk.snapshot("a_run_that_waits", &waiting);
+    for run in [second, first] {
+        signal("INT", run.id());
+        assert_eq!(desk.wait(&RUN, run).code, 130);
+    }
+}
+
 /// The width of the terminal: no closing line is longer.
 const COLUMNS: usize = 120;
 

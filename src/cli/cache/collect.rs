@@ -4,9 +4,9 @@
 use super::Common;
 use super::listing::Listing;
 use super::reachable::{self, Keeping};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, STORE};
 use crate::common::number;
-use crate::runs;
+use crate::runs::{self, Status};
 use crate::store::{Collection, Part, Store};
 use crate::ui;
 use clap::Args;
@@ -30,8 +30,12 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let store = arguments.common.store.open_existing()?;
     let asks = !arguments.yes && !arguments.common.json && is_terminal();
+    let remove = |shown| {
+        let removed = arguments.remove(&store, shown);
+        removed.map_err(|failure| naming_runs(failure, &store))
+    };
     if !arguments.dry_run && !asks {
-        return arguments.end(&store, arguments.remove(&store, None)?, false);
+        return arguments.end(&store, remove(None)?, false);
     }
     let (listing, planned) = arguments.plan(&store)?;
     if arguments.dry_run {
@@ -45,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(ui::out("nothing was removed\n")?);
     }
     let shown = planned.removed.into_iter().map(|removed| removed.item.part).collect();
-    let (listing, removed) = arguments.remove(&store, Some(&shown))?;
+    let (listing, removed) = remove(Some(&shown))?;
     ui::out(&listing.total(&removed, false))?;
     arguments.check_limit(&removed, false)
 }
@@ -109,6 +113,20 @@ impl Arguments {
         Err(Failure::failed(message).help(
             "kept runs need the rest: keep fewer with `--keep-runs`, take names and tags off runs, or remove runs with `pipe runs rm`",
         ))
+    }
+}
+
+/// Adds which runs are going on to the failure that the store is locked.
+fn naming_runs(failure: Failure, store: &Store) -> Failure {
+    if !matches!(failure, Failure::Message { code: STORE, help: None, .. }) {
+        return failure;
+    }
+    let records = runs::records(&store.runs_folder());
+    let running = records.iter().filter(|record| record.status == Status::Running);
+    let running = running.map(|record| format!("run {} of {}", record.id, record.pipeline));
+    match running.collect::<Vec<_>>().as_slice() {
+        [] => failure,
+        running => failure.help(format!("going on: {}", running.join(", "))),
     }
 }
 

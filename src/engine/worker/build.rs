@@ -46,10 +46,14 @@ fn try_build(
         Ok(artifacts) => artifacts,
         Err(damaged) => return Ok(damaged),
     };
-    let mut waited = false;
+    let mut waited = 0;
     let mut keep_waiting = || {
-        if !std::mem::replace(&mut waited, true) {
-            events.info("another run is building this artifact; waiting");
+        waited += 1;
+        // The other process says who it is a moment after it has the lock.
+        if waited == 2 {
+            let other = store.holder(&job.key);
+            let other = other.map_or("another run".to_owned(), |holder| holder.to_string());
+            events.info(format!("{other} is building this output; waiting for it"));
         }
         !cancel.is_cancelled()
     };

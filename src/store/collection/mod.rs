@@ -11,7 +11,7 @@ use super::error::StoreError;
 use super::lock::Lock;
 use super::maintenance::{children, disk_files};
 use super::memo::MemoName;
-use super::{Store, fault, folders, shared};
+use super::{Holder, Store, fault, folders, shared};
 use choice::{Links, Standing, Weighed, choose};
 pub use inventory::{Item, Part};
 use std::collections::{HashMap, HashSet};
@@ -23,6 +23,9 @@ use std::time::{Duration, SystemTime};
 /// The folder to which others are moved before they are emptied, so that a kill doesn't leave half of
 /// an artifact.
 const TRASH: &str = "slots/trash";
+
+/// The files and folders of locks, which take no space worth mentioning.
+const LOCKS: [&str; 3] = ["lock", "locks", "memo-locks"];
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -111,11 +114,15 @@ impl Store {
         *held = None;
         let result = match Lock::try_exclusive(&path).map_err(StoreError::io("locking", &path)) {
             Err(error) => Err(error.into()),
-            Ok(Some(lock)) if lock.is_held() => work(&Exclusive(self)),
+            Ok(Some(lock)) if lock.is_held() => {
+                lock.write_holder();
+                work(&Exclusive(self))
+            }
             Ok(_) => {
                 let help =
                     "a run uses the store, or its file system has no locks; collect after the run";
-                Err(StoreError::Locked { path: path.clone(), help }.into())
+                let holder = Holder::of(&path);
+                Err(StoreError::Locked { path: path.clone(), holder, help }.into())
             }
         };
         *held = Some(shared(&path)?);
@@ -133,7 +140,12 @@ impl Store {
         let items = self.items(keep, with_leftovers)?;
         let now = SystemTime::now();
         let weighed: Vec<Weighed> = items.iter().map(|item| weigh(item, keep, now)).collect();
-        let mut links = Links::of(disk_files(self.root()));
+        // A lock's file has a line while it is held.
+        let is_lock = |path: &Path| {
+            LOCKS.iter().any(|name| path.file_name().is_some_and(|found| found == *name))
+        };
+        let parts = children(self.root()).into_iter().filter(|path| !is_lock(path));
+        let mut links = Links::of(parts.flat_map(|path| disk_files(&path)));
         let before = links.bytes();
         let chosen = choose(&weighed, links.clone(), keep.max_bytes);
         let mut items: Vec<Option<Item>> = items.into_iter().map(Some).collect();
