@@ -68,7 +68,8 @@
 //! 7. A stage is given an [`engine::Context`] and nothing else: resolved values, inputs, a slot,
 //!    the memo, an event sink, the cancellation token, its seed, thread budget and device.
 //! 8. A commit digests the slot's files, writes the manifest last, syncs and renames. A failed or
-//!    killed stage leaves no artifact. Where the same key had another output on the same kind of
+//!    killed stage leaves no artifact. The key's entry says what the output was made from: `pipe
+//!    cache verify` puts outputs aside that were made from damaged files. Where the same key had another output on the same kind of
 //!    machine, the first difference is an event.
 //! 9. Preprocess decodes and resizes in parallel, and copies every record that an earlier tensor
 //!    cache with the same geometry has. Train maps the cache and streams from it: the order follows
@@ -79,6 +80,8 @@
 //! 10. Evaluate writes metrics, curves and predictions. Meanwhile the recorder appends scalars to
 //!     TensorBoard event files; at the end it copies small results and seals the record with its
 //!     digests, and [`report`] draws the page, outside every digest.
+//! 11. With `--cache-limit`, the least valuable outputs of earlier runs go then. Locks say who holds
+//!     them, so that a run that waits for another process's work names it.
 //!
 //! # Cache keys
 //!

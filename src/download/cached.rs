@@ -3,8 +3,8 @@
 use super::hashes::{Mismatch, git_sha1};
 use super::transfer::{BegunVersion, Finished, Transfer, digest_of};
 use super::{Address, DownloadError, RetryPolicy, Site, Version};
-use crate::events::{CancellationToken, EventSink, Task};
-use crate::store::Memo;
+use crate::events::{CancellationToken, EventSink, Task, Waiting};
+use crate::store::{Memo, POLLS_PER_SECOND};
 use std::path::{Path, PathBuf};
 
 /// Bucket of the memo with downloaded files and their digests.
@@ -51,19 +51,18 @@ pub(crate) fn cached(
     let Download { address, site, key, version, .. } = *download;
     let partial = memo.partial(BUCKET, key).map_err(DownloadError::io(Path::new("the memo")))?;
     let io_error = || DownloadError::io(&partial);
-    let mut waited = 0;
+    let mut waiting = Waiting::new(events, POLLS_PER_SECOND);
     let mut keep_waiting = || {
-        waited += 1;
-        // The other process says who it is a moment after it has the lock.
-        if waited == 2 {
+        waiting.again(|| {
             let other = memo.holder(BUCKET, key);
             let other = other.map_or("another run".to_owned(), |holder| holder.to_string());
-            events.info(format!("{other} is downloading this file; waiting for it"));
-        }
+            format!("{other} is downloading this file; waiting for it")
+        });
         !cancel.is_cancelled()
     };
     let lock = memo.lock_watched(BUCKET, key, &mut keep_waiting).map_err(io_error())?;
     let _lock = lock.ok_or(DownloadError::Cancelled)?;
+    drop(waiting);
     if let Some(path) = memo.file(BUCKET, key) {
         let found = digest_of(&path, cancel).map_err(io_error())?;
         if cancel.is_cancelled() {

@@ -6,11 +6,13 @@ mod cancel;
 mod changes;
 mod reason;
 mod sink;
+mod waiting;
 
 pub use cancel::CancellationToken;
 pub use changes::{FileChanges, Names};
 pub use reason::{KeyValue, Reason};
 pub use sink::{EventSink, Task};
+pub use waiting::Waiting;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

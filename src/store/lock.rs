@@ -10,8 +10,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// The interval at which a taken lock is tried again.
-pub(super) const POLL: Duration = Duration::from_millis(20);
+/// How often a taken lock is tried again.
+pub const POLLS_PER_SECOND: u64 = 50;
+
+pub(super) const POLL: Duration = Duration::from_millis(1000 / POLLS_PER_SECOND);
 
 /// A lock, held until dropped.
 #[derive(Debug)]
@@ -97,9 +99,7 @@ impl Lock {
         match take(&file) {
             Ok(()) => Ok(Some(Lock::of(Some(file)))),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) if is_unsupported(&error) => {
-                Ok(Some(Lock::of(None)))
-            }
+            Err(TryLockError::Error(error)) if is_unsupported(&error) => Ok(Some(Lock::of(None))),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }

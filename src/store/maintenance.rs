@@ -1,7 +1,7 @@
 //! Maintenance of a store: disk usage and verification of every file.
 
 use super::Store;
-use super::artifact::ArtifactError;
+use super::artifact::{Artifact, ArtifactError};
 use super::digest::Digest;
 use super::error::StoreError;
 use super::suspects::Doubtful;
@@ -109,13 +109,19 @@ impl Store {
         let mut damaged = Vec::new();
         self.take_notes();
         for (path, digest) in self.named_by_digest("artifacts") {
-            let notes = self.note_count();
-            let Some(artifact) = self.artifact(&digest)? else {
-                // Without a note, another process removed it.
-                if self.note_count() > notes {
-                    damaged.push(Doubtful::of(self, digest));
+            let put_aside = |reason: &str| -> Result<Doubtful, StoreError> {
+                let doubtful = Doubtful::of(&path, digest);
+                self.set_aside(&path, &format!("artifact {}", digest.short()), reason)?;
+                Ok(doubtful)
+            };
+            let artifact = match Artifact::read(&path, &digest) {
+                Ok(artifact) => artifact,
+                Err(ArtifactError::Missing) => continue,
+                Err(ArtifactError::Store(error)) => return Err(error),
+                Err(ArtifactError::Damaged(reason)) => {
+                    damaged.push(put_aside(&reason)?);
+                    continue;
                 }
-                continue;
             };
             if !watch(artifact.size()) {
                 return Err(StoreError::Cancelled);
@@ -123,10 +129,7 @@ impl Store {
             match artifact.check_content() {
                 Ok(()) | Err(ArtifactError::Missing) => {}
                 Err(ArtifactError::Store(error)) => return Err(error),
-                Err(ArtifactError::Damaged(reason)) => {
-                    self.set_aside(&path, &format!("artifact {}", digest.short()), &reason)?;
-                    damaged.push(Doubtful::of(self, digest));
-                }
+                Err(ArtifactError::Damaged(reason)) => damaged.push(put_aside(&reason)?),
             }
             for stray in artifact.strays() {
                 let reason = "it wasn't committed";

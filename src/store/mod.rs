@@ -56,6 +56,7 @@ pub use error::{StoreError, is_full};
 pub use holder::Holder;
 pub use leftovers::JobFolder;
 pub use listing::{Listing, Scan, Skip, scan};
+pub use lock::POLLS_PER_SECOND;
 pub use maintenance::{DiskFile, Share, Usage, Verified, disk_files};
 pub use manifest::{ListedFile, Manifest};
 pub use memo::{Memo, MemoLock, MemoName};
@@ -320,10 +321,6 @@ impl Store {
 
     fn note(&self, note: String) {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
-    }
-
-    fn note_count(&self) -> usize {
-        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn artifact_path(&self, digest: &Digest) -> PathBuf {

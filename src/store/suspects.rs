@@ -10,6 +10,7 @@ use super::sealed::{self, Sealed};
 use super::{KeyHeader, Store, header_of};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::path::Path;
 
 /// An artifact that a stage read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +30,9 @@ pub(super) struct Doubtful {
 }
 
 impl Doubtful {
-    /// The files of a damaged artifact, which is put aside, that aren't what was committed.
-    pub(super) fn of(store: &Store, artifact: Digest) -> Doubtful {
-        let files = store.remains(&artifact).map(|remains| damaged_files(&remains));
+    /// The files of the damaged artifact at this path that aren't what was committed.
+    pub(super) fn of(path: &Path, artifact: Digest) -> Doubtful {
+        let files = Artifact::remains(path, &artifact).map(|remains| damaged_files(&remains));
         Doubtful { artifact, files: files.filter(|files| !files.is_empty()) }
     }
 

@@ -237,7 +237,7 @@ fn what_was_made_from_damaged_files_is_made_again() {
     assert_eq!(again.with_outcome("ran"), ["evaluate", "preprocess", "train"]);
     assert_eq!(again.digests(), first);
     // A file that no stage reads says nothing of others.
-    flip(&desk, "train", "history.csv");
+    flip(&desk, "preprocess", "rejected.csv");
     assert_eq!(desk.pipe(&["cache", "verify"]).code, 3);
-    assert_eq!(desk.events(&["tiny.toml"]).with_outcome("ran"), ["train"]);
+    assert_eq!(desk.events(&["tiny.toml"]).with_outcome("ran"), ["preprocess"]);
 }

@@ -10,6 +10,7 @@ mod control;
 mod copies;
 mod damage;
 mod disk_space;
+mod distrust;
 mod errors;
 mod evaluating;
 mod examples;

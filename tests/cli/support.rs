@@ -202,6 +202,8 @@ impl Desk {
             "HF_HUB_OFFLINE",
             "TRANSFORMERS_OFFLINE",
             "PIPE_CACHE_FROM",
+            "PIPE_CACHE_LIMIT",
+            "PIPE_LOG",
             "PIPE_CACHE_TOKEN",
             "PIPE_CACHE_USER",
             "PIPE_CACHE_PASSWORD",

@@ -5,8 +5,8 @@ use crate::common::machine;
 use crate::engine::job::{Job, JobOutcome};
 use crate::engine::reproducibility;
 use crate::engine::{Context, InputArtifact, KindRef, Kinds, OrFail, StageError, explain_panic};
-use crate::events::{CancellationToken, EventSink, StageEvent};
-use crate::store::{Artifact, Entry, MadeFrom, Origin, Slot, Store};
+use crate::events::{CancellationToken, EventSink, StageEvent, Waiting};
+use crate::store::{Artifact, Entry, MadeFrom, Origin, POLLS_PER_SECOND, Slot, Store};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,21 +46,20 @@ fn try_build(
         Ok(artifacts) => artifacts,
         Err(damaged) => return Ok(damaged),
     };
-    let mut waited = 0;
+    let mut waiting = Waiting::new(events, POLLS_PER_SECOND);
     let mut keep_waiting = || {
-        waited += 1;
-        // The other process says who it is a moment after it has the lock.
-        if waited == 2 {
+        waiting.again(|| {
             let other = store.holder(&job.key);
             let other = other.map_or("another run".to_owned(), |holder| holder.to_string());
-            events.info(format!("{other} is building this output; waiting for it"));
-        }
+            format!("{other} is building this output; waiting for it")
+        });
         !cancel.is_cancelled()
     };
     let entry = {
         let _span = debug_span!("lock", stage = job.stage).entered();
         store.enter(&job.key, job.force, &mut keep_waiting)?
     };
+    drop(waiting);
     let slot = match entry {
         Entry::Hit(artifact) => {
             return Ok(JobOutcome::Committed {

@@ -1,0 +1,34 @@
+//! Waiting for another process: who that is, once, and for how long.
+
+use super::{EventSink, Task};
+
+/// Calls after which the other process has said who it is: it does so a moment after it has the lock.
+const FIRST: u64 = 2;
+
+/// A wait that is reported. Nothing is said of a short one.
+pub struct Waiting<'a> {
+    events: &'a EventSink,
+    calls: u64,
+    task: Option<Task>,
+    /// How often [`again`](Self::again) is called in a second.
+    per_second: u64,
+}
+
+impl<'a> Waiting<'a> {
+    /// For a loop that calls [`again`](Self::again) so many times in a second.
+    pub fn new(events: &'a EventSink, per_second: u64) -> Waiting<'a> {
+        Waiting { events, calls: 0, task: None, per_second }
+    }
+
+    /// Waits on. `message` says for whom and for what.
+    pub fn again(&mut self, message: impl FnOnce() -> String) {
+        self.calls += 1;
+        if self.calls == FIRST {
+            self.events.info(message());
+            self.task = Some(self.events.task("wait", None, "seconds"));
+        }
+        if let Some(task) = self.task.as_ref().filter(|_| self.calls % self.per_second == 0) {
+            task.advance(1);
+        }
+    }
+}
