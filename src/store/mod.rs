@@ -58,7 +58,7 @@ pub use leftovers::JobFolder;
 pub use listing::{Listing, Scan, Skip, scan};
 pub use maintenance::{DiskFile, Share, Usage, Verified, disk_files};
 pub use manifest::{ListedFile, Manifest};
-pub use memo::{Memo, MemoLock, MemoName};
+pub use memo::{Memo, MemoLock, MemoName, MemoSource};
 pub use remote::RemoteArtifact;
 pub use slot::{Entry, Slot};
 pub use suspects::MadeFrom;
