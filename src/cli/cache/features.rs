@@ -12,14 +12,14 @@ use std::path::PathBuf;
 const BUCKET: &str = SharedFeatures::BUCKET;
 
 impl Push<'_> {
-    /// Copies the features that the stage with this key used to a store in a folder.
+    /// Copies the features that the stages with these keys used to a store in a folder.
     pub(super) fn features_to_folder(
         &self,
         to: &Store,
-        key: &Digest,
+        stages: &[Digest],
         copied: &mut Copied,
     ) -> Result<(), Failure> {
-        for table in SharedFeatures::of_stage(self.store.memo(), key) {
+        for table in SharedFeatures::of_stages(self.store.memo(), stages) {
             let list = to.memo().get(BUCKET, &table.entry()).filter(|_| !self.arguments.force);
             let has = |entry: &str| to.memo().file(BUCKET, entry).is_some();
             let files = table.files(list.as_deref(), has);
@@ -47,10 +47,10 @@ impl Push<'_> {
         &self,
         to: &Remote,
         web: &Web,
-        key: &Digest,
+        stages: &[Digest],
         copied: &mut Copied,
     ) -> Result<(), Error> {
-        for table in SharedFeatures::of_stage(self.store.memo(), key) {
+        for table in SharedFeatures::of_stages(self.store.memo(), stages) {
             let list = match to.memo_value(BUCKET, &table.entry(), self.cancel) {
                 // A damaged one is replaced.
                 Err(RemoteError::Refused(_)) => None,

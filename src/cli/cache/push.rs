@@ -73,9 +73,7 @@ impl Push<'_> {
         let copy = Copy { from: &from, to: &to, arguments, events, cancel };
         let push = |record: &Record| {
             let mut copied = copy.run(&record.id)?;
-            for (_, key, _) in outputs(record, &arguments.stage) {
-                self.features_to_folder(&to, &key, &mut copied)?;
-            }
+            self.features_to_folder(&to, &self.keys(record), &mut copied)?;
             if let Some(name) = name(record).filter(|_| !arguments.dry_run) {
                 write_name(&to, name, record)?;
             }
@@ -114,9 +112,7 @@ impl Push<'_> {
                 false => copied.present += 1,
             }
         }
-        for (_, key, _) in outputs(record, &self.arguments.stage) {
-            self.features_to_web(to, web, &key, &mut copied)?;
-        }
+        self.features_to_web(to, web, &self.keys(record), &mut copied)?;
         copied.record = self.record_to_web(to, web, record)?;
         Ok(copied)
     }
@@ -201,6 +197,11 @@ impl Push<'_> {
             }
         }
         Ok(!is_there)
+    }
+
+    /// The keys of the stages that are pushed.
+    fn keys(&self, record: &Record) -> Vec<Digest> {
+        outputs(record, &self.arguments.stage).into_iter().map(|(_, key, _)| key).collect()
     }
 
     pub(super) fn task(&self, task: &str, bytes: u64) -> Arc<Task> {

@@ -79,6 +79,10 @@ impl FeatureCache {
             let rows = counted(*rows, "row");
             events.info(format!("{rows} of features from {place}, not extracted here"));
         }
+        let all: u64 = self.taken.values().sum();
+        if all > 0 {
+            events.count("features_taken", all);
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! The features that a stage used, as entries of its memo, for a push to another store.
+//! The features that stages used, as entries of its memo, for a push to another store.
 
 use super::index::{self, BUCKET, Index};
 use super::segment::Segment;
 use crate::store::{Digest, Memo};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 
@@ -26,9 +27,10 @@ impl SharedFeatures {
     /// The bucket of all entries.
     pub(crate) const BUCKET: &str = BUCKET;
 
-    /// Those that the stage with this cache key used.
-    pub(crate) fn of_stage(memo: &Memo, stage: &Digest) -> Vec<SharedFeatures> {
-        let keys = index::used_by(memo, stage).into_iter();
+    /// Those that the stages with these cache keys used, each once.
+    pub(crate) fn of_stages(memo: &Memo, stages: &[Digest]) -> Vec<SharedFeatures> {
+        let keys = stages.iter().flat_map(|stage| index::used_by(memo, stage));
+        let keys = keys.collect::<BTreeSet<Digest>>().into_iter();
         keys.map(|key| SharedFeatures { memo: memo.clone(), key }).collect()
     }
 
