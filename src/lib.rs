@@ -76,7 +76,8 @@
 //!    from (seed, epoch), augmentation from (seed, view, record), and batches are loaded ahead of
 //!    the optimizer. Memory doesn't grow with the data set. While the whole backbone is frozen and
 //!    images have a limited number of views, features are extracted once per view and cached in the
-//!    memo by record, weights and view; other heads, later trainings and `evaluate` reuse them.
+//!    memo by record, weights and view; other heads, later trainings and `evaluate` reuse them, also
+//!    those in the memo of a store of `--cache-from` ([`store::MemoSource`]).
 //! 10. Evaluate writes metrics, curves and predictions. Meanwhile the recorder appends scalars to
 //!     TensorBoard event files; at the end it copies small results and seals the record with its
 //!     digests, and [`report`] draws the page, outside every digest.

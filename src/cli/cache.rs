@@ -3,6 +3,7 @@
 mod collect;
 mod copy;
 mod exchange;
+mod features;
 mod limit;
 mod listing;
 mod pull;
@@ -53,8 +54,9 @@ enum Command {
     Gc(collect::Arguments),
     /// Copy runs and their outputs to a cache elsewhere
     ///
-    /// There, `pipe run --cache-from PLACE` finds the outputs, and `pipe cache pull` the runs. What is
-    /// there already is left out. Whoever can write to the place decides on what others take from it.
+    /// There, `pipe run --cache-from PLACE` finds the outputs and the cached features of frozen
+    /// backbones that their stages used, and `pipe cache pull` the runs. What is there already is left
+    /// out. Whoever can write to the place decides on what others take from it.
     #[command(after_help = PUSH)]
     Push(exchange::Arguments),
     /// Copy runs and their outputs from a cache elsewhere

@@ -90,6 +90,8 @@ pub struct Context {
     /// A private, empty folder. Its content becomes the artifact.
     pub slot: PathBuf,
     pub memo: Memo,
+    /// Caches elsewhere, whose memos may be asked: places as the user names them.
+    pub cache_from: Vec<String>,
     pub events: EventSink,
     /// To be checked between steps.
     pub cancel: CancellationToken,

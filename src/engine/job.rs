@@ -40,6 +40,9 @@ pub struct Job {
     pub force: bool,
     /// The store's folder.
     pub store: PathBuf,
+    /// Caches elsewhere, whose memos the stage may ask. Credentials are in the worker's environment.
+    #[serde(default)]
+    pub cache_from: Vec<String>,
 }
 
 /// An input of a job.
@@ -196,6 +199,7 @@ mod tests {
             gpus: vec!["1".into()],
             force: false,
             store: "/store".into(),
+            cache_from: vec!["/other".into()],
         };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("job.json");

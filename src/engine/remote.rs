@@ -27,6 +27,9 @@ pub trait RemoteCaches: fmt::Debug + Send + Sync {
     /// Lets an output that couldn't be copied never be found again.
     fn refuse(&self, artifact: &RemoteArtifact);
 
+    /// The places of those that haven't failed, for workers: folders as absolute paths, no secrets.
+    fn places(&self) -> Vec<String>;
+
     /// The problems since the last call, a sentence each.
     fn take_notes(&self) -> Vec<String>;
 }

@@ -8,6 +8,7 @@ use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
 use crate::metrics::{Curves, Evaluation, Scoring, ScoringError};
 use crate::model::{self, Classifier, Model, ModelInfo};
+use crate::stages::memos::memo_of;
 use crate::training::batches::Batches;
 use crate::training::features::FeatureCache;
 use std::fs::File;
@@ -210,12 +211,14 @@ fn batches(
     samples: Vec<usize>,
     batch_size: usize,
 ) -> Result<Batches, StageError> {
-    let (memo, scratch) = (context.memo.clone(), context.slot.clone());
-    let mut features = FeatureCache::new(model.network(), cache, memo, scratch);
+    let (memo, scratch) = (memo_of(context), context.slot.clone());
+    let mut features = FeatureCache::new(model.network(), cache, memo, scratch, context.key);
     let table = match features.is_stored() {
         true => {
             let session = (&context.events, &context.cancel);
-            Some(features.table(model.network(), cache, &samples, None, session)?)
+            let table = features.table(model.network(), cache, &samples, None, session)?;
+            features.report(&context.events);
+            Some(table)
         }
         false => None,
     };

@@ -1,6 +1,7 @@
 //! The stage kinds, one file each, and their list. A new kind is a file and a line in the list. A
 //! kind depends neither on how stages are executed nor on how runs are recorded or shown. Also the
-//! stores elsewhere that the engine asks for outputs (`remotes.rs`).
+//! stores elsewhere that the engine asks for outputs (`remotes.rs`), and stages for entries of their
+//! memos (`memos.rs`).
 
 mod command;
 pub mod dataset;
@@ -9,6 +10,7 @@ mod errors;
 mod evaluate;
 mod explore;
 mod fetch;
+mod memos;
 mod preprocess;
 mod pretrained;
 pub mod preview;
@@ -25,6 +27,7 @@ pub use fetch::{
     remote_name, set_earlier_model,
 };
 
+pub(crate) use crate::training::features::{SharedFeatures, SharedFile};
 pub(crate) use remotes::{Remote, RemoteError, Remotes, Web, message, remote_at};
 
 /// All kinds.

@@ -129,6 +129,16 @@ impl RemoteCaches for Remotes {
         self.state().answers.insert((artifact.place.clone(), artifact.key), None);
     }
 
+    fn places(&self) -> Vec<String> {
+        let failed = self.state().failed.clone();
+        let place = |remote: &Remote| match remote.folder().map(std::path::absolute) {
+            Some(Ok(folder)) => folder.to_string_lossy().into_owned(),
+            _ => remote.place().to_owned(),
+        };
+        let all = self.all.iter().filter(|remote| !failed.iter().any(|one| one == remote.place()));
+        all.map(place).collect()
+    }
+
     fn take_notes(&self) -> Vec<String> {
         std::mem::take(&mut self.state().notes)
     }

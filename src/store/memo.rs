@@ -9,6 +9,7 @@ use super::holder::Holder;
 use super::lock::Lock;
 use super::maintenance::{DiskFile, disk_files};
 use super::sealed::{self, Sealed};
+use std::fmt::Debug;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,34 @@ const TOUCH_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// The memo of a store. Cheap to clone, usable from any thread and process.
 #[derive(Clone, Debug)]
-pub struct Memo(Arc<Home>);
+pub struct Memo {
+    home: Arc<Home>,
+    sources: Vec<Arc<dyn MemoSource>>,
+}
+
+/// The memo of a store elsewhere. It has entries or not; nothing else follows from what is wrong with
+/// it, apart from a warning.
+pub trait MemoSource: Debug + Send + Sync {
+    /// The place of the store, as the user named it.
+    fn place(&self) -> &str;
+
+    /// The value of `key` in `bucket`. None if it is absent or damaged, or the store can't be used.
+    fn value(&self, bucket: &str, key: &str) -> Option<Vec<u8>>;
+
+    /// Copies the file of `key` in `bucket` into `folder`. None if it is absent, isn't the one with
+    /// this digest or has more than `most` bytes, or the store can't be used.
+    fn file(
+        &self,
+        bucket: &str,
+        key: &str,
+        digest: &Digest,
+        most: u64,
+        folder: &Path,
+    ) -> Option<PathBuf>;
+
+    /// Says that an entry isn't used, for a reason: the end of a sentence.
+    fn refuse(&self, reason: String);
+}
 
 #[derive(Debug)]
 struct Home {
@@ -56,7 +84,7 @@ impl MemoName {
         self.folder == folder_name(bucket)
     }
 
-    fn path(&self, values: &Path, part: &str) -> PathBuf {
+    pub(super) fn path(&self, values: &Path, part: &str) -> PathBuf {
         let name = self.key.to_string();
         values.join(&self.folder).join(&name[..2]).join(format!("{name}.{part}"))
     }
@@ -68,14 +96,27 @@ pub struct MemoLock(#[expect(dead_code, reason = "held until dropped")] Lock);
 
 impl Memo {
     pub(super) fn new(values: PathBuf, locks: PathBuf) -> Memo {
-        Memo(Arc::new(Home { values, locks, _temporary: None }))
+        let home = Arc::new(Home { values, locks, _temporary: None });
+        Memo { home, sources: Vec::new() }
     }
 
     /// A memo that is removed with its last clone, for tests.
     pub fn temporary() -> io::Result<Memo> {
         let folder = tempfile::tempdir()?;
         let (values, locks) = (folder.path().join("memo"), folder.path().join("locks"));
-        Ok(Memo(Arc::new(Home { values, locks, _temporary: Some(folder) })))
+        let home = Arc::new(Home { values, locks, _temporary: Some(folder) });
+        Ok(Memo { home, sources: Vec::new() })
+    }
+
+    /// The same memo with those of stores elsewhere. Only who asks [`sources`](Self::sources) uses
+    /// them.
+    pub fn with_sources(self, sources: Vec<Arc<dyn MemoSource>>) -> Memo {
+        Memo { sources, ..self }
+    }
+
+    /// The memos of stores elsewhere, in the order in which they are asked.
+    pub fn sources(&self) -> &[Arc<dyn MemoSource>] {
+        &self.sources
     }
 
     /// The value of `key` in `bucket`. None if it is absent or damaged.
@@ -195,19 +236,19 @@ impl Memo {
 
     fn lock_path(&self, bucket: &str, key: &str) -> PathBuf {
         let name = Digest::of(format!("{bucket}\n{key}").as_bytes());
-        self.0.locks.join(name.to_string())
+        self.home.locks.join(name.to_string())
     }
 
     /// The files of an entry as they are on disk; none if it is absent.
     pub fn disk_files(&self, name: &MemoName) -> Vec<DiskFile> {
-        let parts = PARTS.iter().map(|part| name.path(&self.0.values, part));
+        let parts = PARTS.iter().map(|part| name.path(&self.home.values, part));
         parts.flat_map(|path| disk_files(&path)).collect()
     }
 
     /// All files, for tests that remove some.
     #[cfg(test)]
     pub fn files(&self) -> io::Result<Vec<PathBuf>> {
-        let walk = walkdir::WalkDir::new(&self.0.values).sort_by_file_name();
+        let walk = walkdir::WalkDir::new(&self.home.values).sort_by_file_name();
         let files = walk
             .into_iter()
             .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_type().is_file()));
@@ -215,7 +256,7 @@ impl Memo {
     }
 
     fn path(&self, bucket: &str, key: &str, part: &str) -> PathBuf {
-        MemoName::of(bucket, key).path(&self.0.values, part)
+        MemoName::of(bucket, key).path(&self.home.values, part)
     }
 }
 
@@ -232,8 +273,19 @@ fn write(path: &Path, key: &str, value: &[u8]) -> io::Result<()> {
     sealed::write_sealed(path, &[&length, key.as_bytes(), value])
 }
 
+/// The text of the file of a value, for stores elsewhere.
+pub(super) fn text_of(key: &str, value: &[u8]) -> Vec<u8> {
+    let length = (key.len() as u64).to_le_bytes();
+    sealed::seal(&[&length, key.as_bytes(), value].concat())
+}
+
 fn read(path: &Path, key: &str) -> Option<Vec<u8>> {
-    let Ok(Sealed::Whole(mut payload)) = sealed::read(path) else { return None };
+    let Ok(Sealed::Whole(payload)) = sealed::read(path) else { return None };
+    value_of(payload, key)
+}
+
+/// The value in the payload of an entry, if it is that of `key`.
+pub(super) fn value_of(mut payload: Vec<u8>, key: &str) -> Option<Vec<u8>> {
     let (length, rest) = payload.split_first_chunk::<8>()?;
     let (found, value) =
         rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;

@@ -59,7 +59,7 @@ pub use listing::{Listing, Scan, Skip, scan};
 pub use lock::POLLS_PER_SECOND;
 pub use maintenance::{DiskFile, Share, Usage, Verified, disk_files};
 pub use manifest::{ListedFile, Manifest};
-pub use memo::{Memo, MemoLock, MemoName};
+pub use memo::{Memo, MemoLock, MemoName, MemoSource};
 pub use remote::RemoteArtifact;
 pub use slot::{Entry, Slot};
 pub use suspects::MadeFrom;

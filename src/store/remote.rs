@@ -6,12 +6,14 @@ use super::digest::{Digest, digest_file};
 use super::error::StoreError;
 use super::manifest::{self, ListedFile, Manifest, Parsed};
 use super::slot::{Entry, Slot};
-use super::{FORMAT, Store, sealed, split_entry};
+use super::{FORMAT, Store, memo, sealed, split_entry};
 use std::path::Path;
 
 /// The paths of objects of a store, relative to the folder that `--cache` names.
 pub mod objects {
     use super::{Digest, manifest};
+    use crate::store::MemoName;
+    use std::path::Path;
 
     /// The folder of this format.
     const ROOT: &str = "v1";
@@ -46,14 +48,21 @@ pub mod objects {
         format!("{ROOT}/names/{name}.id")
     }
 
+    /// A part of a memo entry: `value`, `length` or `file`.
+    pub fn memo(bucket: &str, key: &str, part: &str) -> String {
+        let folder = Path::new(ROOT).join("memo");
+        MemoName::of(bucket, key).path(&folder, part).to_string_lossy().into_owned()
+    }
+
     fn sharded(folder: &str, digest: &Digest) -> String {
         let name = digest.to_string();
         format!("{ROOT}/{folder}/{}/{name}", &name[..2])
     }
 }
 
-/// The largest key entry, manifest and format that are read, in bytes.
+/// The largest key entry, manifest, value of the memo and format that are read, in bytes.
 pub const MAX_KEY: u64 = 64 << 20;
+pub const MAX_VALUE: u64 = 64 << 20;
 pub const MAX_MANIFEST: u64 = 256 << 20;
 pub const MAX_FORMAT: u64 = 1 << 10;
 
@@ -106,6 +115,20 @@ pub fn format_text() -> &'static str {
 pub fn parse_key(key: &Digest, text: &[u8]) -> Result<(Digest, Vec<u8>), Refused> {
     let payload = sealed::unseal(text).ok_or("isn't what was written: its digest doesn't match")?;
     split_entry(key, payload.to_vec()).ok_or_else(|| "is that of another key".to_owned())
+}
+
+/// The value in the file of a memo entry.
+///
+/// # Errors
+/// The end of a sentence about the file.
+pub fn parse_value(key: &str, text: &[u8]) -> Result<Vec<u8>, Refused> {
+    let payload = sealed::unseal(text).ok_or("isn't what was written: its digest doesn't match")?;
+    memo::value_of(payload.to_vec(), key).ok_or_else(|| "is that of another entry".to_owned())
+}
+
+/// The file of a memo entry with this value.
+pub fn value_text(key: &str, value: &[u8]) -> Vec<u8> {
+    memo::text_of(key, value)
 }
 
 /// The manifest of the artifact `digest`.
@@ -243,6 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn the_value_of_a_memo_is_that_of_its_key_and_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.memo().put("some bucket", "key", b"value").unwrap();
+        let object = objects::memo("some bucket", "key", "value");
+        let text = std::fs::read(folder.path().join(object)).unwrap();
+        assert_eq!(text, value_text("key", b"value"));
+        assert_eq!(parse_value("key", &text).unwrap(), b"value");
+        assert!(parse_value("other", &text).unwrap_err().contains("another entry"));
+        for at in 0..text.len() {
+            assert!(parse_value("key", &text[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
     fn files_that_arent_those_of_the_manifest_are_not_committed() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
@@ -274,6 +312,7 @@ mod tests {
         fn arbitrary_text_is_handled(text in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(parse_key(&Digest::of(b"key"), &text).is_err());
             prop_assert!(parse_manifest(&Digest::of(&text), &text).is_err());
+            prop_assert!(parse_value("key", &text).is_err());
             let _ = check_format(&text);
         }
     }

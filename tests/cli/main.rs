@@ -37,6 +37,7 @@ mod records;
 mod remote_caches;
 mod remote_failures;
 mod server;
+mod shared_features;
 mod shared_stores;
 mod splits;
 mod static_server;

@@ -2,20 +2,11 @@
 //! and a server that is compatible with S3.
 
 use crate::server::{Request, Response};
-use crate::static_server::{KEY, REGION, SECRET, s3, serving, taking_uploads};
+use crate::static_server::{SECRET, s3, serving, signed, taking_uploads};
 use crate::support::{Desk, Events, STAGES};
 use std::fs;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// A command with the credentials of the server.
-fn signed(desk: &Desk, address: &str, secret: &str, arguments: &[&str]) -> Command {
-    let mut command = desk.command(arguments);
-    command.env("AWS_ENDPOINT_URL", address).env("AWS_REGION", REGION);
-    command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", secret);
-    command
-}
 
 /// The digests of a run that took everything from elsewhere.
 fn without_running(events: &Events) -> Vec<(String, String)> {

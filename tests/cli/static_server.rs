@@ -2,15 +2,25 @@
 //! memory with the signatures of S3, which are computed here anew.
 
 use crate::server::{Request, Response, Server};
+use crate::support::Desk;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-pub(crate) const KEY: &str = "AKIDEXAMPLE";
+const KEY: &str = "AKIDEXAMPLE";
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-pub(crate) const REGION: &str = "eu-test-1";
+const REGION: &str = "eu-test-1";
+
+/// A command with the credentials of the server.
+pub(crate) fn signed(desk: &Desk, address: &str, secret: &str, arguments: &[&str]) -> Command {
+    let mut command = desk.command(arguments);
+    command.env("AWS_ENDPOINT_URL", address).env("AWS_REGION", REGION);
+    command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", secret);
+    command
+}
 
 /// Serves the files below a folder. `spoil` may change a response.
 pub(crate) fn serving(

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 /// [`Desk::tiny`] with a frozen backbone and some epochs for its head.
-fn frozen() -> Desk {
+pub(crate) fn frozen() -> Desk {
     let desk = Desk::tiny();
     desk.write("tiny.toml", starting_from(&format!("path:{}", resnet18().display())));
     desk.edit("tiny.toml", "epochs = 1", "freeze = \"all\"\nepochs = 4");

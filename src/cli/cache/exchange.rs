@@ -6,7 +6,7 @@ use crate::cli::failure::{Failure, INTERRUPTED};
 use crate::common::number;
 use crate::common::words::and_list;
 use crate::runs::{Record, RunId, StageRecord};
-use crate::stages::{RemoteError, message};
+use crate::stages::{RemoteError, SharedFile, message};
 use crate::store::Digest;
 use crate::ui;
 use clap::Args;
@@ -42,6 +42,9 @@ pub(super) struct Copied {
     pub bytes: u64,
     /// The outputs that were there.
     pub present: u64,
+    /// The rows of features that were copied, and the bytes of their files.
+    pub feature_rows: u64,
+    pub feature_bytes: u64,
     /// The stages whose outputs are no longer in the store that they come from.
     pub missing: Vec<String>,
     /// The outputs that aren't what was written, a sentence each.
@@ -51,11 +54,18 @@ pub(super) struct Copied {
 }
 
 impl Copied {
-    fn is_nothing(&self) -> bool {
-        self.outputs == 0 && !self.record && self.missing.is_empty() && self.refused.is_empty()
+    /// Counts files of features that are copied.
+    pub(super) fn add_features(&mut self, files: &[SharedFile]) {
+        self.feature_rows += files.iter().map(|file| file.rows).sum::<u64>();
+        self.feature_bytes += files.iter().map(|file| file.bytes).sum::<u64>();
     }
 
-    /// `run abcdef: 3 outputs pushed (1.2 MB), 2 were there`.
+    fn is_nothing(&self) -> bool {
+        let is_copied = self.outputs > 0 || self.record || self.feature_bytes > 0;
+        !is_copied && self.missing.is_empty() && self.refused.is_empty()
+    }
+
+    /// `run abcdef: 3 outputs pushed (1.2 MB), 2 there already, 34 rows of features (70.5 kB)`.
     fn line(&self, verb: &str) -> String {
         if self.is_nothing() {
             return format!("run {}: nothing to do\n", self.run);
@@ -67,7 +77,14 @@ impl Copied {
         };
         let record = if self.record { "the record and " } else { "" };
         let bytes = number::bytes(self.bytes);
-        format!("run {}: {record}{outputs} {verb} ({bytes}){present}\n", self.run)
+        let features = match self.feature_rows {
+            0 => String::new(),
+            rows => {
+                let bytes = number::bytes(self.feature_bytes);
+                format!(", {} of features ({bytes})", number::counted(rows, "row"))
+            }
+        };
+        format!("run {}: {record}{outputs} {verb} ({bytes}){present}{features}\n", self.run)
     }
 
     fn json(&self) -> serde_json::Value {
@@ -76,6 +93,8 @@ impl Copied {
             "outputs": self.outputs,
             "bytes": self.bytes,
             "present": self.present,
+            "feature_rows": self.feature_rows,
+            "feature_bytes": self.feature_bytes,
             "missing": self.missing,
             "refused": self.refused,
             "record": self.record,

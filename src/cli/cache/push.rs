@@ -1,4 +1,5 @@
-//! `pipe cache push RUN… PLACE`: copies the records and the outputs of runs to a store elsewhere.
+//! `pipe cache push RUN… PLACE`: copies the records and the outputs of runs, and the features that their
+//! stages used (`features.rs`), to a store elsewhere.
 //! Content goes first, and what leads to it last, so that an interrupted push is never seen by half.
 
 use super::copy::Copy;
@@ -49,11 +50,11 @@ fn finished(store: &Store, wanted: &str) -> Result<Record, Failure> {
     }
 }
 
-struct Push<'a> {
-    arguments: &'a Arguments,
-    store: &'a Store,
+pub(super) struct Push<'a> {
+    pub(super) arguments: &'a Arguments,
+    pub(super) store: &'a Store,
     events: &'a EventSink,
-    cancel: &'a CancellationToken,
+    pub(super) cancel: &'a CancellationToken,
 }
 
 impl Push<'_> {
@@ -71,7 +72,8 @@ impl Push<'_> {
         let (arguments, events, cancel) = (self.arguments, self.events, self.cancel);
         let copy = Copy { from: &from, to: &to, arguments, events, cancel };
         let push = |record: &Record| {
-            let copied = copy.run(&record.id)?;
+            let mut copied = copy.run(&record.id)?;
+            self.features_to_folder(&to, &self.keys(record), &mut copied)?;
             if let Some(name) = name(record).filter(|_| !arguments.dry_run) {
                 write_name(&to, name, record)?;
             }
@@ -110,6 +112,7 @@ impl Push<'_> {
                 false => copied.present += 1,
             }
         }
+        self.features_to_web(to, web, &self.keys(record), &mut copied)?;
         copied.record = self.record_to_web(to, web, record)?;
         Ok(copied)
     }
@@ -196,7 +199,12 @@ impl Push<'_> {
         Ok(!is_there)
     }
 
-    fn task(&self, task: &str, bytes: u64) -> Arc<Task> {
+    /// The keys of the stages that are pushed.
+    fn keys(&self, record: &Record) -> Vec<Digest> {
+        outputs(record, &self.arguments.stage).into_iter().map(|(_, key, _)| key).collect()
+    }
+
+    pub(super) fn task(&self, task: &str, bytes: u64) -> Arc<Task> {
         Arc::new(self.events.task(task, (bytes > 0).then_some(bytes), "bytes"))
     }
 }
@@ -216,7 +224,7 @@ fn write_name(to: &Store, name: &str, record: &Record) -> Result<(), Failure> {
 }
 
 /// Why a push to the web stops.
-enum Error {
+pub(super) enum Error {
     Remote(RemoteError),
     Here(Failure),
 }

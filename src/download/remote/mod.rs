@@ -4,6 +4,7 @@
 
 mod access;
 mod folder;
+mod memo;
 mod place;
 mod profile;
 mod transport;

@@ -109,6 +109,7 @@ impl Executor<'_> {
             gpus: self.free_gpus(self.amounts(index).gpus),
             force: node.planned.force,
             store: self.store.base().to_owned(),
+            cache_from: self.options.remotes.as_ref().map_or(Vec::new(), |caches| caches.places()),
         }
     }
 

@@ -217,6 +217,7 @@ fn context(
         facts: job.fingerprint.facts.clone(),
         slot: slot.path().to_owned(),
         memo: store.memo().clone(),
+        cache_from: job.cache_from.clone(),
         events,
         cancel: cancel.clone(),
         seed,

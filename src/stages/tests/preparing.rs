@@ -63,6 +63,7 @@ impl Bench {
             seed: 0,
             threads: 1,
             gpus: Vec::new(),
+            cache_from: Vec::new(),
             device: Device::Cpu,
             key: Digest::of(b"key"),
         };

@@ -219,6 +219,7 @@ impl Place {
             seed: 42,
             threads: 1,
             gpus: Vec::new(),
+            cache_from: Vec::new(),
             device: Device::Cpu,
             key: Digest::of(slot.as_bytes()),
         };

@@ -14,6 +14,7 @@ use crate::metrics::write_history;
 use crate::model::{self, Classifier, Dense, ModelInfo, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
 use crate::stages::device;
+use crate::stages::memos::memo_of;
 use crate::stages::pretrained::PREPROCESSING;
 use crate::store::{Digest, Store};
 use crate::training::{
@@ -174,8 +175,9 @@ fn train<D: Backend + Backend<f64>>(
         seed: context.seed,
         events: &context.events,
         cancel: &context.cancel,
-        memo: &context.memo,
+        memo: &memo_of(context),
         scratch: &context.slot,
+        key: context.key,
         checkpoints: Some(&checkpoints),
     };
     let fitted = fit(&mut network, &cache, options, &session).inspect_err(|error| {

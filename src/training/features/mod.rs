@@ -3,22 +3,25 @@
 //! trainings reuse them, and new images cost only their own. A lost entry costs time and never
 //! changes a result. Depends on no head, loss or optimizer.
 
+mod elsewhere;
+mod index;
 mod segment;
+mod shared;
+
+pub(crate) use shared::{SharedFeatures, SharedFile};
 
 use super::TrainingError;
 use crate::data::{Augmentation, Loader, LoaderOptions, TensorCache};
 use crate::events::{CancellationToken, EventSink};
 use crate::nn::{Backend, Network, Number};
 use crate::store::{Digest, Hasher, Memo};
+use index::{BUCKET, Index};
 use segment::Segment;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bucket of the memo.
-const BUCKET: &str = "features";
 /// Version of the rows; it rises whenever the inference of backbones yields other numbers.
 const VERSION: u32 = 5;
 /// Rows per file: the most that a kill loses, and that memory contains while they are extracted.
@@ -27,13 +30,6 @@ const SEGMENT: usize = 512;
 const BATCH_SIZE: usize = 24;
 /// Batches prepared ahead of the network.
 const AHEAD: usize = 2;
-
-/// The memo's value: the files of one backbone and view.
-#[derive(Default, Serialize, Deserialize)]
-struct Index {
-    /// Digests of the files.
-    segments: Vec<Digest>,
-}
 
 /// The available rows of one backbone and view.
 pub(crate) struct FeatureTable {
@@ -47,10 +43,14 @@ pub(crate) struct FeatureTable {
 pub(crate) struct FeatureCache {
     memo: Memo,
     scratch: PathBuf,
+    /// The cache key of the stage that uses them.
+    user: Digest,
     /// Identifies the backbone with its weights, the preprocessing and the kind of machine.
     backbone: Digest,
     width: usize,
     tables: BTreeMap<Digest, Arc<FeatureTable>>,
+    /// The number of rows that were taken from elsewhere, by place.
+    taken: BTreeMap<String, u64>,
 }
 
 /// The rows to extract.
@@ -64,13 +64,14 @@ struct Missing<'a> {
 }
 
 impl FeatureCache {
-    /// The features of `network`'s backbone with its current weights. Files are written to
-    /// `scratch` first, best on the memo's file system.
+    /// The features of `network`'s backbone with its current weights, for the stage with the cache
+    /// key `user`. Files are written to `scratch` first, best on the memo's file system.
     pub(crate) fn new<D: Backend<N>, N: Number>(
         network: &Network<D, N>,
         cache: &TensorCache,
         memo: Memo,
         scratch: PathBuf,
+        user: Digest,
     ) -> FeatureCache {
         let mut parts = Vec::new();
         network.describe_backbone(|name, values| parts.push((name.to_owned(), digest_of(values))));
@@ -80,13 +81,16 @@ impl FeatureCache {
         FeatureCache {
             memo,
             scratch,
+            user,
             backbone,
             width: network.graph().feature_count(),
             tables: BTreeMap::new(),
+            taken: BTreeMap::new(),
         }
     }
 
-    /// A table with the rows of `samples`, which are extracted where they are missing.
+    /// A table with the rows of `samples`. Those that are missing are taken from elsewhere, or
+    /// extracted.
     ///
     /// # Errors
     /// If it is cancelled (finished rows are kept), samples can't be read, or rows can't be
@@ -106,19 +110,27 @@ impl FeatureCache {
             return Ok(Arc::clone(table));
         }
         let mut table = self.open(&key);
-        let samples = table.missing(cache, samples);
+        let mut samples = table.missing(cache, samples);
+        if !samples.is_empty() {
+            let wanted = samples.iter().filter_map(|&sample| record(cache, sample)).collect();
+            self.take(&mut table, &key, wanted, (events, cancel));
+            samples = table.missing(cache, &samples);
+        }
         if !samples.is_empty() {
             let missing = Missing { cache, samples, augmentation, events, cancel };
             self.extract(&mut table, &key, network, &missing)?;
         }
+        index::remember_use(&self.memo, &self.user, &key);
         let table = Arc::new(table);
         self.tables.insert(key, Arc::clone(&table));
         Ok(table)
     }
 
-    /// Whether an earlier training stored features of images without augmentation.
+    /// Whether an earlier training stored features of images without augmentation, here or elsewhere.
     pub(crate) fn is_stored(&self) -> bool {
-        !self.index(&self.key(None)).segments.is_empty()
+        let key = self.key(None);
+        !Index::of(&self.memo, &key).segments.is_empty()
+            || self.memo.sources().iter().any(|source| !elsewhere::list(&**source, &key).is_empty())
     }
 
     /// The memo's key of one view. It does not depend on the number of views: view 0 is the same
@@ -131,17 +143,12 @@ impl FeatureCache {
         Digest::of(serde_json::json!([self.backbone, view]).to_string().as_bytes())
     }
 
-    fn index(&self, key: &Digest) -> Index {
-        let value = self.memo.get(BUCKET, &key.to_string());
-        value.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-    }
-
     /// The stored rows of a table. Missing and corrupt files are skipped.
     fn open(&self, key: &Digest) -> FeatureTable {
         let mut table =
             FeatureTable { width: self.width, segments: Vec::new(), positions: HashMap::new() };
-        for digest in self.index(key).segments {
-            let file = self.memo.file(BUCKET, &name(key, &digest));
+        for digest in Index::of(&self.memo, key).segments {
+            let file = self.memo.file(BUCKET, &index::name(key, &digest));
             if let Some(segment) =
                 file.and_then(|file| Segment::open(&file, &digest, key, self.width))
             {
@@ -204,21 +211,26 @@ impl FeatureCache {
             source,
         };
         let digest = segment::write(&file, key, self.width, records, rows).map_err(failed)?;
-        if let Err(error) = self.link(key, &digest, &file) {
-            events.warn(format!("failed to cache features for later trainings: {error}"));
-        }
-        let segment = Segment::open(&file, &digest, key, self.width);
+        let segment = Segment::open(&file, &digest, key, self.width)
+            .ok_or_else(|| failed(io::Error::other("the written file does not read back")))?;
+        self.keep(key, &digest, &segment, &file, events);
         // An open file is readable after it was removed.
         std::fs::remove_file(&file).map_err(failed)?;
-        segment.ok_or_else(|| failed(io::Error::other("the written file does not read back")))
+        Ok(segment)
     }
 
-    fn link(&self, key: &Digest, digest: &Digest, file: &Path) -> io::Result<()> {
-        let _lock = self.memo.lock(BUCKET, &key.to_string())?;
-        self.memo.link(BUCKET, &name(key, digest), file)?;
-        let mut index = self.index(key);
-        index.segments.push(*digest);
-        self.memo.put(BUCKET, &key.to_string(), &serde_json::to_vec(&index)?)
+    /// Adds a file to the memo.
+    fn keep(
+        &self,
+        key: &Digest,
+        digest: &Digest,
+        segment: &Segment,
+        file: &Path,
+        events: &EventSink,
+    ) {
+        if let Err(error) = index::add(&self.memo, key, digest, segment, file) {
+            events.warn(format!("failed to cache features for later trainings: {error}"));
+        }
     }
 }
 
@@ -283,10 +295,6 @@ fn digest_of(values: &[f32]) -> Digest {
 
 fn record(cache: &TensorCache, sample: usize) -> Option<Digest> {
     cache.record_digest(cache.samples().get(sample)?.record)
-}
-
-fn name(key: &Digest, segment: &Digest) -> String {
-    format!("{key}-{segment}")
 }
 
 /// The properties of a machine that change numbers: machines may share a memo.

@@ -22,6 +22,11 @@ const MAGIC: &[u8; 8] = b"pipefea\x01";
 /// Length of the fields before the record digests.
 const HEADER: usize = 8 + 32 + 4 + 4;
 
+/// The length of a file, in bytes.
+pub(super) fn length(rows: usize, width: usize) -> u64 {
+    (HEADER + rows * (32 + 4 * width)) as u64
+}
+
 /// Writes a file and returns its digest. `rows` has `width` values for each record.
 pub(super) fn write(
     path: &Path,
@@ -59,6 +64,11 @@ impl Segment {
         key: &Digest,
         width: usize,
     ) -> Option<Segment> {
+        Segment::of_any_width(path, digest, key).filter(|segment| segment.width == width)
+    }
+
+    /// The same with any width.
+    pub(super) fn of_any_width(path: &Path, digest: &Digest, key: &Digest) -> Option<Segment> {
         if digest_file(path).ok()? != *digest {
             return None;
         }
@@ -67,11 +77,11 @@ impl Segment {
         file.read_exact(&mut header).ok()?;
         let word =
             |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?) as usize);
-        let count = word(44)?;
-        if header[..8] != MAGIC[..] || header[8..40] != key.as_bytes()[..] || word(40)? != width {
+        let (width, count) = (word(40)?, word(44)?);
+        if header[..8] != MAGIC[..] || header[8..40] != key.as_bytes()[..] {
             return None;
         }
-        let length = HEADER + count.checked_mul(32 + 4 * width)?;
+        let length = count.checked_mul(32 + 4 * width)?.checked_add(HEADER)?;
         if file.metadata().ok()?.len() != length as u64 {
             return None;
         }

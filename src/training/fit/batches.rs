@@ -83,8 +83,9 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         samples: &[usize],
         augmentation: Option<&Augmentation>,
     ) -> Result<Arc<FeatureTable>, TrainingError> {
-        let Session { memo, scratch, events, cancel, .. } = *self.session;
-        let new = || FeatureCache::new(self.network, self.cache, memo.clone(), scratch.to_owned());
+        let Session { memo, scratch, key, events, cancel, .. } = *self.session;
+        let (memo, scratch) = (memo.clone(), scratch.to_owned());
+        let new = || FeatureCache::new(self.network, self.cache, memo, scratch, key);
         let features = self.features.get_or_insert_with(new);
         features.table(self.network, self.cache, samples, augmentation, (events, cancel))
     }

@@ -36,6 +36,8 @@ pub(crate) struct Session<'a> {
     pub memo: &'a Memo,
     /// A folder for temporary files, best on the memo's file system. Nothing is left there.
     pub scratch: &'a Path,
+    /// The stage's cache key, under which the memo has which features were used.
+    pub key: Digest,
     /// None to train without checkpoints.
     pub checkpoints: Option<&'a Checkpoints>,
 }
@@ -163,10 +165,18 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         set_trainable(self.network, self.options, epoch);
         let steps = (epoch - 1) * self.setup.steps;
         self.optimizer.add_trainable(self.network.parameters(), steps, &self.device)?;
+        self.report_features();
         self.features = None;
         let trainable = describe::trainable_part(&self.options.freeze_at(epoch));
         self.session.events.info(format!("epoch {epoch}: {trainable} now"));
         Ok(())
+    }
+
+    /// Says how many rows of features came from elsewhere.
+    fn report_features(&self) {
+        if let Some(features) = &self.features {
+            features.report(self.session.events);
+        }
     }
 
     /// Restores the weights of the epoch to keep.
@@ -181,6 +191,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         {
             load_tensors(self.network, best)?;
         }
+        self.report_features();
         self.network.release();
         // Without a validation split nothing else notices that the last step overflowed.
         let tensors = self.current_tensors();

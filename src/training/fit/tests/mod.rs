@@ -117,10 +117,11 @@ pub(super) fn train_with_memo(
     checkpoints: Option<&Checkpoints>,
 ) -> Result<(Vec<u8>, Fitted), TrainingError> {
     let (mut network, scratch) = (network(), tempfile::tempdir().unwrap());
-    let session = Session { seed: 7, events, cancel, memo, scratch: scratch.path(), checkpoints };
+    let (scratch, key) = (scratch.path(), Digest::of(b"stage"));
+    let session = Session { seed: 7, events, cancel, memo, scratch, key, checkpoints };
     let fitted = fit(&mut network, cache, options, &session)?;
     assert_eq!(
-        std::fs::read_dir(scratch.path()).unwrap().count(),
+        std::fs::read_dir(scratch).unwrap().count(),
         0,
         "the scratch folder is left empty"
     );
@@ -141,6 +142,7 @@ pub(super) fn fit_alone(
         cancel: &cancel,
         memo: &memo,
         scratch: scratch.path(),
+        key: Digest::of(b"stage"),
         checkpoints: None,
     };
     fit(network, cache, options, &session).unwrap()

@@ -56,6 +56,7 @@ fn interrupt_in<N: Number>(
         cancel: &cancel,
         memo,
         scratch,
+        key: checkpoints.key,
         checkpoints: Some(checkpoints),
     };
     let setup = Setup::new(cache, options, has_batch_statistics(&network, options)).unwrap();
