@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 /// Parts along a side.
 const PARTS: usize = 4;
 const AREA: usize = PARTS * PARTS;
+/// Side of a part, in pixels.
+const CELL: usize = SIDE / PARTS;
 /// The groups of values in a descriptor, with their lengths.
 const GROUPS: [(&str, usize); 3] = [("brightness", AREA), ("color", 2 * AREA), ("detail", AREA)];
 pub(super) const LENGTH: usize = 4 * AREA;
@@ -30,24 +32,33 @@ pub(super) struct Descriptor(pub(super) [u8; LENGTH]);
 
 impl Descriptor {
     pub(super) fn of(thumbnail: &Thumbnail) -> Descriptor {
-        let mut sums = [0u32; LENGTH];
         let mut lumas = [0u32; SIDE * SIDE];
         for (luma, color) in lumas.iter_mut().zip(thumbnail.pixels().chunks_exact(3)) {
             let [red, green, blue] = [0, 1, 2].map(|channel| u32::from(color[channel]));
             *luma = (red * 77 + green * 150 + blue * 29) >> 8;
         }
-        for (at, color) in thumbnail.pixels().chunks_exact(3).enumerate() {
-            let (x, y, bright) = (at % SIDE, at / SIDE, lumas[at]);
-            let part = y * PARTS / SIDE * PARTS + x * PARTS / SIDE;
-            sums[part] += bright;
-            sums[AREA + part] += (255 + u32::from(color[2]) - bright) / 2;
-            sums[2 * AREA + part] += (255 + u32::from(color[0]) - bright) / 2;
-            let right = if x + 1 < SIDE { at + 1 } else { at };
-            let below = if y + 1 < SIDE { at + SIDE } else { at };
-            let contrast = lumas[right].abs_diff(bright) + lumas[below].abs_diff(bright);
-            sums[3 * AREA + part] += contrast.min(255);
+        let mut sums = [0u32; LENGTH];
+        let rows = thumbnail.pixels().chunks_exact(SIDE * 3).zip(lumas.chunks_exact(SIDE));
+        for (y, (colors, row)) in rows.enumerate() {
+            let below = &lumas[(y + 1).min(SIDE - 1) * SIDE..][..SIDE];
+            let cells = colors.chunks_exact(CELL * 3).zip(below.chunks_exact(CELL));
+            for (x, (colors, below)) in cells.enumerate() {
+                let start = x * CELL;
+                let mut cell = [0; 4];
+                for (at, (color, below)) in colors.chunks_exact(3).zip(below).enumerate() {
+                    let bright = row[start + at];
+                    let right = row[(start + at + 1).min(SIDE - 1)];
+                    cell[0] += bright;
+                    cell[1] += (255 + u32::from(color[2]) - bright) / 2;
+                    cell[2] += (255 + u32::from(color[0]) - bright) / 2;
+                    cell[3] += (right.abs_diff(bright) + below.abs_diff(bright)).min(255);
+                }
+                for (value, sum) in cell.into_iter().enumerate() {
+                    sums[value * AREA + y / CELL * PARTS + x] += sum;
+                }
+            }
         }
-        Descriptor(sums.map(|sum| (sum / (SIDE * SIDE / AREA) as u32) as u8))
+        Descriptor(sums.map(|sum| (sum / (CELL * CELL) as u32) as u8))
     }
 }
 

@@ -5,9 +5,7 @@
 use super::huffman::{Bits, Codes};
 use super::{check_size, segments};
 use crate::data::resize::Pixels;
-
-/// Coefficients of a block.
-const BLOCK: u32 = 64;
+use std::rc::Rc;
 
 /// An eighth of an image.
 pub(in crate::data::decode) struct Means {
@@ -45,14 +43,14 @@ struct Header {
 struct Component {
     /// The quantization of the means.
     step: i32,
-    means: Codes,
-    others: Codes,
+    means: Rc<Codes>,
+    others: Rc<Codes>,
 }
 
 impl Header {
     fn read(bytes: &[u8]) -> Option<Header> {
         let mut steps = [None; 4];
-        let mut codes: [[Option<Codes>; 4]; 2] = Default::default();
+        let mut codes: [[Option<Rc<Codes>>; 4]; 2] = Default::default();
         let (mut frame, mut restart, mut end) = (None, 0, 2);
         for (marker, content) in segments(bytes) {
             end += content.len() + 4;
@@ -143,8 +141,9 @@ impl Header {
 /// JFIF's conversion.
 fn to_rgb([luma, blue, red]: [u8; 3]) -> [u8; 3] {
     let (luma, blue, red) = (f32::from(luma), f32::from(blue) - 128.0, f32::from(red) - 128.0);
+    // The conversion rounds down, and what is out of range to its end.
     [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue]
-        .map(|level| level.round().clamp(0.0, 255.0) as u8)
+        .map(|level| (level + 0.5) as u8)
 }
 
 struct Frame {
@@ -210,7 +209,7 @@ fn read_steps(mut content: &[u8], steps: &mut [Option<i32>; 4]) -> Option<()> {
     Some(())
 }
 
-fn read_codes(mut content: &[u8], codes: &mut [[Option<Codes>; 4]; 2]) -> Option<()> {
+fn read_codes(mut content: &[u8], codes: &mut [[Option<Rc<Codes>>; 4]; 2]) -> Option<()> {
     while let [head, rest @ ..] = content {
         let counts: &[u8; 16] = rest.first_chunk()?;
         let total = counts.iter().map(|&count| usize::from(count)).sum::<usize>();
@@ -229,20 +228,9 @@ impl Component {
         (size <= 11).then_some(())?;
         *last = last.checked_add(bits.signed(size))?;
         let sum = last.checked_mul(self.step)?;
-        let mut at = 1;
-        while at < BLOCK {
-            let symbol = self.others.next(bits)?;
-            let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-            match (run, size) {
-                (0, 0) => break,
-                (15, 0) => {}
-                (_, 0) => return None,
-                _ => bits.skip(size),
-            }
-            at += run + 1;
-        }
+        self.others.skip_block(bits)?;
         let level = sum.saturating_add(4).div_euclid(8) + 128;
-        (at <= BLOCK).then(|| level.clamp(0, 255) as u8)
+        Some(level.clamp(0, 255) as u8)
     }
 }
 
