@@ -9,6 +9,7 @@ mod errors;
 mod evaluate;
 mod explore;
 mod fetch;
+mod needs;
 mod preprocess;
 mod pretrained;
 pub mod preview;

@@ -53,6 +53,7 @@ pub use artifact::Artifact;
 pub use collection::{Collection, Exclusive, Item, Keep, Part, Removed};
 pub use digest::{BLOCK, Digest, Hasher, ParseDigestError, digest_bytes, digest_file};
 pub use error::{StoreError, is_full};
+pub use folders::is_root;
 pub use holder::Holder;
 pub use leftovers::JobFolder;
 pub use listing::{Listing, Scan, Skip, scan};

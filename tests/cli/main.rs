@@ -17,6 +17,7 @@ mod exporting;
 mod fashion;
 #[path = "../fashion_mnist/mod.rs"]
 mod fashion_mnist;
+mod feeding;
 mod hostile_names;
 mod hub;
 mod hub_failures;
@@ -42,5 +43,6 @@ mod static_server;
 mod steady;
 mod support;
 mod tuning;
+mod undeclared;
 mod usage_errors;
 mod weights;
