@@ -100,7 +100,7 @@ impl StoreArguments {
         if !store.has_locks() && !store.is_read_only() {
             let place = shown(&root);
             ui::warning(&format!(
-                "the file system of `{place}` has no locks: use the store from one process at a time"
+                "the file system of `{place}` has no locks: runs refuse it, and other commands may disturb each other there"
             ));
         }
         Ok(store)

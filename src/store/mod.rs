@@ -44,6 +44,7 @@ mod lock;
 mod maintenance;
 mod manifest;
 mod memo;
+mod probe;
 pub mod remote;
 mod sealed;
 mod slot;
@@ -60,6 +61,7 @@ pub use listing::{Listing, Scan, Skip, scan};
 pub use maintenance::{DiskFile, Share, Usage, Verified, disk_files};
 pub use manifest::{ListedFile, Manifest};
 pub use memo::{Memo, MemoLock, MemoName};
+pub use probe::Lacking;
 pub use remote::RemoteArtifact;
 pub use slot::{Entry, Slot};
 pub use suspects::MadeFrom;
@@ -140,8 +142,8 @@ impl Store {
         Ok(Store(Arc::new(Inner { base, root, memo, lock, notes })))
     }
 
-    /// Whether processes can lock files of the store. Without that it still works, but nothing keeps
-    /// two runs from doing the same work, or `gc` from removing what a run uses.
+    /// Whether processes can lock files of the store. Without that it can be read, but nothing keeps
+    /// `gc` from removing what another process uses.
     pub fn has_locks(&self) -> bool {
         let lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.as_ref().is_none_or(|lock| lock.is_held())
