@@ -14,8 +14,8 @@ mod unread;
 mod weights;
 
 pub(super) use folder::listed as list_folder;
-pub(super) use weights::{CONFIGURATION, MODEL, described};
 pub use look::{archive_name, fetched_images, locked_names, remote_name};
+pub(super) use weights::{CONFIGURATION, MODEL, described};
 
 use super::needs::Contents;
 use crate::common::image_files;
@@ -30,8 +30,8 @@ use crate::data::synthetic::Garments;
 use crate::download::Address;
 use crate::download::kaggle::Dataset;
 use crate::engine::{
-    Context, Estimate, FactChange, Feed, Kind, Known, LockedSource, OrFail, Pin, Resolver, SourceLock,
-    StageError, values_of,
+    Context, Estimate, FactChange, Feed, Kind, Known, LockedSource, OrFail, Pin, Resolver,
+    SourceLock, StageError, values_of,
 };
 use crate::events::{CancellationToken, FileChanges};
 use crate::store::Store;

@@ -17,8 +17,7 @@ use std::path::{Path, PathBuf};
 const SHOWN: usize = 5;
 
 /// The remedy for a file that is no model.
-const MODELS: &str =
-    "a model is a file that `train` or `pipe export` writes (`model.safetensors`), or a folder with one";
+const MODELS: &str = "a model is a file that `train` or `pipe export` writes (`model.safetensors`), or a folder with one";
 
 /// The contents of a stage's output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,11 +93,14 @@ fn check_outputs(
         return;
     }
     let stage = feed.stage;
-    let message =
-        format!("`{stage}` can't feed `{role}` of `{}`: it declares no {missing}", resolver.stage());
+    let message = format!(
+        "`{stage}` can't feed `{role}` of `{}`: it declares no {missing}",
+        resolver.stage()
+    );
     let help = match (wanted, outputs) {
         (Contents::Images, _) => {
-            "let the program write them to `{output}/images`, and add \"images\" to its `outputs`".to_owned()
+            "let the program write them to `{output}/images`, and add \"images\" to its `outputs`"
+                .to_owned()
         }
         (_, [output, ..]) => format!("name the file or folder: `{role} = \"{stage}/{output}\"`"),
         (_, []) => "declare it in `outputs`".to_owned(),
@@ -198,7 +200,10 @@ impl WeightsFile {
         match model::info(&weights).map_err(failed).or_fail(&self.named)? {
             Some(info) => Ok((info, weights)),
             None => {
-                let message = format!("{}: these are weights, not a model: the file describes no classes", self.named);
+                let message = format!(
+                    "{}: these are weights, not a model: the file describes no classes",
+                    self.named
+                );
                 Err(StageError::failed(message).with_help(MODELS))
             }
         }

@@ -18,7 +18,9 @@ use crate::data::rejected;
 use crate::data::similarity::Sketches;
 use crate::data::tensor_cache::{self, Storage, fingerprint};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing};
-use crate::engine::{Context, Estimate, FactChange, Input, Kind, Known, Parts, Pin, Resolver, StageError};
+use crate::engine::{
+    Context, Estimate, FactChange, Input, Kind, Known, Parts, Pin, Resolver, StageError,
+};
 use crate::events::{CancellationToken, FileChanges};
 use crate::nn::weights::registry;
 use crate::store::Store;

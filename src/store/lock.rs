@@ -97,9 +97,7 @@ impl Lock {
         match take(&file) {
             Ok(()) => Ok(Some(Lock::of(Some(file)))),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) if is_unsupported(&error) => {
-                Ok(Some(Lock::of(None)))
-            }
+            Err(TryLockError::Error(error)) if is_unsupported(&error) => Ok(Some(Lock::of(None))),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }

@@ -1,9 +1,9 @@
 //! Whether the file system of a store does what a store relies on: locks that exclude each other,
 //! and renames that replace a file and move a folder. Some network file systems don't.
 
+use super::Store;
 use super::error::StoreError;
 use super::lock::is_unsupported;
-use super::Store;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -57,9 +57,11 @@ impl Store {
             return Ok(());
         }
         match tried(&self.root().join("jobs"), calls) {
-            Ok(Some(lacking)) => {
-                Err(StoreError::FileSystem { path: self.base().to_owned(), kind: kind(self.root()), lacking })
-            }
+            Ok(Some(lacking)) => Err(StoreError::FileSystem {
+                path: self.base().to_owned(),
+                kind: kind(self.root()),
+                lacking,
+            }),
             Ok(None) | Err(_) => Ok(()),
         }
     }
@@ -191,7 +193,8 @@ mod tests {
         for code in [libc::ENOLCK, libc::EOPNOTSUPP, libc::ENOSYS] {
             assert!(is_unsupported(&io::Error::from_raw_os_error(code)), "{code}");
         }
-        let no_locks = |_: &File| Err(TryLockError::Error(io::Error::from_raw_os_error(libc::ENOLCK)));
+        let no_locks =
+            |_: &File| Err(TryLockError::Error(io::Error::from_raw_os_error(libc::ENOLCK)));
         assert_eq!(found(&Calls { try_lock: no_locks, ..SYSTEM }), Some(Lacking::Locks));
         assert_eq!(found(&Calls { try_lock: |_| Ok(()), ..SYSTEM }), Some(Lacking::Exclusion));
         let refuses = |_: &Path, _: &Path| Err(io::ErrorKind::AlreadyExists.into());

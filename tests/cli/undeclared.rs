@@ -25,7 +25,8 @@ fn files_that_a_program_changes_beside_its_output_are_reported() {
     desk.ok(&["run", "make.toml"]).snapshot("writes");
     desk.ok(&["show", "@0"]).snapshot("show");
     desk.ok(&["log", "@0", "make"]).snapshot("log");
-    let record = &desk.ok(&["show", "@0", "--json"]).json()["run"]["stages"][0]["undeclared_writes"];
+    let record =
+        &desk.ok(&["show", "@0", "--json"]).json()["run"]["stages"][0]["undeclared_writes"];
     desk.snapshot("record", &serde_json::to_string_pretty(record).unwrap());
     // Its log says it again where its output is taken from the store.
     let again = desk.events(&["make.toml"]);
@@ -69,8 +70,9 @@ fn another_stage_that_ran_at_the_same_time_is_mentioned() {
     let other = stage(&desk, "other", "sleep 1\necho 1 > \"$1/a\"\n", "outputs = [\"a\"]");
     desk.write("two.toml", format!("{writing}{other}"));
     let events = desk.events(&["two.toml", "--jobs", "2"]);
-    let is_of_it =
-        |event: &&serde_json::Value| event["event"] == "undeclared-writes" && event["stage"] == "writing";
+    let is_of_it = |event: &&serde_json::Value| {
+        event["event"] == "undeclared-writes" && event["stage"] == "writing"
+    };
     let found = events.all.iter().find(is_of_it).unwrap();
     assert_eq!(found["beside"], true);
     desk.ok(&["show", "@0"]).snapshot("show_of_stages_at_the_same_time");
@@ -97,7 +99,8 @@ fn a_program_that_changes_images_in_place_fails() {
     let desk = Desk::tiny();
     let script = "mkdir \"$1/images\"\ncp \"$2\"/*.png \"$1/images\"\nrm \"$2/0_disc.png\"\necho 1 > \"$2/new\"\n";
     let keys = "outputs = [\"images\"]\nneeds = { x = \"fetch/images\" }";
-    let text = format!("[stages.fetch]\nsource = \"path:images\"\n{}", stage(&desk, "thin", script, keys));
+    let text =
+        format!("[stages.fetch]\nsource = \"path:images\"\n{}", stage(&desk, "thin", script, keys));
     desk.write("thin.toml", text);
     let ran = desk.pipe(&["run", "thin.toml"]);
     assert_eq!(ran.code, 1, "{ran}");

@@ -75,9 +75,11 @@ impl Tree {
             return None;
         }
         let [old, new] = [(self, later), (later, self)].map(|(one, other)| {
-            let is_common = |folder: &String| folder.is_empty() || other.folders.contains_key(folder);
+            let is_common =
+                |folder: &String| folder.is_empty() || other.folders.contains_key(folder);
             let common = one.folders.iter().filter(|(folder, _)| is_common(folder));
-            let mut files: Vec<(String, Stamp)> = common.flat_map(|(_, list)| list).cloned().collect();
+            let mut files: Vec<(String, Stamp)> =
+                common.flat_map(|(_, list)| list).cloned().collect();
             files.sort_unstable();
             files
         });
@@ -149,7 +151,9 @@ mod tests {
     fn files_that_came_went_and_changed_are_named_and_folders_stand_for_theirs() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        for name in ["a", "b", "sub/c", "sub/d", "old/e", "old/f", ".git/g", "mine/h", "x/v1/format"] {
+        for name in
+            ["a", "b", "sub/c", "sub/d", "old/e", "old/f", ".git/g", "mine/h", "x/v1/format"]
+        {
             write(root, name, "1");
         }
         let before = tree(root, LIMIT);
@@ -161,7 +165,12 @@ mod tests {
         // Another file of the same name, length and time.
         let time = fs::metadata(root.join("a")).unwrap().modified().unwrap();
         write(root, "copy", "2");
-        fs::File::options().write(true).open(root.join("copy")).unwrap().set_modified(time).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(root.join("copy"))
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
         fs::rename(root.join("copy"), root.join("a")).unwrap();
         fs::remove_dir_all(root.join("old")).unwrap();
         // None of these is the program's.
@@ -180,7 +189,8 @@ mod tests {
         let file = folder.path().join("a");
         let of_file = Tree::of(&file, &[], LIMIT);
         let before = tree(folder.path(), LIMIT);
-        let later = fs::metadata(&file).unwrap().modified().unwrap() + std::time::Duration::from_nanos(1);
+        let later =
+            fs::metadata(&file).unwrap().modified().unwrap() + std::time::Duration::from_nanos(1);
         fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
         let changed = "1 file changed: a";
         assert_eq!(before.changes(&tree(folder.path(), LIMIT)).unwrap().to_string(), changed);

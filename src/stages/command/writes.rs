@@ -101,10 +101,13 @@ struct Stages {
 
 impl Stages {
     fn beside(slot: &Path) -> Stages {
-        let Some(folder) = slot.parent() else { return Stages { are_others: false, changed: None } };
+        let Some(folder) = slot.parent() else {
+            return Stages { are_others: false, changed: None };
+        };
         let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         Stages {
-            are_others: entries.any(|entry| Some(entry.file_name().as_os_str()) != slot.file_name()),
+            are_others: entries
+                .any(|entry| Some(entry.file_name().as_os_str()) != slot.file_name()),
             changed: folder.metadata().and_then(|found| found.modified()).ok(),
         }
     }

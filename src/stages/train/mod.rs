@@ -9,7 +9,9 @@ use crate::common::number::counted;
 use crate::config::{NoKeys, WordOr};
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
-use crate::engine::{Context, Device, Estimate, Input, Kind, Known, OrFail, Parts, Resolver, StageError};
+use crate::engine::{
+    Context, Device, Estimate, Input, Kind, Known, OrFail, Parts, Resolver, StageError,
+};
 use crate::metrics::write_history;
 use crate::model::{self, Classifier, Dense, ModelInfo, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
