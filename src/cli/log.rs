@@ -46,6 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
                         | Event::Scalar { .. }
                         | Event::Count { .. }
                         | Event::Accepted { .. }
+                        | Event::UndeclaredWrites { .. }
                 )
             };
             events.retain(|event| !is_logged(event));
@@ -70,6 +71,7 @@ fn is_of(event: &Event, name: &str) -> bool {
         | Event::Count { stage, .. }
         | Event::Accepted { stage, .. }
         | Event::NotReproducible { stage, .. }
+        | Event::UndeclaredWrites { stage, .. }
         | Event::StageRetried { stage, .. }
         | Event::StageFinished { stage, .. } => stage == name,
         Event::Message { stage, .. } => stage.as_deref() == Some(name),

@@ -393,6 +393,7 @@ fn stage_record(stage: &engine::StageReport) -> StageRecord {
         peak_memory: None,
         accepted: None,
         not_reproducible: None,
+        undeclared_writes: None,
         attempts: Vec::new(),
         error: stage.error.clone(),
         artifact: stage.artifact.as_ref().map(|artifact| artifact.path.clone()),

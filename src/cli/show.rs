@@ -221,8 +221,8 @@ fn stages(style: Style, record: &Record) -> String {
     table.render(style)
 }
 
-/// The tries that failed before the last one of each stage, and outputs that differ from earlier ones
-/// of the same key, one line each.
+/// The tries that failed before the last one of each stage, outputs that differ from earlier ones of
+/// the same key, and undeclared writes, one line each.
 fn notes(record: &Record) -> String {
     let of_stage = |stage: &StageRecord| {
         let line = |(at, attempt): (usize, &runs::Attempt)| {
@@ -233,7 +233,10 @@ fn notes(record: &Record) -> String {
         };
         let differs = stage.not_reproducible.iter();
         let differs = differs.map(|found| format!("{}: not reproducible: {found}\n", stage.stage));
-        stage.attempts.iter().enumerate().map(line).chain(differs).collect::<String>()
+        let writes = stage.undeclared_writes.iter();
+        let writes = writes.map(|writes| format!("{}: {writes}\n", stage.stage));
+        let lines = stage.attempts.iter().enumerate().map(line);
+        lines.chain(differs).chain(writes).collect::<String>()
     };
     record.stages.iter().map(of_stage).collect()
 }

@@ -77,6 +77,8 @@ pub struct InputArtifact {
     /// The folder outside the store whose files the artifact lists. They are read in place and
     /// checked against the artifact.
     pub folder: Option<PathBuf>,
+    /// The file or folder of it that is needed, where it isn't all of it.
+    pub inside: Option<String>,
 }
 
 /// Everything that a running stage has access to.

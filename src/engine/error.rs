@@ -23,6 +23,8 @@ pub enum StageError {
         /// Whether it may pass by itself, so that trying again can help: what is wrong is neither in
         /// the files nor in the keys.
         is_temporary: bool,
+        /// Whether it says how inputs came to be damaged, so that making them again wouldn't help.
+        explains_damage: bool,
     },
     #[error("cancelled")]
     Cancelled,
@@ -31,13 +33,26 @@ pub enum StageError {
 impl StageError {
     /// A failure without help.
     pub fn failed(message: impl Into<String>) -> StageError {
-        StageError::Failed { message: message.into(), help: None, is_temporary: false }
+        StageError::Failed {
+            message: message.into(),
+            help: None,
+            is_temporary: false,
+            explains_damage: false,
+        }
     }
 
     /// Makes a failure one that may pass by itself, if it is.
     pub fn temporary_if(mut self, may_pass: bool) -> StageError {
         if let StageError::Failed { is_temporary, .. } = &mut self {
             *is_temporary = may_pass;
+        }
+        self
+    }
+
+    /// Makes a failure one that says how inputs came to be damaged.
+    pub fn explaining_damage(mut self) -> StageError {
+        if let StageError::Failed { explains_damage, .. } = &mut self {
+            *explains_damage = true;
         }
         self
     }
@@ -56,6 +71,11 @@ impl StageError {
             *help = Some(text.into());
         }
         self
+    }
+
+    /// Whether it says how inputs came to be damaged.
+    pub(super) fn explains_damage(&self) -> bool {
+        matches!(self, StageError::Failed { explains_damage: true, .. })
     }
 
     /// Whether it failed because the disk is full.

@@ -290,10 +290,6 @@ fn check_needs(
             diagnostics.push(unknown_role(spec, role, inputs));
             continue;
         };
-        if let (Some(path), None) = (spec.inside.get(role), kind.any_input()) {
-            diagnostics.push(whole_output(spec, role, feeder, path).at(origin.clone()));
-            continue;
-        }
         // A stage that isn't there was reported when the file was read.
         let feeder_kind = pipeline
             .stages
@@ -308,6 +304,11 @@ fn check_needs(
             );
             let label = format!("expected a stage of kind {}", either(input.kinds));
             diagnostics.push(Diagnostic::new(message).at(origin.clone()).label(label));
+            continue;
+        }
+        let is_whole = feeder_kind.is_some_and(|found| !input.parts.allow(found));
+        if let Some(path) = spec.inside.get(role).filter(|_| is_whole) {
+            diagnostics.push(whole_output(spec, role, feeder, path).at(origin.clone()));
         }
     }
     for input in
@@ -317,11 +318,10 @@ fn check_needs(
     }
 }
 
-/// A path in `needs` of a kind that reads its inputs as a whole.
+/// A path in `needs` of an input that is read as a whole.
 fn whole_output(spec: &StageTable, role: &str, feeder: &str, path: &str) -> Diagnostic {
-    let (stage, kind) = (&spec.name, &spec.kind);
-    Diagnostic::new(format!("`{role}` of `{stage}` can't be `{path}` of `{feeder}`"))
-        .label(format!("a `{kind}` stage reads the whole output of a stage"))
+    Diagnostic::new(format!("`{role}` of `{}` can't be `{path}` of `{feeder}`", spec.name))
+        .label("expected a stage without a path: its whole output is read")
         .help(format!("write `{role} = \"{feeder}\"`"))
 }
 

@@ -52,6 +52,9 @@ pub struct JobInput {
     pub digest: Digest,
     /// The folder outside the store whose files the artifact lists and that is read in place.
     pub folder: Option<PathBuf>,
+    /// The file or folder of the artifact that is needed, where it isn't all of it.
+    #[serde(default)]
+    pub inside: Option<String>,
 }
 
 /// How a job ended: the last line of a worker.
@@ -93,7 +96,7 @@ pub enum WorkerMessage {
 impl From<StageError> for JobOutcome {
     fn from(error: StageError) -> JobOutcome {
         match error {
-            StageError::Failed { message, help, is_temporary } => {
+            StageError::Failed { message, help, is_temporary, .. } => {
                 JobOutcome::Failed { message, help, is_temporary }
             }
             StageError::Cancelled => JobOutcome::Cancelled,
@@ -192,7 +195,7 @@ mod tests {
             values: Values::new(),
             inputs: BTreeMap::from([(
                 "a".into(),
-                JobInput { digest: Digest::of(b"a"), folder: None },
+                JobInput { digest: Digest::of(b"a"), folder: None, inside: Some("b/c".to_owned()) },
             )]),
             threads: 2,
             device: Device::Cuda(1),

@@ -33,14 +33,38 @@ pub struct Input {
     pub kinds: &'static [&'static str],
     /// Whether it has to be given.
     pub required: bool,
+    /// Of which stages `needs` may name a part: a file or folder of the output.
+    pub parts: Parts,
     /// The files of it that are read, folders with a `/` at their end; none means all of them.
-    /// Others may change without a rerun.
+    /// Others may change without a rerun. Of a part that `needs` names, all is read.
     pub reads: &'static [&'static str],
     /// Those of `reads` of which the stage checks every part as it reads it. All others are
     /// digested before the stage starts.
     pub self_checked: &'static [&'static str],
     /// Its purpose, in a sentence.
     pub doc: &'static str,
+}
+
+/// The stages of whose output `needs` may name a file or folder (`role = "stage/path"`). The stage
+/// then depends on that alone.
+#[derive(Clone, Copy, Debug)]
+pub enum Parts {
+    /// None: the whole output is read.
+    None,
+    /// Those of this kind.
+    Of(&'static str),
+    Any,
+}
+
+impl Parts {
+    /// Whether a part of the output of a stage of this kind can be named.
+    pub(super) fn allow(self, kind: &str) -> bool {
+        match self {
+            Parts::None => false,
+            Parts::Of(one) => one == kind,
+            Parts::Any => true,
+        }
+    }
 }
 
 /// Facts from outside the pipeline file that a stage depends on, found while planning.
@@ -97,8 +121,7 @@ pub trait Kind: Send + Sync + 'static {
         &[]
     }
 
-    /// Any other input, for a kind whose roles are the user's choice. `needs` may then name a file or
-    /// folder of a stage's output (`role = "stage/path"`); the stage depends on that alone.
+    /// Any other input, for a kind whose roles are the user's choice.
     fn any_input(&self) -> Option<&'static Input> {
         None
     }

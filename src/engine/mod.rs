@@ -48,7 +48,7 @@ pub use executor::{Report, StageReport, execute, execute_with};
 pub use fingerprint::{FORMAT, Fingerprint};
 pub use graph::{Graph, Stage, graph};
 pub use job::{Job, JobInput, JobOutcome, MAX_THREADS, WorkerMessage};
-pub use kind::{FactChange, Feed, Input, Kind, KindRef, Kinds, Pin, Resolver, values_of};
+pub use kind::{FactChange, Feed, Input, Kind, KindRef, Kinds, Parts, Pin, Resolver, values_of};
 pub use launcher::{InProcessLauncher, Launcher, RunningJob};
 pub use lookup::Planned;
 pub use panics::explain_panic;

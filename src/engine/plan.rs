@@ -38,6 +38,7 @@ impl Replay {
         match (self, event) {
             (Replay::Full, _) | (_, StageEvent::Accepted { .. }) => true,
             (Replay::Errors, StageEvent::Message { level, .. }) => *level != Level::Info,
+            (Replay::Errors, StageEvent::UndeclaredWrites(_)) => true,
             (Replay::Errors | Replay::None, _) => false,
         }
     }

@@ -7,12 +7,14 @@ mod changes;
 mod reason;
 mod sink;
 mod waiting;
+mod writes;
 
 pub use cancel::CancellationToken;
 pub use changes::{FileChanges, Names};
 pub use reason::{KeyValue, Reason};
 pub use sink::{EventSink, Task};
 pub use waiting::Waiting;
+pub use writes::UndeclaredWrites;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -74,6 +76,8 @@ pub enum StageEvent {
         /// The digest of the earlier artifact.
         earlier: String,
     },
+    /// While the program of the stage ran, files changed that aren't its outputs.
+    UndeclaredWrites(UndeclaredWrites),
     /// A message for the user.
     Message {
         level: Level,
@@ -146,6 +150,12 @@ pub enum Event {
     Accepted { stage: String, key: String, changes: Vec<String> },
     /// See [`StageEvent::NotReproducible`].
     NotReproducible { stage: String, file: String, difference: String, earlier: String },
+    /// See [`StageEvent::UndeclaredWrites`].
+    UndeclaredWrites {
+        stage: String,
+        #[serde(flatten)]
+        writes: UndeclaredWrites,
+    },
     /// See [`StageEvent::Message`]. Without a stage if the executor emitted it.
     Message { stage: Option<String>, level: Level, text: String },
     /// A try of a stage failed in a way that may pass, and another one follows.
@@ -220,6 +230,7 @@ impl StageEvent {
             StageEvent::NotReproducible { file, difference, earlier } => {
                 Event::NotReproducible { stage, file, difference, earlier }
             }
+            StageEvent::UndeclaredWrites(writes) => Event::UndeclaredWrites { stage, writes },
             StageEvent::Message { level, text } => {
                 Event::Message { stage: Some(stage), level, text }
             }

@@ -70,12 +70,16 @@ fn table(record: &Record) -> Markup {
     table.render()
 }
 
-/// Why a stage ran, failed or was skipped, how many tries failed before, and whether it gave another
-/// output than before.
+/// Why a stage ran, failed or was skipped, how many tries failed before, whether it gave another
+/// output than before, and what its program wrote beside it.
 fn reason(stage: &StageRecord) -> String {
     let reason = stage.error.clone().unwrap_or_else(|| stage.why());
     let reason = match &stage.not_reproducible {
         Some(difference) => format!("{reason}; not reproducible: {difference}"),
+        None => reason,
+    };
+    let reason = match &stage.undeclared_writes {
+        Some(writes) => format!("{reason}; {writes}"),
         None => reason,
     };
     match stage.attempts.len() as u64 {

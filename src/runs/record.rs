@@ -3,7 +3,7 @@
 
 use super::seal::{self, SealedFiles};
 use super::{Labels, Machine, Repository, RunsError, Timestamp, files};
-use crate::events::{RunOutcome, StageOutcome};
+use crate::events::{RunOutcome, StageOutcome, UndeclaredWrites};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -126,6 +126,9 @@ pub struct StageRecord {
     /// The first difference from an earlier output of the same key, on the same kind of machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_reproducible: Option<String>,
+    /// Files beside its output that changed while its program ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undeclared_writes: Option<UndeclaredWrites>,
     /// The tries that failed before the last one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,

@@ -176,6 +176,9 @@ impl Recorder {
                 let difference = format!("`{file}` {difference}");
                 self.stage_mut(stage).not_reproducible = Some(difference);
             }
+            Event::UndeclaredWrites { stage, writes } => {
+                self.stage_mut(stage).undeclared_writes = Some(writes.clone());
+            }
             Event::StageRetried { stage, error, seconds, .. } => {
                 let attempt = Attempt { seconds: finite(*seconds), error: error.clone() };
                 self.stage_mut(stage).attempts.push(attempt);
@@ -277,6 +280,7 @@ impl Recorder {
             stage.attempts = std::mem::take(&mut known.attempts);
             stage.accepted = known.accepted.take();
             stage.not_reproducible = known.not_reproducible.take();
+            stage.undeclared_writes = known.undeclared_writes.take();
             *known = stage;
         }
         let copied = self.record.stages.iter().try_for_each(|stage| match &stage.artifact {

@@ -1,16 +1,20 @@
 //! The kind `command`: any program as a stage. It gets a clean environment and the folders of its
 //! inputs and of its output in its arguments; the files that it declares become the artifact.
 
-mod outputs;
+pub(super) mod outputs;
 mod placeholders;
 mod process;
 mod program;
+mod tree;
+mod writes;
 
+use super::needs;
 use crate::common::number;
-use crate::common::words::and_list;
 use crate::config::{KeyType, NoKeys, Word, is_below, keys};
 use crate::data::images::{self, LISTING};
-use crate::engine::{Context, Estimate, Input, Kind, Known, OrFail, Pin, Resolver, StageError};
+use crate::engine::{
+    Context, Estimate, Feed, Input, Kind, Known, OrFail, Parts, Pin, Resolver, StageError,
+};
 use crate::events::CancellationToken;
 use crate::store::Store;
 use placeholders::{OUTPUT, Places};
@@ -18,6 +22,7 @@ use process::Process;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use writes::Watch;
 
 /// The kind `command`.
 pub(super) struct Command;
@@ -59,6 +64,7 @@ static ANY_INPUT: Input = Input {
     role: "",
     kinds: &[],
     required: false,
+    parts: Parts::Any,
     reads: &[],
     self_checked: &[],
     doc: "A stage, or a file or folder of its output (`\"stage/path\"`); `{inputs.ROLE}` in the arguments. Of images that are read in place, name `\"fetch/images\"`.",
@@ -71,7 +77,8 @@ pub(super) struct CommandValues {
     options: CommandOptions,
     /// The folder in which it runs, and that the scripts are relative to. Not part of the key.
     folder: PathBuf,
-    /// Role -> the file or folder of that input, where it isn't all of it.
+    /// Role -> the file or folder of that input, where it isn't all of it: part of the key, since the
+    /// digest of images that are read in place doesn't tell it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     inputs: BTreeMap<String, String>,
 }
@@ -118,7 +125,7 @@ impl Kind for Command {
         check_outputs(&keys, resolver);
         check_scripts(&keys, resolver);
         check_names(&keys, resolver);
-        check_inputs(resolver);
+        resolver.roles().for_each(|role| needs::check_part(role, resolver));
         let folder = keys.command.handle().beside("").components().collect();
         let inputs = resolver.inside().clone();
         resolver.is_clean().then(|| CommandValues {
@@ -155,8 +162,8 @@ impl Kind for Command {
     }
 
     fn run(&self, values: &CommandValues, context: &Context) -> Result<(), StageError> {
-        let CommandValues { options, folder, inputs } = values;
-        let places = Places::of(context, inputs)?;
+        let CommandValues { options, folder, .. } = values;
+        let places = Places::of(context)?;
         let program = places.fill(values.program());
         let env = options.env.iter().map(|(name, value)| (name.clone(), places.fill(&value.0)));
         let process = Process {
@@ -169,7 +176,11 @@ impl Kind for Command {
             folder,
         };
         warn_of_files(values, context);
-        let tail = process.run(context)?;
+        let watch = Watch::start(folder, &process.env, context);
+        let ended = process.run(context);
+        StageError::check(&context.cancel)?;
+        watch.finish()?;
+        let tail = ended?;
         outputs::check(&options.outputs, folder, context).map_err(|error| tail.added_to(error))?;
         outputs::remove_others(&options.outputs, context)?;
         let (files, bytes) = outputs::size(&context.slot).or_fail("reading the output")?;
@@ -264,37 +275,9 @@ fn check_names(keys: &CommandKeys, resolver: &mut Resolver) {
     }
 }
 
-/// Reports paths in the outputs of other `command` stages that these don't declare.
-fn check_inputs(resolver: &mut Resolver) {
-    for (role, path) in resolver.inside() {
-        let Some(feed) = resolver.input(role) else { continue };
-        let Some(values) = feed.resolved(&Command) else { continue };
-        let outputs = &values.options.outputs;
-        if !outputs::may_have(outputs, path) {
-            let message = format!("`{}` has no output `{path}`", feed.stage);
-            let help = format!("its outputs are {}", and_list(outputs.iter().map(String::as_str)));
-            let diagnostic = resolver.role_error(role, message).label("unknown output");
-            resolver.report(diagnostic.help(help));
-        }
-    }
-}
-
-/// Reports a `command` stage that feeds `role` and declares no images.
-pub(super) fn check_images(role: &str, resolver: &mut Resolver) {
-    let Some(feed) = resolver.input(role) else { return };
-    let Some(values) = feed.resolved(&Command) else { return };
-    if outputs::has_images(&values.options.outputs) {
-        return;
-    }
-    let message = format!(
-        "`{}` can't feed `{role}` of `{}`: it declares no images",
-        feed.stage,
-        resolver.stage()
-    );
-    let diagnostic = resolver.role_error(role, message).label("expected a stage with images");
-    let help =
-        "let the program write them to `{output}/images`, and add \"images\" to its `outputs`";
-    resolver.report(diagnostic.help(help.to_owned()));
+/// The declared outputs of a `command` stage. `None` for other kinds.
+pub(super) fn outputs_of(feed: Feed) -> Option<Vec<String>> {
+    Some(feed.resolved(&Command)?.options.outputs)
 }
 
 #[cfg(test)]

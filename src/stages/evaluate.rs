@@ -1,13 +1,15 @@
 //! The kind `evaluate`: scores a trained model on the validation and test splits and predicts
 //! unlabelled images.
 
+use super::fetch::MODEL;
+use super::needs::{self, Contents, WeightsFile};
 use crate::common::number::counted;
 use crate::config::{KeyType, NoKeys, keys};
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
 use crate::data::{Split, TensorCache};
-use crate::engine::{Context, Input, Kind, OrFail, Resolver, StageError};
+use crate::engine::{Context, Input, Kind, OrFail, Parts, Resolver, StageError};
 use crate::metrics::{Curves, Evaluation, Scoring, ScoringError};
-use crate::model::{self, Classifier, Model, ModelInfo};
+use crate::model::{Classifier, Model, ModelInfo};
 use crate::stages::memos::memo_of;
 use crate::training::batches::Batches;
 use crate::training::features::FeatureCache;
@@ -17,6 +19,9 @@ use std::sync::Arc;
 
 /// The kind `evaluate`.
 pub(super) struct Evaluate;
+
+/// The role of the model.
+const ROLE: &str = "model";
 
 /// Maximum number of class names in a message.
 const SHOWN: usize = 20;
@@ -44,17 +49,20 @@ static INPUTS: [Input; 2] = [
         role: "data",
         kinds: &["preprocess"],
         required: true,
+        parts: Parts::None,
         reads: &[RECORDS, SAMPLES, INPUT],
         self_checked: &[RECORDS],
         doc: "The images: the validation and test splits are scored, unlabelled images are predicted.",
     },
     Input {
-        role: "model",
-        kinds: &["train"],
+        role: ROLE,
+        kinds: &["train", "command"],
         required: true,
-        reads: &[super::train::MODEL],
+        parts: Parts::Of("command"),
+        reads: &[MODEL],
         self_checked: &[],
-        doc: "The model.",
+        doc: "The model: a train stage's, or one that a program wrote as `train` and `pipe export` do: a file (`\"stage/path\"`), or \
+              a folder with `model.safetensors`.",
     },
 ];
 
@@ -83,17 +91,18 @@ impl Kind for Evaluate {
         &self,
         keys: EvaluateKeys,
         _dataset: NoKeys,
-        _resolver: &mut Resolver,
+        resolver: &mut Resolver,
     ) -> Option<EvaluateOptions> {
-        Some(EvaluateOptions::resolved(keys))
+        needs::check(Contents::Model, ROLE, resolver);
+        resolver.is_clean().then(|| EvaluateOptions::resolved(keys))
     }
 
     fn run(&self, options: &EvaluateOptions, context: &Context) -> Result<(), StageError> {
         let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
-        let (description, weights) =
-            model::read(&context.input("model")?.path.join(super::train::MODEL))?;
+        let file = WeightsFile::of(ROLE, context.input(ROLE)?)?;
+        let (description, weights) = file.read_model()?;
         let classes = check(&cache, &description)?;
-        let model = Model::build(description, &weights)?;
+        let model = Model::build(description, &weights).or_fail(&file.named)?;
         drop(weights);
         let (evaluation, curves) = predict(context, &cache, &model, &classes, options.batch_size)?;
         if let Some(curves) = curves {

@@ -1,14 +1,13 @@
 //! The kind `explore`: statistics of a set of images before any processing.
 
-use super::command;
 use super::dataset::{self, Dataset, GivenDataset, LabelKeys, Tables};
-use super::fetch::{self, Contents};
+use super::needs::{self, Contents};
 use crate::common::number::{counted, thousands};
 use crate::config::NoKeys;
 use crate::data::explore::{self, Exploration, Explored, Remembered};
 use crate::data::rejected::{self, Rejected, UNDECODABLE};
 use crate::data::{images, tensor_cache};
-use crate::engine::{Context, FactChange, Input, Kind, OrFail, Pin, Resolver, StageError};
+use crate::engine::{Context, FactChange, Input, Kind, OrFail, Parts, Pin, Resolver, StageError};
 use crate::events::{CancellationToken, FileChanges};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
@@ -30,6 +29,7 @@ static INPUTS: [Input; 2] = [
         role: "images",
         kinds: &["fetch", "command"],
         required: true,
+        parts: Parts::None,
         reads: &[images::LISTING, images::SKIPPED, "images/"],
         self_checked: &["images/"],
         doc: "The images.",
@@ -38,6 +38,7 @@ static INPUTS: [Input; 2] = [
         role: "data",
         kinds: &["preprocess"],
         required: false,
+        parts: Parts::None,
         reads: &[tensor_cache::INPUT],
         self_checked: &[],
         doc: "The same images preprocessed, for their `fit` and size: what is cut off is said of these, instead of the default.",
@@ -92,8 +93,7 @@ impl Kind for Explore {
         dataset: GivenDataset,
         resolver: &mut Resolver,
     ) -> Option<ExploreOptions> {
-        fetch::check_contents(Contents::Images, "images", resolver);
-        command::check_images("images", resolver);
+        needs::check(Contents::Images, "images", resolver);
         let (dataset, tables) = dataset::resolve(dataset, resolver);
         let tables = Tables { split: None, ..tables };
         resolver.is_clean().then_some(ExploreOptions { tables, dataset: dataset.into() })

@@ -15,7 +15,9 @@ mod weights;
 
 pub(super) use folder::listed as list_folder;
 pub use look::{archive_name, fetched_images, locked_names, remote_name};
+pub(super) use weights::{CONFIGURATION, MODEL, described};
 
+use super::needs::Contents;
 use crate::common::image_files;
 use crate::common::nearest;
 use crate::common::number::counted;
@@ -28,8 +30,8 @@ use crate::data::synthetic::Garments;
 use crate::download::Address;
 use crate::download::kaggle::Dataset;
 use crate::engine::{
-    Context, Estimate, FactChange, Kind, Known, LockedSource, OrFail, Pin, Resolver, SourceLock,
-    StageError, values_of,
+    Context, Estimate, FactChange, Feed, Kind, Known, LockedSource, OrFail, Pin, Resolver,
+    SourceLock, StageError, values_of,
 };
 use crate::events::{CancellationToken, FileChanges};
 use crate::store::Store;
@@ -87,44 +89,9 @@ choices! {
     }
 }
 
-/// The output of a fetch stage.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Contents {
-    /// A set of images.
-    Images,
-    /// A network's weights.
-    Weights,
-}
-
-/// Reports a fetch stage that feeds `role` and delivers something else, as far as its source shows.
-pub(super) fn check_contents(wanted: Contents, role: &str, resolver: &mut Resolver) {
-    let Some(feed) = resolver.input(role) else { return };
-    let Some(fetched) = feed.resolved(&Fetch) else { return };
-    let contents = source::parse(&fetched.source.0).ok().and_then(|source| contents(&source));
-    if contents.is_none_or(|contents| contents == wanted) {
-        return;
-    }
-    let (found, label, help) = match wanted {
-        Contents::Images => (
-            "weights, not images",
-            "expected a stage that fetches images",
-            "images are `path:FOLDER`, archives (`path:FILE` and `https://…`: .zip, .tar, .tar.gz, .tar.zst), `kaggle:OWNER/NAME`, \
-             `hf:OWNER/NAME` and `synthetic:garments`",
-        ),
-        Contents::Weights => (
-            "images, not weights",
-            "expected a stage that fetches weights",
-            "weights are `torchvision:NAME`, `path:FILE` (.pth or .safetensors), `path:FOLDER` with timm's \
-             `model.safetensors` and `config.json`, `hf:OWNER/NAME`, `https://…` and `run:ID/train`",
-        ),
-    };
-    let message = format!(
-        "`{}` can't feed `{role}` of `{}`: it fetches {found}",
-        feed.stage,
-        resolver.stage()
-    );
-    let diagnostic = resolver.role_error(role, message).label(label).help(help.to_owned());
-    resolver.report(diagnostic);
+/// The contents of a fetch stage's output, as far as its source shows. `None` for other kinds, too.
+pub(super) fn contents_of(feed: Feed) -> Option<Contents> {
+    contents(&source::parse(&feed.resolved(&Fetch)?.source.0).ok()?)
 }
 
 /// The contents of a source. `None` if they aren't known before it is fetched.

@@ -11,6 +11,7 @@ mod evaluate;
 mod explore;
 mod fetch;
 mod memos;
+mod needs;
 mod preprocess;
 mod pretrained;
 pub mod preview;

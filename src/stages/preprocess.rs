@@ -7,9 +7,8 @@ mod leaks;
 mod records;
 mod report;
 
-use super::command;
 use super::dataset::{self, Dataset, GivenDataset, Tables};
-use super::fetch::{self, Contents};
+use super::needs::{self, Contents};
 use super::pretrained::{PREPROCESSING, Pretrained};
 use crate::common::nearest;
 use crate::config::{Choice, Key, choices, keys};
@@ -19,7 +18,9 @@ use crate::data::labels::Labels;
 use crate::data::rejected;
 use crate::data::tensor_cache::{self, Storage};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing};
-use crate::engine::{Context, Estimate, FactChange, Input, Kind, Known, Pin, Resolver, StageError};
+use crate::engine::{
+    Context, Estimate, FactChange, Input, Kind, Known, Parts, Pin, Resolver, StageError,
+};
 use crate::events::{CancellationToken, FileChanges};
 use crate::nn::weights::registry;
 use crate::store::Store;
@@ -164,6 +165,7 @@ static INPUTS: [Input; 2] = [
         role: "images",
         kinds: &["fetch", "command"],
         required: true,
+        parts: Parts::None,
         reads: &[images::LISTING, SKIPPED, "images/"],
         self_checked: &["images/"],
         doc: "The images.",
@@ -172,6 +174,7 @@ static INPUTS: [Input; 2] = [
         role: "weights",
         kinds: &["fetch"],
         required: false,
+        parts: Parts::None,
         reads: &[PREPROCESSING],
         self_checked: &[],
         doc: "Fetched weights, for the resize, crop, interpolation, mean and std that they were trained with, unless `input` or a key sets them.",
@@ -205,9 +208,8 @@ impl Kind for Preprocess {
         dataset: GivenDataset,
         resolver: &mut Resolver,
     ) -> Option<PreprocessOptions> {
-        fetch::check_contents(Contents::Images, "images", resolver);
-        command::check_images("images", resolver);
-        fetch::check_contents(Contents::Weights, "weights", resolver);
+        needs::check(Contents::Images, "images", resolver);
+        needs::check(Contents::Weights, "weights", resolver);
         let (dataset, tables) = dataset::resolve(dataset, resolver);
         let options = resolve_input(keys, dataset, tables, resolver);
         options.filter(|_| resolver.is_clean())

@@ -1,6 +1,7 @@
 //! The errors of the store. Messages name the file and say what to do.
 
 use super::holder::Holder;
+use super::probe::Lacking;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,21 @@ pub enum StoreError {
         /// The probable holder, and what to do.
         help: &'static str,
     },
+    /// The file system can't hold a store that is written to.
+    #[error(
+        "the file system of {}{} {}, so a store can't be written there; put it on a local disk with \
+         `--cache` or `PIPE_CACHE`",
+        .path.display(),
+        .kind.map_or(String::new(), |kind| format!(" ({kind})")),
+        .lacking.words()
+    )]
+    FileSystem {
+        /// The folder of the store.
+        path: PathBuf,
+        /// The name of the file system, if it is a known one that may lack something.
+        kind: Option<&'static str>,
+        lacking: Lacking,
+    },
     /// A file in a slot can't be part of an artifact.
     #[error("{} can't be part of an artifact: {reason}", .path.display())]
     Unfit { path: PathBuf, reason: String },
@@ -51,11 +67,15 @@ impl StoreError {
         move |error| StoreError::Io { doing, path, error }
     }
 
-    /// Whether the store itself is damaged, locked, or of a newer format: exit code 3.
+    /// Whether the store itself is damaged, locked, of a newer format, or on a file system that can't
+    /// hold it: exit code 3.
     pub fn is_fault_of_store(&self) -> bool {
         matches!(
             self,
-            StoreError::Damaged { .. } | StoreError::Newer { .. } | StoreError::Locked { .. }
+            StoreError::Damaged { .. }
+                | StoreError::Newer { .. }
+                | StoreError::Locked { .. }
+                | StoreError::FileSystem { .. }
         )
     }
 }

@@ -66,6 +66,11 @@ pub(super) fn repair(root: &Path) -> Vec<String> {
     notes
 }
 
+/// Whether a folder is the root of a store.
+pub fn is_root(folder: &Path) -> bool {
+    folder.ends_with(ROOT) && folder.join(FILES[0]).is_file()
+}
+
 fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
     fs::read_dir(folder).into_iter().flatten().flatten()
 }

@@ -1,6 +1,5 @@
 //! Kernel file locks. They prevent duplicate work and concurrent `gc`; correctness relies on
-//! renames alone, so a file system without locks works too. The kernel releases the locks of a
-//! killed process.
+//! renames alone, so a file system without locks works too, with a warning. The kernel releases the locks of a killed process.
 
 use super::folders;
 use super::holder::Holder;
@@ -67,7 +66,7 @@ pub(super) fn is_not_writable(error: &io::Error) -> bool {
 }
 
 /// Whether the file system doesn't support locks.
-fn is_unsupported(error: &io::Error) -> bool {
+pub(super) fn is_unsupported(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(libc::ENOLCK)
 }
 

@@ -80,6 +80,12 @@ impl Renderer {
                 );
                 self.message(Some(stage), Level::Warning, &text)
             }
+            Event::UndeclaredWrites { stage, writes } => {
+                let text = format!(
+                    "{writes}; let the program write to `{{output}}`, and declare in `outputs` what is to be kept"
+                );
+                self.message(Some(stage), Level::Warning, &text)
+            }
             Event::StageRetried { stage, attempt, attempts, error, seconds, wait, memory } => {
                 let memory =
                     memory.map(|bytes| format!(" with at most {} of memory", number::bytes(bytes)));

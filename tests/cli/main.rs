@@ -18,6 +18,7 @@ mod exporting;
 mod fashion;
 #[path = "../fashion_mnist/mod.rs"]
 mod fashion_mnist;
+mod feeding;
 mod hostile_names;
 mod hub;
 mod hub_failures;
@@ -44,5 +45,6 @@ mod static_server;
 mod steady;
 mod support;
 mod tuning;
+mod undeclared;
 mod usage_errors;
 mod weights;

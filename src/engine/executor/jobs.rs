@@ -95,7 +95,8 @@ impl Executor<'_> {
         let input = |(role, name): (&String, &String)| {
             let artifact = self.artifact_of(name).expect("the inputs of a job have artifacts");
             let folder = self.node(name).planned.pin.folder.clone();
-            (role.clone(), JobInput { digest: artifact.digest, folder })
+            let inside = node.stage.inside.get(role).cloned();
+            (role.clone(), JobInput { digest: artifact.digest, folder, inside })
         };
         Job {
             format: job::FORMAT,
@@ -197,7 +198,7 @@ impl Executor<'_> {
                 too_much_memory(used, limit)
             }
             (JobOutcome::Failed { message, help, is_temporary }, _) => {
-                StageError::Failed { message, help, is_temporary }
+                StageError::Failed { message, help, is_temporary, explains_damage: false }
             }
             (JobOutcome::Cancelled, Some(StopCause::Cancelled)) => {
                 self.finish(index, StageEnd::Cancelled, spent);

@@ -61,6 +61,9 @@ pub fn execute_with(
     handler: &mut dyn FnMut(&Event),
 ) -> Result<Report, EngineError> {
     let start = Instant::now();
+    if !plan.is_fresh() {
+        store.check_file_system()?;
+    }
     let stages = plan.stages.iter().map(|planned| planned.name.clone()).collect();
     handler(&Event::RunStarted { pipeline: graph.name.clone(), stages });
     let nodes: Vec<Node> =

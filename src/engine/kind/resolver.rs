@@ -67,7 +67,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The roles that `needs` gives.
-    pub fn roles(&self) -> impl Iterator<Item = &'a str> {
+    pub fn roles(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.stage.needs.keys().map(String::as_str)
     }
 

@@ -72,7 +72,7 @@ fn try_build(
     };
     {
         let _span = debug_span!("check inputs", stage = job.stage).entered();
-        if let Some(damaged) = damaged(&artifacts, &store, |role| input_of(kind, role))? {
+        if let Some(damaged) = damaged(&artifacts, &store, |role| input_of(kind, job, role))? {
             return Ok(damaged);
         }
     }
@@ -84,7 +84,14 @@ fn try_build(
         StageError::check(cancel)?;
         // A reader that stumbles over damage fails: then everything is looked at.
         let everything = |_: &str| Checked { reads: &[], except: &[] };
-        return damaged(&artifacts, &store, everything)?.ok_or(error);
+        return match damaged(&artifacts, &store, everything)? {
+            Some(JobOutcome::InputsDamaged { notes, .. }) if error.explains_damage() => {
+                notes.into_iter().for_each(|note| events.warn(note));
+                Err(error)
+            }
+            Some(damaged) => Ok(damaged),
+            None => Err(error),
+        };
     }
     debug_span!("check sources", stage = job.stage)
         .in_scope(|| check_sources(job, kind, &store, cancel))?;
@@ -147,8 +154,7 @@ fn inputs_damaged(roles: Vec<String>, store: &Store) -> JobOutcome {
 /// Where and from what the job's output is built.
 fn origin(job: &Job, kind: KindRef) -> Origin {
     let made_from = job.inputs.iter().map(|(role, input)| {
-        let reads = kind.input(role).map_or(&[][..], |input| input.reads);
-        let reads = reads.iter().map(|&file| file.to_owned()).collect();
+        let reads = input_of(kind, job, role).reads.iter().map(|&file| file.to_owned()).collect();
         MadeFrom { artifact: input.digest, reads }
     });
     Origin { machine: Some(machine::kind()), made_from: made_from.collect() }
@@ -161,10 +167,14 @@ struct Checked {
     except: &'static [&'static str],
 }
 
-/// The files of an input that are digested before the stage starts.
-fn input_of(kind: KindRef, role: &str) -> Checked {
-    let Some(input) = kind.input(role) else { return Checked { reads: &[], except: &[] } };
-    Checked { reads: input.reads, except: input.self_checked }
+/// The files of an input that are digested before the stage starts; all of one of which a part is
+/// needed.
+fn input_of(kind: KindRef, job: &Job, role: &str) -> Checked {
+    let is_whole = job.inputs.get(role).is_none_or(|input| input.inside.is_none());
+    match kind.input(role).filter(|_| is_whole) {
+        Some(input) => Checked { reads: input.reads, except: input.self_checked },
+        None => Checked { reads: &[], except: &[] },
+    }
 }
 
 /// The outcome if the content of inputs changed.
@@ -188,11 +198,14 @@ fn input_artifacts(
     artifacts: &BTreeMap<String, Artifact>,
 ) -> BTreeMap<String, InputArtifact> {
     let input = |(role, artifact): (&String, &Artifact)| {
-        let folder = job.inputs.get(role).and_then(|input| input.folder.clone());
-        (
-            role.clone(),
-            InputArtifact { path: artifact.path.clone(), digest: artifact.digest, folder },
-        )
+        let of_job = job.inputs.get(role);
+        let input = InputArtifact {
+            path: artifact.path.clone(),
+            digest: artifact.digest,
+            folder: of_job.and_then(|input| input.folder.clone()),
+            inside: of_job.and_then(|input| input.inside.clone()),
+        };
+        (role.clone(), input)
     };
     artifacts.iter().map(input).collect()
 }

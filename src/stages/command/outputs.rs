@@ -21,7 +21,7 @@ pub(super) const OWN: [&str; 3] = [LISTING, SKIPPED, MANIFEST];
 
 /// Whether the artifact may have this path: a declared output, a part of one or a folder with one,
 /// or the list of its images.
-pub(super) fn may_have(outputs: &[String], path: &str) -> bool {
+pub(in crate::stages) fn may_have(outputs: &[String], path: &str) -> bool {
     let path = Path::new(path);
     let is_near = |output: &String| path.starts_with(output) || Path::new(output).starts_with(path);
     let is_list = [LISTING, SKIPPED].iter().any(|name| path == Path::new(name));
@@ -29,12 +29,12 @@ pub(super) fn may_have(outputs: &[String], path: &str) -> bool {
 }
 
 /// Whether images are among the outputs.
-pub(super) fn has_images(outputs: &[String]) -> bool {
+pub(in crate::stages) fn has_images(outputs: &[String]) -> bool {
     outputs.iter().any(|output| output.strip_suffix('/').unwrap_or(output) == FOLDER)
 }
 
 /// The names in an artifact's folder, sorted.
-pub(super) fn names(folder: &Path) -> Vec<String> {
+pub(in crate::stages) fn names(folder: &Path) -> Vec<String> {
     let walk = WalkDir::new(folder).min_depth(1).max_depth(1).sort_by_file_name().into_iter();
     let names = walk.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| name != MANIFEST).collect()

@@ -1,9 +1,8 @@
 //! `{output}`, `{threads}` and `{inputs.ROLE}` in arguments and environment variables.
 
-use super::outputs;
-use crate::common::words::shortened_list;
 use crate::data::images::{self, FOLDER};
 use crate::engine::{Context, InputArtifact, OrFail, StageError};
+use crate::stages::needs;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,8 +14,6 @@ const THREADS: &str = "{threads}";
 /// Stands, with a role and [`END`] after it, for an input.
 const INPUT: &str = "{inputs.";
 const END: char = '}';
-/// Maximum number of names in a message.
-const SHOWN: usize = 5;
 
 /// The roles of the inputs that a text names.
 pub(super) fn inputs_in(text: &str) -> impl Iterator<Item = &str> {
@@ -37,17 +34,13 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Those of a stage that is about to run; `inside` are the paths in its inputs that it needs.
+    /// Those of a stage that is about to run.
     ///
     /// # Errors
-    /// If an input has no such path, or isn't what its stage listed.
-    pub(super) fn of(
-        context: &Context,
-        inside: &BTreeMap<String, String>,
-    ) -> Result<Places, StageError> {
+    /// If an input lacks what the stage needs of it, or isn't what its stage listed.
+    pub(super) fn of(context: &Context) -> Result<Places, StageError> {
         let place = |(role, input): (&String, &InputArtifact)| {
-            let path = found(role, input, inside.get(role).map(String::as_str))?;
-            Ok((role.clone(), text(&path)?))
+            Ok((role.clone(), text(&found(role, input)?)?))
         };
         let inputs = context.inputs.iter().map(place).collect::<Result<_, StageError>>()?;
         let (output, threads) = (text(&context.slot)?, context.threads.to_string());
@@ -91,28 +84,19 @@ fn text(path: &Path) -> Result<String, StageError> {
 }
 
 /// The path of an input.
-fn found(role: &str, input: &InputArtifact, inside: Option<&str>) -> Result<PathBuf, StageError> {
-    let Some(inside) = inside else { return Ok(input.path.clone()) };
-    let stored = input.path.join(inside);
-    if stored.exists() {
-        return Ok(stored);
-    }
-    if let Some(path) = in_place(input, inside).filter(|path| path.exists()) {
-        check_images(input)?;
-        return Ok(path);
-    }
-    let names = outputs::names(&input.path);
-    let help = format!(
-        "its stage's output has {}",
-        shortened_list(names.iter().map(String::as_str), SHOWN)
-    );
-    Err(StageError::failed(format!("the input `{role}` has no `{inside}`")).with_help(help))
+fn found(role: &str, input: &InputArtifact) -> Result<PathBuf, StageError> {
+    let part = needs::part(role, input);
+    let (Err(_), Some(path)) = (&part, in_place(input).filter(|path| path.exists())) else {
+        return part;
+    };
+    check_images(input)?;
+    Ok(path)
 }
 
 /// The path of images that are read in place.
-fn in_place(input: &InputArtifact, inside: &str) -> Option<PathBuf> {
+fn in_place(input: &InputArtifact) -> Option<PathBuf> {
     let folder = input.folder.as_ref()?;
-    let path = inside.strip_prefix(FOLDER)?;
+    let path = input.inside.as_deref()?.strip_prefix(FOLDER)?;
     match path.strip_prefix('/') {
         Some(path) => Some(folder.join(path)),
         None => path.is_empty().then(|| folder.clone()),

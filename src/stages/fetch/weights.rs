@@ -8,7 +8,7 @@ use crate::common::number::counted;
 use crate::data::source::Source;
 use crate::download::{Address, Version};
 use crate::engine::{Context, OrFail, StageError};
-use crate::events::CancellationToken;
+use crate::events::{CancellationToken, EventSink};
 use crate::model;
 use crate::nn::NnError;
 use crate::nn::weights::{self, Weights, preset, presets};
@@ -19,9 +19,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Name of the weights in the artifact, as in a train stage's; also timm's on the hub.
-pub(super) const MODEL: &str = "model.safetensors";
+pub(in crate::stages) const MODEL: &str = "model.safetensors";
 /// Name of timm's configuration beside its weights.
-pub(super) const CONFIGURATION: &str = "config.json";
+pub(in crate::stages) const CONFIGURATION: &str = "config.json";
 /// Extensions of files with weights.
 const ENDINGS: [&str; 4] = ["pth", "pt", "bin", "safetensors"];
 
@@ -207,7 +207,7 @@ pub(super) fn from_web(url: &str, context: &Context) -> Result<(), StageError> {
         Some((address, version)) => {
             let path = remote::file(&address, &version, context)?;
             let text = std::fs::read(&path).or_fail(path.display())?;
-            described(&text, address.as_str(), context)
+            described(&text, address.as_str(), &context.events)
         }
         None => None,
     };
@@ -225,7 +225,7 @@ pub(super) fn from_file(
     let known = match configuration {
         Some(path) => {
             let text = std::fs::read(path).or_fail(path.display())?;
-            described(&text, named, context)
+            described(&text, named, &context.events)
         }
         None => None,
     };
@@ -233,10 +233,14 @@ pub(super) fn from_file(
 }
 
 /// Metadata from timm's file. If it can't be read, the weights can still be used.
-fn described(text: &[u8], named: &str, context: &Context) -> Option<Pretrained> {
+pub(in crate::stages) fn described(
+    text: &[u8],
+    named: &str,
+    events: &EventSink,
+) -> Option<Pretrained> {
     timm::read(text)
         .inspect_err(|reason| {
-            context.events.warn(format!(
+            events.warn(format!(
                 "the preprocessing of {named} is unknown: {reason}; set `size` (or `resize` and `crop`), `mean` and `std` in the preprocess stage"
             ));
         })

@@ -51,6 +51,7 @@ impl Bench {
             path: self.path(artifact),
             digest: Digest::of(b""),
             folder: folder.map(Path::to_owned),
+            inside: None,
         };
         let context = Context {
             values: values.as_object().cloned().unwrap_or_default(),

@@ -206,6 +206,7 @@ impl Place {
             path: self.path(folder),
             digest: Digest::of(b"input"),
             folder: None,
+            inside: None,
         };
         let sink = Arc::clone(&self.emitted);
         let context = Context {

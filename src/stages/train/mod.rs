@@ -9,11 +9,14 @@ use crate::common::number::counted;
 use crate::config::{NoKeys, WordOr};
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
-use crate::engine::{Context, Device, Estimate, Input, Kind, Known, OrFail, Resolver, StageError};
+use crate::engine::{
+    Context, Device, Estimate, Input, Kind, Known, OrFail, Parts, Resolver, StageError,
+};
 use crate::metrics::write_history;
 use crate::model::{self, Classifier, Dense, ModelInfo, imagenet_classes};
 use crate::nn::{self, Backend, Cpu, Network};
 use crate::stages::device;
+use crate::stages::fetch::{CONFIGURATION, MODEL};
 use crate::stages::memos::memo_of;
 use crate::stages::pretrained::PREPROCESSING;
 use crate::store::{Digest, Store};
@@ -26,9 +29,6 @@ use start::start_from;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Name of the model file.
-pub(super) const MODEL: &str = "model.safetensors";
 
 /// Message for a training without trainable parameters.
 pub(super) const ORIGINAL: &str =
@@ -51,17 +51,20 @@ static INPUTS: [Input; 2] = [
         role: "data",
         kinds: &["preprocess"],
         required: true,
+        parts: Parts::None,
         reads: &[RECORDS, SAMPLES, INPUT],
         self_checked: &[RECORDS],
         doc: "The training and validation images.",
     },
     Input {
         role: "weights",
-        kinds: &["fetch", "train"],
+        kinds: &["fetch", "train", "command"],
         required: false,
-        reads: &[MODEL, PREPROCESSING],
+        parts: Parts::Of("command"),
+        reads: &[MODEL, PREPROCESSING, CONFIGURATION],
         self_checked: &[],
-        doc: "Weights to start from: fetched ones, or another train stage's model. Random weights without it.",
+        doc: "Weights to start from: fetched ones, another train stage's model, or what a program wrote: a file (`\"stage/path\"`), or \
+              a folder with `model.safetensors`, which timm's `config.json` may describe. Random weights without it.",
     },
 ];
 
@@ -152,7 +155,7 @@ fn train<D: Backend + Backend<f64>>(
     };
     let mut network = network(&description, options.aux_logits, context.seed, device)?;
     if let Some(weights) = context.optional_input("weights") {
-        start_from(&mut network, &description, &weights.path, &context.events)?;
+        start_from(&mut network, &description, weights, &context.events)?;
     }
     if matches!(description.head, Classifier::Original(_)) {
         model::save(&context.slot.join(MODEL), &description, network.save())?;

@@ -12,7 +12,7 @@ use crate::data::{
 use crate::engine::{Feed, Resolver};
 use crate::nn::weights::registry;
 use crate::nn::{self, BackboneInfo, Head};
-use crate::stages::fetch::{self, Contents};
+use crate::stages::needs::{self, Contents};
 use crate::stages::preprocess::Preprocess;
 use crate::training::{
     BatchNormMode, ClassWeights, Freeze, NoAugmentation, OptimizerKind, Options, Sampling,
@@ -22,7 +22,7 @@ use crate::training::{
 /// Fills in what depends on other keys, and reports keys that contradict each other or have no
 /// effect.
 pub(super) fn resolve(mut keys: TrainKeys, resolver: &mut Resolver) -> Option<Options> {
-    fetch::check_contents(Contents::Weights, "weights", resolver);
+    needs::check(Contents::Weights, "weights", resolver);
     let weights = resolver.input("weights");
     let backbone = backbone(&mut keys, resolver)?;
     if let Some(feed) = weights {

@@ -2,18 +2,20 @@
 //! new head, or another training's model. Reports unused tensors and refuses weights of a different
 //! network.
 
-use super::MODEL;
 use crate::common::number::counted;
 use crate::data::source::{self, Source};
-use crate::engine::{Feed, StageError};
+use crate::engine::{Feed, InputArtifact, OrFail, StageError};
 use crate::events::EventSink;
 use crate::model::{self, Classifier, ModelInfo};
-use crate::nn::weights::{self, Weights, registry};
+use crate::nn::weights::{Weights, registry};
 use crate::nn::{self, Backend, Loaded, Network, NnError};
 use crate::stages::fetch::Fetch;
+use crate::stages::needs::WeightsFile;
 use crate::stages::pretrained::{Pretrained, mismatch};
 use crate::training::HEAD;
-use std::path::Path;
+
+/// The role of the input.
+const ROLE: &str = "weights";
 
 /// Maximum number of names in an error about weights that don't fit.
 const SHOWN: usize = 2;
@@ -27,29 +29,21 @@ pub(super) fn published_backbone(feed: Feed) -> Option<&'static str> {
     }
 }
 
-/// Loads the weights in `artifact`; a head only if it has the same classes.
+/// Loads the weights in an input; a head only if it has the same classes.
 pub(super) fn start_from<D: Backend>(
     network: &mut Network<D>,
     target: &ModelInfo,
-    artifact: &Path,
+    input: &InputArtifact,
     events: &EventSink,
 ) -> Result<(), StageError> {
-    let path = artifact.join(MODEL);
-    if !path.is_file() {
-        return Err(StageError::failed("the stage that feeds `weights` holds no weights").with_help(
-            "feed it from a fetch stage whose source is weights, such as `torchvision:resnet50`, or from a train stage",
-        ));
-    }
-    let mut weights = weights::read(&path)?;
-    match model::info(&weights)? {
+    let file = WeightsFile::of(ROLE, input)?;
+    let mut weights = file.read()?;
+    match model::info(&weights).or_fail(&file.named)? {
         Some(origin) => load_model(network, target, &origin, &mut weights, events),
-        None => load_published(
-            network,
-            target,
-            Pretrained::read(artifact)?.as_ref(),
-            &mut weights,
-            events,
-        ),
+        None => {
+            let known = file.described(events)?;
+            load_published(network, target, known.as_ref(), &mut weights, events)
+        }
     }
 }
 
