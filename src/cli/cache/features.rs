@@ -75,7 +75,8 @@ impl Push<'_> {
 
     /// The parts of a file's entry, each with its object: stores have the same paths.
     fn parts(&self, file: &SharedFile) -> Vec<(String, PathBuf)> {
-        let objects = ["file", "length", "value"].map(|part| objects::memo(BUCKET, &file.entry, part));
+        let objects =
+            ["file", "length", "value"].map(|part| objects::memo(BUCKET, &file.entry, part));
         let paths = objects.into_iter().map(|object| {
             let path = self.store.base().join(&object);
             (object, path)

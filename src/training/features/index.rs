@@ -24,7 +24,9 @@ pub(super) struct Index {
 impl Index {
     /// The list of a memo; empty if it has none.
     pub(super) fn of(memo: &Memo, key: &Digest) -> Index {
-        memo.get(BUCKET, &key.to_string()).and_then(|value| Index::parse(&value)).unwrap_or_default()
+        memo.get(BUCKET, &key.to_string())
+            .and_then(|value| Index::parse(&value))
+            .unwrap_or_default()
     }
 
     pub(super) fn parse(value: &[u8]) -> Option<Index> {
@@ -64,8 +66,7 @@ pub(super) fn add(
     let _lock = memo.lock(BUCKET, &key.to_string())?;
     let name = name(key, digest);
     memo.link(BUCKET, &name, file)?;
-    let records: Vec<u8> =
-        segment.records().iter().flat_map(|record| *record.as_bytes()).collect();
+    let records: Vec<u8> = segment.records().iter().flat_map(|record| *record.as_bytes()).collect();
     memo.put(BUCKET, &name, &records)?;
     let mut index = Index::of(memo, key);
     index.add(digest);

@@ -43,9 +43,8 @@ impl SharedFeatures {
     /// the file of their entry.
     pub(crate) fn files(&self, list: Option<&[u8]>, has: impl Fn(&str) -> bool) -> Vec<SharedFile> {
         let there = list.and_then(Index::parse).unwrap_or_default().segments;
-        let is_new = |digest: &&Digest| {
-            !there.contains(digest) || !has(&index::name(&self.key, digest))
-        };
+        let is_new =
+            |digest: &&Digest| !there.contains(digest) || !has(&index::name(&self.key, digest));
         let digests = Index::of(&self.memo, &self.key).segments;
         digests.iter().filter(is_new).filter_map(|digest| self.file(digest)).collect()
     }

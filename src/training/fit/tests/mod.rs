@@ -120,11 +120,7 @@ pub(super) fn train_with_memo(
     let (scratch, key) = (scratch.path(), Digest::of(b"stage"));
     let session = Session { seed: 7, events, cancel, memo, scratch, key, checkpoints };
     let fitted = fit(&mut network, cache, options, &session)?;
-    assert_eq!(
-        std::fs::read_dir(scratch).unwrap().count(),
-        0,
-        "the scratch folder is left empty"
-    );
+    assert_eq!(std::fs::read_dir(scratch).unwrap().count(), 0, "the scratch folder is left empty");
     Ok((to_bytes(&network.save()).unwrap(), fitted))
 }
 
