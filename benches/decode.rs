@@ -15,8 +15,7 @@ mod squares;
 
 use pipe::data::decode;
 use pipe::data::images::{self, FOLDER, Image, ImageSet, LISTING};
-use pipe::data::similarity::Sketches;
-use pipe::data::tensor_cache::{RECORDS, Storage, Writer, write_table};
+use pipe::data::tensor_cache::{RECORDS, Sketching, Storage, Writer, write_table};
 use pipe::data::{InputInfo, Loader, LoaderOptions, Sample, Split, TensorCache};
 use pipe::events::{CancellationToken, EventSink};
 use pipe::store::digest_bytes;
@@ -147,7 +146,7 @@ fn to_records(set: &ImageSet, folder: &Path, storage: Storage) -> Result<f64, Bo
         geometry: &geometry,
         storage,
         earlier: None,
-        sketches: &Sketches::default(),
+        sketches: Some(Sketching { path: &folder.join("sketches"), earlier: None }),
         task: &task,
         cancel: &cancel,
     };
@@ -172,7 +171,7 @@ fn to_records(set: &ImageSet, folder: &Path, storage: Storage) -> Result<f64, Bo
     };
     let samples: Vec<Sample> = set.list().iter().filter_map(sample).collect();
     let info = InputInfo { preprocessing: preprocessing(), classes: vec!["one".into()] };
-    write_table(folder, &info, &samples)?;
+    write_table(folder, &info, samples.into_iter())?;
     Ok(rate)
 }
 

@@ -103,7 +103,8 @@ pub fn skipped_table(mut skipped: Vec<Skipped>) -> Vec<u8> {
 pub fn read_listing(bytes: &[u8], path: &Path) -> Result<Vec<Image>, DataError> {
     let mut list = Vec::new();
     table::read(bytes, path, KIND, |[path, length, digest]| {
-        list.push(Image { path, length: length.parse().ok()?, digest: digest.parse().ok()? });
+        let (length, digest) = (length.parse().ok()?, digest.parse().ok()?);
+        list.push(Image { path: path.into_owned(), length, digest });
         Some(())
     })?;
     Ok(list)
@@ -113,7 +114,7 @@ pub fn read_listing(bytes: &[u8], path: &Path) -> Result<Vec<Image>, DataError> 
 pub fn read_skipped(bytes: &[u8], path: &Path) -> Result<Vec<Skipped>, DataError> {
     let mut skipped = Vec::new();
     table::read(bytes, path, SKIPPED_KIND, |[path, reason]| {
-        skipped.push(Skipped { path, reason });
+        skipped.push(Skipped { path: path.into_owned(), reason: reason.into_owned() });
         Some(())
     })?;
     Ok(skipped)
@@ -151,11 +152,10 @@ impl ImageSet {
         &self.folder
     }
 
-    /// The images at which `keep` is true.
-    pub fn only(mut self, keep: &[bool]) -> ImageSet {
+    /// Leaves out the images at which `keep` is false.
+    pub fn retain(&mut self, keep: &[bool]) {
         let mut keep = keep.iter();
         self.list.retain(|_| keep.next().is_some_and(|keep| *keep));
-        self
     }
 
     /// Reads an image and verifies that it is the one in the listing.

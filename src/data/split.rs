@@ -3,6 +3,8 @@
 //! renamed or relabelled. Images with equal files or equal pixels, and images of one group, are
 //! always on the same side.
 
+mod units;
+
 use super::images::ImageSet;
 use super::labels::{Labels, Table};
 use super::{DataError, Split};
@@ -11,7 +13,7 @@ use crate::common::words::{and_list, shortened_list};
 use crate::config::{choices, keys};
 use crate::store::Digest;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
+use units::{Unit, position, units};
 
 keys! {
     /// How images are split.
@@ -79,17 +81,17 @@ impl Rule {
 }
 
 /// A labelled image.
-#[derive(Clone, Debug)]
-pub struct Labelled {
+#[derive(Clone, Copy, Debug)]
+pub struct Labelled<'a> {
     /// Digest of the file.
     pub digest: Digest,
     /// Digest of the pixels, once they are decoded.
-    pub pixels: Option<Digest>,
+    pub pixels: Option<&'a Digest>,
     pub class: u32,
     /// The split that its author says.
     pub given: Option<Split>,
     /// The group that has to stay together.
-    pub group: Option<String>,
+    pub group: Option<&'a str>,
 }
 
 /// The splits of the author's folders. None for an image without a class.
@@ -205,7 +207,7 @@ fn as_given(images: &[Labelled], classes: usize, rule: &Rule) -> Result<Vec<Spli
     if test + validation > 0.0 {
         let trained: Vec<usize> =
             (0..images.len()).filter(|&at| splits[at] == Split::Train).collect();
-        let chosen: Vec<Labelled> = trained.iter().map(|&at| images[at].clone()).collect();
+        let chosen: Vec<Labelled> = trained.iter().map(|&at| images[at]).collect();
         let fractions = [test, validation, 1.0 - test - validation];
         for (at, split) in trained.into_iter().zip(by_fractions(&chosen, classes, rule, fractions))
         {
@@ -215,18 +217,6 @@ fn as_given(images: &[Labelled], classes: usize, rule: &Rule) -> Result<Vec<Spli
     Ok(splits)
 }
 
-/// Images that have to be on the same side.
-struct Unit {
-    /// Their positions in the list.
-    members: Vec<usize>,
-    /// The class that most of them have, the first of several.
-    class: usize,
-    /// In [0, 1), from content and seed.
-    position: f64,
-    /// Decides between equal positions.
-    id: Digest,
-}
-
 /// Splits by fractions of test, validation and train.
 fn by_fractions(
     images: &[Labelled],
@@ -234,91 +224,24 @@ fn by_fractions(
     rule: &Rule,
     fractions: [f64; 3],
 ) -> Vec<Split> {
-    let units = units(images, classes, rule.seed);
+    let all = units(images, classes, rule.seed);
     let mut splits = vec![Split::Train; images.len()];
     let mut assign = |unit: &Unit, split: Split| {
-        for &member in &unit.members {
-            splits[member] = split;
+        for &member in all.members(unit) {
+            splits[member as usize] = split;
         }
     };
     match rule.method {
-        Method::Hash => units.iter().for_each(|unit| assign(unit, at_position(unit, fractions))),
+        Method::Hash => {
+            all.units.iter().for_each(|unit| assign(unit, at_position(unit, fractions)));
+        }
         Method::Exact => {
-            for (unit, split) in exactly(&units, classes, fractions) {
-                assign(&units[unit], split);
+            for (unit, split) in exactly(&all.units, classes, fractions) {
+                assign(&all.units[unit], split);
             }
         }
     }
     splits
-}
-
-/// Joins images with equal files, equal pixels or the same group.
-fn units(images: &[Labelled], classes: usize, seed: u64) -> Vec<Unit> {
-    let mut joined = Joined::new(images.len());
-    joined.by(images.iter().map(|image| Some(image.digest)));
-    joined.by(images.iter().map(|image| image.pixels));
-    joined.by(images.iter().map(|image| image.group.as_deref()));
-    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for at in 0..images.len() {
-        members.entry(joined.root(at)).or_default().push(at);
-    }
-    let unit = |members: Vec<usize>| {
-        let group = members.iter().filter_map(|&at| images[at].group.as_deref()).min();
-        let file = members.iter().map(|&at| images[at].digest).min();
-        let id = match (group, file) {
-            (Some(group), _) => Digest::of(format!("group {group}").as_bytes()),
-            (None, Some(file)) => file,
-            (None, None) => unreachable!("a unit has at least one image"),
-        };
-        let mut counts = vec![0usize; classes];
-        for &at in &members {
-            if let Some(count) = counts.get_mut(images[at].class as usize) {
-                *count += 1;
-            }
-        }
-        let most = counts.iter().max().copied().unwrap_or(0);
-        let class = counts.iter().position(|&count| count == most).unwrap_or(0);
-        Unit { members, class, position: position(&id, seed), id }
-    };
-    members.into_values().map(unit).collect()
-}
-
-/// Sets of positions, each named by its smallest member.
-struct Joined(Vec<usize>);
-
-impl Joined {
-    fn new(count: usize) -> Joined {
-        Joined((0..count).collect())
-    }
-
-    fn root(&mut self, mut at: usize) -> usize {
-        while self.0[at] != at {
-            self.0[at] = self.0[self.0[at]];
-            at = self.0[at];
-        }
-        at
-    }
-
-    /// Joins positions with equal values.
-    fn by<T: Hash + Eq>(&mut self, values: impl Iterator<Item = Option<T>>) {
-        let mut first: HashMap<T, usize> = HashMap::new();
-        for (at, value) in values.enumerate() {
-            let Some(value) = value else { continue };
-            let earlier = *first.entry(value).or_insert(at);
-            let (a, b) = (self.root(earlier), self.root(at));
-            self.0[a.max(b)] = a.min(b);
-        }
-    }
-}
-
-/// A number in [0, 1) derived from seed and content.
-fn position(source: &Digest, seed: u64) -> f64 {
-    let mut bytes = seed.to_le_bytes().to_vec();
-    bytes.extend_from_slice(source.as_bytes());
-    let digest = Digest::of(&bytes);
-    let word =
-        digest.as_bytes().iter().take(8).fold(0u64, |word, &byte| word << 8 | u64::from(byte));
-    (word >> 11) as f64 / (1u64 << 53) as f64
 }
 
 fn at_position(unit: &Unit, [test, validation, _]: [f64; 3]) -> Split {
@@ -334,7 +257,7 @@ fn at_position(unit: &Unit, [test, validation, _]: [f64; 3]) -> Split {
 fn exactly(units: &[Unit], classes: usize, fractions: [f64; 3]) -> Vec<(usize, Split)> {
     let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
     for (at, unit) in units.iter().enumerate() {
-        if let Some(class) = by_class.get_mut(unit.class) {
+        if let Some(class) = by_class.get_mut(unit.class as usize) {
             class.push(at);
         }
     }
@@ -419,8 +342,8 @@ fn check_classes(images: &[Labelled], classes: &[String], rule: &Rule) -> Result
         return Ok(());
     }
     let mut distinct: Vec<Vec<Digest>> = vec![Vec::new(); classes.len()];
-    let first: HashMap<Digest, u32> =
-        images.iter().rev().map(|image| (image.digest, image.class)).collect();
+    let first: HashMap<&Digest, u32> =
+        images.iter().rev().map(|image| (&image.digest, image.class)).collect();
     for image in images.iter().filter(|image| first.get(&image.digest) == Some(&image.class)) {
         if let Some(found) = distinct.get_mut(image.class as usize)
             && found.len() < 2

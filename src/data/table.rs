@@ -4,7 +4,10 @@
 
 use super::DataError;
 use crate::common::table_text::unescape;
-use crate::store::Digest;
+use crate::store::{Digest, Hasher};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// The table as bytes. `name` includes the version: "listing 1".
@@ -13,29 +16,54 @@ where
     R: IntoIterator<Item = F>,
     F: IntoIterator<Item = String>,
 {
-    let (mut body, mut count) = (String::new(), 0u64);
+    let (mut body, mut count) = (String::new(), 0);
     for row in rows {
-        for (column, field) in row.into_iter().enumerate() {
-            if column > 0 {
-                body.push('\t');
-            }
-            push_escaped(&mut body, &field);
-        }
-        body.push('\n');
+        push_row(&mut body, row);
         count += 1;
     }
-    let head = format!("# pipe {name} rows={count} sha256={}\n", Digest::of(body.as_bytes()));
+    let head = head(name, count, &Digest::of(body.as_bytes()));
     // In place: a table may be a hundred megabytes.
     body.insert_str(0, &head);
     body.into_bytes()
 }
 
+/// Writes the table to a file, row by row: it may be longer than what should be in memory.
 pub(super) fn write_file<R, F>(path: &Path, name: &str, rows: R) -> Result<(), DataError>
 where
-    R: IntoIterator<Item = F>,
+    R: ExactSizeIterator<Item = F>,
     F: IntoIterator<Item = String>,
 {
-    std::fs::write(path, write(name, rows)).map_err(|error| DataError::io("write", path, error))
+    let count = rows.len();
+    let write = || {
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        // The digest isn't known yet, but its length is.
+        file.write_all(head(name, count, &Digest::of(b"")).as_bytes())?;
+        let (mut digest, mut line) = (Hasher::new(), String::new());
+        for row in rows {
+            line.clear();
+            push_row(&mut line, row);
+            digest.update(line.as_bytes());
+            file.write_all(line.as_bytes())?;
+        }
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(head(name, count, &digest.finish()).as_bytes())?;
+        file.flush()
+    };
+    write().map_err(|error| DataError::io("write", path, error))
+}
+
+fn head(name: &str, rows: usize, digest: &Digest) -> String {
+    format!("# pipe {name} rows={rows} sha256={digest}\n")
+}
+
+fn push_row(text: &mut String, row: impl IntoIterator<Item = String>) {
+    for (column, field) in row.into_iter().enumerate() {
+        if column > 0 {
+            text.push('\t');
+        }
+        push_escaped(text, &field);
+    }
+    text.push('\n');
 }
 
 /// Reads the table `name` and calls `row` with the fields of each row; `row` returns none for
@@ -43,7 +71,7 @@ where
 pub(super) fn read_file<const COLUMNS: usize>(
     path: &Path,
     name: &str,
-    row: impl FnMut([String; COLUMNS]) -> Option<()>,
+    row: impl FnMut([Cow<'_, str>; COLUMNS]) -> Option<()>,
 ) -> Result<(), DataError> {
     let bytes = std::fs::read(path).map_err(|error| DataError::io("read", path, error))?;
     read(&bytes, path, name, row)
@@ -54,7 +82,7 @@ pub(super) fn read<const COLUMNS: usize>(
     bytes: &[u8],
     path: &Path,
     name: &str,
-    mut row: impl FnMut([String; COLUMNS]) -> Option<()>,
+    mut row: impl FnMut([Cow<'_, str>; COLUMNS]) -> Option<()>,
 ) -> Result<(), DataError> {
     let damaged = |reason: &str| DataError::damaged(path, reason);
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8"))?;
@@ -70,10 +98,8 @@ pub(super) fn read<const COLUMNS: usize>(
     }
     let mut rows = 0u64;
     for line in body.lines() {
-        let fields: Vec<String> = line.split('\t').map(unescape).collect();
-        let fields: [String; COLUMNS] =
-            fields.try_into().map_err(|_| damaged("a row has the wrong number of fields"))?;
-        row(fields).ok_or_else(|| damaged(&format!("row {} has an invalid field", rows + 1)))?;
+        row(fields(line).ok_or_else(|| damaged("a row has the wrong number of fields"))?)
+            .ok_or_else(|| damaged(&format!("row {} has an invalid field", rows + 1)))?;
         rows += 1;
     }
     if rows.to_string() == count {
@@ -81,6 +107,18 @@ pub(super) fn read<const COLUMNS: usize>(
     } else {
         Err(damaged("its number of rows differs from its first line"))
     }
+}
+
+fn fields<const COLUMNS: usize>(line: &str) -> Option<[Cow<'_, str>; COLUMNS]> {
+    let mut fields = line.split('\t').map(|field| match field.contains('\\') {
+        true => Cow::Owned(unescape(field)),
+        false => Cow::Borrowed(field),
+    });
+    let mut all = [const { Cow::Borrowed("") }; COLUMNS];
+    for place in &mut all {
+        *place = fields.next()?;
+    }
+    fields.next().is_none().then_some(all)
 }
 
 fn push_escaped(text: &mut String, field: &str) {
@@ -110,7 +148,7 @@ mod tests {
             let path = folder.path().join("t.tsv");
             write_file(&path, "test 1", rows.iter().map(|(a, b)| [a.clone(), b.clone()])).unwrap();
             let mut back = Vec::new();
-            read_file(&path, "test 1", |[a, b]| { back.push((a, b)); Some(()) }).unwrap();
+            read_file(&path, "test 1", |[a, b]| { back.push((a.into_owned(), b.into_owned())); Some(()) }).unwrap();
             prop_assert_eq!(back, rows);
         }
     }

@@ -2,6 +2,7 @@
 //! splits.
 
 mod assign;
+mod equal;
 mod leaks;
 mod records;
 mod report;
@@ -16,15 +17,15 @@ use crate::data::decode::{Background, DecodeOptions, OnDamaged};
 use crate::data::images::{self, SKIPPED};
 use crate::data::labels::Labels;
 use crate::data::rejected;
-use crate::data::similarity::Sketches;
-use crate::data::tensor_cache::{self, Storage, fingerprint};
+use crate::data::tensor_cache::{self, Storage};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing};
 use crate::engine::{Context, Estimate, FactChange, Input, Kind, Known, Pin, Resolver, StageError};
 use crate::events::{CancellationToken, FileChanges};
 use crate::nn::weights::registry;
 use crate::store::Store;
 use assign::Assignment;
-use records::{records, remember};
+use equal::Equal;
+use records::records;
 use report::{check_rejected, report, warn_of_crops, warn_of_notes};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -249,38 +250,37 @@ impl Kind for Preprocess {
         labels.warnings.iter().for_each(|warning| context.events.warn(warning.clone()));
         let mut not_used =
             keys.not_used(&set, &labels, &options.tables, dataset.split.file.as_ref());
-        let mut assignment = Assignment::new(&set, &labels, dataset, &read, options.only)?;
+        let mut assignment = Assignment::new(set, &labels, dataset, &read, options.only)?;
         if let Some(warning) = assignment.ignored_split(&labels, dataset) {
             context.events.warn(warning);
         }
-        let chosen = assignment.choose(dataset, &mut not_used);
-        let set = set.only(&chosen);
+        drop((labels, read));
+        assignment.choose(dataset, &mut not_used);
         // Before the long work, on all images; and again on the readable ones.
         assignment.splits(&dataset.split, None)?;
-        let records_key = fingerprint(&preprocessing.geometry(), options.storage());
-        let sketches = Sketches::remembered(&context.memo, &records_key);
-        let made = records(context, &set, &preprocessing, options, &sketches)?;
-        assignment.reject(&made, &mut not_used);
-        check_rejected(context, &set, &mut not_used, options.max_rejected)?;
+        let images = assignment.len();
+        let made = records(context, &assignment.set, &preprocessing, options)?;
+        assignment.decoded(&made, &mut not_used)?;
+        check_rejected(context, images, &mut not_used, options.max_rejected)?;
         // Before the split, which may fail because of what they say.
-        warn_of_notes(context, &set, &made);
+        warn_of_notes(context, &assignment, &made);
         warn_of_crops(context, &preprocessing.geometry(), &made);
         assignment.drop_empty_classes(&context.events);
         let mut splits = assignment.splits(&dataset.split, Some(&made))?;
-        assign::conflicts(context, &assignment, &splits, &made)?;
-        let leaks = leaks::find(context, &assignment, &splits, &made, &sketches)?;
+        let equal = Equal::new(&assignment, &made);
+        assign::conflicts(context, &assignment, &splits, &equal)?;
+        let leaks = leaks::find(context, &assignment, &splits, &made, &equal)?;
         leaks::write(context, &assignment, &splits, &leaks)?;
         match options.on_leak {
             OnLeak::Report => leaks::warn(context, &assignment, &splits, &leaks),
             OnLeak::Drop => leaks::drop(&mut assignment, &mut splits, &leaks, &mut not_used)?,
         }
-        remember(context, &records_key, dataset, &made, &sketches);
         rejected::write(&context.slot, &not_used)?;
-        let samples = assignment.samples(&splits, &made)?;
-        let info = InputInfo { preprocessing, classes: assignment.classes };
-        tensor_cache::write_table(&context.slot, &info, &samples)?;
+        let info = InputInfo { preprocessing, classes: assignment.classes.clone() };
+        let samples = assignment.samples(&splits, &made);
+        tensor_cache::write_table(&context.slot, &info, samples)?;
         let leaking = if options.on_leak == OnLeak::Report { leaks::count(&leaks) } else { 0 };
-        report(context, &samples, &made, &not_used, leaking);
+        report(context, &splits, &made, &not_used, leaking);
         Ok(())
     }
 }

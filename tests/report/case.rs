@@ -1,7 +1,6 @@
 //! Made-up runs, for the tests and the benchmark of pages.
 
 use pipe::data::images::{self, Image};
-use pipe::data::similarity::Sketches;
 use pipe::data::tensor_cache::{self, Sample, Split, Writer};
 use pipe::data::{InputInfo, Preprocessing};
 use pipe::events::{CancellationToken, Event, EventSink, RunOutcome, StageOutcome};
@@ -186,7 +185,7 @@ fn write_cache(case: &Case, source: &Path, size: u32, folder: &Path) {
         geometry: &geometry,
         storage: Default::default(),
         earlier: None,
-        sketches: &Sketches::default(),
+        sketches: None,
         task: &task,
         cancel: &cancel,
     };
@@ -208,5 +207,5 @@ fn write_cache(case: &Case, source: &Path, size: u32, folder: &Path) {
     let mut samples: Vec<Sample> = (0..case.images).map(sample).collect();
     samples.sort_by(|a, b| a.path.cmp(&b.path));
     let info = InputInfo { preprocessing, classes: case.classes.clone() };
-    tensor_cache::write_table(folder, &info, &samples).unwrap();
+    tensor_cache::write_table(folder, &info, samples.into_iter()).unwrap();
 }

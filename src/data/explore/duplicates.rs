@@ -31,13 +31,12 @@ impl Distinct<'_> {
         &self,
         looks: &[Result<Look, String>],
     ) -> Result<(Duplicates, NearDuplicates), DataError> {
-        let sketches: Vec<_> =
-            looks.iter().map(|look| look.as_ref().ok().map(|look| look.sketch)).collect();
+        let sketch = |at: usize| Ok(looks[at].as_ref().ok().map(|look| look.sketch));
         let thumbnail = |at: usize| {
             let bytes = self.images.read(self.files[at])?;
             Ok(decode::glance(&bytes, DecodeOptions::default())?.thumbnail)
         };
-        let pairs = similarity::pairs(&sketches, |_, _| true, thumbnail)?;
+        let pairs = similarity::pairs(looks.len(), sketch, |_, _| true, thumbnail)?;
         let pixels = self.pixels(looks, &pairs)?;
         let near = pairs.iter().filter(|pair| pixels[pair.first] != pixels[pair.second]);
         Ok((self.equal(&pixels), self.near(near.collect())))

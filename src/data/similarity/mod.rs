@@ -8,8 +8,8 @@ mod candidates;
 mod sketch;
 mod thumbnail;
 
-pub(super) use sketch::LENGTH as SKETCH;
-pub use sketch::{Sketch, Sketches};
+pub use sketch::Sketch;
+pub(super) use sketch::{LENGTH as SKETCH, SIDE as SKETCH_SIDE, VERSION as SKETCH_VERSION};
 pub use thumbnail::{SIDE, Thumbnail};
 
 use super::DataError;
@@ -29,18 +29,19 @@ pub struct Pair {
     pub similarity: f64,
 }
 
-/// The near duplicates among images, by their sketches, sorted by position. Only pairs for which
-/// `compares` is true are looked at. An image with a great many candidates is verified against the
-/// closest ones.
+/// The near duplicates among `count` images, by their sketches, sorted by position. An image without
+/// a sketch has none. Only pairs for which `compares` is true are looked at. An image with a great
+/// many candidates is verified against the closest ones.
 ///
 /// # Errors
-/// Those of `thumbnail`, which is called for the candidates alone.
+/// Those of `sketch`, and of `thumbnail`, which is called for the candidates alone.
 pub fn pairs(
-    sketches: &[Option<Sketch>],
+    count: usize,
+    sketch: impl Fn(usize) -> Result<Option<Sketch>, DataError> + Sync,
     compares: impl Fn(usize, usize) -> bool + Sync,
     thumbnail: impl Fn(usize) -> Result<Thumbnail, DataError> + Sync,
 ) -> Result<Vec<Pair>, DataError> {
-    let candidates = candidates::find(sketches, &compares);
+    let candidates = candidates::find(count, &sketch, &compares)?;
     let mut found = Vec::new();
     for chunk in candidates.chunks(PAIRS_AT_A_TIME) {
         let needed: BTreeSet<usize> = chunk.iter().flat_map(|&(a, b)| [a, b]).collect();

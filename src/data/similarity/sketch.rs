@@ -3,14 +3,13 @@
 //! 2002), so that the share of different bits is the angle between two images: it doesn't matter
 //! how large the parts of one color are, on which hashes by neighboring pixels depend on noise.
 
-use super::thumbnail::{BLOCK, MAX_IN_A_BLOCK, SIDE, Thumbnail};
+use super::thumbnail::{self, BLOCK, MAX_IN_A_BLOCK, Thumbnail};
 use crate::random::Stream;
-use crate::store::{Digest, Memo};
-use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 /// Parts along a side.
 const PARTS: usize = 8;
+/// The same as the side of an image: a sketch is one of 8 x 8 pixels.
+pub(in crate::data) const SIDE: u32 = PARTS as u32;
 /// Bytes of a sketch.
 pub(in crate::data) const LENGTH: usize = PARTS * PARTS * 3;
 /// Bits of a hash.
@@ -18,14 +17,12 @@ pub(super) const BITS: usize = 64;
 /// Largest difference of the three levels of a part, summed: a part is a block of the thumbnail,
 /// whose mean differences are rounded down, and so is each level of the sketch, to the nearest.
 const MAX_IN_A_PART: u32 = 3 * (MAX_IN_A_BLOCK + 1) + 3;
-const _: () = assert!(SIDE / PARTS == BLOCK);
+const _: () = assert!(thumbnail::SIDE / PARTS == BLOCK);
 /// Smallest standard deviation of a sketch, in levels. Below it, an image is nearly of one color.
 const MIN_DEVIATION: i64 = 3;
 
-/// Bucket of the memo with the sketches of all records of a geometry.
-const BUCKET: &str = "sketches";
 /// Raised whenever the sketch of the same pixels changes.
-const VERSION: u32 = 1;
+pub(in crate::data) const VERSION: u32 = 1;
 
 /// Mean colors of the parts of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +40,7 @@ impl Sketch {
 
     pub fn of(thumbnail: &Thumbnail) -> Sketch {
         let mut colors = [0; LENGTH];
-        colors.copy_from_slice(&thumbnail.blocks(SIDE / PARTS));
+        colors.copy_from_slice(&thumbnail.blocks(BLOCK));
         Sketch(colors)
     }
 
@@ -54,6 +51,7 @@ impl Sketch {
 
     /// The sum of the differences of all levels. None if a part differs more than a part of two
     /// near duplicates can.
+    #[inline]
     pub(super) fn distance(&self, other: &Sketch) -> Option<u32> {
         let part = |a: &[u8], b: &[u8]| -> u32 {
             a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b))).sum()
@@ -64,6 +62,7 @@ impl Sketch {
     }
 
     /// The hash by the planes of [`planes`]; none for an image of nearly one color.
+    #[inline(always)]
     pub(super) fn hash(&self, planes: &[Plane]) -> Option<u64> {
         let count = (PARTS * PARTS) as i32;
         let sums = [0, 1, 2].map(|channel| {
@@ -95,62 +94,4 @@ pub(super) fn planes() -> Vec<Plane> {
     let mut stream = Stream::new(0, "similarity", &[]);
     let mut mask = || if stream.chance(0.5) { -1 } else { 0 };
     (0..BITS).map(|_| std::array::from_fn(|_| mask())).collect()
-}
-
-/// Sketches by the digests of image files, filled in from several threads while images are decoded.
-#[derive(Debug, Default)]
-pub struct Sketches(Mutex<BTreeMap<Digest, Sketch>>);
-
-impl Sketches {
-    /// The remembered sketches of the records with this fingerprint.
-    pub fn remembered(memo: &Memo, records: &Digest) -> Sketches {
-        let bytes = memo.get(BUCKET, &key(records)).unwrap_or_default();
-        let entries = bytes.chunks_exact(32 + LENGTH).filter_map(|entry| {
-            let (digest, colors) = entry.split_first_chunk::<32>()?;
-            Some((Digest::from_bytes(*digest), Sketch(colors.try_into().ok()?)))
-        });
-        Sketches(Mutex::new(entries.collect()))
-    }
-
-    /// Remembers the sketches for the next preprocess. Where that fails, they are made again.
-    pub fn remember(&self, memo: &Memo, records: &Digest) {
-        let mut bytes = Vec::new();
-        for (digest, Sketch(colors)) in self.lock().iter() {
-            bytes.extend_from_slice(digest.as_bytes());
-            bytes.extend_from_slice(colors);
-        }
-        let _ = memo.put(BUCKET, &key(records), &bytes);
-    }
-
-    /// Adds the sketch of a stored square of `size * size * 3` bytes.
-    pub fn add(&self, image: Digest, square: &[u8], size: u32) {
-        if let Ok(thumbnail) = Thumbnail::of_square(square, size) {
-            self.lock().insert(image, Sketch::of(&thumbnail));
-        }
-    }
-
-    pub fn get(&self, image: &Digest) -> Option<Sketch> {
-        self.lock().get(image).copied()
-    }
-
-    pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Leaves out the images at which `keep` is false.
-    pub fn retain(&self, keep: impl Fn(&Digest) -> bool) {
-        self.lock().retain(|digest, _| keep(digest));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Sketch>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-fn key(records: &Digest) -> String {
-    format!("{VERSION} {records}")
 }

@@ -61,9 +61,9 @@ fn reread(bytes: &[u8]) -> Thumbnail {
 }
 
 fn found(thumbnails: &[Thumbnail]) -> Vec<Pair> {
-    let sketches: Vec<Option<Sketch>> =
-        thumbnails.iter().map(|one| Some(Sketch::of(one))).collect();
-    pairs(&sketches, |_, _| true, |at| Ok(thumbnails[at].clone())).unwrap()
+    let sketches: Vec<Sketch> = thumbnails.iter().map(Sketch::of).collect();
+    let sketch = |at: usize| Ok(Some(sketches[at]));
+    pairs(thumbnails.len(), sketch, |_, _| true, |at| Ok(thumbnails[at].clone())).unwrap()
 }
 
 fn positions(thumbnails: &[Thumbnail]) -> Vec<(usize, usize)> {
@@ -105,6 +105,12 @@ fn products_on_white_are_copies_only_of_themselves() {
     assert_eq!(positions(&thumbnails), []);
     thumbnails.push(reread(&jpeg(&all[4], 60)));
     assert_eq!(positions(&thumbnails), [(4, all.len())]);
+}
+
+#[test]
+fn a_square_of_the_size_of_thumbnails_is_one() {
+    let image = photo(5, SIDE as u32, SIDE as u32);
+    assert_eq!(Thumbnail::of_square(image.as_raw(), SIDE as u32).unwrap(), thumbnail(&image));
 }
 
 #[test]

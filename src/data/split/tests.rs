@@ -18,7 +18,7 @@ fn rule(train: f64, validation: f64, test: f64, method: Method) -> Rule {
     }
 }
 
-fn set(count: usize, classes: u32) -> Vec<Labelled> {
+fn set(count: usize, classes: u32) -> Vec<Labelled<'static>> {
     (0..count as u32)
         .map(|index| Labelled {
             digest: Digest::of(&index.to_le_bytes()),
@@ -129,13 +129,15 @@ fn remainders_carry_over_classes() {
 
 #[test]
 fn equal_pixels_and_groups_are_on_one_side() {
+    let pixels: Vec<Digest> = (0..20).map(|number| Digest::of(&[number])).collect();
+    let patients: Vec<String> = (0..20).map(|number| format!("patient {number}")).collect();
     for method in [Method::Exact, Method::Hash] {
         let mut images = set(240, 2);
         for (at, image) in images.iter_mut().enumerate() {
             if at < 80 {
-                image.pixels = Some(Digest::of(&[at as u8 / 4]));
+                image.pixels = Some(&pixels[at / 4]);
             } else if at < 160 {
-                image.group = Some(format!("patient {}", at / 8));
+                image.group = Some(&patients[at / 8]);
             }
         }
         let splits = split(&images, &names(2), &rule(0.6, 0.2, 0.2, method)).unwrap();

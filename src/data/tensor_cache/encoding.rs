@@ -3,6 +3,7 @@
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -83,10 +84,18 @@ impl Encoding {
     pub(super) fn numbered(number: u32) -> Option<Encoding> {
         [Encoding::Raw, Encoding::Jpeg].into_iter().find(|one| *one as u32 == number)
     }
+
+    /// The pixels of a stored record: `size * size * 3` bytes of RGB. The error is a reason.
+    pub(super) fn pixels(self, stored: &[u8], size: usize) -> Result<Cow<'_, [u8]>, String> {
+        match self {
+            Encoding::Raw => Ok(Cow::Borrowed(stored)),
+            Encoding::Jpeg => decode_jpeg(stored, size).map(Cow::Owned),
+        }
+    }
 }
 
 /// The pixels of a JPEG record: `size * size * 3` bytes of RGB. The error is a reason.
-pub(super) fn decode_jpeg(bytes: &[u8], size: usize) -> Result<Vec<u8>, String> {
+fn decode_jpeg(bytes: &[u8], size: usize) -> Result<Vec<u8>, String> {
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(size)

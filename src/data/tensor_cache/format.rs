@@ -61,7 +61,7 @@ pub(super) struct Header {
 }
 
 /// The index entry of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Digest of the image file.
     pub image_digest: Digest,

@@ -3,16 +3,19 @@
 //! A changed label or split rewrites only the table.
 
 mod encoding;
+mod file;
 mod format;
 mod reader;
 mod samples;
+mod sketches;
 mod writer;
 
 pub use encoding::Storage;
 pub use format::Entry;
 pub use reader::Records;
 pub use samples::{Sample, Split};
-pub use writer::{Writer, Written, fingerprint};
+pub use sketches::Sketches;
+pub use writer::{Sketching, Writer, Written, fingerprint};
 
 use super::{DataError, InputInfo};
 use crate::store::Digest;
@@ -98,7 +101,11 @@ impl TensorCache {
 }
 
 /// Writes [`SAMPLES`] and [`INPUT`] next to the records.
-pub fn write_table(folder: &Path, info: &InputInfo, samples: &[Sample]) -> Result<(), DataError> {
+pub fn write_table(
+    folder: &Path,
+    info: &InputInfo,
+    samples: impl ExactSizeIterator<Item = Sample>,
+) -> Result<(), DataError> {
     samples::write(&folder.join(SAMPLES), samples)?;
     let path: PathBuf = folder.join(INPUT);
     let mut text = serde_json::to_vec_pretty(info)

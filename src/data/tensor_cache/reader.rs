@@ -2,7 +2,7 @@
 //! the index are verified on opening, each record on first access. Records are given as pixels,
 //! however they are stored.
 
-use super::encoding::{Encoding, decode_jpeg};
+use super::encoding::Encoding;
 use super::format::{Entry, HEADER, Header};
 use crate::data::DataError;
 use crate::store::Digest;
@@ -175,13 +175,14 @@ impl Records {
     /// The pixels of a record: `size * size * 3` bytes of RGB, row by row.
     pub fn record(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
         let (entry, stored) = self.stored(index)?;
-        match entry.encoding {
-            Encoding::Raw => Ok(stored),
-            Encoding::Jpeg => decode_jpeg(&stored, self.size()).map(Cow::Owned).map_err(|reason| {
-                let reason = format!("record {index} can't be decoded: {reason}");
-                DataError::damaged(&self.path, reason)
-            }),
+        if entry.encoding == Encoding::Raw {
+            return Ok(stored);
         }
+        let pixels = entry.encoding.pixels(&stored, self.size()).map(Cow::into_owned);
+        pixels.map(Cow::Owned).map_err(|reason| {
+            let reason = format!("record {index} can't be decoded: {reason}");
+            DataError::damaged(&self.path, reason)
+        })
     }
 
     /// The bytes of a record as they are stored, with its entry. Their digest is verified on first

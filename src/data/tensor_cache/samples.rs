@@ -61,15 +61,18 @@ pub struct Sample {
     pub note: String,
 }
 
-pub(super) fn write(path: &Path, samples: &[Sample]) -> Result<(), DataError> {
-    let rows = samples.iter().map(|sample| {
+pub(super) fn write(
+    path: &Path,
+    samples: impl ExactSizeIterator<Item = Sample>,
+) -> Result<(), DataError> {
+    let rows = samples.map(|sample| {
         [
-            sample.path.clone(),
+            sample.path,
             sample.image_digest.to_string(),
             sample.record.to_string(),
             sample.class.map_or_else(|| "-".to_owned(), |class| class.to_string()),
             sample.split.to_string(),
-            sample.note.clone(),
+            sample.note,
         ]
     });
     table::write_file(path, KIND, rows)
@@ -82,12 +85,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sample>, DataError> {
         let split = Split::named(&split)
             .filter(|&split| class.is_some() == (split != Split::Unlabelled))?;
         samples.push(Sample {
-            path,
+            path: path.into_owned(),
             image_digest: image_digest.parse().ok()?,
             record: record.parse().ok()?,
             class,
             split,
-            note,
+            note: note.into_owned(),
         });
         Some(())
     })?;

@@ -1,28 +1,35 @@
 //! Writes `records.bin`: decodes images in parallel, a bounded number at a time, sorted by their
-//! digests, and copies the records that an earlier file with the same fingerprint already has.
+//! digests, and copies the records that an earlier file with the same fingerprint already has. The
+//! sketches of the records are written beside it.
 
 use super::encoding::Storage;
-use super::format::{Entry, HEADER, Header, Layout};
+use super::file::RecordsFile;
+use super::format::{Entry, Layout};
 use super::reader::Records;
+use super::sketches::{SketchFile, Sketches};
 use crate::data::DataError;
 use crate::data::decode;
 use crate::data::images::{Image, ImageSet};
 use crate::data::preprocessing::Geometry;
-use crate::data::similarity::Sketches;
+use crate::data::similarity::{Sketch, Thumbnail};
 use crate::events::{CancellationToken, Task};
 use crate::store::Digest;
 use rayon::prelude::*;
-use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Images of [`chunk`] per thread: enough that threads rarely wait for each other, few enough to
-/// bound the memory.
-const CHUNK_PER_THREAD: usize = 32;
+/// Images that a thread decodes between two writes: enough that threads rarely wait for each other,
+/// few enough to bound the memory.
+const CHUNK_PER_THREAD: RangeInclusive<usize> = 32..=512;
+/// Bytes of their records, unless they are fewer images.
+const CHUNK_BYTES: usize = 8 << 20;
 
-/// Images decoded between two writes.
-fn chunk() -> usize {
-    CHUNK_PER_THREAD * rayon::current_num_threads()
+/// Images of this size in pixels that are decoded between two writes.
+fn chunk(size: u32) -> usize {
+    let record = (size as usize).pow(2).saturating_mul(3).max(1);
+    let most = (CHUNK_BYTES / record).clamp(*CHUNK_PER_THREAD.start(), *CHUNK_PER_THREAD.end());
+    most * rayon::current_num_threads()
 }
 
 /// The inputs of a file of records.
@@ -32,15 +39,22 @@ pub struct Writer<'a> {
     pub storage: Storage,
     /// An earlier file with the same [`fingerprint`].
     pub earlier: Option<&'a Records>,
-    /// Gets the sketch of each image that is decoded.
-    pub sketches: &'a Sketches,
+    /// None: no sketches are made.
+    pub sketches: Option<Sketching<'a>>,
     /// Advanced by one per distinct image.
     pub task: &'a Task,
     pub cancel: &'a CancellationToken,
 }
 
+/// Where the sketches of all records are written.
+pub struct Sketching<'a> {
+    pub path: &'a Path,
+    /// Those of the earlier records.
+    pub earlier: Option<Arc<Sketches>>,
+}
+
 /// The result of [`Writer::write`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Written {
     /// Index entries, sorted by the digests of the image files.
     pub entries: Vec<Entry>,
@@ -51,10 +65,13 @@ pub struct Written {
     /// Whether the earlier file has exactly these records. In this case nothing was written, and it
     /// can be linked.
     pub unchanged: bool,
+    /// The sketches of the records, if they were wanted: the earlier ones, or those of the file that
+    /// was written.
+    pub sketches: Option<Arc<Sketches>>,
 }
 
 enum Outcome {
-    Record { entry: Entry, bytes: Vec<u8>, reused: bool },
+    Record { entry: Entry, bytes: Vec<u8>, sketch: Option<Box<Sketch>>, reused: bool },
     Rejected(String),
 }
 
@@ -104,7 +121,7 @@ impl Writer<'_> {
         }
         let mut made =
             Written { unchanged: true, reused: known.len() as u64, ..Written::default() };
-        for chunk in missing.chunks(chunk()) {
+        for chunk in missing.chunks(chunk(self.geometry.size)) {
             for (image, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
                 match outcome? {
                     Outcome::Record { .. } => return Ok(None),
@@ -113,24 +130,51 @@ impl Writer<'_> {
             }
         }
         made.entries = (0..earlier.count()).filter_map(|index| earlier.entry(index)).collect();
+        made.sketches = self.sketches_of(earlier, &made.entries)?;
         self.task.advance(distinct.len() as u64);
         Ok(Some(made))
     }
 
+    /// The sketches of the earlier records: those that are known, if they are of the same images.
+    fn sketches_of(
+        &self,
+        earlier: &Records,
+        entries: &[Entry],
+    ) -> Result<Option<Arc<Sketches>>, DataError> {
+        let Some(Sketching { path, earlier: known }) = &self.sketches else { return Ok(None) };
+        if let Some(known) = known.as_ref().filter(|known| known.are_of(entries)) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let mut file = SketchFile::create(path)?;
+        for chunk in entries.chunks(chunk(self.geometry.size)) {
+            let sketch = |entry: &Entry| {
+                let index = earlier.find(&entry.image_digest);
+                let index = index.ok_or_else(|| DataError::damaged(path, "a record is missing"))?;
+                self.sketch(entry, &earlier.stored(index)?.1)
+            };
+            let made: Result<Vec<Sketch>, DataError> = chunk.par_iter().map(sketch).collect();
+            made?.iter().try_for_each(|sketch| file.push(sketch))?;
+        }
+        let records = fingerprint(self.geometry, self.storage);
+        Ok(Some(Arc::new(file.finish(entries, &records)?)))
+    }
+
     fn write_all(&self, path: &Path, distinct: &[&Image]) -> Result<Written, DataError> {
-        let writing = |error| DataError::io("write", path, error);
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(writing)?);
-        file.write_all(&[0; HEADER]).map_err(writing)?;
-        let (mut made, mut end) = (Written::default(), HEADER as u64);
-        for chunk in distinct.chunks(chunk()) {
+        let mut file = RecordsFile::create(path)?;
+        let sketches = self.sketches.as_ref().map(|sketching| SketchFile::create(sketching.path));
+        let mut sketches = sketches.transpose()?;
+        let mut made = Written::default();
+        for chunk in distinct.chunks(chunk(self.geometry.size)) {
             for (image, outcome) in chunk.iter().zip(self.outcomes(chunk)) {
                 match outcome? {
                     Outcome::Rejected(reason) => made.rejected.push((image.digest, reason)),
-                    Outcome::Record { entry, bytes, reused } => {
-                        file.write_all(&bytes).map_err(writing)?;
+                    Outcome::Record { entry, bytes, sketch, reused } => {
+                        let offset = file.push(&bytes)?;
+                        if let Some((file, sketch)) = sketches.as_mut().zip(sketch) {
+                            file.push(&sketch)?;
+                        }
                         made.reused += u64::from(reused);
-                        made.entries.push(Entry { offset: end, ..entry });
-                        end += bytes.len() as u64;
+                        made.entries.push(Entry { offset, ..entry });
                     }
                 }
             }
@@ -140,19 +184,10 @@ impl Writer<'_> {
             Storage::Raw => Layout::Equal,
             Storage::Jpeg { .. } => Layout::Listed,
         };
-        let index: Vec<u8> = made.entries.iter().flat_map(|entry| entry.write(layout)).collect();
-        file.write_all(&index).map_err(writing)?;
-        let header = Header {
-            layout,
-            size: self.geometry.size,
-            count: made.entries.len() as u64,
-            stored: end - HEADER as u64,
-            fingerprint: fingerprint(self.geometry, self.storage),
-            index: Digest::of(&index),
-        };
-        file.seek(SeekFrom::Start(0)).map_err(writing)?;
-        file.write_all(&header.write()).map_err(writing)?;
-        file.flush().map_err(writing)?;
+        let fingerprint = fingerprint(self.geometry, self.storage);
+        file.finish(layout, self.geometry.size, fingerprint, made.entries.iter().copied())?;
+        let sketches = sketches.map(|file| file.finish(&made.entries, &fingerprint));
+        made.sketches = sketches.transpose()?.map(Arc::new);
         Ok(made)
     }
 
@@ -171,10 +206,6 @@ impl Writer<'_> {
         let decode = |bytes: Vec<u8>| decode::to_square(&bytes, self.geometry);
         match self.images.read(image).and_then(decode) {
             Ok(decoded) => {
-                // An image stored as JPEG decodes to other pixels.
-                if self.storage == Storage::Raw {
-                    self.sketches.add(image.digest, &decoded.pixels, self.geometry.size);
-                }
                 let (encoding, bytes) = self.storage.encode(decoded.pixels, self.geometry.size);
                 let entry = Entry {
                     image_digest: image.digest,
@@ -187,7 +218,9 @@ impl Writer<'_> {
                     offset: 0,
                     length: bytes.len() as u64,
                 };
-                Ok(Outcome::Record { entry, bytes, reused: false })
+                let sketch =
+                    self.sketches.as_ref().map(|_| self.sketch(&entry, &bytes).map(Box::new));
+                Ok(Outcome::Record { entry, bytes, sketch: sketch.transpose()?, reused: false })
             }
             Err(DataError::Unreadable(reason)) => Ok(Outcome::Rejected(reason)),
             Err(other) => Err(other),
@@ -199,6 +232,21 @@ impl Writer<'_> {
         let earlier = self.earlier?;
         let index = earlier.find(&image.digest)?;
         let (entry, bytes) = earlier.stored(index).ok()?;
-        Some(Outcome::Record { entry, bytes: bytes.into_owned(), reused: true })
+        let sketch = match &self.sketches {
+            Some(Sketching { earlier: known, .. }) => {
+                let known = known.as_ref().and_then(|known| known.of_image(&image.digest));
+                Some(Box::new(known.map_or_else(|| self.sketch(&entry, &bytes), Ok).ok()?))
+            }
+            None => None,
+        };
+        Some(Outcome::Record { entry, bytes: bytes.into_owned(), sketch, reused: true })
+    }
+
+    /// The sketch of a record as it is stored.
+    fn sketch(&self, entry: &Entry, stored: &[u8]) -> Result<Sketch, DataError> {
+        let size = self.geometry.size;
+        let pixels = entry.encoding.pixels(stored, size as usize);
+        let pixels = pixels.map_err(DataError::Unreadable)?;
+        Ok(Sketch::of(&Thumbnail::of_square(&pixels, size)?))
     }
 }

@@ -3,18 +3,18 @@
 //! directly with the other; a resemblance of resemblances doesn't count.
 
 use super::SHOWN;
-use super::assign::{Assignment, record_of};
+use super::assign::Assignment;
+use super::equal::{Equal, Member};
 use crate::common::csv_text::not_a_formula;
 use crate::common::number::counted;
 use crate::common::words::shortened_list;
 use crate::data::Split;
 use crate::data::rejected::{LEAK, Rejected};
-use crate::data::similarity::{self, Sketch, Sketches, Thumbnail};
+use crate::data::similarity::{self, Thumbnail};
 use crate::data::tensor_cache::{RECORDS, Records, Written};
 use crate::engine::{Context, OrFail, StageError};
-use crate::store::Digest;
-use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Name of the list.
 pub(super) const LEAKS: &str = "leaks.csv";
@@ -30,19 +30,58 @@ pub(super) struct Leak {
     similarity: f64,
 }
 
-/// The images with equal pixels.
-struct Group {
-    record: u32,
-    /// Digest of the file that the record was made from.
-    image: Digest,
-    /// Splits and positions, sorted.
-    members: Vec<(Split, usize)>,
+/// The groups of images with equal pixels. Their members are in one list.
+struct Groups {
+    groups: Vec<Group>,
+    /// Splits and positions, sorted within a group.
+    members: Vec<(Split, u32)>,
 }
 
-impl Group {
+struct Group {
+    record: u32,
+    members: Range<u32>,
+    /// A bit for each split of its members.
+    splits: u8,
+}
+
+impl Groups {
+    fn new(equal: &Equal, splits: &[Split]) -> Groups {
+        let mut all = Groups { groups: Vec::new(), members: Vec::new() };
+        for members in equal.groups() {
+            let (start, record) = (all.members.len(), members[0].record);
+            let member = |one: &Member| (splits[one.position()], one.position() as u32);
+            all.members.extend(members.iter().map(member));
+            let added = &mut all.members[start..];
+            added.sort_unstable();
+            let splits = added.iter().fold(0, |bits, (split, _)| bits | 1 << *split as u8);
+            let members = start as u32..all.members.len() as u32;
+            all.groups.push(Group { record, members, splits });
+        }
+        all
+    }
+
     /// The positions in each split.
-    fn by_split(&self) -> impl Iterator<Item = (Split, &[(Split, usize)])> {
-        self.members.chunk_by(|a, b| a.0 == b.0).map(|members| (members[0].0, members))
+    fn by_split(&self, group: &Group) -> impl Iterator<Item = (Split, &[(Split, u32)])> {
+        let members = &self.members[group.members.start as usize..group.members.end as usize];
+        members.chunk_by(|a, b| a.0 == b.0).map(|members| (members[0].0, members))
+    }
+
+    /// The leaks from the images of one group to those of another in a later split: each image with
+    /// the first one on the other side.
+    fn between(&self, copies: &Group, scored: &Group, similarity: f64) -> Vec<Leak> {
+        let mut leaks = Vec::new();
+        let leak = |copy: u32, scored: u32| Leak {
+            copy: copy as usize,
+            scored: scored as usize,
+            similarity,
+        };
+        for (split, copies) in self.by_split(copies) {
+            for (_, scored) in self.by_split(scored).filter(|(later, _)| *later > split) {
+                leaks.extend(copies.iter().map(|&(_, copy)| leak(copy, scored[0].1)));
+                leaks.extend(scored.iter().skip(1).map(|&(_, scored)| leak(copies[0].1, scored)));
+            }
+        }
+        leaks
     }
 }
 
@@ -52,41 +91,35 @@ pub(super) fn find(
     assignment: &Assignment,
     splits: &[Split],
     made: &Written,
-    sketches: &Sketches,
+    equal: &Equal,
 ) -> Result<Vec<Leak>, StageError> {
-    let groups = groups(assignment, splits, made);
-    let used: BTreeSet<Split> =
-        groups.iter().flat_map(|one| one.by_split().map(|(split, _)| split)).collect();
-    if used.len() < 2 {
+    let all = Groups::new(equal, splits);
+    let groups = &all.groups;
+    let used = groups.iter().fold(0, |bits, group| bits | group.splits);
+    let Some(sketches) = made.sketches.as_ref().filter(|_| used.count_ones() > 1) else {
         return Ok(Vec::new());
-    }
+    };
     let records = Records::open(&context.slot.join(RECORDS))?;
     let size = records.size() as u32;
-    let sketch = |group: &Group| -> Result<Option<Sketch>, StageError> {
-        if sketches.get(&group.image).is_none() {
-            sketches.add(group.image, &records.record(group.record)?, size);
-        }
-        Ok(sketches.get(&group.image))
-    };
-    let sketched: Result<Vec<Option<Sketch>>, StageError> = groups.par_iter().map(sketch).collect();
+    let sketch = |at: usize| sketches.of_record(groups[at].record).map(Some);
     let thumbnail = |at: usize| Thumbnail::of_square(&records.record(groups[at].record)?, size);
-    // A bit for each split: this is asked for millions of pairs.
-    let bits =
-        |group: &Group| group.by_split().fold(0u8, |bits, (split, _)| bits | 1 << split as u8);
-    let used: Vec<u8> = groups.iter().map(bits).collect();
-    let are_apart = |a: usize, b: usize| used[a] != used[b] || !used[a].is_power_of_two();
-    let pairs = similarity::pairs(&sketched?, are_apart, thumbnail)?;
-    let mut leaks: Vec<Leak> = groups.iter().flat_map(|group| between(group, group, 1.0)).collect();
+    let are_apart = |a: usize, b: usize| {
+        let [a, b] = [groups[a].splits, groups[b].splits];
+        a != b || !a.is_power_of_two()
+    };
+    let pairs = similarity::pairs(groups.len(), sketch, are_apart, thumbnail)?;
+    let mut leaks: Vec<Leak> =
+        groups.iter().flat_map(|group| all.between(group, group, 1.0)).collect();
     for pair in pairs {
         let (one, other) = (&groups[pair.first], &groups[pair.second]);
         // Only equal pixels have a similarity of 1.
         let similarity = pair.similarity.min(0.9999);
-        leaks.extend(between(one, other, similarity));
-        leaks.extend(between(other, one, similarity));
+        leaks.extend(all.between(one, other, similarity));
+        leaks.extend(all.between(other, one, similarity));
     }
     let order = |leak: &Leak| {
-        let differ = assignment.items[leak.copy].class != assignment.items[leak.scored].class;
-        (!(differ && leak.similarity == 1.0), -leak.similarity)
+        let [copy, scored] = [leak.copy, leak.scored].map(|at| assignment.class_number(at));
+        (!(copy != scored && leak.similarity == 1.0), -leak.similarity)
     };
     leaks.sort_by(|a, b| {
         let ((one, near), (other, far)) = (order(a), order(b));
@@ -94,40 +127,6 @@ pub(super) fn find(
         one.cmp(&other).then(near.total_cmp(&far)).then(positions)
     });
     Ok(leaks)
-}
-
-fn groups(assignment: &Assignment, splits: &[Split], made: &Written) -> Vec<Group> {
-    let mut groups: BTreeMap<Digest, Group> = BTreeMap::new();
-    for (at, (item, &split)) in assignment.items.iter().zip(splits).enumerate() {
-        let Some(record) = record_of(made, &item.image).filter(|_| split != Split::Unlabelled)
-        else {
-            continue;
-        };
-        let entry = &made.entries[record];
-        let group = groups.entry(entry.record_digest).or_insert_with(|| Group {
-            record: record as u32,
-            image: entry.image_digest,
-            members: Vec::new(),
-        });
-        group.members.push((split, at));
-    }
-    let mut groups: Vec<Group> = groups.into_values().collect();
-    groups.iter_mut().for_each(|group| group.members.sort_unstable());
-    groups
-}
-
-/// The leaks from the images of one group to those of another in a later split: each image with the
-/// first one on the other side.
-fn between(copies: &Group, scored: &Group, similarity: f64) -> Vec<Leak> {
-    let mut leaks = Vec::new();
-    for (split, copies) in copies.by_split() {
-        for (_, scored) in scored.by_split().filter(|(later, _)| *later > split) {
-            let leak = |copy: usize, scored: usize| Leak { copy, scored, similarity };
-            leaks.extend(copies.iter().map(|&(_, copy)| leak(copy, scored[0].1)));
-            leaks.extend(scored.iter().skip(1).map(|&(_, scored)| leak(copies[0].1, scored)));
-        }
-    }
-    leaks
 }
 
 /// Writes [`LEAKS`].
@@ -153,7 +152,7 @@ pub(super) fn write(
             for at in [leak.copy, leak.scored] {
                 csv.write_field(not_a_formula(assignment.path(at)).as_bytes())?;
                 csv.write_field(splits[at].name())?;
-                csv.write_field(not_a_formula(&assignment.class(at)).as_bytes())?;
+                csv.write_field(not_a_formula(assignment.class(at)).as_bytes())?;
             }
             csv.write_field(similarity_text(leak.similarity))?;
             csv.write_record(None::<&[u8]>)?;
@@ -207,13 +206,13 @@ pub(super) fn drop(
     check_left(assignment, splits, &dropped)?;
     not_used.extend(dropped.iter().map(|(&at, &scored)| {
         let reason = format!("{LEAK}: {} ({})", assignment.path(scored), splits[scored]);
-        assignment.items[at].rejected(&assignment.classes, reason)
+        assignment.rejected(at, reason)
     }));
     not_used.sort();
-    let mut position = 0..splits.len();
-    assignment.items.retain(|_| position.next().is_none_or(|at| !dropped.contains_key(&at)));
-    let mut position = 0..splits.len();
-    splits.retain(|_| position.next().is_none_or(|at| !dropped.contains_key(&at)));
+    let kept: Vec<bool> = (0..splits.len()).map(|at| !dropped.contains_key(&at)).collect();
+    assignment.keep(&kept);
+    let mut kept = kept.into_iter();
+    splits.retain(|_| kept.next().unwrap_or(true));
     Ok(())
 }
 
@@ -236,12 +235,12 @@ fn check_left(
             return refused(format!("nothing of the split `{split}`"));
         }
     }
-    let classes = |at: &mut dyn Iterator<Item = usize>| -> BTreeSet<String> {
+    let classes = |at: &mut dyn Iterator<Item = usize>| -> BTreeSet<&str> {
         at.map(|at| assignment.class(at)).collect()
     };
     let before = classes(&mut of(Split::Train));
     let after = classes(&mut of(Split::Train).filter(left));
-    let lost: Vec<&str> = before.difference(&after).map(String::as_str).collect();
+    let lost: Vec<&str> = before.difference(&after).copied().collect();
     if lost.is_empty() {
         return Ok(());
     }

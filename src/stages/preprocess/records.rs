@@ -4,16 +4,20 @@
 use super::{PreprocessOptions, preprocessing};
 use crate::data::Preprocessing;
 use crate::data::images::ImageSet;
-use crate::data::similarity::Sketches;
-use crate::data::tensor_cache::{RECORDS, Records, Writer, Written, fingerprint};
+use crate::data::tensor_cache::{
+    RECORDS, Records, Sketches, Sketching, Writer, Written, fingerprint,
+};
 use crate::engine::{Context, Estimate, Known, OrFail, StageError};
-use crate::stages::dataset::Dataset;
 use crate::store::{Digest, Memo};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Bucket of the memo with the latest records of each geometry.
 const BUCKET: &str = "records";
+/// Bucket of the memo with the sketches of these records, and the name of their file while it is
+/// written.
+const SKETCHES: &str = "sketches";
 /// Bucket of the memo with the digests of images that have none there: they can't be decoded.
 const UNDECODABLE: &str = "undecodable";
 /// Bytes of a row of `samples.tsv`, about.
@@ -25,7 +29,6 @@ pub(super) fn records(
     images: &ImageSet,
     preprocessing: &Preprocessing,
     options: &PreprocessOptions,
-    sketches: &Sketches,
 ) -> Result<Written, StageError> {
     let (geometry, storage) = (preprocessing.geometry(), options.storage());
     let (fingerprint, target) = (fingerprint(&geometry, storage), context.slot.join(RECORDS));
@@ -33,50 +36,61 @@ pub(super) fn records(
     let remembered = context.memo.file(BUCKET, &key);
     let earlier = remembered.as_deref().and_then(|path| Records::open(path).ok());
     let earlier = earlier.filter(|records| records.fingerprint() == fingerprint);
-    let different: BTreeSet<Digest> = images.list().iter().map(|one| one.digest).collect();
-    let task = context.events.task("decode", Some(different.len() as u64), "images");
-    let (geometry, cancel) = (&geometry, &context.cancel);
-    let earlier = earlier.as_ref();
-    let made = Writer { images, geometry, storage, earlier, sketches, task: &task, cancel }
-        .write(&target)?;
+    let known = context.memo.file(SKETCHES, &key);
+    let known = known.and_then(|path| Sketches::open(&path, &fingerprint).ok().flatten());
+    // Without an author's split or fractions there are no leaks to look for.
+    let sketch_path = context.slot.join(SKETCHES);
+    let sketches = options
+        .only
+        .is_none()
+        .then(|| Sketching { path: &sketch_path, earlier: known.map(Arc::new) });
+    let had_sketches = sketches.as_ref().is_some_and(|sketches| sketches.earlier.is_some());
+    let task = context.events.task("decode", Some(different(images)), "images");
+    let writer = Writer {
+        images,
+        geometry: &geometry,
+        storage,
+        earlier: earlier.as_ref(),
+        sketches,
+        task: &task,
+        cancel: &context.cancel,
+    };
+    let made = writer.write(&target)?;
+    drop(task);
     context.events.count("decoded", made.decoded());
     context.events.count("copied", made.reused);
-    match remembered.filter(|_| made.unchanged) {
-        Some(path) => {
-            link(&path, &target)?;
-            let _ = remember_undecodable(&context.memo, &key, &made);
+    // A quick try mustn't take the place of all images.
+    let replaces = |had_earlier: bool| !(had_earlier && options.dataset.is_quick_try());
+    if let Some(path) = remembered.filter(|_| made.unchanged) {
+        link(&path, &target)?;
+        let _ = remember_undecodable(&context.memo, &key, &made);
+    } else if replaces(earlier.is_some()) {
+        let _ = remember(&context.memo, BUCKET, &key, &target)
+            .and_then(|()| remember_undecodable(&context.memo, &key, &made));
+    }
+    // Those that are in the memo already aren't written again.
+    if sketch_path.exists() {
+        if replaces(had_sketches) {
+            let _ = remember(&context.memo, SKETCHES, &key, &sketch_path);
         }
-        // A quick try mustn't take the place of all images.
-        None if earlier.is_some() && options.dataset.is_quick_try() => {}
-        None => {
-            // The latest takes the place of the one before. Where that fails, the next preprocess
-            // decodes again.
-            let _ = context
-                .memo
-                .remove(BUCKET, &key)
-                .and_then(|()| context.memo.link(BUCKET, &key, &target))
-                .and_then(|()| remember_undecodable(&context.memo, &key, &made));
-        }
+        std::fs::remove_file(&sketch_path).or_fail(sketch_path.display())?;
     }
     Ok(made)
 }
 
-/// Remembers the sketches of the records with this fingerprint; a quick try adds its own to those of
-/// all images.
-pub(super) fn remember(
-    context: &Context,
-    records: &Digest,
-    dataset: &Dataset,
-    made: &Written,
-    sketches: &Sketches,
-) {
-    if !dataset.is_quick_try() {
-        let is_here = |digest: &Digest| {
-            made.entries.binary_search_by_key(digest, |one| one.image_digest).is_ok()
-        };
-        sketches.retain(is_here);
-    }
-    sketches.remember(&context.memo, records);
+/// The number of different images.
+fn different(images: &ImageSet) -> u64 {
+    let mut digests: Vec<&Digest> = images.list().iter().map(|one| &one.digest).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests.len() as u64
+}
+
+/// Keeps a file in the memo; the latest takes the place of the one before. Where that fails, the next
+/// preprocess makes it again.
+fn remember(memo: &Memo, bucket: &str, key: &str, file: &Path) -> std::io::Result<()> {
+    memo.remove(bucket, key)?;
+    memo.link(bucket, key, file)
 }
 
 fn link(from: &Path, to: &Path) -> Result<(), StageError> {

@@ -2,14 +2,13 @@
 //! something is unusual, and the sizes of the splits.
 
 use super::SHOWN;
-use super::assign::record_of;
+use super::assign::Assignment;
 use super::leaks::LEAKS;
 use crate::common::number::{counted, thousands};
 use crate::data::decode::{Note, Notes};
-use crate::data::images::{Image, ImageSet};
 use crate::data::rejected::{self, Rejected, UNDECODABLE};
 use crate::data::tensor_cache::Written;
-use crate::data::{Geometry, Sample, Split};
+use crate::data::{Geometry, Split};
 use crate::engine::{Context, StageError};
 
 /// The share of an image that is much to lose.
@@ -17,10 +16,10 @@ const MUCH_LOST: f64 = 0.25;
 /// The share of images that are many.
 const MANY: f64 = 0.1;
 
-/// Fails if too many images can't be used, and warns of those that can't be decoded.
+/// Fails if too many of the `images` can't be used, and warns of those that can't be decoded.
 pub(super) fn check_rejected(
     context: &Context,
-    set: &ImageSet,
+    images: usize,
     not_used: &mut [Rejected],
     most: f64,
 ) -> Result<(), StageError> {
@@ -28,7 +27,7 @@ pub(super) fn check_rejected(
     let counted_ones: Vec<&Rejected> = not_used.iter().filter(|one| one.is_counted()).collect();
     let (undecodable, elsewhere): (Vec<&Rejected>, Vec<&Rejected>) =
         counted_ones.iter().partition(|one| one.kind() == UNDECODABLE);
-    let all = set.list().len() + elsewhere.len();
+    let all = images + elsewhere.len();
     let count = counted_ones.len();
     if count as f64 > most * all as f64 {
         let shown = counted_ones.iter().take(SHOWN);
@@ -41,8 +40,7 @@ pub(super) fn check_rejected(
         return Err(StageError::failed(message).with_help(help));
     }
     if let [first, ..] = undecodable.as_slice() {
-        let (count, all) =
-            (thousands(undecodable.len() as u64), counted(set.list().len() as u64, "image"));
+        let (count, all) = (thousands(undecodable.len() as u64), counted(images as u64, "image"));
         context
             .events
             .warn(format!("skipped {count} of {all}, such as {}: {}", first.path, first.reason));
@@ -53,12 +51,12 @@ pub(super) fn check_rejected(
 /// Reports the result. `leaking` images are used although they are copies of others.
 pub(super) fn report(
     context: &Context,
-    samples: &[Sample],
+    splits: &[Split],
     made: &Written,
     not_used: &[Rejected],
     leaking: u64,
 ) {
-    let count = |split| thousands(samples.iter().filter(|one| one.split == split).count() as u64);
+    let count = |split| thousands(splits.iter().filter(|one| **one == split).count() as u64);
     let [train, validation, test, unlabelled] =
         [Split::Train, Split::Validation, Split::Test, Split::Unlabelled].map(count);
     let rest = if unlabelled == "0" { String::new() } else { format!(", {unlabelled} unlabelled") };
@@ -103,10 +101,8 @@ pub(super) fn warn_of_crops(context: &Context, geometry: &Geometry, made: &Writt
 }
 
 /// Names images that are used although something about them is unusual.
-pub(super) fn warn_of_notes(context: &Context, set: &ImageSet, made: &Written) {
-    let notes = |image: &Image| {
-        record_of(made, image).map_or(Notes::default(), |at| Notes(made.entries[at].notes))
-    };
+pub(super) fn warn_of_notes(context: &Context, assignment: &Assignment, made: &Written) {
+    let notes = |at: usize| Notes(made.entries[assignment.record(at) as usize].notes);
     type Rule = (fn(Notes) -> bool, &'static str, &'static str);
     let rules: [Rule; 4] = [
         (|notes| notes.has(Note::Damaged), "damaged; what can be decoded is used", ""),
@@ -127,15 +123,15 @@ pub(super) fn warn_of_notes(context: &Context, set: &ImageSet, made: &Written) {
         ),
     ];
     for (applies, what, help) in rules {
-        let named: Vec<&Image> = set.list().iter().filter(|one| applies(notes(one))).collect();
+        let named: Vec<usize> = (0..assignment.len()).filter(|&at| applies(notes(at))).collect();
         if named.is_empty() {
             continue;
         }
-        let shown = named.iter().take(SHOWN).map(|one| {
-            let percent = notes(one).missing_percent();
+        let shown = named.iter().take(SHOWN).map(|&at| {
+            let percent = notes(at).missing_percent();
             match percent {
-                0 => one.path.clone(),
-                _ => format!("{} ({percent} % missing)", one.path),
+                0 => assignment.path(at).to_owned(),
+                _ => format!("{} ({percent} % missing)", assignment.path(at)),
             }
         });
         let shown = shown.collect::<Vec<_>>().join(", ");

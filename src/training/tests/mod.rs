@@ -1,7 +1,6 @@
 //! Fixtures: a tiny tensor cache and a tiny network, for the tests of training and of stages.
 
 use crate::data::images::{self, Image, LISTING};
-use crate::data::similarity::Sketches;
 use crate::data::tensor_cache::{RECORDS, Writer, write_table};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing, Sample, Split, TensorCache};
 use crate::events::{CancellationToken, EventSink};
@@ -61,7 +60,7 @@ pub(crate) fn write_cache(folder: &Path, counts: Counts, preprocessing: Preproce
         geometry: &preprocessing.geometry(),
         storage: Default::default(),
         earlier: None,
-        sketches: &Sketches::default(),
+        sketches: None,
         task: &task,
         cancel: &CancellationToken::new(),
     };
@@ -85,7 +84,7 @@ pub(crate) fn write_cache(folder: &Path, counts: Counts, preprocessing: Preproce
         })
         .collect();
     let info = InputInfo { preprocessing, classes: CLASSES.map(str::to_owned).to_vec() };
-    write_table(folder, &info, &samples).unwrap();
+    write_table(folder, &info, samples.into_iter()).unwrap();
 }
 
 /// Stored squares of 10 pixels and crops of 8.
