@@ -71,7 +71,7 @@ pub struct Written {
 }
 
 enum Outcome {
-    Record { entry: Entry, bytes: Vec<u8>, sketch: Option<Sketch>, reused: bool },
+    Record { entry: Entry, bytes: Vec<u8>, sketch: Option<Box<Sketch>>, reused: bool },
     Rejected(String),
 }
 
@@ -218,7 +218,8 @@ impl Writer<'_> {
                     offset: 0,
                     length: bytes.len() as u64,
                 };
-                let sketch = self.sketches.as_ref().map(|_| self.sketch(&entry, &bytes));
+                let sketch =
+                    self.sketches.as_ref().map(|_| self.sketch(&entry, &bytes).map(Box::new));
                 Ok(Outcome::Record { entry, bytes, sketch: sketch.transpose()?, reused: false })
             }
             Err(DataError::Unreadable(reason)) => Ok(Outcome::Rejected(reason)),
@@ -234,7 +235,7 @@ impl Writer<'_> {
         let sketch = match &self.sketches {
             Some(Sketching { earlier: known, .. }) => {
                 let known = known.as_ref().and_then(|known| known.of_image(&image.digest));
-                Some(known.map_or_else(|| self.sketch(&entry, &bytes), Ok).ok()?)
+                Some(Box::new(known.map_or_else(|| self.sketch(&entry, &bytes), Ok).ok()?))
             }
             None => None,
         };
