@@ -19,6 +19,7 @@ mod fashion;
 #[path = "../fashion_mnist/mod.rs"]
 mod fashion_mnist;
 mod feeding;
+mod going_wrong;
 mod hostile_names;
 mod hub;
 mod hub_failures;
