@@ -132,6 +132,19 @@ fn only_declared_files_are_kept() {
 }
 
 #[test]
+fn a_hard_link_to_a_users_file_leaves_that_as_it_is() {
+    let desk = making("ln own.txt \"$1/out\"\n", "outputs = [\"out\"]");
+    desk.write("own.txt", "mine");
+    let before = fs::metadata(desk.path("own.txt")).unwrap();
+    desk.ok(&["run", "make.toml"]);
+    let after = fs::metadata(desk.path("own.txt")).unwrap();
+    assert_eq!(after.permissions(), before.permissions());
+    assert_eq!(after.modified().unwrap(), before.modified().unwrap());
+    desk.write("own.txt", "changed");
+    assert_eq!(desk.ok(&["cache", "verify"]).stderr, "");
+}
+
+#[test]
 fn the_environment_is_clean() {
     let desk = making(
         "env > \"$1/env\"\n",

@@ -83,9 +83,10 @@ fn a_run_that_waits_says_for_whom_and_since_when() {
     };
     wait_for("the second run to wait", SOON, || !lines().is_empty());
     let mut waiting = lines();
-    for (pattern, name) in
-        [(r"process \d+ on \S+", "process [pid] on [host]"), (r"\d+:\d+:\d+ UTC", "[time] UTC")]
-    {
+    for (pattern, name) in [
+        (r"process \d+ on \S+", "process [pid] on [host]"),
+        (r"\d{4}-\d\d-\d\d \d+:\d+:\d+ UTC", "[date]"),
+    ] {
         waiting = regex::Regex::new(pattern).unwrap().replace_all(&waiting, name).into_owned();
     }
     desk.snapshot("a_run_that_waits", &waiting);

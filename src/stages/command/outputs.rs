@@ -7,6 +7,7 @@ use crate::data::images::{FOLDER, LISTING, SKIPPED};
 use crate::engine::{Context, OrFail, StageError};
 use crate::stages::fetch::list_folder;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
@@ -74,7 +75,11 @@ pub(super) fn check(
             let entry =
                 entry.map_err(io::Error::from).or_fail(format_args!("reading `{output}`"))?;
             check_entry(&entry, &context.slot)?;
-            files += u64::from(entry.file_type().is_file());
+            if entry.file_type().is_file() {
+                files += 1;
+                separate(&entry, &context.slot)
+                    .or_fail(format_args!("copying `{}`", relative(entry.path(), &context.slot)))?;
+            }
         }
         if files == 0 {
             let message = format!("the output `{output}` is a folder without files");
@@ -83,6 +88,18 @@ pub(super) fn check(
             );
         }
     }
+    Ok(())
+}
+
+/// Replaces a file that has another name elsewhere by a copy: a commit makes files read-only and sets
+/// their times, which a user's own file must not notice.
+fn separate(entry: &DirEntry, slot: &Path) -> io::Result<()> {
+    if entry.metadata()?.nlink() < 2 {
+        return Ok(());
+    }
+    let copy = tempfile::NamedTempFile::new_in(slot)?.into_temp_path();
+    std::fs::copy(entry.path(), &copy)?;
+    copy.persist(entry.path())?;
     Ok(())
 }
 
