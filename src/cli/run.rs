@@ -148,7 +148,10 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 impl Arguments {
-    fn options(&self) -> Result<Options, Failure> {
+    fn options(&self, graph: &Graph) -> Result<Options, Failure> {
+        // Asking the system takes a tenth of a run with nothing to do.
+        let is_asked_for = graph.stages.iter().any(|stage| stage.resources.memory.is_some());
+        let free = || if is_asked_for { engine::free_memory() } else { None };
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let force = match self.force.as_slice() {
             [] => Force::None,
@@ -162,7 +165,7 @@ impl Arguments {
             accept: self.accept.clone(),
             jobs: self.jobs.unwrap_or(JOBS).get(),
             threads: self.threads.unwrap_or(cores).get(),
-            memory: self.memory.or_else(engine::free_memory).unwrap_or(u64::MAX),
+            memory: self.memory.or_else(free).unwrap_or(u64::MAX),
             gpus: engine::gpus(self.device),
             device: self.device,
             keep_going: self.keep_going,
@@ -176,7 +179,7 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
     stages::check_device(arguments.device).map_err(|error| Failure::from(error).into_invalid())?;
-    let options = arguments.options()?;
+    let options = arguments.options(&graph)?;
     let limit = arguments.limit.limit()?;
     let store = match arguments.dry_run {
         true => arguments.store.open_for_plan()?,

@@ -27,7 +27,9 @@ impl<'a> Waiting<'a> {
             self.events.info(message());
             self.task = Some(self.events.task("wait", None, "seconds"));
         }
-        if let Some(task) = self.task.as_ref().filter(|_| self.calls % self.per_second == 0) {
+        if let Some(task) =
+            self.task.as_ref().filter(|_| self.calls.is_multiple_of(self.per_second))
+        {
             task.advance(1);
         }
     }

@@ -199,7 +199,12 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
     }
     let own = rustix::fs::stat(own).map(|found| walk::identity(&found)).ok();
     let Contents { mut found, mut folders, mut skipped } = walk::walk(folder, own)?;
-    found.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let by_path = |a: &Found, b: &Found| a.path.cmp(&b.path);
+    match found.len() {
+        // Not worth starting the thread pool.
+        0..1000 => found.sort_unstable_by(by_path),
+        _ => found.par_sort_unstable_by(by_path),
+    }
     // Each after those around it.
     folders.sort_unstable();
     let empty = empty(&folders, &found, &skipped);

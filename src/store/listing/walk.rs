@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// From this many files on, all threads read the metadata of a folder's files.
 const MANY: usize = 200;
 
+/// From this many folders on, all threads read them: starting the threads takes as long as a few.
+const FEW: usize = 8;
+
 /// What is below a folder.
 #[derive(Default)]
 pub(super) struct Contents {
@@ -91,13 +94,14 @@ pub(super) fn walk(root: &Path, own: Option<(u64, u64)>) -> Result<Contents, Sto
         if next.is_empty() {
             return Ok(all);
         }
-        level = next
-            .par_iter()
-            .map(|folder| match open_folder(root, &folder.path) {
-                Ok(opened) => read(root, own, folder, opened),
-                Err(error) => unreadable(folder, &error),
-            })
-            .reduce(Level::default, Level::and);
+        let one = |folder: &Folder| match open_folder(root, &folder.path) {
+            Ok(opened) => read(root, own, folder, opened),
+            Err(error) => unreadable(folder, &error),
+        };
+        level = match next.len() {
+            0..FEW => next.iter().map(one).fold(Level::default(), Level::and),
+            _ => next.par_iter().map(one).reduce(Level::default, Level::and),
+        };
     }
 }
 
