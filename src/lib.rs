@@ -69,8 +69,8 @@
 //!    the memo, an event sink, the cancellation token, its seed, thread budget and device.
 //! 8. A commit digests the slot's files, writes the manifest last, syncs and renames. A failed or
 //!    killed stage leaves no artifact. The key's entry says what the output was made from: `pipe
-//!    cache verify` puts outputs aside that were made from damaged files. Where the same key had another output on the same kind of
-//!    machine, the first difference is an event.
+//!    cache verify` puts outputs aside that were made from damaged files. Where the same key had
+//!    another output on the same kind of machine, the first difference is an event.
 //! 9. Preprocess decodes and resizes in parallel, and copies every record that an earlier tensor
 //!    cache with the same geometry has. Train maps the cache and streams from it: the order follows
 //!    from (seed, epoch), augmentation from (seed, view, record), and batches are loaded ahead of

@@ -53,11 +53,7 @@ pub(crate) fn cached(
     let io_error = || DownloadError::io(&partial);
     let mut waiting = Waiting::new(events, POLLS_PER_SECOND);
     let mut keep_waiting = || {
-        waiting.again(|| {
-            let other = memo.holder(BUCKET, key);
-            let other = other.map_or("another run".to_owned(), |holder| holder.to_string());
-            format!("{other} is downloading this file; waiting for it")
-        });
+        waiting.again(|| memo.holder(BUCKET, key), "downloading this file");
         !cancel.is_cancelled()
     };
     let lock = memo.lock_watched(BUCKET, key, &mut keep_waiting).map_err(io_error())?;

@@ -1,8 +1,10 @@
 //! Waiting for another process: who that is, once, and for how long.
 
 use super::{EventSink, Task};
+use std::fmt;
 
-/// Calls after which the other process has said who it is: it does so a moment after it has the lock.
+/// The call by which the other process has said who it is: it does so a moment after it has the
+/// lock.
 const FIRST: u64 = 2;
 
 /// A wait that is reported. Nothing is said of a short one.
@@ -20,11 +22,13 @@ impl<'a> Waiting<'a> {
         Waiting { events, calls: 0, task: None, per_second }
     }
 
-    /// Waits on. `message` says for whom and for what.
-    pub fn again(&mut self, message: impl FnOnce() -> String) {
+    /// Waits on. `holder` is the other process, if it is known, and `work` what it does: "building
+    /// this output".
+    pub fn again<T: fmt::Display>(&mut self, holder: impl FnOnce() -> Option<T>, work: &str) {
         self.calls += 1;
         if self.calls == FIRST {
-            self.events.info(message());
+            let other = holder().map_or("another run".to_owned(), |holder| holder.to_string());
+            self.events.info(format!("{other} is {work}; waiting for it"));
             self.task = Some(self.events.task("wait", None, "seconds"));
         }
         if let Some(task) =

@@ -185,6 +185,13 @@ impl Artifact {
         files.into_iter().try_for_each(|file| check_content_of(&self.path.join(&file.path), file))
     }
 
+    /// The paths of the files that aren't what was committed, or can't be read.
+    pub(super) fn damaged_files(&self) -> Vec<String> {
+        let is_damaged =
+            |file: &&ListedFile| check_content_of(&self.file(&file.path), file).is_err();
+        self.manifest.files.iter().filter(is_damaged).map(|file| file.path.clone()).collect()
+    }
+
     /// The absolute path of a file, if the artifact has it and its content is what was committed.
     pub fn intact(&self, path: &str) -> Option<PathBuf> {
         let file = self.manifest.files.iter().find(|file| file.path == path)?;

@@ -87,8 +87,15 @@ impl Identity {
     }
 }
 
-/// Remembered files, sorted by path.
-type Known = Vec<(String, Identity, Digest)>;
+/// A remembered file.
+type Remembered<'a> = (&'a str, Identity, Digest);
+
+/// Remembered files, sorted by path, as they are in the memo file: there may be a million.
+#[derive(Default)]
+struct Known {
+    entries: Vec<u8>,
+    count: usize,
+}
 
 /// A file that isn't digested yet.
 struct Found {
@@ -111,13 +118,13 @@ pub(super) fn list(
 ) -> Result<Listing, StoreError> {
     // A clock before 1970 makes every file too young to be remembered.
     let listed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let known = debug_span!("read remembered digests").in_scope(|| read_memo(memo));
     let Walked { mut found, mut skipped } =
         debug_span!("list files").in_scope(|| walk(folder, own))?;
     let others = found.extract_if(.., |file| !wanted(&file.path)).map(|file| file.path).collect();
+    let known = debug_span!("read remembered digests").in_scope(|| read_memo(memo));
     let (digests, read) =
         debug_span!("digest files").in_scope(|| digest_new(folder, &found, &known, watch))?;
-    let stale = read > 0 || known.len() != found.len();
+    let stale = read > 0 || known.count != found.len();
     drop(known);
     let mut files = Vec::with_capacity(found.len());
     let mut remembered = Vec::new();
@@ -147,10 +154,10 @@ pub(super) fn digest_one(path: &Path, memo: &Path, now: SystemTime) -> Result<Di
     let failed = |error| StoreError::io("reading", path)(error);
     let file = File::open(path).map_err(failed)?;
     let identity = Identity::of(&fstat(&file).map_err(|error| failed(error.into()))?);
-    if let Some((_, known, digest)) = read_memo(memo).first()
-        && *known == identity
+    if let Some((_, known, digest)) = read_memo(memo).iter().next()
+        && known == identity
     {
-        return Ok(*digest);
+        return Ok(digest);
     }
     let digest = digest_open(&file, identity.length).map_err(failed)?;
     if is_old_enough(&identity, now.duration_since(UNIX_EPOCH).unwrap_or_default()) {
@@ -232,7 +239,7 @@ fn digest_new(
     // Both are sorted.
     let mut known = known.iter().peekable();
     let mut remembered = |file: &Found| {
-        while known.next_if(|(path, ..)| *path < file.path).is_some() {}
+        while known.next_if(|(path, ..)| *path < file.path.as_str()).is_some() {}
         let (path, identity, digest) = known.peek()?;
         (*path == file.path && *identity == file.identity).then_some(*digest)
     };
@@ -286,19 +293,32 @@ fn encode(bytes: &mut Vec<u8>, path: &str, identity: &Identity, digest: &Digest)
     bytes.extend_from_slice(path.as_bytes());
 }
 
-fn decode(mut bytes: &[u8]) -> Option<Known> {
-    let bytes = &mut bytes;
-    let mut known = Known::with_capacity(bytes.len() / 160);
-    while !bytes.is_empty() {
-        let (device, inode, length) = (take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?);
-        let mut time = || Some((take_u64(bytes)? as i64, take_u64(bytes)? as i64));
-        let identity = Identity { device, inode, length, modified: time()?, changed: time()? };
-        let digest = Digest::from_bytes(*bytes.split_off(..32)?.first_chunk()?);
-        let path_length = u32::from_le_bytes(*bytes.split_off(..4)?.first_chunk()?);
-        let path = std::str::from_utf8(bytes.split_off(..path_length as usize)?).ok()?;
-        known.push((path.to_owned(), identity, digest));
+/// Takes the next entry.
+fn decode<'a>(bytes: &mut &'a [u8]) -> Option<Remembered<'a>> {
+    let (device, inode, length) = (take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?);
+    let mut time = || Some((take_u64(bytes)? as i64, take_u64(bytes)? as i64));
+    let identity = Identity { device, inode, length, modified: time()?, changed: time()? };
+    let digest = Digest::from_bytes(*bytes.split_off(..32)?.first_chunk()?);
+    let path_length = u32::from_le_bytes(*bytes.split_off(..4)?.first_chunk()?);
+    let path = std::str::from_utf8(bytes.split_off(..path_length as usize)?).ok()?;
+    Some((path, identity, digest))
+}
+
+impl Known {
+    /// The entries of a memo file; none if one can't be decoded.
+    fn read(entries: Vec<u8>) -> Option<Known> {
+        let (mut rest, mut count) = (entries.as_slice(), 0);
+        while !rest.is_empty() {
+            decode(&mut rest)?;
+            count += 1;
+        }
+        Some(Known { entries, count })
     }
-    Some(known)
+
+    fn iter(&self) -> impl Iterator<Item = Remembered<'_>> {
+        let mut rest = self.entries.as_slice();
+        std::iter::from_fn(move || decode(&mut rest))
+    }
 }
 
 fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
@@ -307,7 +327,7 @@ fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
 
 fn read_memo(path: &Path) -> Known {
     match sealed::read(path) {
-        Ok(Sealed::Whole(payload)) => decode(&payload).unwrap_or_default(),
+        Ok(Sealed::Whole(payload)) => Known::read(payload).unwrap_or_default(),
         _ => Known::default(),
     }
 }

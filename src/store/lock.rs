@@ -1,5 +1,6 @@
 //! Kernel file locks. They prevent duplicate work and concurrent `gc`; correctness relies on
-//! renames alone, so a file system without locks works too, with a warning. The kernel releases the locks of a killed process.
+//! renames alone, so a file system without locks works too, with a warning. The kernel releases the
+//! locks of a killed process.
 
 use super::folders;
 use super::holder::Holder;

@@ -2,7 +2,7 @@
 //! that damage a file may have given other bytes a moment after the check. So an output that was made
 //! from files found damaged is put aside, and the next run makes it again.
 
-use super::artifact::{Artifact, ArtifactError};
+use super::artifact::Artifact;
 use super::digest::Digest;
 use super::error::StoreError;
 use super::manifest::is_among;
@@ -32,7 +32,7 @@ pub(super) struct Doubtful {
 impl Doubtful {
     /// The files of the damaged artifact at this path that aren't what was committed.
     pub(super) fn of(path: &Path, artifact: Digest) -> Doubtful {
-        let files = Artifact::remains(path, &artifact).map(|remains| damaged_files(&remains));
+        let files = Artifact::remains(path, &artifact).map(|remains| remains.damaged_files());
         Doubtful { artifact, files: files.filter(|files| !files.is_empty()) }
     }
 
@@ -42,15 +42,6 @@ impl Doubtful {
         from.artifact == self.artifact
             && self.files.as_ref().is_none_or(|files| files.iter().any(is_read))
     }
-}
-
-fn damaged_files(artifact: &Artifact) -> Vec<String> {
-    let is_damaged = |path: &str| {
-        let checked = artifact.check_content_of(|file| file == path);
-        matches!(checked, Err(ArtifactError::Damaged(_) | ArtifactError::Missing))
-    };
-    let paths = artifact.manifest.files.iter().map(|file| &file.path);
-    paths.filter(|path| is_damaged(path)).cloned().collect()
 }
 
 impl Store {

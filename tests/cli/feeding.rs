@@ -73,8 +73,8 @@ fn a_model_that_a_program_wrote_is_evaluated() {
     let digests = desk.events(&["score.toml"]).digests();
     assert_eq!(digests["evaluate"], digests["trained"]);
     assert_eq!(digests["file"], digests["trained"]);
+    // A model that no training made is shown and reported all the same.
     desk.ok(&["show", "@0", "--json"]);
-    // Another model of the same run isn't taken for that one.
     desk.ok(&["report", "@0", "--output", "page.html"]);
     assert!(desk.events(&["score.toml"]).with_outcome("ran").is_empty());
 }

@@ -1,4 +1,5 @@
-//! What `pipe cache push` and `pull` share: their arguments, which outputs they copy, and what they print.
+//! What `pipe cache push` and `pull` share: their arguments, which outputs they copy, and what they
+//! print.
 
 use super::Common;
 use super::reachable::parsed;

@@ -51,41 +51,25 @@ impl LimitArguments {
 pub(in crate::cli) fn keep(store: &Store, limit: u64) -> Result<(), Failure> {
     let collected = store.exclusively(|exclusive| {
         let records = runs::records(&store.runs_folder());
-        let keep = Keeping::of_the_latest_run(limit).keep(&records)?;
-        Ok::<_, Kept>((Listing::new(&records), exclusive.collect(&keep, None)?))
+        Ok(match Keeping::of_the_latest_run(limit).keep(&records) {
+            Ok(keep) => Ok((Listing::new(&records), exclusive.collect(&keep, None)?)),
+            Err(failure) => Err(failure),
+        })
     });
-    let (listing, collection) = match collected {
-        Ok(collected) => collected,
-        Err(Kept::Store(StoreError::Locked { .. })) => {
+    match collected {
+        Ok(collected) => {
+            let (listing, collection) = collected?;
+            report(&listing, &collection, limit);
+        }
+        Err(StoreError::Locked { .. }) => {
             let place = shown(store.base());
             ui::note(&format!(
                 "another run uses {place}: the limit of its size is kept at the end of the next one\n"
             ));
-            return Ok(());
         }
-        Err(Kept::Store(error)) => return Err(error.into()),
-        Err(Kept::Other(failure)) => return Err(failure),
-    };
-    report(&listing, &collection, limit);
+        Err(error) => return Err(error.into()),
+    }
     Ok(())
-}
-
-/// Why nothing was removed.
-enum Kept {
-    Store(StoreError),
-    Other(Failure),
-}
-
-impl From<StoreError> for Kept {
-    fn from(error: StoreError) -> Kept {
-        Kept::Store(error)
-    }
-}
-
-impl From<Failure> for Kept {
-    fn from(failure: Failure) -> Kept {
-        Kept::Other(failure)
-    }
 }
 
 fn report(listing: &Listing, collection: &Collection, limit: u64) {

@@ -6,6 +6,7 @@ use crate::store::Digest;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Changes a byte of a file of the artifact of stage `of`, so that only its content shows it.
@@ -52,7 +53,7 @@ fn damage_is_followed_up_to_where_it_began() {
     let first = home.run(CHAIN);
     flip(&first, "a", "text");
     flip(&first, "b", "text");
-    let run = home.run(&CHAIN.replace("\"c\"\n    needs", "\"C\"\n    needs"));
+    let run = home.run(&changed_chain());
     assert_eq!(run.outcomes(), "a ran, b ran, c ran");
     assert_eq!(run.text("c"), "plainbC");
 }
@@ -78,7 +79,7 @@ fn an_artifact_that_disappears_during_a_run_is_made_again() {
     let first = home.run(CHAIN);
     let artifact = first.report.stages[1].artifact.clone().unwrap();
     let cancel = CancellationToken::new();
-    let text = CHAIN.replace("\"c\"\n    needs", "\"C\"\n    needs");
+    let text = changed_chain();
     let (graph, store) = (home.graph(&text).unwrap(), home.store());
     let plan = plan(&graph, &store, &Options::default(), &home, &cancel).unwrap();
     std::fs::remove_dir_all(&artifact.path).unwrap();
@@ -125,6 +126,28 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
+/// [`CHAIN`], of whose outputs all but the last are read.
+fn changed_chain() -> String {
+    CHAIN.replace("\"c\"\n    needs", "\"C\"\n    needs")
+}
+
+/// A run, a check of the store and another run end as a run with a fresh store.
+fn assert_recovers(home: &Home, place: &str) {
+    static FRESH: OnceLock<Vec<Digest>> = OnceLock::new();
+    let text = changed_chain();
+    let digests =
+        |run: &Run| run.report.stages.iter().map(|stage| stage.digest.unwrap()).collect::<Vec<_>>();
+    let fresh = FRESH.get_or_init(|| digests(&Home::new().run(&text)));
+    let run = home.run(&text);
+    assert_eq!(run.report.outcome, RunOutcome::Ok, "{place}");
+    assert_eq!(digests(&run), *fresh, "{place}");
+    assert_eq!(run.text("c"), "plainbC", "{place}");
+    // What no stage has read is found by a check, and then all is sound.
+    home.store().verify(&mut |_| true).unwrap();
+    assert_eq!(digests(&home.run(&text)), *fresh, "{place}");
+    assert!(home.store().verify(&mut |_| true).unwrap().damaged.is_empty(), "{place}");
+}
+
 /// Every file of a store, in every way: what a later run makes of the store is what it makes of a
 /// fresh one.
 #[test]
@@ -137,11 +160,6 @@ fn after_any_damage_a_run_ends_as_with_a_fresh_store() {
     let files: Vec<PathBuf> =
         files.map(|entry| entry.path().strip_prefix(&store).unwrap().to_owned()).collect();
     assert!(files.len() > 12, "{files:?}");
-    // The last stage has to run, so the outputs above it are read.
-    let text = CHAIN.replace("\"c\"\n    needs", "\"C\"\n    needs");
-    let digests =
-        |run: &Run| run.report.stages.iter().map(|stage| stage.digest.unwrap()).collect::<Vec<_>>();
-    let fresh = digests(&Home::new().run(&text));
     copy(&store, &home.path("whole"));
     for file in &files {
         for how in DAMAGES {
@@ -149,14 +167,7 @@ fn after_any_damage_a_run_ends_as_with_a_fresh_store() {
             copy(&home.path("whole"), &store);
             damage(&store.join(file), how);
             let place = format!("{} {how}", file.display());
-            let run = home.run(&text);
-            assert_eq!(run.report.outcome, RunOutcome::Ok, "{place}");
-            assert_eq!(digests(&run), fresh, "{place}");
-            assert_eq!(run.text("c"), "plainbC", "{place}");
-            // What no stage has read is found by a check, and then all is sound.
-            home.store().verify(&mut |_| true).unwrap();
-            assert_eq!(digests(&home.run(&text)), fresh, "{place}");
-            assert!(home.store().verify(&mut |_| true).unwrap().damaged.is_empty(), "{place}");
+            assert_recovers(&home, &place);
         }
     }
 }
@@ -189,10 +200,6 @@ fn after_a_crash_on_a_disk_that_lies_about_syncing_a_run_ends_as_with_a_fresh_st
         let entries = walkdir::WalkDir::new(root).min_depth(2).sort_by_file_name().into_iter();
         entries.map(|entry| entry.unwrap().into_path()).collect()
     };
-    let text = CHAIN.replace("\"c\"\n    needs", "\"C\"\n    needs");
-    let digests =
-        |run: &Run| run.report.stages.iter().map(|stage| stage.digest.unwrap()).collect::<Vec<_>>();
-    let fresh = digests(&Home::new().run(&text));
     for crash in 0..120 {
         let mut random = Stream::new(1, "crash", &[crash]);
         std::fs::remove_dir_all(&store).unwrap();
@@ -206,13 +213,7 @@ fn after_a_crash_on_a_disk_that_lies_about_syncing_a_run_ends_as_with_a_fresh_st
                 std::fs::remove_dir_all(&path).unwrap();
             }
         }
-        let run = home.run(&text);
-        assert_eq!(run.report.outcome, RunOutcome::Ok, "crash {crash}");
-        assert_eq!(digests(&run), fresh, "crash {crash}");
-        assert_eq!(run.text("c"), "plainbC", "crash {crash}");
-        home.store().verify(&mut |_| true).unwrap();
-        assert_eq!(digests(&home.run(&text)), fresh, "crash {crash}");
-        assert!(home.store().verify(&mut |_| true).unwrap().damaged.is_empty(), "crash {crash}");
+        assert_recovers(&home, &format!("crash {crash}"));
     }
 }
 
@@ -232,10 +233,7 @@ fn leftovers_of_killed_processes_are_cleared() {
     let held = Digest::of(b"a key in use");
     let entry = store.enter(&held, false, &mut || true).unwrap();
     let job_folder = store.job_folder().unwrap();
-    assert_eq!(
-        home.run(&CHAIN.replace("\"c\"\n    needs", "\"C\"\n    needs")).outcomes(),
-        "a fresh, b fresh, c ran"
-    );
+    assert_eq!(home.run(&changed_chain()).outcomes(), "a fresh, b fresh, c ran");
     assert_eq!(home.leftovers(), 2, "those in use");
     drop((entry, job_folder));
     assert_eq!(home.leftovers(), 0);

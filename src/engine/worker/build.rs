@@ -48,11 +48,7 @@ fn try_build(
     };
     let mut waiting = Waiting::new(events, POLLS_PER_SECOND);
     let mut keep_waiting = || {
-        waiting.again(|| {
-            let other = store.holder(&job.key);
-            let other = other.map_or("another run".to_owned(), |holder| holder.to_string());
-            format!("{other} is building this output; waiting for it")
-        });
+        waiting.again(|| store.holder(&job.key), "building this output");
         !cancel.is_cancelled()
     };
     let entry = {

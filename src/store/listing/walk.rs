@@ -253,7 +253,7 @@ fn kind_of(found: &Stat) -> FileType {
 }
 
 /// The device and the inode.
-#[allow(clippy::unnecessary_cast, reason = "the types of the fields differ between systems")]
 pub(super) fn identity(found: &Stat) -> (u64, u64) {
-    (found.st_dev as u64, found.st_ino as u64)
+    let Identity { device, inode, .. } = Identity::of(found);
+    (device, inode)
 }

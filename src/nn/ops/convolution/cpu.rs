@@ -70,8 +70,8 @@ fn forward<N: Number>(x: &[N], weight: &[N], bias: Option<&[N]>, geometry: &Geom
     out
 }
 
-/// `out` (rows, columns) = the windows of `source` times `weight` (depth, columns); adds to `out` where
-/// `accumulate`.
+/// `out` (rows, columns) = the windows of `source` times `weight` (depth, columns); adds to `out`
+/// where `accumulate`.
 fn product<N: Number>(
     patches: &Patches,
     source: &[N],

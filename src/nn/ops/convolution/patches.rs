@@ -107,8 +107,8 @@ impl Patches {
         })
     }
 
-    /// `out` (rows, columns) = the matrix times `weight` (depth, columns), through `gemm`; adds to `out`
-    /// where `accumulate`.
+    /// `out` (rows, columns) = the matrix times `weight` (depth, columns), through `gemm`; adds to
+    /// `out` where `accumulate`.
     pub(crate) fn multiply<N: Number>(
         &self,
         source: &[N],
