@@ -122,7 +122,8 @@ fn fields<const COLUMNS: usize>(line: &str) -> Option<[Cow<'_, str>; COLUMNS]> {
 }
 
 fn push_escaped(text: &mut String, field: &str) {
-    if !field.contains(['\\', '\t', '\n', '\r']) {
+    // Bytes: this is asked of millions of fields.
+    if !field.bytes().any(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r')) {
         return text.push_str(field);
     }
     for letter in field.chars() {

@@ -223,8 +223,11 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
 fn empty(folders: &[String], found: &[Found], skipped: &[(String, Skip)]) -> Vec<(String, Skip)> {
     let seen = skipped.iter().filter(|(_, reason)| *reason != Skip::Hidden);
     let seen = seen.map(|(path, _)| path.as_str());
-    let paths = found.iter().map(|file| file.path.as_str()).chain(seen);
-    let empty = outermost_empty(folders, paths).into_iter();
+    // The folders of files, each once as far as its files are next to each other.
+    let mut used: Vec<&str> =
+        found.iter().filter_map(|file| Some(file.path.rsplit_once('/')?.0)).collect();
+    used.dedup();
+    let empty = outermost_empty(folders, used.into_iter().chain(seen)).into_iter();
     empty.map(|path| (path, Skip::EmptyFolder)).collect()
 }
 

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How often the spinner advances without progress events.
 const TICK: Duration = Duration::from_millis(120);
 
+/// The unit of a task that only waits: it has no speed.
+const TIME: &str = "seconds";
+
 /// A stage whose amount of work isn't known (yet).
 const SPINNER: &str = "{spinner:.cyan} {prefix:<10}  {wide_msg}";
 /// A stage whose amount of work is known.
@@ -119,6 +122,7 @@ fn amount(done: u64, total: Option<u64>, unit: &str) -> String {
     match (unit, total) {
         ("bytes", Some(total)) => format!("{} of {}", number::bytes(done), number::bytes(total)),
         ("bytes", None) => number::bytes(done),
+        (TIME, None) => number::about(done as f64),
         (_, Some(total)) => {
             format!("{}/{} {unit}", number::thousands(done), number::thousands(total))
         }
@@ -148,7 +152,7 @@ impl Bar {
         }
         let seconds = self.since.elapsed().as_secs_f64();
         let advanced = self.done.saturating_sub(self.from) as f64;
-        if seconds > 0.5 && advanced > 0.0 {
+        if seconds > 0.5 && advanced > 0.0 && unit != TIME {
             let rate = advanced / seconds;
             parts.push(match unit {
                 "bytes" => format!("{}/s", number::bytes(rate as u64)),
@@ -202,6 +206,18 @@ mod tests {
         assert_eq!(position("epoch 1/3", 2, 10), (2, Some(30)));
         assert_eq!(position("validation", 1, 2), (2, Some(30)));
         assert_eq!(position("epoch 2/3", 5, 10), (15, Some(30)));
+    }
+
+    #[test]
+    fn a_wait_has_no_speed() {
+        let mut bars = ProgressBars::new();
+        bars.add("train");
+        let bar = bars.bars.get_mut("train").unwrap();
+        bar.count("wait", 0, None);
+        bar.since -= Duration::from_secs(10);
+        bar.count("wait", 9, None);
+        assert_eq!(bar.text("wait", "seconds"), "wait  9 s");
+        assert!(bar.text("wait", "files").contains("files/s"));
     }
 
     #[test]
