@@ -1,5 +1,6 @@
 //! `pipe cache push RUN… PLACE`: copies the records and the outputs of runs, and the features that
-//! their stages used (`features.rs`), to a store elsewhere. Content goes first, and what leads to it last, so that an interrupted push is never seen by half.
+//! their stages used (`features.rs`), to a store elsewhere. Content goes first, and what
+//! leads to it last, so that an interrupted push is never seen by half.
 
 use super::copy::Copy;
 use super::exchange::{Arguments, Copied, failed, outputs, print};

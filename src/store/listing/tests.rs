@@ -237,7 +237,8 @@ proptest! {
         let mut bytes = Vec::new();
         rows.iter().for_each(|(path, identity, digest)| encode(&mut bytes, path, identity, digest));
         let known = Known::read(bytes.clone()).unwrap();
-        let back: Vec<_> = known.iter().map(|(path, identity, digest)| (path.to_owned(), identity, digest)).collect();
+        let owned = |(path, identity, digest): Remembered| (path.to_owned(), identity, digest);
+        let back: Vec<_> = known.iter().map(owned).collect();
         prop_assert!(back == rows && known.count == rows.len());
         if !bytes.is_empty() {
             let _ = Known::read(bytes[..cut.index(bytes.len())].to_vec());
