@@ -25,6 +25,9 @@ pub(crate) fn is_unsupported(path: &str) -> bool {
 /// File name extensions of tables with labels, in lower case.
 const TABLES: [&str; 3] = ["csv", "tsv", "jsonl"];
 
+/// A folder of metadata that macOS adds to archives.
+const MACOS: &str = "__MACOSX";
+
 /// The end of names of tables without a header, such as `val_annotations.txt`.
 const ANNOTATIONS: &str = "annotations.txt";
 
@@ -36,8 +39,8 @@ pub(crate) fn is_label_file(path: &str) -> bool {
 
 fn has_extension(path: &str, extensions: &[&str]) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    extension.is_some_and(|one| extensions.contains(&one.as_str()))
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    extension.is_some_and(|one| extensions.iter().any(|known| one.eq_ignore_ascii_case(known)))
 }
 
 /// Whether any part of the path is hidden (`._x.jpg`, `.ipynb_checkpoints/x.jpg`) or metadata that
@@ -49,15 +52,20 @@ pub(crate) fn is_hidden(path: &str) -> bool {
 /// A hidden path up to its first hidden part, with the `/` of a folder: `a/.cache/` of
 /// `a/.cache/b/x.jpg`.
 pub(crate) fn hidden_part(path: &str) -> Option<&str> {
-    let mut start = 0;
-    for part in path.split('/') {
-        let end = start + part.len();
-        if part.starts_with('.') || part == "__MACOSX" {
-            return path.get(..path.len().min(end + 1));
+    // A loop over bytes: a listing may have a million paths.
+    let mut begins = true;
+    for (at, byte) in path.bytes().enumerate() {
+        if begins && (byte == b'.' || byte == b'_' && is_macos(&path[at..])) {
+            let end = path[at..].find('/').map_or(path.len(), |slash| at + slash + 1);
+            return Some(&path[..end]);
         }
-        start = end + 1;
+        begins = byte == b'/';
     }
     None
+}
+
+fn is_macos(path: &str) -> bool {
+    path.strip_prefix(MACOS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

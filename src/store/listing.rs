@@ -210,13 +210,24 @@ fn walk(folder: &Path, own: &Path) -> Result<Walked, StoreError> {
     match found.len() {
         // Not worth starting the thread pool.
         0..1000 => found.sort_unstable_by(by_path),
-        _ => found.par_sort_unstable_by(by_path),
+        _ => {
+            found.par_sort_unstable_by(by_path);
+            place_in_order(&mut found);
+        }
     }
     // Each after those around it.
     folders.sort_unstable();
     let empty = empty(&folders, &found, &skipped);
     skipped.extend(empty);
     Ok(Walked { found, skipped })
+}
+
+/// Copies the paths to where one lies behind the other in memory: a folder is read in no order, and
+/// each of the passes that follow would wait for the memory of each path (0.15 s for a million).
+fn place_in_order(found: &mut [Found]) {
+    // All copies before the first path is freed, whose memory would be used again.
+    let paths: Vec<String> = found.par_iter().map(|file| file.path.clone()).collect();
+    found.par_iter_mut().zip(paths).for_each(|(file, path)| file.path = path);
 }
 
 /// The outermost of the folders that have nothing in them but hidden files.

@@ -28,8 +28,8 @@ pub(super) fn pin(
 ) -> Result<Pin, StageError> {
     let wanted = |path: &str| image_files::is_image(path) || image_files::is_label_file(path);
     let found = store.folder_listing_watched(&path, &wanted, &|_, _| !cancel.is_cancelled())?;
-    let (images, tables): (Vec<_>, Vec<_>) =
-        found.files.into_iter().partition(|file| image_files::is_image(&file.path));
+    let mut images = found.files;
+    let tables: Vec<_> = images.extract_if(.., |file| !image_files::is_image(&file.path)).collect();
     let list = images
         .into_iter()
         .map(|file| Image { path: file.path, length: file.len, digest: file.digest })

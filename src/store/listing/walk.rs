@@ -19,6 +19,10 @@ const MANY: usize = 200;
 /// From this many folders on, all threads read them: starting the threads takes as long as a few.
 const FEW: usize = 8;
 
+/// A folder of this size, in bytes as the file system counts them, is one of thousands of names, so
+/// that reading it takes longer than starting the threads.
+const LARGE: i64 = 256 * 1024;
+
 /// What is below a folder.
 #[derive(Default)]
 pub(super) struct Contents {
@@ -98,11 +102,17 @@ pub(super) fn walk(root: &Path, own: Option<(u64, u64)>) -> Result<Contents, Sto
             Ok(opened) => read(root, own, folder, opened),
             Err(error) => unreadable(folder, &error),
         };
-        level = match next.len() {
-            0..FEW => next.iter().map(one).fold(Level::default(), Level::and),
-            _ => next.par_iter().map(one).reduce(Level::default, Level::and),
+        let threads = next.len() >= FEW || next.iter().any(|folder| is_large(root, folder));
+        level = match threads {
+            true => next.par_iter().map(one).reduce(Level::default, Level::and),
+            false => next.iter().map(one).fold(Level::default(), Level::and),
         };
     }
+}
+
+fn is_large(root: &Path, folder: &Folder) -> bool {
+    let path = root.join(OsStr::from_bytes(&folder.path));
+    rustix::fs::stat(&path).is_ok_and(|found| found.st_size >= LARGE)
 }
 
 fn open_folder(root: &Path, path: &[u8]) -> io::Result<OwnedFd> {
