@@ -17,7 +17,7 @@ pub use layers::{Layer, LayerOp};
 
 use super::graph::Graph;
 use super::ops::chunks::at_least;
-use super::ops::{Pooling, pool_one};
+use super::ops::{Pooling, Products, pool_one};
 use super::parameters::RunningStatistics;
 use super::program::Program;
 use compiler::{Compiler, VECTORS};
@@ -78,9 +78,9 @@ enum Computation {
 
 impl Computation {
     /// Prepares a product's weight for the processor's kernel.
-    fn prepare(&mut self) {
+    fn prepare(&mut self, products: Products) {
         if let Computation::Product(product) = self {
-            product.prepare();
+            product.prepare(products);
         }
     }
 }
@@ -125,10 +125,11 @@ impl CompiledNetwork {
         parameters: &'a dyn Fn(usize) -> Cow<'a, [f32]>,
         statistics: &'a [RunningStatistics],
         range: Range<usize>,
+        products: Products,
     ) -> CompiledNetwork {
         let compiler = Compiler::new(graph, program, offsets, parameters, statistics, range);
         let mut ops = compiler.ops();
-        ops.iter_mut().for_each(|op| op.computation.prepare());
+        ops.iter_mut().for_each(|op| op.computation.prepare(products));
         let vectors = ops.split_off(compiler.vectors(&ops).unwrap_or(ops.len()));
         let parts = [(ops, compiler.group), (vectors, VECTORS)];
         let part = |(ops, group): (Vec<FusedOp>, usize)| {

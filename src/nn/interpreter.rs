@@ -6,7 +6,7 @@ use super::graph::{Graph, Op};
 use super::number::Number;
 use super::ops::{
     Backend, BatchStatistics, DropoutPosition, FlatTensor, Geometry, Gradient, MaybeTape,
-    NormStatistics, Normalization, PoolKind, Pooling,
+    NormStatistics, Normalization, PoolKind, Pooling, Products,
 };
 use super::parameters::{Parameter, RunningStatistics};
 use super::program::{Instruction, Program};
@@ -32,6 +32,7 @@ pub(crate) struct Interpreter<'a, D: Backend<N>, N: Number> {
     parameters: &'a [Parameter<D, N>],
     statistics: &'a [RunningStatistics],
     batch: usize,
+    products: Products,
     pass: Pass,
     /// For each value, whether the tape records it: it depends on a trainable parameter, or on the
     /// input of a pass for its gradient.
@@ -50,6 +51,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         parameters: &'a [Parameter<D, N>],
         statistics: &'a [RunningStatistics],
         batch: usize,
+        products: Products,
         pass: Pass,
     ) -> Self {
         let (tracked, batch_statistics) = (vec![false; graph.nodes().len()], Vec::new());
@@ -60,6 +62,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
             parameters,
             statistics,
             batch,
+            products,
             pass,
             tracked,
             tape: None,
@@ -195,7 +198,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         let result = match node.op {
             Op::Input | Op::Flatten => Ok(x.clone()),
             Op::Convolution { window, .. } => {
-                let geometry = Geometry { batch: self.batch, input, output, window };
+                let (batch, products) = (self.batch, self.products);
+                let geometry = Geometry { batch, input, output, window, products };
                 let gradients = [first, self.wanted(own.first()), self.wanted(own.get(1))];
                 D::convolution(
                     x,
@@ -233,7 +237,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
             }
             Op::Linear { .. } => {
                 let gradients = [first, self.wanted(own.first()), self.wanted(own.get(1))];
-                D::linear(x, &own[0].tensor, &own[1].tensor, self.batch, gradients, &mut self.tape)
+                let affine = [&own[0].tensor, &own[1].tensor];
+                D::linear(x, affine, self.batch, self.products, gradients, &mut self.tape)
             }
             Op::Dropout { probability } => match self.pass {
                 // Below all trainable parameters the backbone runs as in evaluation; dropout in the

@@ -5,12 +5,21 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod kernels;
+mod pairs;
+#[cfg(target_arch = "x86_64")]
+mod tile;
 pub(super) mod transforms;
 mod windows;
 
-pub(super) use kernels::{has_kernels, multiply_outer, multiply_windows, replace_gemm, vectorized};
-pub(super) use windows::{Finish, Outer, TILE, Windows};
+pub(super) use kernels::{Factor, has_kernels, multiply_outer, multiply_windows, vectorized};
+pub(super) use pairs::Pair;
+pub use pairs::has_bf16;
+#[cfg(test)]
+pub(super) use pairs::to_bf16;
+pub(super) use windows::{Finish, Outer, PANELS, TILE, Windows};
 
 use super::number::Number;
 use dfdx::shapes::HasShape;

@@ -11,14 +11,15 @@ use super::graph::{Graph, Head};
 use super::initialization;
 use super::interpreter::{Interpreter, Pass};
 use super::loading::{self, Loaded, Taken};
+use super::matrix::has_bf16;
 use super::number::{Number, converted};
-use super::ops::{Backend, FlatTensor, MaybeTape};
+use super::ops::{Backend, FlatTensor, MaybeTape, Products};
 use super::parameters::{self, Parameter, ParameterInfo, RunningStatistics};
 use super::program::Program;
 use super::step::{Step, StepOptions};
 use super::weights::Weights;
 use super::{NnError, backbones};
-use dfdx::tensor::{Gradients, PutTape, SplitTape, Tensor};
+use dfdx::tensor::{Cpu, Gradients, PutTape, SplitTape, Tensor};
 use dfdx::tensor_ops::{Backward, TryAdd, TryMul};
 use rayon::prelude::*;
 use std::iter;
@@ -41,6 +42,7 @@ pub struct Network<D: Backend<N>, N: Number = f32> {
     parameters: Vec<Parameter<D, N>>,
     statistics: Vec<RunningStatistics>,
     device: D,
+    products: Products,
     compiled: Compiled,
 }
 
@@ -110,6 +112,18 @@ impl<D: Backend> Network<D> {
     }
 }
 
+impl Network<Cpu> {
+    /// Sets what convolutions and linear layers multiply, in training and evaluation.
+    ///
+    /// # Panics
+    /// When the processor can't: see [`has_bf16`].
+    pub fn set_products(&mut self, products: Products) {
+        assert!(products != Products::Bf16 || has_bf16());
+        self.products = products;
+        self.compiled = Compiled::default();
+    }
+}
+
 impl<D: Backend<N>, N: Number> Network<D, N> {
     fn of(
         graph: Graph,
@@ -127,6 +141,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             head: head.clone(),
             offsets: parameters::offsets(&graph),
             statistics,
+            products: Products::default(),
             compiled: Compiled::default(),
             parameters: parameters?,
             graph,
@@ -367,6 +382,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             &values,
             &self.statistics,
             range,
+            self.products,
         )
     }
 
@@ -388,6 +404,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             &self.parameters,
             &self.statistics,
             batch,
+            self.products,
             pass,
         )
     }

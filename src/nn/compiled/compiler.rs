@@ -4,7 +4,7 @@ use super::product::Product;
 use super::{Computation, Epilogue, FusedOp, Slot};
 use crate::nn::Window;
 use crate::nn::graph::{Graph, Op};
-use crate::nn::ops::{Geometry, PoolKind, Pooling, folded};
+use crate::nn::ops::{Geometry, PoolKind, Pooling, Products, folded};
 use crate::nn::parameters::RunningStatistics;
 use crate::nn::program::{Instruction, Program};
 use std::borrow::Cow;
@@ -174,7 +174,8 @@ impl<'a> Compiler<'a> {
             Op::Convolution { window, .. } => window,
             _ => Window::square(1, 1, 0),
         };
-        let patches = Geometry { batch: 1, input, output, window }.patches();
+        let patches =
+            Geometry { batch: 1, input, output, window, products: Products::Own }.patches();
         Computation::Product(Product::new(patches, weight, epilogue, self.group))
     }
 

@@ -5,6 +5,7 @@
 use super::Epilogue;
 use crate::nn::matrix::{Matrix, MatrixMut, Tile, multiply};
 use crate::nn::number::Number;
+use crate::nn::ops::Products;
 use crate::nn::ops::convolution::patches::{Patches, block_rows};
 use crate::nn::ops::convolution::prepared::{Ending, Prepared};
 use rayon::prelude::*;
@@ -48,8 +49,8 @@ impl Product {
     }
 
     /// Prepares the weight for the processor's kernel, if there is one.
-    pub(super) fn prepare(&mut self) {
-        let prepared = Prepared::new(&self.patches, &self.weight, self.columns());
+    pub(super) fn prepare(&mut self, products: Products) {
+        let prepared = Prepared::new(&self.patches, &self.weight, self.columns(), products);
         self.prepared = prepared.map(Box::new);
         if self.prepared.is_some() {
             self.weight = Vec::new();

@@ -5,7 +5,7 @@
 use super::composed;
 use super::convolution::Geometry;
 use super::pooling::Pooling;
-use super::{DropoutPosition, Gradient};
+use super::{DropoutPosition, Gradient, Products};
 use crate::nn::number::Number;
 use dfdx::tensor::{Cpu, CpuError, HasErr, OwnedTape, Storage, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Device;
@@ -137,13 +137,13 @@ pub trait Backend<N: Number = f32>: Device<N> {
         tape: &mut MaybeTape<Self, N>,
     ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
 
-    /// `x` (batch, in) times `weight` (in, out) plus `bias` (out), giving (batch, out). `gradients`
+    /// `x` (batch, in) times a weight (in, out) plus a bias (out), giving (batch, out). `gradients`
     /// are those of x, weight, bias.
     fn linear(
         x: &FlatTensor<Self, N>,
-        weight: &FlatTensor<Self, N>,
-        bias: &FlatTensor<Self, N>,
+        affine: [&FlatTensor<Self, N>; 2],
         batch: usize,
+        products: Products,
         gradients: [Gradient; 3],
         tape: &mut MaybeTape<Self, N>,
     ) -> Result<FlatTensor<Self, N>, Failure<Self>>;
@@ -268,13 +268,13 @@ macro_rules! backend {
 
             fn linear(
                 x: &FlatTensor<Self, $number>,
-                weight: &FlatTensor<Self, $number>,
-                bias: &FlatTensor<Self, $number>,
+                affine: [&FlatTensor<Self, $number>; 2],
                 batch: usize,
+                products: Products,
                 gradients: [Gradient; 3],
                 tape: &mut MaybeTape<Self, $number>,
             ) -> Result<FlatTensor<Self, $number>, Failure<Self>> {
-                $module::linear(x, weight, bias, batch, gradients, tape)
+                $module::linear(x, affine, batch, products, gradients, tape)
             }
 
             fn dropout(

@@ -9,7 +9,7 @@ use super::convolution::Geometry;
 use super::pooling::{PoolKind, Pooling};
 use super::{
     BatchStatistics, DropoutPosition, FlatTensor, Gradient, MaybeTape, NormStatistics,
-    Normalization, Normalized,
+    Normalization, Normalized, Products,
 };
 use crate::nn::number::{Number, converted};
 use dfdx::prelude::*;
@@ -96,7 +96,7 @@ pub(crate) fn convolution<D: Device<N>, N: Number>(
 
 /// For each output pixel and each tap, the index of the input pixel.
 fn convolution_index(geometry: &Geometry) -> Vec<usize> {
-    let Geometry { batch, input, output, window } = *geometry;
+    let Geometry { batch, input, output, window, .. } = *geometry;
     let outside = batch * input.pixels();
     let mut index = Vec::with_capacity(batch * output.pixels() * window.kernel.0 * window.kernel.1);
     for position in 0..batch * output.pixels() {
@@ -263,9 +263,9 @@ fn pooling_index(pooling: &Pooling) -> (Vec<usize>, usize, Vec<f64>) {
 /// See [`Backend::linear`](crate::nn::Backend::linear).
 pub(crate) fn linear<D: Device<N>, N: Number>(
     x: &FlatTensor<D, N>,
-    weight: &FlatTensor<D, N>,
-    bias: &FlatTensor<D, N>,
+    [weight, bias]: [&FlatTensor<D, N>; 2],
     batch: usize,
+    _: Products,
     _: [Gradient; 3],
     tape: &mut MaybeTape<D, N>,
 ) -> Result<FlatTensor<D, N>, Failure<D>> {

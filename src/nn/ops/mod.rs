@@ -38,6 +38,17 @@ pub use pooling::{PoolKind, Pooling};
 
 use super::number::Number;
 
+/// What convolutions and linear layers multiply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// Numbers of the network's own precision.
+    #[default]
+    Own,
+    /// Numbers rounded to bf16, summed in `f32`. Only networks in `f32`, on the CPU, where
+    /// [`has_bf16`](super::has_bf16).
+    Bf16,
+}
+
 /// Whether and how an op stores the gradient of one of its inputs in the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gradient {

@@ -3,12 +3,20 @@
 
 use super::*;
 use crate::nn::graph::Shape;
+use crate::nn::matrix::{has_bf16, to_bf16};
 use crate::random::Stream;
 use proptest::prelude::*;
 
+/// Rounded to bf16, so that products are exact whatever is multiplied.
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut stream = Stream::new(seed, "test", &[]);
-    (0..count).map(|_| stream.normal() as f32).collect()
+    (0..count).map(|_| to_bf16(stream.normal() as f32)).collect()
+}
+
+/// Ways to compute a product: in blocks, and all that the processor can.
+fn ways() -> Vec<Option<Products>> {
+    let bf16 = has_bf16().then_some(Some(Products::Bf16));
+    [None, Some(Products::Own)].into_iter().chain(bf16).collect()
 }
 
 /// Patches that need not lie within the map: also kernels larger than the image.
@@ -54,15 +62,15 @@ impl Case {
         }
     }
 
-    fn product(&self, pack: bool) -> Product {
+    fn product(&self, prepared: Option<Products>) -> Product {
         let epilogue = Epilogue {
             shift: self.shift.clone(),
             residual: self.residual.is_some(),
             relu: self.relu,
         };
         let mut product = Product::new(self.patches, self.weight.clone(), epilogue, 3);
-        if pack {
-            product.prepare();
+        if let Some(products) = prepared {
+            product.prepare(products);
         }
         product
     }
@@ -100,8 +108,8 @@ impl Case {
     fn hold(&self) -> Result<(), TestCaseError> {
         let expected = self.naive();
         let near = 1e-5 * (self.patches.depth() as f64).sqrt();
-        for pack in [false, true] {
-            let product = self.product(pack);
+        for prepared in ways() {
+            let product = self.product(prepared);
             let out = self.run(&product, 0..self.images);
             for (index, (ours, exact)) in out.iter().zip(&expected).enumerate() {
                 prop_assert!((f64::from(*ours) - exact).abs() < near, "{index}: {ours} {exact}");
@@ -109,7 +117,10 @@ impl Case {
             let size = out.len() / self.images;
             for image in 0..self.images {
                 let alone = self.run(&product, image..image + 1);
-                prop_assert!(alone[..] == out[image * size..][..size], "image {image}, {pack}");
+                prop_assert!(
+                    alone[..] == out[image * size..][..size],
+                    "image {image}, {prepared:?}"
+                );
             }
         }
         Ok(())
@@ -186,8 +197,8 @@ fn nan_and_infinity_reach_only_the_windows_that_read_them() {
             // Pixel (0, 0) of the second image.
             case.x[patches.map.len()] = value;
             let expected = case.naive();
-            for pack in [false, true] {
-                let out = case.run(&case.product(pack), 0..2);
+            for prepared in ways() {
+                let out = case.run(&case.product(prepared), 0..2);
                 for (ours, exact) in out.iter().zip(&expected) {
                     let same =
                         if exact.is_nan() { ours.is_nan() } else { f64::from(*ours) == *exact };
@@ -198,8 +209,8 @@ fn nan_and_infinity_reach_only_the_windows_that_read_them() {
         }
         let mut case = Case::new(patches, 1, columns, (false, true), 3);
         case.shift[0] = f32::NAN;
-        for pack in [false, true] {
-            assert!(case.run(&case.product(pack), 0..1)[0].is_nan(), "ReLU keeps NaN");
+        for prepared in ways() {
+            assert!(case.run(&case.product(prepared), 0..1)[0].is_nan(), "ReLU keeps NaN");
         }
     }
 }

@@ -11,10 +11,11 @@ use super::Geometry;
 use super::patches::{Patches, block_rows};
 use super::prepared::{Ending, Prepared};
 use super::{panels, winograd};
-use crate::nn::matrix::{Matrix, MatrixMut, multiply, replace_gemm, values};
+use crate::nn::graph::Shape;
+use crate::nn::matrix::{Matrix, MatrixMut, Pair, has_kernels, multiply, values};
 use crate::nn::number::Number;
-use crate::nn::ops::chunks::{CHUNK, column_sums};
-use crate::nn::ops::{FlatTensor, Gradient, MaybeTape, flat};
+use crate::nn::ops::chunks::{CHUNK, add_to, column_sums};
+use crate::nn::ops::{FlatTensor, Gradient, MaybeTape, Products, flat};
 use dfdx::tensor::{Cpu, CpuError, HasErr, Tape};
 use rayon::prelude::*;
 
@@ -59,7 +60,7 @@ pub(crate) fn convolution<N: Number>(
 fn forward<N: Number>(x: &[N], weight: &[N], bias: Option<&[N]>, geometry: &Geometry) -> Vec<N> {
     let channels = geometry.output.channels;
     let mut out = vec![N::ZERO; geometry.batch * geometry.output.len()];
-    product(&geometry.patches(), x, weight, channels, false, &mut out);
+    product(&geometry.patches(), x, weight, geometry.products, false, &mut out);
     if let Some(bias) = bias {
         out.par_chunks_mut(CHUNK.next_multiple_of(channels)).for_each(|rows| {
             for row in rows.chunks_exact_mut(channels) {
@@ -76,11 +77,13 @@ fn product<N: Number>(
     patches: &Patches,
     source: &[N],
     weight: &[N],
-    columns: usize,
+    products: Products,
     accumulate: bool,
     out: &mut [N],
 ) {
-    let prepared = N::single(weight).and_then(|weight| Prepared::new(patches, weight, columns));
+    let columns = weight.len() / patches.depth();
+    let prepared =
+        N::single(weight).and_then(|weight| Prepared::new(patches, weight, columns, products));
     if let (Some(prepared), Some(source), Some(out)) =
         (prepared, N::single(source), N::single_mut(out))
     {
@@ -125,13 +128,15 @@ impl Split {
 
 /// dW = Pᵀ dY into `out`; adds to `out` where `accumulate`.
 fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool, out: &mut [N]) {
-    let tiled = winograd::gradient_is_for(geometry);
-    if (tiled || replace_gemm())
-        && let (Some(x), Some(dy), Some(out)) = (N::single(x), N::single(dy), N::single_mut(out))
+    if let (Some(x), Some(dy), true) = (N::single(x), N::single(dy), has_kernels())
+        && let Some(out) = N::single_mut(out)
     {
-        return match tiled {
-            true => winograd::by_weight(x, dy, geometry, accumulate, out),
-            false => panels::by_weight(x, dy, geometry, accumulate, out),
+        return match geometry.products {
+            Products::Bf16 => panels::by_weight::<Pair>(x, dy, geometry, accumulate, out),
+            Products::Own if winograd::gradient_is_for(geometry) => {
+                winograd::by_weight(x, dy, geometry, accumulate, out);
+            }
+            Products::Own => panels::by_weight::<f32>(x, dy, geometry, accumulate, out),
         };
     }
     let split = Split::of(geometry);
@@ -186,6 +191,35 @@ fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool
     }
 }
 
+/// dX of windows that are whole inputs, as of linear layers: the transpose of W dYᵀ. What is large
+/// there is W, which is read as it is.
+fn by_whole_input<N: Number>(
+    dy: &[N],
+    weight: &[N],
+    geometry: &Geometry,
+    accumulate: bool,
+    out: &mut [N],
+) {
+    let (size, channels, batch) = (geometry.input.len(), geometry.output.channels, geometry.batch);
+    let mut transposed = vec![N::ZERO; dy.len()];
+    transpose(dy, batch, channels, &mut transposed);
+    let mut product_of_images = vec![N::ZERO; size * batch];
+    let patches = Patches {
+        map: Shape::vector(channels),
+        grid: (1, 1),
+        step: (1, 1),
+        origin: (0, 0),
+        taps: (1, 1),
+    };
+    product(&patches, weight, &transposed, geometry.products, false, &mut product_of_images);
+    let mut gradient = vec![N::ZERO; size * batch];
+    transpose(&product_of_images, size, batch, &mut gradient);
+    match accumulate {
+        true => add_to(out, &gradient),
+        false => out.copy_from_slice(&gradient),
+    }
+}
+
 /// The input pixels along one axis at offset `first` modulo the stride, and the taps that read
 /// them.
 struct Class {
@@ -219,7 +253,13 @@ fn by_input<N: Number>(
     accumulate: bool,
     out: &mut [N],
 ) {
-    let Geometry { input, output, window, batch } = *geometry;
+    let Geometry { input, output, window, batch, products } = *geometry;
+    if window.kernel == (input.height, input.width)
+        && output.pixels() == 1
+        && window.padding == (0, 0)
+    {
+        return by_whole_input(dy, weight, geometry, accumulate, out);
+    }
     let rows = classes(input.height, window.kernel.0, window.stride.0, window.padding.0);
     let columns = classes(input.width, window.kernel.1, window.stride.1, window.padding.1);
     let whole = rows.len() * columns.len() == 1;
@@ -237,11 +277,11 @@ fn by_input<N: Number>(
             };
             let weight = flipped_taps(weight, geometry, row, column);
             if whole {
-                product(&patches, dy, &weight, input.channels, accumulate, out);
+                product(&patches, dy, &weight, products, accumulate, out);
                 continue;
             }
             let mut part = vec![N::ZERO; batch * patches.rows_per_image() * input.channels];
-            product(&patches, dy, &weight, input.channels, false, &mut part);
+            product(&patches, dy, &weight, products, false, &mut part);
             scatter(&part, geometry, row, column, accumulate, out);
         }
     }

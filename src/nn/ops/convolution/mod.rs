@@ -8,10 +8,11 @@ pub(crate) mod patches;
 pub(crate) mod prepared;
 mod winograd;
 
+use super::Products;
 use crate::nn::graph::{Shape, Window};
 use patches::Patches;
 
-/// The shapes of a convolution.
+/// The shapes of a convolution, and how it multiplies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Geometry {
     pub batch: usize,
@@ -21,6 +22,7 @@ pub struct Geometry {
     pub output: Shape,
     /// Kernel, stride, padding.
     pub window: Window,
+    pub products: Products,
 }
 
 impl Geometry {

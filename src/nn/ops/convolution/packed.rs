@@ -3,29 +3,39 @@
 
 use super::patches::Patches;
 use super::prepared::Ending;
-use crate::nn::matrix::{Finish, Matrix, TILE, Tile, Windows, multiply_windows};
+use crate::nn::matrix::{
+    Factor, Finish, Matrix, MatrixMut, PANELS, TILE, Tile, Windows, multiply_windows,
+};
 use crate::nn::number::Number;
 use crate::nn::ops::buffers::Buffer;
 use rayon::prelude::*;
+use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Products that are added up in one go, in registers: six rows of them stay in an L1 cache.
+/// Factors that are multiplied and added up in one go, in registers: six rows of them stay in an L1
+/// cache.
 const SUMMED: usize = 256;
 
 /// Size of the weights that are kept in an L2 cache while all rows of a block are multiplied with
-/// them, in values: 128 KiB.
+/// them, in factors: 128 KiB.
 const BAND: usize = 32 * 1024;
 
-/// Maps of fewer channels are gathered into rows first: their pixels are too short to be read one
-/// by one.
+/// Panels of a weight that are packed together.
+const PACKED: usize = 8;
+
+/// Columns that are computed together.
+const WIDTH: usize = PANELS * TILE.1;
+
+/// The least number of channels of a pixel that is read where it is.
 const SHORT: usize = 16;
 
 /// See the module.
-pub(super) struct Packed {
+pub(super) struct Packed<F> {
     parts: Parts,
     values: Buffer,
     /// Whether windows are gathered into rows, which then count as one tap.
     gathered: bool,
+    factor: PhantomData<F>,
 }
 
 /// How windows are divided into parts that are summed in one go, and where a packed weight has the
@@ -38,85 +48,109 @@ pub(super) struct Parts {
     pub length: usize,
 }
 
-/// Whole taps, or some channels of one.
+/// Whole taps, or some factors of one.
 struct Part {
     taps: Range<usize>,
-    channels: Range<usize>,
+    factors: Range<usize>,
     /// Its first value in a packed weight.
     first: usize,
 }
 
 impl Part {
     fn depth(&self) -> usize {
-        self.taps.len() * self.channels.len()
+        self.taps.len() * self.factors.len()
     }
 }
 
 /// A panel of a part in a packed weight.
 pub(super) struct Panel {
-    /// First value and number of values in the packed weight.
+    /// Its place in the packed weight.
     pub place: Range<usize>,
     pub taps: Range<usize>,
-    pub channels: Range<usize>,
+    pub factors: Range<usize>,
     /// The number of the panel.
     pub index: usize,
 }
 
-impl Packed {
+impl<F: Factor> Packed<F> {
     /// Packs a weight (depth, columns).
-    pub(super) fn new(patches: &Patches, weight: &[f32], columns: usize) -> Packed {
-        let gathered = patches.map.channels < SHORT && !patches.is_identity();
+    pub(super) fn new(patches: &Patches, weight: &[f32], columns: usize) -> Packed<F> {
+        let gathered = is_gathered(patches);
         let (taps, channels) = if gathered {
             (1, patches.depth())
         } else {
             (patches.taps.0 * patches.taps.1, patches.map.channels)
         };
         let weight = Matrix::new(weight, taps * channels, columns, columns);
-        let parts = Parts::new(taps, channels, columns);
+        let parts = Parts::new(taps, channels.div_ceil(F::VALUES), columns);
         let mut values = Buffer::new(parts.length);
-        parts.bands(&mut values).into_par_iter().for_each(|(panel, band)| {
-            let columns = panel.index * TILE.1..columns.min((panel.index + 1) * TILE.1);
-            let rows = panel.taps.flat_map(|tap| {
-                panel.channels.clone().map(move |channel| tap * channels + channel)
+        let tiles = parts.tiles(F::view_mut(&mut values));
+        tiles.into_par_iter().for_each(|(part, mut tile)| {
+            let rows = part.taps.clone().flat_map(|tap| {
+                part.factors.clone().map(move |factor| (tap * channels, factor * F::VALUES))
             });
-            for (row, target) in rows.zip(band.chunks_exact_mut(TILE.1)) {
-                target[..columns.len()].copy_from_slice(&weight.row(row)[columns.clone()]);
-                target[columns.len()..].fill(0.0);
+            for (index, (first, channel)) in rows.enumerate() {
+                let rows: Vec<&[f32]> = (channel..channels.min(channel + F::VALUES))
+                    .map(|channel| weight.row(first + channel))
+                    .collect();
+                for panel in 0..tile.out.rows() {
+                    let begin = (tile.row + panel) * TILE.1;
+                    let taken = begin..columns.min(begin + TILE.1);
+                    let target = &mut tile.out.row(panel)[index * TILE.1..(index + 1) * TILE.1];
+                    F::pack(&rows, taken.clone(), &mut target[..taken.len()]);
+                    target[taken.len()..].fill(F::ZERO);
+                }
             }
         });
-        Packed { parts, values, gathered }
+        Packed { parts, values, gathered, factor: PhantomData }
     }
 
     /// Computes one tile of the products of windows of `x`.
     pub(super) fn tile(&self, patches: &Patches, x: &[f32], ending: &Ending, tile: Tile) {
         let (first, rows) = (tile.row, tile.out.rows());
+        let values = F::view(&self.values);
         if self.gathered {
             let depth = patches.depth();
             f32::with_scratch(rows * depth, |scratch| {
                 patches.gather(x, first, scratch);
-                let windows: Vec<&[f32]> = scratch.chunks_exact(depth).collect();
-                self.parts.multiply(&self.values, &windows, Some(ending), tile);
+                F::with_rows(scratch, depth, |factors| {
+                    let windows: Vec<&[F]> =
+                        factors.chunks_exact(depth.div_ceil(F::VALUES)).collect();
+                    self.parts.multiply(values, &windows, Some(ending), tile);
+                });
             });
         } else {
-            let outside = vec![0.0; patches.map.channels];
-            let windows = windows(patches, x, first..first + rows, &outside);
-            self.parts.multiply(&self.values, &windows, Some(ending), tile);
+            let channels = patches.map.channels;
+            let pixels = patches.pixels(first..first + rows);
+            let read = &x[pixels.start * channels..pixels.end * channels];
+            F::with_rows(read, channels, |factors| {
+                let outside = vec![F::ZERO; channels.div_ceil(F::VALUES)];
+                let windows =
+                    windows(patches, factors, pixels.start, first..first + rows, &outside);
+                self.parts.multiply(values, &windows, Some(ending), tile);
+            });
         }
     }
 }
 
+/// Whether windows are gathered into rows: pixels of few channels are too short to be read one by
+/// one, and of those between single taps there is no use.
+fn is_gathered(patches: &Patches) -> bool {
+    (patches.map.channels < SHORT || patches.taps == (1, 1)) && !patches.is_identity()
+}
+
 impl Parts {
-    /// For a weight of `columns` columns.
-    pub(super) fn new(taps: usize, channels: usize, columns: usize) -> Parts {
+    /// For a weight of `columns` columns and taps of `factors` factors.
+    pub(super) fn new(taps: usize, factors: usize, columns: usize) -> Parts {
         let panels = columns.div_ceil(TILE.1);
-        let together = (SUMMED / channels).clamp(1, taps);
-        let piece = channels.div_ceil(channels.div_ceil(SUMMED));
+        let together = (SUMMED / factors).clamp(1, taps);
+        let piece = factors.div_ceil(factors.div_ceil(SUMMED));
         let (mut parts, mut length) = (Vec::new(), 0);
         for tap in (0..taps).step_by(together) {
-            for channel in (0..channels).step_by(piece) {
+            for factor in (0..factors).step_by(piece) {
                 let part = Part {
                     taps: tap..taps.min(tap + together),
-                    channels: channel..channels.min(channel + piece),
+                    factors: factor..factors.min(factor + piece),
                     first: length,
                 };
                 length += part.depth() * panels * TILE.1;
@@ -133,30 +167,33 @@ impl Parts {
             (0..self.panels).map(move |index| Panel {
                 place: part.first + index * size..part.first + (index + 1) * size,
                 taps: part.taps.clone(),
-                channels: part.channels.clone(),
+                factors: part.factors.clone(),
                 index,
             })
         })
     }
 
-    /// The panels, with their values of a packed weight.
-    fn bands<'a>(&self, values: &'a mut [f32]) -> Vec<(Panel, &'a mut [f32])> {
+    /// The parts of a packed weight, some panels at a time: rows of the weight are read in pieces
+    /// of several cache lines.
+    fn tiles<'a, F>(&self, values: &'a mut [F]) -> Vec<(&Part, Tile<'a, F>)> {
         let mut rest = values;
-        let mut bands = Vec::new();
-        for panel in self.panels() {
-            let (band, after) = rest.split_at_mut(panel.place.len());
-            bands.push((panel, band));
+        let mut tiles = Vec::new();
+        for part in &self.parts {
+            let size = part.depth() * TILE.1;
+            let (values, after) = rest.split_at_mut(self.panels * size);
+            let panels = MatrixMut::new(values, self.panels, size, size).tiles(PACKED, size);
+            tiles.extend(panels.into_iter().map(|tile| (part, tile)));
             rest = after;
         }
-        bands
+        tiles
     }
 
     /// Computes one tile of the product of `windows`, given as [`windows`] returns them, and a
     /// packed weight. Without an ending the tile is overwritten with the sums.
-    pub(super) fn multiply(
+    pub(super) fn multiply<F: Factor>(
         &self,
-        values: &[f32],
-        windows: &[&[f32]],
+        values: &[F],
+        windows: &[&[F]],
         ending: Option<&Ending>,
         tile: Tile,
     ) {
@@ -167,32 +204,33 @@ impl Parts {
             .and_then(|ending| ending.residual)
             .map(|residual| residual.rows(first_row, rows).columns(first_column, columns));
         let accumulate = ending.is_some_and(|ending| ending.accumulate);
-        let mut cut: Vec<&[f32]> = Vec::with_capacity(windows.len());
+        let mut cut: Vec<&[F]> = Vec::with_capacity(windows.len());
         for (index, part) in self.parts.iter().enumerate() {
             cut.clear();
             for row in (0..rows).step_by(TILE.0) {
                 let count = TILE.0.min(rows - row);
                 let group = &windows[row * taps..][part.taps.start * count..part.taps.end * count];
-                cut.extend(group.iter().map(|tap| &tap[part.channels.clone()]));
+                cut.extend(group.iter().map(|tap| &tap[part.factors.clone()]));
             }
             let last = ending.filter(|_| index + 1 == self.parts.len());
             let panel = part.depth() * TILE.1;
-            let band = (BAND / panel).max(1) * TILE.1;
+            let band = (BAND / (PANELS * panel)).max(1) * WIDTH;
             for begin in (0..columns).step_by(band) {
                 for row in (0..rows).step_by(TILE.0) {
                     let count = TILE.0.min(rows - row);
                     let taps = &cut[row * part.taps.len()..][..count * part.taps.len()];
-                    for column in (begin..columns.min(begin + band)).step_by(TILE.1) {
-                        let width = TILE.1.min(columns - column);
+                    for column in (begin..columns.min(begin + band)).step_by(WIDTH) {
+                        let width = WIDTH.min(columns - column);
                         let at = first_column + column;
-                        let weight = &values[part.first + at / TILE.1 * panel..][..panel];
+                        let weight = &values[part.first + at / TILE.1 * panel..];
+                        let weight = &weight[..width.div_ceil(TILE.1) * panel];
                         let finish = last.map(|ending| Finish {
                             shift: &ending.shift[at..at + width],
                             residual: residual
                                 .map(|residual| residual.rows(row, count).columns(column, width)),
                             floor: ending.floor,
                         });
-                        let windows = Windows { taps, rows: count, weight };
+                        let windows = Windows { taps, rows: count, columns: width, weight };
                         multiply_windows(
                             &mut out,
                             (row, column),
@@ -208,14 +246,17 @@ impl Parts {
 }
 
 /// The pixels that windows `rows` read: for each group of `TILE.0` windows, for each tap, that of
-/// each window; `outside` where it is outside the map.
-fn windows<'a>(
+/// each window; `outside` where it is outside the map. `factors` are those of the pixels from
+/// `begin` on, counted over all maps.
+fn windows<'a, F>(
     patches: &Patches,
-    x: &'a [f32],
+    factors: &'a [F],
+    begin: usize,
     rows: Range<usize>,
-    outside: &'a [f32],
-) -> Vec<&'a [f32]> {
+    outside: &'a [F],
+) -> Vec<&'a [F]> {
     let Patches { map, taps, .. } = *patches;
+    let length = outside.len();
     let mut found = Vec::with_capacity(rows.len() * taps.0 * taps.1);
     for first in rows.clone().step_by(TILE.0) {
         let group = first..rows.end.min(first + TILE.0);
@@ -229,8 +270,8 @@ fn windows<'a>(
                 if !inside {
                     return outside;
                 }
-                let pixel = y as usize * map.width + column as usize;
-                &x[image * map.len() + pixel * map.channels..][..map.channels]
+                let pixel = (image * map.height + y as usize) * map.width + column as usize;
+                &factors[(pixel - begin) * length..][..length]
             }));
         }
     }

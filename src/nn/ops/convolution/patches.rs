@@ -5,6 +5,7 @@ use crate::nn::graph::Shape;
 use crate::nn::matrix::{Matrix, MatrixMut, multiply};
 use crate::nn::number::Number;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// A grid of windows over the maps of a batch. Row r of the matrix is the window of grid pixel r,
 /// counted over all images: `taps.0` x `taps.1` pixels, zero outside the map.
@@ -47,6 +48,20 @@ impl Patches {
         let (y, x) = (pixel / self.grid.1, pixel % self.grid.1);
         let along = |index: usize, step: usize, origin: isize| (index * step) as isize + origin;
         (image, along(y, self.step.0, self.origin.0), along(x, self.step.1, self.origin.1))
+    }
+
+    /// Whole lines of pixels, counted over all maps, that have all pixels of the windows `rows`.
+    pub(crate) fn pixels(&self, rows: Range<usize>) -> Range<usize> {
+        let line = |row: usize, tap: usize| {
+            let (image, top, _) = self.corner(row);
+            let y = (top + tap as isize).clamp(0, self.map.height as isize - 1) as usize;
+            image * self.map.height + y
+        };
+        if rows.is_empty() {
+            return 0..0;
+        }
+        let (first, last) = (line(rows.start, 0), line(rows.end - 1, self.taps.0 - 1));
+        first * self.map.width..(last + 1) * self.map.width
     }
 
     /// Writes rows from `first` on into `out`, until it is full.

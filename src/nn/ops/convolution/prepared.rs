@@ -4,7 +4,8 @@
 use super::packed::Packed;
 use super::patches::Patches;
 use super::winograd::{Winograd, bands};
-use crate::nn::matrix::{Matrix, MatrixMut, TILE, replace_gemm};
+use crate::nn::matrix::{Factor, Matrix, MatrixMut, PANELS, Pair, TILE, Tile, has_kernels};
+use crate::nn::ops::Products;
 use rayon::prelude::*;
 
 /// What becomes of the sums of a product: the maximum of `floor` and old + sum + shift + residual.
@@ -27,7 +28,8 @@ pub(crate) struct Prepared {
 }
 
 enum Weight {
-    Packed(Packed),
+    Packed(Packed<f32>),
+    Bf16(Packed<Pair>),
     Winograd(Winograd),
 }
 
@@ -40,10 +42,17 @@ const NARROW: usize = 128;
 
 impl Prepared {
     /// Prepares a weight (depth, columns); `None` where `gemm` is better at it.
-    pub(crate) fn new(patches: &Patches, weight: &[f32], columns: usize) -> Option<Prepared> {
-        let weight = if Winograd::is_for(patches, columns) {
+    pub(crate) fn new(
+        patches: &Patches,
+        weight: &[f32],
+        columns: usize,
+        products: Products,
+    ) -> Option<Prepared> {
+        let weight = if products == Products::Bf16 {
+            Weight::Bf16(Packed::new(patches, weight, columns))
+        } else if Winograd::is_for(patches, columns) {
             Weight::Winograd(Winograd::new(weight, patches.map.channels, columns))
-        } else if replace_gemm() {
+        } else if has_kernels() {
             Weight::Packed(Packed::new(patches, weight, columns))
         } else {
             return None;
@@ -56,12 +65,8 @@ impl Prepared {
         let rows = out.len() / self.columns;
         let out = MatrixMut::new(out, rows, self.columns, self.columns);
         match &self.weight {
-            Weight::Packed(packed) => {
-                let blocks = rows.div_ceil(BLOCK).max(1);
-                let height = rows.div_ceil(blocks).next_multiple_of(TILE.0);
-                let tiles = out.tiles(height, self.width(blocks));
-                tiles.into_par_iter().for_each(|tile| packed.tile(&self.patches, x, ending, tile));
-            }
+            Weight::Packed(packed) => self.run_packed(packed, x, ending, out),
+            Weight::Bf16(packed) => self.run_packed(packed, x, ending, out),
             Weight::Winograd(winograd) => {
                 let bands = bands(&self.patches, rows / self.patches.rows_per_image());
                 let tiles = out.bands(&bands, self.width(bands.len()));
@@ -72,9 +77,22 @@ impl Prepared {
         }
     }
 
+    fn run_packed<F: Factor>(
+        &self,
+        packed: &Packed<F>,
+        x: &[f32],
+        ending: &Ending,
+        out: MatrixMut,
+    ) {
+        let blocks = out.rows().div_ceil(BLOCK).max(1);
+        let height = out.rows().div_ceil(blocks).next_multiple_of(TILE.0);
+        let tiles: Vec<Tile> = out.tiles(height, self.width(blocks));
+        tiles.into_par_iter().for_each(|tile| packed.tile(&self.patches, x, ending, tile));
+    }
+
     /// Columns of a tile, where there are `blocks` of rows.
     fn width(&self, blocks: usize) -> usize {
         let parts = (TILES / blocks).clamp(1, self.columns.div_ceil(NARROW));
-        self.columns.div_ceil(parts).next_multiple_of(TILE.1)
+        self.columns.div_ceil(parts).next_multiple_of(PANELS * TILE.1)
     }
 }

@@ -59,7 +59,7 @@ impl Winograd {
         bands.collect::<Vec<_>>().into_par_iter().for_each(|(panel, mut band)| {
             let first = panel.index * TILE.1;
             let width = TILE.1.min(columns - first);
-            for (row, channel) in panel.channels.enumerate() {
+            for (row, channel) in panel.factors.enumerate() {
                 let tap = |tap: usize| &weight[(tap * channels + channel) * columns + first..];
                 let taps =
                     std::array::from_fn(|y| std::array::from_fn(|x| &tap(3 * y + x)[..width]));

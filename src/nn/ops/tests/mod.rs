@@ -7,7 +7,7 @@ use super::convolution::Geometry;
 use super::pooling::{PoolKind, Pooling};
 use super::*;
 use crate::nn::graph::{Shape, Window};
-use crate::nn::matrix::values;
+use crate::nn::matrix::{has_bf16, to_bf16, values};
 use crate::nn::number::{Number, converted, to_f64};
 use crate::random::Stream;
 use dfdx::prelude::*;
@@ -33,6 +33,11 @@ const DISTANCE: f64 = 1e-7;
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut stream = Stream::new(seed, "test", &[]);
     (0..count).map(|_| stream.normal() as f32).collect()
+}
+
+/// Rounded to bf16, of which products are exact in `f32`.
+fn rounded(values: Vec<f32>) -> Vec<f32> {
+    values.into_iter().map(to_bf16).collect()
 }
 
 fn tensor<N: Number>(values: Vec<N>) -> FlatTensor<Cpu, N> {
@@ -94,7 +99,7 @@ where
         prop_assert!((ours - exact).abs() < near * (1.0 + size), "value {index}: {ours} {exact}");
     }
 
-    let weights = numbers(expected.len(), 99);
+    let weights = rounded(numbers(expected.len(), 99));
     let gradients = backwards(made, tape, &weights, given);
     let total = |inputs: &[Vec<f64>]| -> f64 {
         naive(inputs).iter().zip(&weights).map(|(out, weight)| out * f64::from(*weight)).sum()
@@ -146,7 +151,8 @@ fn windows() -> impl Strategy<Value = (Shape, Window)> {
 
 fn geometry(batch: usize, input: Shape, window: Window, channels: usize) -> Geometry {
     let (height, width) = window.over(input.height, input.width).unwrap();
-    Geometry { batch, input, output: Shape::new(height, width, channels), window }
+    let output = Shape::new(height, width, channels);
+    Geometry { batch, input, output, window, products: Products::Own }
 }
 
 fn check_convolution(geometry: Geometry, bias: bool, seed: u64) -> Result<(), TestCaseError> {
@@ -164,6 +170,15 @@ fn check_convolution(geometry: Geometry, bias: bool, seed: u64) -> Result<(), Te
         },
         &naive
     )?;
+    if has_bf16() {
+        let geometry = Geometry { products: Products::Bf16, ..geometry };
+        let op: &Op<f32> = &|x, gradient, tape| {
+            let bias = x.get(2);
+            convolution::cpu::convolution(&x[0], &x[1], bias, &geometry, [gradient; 3], tape)
+        };
+        let inputs: Vec<Vec<f32>> = inputs.iter().cloned().map(rounded).collect();
+        hold(&tensors(&inputs), NEAR[0], op, &naive)?;
+    }
     check!(
         inputs,
         |x, gradient, tape| {
@@ -277,8 +292,8 @@ proptest! {
         let shape = Shape::vector(inputs);
         let as_convolution = geometry(batch, shape, Window::square(1, 1, 0), outputs);
         let naive = |inputs: &[Vec<f64>]| naive::convolution(&as_convolution, inputs);
-        check!(data.clone(), |x, gradient, tape| linear::cpu::linear(&x[0], &x[1], &x[2], batch, [gradient; 3], tape), &naive)?;
-        check!(data, |x, gradient, tape| composed::linear(&x[0], &x[1], &x[2], batch, [gradient; 3], tape), &naive)?;
+        check!(data.clone(), |x, gradient, tape| linear::cpu::linear(&x[0], [&x[1], &x[2]], batch, Products::Own, [gradient; 3], tape), &naive)?;
+        check!(data, |x, gradient, tape| composed::linear(&x[0], [&x[1], &x[2]], batch, Products::Own, [gradient; 3], tape), &naive)?;
     }
 
     #[test]
@@ -378,7 +393,11 @@ fn long_convolutions() {
         (Shape::new(17, 17, 256), Window::square(3, 2, 1), 12, 16),
         (Shape::new(45, 43, 32), Window::square(3, 1, 1), 4, 40),
     ] {
-        held::<f32>(&geometry(batch, input, window, channels), NEAR[0]);
+        let geometry = geometry(batch, input, window, channels);
+        held::<f32>(&geometry, NEAR[0]);
+        if has_bf16() {
+            held::<f32>(&Geometry { products: Products::Bf16, ..geometry }, NEAR[0]);
+        }
     }
 }
 
@@ -391,9 +410,9 @@ where
         (geometry.batch * geometry.input.len(), 1),
         (geometry.depth() * geometry.output.channels, 2),
     ]
-    .map(|(count, seed)| tensor(converted::<f32, N>(&numbers(count, seed))));
+    .map(|(count, seed)| tensor(converted::<f32, N>(&rounded(numbers(count, seed)))));
     let expected = naive::convolution(geometry, &inputs.clone().map(|x| to_f64(values(&x))));
-    let weights = numbers(expected.len(), 3);
+    let weights = rounded(numbers(expected.len(), 3));
     let (x, weight) = (inputs[0].clone(), &inputs[1]);
     let (mut tape, mut other) = (Some(Default::default()), Some(Default::default()));
     let ours =

@@ -3,7 +3,7 @@
 use super::*;
 
 pub(super) fn convolution(geometry: &Geometry, inputs: &[Vec<f64>]) -> Vec<f64> {
-    let Geometry { batch, input, output, window } = *geometry;
+    let Geometry { batch, input, output, window, .. } = *geometry;
     let mut out = Vec::new();
     for image in 0..batch {
         for y in 0..output.height {
