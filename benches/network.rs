@@ -4,8 +4,8 @@
 //! torch and torchvision, PyTorch (channels last; autocast for bf16) runs the same in turn; if it has
 //! them, ONNX Runtime (onnx, onnxruntime; f32 alone) and OpenVINO run the forward pass, too. The
 //! median of the ratios to each is printed, and how far bf16 moves the logits.
-//! `cargo bench --bench network [-- forward] [alexnet …]`: `forward` leaves out training, `f64` adds
-//! training steps in f64; as many threads as there are cores.
+//! `cargo bench --bench network [-- forward] [alexnet …]`: `forward` leaves out training, `bf16`
+//! leaves out f32, `f64` adds training steps in f64; as many threads as there are cores.
 
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 
@@ -131,16 +131,18 @@ const KINDS: [(&str, &str); 5] = [
 struct Wanted {
     training: bool,
     f64: bool,
+    f32: bool,
     models: Vec<String>,
 }
 
 impl Wanted {
     fn from_arguments() -> Wanted {
-        let mut wanted = Wanted { training: true, f64: false, models: Vec::new() };
+        let mut wanted = Wanted { training: true, f64: false, f32: true, models: Vec::new() };
         for word in std::env::args().skip(1).filter(|word| !word.starts_with('-')) {
             match &word[..] {
                 "forward" => wanted.training = false,
                 "f64" => wanted.f64 = true,
+                "bf16" => wanted.f32 = false,
                 _ => wanted.models.push(word),
             }
         }
@@ -150,7 +152,8 @@ impl Wanted {
     /// Indices of [`KINDS`].
     fn kinds(&self) -> Vec<usize> {
         let bf16 = has_bf16();
-        let chosen = [true, bf16, self.training, self.training && bf16, self.training && self.f64];
+        let training = self.training;
+        let chosen = [self.f32, bf16, training && self.f32, training && bf16, training && self.f64];
         (0..KINDS.len()).filter(|&kind| chosen[kind]).collect()
     }
 }
@@ -161,7 +164,7 @@ fn ours(case: &Case, kinds: &[usize]) -> Vec<f64> {
         let input = (case.size, case.size);
         let mut network =
             Network::new(case.model, &Head::Original, input, 1, Cpu::default()).expect("a network");
-        network.set_products(products);
+        network.set_products(products).expect("a processor with AVX2");
         network
     };
     let images: Vec<f32> = (0..case.batch * case.size * case.size * 3)

@@ -2,11 +2,13 @@
 
 use super::ModelError;
 use crate::data::Preprocessing;
-use crate::nn::Head;
+use crate::nn::{Head, Products};
 use serde::{Deserialize, Serialize};
 
 /// Version of the description. Newer ones are rejected.
-pub(super) const FORMAT: u32 = 1;
+///
+/// - 2: a model may be in bf16. Written for those alone.
+pub(super) const FORMAT: u32 = 2;
 
 /// Maximum side of a network's input, width of a layer and number of classes: far above any real
 /// model, and low enough that a damaged number is rejected here instead of exhausting memory.
@@ -23,6 +25,9 @@ pub(crate) struct ModelInfo {
     pub classes: Vec<String>,
     /// The preprocessing from a decoded image to the network's input.
     pub preprocessing: Preprocessing,
+    /// Whether convolutions and linear layers multiply in bf16, as they did in training.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bf16: bool,
 }
 
 /// A head as configured: the word "original", or a table.
@@ -81,8 +86,14 @@ impl ModelInfo {
         (side, side)
     }
 
+    /// What the network's convolutions and linear layers multiply.
+    pub(crate) fn products(&self) -> Products {
+        if self.bf16 { Products::Bf16 } else { Products::Own }
+    }
+
     pub(super) fn to_json(&self) -> Result<String, ModelError> {
-        serde_json::to_string(&Versioned { format: FORMAT, rest: self })
+        let format = if self.bf16 { FORMAT } else { 1 };
+        serde_json::to_string(&Versioned { format, rest: self })
             .map_err(|error| ModelError::new(format!("the model can't be described: {error}")))
     }
 

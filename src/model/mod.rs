@@ -146,6 +146,7 @@ impl Model {
         if let Some(name) = loaded.kept.first() {
             return Err(ModelError::new(format!("it lacks the weights `{name}`")));
         }
+        network.set_products(info.products())?;
         network.prepare();
         Ok(Model { info, network })
     }

@@ -19,6 +19,7 @@ pub(super) fn info() -> ModelInfo {
             std: [0.229, 0.224, 0.225],
             decoding: Default::default(),
         },
+        bf16: false,
     }
 }
 
@@ -36,12 +37,17 @@ fn an_info_round_trips() {
         )
     );
     assert_eq!(ModelInfo::from_json(&text).unwrap(), info());
+    assert!(!text.contains("bf16"));
+    let in_bf16 = ModelInfo { bf16: true, ..info() };
+    let text = in_bf16.to_json().unwrap();
+    assert!(text.starts_with(r#"{"format":2,"#), "an older `pipe` refuses it: {text}");
+    assert_eq!(ModelInfo::from_json(&text).unwrap(), in_bf16);
 }
 
 #[test]
 fn a_newer_format_is_refused() {
-    let error = ModelInfo::from_json(r#"{"format":2,"unheard":"of"}"#).unwrap_err().to_string();
-    assert!(error.contains("it is of format 2, and this `pipe` reads up to format 1"), "{error}");
+    let error = ModelInfo::from_json(r#"{"format":3,"unheard":"of"}"#).unwrap_err().to_string();
+    assert!(error.contains("it is of format 3, and this `pipe` reads up to format 2"), "{error}");
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub enum NnError {
     /// A file can't be read or written.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// The device can't multiply in bf16.
+    #[error("bf16 needs a processor with AVX2 and FMA: use `precision = \"f32\"`")]
+    Bf16,
     /// The device has too little memory.
     #[error("there is not enough memory")]
     OutOfMemory,

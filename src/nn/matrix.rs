@@ -148,14 +148,6 @@ impl<'a, N> MatrixMut<'a, N> {
         MatrixMut { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
     }
 
-    /// Sets all values.
-    pub(super) fn fill(&mut self, value: N)
-    where
-        N: Copy,
-    {
-        (0..self.rows).for_each(|row| self.row(row).fill(value));
-    }
-
     pub(super) fn rows(&self) -> usize {
         self.rows
     }

@@ -11,7 +11,7 @@ use super::graph::{Graph, Head};
 use super::initialization;
 use super::interpreter::{Interpreter, Pass};
 use super::loading::{self, Loaded, Taken};
-use super::matrix::has_bf16;
+use super::matrix::has_kernels;
 use super::number::{Number, converted};
 use super::ops::{Backend, FlatTensor, MaybeTape, Products};
 use super::parameters::{self, Parameter, ParameterInfo, RunningStatistics};
@@ -19,7 +19,7 @@ use super::program::Program;
 use super::step::{Step, StepOptions};
 use super::weights::Weights;
 use super::{NnError, backbones};
-use dfdx::tensor::{Cpu, Gradients, PutTape, SplitTape, Tensor};
+use dfdx::tensor::{Gradients, PutTape, SplitTape, Tensor};
 use dfdx::tensor_ops::{Backward, TryAdd, TryMul};
 use rayon::prelude::*;
 use std::iter;
@@ -110,21 +110,27 @@ impl<D: Backend> Network<D> {
             Network::of(graph, head, described.into_iter().zip(values), statistics, device)?;
         Ok((network, loaded))
     }
-}
 
-impl Network<Cpu> {
     /// Sets what convolutions and linear layers multiply, in training and evaluation.
     ///
-    /// # Panics
-    /// When the processor can't: see [`has_bf16`].
-    pub fn set_products(&mut self, products: Products) {
-        assert!(products != Products::Bf16 || has_bf16());
+    /// # Errors
+    /// When the device or the processor can't.
+    pub fn set_products(&mut self, products: Products) -> Result<(), NnError> {
+        if products == Products::Bf16 && !(D::COMPILES && has_kernels()) {
+            return Err(NnError::Bf16);
+        }
         self.products = products;
         self.compiled = Compiled::default();
+        Ok(())
     }
 }
 
 impl<D: Backend<N>, N: Number> Network<D, N> {
+    /// What convolutions and linear layers multiply.
+    pub fn products(&self) -> Products {
+        self.products
+    }
+
     fn of(
         graph: Graph,
         head: &Head,

@@ -30,7 +30,7 @@ pub(crate) use describe::decisions_from_options;
 pub(crate) use fit::{Fitted, Session, fit};
 pub(crate) use options::{
     BatchNormMode, ClassWeights, DenseHead, Freeze, HEAD, NoAugmentation, OptimizerKind, Options,
-    OriginalHead, Sampling, ScheduleKind, TrainKeys,
+    OriginalHead, Precision, Sampling, ScheduleKind, TrainKeys,
 };
 
 use crate::data::DataError;

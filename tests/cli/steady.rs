@@ -24,6 +24,9 @@ const FILTERS: &[(&str, &str)] = &[
     (r"kept epoch \d+", "kept epoch [number]"),
     (r"epoch \d+ of 9000, step \d+", "epoch [number] of 9000, step [number]"),
     (r"loss \d[\d.e-]*", "loss [number]"),
+    // What the plan says of a precision that this processor is faster with.
+    (r#"(?m)^.*`precision = "(?:f32|bf16)"` would .*\n"#, ""),
+    (r#",\n? *"`precision = \\"(?:f32|bf16)\\"` would [^"]*""#, ""),
 ];
 
 /// The same for values of different widths, on which the columns of a table depend: these are

@@ -141,6 +141,7 @@ impl Exported {
                 head: self.head.clone(),
                 classes: self.classes.clone(),
                 preprocessing: self.preprocessing.clone(),
+                bf16: false,
             };
             let sentence = "PyTorch, with torchvision's network and parameter names:";
             block(&mut text, sentence, &pytorch(&info));

@@ -19,6 +19,9 @@ const BATCH: usize = 32;
 /// makes of the deepest network, and far below what a wrong layer does.
 const TOLERANCE: f32 = 1e-3;
 
+/// The same where the model multiplies in bf16 and what runs the file in `f32`.
+const TOLERANCE_OF_BF16: f32 = 0.1;
+
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Check {
@@ -49,6 +52,8 @@ pub(crate) struct Reference<'a> {
     images: Images<'a>,
     logits: Vec<f32>,
     classes: usize,
+    /// Of files that are run in `f32`.
+    tolerance: f32,
 }
 
 /// Images of one split, and the label of each by the model's classes.
@@ -81,7 +86,8 @@ impl<'a> Reference<'a> {
             let input = normalized(squares, preprocessing);
             Ok(network.logits(&input, squares.len())?)
         })?;
-        Ok(Reference { images, logits, classes: model.classes().len() })
+        let tolerance = if model.info.bf16 { TOLERANCE_OF_BF16 } else { TOLERANCE };
+        Ok(Reference { images, logits, classes: model.classes().len(), tolerance })
     }
 
     /// Checks the safetensors in a folder, which must give the same logits to the last bit.
@@ -110,7 +116,7 @@ impl<'a> Reference<'a> {
             };
             exported.logits(&planes(&images, preprocessing.crop as usize))
         })?;
-        self.compare(ONNX, "pipe's reader of ONNX", &logits, TOLERANCE)
+        self.compare(ONNX, "pipe's reader of ONNX", &logits, self.tolerance)
     }
 
     fn compare(

@@ -213,3 +213,21 @@ pub(super) unsafe fn round_rows(first: &[f32], second: &[f32], out: &mut [Pair])
         }
     }
 }
+
+/// As [`round_rows`], for each row of two matrices.
+///
+/// # Safety
+/// The processor has the instructions.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn round_panels<const ROWS: usize, const WIDTH: usize>(
+    first: &[[f32; WIDTH]; ROWS],
+    second: &[[f32; WIDTH]; ROWS],
+    out: &mut MatrixMut<Pair>,
+) {
+    for (row, (first, second)) in first.iter().zip(second).enumerate() {
+        let out = out.row(row);
+        assert!(out.len() == WIDTH);
+        // SAFETY: by the caller and the assertion.
+        unsafe { round_rows(first, second, out) }
+    }
+}

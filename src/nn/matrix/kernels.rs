@@ -10,7 +10,7 @@ use super::{avx2, avx512};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Whether products of `f32` can be used: the processor has AVX2 and FMA.
+/// Whether the products of this file can be used: the processor has AVX2 and FMA.
 pub(in crate::nn) fn has_kernels() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -29,9 +29,6 @@ pub(in crate::nn) trait Factor: Copy + Send + Sync + 'static {
     /// Values of a row in one factor.
     const VALUES: usize;
 
-    /// Whether the processor can multiply them.
-    fn is_supported() -> bool;
-
     /// The memory of values as that of factors.
     fn view(values: &[f32]) -> &[Self];
 
@@ -40,6 +37,10 @@ pub(in crate::nn) trait Factor: Copy + Send + Sync + 'static {
 
     /// Makes factors of these columns of up to `VALUES` rows; missing rows are zeros.
     fn pack(rows: &[&[f32]], columns: Range<usize>, out: &mut [Self]);
+
+    /// Makes the rows of `out`, one panel wide, of those of up to `VALUES` matrices; missing matrices
+    /// are zeros.
+    fn pack_rows<const ROWS: usize>(items: &[[[f32; TILE.1]; ROWS]], out: &mut MatrixMut<Self>);
 
     /// Runs `work` on the factors of rows of `width` values, each rounded up to whole factors.
     /// Must not be nested.
@@ -64,10 +65,6 @@ impl Factor for f32 {
     const ZERO: f32 = 0.0;
     const VALUES: usize = 1;
 
-    fn is_supported() -> bool {
-        has_kernels()
-    }
-
     fn view(values: &[f32]) -> &[f32] {
         values
     }
@@ -78,6 +75,12 @@ impl Factor for f32 {
 
     fn pack(rows: &[&[f32]], columns: Range<usize>, out: &mut [f32]) {
         out.copy_from_slice(&rows[0][columns]);
+    }
+
+    fn pack_rows<const ROWS: usize>(items: &[[[f32; TILE.1]; ROWS]], out: &mut MatrixMut) {
+        for (row, values) in items[0].iter().enumerate() {
+            out.row(row).copy_from_slice(values);
+        }
     }
 
     fn with_rows<R>(values: &[f32], _width: usize, work: impl FnOnce(&[f32]) -> R) -> R {
@@ -96,7 +99,7 @@ impl Factor for f32 {
         unsafe {
             match has_avx512() {
                 true => avx512::single::windows::<ROWS>(out, windows, length, accumulate, finish),
-                false => avx2::windows::<ROWS>(out, windows, length, accumulate, finish),
+                false => avx2::single::windows::<ROWS>(out, windows, length, accumulate, finish),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -109,7 +112,7 @@ impl Factor for f32 {
         unsafe {
             match has_avx512() {
                 true => avx512::single::outer::<ROWS>(out, outer, accumulate),
-                false => avx2::outer::<ROWS>(out, outer, accumulate),
+                false => avx2::single::outer::<ROWS>(out, outer, accumulate),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -120,10 +123,6 @@ impl Factor for f32 {
 impl Factor for Pair {
     const ZERO: Pair = Pair::ZERO;
     const VALUES: usize = 2;
-
-    fn is_supported() -> bool {
-        has_bf16()
-    }
 
     fn view(values: &[f32]) -> &[Pair] {
         Pair::view(values)
@@ -140,6 +139,14 @@ impl Factor for Pair {
             }
             [first] => pairs::round_rows(&first[columns], &vec![0.0; out.len()], out),
             _ => unreachable!("{} rows in a pair", rows.len()),
+        }
+    }
+
+    fn pack_rows<const ROWS: usize>(items: &[[[f32; TILE.1]; ROWS]], out: &mut MatrixMut<Pair>) {
+        match items {
+            [first, second] => pairs::round_panels(first, second, out),
+            [first] => pairs::round_panels(first, &[[0.0; TILE.1]; ROWS], out),
+            _ => unreachable!("{} rows in a pair", items.len()),
         }
     }
 
@@ -174,7 +181,10 @@ impl Factor for Pair {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: by the caller; the processor has the instructions.
         unsafe {
-            avx512::bf16::windows::<ROWS>(out, windows, length, accumulate, finish);
+            match has_bf16() {
+                true => avx512::bf16::windows::<ROWS>(out, windows, length, accumulate, finish),
+                false => avx2::bf16::windows::<ROWS>(out, windows, length, accumulate, finish),
+            }
         }
         #[cfg(not(target_arch = "x86_64"))]
         unreachable!("{} x {length}, {accumulate}", out.rows);
@@ -184,7 +194,10 @@ impl Factor for Pair {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: by the caller; the processor has the instructions.
         unsafe {
-            avx512::bf16::outer::<ROWS>(out, outer, accumulate)
+            match has_bf16() {
+                true => avx512::bf16::outer::<ROWS>(out, outer, accumulate),
+                false => avx2::bf16::outer::<ROWS>(out, outer, accumulate),
+            }
         }
         #[cfg(not(target_arch = "x86_64"))]
         unreachable!("{} rows, {accumulate}", out.rows);
@@ -196,7 +209,7 @@ impl Factor for Pair {
 /// products. A row's sums depend neither on the other rows nor on their number.
 ///
 /// # Panics
-/// When the shapes don't match, or the processor can't.
+/// When the shapes don't match, or without [`has_kernels`].
 pub(in crate::nn) fn multiply_windows<F: Factor>(
     out: &mut MatrixMut,
     at: (usize, usize),
@@ -204,7 +217,7 @@ pub(in crate::nn) fn multiply_windows<F: Factor>(
     accumulate: bool,
     finish: Option<&Finish>,
 ) {
-    assert!(F::is_supported());
+    assert!(has_kernels());
     let out = out.part(at, windows.rows, windows.columns);
     let length = windows.length();
     finish.inspect(|finish| finish.check(windows.rows, windows.columns));
@@ -226,14 +239,14 @@ pub(in crate::nn) fn multiply_windows<F: Factor>(
 /// [`Number::SLICE`](crate::nn::Number::SLICE) products.
 ///
 /// # Panics
-/// When the shapes don't match, or the processor can't.
+/// When the shapes don't match, or without [`has_kernels`].
 pub(in crate::nn) fn multiply_outer<F: Factor>(
     out: &mut MatrixMut,
     at: (usize, usize),
     outer: &Outer<F>,
     accumulate: bool,
 ) {
-    assert!(F::is_supported());
+    assert!(has_kernels());
     outer.check();
     let columns = (outer.right.len() * TILE.1).min(out.columns - at.1);
     let out = out.part(at, outer.columns.len(), columns);

@@ -3,6 +3,7 @@
 use super::*;
 use dfdx::tensor::TensorFromVec;
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 
 #[test]
 fn a_tensors_values_are_read_in_place() {
@@ -66,68 +67,112 @@ proptest! {
     }
 
     #[test]
-    fn rounding_to_bf16_is_to_nearest_and_subnormal_numbers_are_zero(
-        values in proptest::collection::vec(any::<u32>().prop_map(f32::from_bits), 1..70),
-    ) {
-        if !has_bf16() {
-            return Ok(());
-        }
-        let same = |ours: f32, value: f32| {
-            let exact = to_bf16(value);
-            ours.to_bits() == exact.to_bits() || ours.is_nan() && exact.is_nan()
-        };
-        let mut row = vec![Pair::ZERO; values.len().div_ceil(2)];
-        pairs::round_row(&values, &mut row);
-        let found = row.iter().flat_map(|pair| pair.values());
-        for (found, value) in found.zip(values.iter().chain(std::iter::repeat(&0.0))) {
-            prop_assert!(same(found, *value), "{found} for {value}");
-        }
-        let reversed: Vec<f32> = values.iter().rev().copied().collect();
-        let mut rows = vec![Pair::ZERO; values.len()];
-        pairs::round_rows(&values, &reversed, &mut rows);
-        for ((pair, first), second) in rows.iter().zip(&values).zip(&reversed) {
-            let [low, high] = pair.values();
-            prop_assert!(same(low, *first) && same(high, *second));
+    fn rounding_to_bf16_is_to_nearest_and_ties_to_even(bits: u32) {
+        let (value, rounded) = (f32::from_bits(bits), to_bf16(f32::from_bits(bits)));
+        if value.is_nan() {
+            prop_assert!(rounded.is_nan());
+        } else if value.is_subnormal() {
+            prop_assert_eq!(rounded.to_bits(), bits & 0x8000_0000);
+        } else {
+            // The neighbours of as large or as small a magnitude; beyond the last one is infinity.
+            let below = bits & 0xffff_0000;
+            let exact = |bits: u32| match f32::from_bits(bits).is_infinite() {
+                true => 2f64.powi(128).copysign(f64::from(value)),
+                false => f64::from(f32::from_bits(bits)),
+            };
+            let far = |bits: u32| (exact(bits) - f64::from(value)).abs();
+            let nearest = match far(below).total_cmp(&far(below.wrapping_add(0x1_0000))) {
+                _ if value.is_infinite() => bits,
+                std::cmp::Ordering::Less => below,
+                std::cmp::Ordering::Greater => below + 0x1_0000,
+                std::cmp::Ordering::Equal => below + (below & 0x1_0000),
+            };
+            prop_assert_eq!(rounded.to_bits(), nearest);
         }
     }
 
+    #[test]
+    fn instructions_round_as_portable_code_does(
+        values in proptest::collection::vec(any::<u32>().prop_map(f32::from_bits), 1..70),
+    ) {
+        let bits = |pairs: &[Pair]| -> Vec<u32> {
+            pairs.iter().flat_map(|pair| pair.values()).map(f32::to_bits).collect()
+        };
+        let [mut row, mut portable] = [(); 2].map(|()| vec![Pair::ZERO; values.len().div_ceil(2)]);
+        pairs::round_row(&values, &mut row);
+        pairs::round_row_portably(&values, &mut portable);
+        prop_assert_eq!(bits(&row), bits(&portable));
+        let reversed: Vec<f32> = values.iter().rev().copied().collect();
+        let [mut rows, mut portable] = [(); 2].map(|()| vec![Pair::ZERO; values.len()]);
+        pairs::round_rows(&values, &reversed, &mut rows);
+        pairs::round_rows_portably(&values, &reversed, &mut portable);
+        prop_assert_eq!(bits(&rows), bits(&portable));
+    }
+
+    /// The last factor decides how large the products are: down to subnormal numbers.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn any_instructions_give_the_bits_of_avx2(
-        columns in 1usize..33, taps in 1usize..4, length in 0usize..150, accumulate: bool,
+        columns in 1usize..33, taps in 1usize..4, length in 0usize..150, accumulate: bool, size in -70i32..3,
     ) {
-        const ROWS: usize = 5;
-        if !has_kernels() {
-            return Ok(());
-        }
-        let number = |index: usize| ((index * 7919) % 1013) as f32 / 97.0 - 5.0;
-        let numbers = |count: usize| (0..count).map(number).collect::<Vec<f32>>();
-        let x = numbers(ROWS * taps * length);
-        let parts: Vec<&[f32]> =
-            (0..ROWS * taps).map(|index| &x[index * length..][..length]).collect();
-        let panels = columns.div_ceil(TILE.1);
-        let weight = numbers(panels * taps * length * TILE.1);
-        let windows = Windows { taps: &parts, rows: ROWS, columns, weight: &weight };
-        let right: Vec<&[f32]> =
-            (0..panels).map(|panel| &weight[panel * length * TILE.1..][..length * TILE.1]).collect();
-        let outer = Outer { left: right[0], columns: 3..3 + ROWS, right: &right };
-
-        let mut found = [numbers(ROWS * columns), numbers(ROWS * columns)];
-        let mut of_avx2 = found.clone();
-        let [mut product, mut gradient] =
-            found.each_mut().map(|out| MatrixMut::new(out, ROWS, columns, columns));
-        multiply_windows(&mut product, (0, 0), &windows, accumulate, None);
-        multiply_outer(&mut gradient, (0, 0), &outer, accumulate);
-        let [product, gradient] =
-            of_avx2.each_mut().map(|out| MatrixMut::new(out, ROWS, columns, columns));
-        // SAFETY: the processor has the instructions; the shapes are those checked above.
-        unsafe {
-            avx2::windows::<ROWS>(&product, &windows, length, accumulate, None);
-            avx2::outer::<ROWS>(&gradient, &outer, accumulate);
-        }
-        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        for (found, of_avx2) in found.iter().zip(&of_avx2) {
-            prop_assert_eq!(bits(found), bits(of_avx2));
+        if has_kernels() {
+            let scale = 10f32.powi(size.min(0) / 2);
+            let number = |index: usize| scale * (((index * 7919) % 1013) as f32 / 97.0 - 5.0);
+            let shape = (columns, taps, length, accumulate);
+            bits_of_avx2(shape, number, |out, windows| {
+                // SAFETY: the processor has the instructions; `multiply_windows` checked the shapes.
+                unsafe { avx2::single::windows::<ROWS>(out, windows, length, accumulate, None) }
+            }, |out, outer| {
+                // SAFETY: the processor has the instructions; `multiply_outer` checked the shapes.
+                unsafe { avx2::single::outer::<ROWS>(out, outer, accumulate) }
+            })?;
+            let pair = |index: usize| {
+                let mut pair = [Pair::ZERO];
+                pairs::round_row(&[number(index), number(index + 17)], &mut pair);
+                pair[0]
+            };
+            bits_of_avx2(shape, pair, |out, windows| {
+                // SAFETY: as above.
+                unsafe { avx2::bf16::windows::<ROWS>(out, windows, length, accumulate, None) }
+            }, |out, outer| {
+                // SAFETY: as above.
+                unsafe { avx2::bf16::outer::<ROWS>(out, outer, accumulate) }
+            })?;
         }
     }
+}
+
+/// Rows of the products that are compared.
+const ROWS: usize = 5;
+
+/// Compares the kernels that the processor chooses with others.
+#[cfg(target_arch = "x86_64")]
+fn bits_of_avx2<F: Factor>(
+    (columns, taps, length, accumulate): (usize, usize, usize, bool),
+    factor: impl Fn(usize) -> F,
+    windows_of_avx2: impl Fn(&MatrixMut, &Windows<F>),
+    outer_of_avx2: impl Fn(&MatrixMut, &Outer<F>),
+) -> Result<(), TestCaseError> {
+    let factors = |count: usize| (0..count).map(&factor).collect::<Vec<F>>();
+    let x = factors(ROWS * taps * length);
+    let parts: Vec<&[F]> = (0..ROWS * taps).map(|index| &x[index * length..][..length]).collect();
+    let panels = columns.div_ceil(TILE.1);
+    let weight = factors(panels * taps * length * TILE.1);
+    let windows = Windows { taps: &parts, rows: ROWS, columns, weight: &weight };
+    let right: Vec<&[F]> =
+        (0..panels).map(|panel| &weight[panel * length * TILE.1..][..length * TILE.1]).collect();
+    let outer = Outer { left: right[0], columns: 3..3 + ROWS, right: &right };
+
+    let before: Vec<f32> = (0..ROWS * columns).map(|index| index as f32 / 7.0).collect();
+    let [mut product, mut gradient, mut product_of_avx2, mut gradient_of_avx2] =
+        [(); 4].map(|()| before.clone());
+    let matrix = |out| MatrixMut::new(out, ROWS, columns, columns);
+    multiply_windows(&mut matrix(&mut product), (0, 0), &windows, accumulate, None);
+    multiply_outer(&mut matrix(&mut gradient), (0, 0), &outer, accumulate);
+    windows_of_avx2(&matrix(&mut product_of_avx2), &windows);
+    outer_of_avx2(&matrix(&mut gradient_of_avx2), &outer);
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    prop_assert_eq!(bits(&product), bits(&product_of_avx2));
+    prop_assert_eq!(bits(&gradient), bits(&gradient_of_avx2));
+    Ok(())
 }

@@ -44,8 +44,7 @@ pub enum Products {
     /// Numbers of the network's own precision.
     #[default]
     Own,
-    /// Numbers rounded to bf16, summed in `f32`. Only networks in `f32`, on the CPU, where
-    /// [`has_bf16`](super::has_bf16).
+    /// Numbers rounded to bf16, summed in `f32`: for networks in `f32` on the CPU.
     Bf16,
 }
 

@@ -13,7 +13,7 @@ pub(crate) use shared::{SharedFeatures, SharedFile};
 use super::TrainingError;
 use crate::data::{Augmentation, Loader, LoaderOptions, TensorCache};
 use crate::events::{CancellationToken, EventSink};
-use crate::nn::{Backend, Network, Number};
+use crate::nn::{Backend, Network, Number, Products};
 use crate::store::{Digest, Hasher, Memo};
 use index::{BUCKET, Index};
 use segment::Segment;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Version of the rows; it rises whenever the inference of backbones yields other numbers.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// Rows per file: the most that a kill loses, and that memory contains while they are extracted.
 const SEGMENT: usize = 512;
 /// Images per batch. Small, since prepared batches are in memory as f32.
@@ -76,7 +76,8 @@ impl FeatureCache {
         let mut parts = Vec::new();
         network.describe_backbone(|name, values| parts.push((name.to_owned(), digest_of(values))));
         let preprocessing = &cache.info().preprocessing;
-        let json = serde_json::json!([VERSION, machine::<D>(), parts, preprocessing]);
+        let machine = machine::<D>(network.products());
+        let json = serde_json::json!([VERSION, machine, parts, preprocessing]);
         let backbone = Digest::of(json.to_string().as_bytes());
         FeatureCache {
             memo,
@@ -297,15 +298,16 @@ fn record(cache: &TensorCache, sample: usize) -> Option<Digest> {
     cache.record_digest(cache.samples().get(sample)?.record)
 }
 
-/// The properties of a machine that change numbers: machines may share a memo.
-fn machine<D>() -> String {
+/// What changes numbers beside the backbone: properties of a machine, as machines may share a memo,
+/// and what is multiplied.
+fn machine<D>(products: Products) -> String {
     #[cfg(target_arch = "x86_64")]
-    let simd = [
-        is_x86_feature_detected!("fma"),
-        is_x86_feature_detected!("avx2"),
-        is_x86_feature_detected!("avx512f"),
-    ];
+    let simd = [is_x86_feature_detected!("fma"), is_x86_feature_detected!("avx2")];
     #[cfg(not(target_arch = "x86_64"))]
-    let simd = [false; 3];
-    format!("{} {simd:?} {} f32", std::env::consts::ARCH, std::any::type_name::<D>())
+    let simd = [false; 2];
+    let products = match products {
+        Products::Own => "f32",
+        Products::Bf16 => "bf16",
+    };
+    format!("{} {simd:?} {} {products}", std::env::consts::ARCH, std::any::type_name::<D>())
 }

@@ -11,7 +11,7 @@ mod step;
 use crate::data::TensorCache;
 use crate::events::{CancellationToken, EventSink};
 use crate::metrics::EpochRow;
-use crate::nn::{Backend, Network, Number, ParameterInfo, Role};
+use crate::nn::{Backend, Network, Number, ParameterInfo, Products, Role};
 use crate::store::{Digest, Memo};
 use crate::training::checkpoint::{Checkpoints, State, Tensors};
 use crate::training::features::FeatureCache;
@@ -95,6 +95,10 @@ pub(crate) fn fit<D: Backend + Backend<f64>>(
             Ok(fitted)
         }
         Precision::F32 => run(network, cache, options, session),
+        Precision::Bf16 => {
+            network.set_products(Products::Bf16)?;
+            run(network, cache, options, session)
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::patches::{Patches, block_rows};
 use super::prepared::{Ending, Prepared};
 use super::{panels, winograd};
 use crate::nn::graph::Shape;
-use crate::nn::matrix::{Matrix, MatrixMut, Pair, has_kernels, multiply, values};
+use crate::nn::matrix::{Factor, Matrix, MatrixMut, Pair, has_kernels, multiply, values};
 use crate::nn::number::Number;
 use crate::nn::ops::chunks::{CHUNK, add_to, column_sums};
 use crate::nn::ops::{FlatTensor, Gradient, MaybeTape, Products, flat};
@@ -132,11 +132,8 @@ fn by_weight<N: Number>(x: &[N], dy: &[N], geometry: &Geometry, accumulate: bool
         && let Some(out) = N::single_mut(out)
     {
         return match geometry.products {
-            Products::Bf16 => panels::by_weight::<Pair>(x, dy, geometry, accumulate, out),
-            Products::Own if winograd::gradient_is_for(geometry) => {
-                winograd::by_weight(x, dy, geometry, accumulate, out);
-            }
-            Products::Own => panels::by_weight::<f32>(x, dy, geometry, accumulate, out),
+            Products::Bf16 => by_weight_of::<Pair>(x, dy, geometry, accumulate, out),
+            Products::Own => by_weight_of::<f32>(x, dy, geometry, accumulate, out),
         };
     }
     let split = Split::of(geometry);
@@ -217,6 +214,20 @@ fn by_whole_input<N: Number>(
     match accumulate {
         true => add_to(out, &gradient),
         false => out.copy_from_slice(&gradient),
+    }
+}
+
+/// dW by the processor's kernels, of products of factors of one kind.
+fn by_weight_of<F: Factor>(
+    x: &[f32],
+    dy: &[f32],
+    geometry: &Geometry,
+    accumulate: bool,
+    out: &mut [f32],
+) {
+    match winograd::gradient_is_for::<F>(geometry) {
+        true => winograd::by_weight::<F>(x, dy, geometry, accumulate, out),
+        false => panels::by_weight::<F>(x, dy, geometry, accumulate, out),
     }
 }
 

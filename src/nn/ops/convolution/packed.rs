@@ -21,7 +21,7 @@ const SUMMED: usize = 256;
 const BAND: usize = 32 * 1024;
 
 /// Panels of a weight that are packed together.
-const PACKED: usize = 8;
+pub(super) const PACKED: usize = 8;
 
 /// Columns that are computed together.
 const WIDTH: usize = PANELS * TILE.1;
@@ -62,11 +62,10 @@ impl Part {
     }
 }
 
-/// A panel of a part in a packed weight.
+/// A panel of a part in a packed weight, of a single tap.
 pub(super) struct Panel {
     /// Its place in the packed weight.
     pub place: Range<usize>,
-    pub taps: Range<usize>,
     pub factors: Range<usize>,
     /// The number of the panel.
     pub index: usize,
@@ -144,6 +143,7 @@ impl Parts {
     pub(super) fn new(taps: usize, factors: usize, columns: usize) -> Parts {
         let panels = columns.div_ceil(TILE.1);
         let together = (SUMMED / factors).clamp(1, taps);
+        let together = taps.div_ceil(taps.div_ceil(together));
         let piece = factors.div_ceil(factors.div_ceil(SUMMED));
         let (mut parts, mut length) = (Vec::new(), 0);
         for tap in (0..taps).step_by(together) {
@@ -166,7 +166,6 @@ impl Parts {
             let size = part.depth() * TILE.1;
             (0..self.panels).map(move |index| Panel {
                 place: part.first + index * size..part.first + (index + 1) * size,
-                taps: part.taps.clone(),
                 factors: part.factors.clone(),
                 index,
             })

@@ -4,7 +4,7 @@
 use super::packed::Packed;
 use super::patches::Patches;
 use super::winograd::{Winograd, bands};
-use crate::nn::matrix::{Factor, Matrix, MatrixMut, PANELS, Pair, TILE, Tile, has_kernels};
+use crate::nn::matrix::{Factor, Matrix, MatrixMut, PANELS, Pair, TILE, has_kernels};
 use crate::nn::ops::Products;
 use rayon::prelude::*;
 
@@ -28,9 +28,14 @@ pub(crate) struct Prepared {
 }
 
 enum Weight {
-    Packed(Packed<f32>),
-    Bf16(Packed<Pair>),
-    Winograd(Winograd),
+    Own(Way<f32>),
+    Bf16(Way<Pair>),
+}
+
+/// How windows are multiplied.
+enum Way<F> {
+    Packed(Packed<F>),
+    Winograd(Winograd<F>),
 }
 
 /// Rows of a product that are computed together: their part of a window stays in an L2 cache.
@@ -48,14 +53,10 @@ impl Prepared {
         columns: usize,
         products: Products,
     ) -> Option<Prepared> {
-        let weight = if products == Products::Bf16 {
-            Weight::Bf16(Packed::new(patches, weight, columns))
-        } else if Winograd::is_for(patches, columns) {
-            Weight::Winograd(Winograd::new(weight, patches.map.channels, columns))
-        } else if has_kernels() {
-            Weight::Packed(Packed::new(patches, weight, columns))
-        } else {
-            return None;
+        let weight = match products {
+            Products::Bf16 => Weight::Bf16(Way::new(patches, weight, columns)),
+            Products::Own if has_kernels() => Weight::Own(Way::new(patches, weight, columns)),
+            Products::Own => return None,
         };
         Some(Prepared { patches: *patches, columns, weight })
     }
@@ -65,34 +66,40 @@ impl Prepared {
         let rows = out.len() / self.columns;
         let out = MatrixMut::new(out, rows, self.columns, self.columns);
         match &self.weight {
-            Weight::Packed(packed) => self.run_packed(packed, x, ending, out),
-            Weight::Bf16(packed) => self.run_packed(packed, x, ending, out),
-            Weight::Winograd(winograd) => {
-                let bands = bands(&self.patches, rows / self.patches.rows_per_image());
-                let tiles = out.bands(&bands, self.width(bands.len()));
-                tiles
-                    .into_par_iter()
-                    .for_each(|tile| winograd.tile(&self.patches, x, ending, tile));
-            }
+            Weight::Own(way) => way.run(&self.patches, x, ending, out),
+            Weight::Bf16(way) => way.run(&self.patches, x, ending, out),
+        }
+    }
+}
+
+impl<F: Factor> Way<F> {
+    fn new(patches: &Patches, weight: &[f32], columns: usize) -> Way<F> {
+        match Winograd::<F>::is_for(patches, columns) {
+            true => Way::Winograd(Winograd::new(weight, patches.map.channels, columns)),
+            false => Way::Packed(Packed::new(patches, weight, columns)),
         }
     }
 
-    fn run_packed<F: Factor>(
-        &self,
-        packed: &Packed<F>,
-        x: &[f32],
-        ending: &Ending,
-        out: MatrixMut,
-    ) {
-        let blocks = out.rows().div_ceil(BLOCK).max(1);
-        let height = out.rows().div_ceil(blocks).next_multiple_of(TILE.0);
-        let tiles: Vec<Tile> = out.tiles(height, self.width(blocks));
-        tiles.into_par_iter().for_each(|tile| packed.tile(&self.patches, x, ending, tile));
+    fn run(&self, patches: &Patches, x: &[f32], ending: &Ending, out: MatrixMut) {
+        let (rows, columns) = (out.rows(), out.columns());
+        match self {
+            Way::Packed(packed) => {
+                let blocks = rows.div_ceil(BLOCK).max(1);
+                let height = rows.div_ceil(blocks).next_multiple_of(TILE.0);
+                let tiles = out.tiles(height, width(columns, blocks));
+                tiles.into_par_iter().for_each(|tile| packed.tile(patches, x, ending, tile));
+            }
+            Way::Winograd(winograd) => {
+                let bands = bands(patches, rows / patches.rows_per_image());
+                let tiles = out.bands(&bands, width(columns, bands.len()));
+                tiles.into_par_iter().for_each(|tile| winograd.tile(patches, x, ending, tile));
+            }
+        }
     }
+}
 
-    /// Columns of a tile, where there are `blocks` of rows.
-    fn width(&self, blocks: usize) -> usize {
-        let parts = (TILES / blocks).clamp(1, self.columns.div_ceil(NARROW));
-        self.columns.div_ceil(parts).next_multiple_of(PANELS * TILE.1)
-    }
+/// Columns of a tile, where there are `blocks` of rows.
+fn width(columns: usize, blocks: usize) -> usize {
+    let parts = (TILES / blocks).clamp(1, columns.div_ceil(NARROW));
+    columns.div_ceil(parts).next_multiple_of(PANELS * TILE.1)
 }

@@ -7,15 +7,16 @@ mod gradient;
 
 pub(super) use gradient::{by_weight, is_for as gradient_is_for};
 
-use super::packed::Parts;
+use super::packed::{PACKED, Panel, Parts};
 use super::patches::Patches;
 use super::prepared::Ending;
 use crate::nn::matrix::transforms::{LANES, POINTS, of_input, of_weight, to_output};
-use crate::nn::matrix::{MatrixMut, TILE, Tile, has_kernels, vectorized};
+use crate::nn::matrix::{Factor, MatrixMut, TILE, Tile, has_kernels, vectorized};
 use crate::nn::number::Number;
 use crate::nn::ops::buffers::Buffer;
 use crate::nn::ops::chunks::at_least;
 use rayon::prelude::*;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Tiles that are computed together: so many that transformed weights are read seldom, and so few
@@ -30,13 +31,14 @@ const LEAST: usize = 32;
 const GAP: usize = 16;
 
 /// A transformed weight.
-pub(super) struct Winograd {
+pub(super) struct Winograd<F> {
     parts: Parts,
     /// For each point, the packed weight (in, out).
     values: Buffer,
+    factor: PhantomData<F>,
 }
 
-impl Winograd {
+impl<F: Factor> Winograd<F> {
     /// Whether windows can be multiplied with a weight of `columns` columns this way, and faster.
     pub(super) fn is_for(patches: &Patches, columns: usize) -> bool {
         let channels = patches.map.channels;
@@ -50,26 +52,37 @@ impl Winograd {
     }
 
     /// Transforms a weight (9, `channels`, `columns`).
-    pub(super) fn new(weight: &[f32], channels: usize, columns: usize) -> Winograd {
-        let parts = Parts::new(1, channels, columns);
+    pub(super) fn new(weight: &[f32], channels: usize, columns: usize) -> Winograd<F> {
+        let parts = Parts::new(1, channels.div_ceil(F::VALUES), columns);
         let mut values = Buffer::new(POINTS * parts.length);
         let widths: Vec<usize> = parts.panels().map(|panel| panel.place.len()).collect();
-        let points = MatrixMut::new(&mut values, POINTS, parts.length, parts.length);
-        let bands = parts.panels().zip(points.columns_of(&widths));
-        bands.collect::<Vec<_>>().into_par_iter().for_each(|(panel, mut band)| {
-            let first = panel.index * TILE.1;
-            let width = TILE.1.min(columns - first);
-            for (row, channel) in panel.factors.enumerate() {
-                let tap = |tap: usize| &weight[(tap * channels + channel) * columns + first..];
-                let taps =
-                    std::array::from_fn(|y| std::array::from_fn(|x| &tap(3 * y + x)[..width]));
-                of_weight(&taps, &mut band.part((0, row * TILE.1), POINTS, width), false);
-                if width < TILE.1 {
-                    band.part((0, row * TILE.1 + width), POINTS, TILE.1 - width).fill(0.0);
+        let points = MatrixMut::new(F::view_mut(&mut values), POINTS, parts.length, parts.length);
+        let mut bands: Vec<(Panel, MatrixMut<F>)> =
+            parts.panels().zip(points.columns_of(&widths)).collect();
+        // Rows of the weight are read in pieces of several cache lines.
+        bands.par_chunks_mut(PACKED).for_each(|bands| {
+            let longest = bands.iter().map(|(panel, _)| panel.factors.len()).max().unwrap_or(0);
+            let mut transformed = Transformed::default();
+            for row in 0..longest {
+                for (panel, band) in bands.iter_mut().filter(|(one, _)| row < one.factors.len()) {
+                    let first = panel.index * TILE.1;
+                    let width = TILE.1.min(columns - first);
+                    let of_channel = |channel: usize, out: &mut MatrixMut| {
+                        let tap =
+                            |tap: usize| &weight[(tap * channels + channel) * columns + first..];
+                        let taps = std::array::from_fn(|y| {
+                            std::array::from_fn(|x| &tap(3 * y + x)[..width])
+                        });
+                        of_weight(&taps, out, false);
+                    };
+                    let begin = (panel.factors.start + row) * F::VALUES;
+                    let range = begin..channels.min(begin + F::VALUES);
+                    let mut out = band.part((0, row * TILE.1), POINTS, TILE.1);
+                    transformed.write(range, width, of_channel, &mut out);
                 }
             }
         });
-        Winograd { parts, values }
+        Winograd { parts, values, factor: PhantomData }
     }
 
     /// Computes some columns of a band of rows that [`bands`] names.
@@ -82,14 +95,42 @@ impl Winograd {
             let (input, sums) = scratch.split_at_mut(POINTS * stride);
             transform_input(patches, x, &places, input, stride);
             let points = input.chunks_exact(stride).zip(sums.chunks_exact_mut(stride_out));
-            let weights = self.values.chunks_exact(self.parts.length);
+            let weights = F::view(&self.values).chunks_exact(self.parts.length);
             for (weight, (input, sums)) in weights.zip(points) {
-                let rows: Vec<&[f32]> = input.chunks_exact(channels).take(count).collect();
                 let out = MatrixMut::new(sums, count, columns, columns);
-                self.parts.multiply(weight, &rows, None, Tile { row: 0, column, out });
+                F::with_rows(&input[..count * channels], channels, |factors| {
+                    let rows: Vec<&[F]> =
+                        factors.chunks_exact(channels.div_ceil(F::VALUES)).collect();
+                    self.parts.multiply(weight, &rows, None, Tile { row: 0, column, out });
+                });
             }
             finish(patches, &places, sums, stride_out, ending, (row, column), &mut out);
         });
+    }
+}
+
+/// Transformed items such as channels or tiles: a panel's columns of all points, as many as are
+/// packed to one factor.
+#[derive(Default)]
+struct Transformed([[[f32; TILE.1]; POINTS]; 2]);
+
+impl Transformed {
+    /// Writes the factors of up to `F::VALUES` items, of which `transform` writes `width` columns of
+    /// all points: one row of `out` a point. The other columns are arbitrary, as no product of theirs
+    /// is written.
+    fn write<F: Factor>(
+        &mut self,
+        items: Range<usize>,
+        width: usize,
+        transform: impl Fn(usize, &mut MatrixMut),
+        out: &mut MatrixMut<F>,
+    ) {
+        let count = items.len();
+        for (item, points) in items.zip(&mut self.0) {
+            let points = points.as_flattened_mut();
+            transform(item, &mut MatrixMut::new(points, POINTS, width, TILE.1));
+        }
+        F::pack_rows(&self.0[..count], out);
     }
 }
 

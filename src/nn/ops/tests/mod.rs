@@ -7,7 +7,7 @@ use super::convolution::Geometry;
 use super::pooling::{PoolKind, Pooling};
 use super::*;
 use crate::nn::graph::{Shape, Window};
-use crate::nn::matrix::{has_bf16, to_bf16, values};
+use crate::nn::matrix::{has_kernels, to_bf16, values};
 use crate::nn::number::{Number, converted, to_f64};
 use crate::random::Stream;
 use dfdx::prelude::*;
@@ -170,7 +170,7 @@ fn check_convolution(geometry: Geometry, bias: bool, seed: u64) -> Result<(), Te
         },
         &naive
     )?;
-    if has_bf16() {
+    if has_kernels() {
         let geometry = Geometry { products: Products::Bf16, ..geometry };
         let op: &Op<f32> = &|x, gradient, tape| {
             let bias = x.get(2);
@@ -389,14 +389,15 @@ fn large_convolutions() {
 /// Shapes of which the gradient by the weight is summed in several ranges of rows, and of tiles.
 #[test]
 fn long_convolutions() {
-    for (input, window, batch, channels) in [
-        (Shape::new(17, 17, 256), Window::square(3, 2, 1), 12, 16),
-        (Shape::new(45, 43, 32), Window::square(3, 1, 1), 4, 40),
+    // Transformed tiles of the second are rounded to bf16, which the inputs are already.
+    for (input, window, batch, channels, near_in_bf16) in [
+        (Shape::new(17, 17, 256), Window::square(3, 2, 1), 12, 16, NEAR[0]),
+        (Shape::new(45, 43, 32), Window::square(3, 1, 1), 4, 40, 1e-2),
     ] {
         let geometry = geometry(batch, input, window, channels);
         held::<f32>(&geometry, NEAR[0]);
-        if has_bf16() {
-            held::<f32>(&Geometry { products: Products::Bf16, ..geometry }, NEAR[0]);
+        if has_kernels() {
+            held::<f32>(&Geometry { products: Products::Bf16, ..geometry }, near_in_bf16);
         }
     }
 }

@@ -263,6 +263,18 @@ fn every_trainable_parameter_moves() {
 }
 
 #[test]
+fn bf16_ends_near_f32_with_cached_features_and_without() {
+    for (options, near) in [(options(), 0.05), (frozen(), 0.01)] {
+        let with = |precision| train(COUNTS, &Options { precision, ..options.clone() }).unwrap();
+        let [single, half] = [Precision::F32, Precision::Bf16].map(with);
+        assert!(single.0 != half.0);
+        let loss = |fitted: &(Vec<u8>, Fitted)| fitted.1.history.last().unwrap().train_loss;
+        assert!((loss(&single) - loss(&half)).abs() < near, "{} {}", loss(&single), loss(&half));
+        assert_eq!(half, with(Precision::Bf16), "the same bytes again");
+    }
+}
+
+#[test]
 fn f32_and_f64_end_near_each_other_and_not_in_the_same_bytes() {
     let with = |precision| train(COUNTS, &Options { precision, ..options() }).unwrap();
     let [narrow, wide] = [Precision::F32, Precision::F64].map(with);

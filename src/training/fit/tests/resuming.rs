@@ -34,7 +34,9 @@ fn interrupt(
             epochs,
             steps,
         ),
-        Precision::F32 => interrupt_in(network(), cache, options, checkpoints, epochs, steps),
+        Precision::F32 | Precision::Bf16 => {
+            interrupt_in(network(), cache, options, checkpoints, epochs, steps)
+        }
     }
 }
 
