@@ -51,7 +51,6 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         parameters: &'a [Parameter<D, N>],
         statistics: &'a [RunningStatistics],
         batch: usize,
-        products: Products,
         pass: Pass,
     ) -> Self {
         let (tracked, batch_statistics) = (vec![false; graph.nodes().len()], Vec::new());
@@ -62,12 +61,17 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
             parameters,
             statistics,
             batch,
-            products,
+            products: Products::Own,
             pass,
             tracked,
             tape: None,
             batch_statistics,
         }
+    }
+
+    /// With products of another kind.
+    pub(super) fn with_products(self, products: Products) -> Self {
+        Interpreter { products, ..self }
     }
 
     /// Runs a range of instructions on the input of the first one and returns the `wanted` values

@@ -410,9 +410,9 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             &self.parameters,
             &self.statistics,
             batch,
-            self.products,
             pass,
         )
+        .with_products(self.products)
     }
 
     fn check_input(&self, first: usize, input: &[f32], batch: usize) -> Result<(), NnError> {

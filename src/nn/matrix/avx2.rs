@@ -2,6 +2,10 @@
 //! processor has no instructions for them.
 
 #![expect(unsafe_code, reason = "vector instructions take pointers")]
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "functions of `Vector` pass its conditions on to the instructions"
+)]
 
 use super::pairs::Pair;
 use super::tile::{self, Vector};
@@ -21,7 +25,6 @@ unsafe fn first_lanes(count: usize) -> __m256i {
     }
 }
 
-// SAFETY of all functions: by the caller, as the trait says; masked lanes aren't touched.
 impl Vector for Avx2 {
     type Factor = f32;
     type Factors = __m256;
@@ -107,7 +110,6 @@ unsafe fn halves(pairs: __m256i) -> [__m256; 2] {
     }
 }
 
-// SAFETY of all functions: by the caller, as the trait says.
 impl Vector for Bf16 {
     type Factor = Pair;
     type Factors = [__m256; 2];

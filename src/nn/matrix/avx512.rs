@@ -2,6 +2,10 @@
 //! time. Sums of `f32` are those of AVX2, bit by bit.
 
 #![expect(unsafe_code, reason = "vector instructions take pointers")]
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "functions of `Vector` pass its conditions on to the instructions"
+)]
 
 use super::pairs::Pair;
 use super::tile::{self, Vector};
@@ -61,7 +65,6 @@ macro_rules! sums {
 /// Sixteen `f32`.
 struct Single;
 
-// SAFETY of all functions: by the caller, as the trait says; masked lanes aren't touched.
 impl Vector for Single {
     type Factor = f32;
     type Factors = __m512;
@@ -88,8 +91,7 @@ impl Vector for Single {
 /// Sixteen pairs of bf16, summed in `f32`.
 struct Bf16;
 
-// SAFETY of all functions: by the caller, as the trait says; masked lanes aren't touched. A register
-// of sixteen integers has the bits of one of 32 bf16.
+// A register of sixteen integers has the bits of one of 32 bf16.
 impl Vector for Bf16 {
     type Factor = Pair;
     type Factors = __m512bh;
