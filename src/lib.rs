@@ -120,6 +120,12 @@
 //! convolutions of 3 x 3 taps at step 1 are computed by F(2 x 2, 3 x 3)
 //! (`nn::ops::convolution::winograd`) in `f32`, never in `f64`.
 //!
+//! With `precision = "bf16"` a network in `f32` multiplies numbers rounded to bf16 (`nn::Products`):
+//! in convolutions and linear layers, forward and backward, with sums in `f32`. Transformed tiles of
+//! F(2 x 2, 3 x 3) are rounded, too. The model file says so, and every use of the model does the
+//! same. Kernels for AVX2, AVX-512 and AVX512-BF16 give the same bits: one tile
+//! (`nn::matrix::tile`), written once for all kinds of registers.
+//!
 //! Selection (early stopping, best epoch) uses the validation split; the test split is scored once,
 //! for what was selected.
 //!

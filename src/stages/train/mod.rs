@@ -217,9 +217,9 @@ fn train<D: Backend + Backend<f64>>(
 /// What a precision costs on this processor, where another one would be much faster.
 fn speed(precision: Precision) -> Option<&'static str> {
     match (precision, nn::has_bf16()) {
-        (Precision::F32, true) => Some(
-            "`precision = \"bf16\"` would multiply about twice as fast: this processor has instructions for it",
-        ),
+        (Precision::F32, true) => {
+            Some("`precision = \"bf16\"` would be faster: this processor has instructions for it")
+        }
         (Precision::Bf16, false) => Some(
             "`precision = \"f32\"` would be faster: this processor has no instructions for bf16, which is computed to the same numbers by others",
         ),
