@@ -38,7 +38,7 @@ pub enum NnError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     /// The device can't multiply in bf16.
-    #[error("bf16 needs a processor with AVX2 and FMA: use `precision = \"f32\"`")]
+    #[error("bf16 is computed on processors with AVX2 and FMA alone: use `precision = \"f32\"`")]
     Bf16,
     /// The device has too little memory.
     #[error("there is not enough memory")]
