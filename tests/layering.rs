@@ -45,6 +45,10 @@ const ROOMS: &[(&str, &[&str])] = &[
 const UNSAFE: &[(&str, &str)] = &[
     ("src/nn/matrix.rs", "dfdx lends no slice of a tensor"),
     ("src/nn/matrix/avx2.rs", "vector instructions take pointers"),
+    ("src/nn/matrix/avx512.rs", "vector instructions take pointers"),
+    ("src/nn/matrix/pairs.rs", "values and pairs share memory"),
+    ("src/nn/matrix/tests.rs", "kernels that the processor wouldn't choose"),
+    ("src/nn/matrix/tile.rs", "vector instructions take pointers"),
     ("src/nn/matrix/kernels.rs", "a kernel for the processor that runs it"),
     ("src/nn/matrix/transforms.rs", "vector instructions take pointers"),
     ("src/nn/memory.rs", "std has no access to the allocator's settings"),

@@ -146,8 +146,16 @@ fn no_command_believes_a_damaged_file_or_fails_for_ever() {
                 let run = desk.pipe(&["run", "tiny.toml", "--jobs", "1"]);
                 assert_eq!(run.code, 0, "{place}: {run}");
                 for arguments in SHOWING {
-                    let ran = desk.pipe(arguments);
-                    assert_eq!(ran.code, 0, "{place}, pipe {}: {ran}", arguments.join(" "));
+                    let place = format!("{place}, pipe {}", arguments.join(" "));
+                    let mut ran = desk.pipe(arguments);
+                    // A run doesn't look at what no stage reads, such as the model's history: the
+                    // command that finds it damaged sets the output aside.
+                    if every && ran.code != 0 {
+                        assert_handled(&ran, &place);
+                        desk.ok(&["run", "tiny.toml", "--jobs", "1"]);
+                        ran = desk.pipe(arguments);
+                    }
+                    assert_eq!(ran.code, 0, "{place}: {ran}");
                 }
             }
         }

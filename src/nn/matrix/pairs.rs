@@ -1,6 +1,9 @@
 //! Pairs of bf16, which `vdpbf16ps` multiplies and adds up, and rounding to them.
 
-#![expect(unsafe_code, reason = "a kernel for the processor that runs it")]
+#![expect(
+    unsafe_code,
+    reason = "values and pairs share memory; a kernel for the processor that runs it"
+)]
 
 use super::MatrixMut;
 #[cfg(target_arch = "x86_64")]
