@@ -62,7 +62,7 @@ fn artifact_of(record: &Record, name: &str, store: &Store) -> Result<PathBuf, Fa
         return Err(Failure::invalid(message)
             .help("name a run in which it succeeded: `pipe runs` lists them"));
     };
-    let artifact = intact(store, &digest)?.ok_or_else(|| {
+    let artifact = intact(store, &digest, &[])?.ok_or_else(|| {
         let message =
             format!("the output of `{name}` of run {} is no longer in the store", record.id);
         Failure::invalid(message).help(format!("run its pipeline again: `{}`", record.file))

@@ -232,12 +232,16 @@ pub(super) fn stage_of<'a>(record: &'a Record, name: &str) -> Result<&'a StageRe
     })
 }
 
-/// An artifact whose content was checked, if the store has it. A damaged one is quarantined, with a
-/// warning.
-pub(super) fn intact(store: &Store, digest: &Digest) -> Result<Option<Artifact>, Failure> {
+/// An artifact of which the files `reads` (none means all) were checked, if the store has it. A
+/// damaged one is quarantined, with a warning.
+pub(super) fn intact(
+    store: &Store,
+    digest: &Digest,
+    reads: &[&str],
+) -> Result<Option<Artifact>, Failure> {
     let artifact = store.artifact(digest)?;
     let artifact = match artifact {
-        Some(artifact) if store.check(&artifact, &[], &[])? => Some(artifact),
+        Some(artifact) if store.check(&artifact, reads, &[])? => Some(artifact),
         _ => None,
     };
     store.take_notes().iter().for_each(|note| ui::warning(note));

@@ -99,7 +99,7 @@ pub(super) fn intact_model_stage_of<'a>(
 ) -> Result<(&'a StageRecord, PathBuf), Failure> {
     let (facts, file) = model_stage_of(store, record, stage)?;
     let digest = facts.digest.as_ref().and_then(|digest| digest.parse::<Digest>().ok());
-    match digest.map(|digest| intact(store, &digest)).transpose()?.flatten() {
+    match digest.map(|digest| intact(store, &digest, &[MODEL])).transpose()?.flatten() {
         Some(_) => Ok((facts, file)),
         None => Err(Failure::failed(format!("the model of run {} was damaged", record.id))
             .help(format!("`pipe run {}` trains it again", record.file))),

@@ -63,10 +63,8 @@ impl ModelError {
     pub(crate) fn help(&self) -> Option<&str> {
         match self {
             ModelError::Data(error) => error.help(),
-            ModelError::Invalid(_)
-            | ModelError::Network(_)
-            | ModelError::Cancelled
-            | ModelError::File { .. } => None,
+            ModelError::Network(error) => error.help(),
+            ModelError::Invalid(_) | ModelError::Cancelled | ModelError::File { .. } => None,
         }
     }
 

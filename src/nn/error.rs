@@ -38,7 +38,7 @@ pub enum NnError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     /// The device can't multiply in bf16.
-    #[error("bf16 is computed on processors with AVX2 and FMA alone: use `precision = \"f32\"`")]
+    #[error("bf16 is computed on processors with AVX2 and FMA alone")]
     Bf16,
     /// The device has too little memory.
     #[error("there is not enough memory")]
@@ -49,6 +49,11 @@ pub enum NnError {
 }
 
 impl NnError {
+    /// What to do, if it is known.
+    pub(crate) fn help(&self) -> Option<&'static str> {
+        matches!(self, NnError::Bf16).then_some("train with `precision = \"f32\"`")
+    }
+
     pub(crate) fn device(error: impl fmt::Debug) -> NnError {
         let text = format!("{error:?}");
         // `OutOfMemory` on the processor, `CUDA_ERROR_OUT_OF_MEMORY` on a GPU.

@@ -77,7 +77,10 @@ impl From<NnError> for StageError {
         match error {
             NnError::Io { path, source } => StageError::from(source)
                 .map_message(|message| format!("{}: {message}", path.display())),
-            other => StageError::failed(other.to_string()),
+            other => match other.help() {
+                Some(help) => StageError::failed(other.to_string()).with_help(help),
+                None => StageError::failed(other.to_string()),
+            },
         }
     }
 }

@@ -42,9 +42,9 @@ keys! {
         /// shift are trained; `frozen`: scale and shift are frozen too. `frozen` if the whole
         /// backbone is frozen at first, else `train`.
         batch_norm: BatchNormMode = computed;
-        /// Precision of training. `bf16`: convolutions and linear layers multiply numbers rounded to
-        /// bf16 and sum them in `f32`; all else, weights included, is in `f32`. The model is evaluated
-        /// in bf16, too. Faster on processors with AVX512-BF16, slower on others. `f64`: for numerical
+        /// Precision of training. `bf16` is mixed precision: convolutions and linear layers multiply
+        /// numbers rounded to bf16 and sum them in `f32`; all else, weights included, is in `f32`. The
+        /// model is evaluated in bf16, too. Faster on processors with AVX512-BF16, slower on others. `f64`: for numerical
         /// comparison, in twice the time and memory.
         precision: Precision = "f32";
         /// Passes over the training images.
@@ -225,11 +225,12 @@ choices! {
 
 choices! {
     /// The type of parameters, activations and gradients in training. Model files, features and
-    /// evaluation are `f32`.
+    /// evaluation are `f32`; a model in bf16 is evaluated in bf16.
     pub(crate) enum Precision {
         /// 32-bit floats.
         F32 = "f32",
-        /// 32-bit floats, of which convolutions and linear layers multiply the upper 16 bits.
+        /// 32-bit floats, which convolutions and linear layers round to bf16 before they multiply
+        /// them: mixed precision.
         Bf16 = "bf16",
         /// 64-bit floats.
         F64 = "f64",

@@ -24,10 +24,23 @@ fn a_plan_says_what_defaults_chose() {
     let train = stages.find(|stage| stage["stage"] == "train").unwrap();
     // Beside them, what would be faster on this processor.
     let choices = train["choices"].as_array().unwrap().iter();
-    assert_eq!(
-        choices.filter(|choice| !choice.as_str().unwrap().contains("`precision = ")).count(),
-        3
-    );
+    let hints = choices.filter(|choice| choice.as_str().unwrap().contains("`precision = "));
+    assert_eq!(train["choices"].as_array().unwrap().len() - hints.count(), 3);
+}
+
+#[test]
+fn a_plan_says_which_precision_is_faster_here() {
+    #[cfg(target_arch = "x86_64")]
+    let has_bf16 = is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has_bf16 = false;
+    let desk = Desk::tiny();
+    for (precision, other, is_faster) in [("f32", "bf16", has_bf16), ("bf16", "f32", !has_bf16)] {
+        let set = format!("stages.train.precision=\"{precision}\"");
+        let plan = desk.ok(&["run", "tiny.toml", "--dry-run", "--set", &set]);
+        let hint = format!("`precision = \"{other}\"` would be faster");
+        assert_eq!(plan.stdout.contains(&hint), is_faster, "{plan}");
+    }
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Push<'_> {
     fn run_to_web(&self, to: &Remote, web: &Web, record: &Record) -> Result<Copied, Error> {
         let mut copied = Copied { run: record.id.clone(), ..Copied::default() };
         for (stage, key, digest) in outputs(record, &self.arguments.stage) {
-            let Some(artifact) = intact(self.store, &digest)? else {
+            let Some(artifact) = intact(self.store, &digest, &[])? else {
                 copied.missing.push(stage);
                 continue;
             };

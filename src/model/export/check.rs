@@ -8,6 +8,7 @@ use crate::data::normalization::network_input;
 use crate::data::{DataError, Preprocessing, Split, TensorCache};
 use crate::metrics::argmax;
 use crate::model::{Model, ModelError, ModelInfo};
+use crate::nn::{Cpu, Network};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::path::Path;
@@ -18,9 +19,6 @@ const BATCH: usize = 32;
 /// Largest difference of logits, as a fraction of one plus the largest logit: far above what rounding
 /// makes of the deepest network, and far below what a wrong layer does.
 const TOLERANCE: f32 = 1e-3;
-
-/// The same where the model multiplies in bf16 and what runs the file in `f32`.
-const TOLERANCE_OF_BF16: f32 = 0.1;
 
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,9 +49,9 @@ pub(crate) struct Check {
 pub(crate) struct Reference<'a> {
     images: Images<'a>,
     logits: Vec<f32>,
+    /// Those of the same weights in `f32`, where the model is in bf16: other programs run its files so.
+    in_f32: Option<Vec<f32>>,
     classes: usize,
-    /// Of files that are run in `f32`.
-    tolerance: f32,
 }
 
 /// Images of one split, and the label of each by the model's classes.
@@ -81,13 +79,12 @@ impl<'a> Reference<'a> {
         cancelled: &'a (dyn Fn() -> bool + Sync),
     ) -> Result<Reference<'a>, ModelError> {
         let images = Images::open(folder, &model.info, limit, cancelled)?;
-        let network = &model.network;
-        let logits = images.logits(|squares, preprocessing| {
-            let input = normalized(squares, preprocessing);
-            Ok(network.logits(&input, squares.len())?)
-        })?;
-        let tolerance = if model.info.bf16 { TOLERANCE_OF_BF16 } else { TOLERANCE };
-        Ok(Reference { images, logits, classes: model.classes().len(), tolerance })
+        let logits = images.logits_of(&model.network)?;
+        let in_f32 = match model.info.bf16 {
+            true => Some(images.logits_of(&model.network.converted()?)?),
+            false => None,
+        };
+        Ok(Reference { images, logits, in_f32, classes: model.classes().len() })
     }
 
     /// Checks the safetensors in a folder, which must give the same logits to the last bit.
@@ -96,11 +93,8 @@ impl<'a> Reference<'a> {
     /// If it can't be read, or gives others.
     pub(crate) fn check_safetensors(&self, folder: &Path) -> Result<Check, ModelError> {
         let exported = Model::open(&folder.join(SAFETENSORS))?;
-        let logits = self.images.logits(|squares, preprocessing| {
-            let input = normalized(squares, preprocessing);
-            Ok(exported.network.logits(&input, squares.len())?)
-        })?;
-        self.compare(SAFETENSORS, "pipe's reader of safetensors", &logits, 0.0)
+        let logits = self.images.logits_of(&exported.network)?;
+        self.compare(SAFETENSORS, "pipe's reader of safetensors", &logits, (&self.logits, 0.0))
     }
 
     /// Checks the ONNX file in a folder.
@@ -116,15 +110,17 @@ impl<'a> Reference<'a> {
             };
             exported.logits(&planes(&images, preprocessing.crop as usize))
         })?;
-        self.compare(ONNX, "pipe's reader of ONNX", &logits, self.tolerance)
+        let expected = self.in_f32.as_ref().unwrap_or(&self.logits);
+        self.compare(ONNX, "pipe's reader of ONNX", &logits, (expected, TOLERANCE))
     }
 
+    /// Compares logits with the model's; they must be near those expected.
     fn compare(
         &self,
         file: &str,
         run_by: &'static str,
         logits: &[f32],
-        tolerance: f32,
+        (expected, tolerance): (&[f32], f32),
     ) -> Result<Check, ModelError> {
         if logits.len() != self.logits.len() {
             return Err(ModelError::new(format!(
@@ -135,14 +131,16 @@ impl<'a> Reference<'a> {
         }
         let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, larger);
         let largest_logit = largest(&mut self.logits.iter().map(|logit| logit.abs()));
-        let pairs = self.logits.iter().zip(logits);
-        let largest_difference = largest(&mut pairs.map(|(own, other)| (own - other).abs()));
-        let is_too_large = largest_difference > tolerance * (1.0 + largest_logit);
-        if is_too_large || largest_difference.is_nan() {
+        let difference_from = |others: &[f32]| {
+            let pairs = others.iter().zip(logits);
+            largest(&mut pairs.map(|(own, other)| (own - other).abs()))
+        };
+        let difference = difference_from(expected);
+        if difference > tolerance * (1.0 + largest_logit) || difference.is_nan() {
             return Err(ModelError::new(format!(
                 "{file} gives other logits than the model: they differ by up to {}, and the largest is {}; this is a bug in \
                  pipe, please report it",
-                measured(largest_difference.into()),
+                measured(difference.into()),
                 measured(largest_logit.into())
             )));
         }
@@ -154,7 +152,7 @@ impl<'a> Reference<'a> {
             split: self.images.split.name(),
             images: self.images.chosen.len() as u64,
             images_in_split: self.images.in_split as u64,
-            largest_difference,
+            largest_difference: difference_from(&self.logits),
             largest_logit,
             flipped: flipped as u64,
             accuracy: self.accuracy(&others),
@@ -204,6 +202,14 @@ impl<'a> Images<'a> {
             |&sample: &usize| classes.get(cache.samples()[sample].class? as usize).copied()?;
         let labels = chosen.iter().map(label).collect();
         Ok(Images { split, in_split: all.len(), chosen, labels, cancelled, cache })
+    }
+
+    /// The logits of a network.
+    fn logits_of(&self, network: &Network<Cpu>) -> Result<Vec<f32>, ModelError> {
+        self.logits(|squares, preprocessing| {
+            let input = normalized(squares, preprocessing);
+            Ok(network.logits(&input, squares.len())?)
+        })
     }
 
     /// The logits that `run` gives for stored squares, all images one after the other.

@@ -1,176 +1,120 @@
-//! Tiles of products for AVX-512, of `f32` or, with AVX512-BF16, of pairs of bf16: two panels at a
-//! time. Sums of `f32` are those of AVX2, bit by bit.
+//! Registers of AVX-512, of `f32` or, with AVX512-BF16, of pairs of bf16. Sums of `f32` are those of
+//! AVX2, bit by bit.
 
 #![expect(unsafe_code, reason = "vector instructions take pointers")]
 #![expect(
     clippy::undocumented_unsafe_blocks,
-    reason = "functions of `Vector` pass its conditions on to the instructions"
+    reason = "functions of `Sums` and `Factors` pass their conditions on to the instructions"
 )]
 
 use super::pairs::Pair;
-use super::tile::{self, Vector};
-use super::windows::{Finish, Outer, TILE, Windows};
+use super::tile::{self, Factors, Sums};
 use super::{MatrixMut, Number};
 use std::arch::x86_64::*;
+
+tile::entries!(of_f32, F32x16, f32, "avx512f");
+tile::entries!(of_bf16, Bf16x32, Pair, "avx512f,avx512bf16");
 
 /// The mask of the first lanes.
 fn first_lanes(count: usize) -> __mmask16 {
     (1u32.wrapping_shl(count as u32)).wrapping_sub(1) as __mmask16
 }
 
-/// What both kinds of factors share.
-macro_rules! sums {
-    () => {
-        type Sums = __m512;
-        const LANES: usize = 16;
+impl Sums for __m512 {
+    const LANES: usize = 16;
 
-        #[inline(always)]
-        unsafe fn zero() -> __m512 {
-            unsafe { _mm512_setzero_ps() }
-        }
+    #[inline(always)]
+    unsafe fn zero() -> __m512 {
+        unsafe { _mm512_setzero_ps() }
+    }
 
-        #[inline(always)]
-        unsafe fn add(a: __m512, b: __m512) -> __m512 {
-            unsafe { _mm512_add_ps(a, b) }
-        }
+    #[inline(always)]
+    unsafe fn add(self, other: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(self, other) }
+    }
 
-        #[inline(always)]
-        unsafe fn at_least(floor: f32, sums: __m512) -> __m512 {
-            // The second operand where one is NaN: the sum.
-            unsafe { _mm512_max_ps(_mm512_set1_ps(floor), sums) }
-        }
+    #[inline(always)]
+    unsafe fn at_least(self, floor: f32) -> __m512 {
+        // The second operand where one is NaN.
+        unsafe { _mm512_max_ps(_mm512_set1_ps(floor), self) }
+    }
 
-        #[inline(always)]
-        unsafe fn load(from: *const f32, count: usize) -> __m512 {
-            unsafe {
-                match count >= Self::LANES {
-                    true => _mm512_loadu_ps(from),
-                    false => _mm512_maskz_loadu_ps(first_lanes(count), from),
-                }
+    #[inline(always)]
+    unsafe fn load(from: *const f32, count: usize) -> __m512 {
+        unsafe {
+            match count >= Self::LANES {
+                true => _mm512_loadu_ps(from),
+                false => _mm512_maskz_loadu_ps(first_lanes(count), from),
             }
         }
+    }
 
-        #[inline(always)]
-        unsafe fn store(to: *mut f32, sums: __m512, count: usize) {
-            unsafe {
-                match count >= Self::LANES {
-                    true => _mm512_storeu_ps(to, sums),
-                    false => _mm512_mask_storeu_ps(to, first_lanes(count), sums),
-                }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, count: usize) {
+        unsafe {
+            match count >= Self::LANES {
+                true => _mm512_storeu_ps(to, self),
+                false => _mm512_mask_storeu_ps(to, first_lanes(count), self),
             }
         }
-    };
+    }
 }
 
-/// Sixteen `f32`.
-struct Single;
+#[derive(Clone, Copy)]
+struct F32x16(__m512);
 
-impl Vector for Single {
+impl Factors for F32x16 {
     type Factor = f32;
-    type Factors = __m512;
+    type Sums = __m512;
     const SLICE: usize = <f32 as Number>::SLICE;
 
     #[inline(always)]
-    unsafe fn factors(from: *const f32) -> __m512 {
-        unsafe { _mm512_loadu_ps(from) }
+    unsafe fn load(from: *const f32) -> F32x16 {
+        unsafe { F32x16(_mm512_loadu_ps(from)) }
     }
 
     #[inline(always)]
-    unsafe fn broadcast(from: *const f32) -> __m512 {
-        unsafe { _mm512_set1_ps(*from) }
+    unsafe fn broadcast(from: *const f32) -> F32x16 {
+        unsafe { F32x16(_mm512_set1_ps(*from)) }
     }
 
     #[inline(always)]
-    unsafe fn add_products(a: __m512, b: __m512, sums: __m512) -> __m512 {
-        unsafe { _mm512_fmadd_ps(a, b, sums) }
+    unsafe fn multiply_add(self, other: F32x16, sums: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(self.0, other.0, sums) }
     }
-
-    sums!();
 }
 
-/// Sixteen pairs of bf16, summed in `f32`.
-struct Bf16;
+/// Sixteen pairs, in a register that has the bits of sixteen integers.
+#[derive(Clone, Copy)]
+struct Bf16x32(__m512bh);
 
-// A register of sixteen integers has the bits of one of 32 bf16.
-impl Vector for Bf16 {
+impl Factors for Bf16x32 {
     type Factor = Pair;
-    type Factors = __m512bh;
+    type Sums = __m512;
     /// The rounding of factors to 8 bits outweighs that of sums.
     const SLICE: usize = usize::MAX;
 
     #[inline(always)]
-    unsafe fn factors(from: *const Pair) -> __m512bh {
-        unsafe { std::mem::transmute(_mm512_loadu_si512(from.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn broadcast(from: *const Pair) -> __m512bh {
-        unsafe { std::mem::transmute(_mm512_set1_epi32(*from.cast::<i32>())) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_products(a: __m512bh, b: __m512bh, sums: __m512) -> __m512 {
-        unsafe { _mm512_dpbf16_ps(sums, a, b) }
-    }
-
-    sums!();
-}
-
-/// The entries for one kind of factors.
-macro_rules! entries {
-    ($module:ident, $vector:ty, $factor:ty, $features:literal) => {
-        pub(super) mod $module {
-            use super::*;
-
-            /// See [`super::super::kernels::multiply_windows`].
-            ///
-            /// # Safety
-            /// As for [`tile::windows`]; at most two panels of columns.
-            #[target_feature(enable = $features)]
-            pub(in super::super) unsafe fn windows<const ROWS: usize>(
-                out: &MatrixMut,
-                windows: &Windows<$factor>,
-                length: usize,
-                accumulate: bool,
-                finish: Option<&Finish>,
-            ) {
-                // SAFETY: by the caller.
-                unsafe {
-                    match out.columns > TILE.1 {
-                        true => tile::windows::<$vector, ROWS, 2>(
-                            out, windows, length, 0, accumulate, finish,
-                        ),
-                        false => tile::windows::<$vector, ROWS, 1>(
-                            out, windows, length, 0, accumulate, finish,
-                        ),
-                    }
-                }
-            }
-
-            /// See [`super::super::kernels::multiply_outer`].
-            ///
-            /// # Safety
-            /// As for [`tile::outer`]; at most two panels of columns.
-            #[target_feature(enable = $features)]
-            pub(in super::super) unsafe fn outer<const ROWS: usize>(
-                out: &MatrixMut,
-                outer: &Outer<$factor>,
-                accumulate: bool,
-            ) {
-                // SAFETY: by the caller.
-                unsafe {
-                    match out.columns > TILE.1 {
-                        true => tile::outer::<$vector, ROWS, 2>(out, outer, 0, accumulate),
-                        false => tile::outer::<$vector, ROWS, 1>(out, outer, 0, accumulate),
-                    }
-                }
-            }
+    unsafe fn load(from: *const Pair) -> Bf16x32 {
+        unsafe {
+            Bf16x32(std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast())))
         }
-    };
-}
+    }
 
-entries!(single, Single, f32, "avx512f");
-entries!(bf16, Bf16, Pair, "avx512f,avx512bf16");
+    #[inline(always)]
+    unsafe fn broadcast(from: *const Pair) -> Bf16x32 {
+        unsafe {
+            Bf16x32(std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(
+                *from.cast::<i32>(),
+            )))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, other: Bf16x32, sums: __m512) -> __m512 {
+        unsafe { _mm512_dpbf16_ps(sums, self.0, other.0) }
+    }
+}
 
 /// Rounds values to bf16, to nearest and ties to even, two neighbours to a pair; a single last one
 /// has zero beside it. Subnormal numbers become zero.

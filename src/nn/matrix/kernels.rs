@@ -61,6 +61,50 @@ pub(in crate::nn) trait Factor: Copy + Send + Sync + 'static {
     unsafe fn outer<const ROWS: usize>(out: &MatrixMut, outer: &Outer<Self>, accumulate: bool);
 }
 
+/// Declares the kernels for one kind of factors: those of AVX-512 where the processor has the
+/// instructions, else those of AVX2.
+macro_rules! kernels {
+    ($module:ident, $factor:ty, $has_avx512:expr) => {
+        unsafe fn windows<const ROWS: usize>(
+            out: &MatrixMut,
+            windows: &Windows<$factor>,
+            length: usize,
+            accumulate: bool,
+            finish: Option<&Finish>,
+        ) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: by the caller; the processor has the instructions.
+            unsafe {
+                if $has_avx512 {
+                    avx512::$module::windows::<ROWS>(out, windows, length, accumulate, finish);
+                } else {
+                    avx2::$module::windows::<ROWS>(out, windows, length, accumulate, finish);
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            unreachable!("{} x {length}, {accumulate}", out.rows);
+        }
+
+        unsafe fn outer<const ROWS: usize>(
+            out: &MatrixMut,
+            outer: &Outer<$factor>,
+            accumulate: bool,
+        ) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: by the caller; the processor has the instructions.
+            unsafe {
+                if $has_avx512 {
+                    avx512::$module::outer::<ROWS>(out, outer, accumulate);
+                } else {
+                    avx2::$module::outer::<ROWS>(out, outer, accumulate);
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            unreachable!("{} rows, {accumulate}", out.rows);
+        }
+    };
+}
+
 impl Factor for f32 {
     const ZERO: f32 = 0.0;
     const VALUES: usize = 1;
@@ -87,37 +131,7 @@ impl Factor for f32 {
         work(values)
     }
 
-    unsafe fn windows<const ROWS: usize>(
-        out: &MatrixMut,
-        windows: &Windows,
-        length: usize,
-        accumulate: bool,
-        finish: Option<&Finish>,
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: by the caller; the processor has the instructions.
-        unsafe {
-            match has_avx512() {
-                true => avx512::single::windows::<ROWS>(out, windows, length, accumulate, finish),
-                false => avx2::single::windows::<ROWS>(out, windows, length, accumulate, finish),
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("{} x {length}, {accumulate}", out.rows);
-    }
-
-    unsafe fn outer<const ROWS: usize>(out: &MatrixMut, outer: &Outer, accumulate: bool) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: by the caller; the processor has the instructions.
-        unsafe {
-            match has_avx512() {
-                true => avx512::single::outer::<ROWS>(out, outer, accumulate),
-                false => avx2::single::outer::<ROWS>(out, outer, accumulate),
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("{} rows, {accumulate}", out.rows);
-    }
+    kernels!(of_f32, f32, has_avx512());
 }
 
 impl Factor for Pair {
@@ -171,37 +185,7 @@ impl Factor for Pair {
         })
     }
 
-    unsafe fn windows<const ROWS: usize>(
-        out: &MatrixMut,
-        windows: &Windows<Pair>,
-        length: usize,
-        accumulate: bool,
-        finish: Option<&Finish>,
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: by the caller; the processor has the instructions.
-        unsafe {
-            match has_bf16() {
-                true => avx512::bf16::windows::<ROWS>(out, windows, length, accumulate, finish),
-                false => avx2::bf16::windows::<ROWS>(out, windows, length, accumulate, finish),
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("{} x {length}, {accumulate}", out.rows);
-    }
-
-    unsafe fn outer<const ROWS: usize>(out: &MatrixMut, outer: &Outer<Pair>, accumulate: bool) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: by the caller; the processor has the instructions.
-        unsafe {
-            match has_bf16() {
-                true => avx512::bf16::outer::<ROWS>(out, outer, accumulate),
-                false => avx2::bf16::outer::<ROWS>(out, outer, accumulate),
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("{} rows, {accumulate}", out.rows);
-    }
+    kernels!(of_bf16, Pair, has_bf16());
 }
 
 /// Multiplies windows and a weight into the rows and columns of `out` at `at`; adds to `out` where

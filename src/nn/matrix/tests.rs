@@ -121,10 +121,10 @@ proptest! {
             let shape = (columns, taps, length, accumulate);
             bits_of_avx2(shape, number, |out, windows| {
                 // SAFETY: the processor has the instructions; `multiply_windows` checked the shapes.
-                unsafe { avx2::single::windows::<ROWS>(out, windows, length, accumulate, None) }
+                unsafe { avx2::of_f32::windows::<ROWS>(out, windows, length, accumulate, None) }
             }, |out, outer| {
                 // SAFETY: the processor has the instructions; `multiply_outer` checked the shapes.
-                unsafe { avx2::single::outer::<ROWS>(out, outer, accumulate) }
+                unsafe { avx2::of_f32::outer::<ROWS>(out, outer, accumulate) }
             })?;
             let pair = |index: usize| {
                 let mut pair = [Pair::ZERO];
@@ -133,10 +133,10 @@ proptest! {
             };
             bits_of_avx2(shape, pair, |out, windows| {
                 // SAFETY: as above.
-                unsafe { avx2::bf16::windows::<ROWS>(out, windows, length, accumulate, None) }
+                unsafe { avx2::of_bf16::windows::<ROWS>(out, windows, length, accumulate, None) }
             }, |out, outer| {
                 // SAFETY: as above.
-                unsafe { avx2::bf16::outer::<ROWS>(out, outer, accumulate) }
+                unsafe { avx2::of_bf16::outer::<ROWS>(out, outer, accumulate) }
             })?;
         }
     }

@@ -211,6 +211,41 @@ fn many_folders_and_links_between_them_are_walked_once_each() {
 }
 
 #[test]
+fn large_folders_are_listed_in_order_with_what_is_wanted() {
+    let home = Home::new();
+    // So many long names that a file system's folder of them is large.
+    let name = |index: usize| format!("{index:0>200}");
+    for folder in ["b", "a"] {
+        for index in 0..1_500 {
+            let ending = if index % 3 == 0 { "txt" } else { "png" };
+            home.write(&format!("{folder}/{}.{ending}", name(index)), index.to_string().as_bytes());
+        }
+    }
+    let all: Vec<String> = ["a", "b"]
+        .iter()
+        .flat_map(|folder| (0..1_500).map(move |index| (folder, index)))
+        .filter(|(_, index)| index % 3 != 0)
+        .map(|(folder, index)| format!("{folder}/{}.png", name(index)))
+        .collect();
+    let listing = list(
+        &home.folder,
+        &home.memo,
+        &home.store,
+        SystemTime::now(),
+        &|path| path.ends_with("png"),
+        &|_, _| true,
+    )
+    .unwrap();
+    let found: Vec<&String> = listing.files.iter().map(|file| &file.path).collect();
+    assert_eq!(found, all.iter().collect::<Vec<_>>());
+    assert_eq!(listing.others.len(), 1_000);
+    for (file, path) in listing.files.iter().zip(&all) {
+        let number: usize = path[2..202].parse().unwrap();
+        assert_eq!(file.digest, Digest::of(number.to_string().as_bytes()), "{path}");
+    }
+}
+
+#[test]
 fn a_very_deep_folder_is_walked() {
     let home = Home::new();
     let mut folder = home.folder.clone();

@@ -200,7 +200,7 @@ fn by_whole_input<N: Number>(
     let (size, channels, batch) = (geometry.input.len(), geometry.output.channels, geometry.batch);
     let mut transposed = vec![N::ZERO; dy.len()];
     transpose(dy, batch, channels, &mut transposed);
-    let mut product_of_images = vec![N::ZERO; size * batch];
+    let mut by_image = vec![N::ZERO; size * batch];
     let patches = Patches {
         map: Shape::vector(channels),
         grid: (1, 1),
@@ -208,9 +208,9 @@ fn by_whole_input<N: Number>(
         origin: (0, 0),
         taps: (1, 1),
     };
-    product(&patches, weight, &transposed, geometry.products, false, &mut product_of_images);
+    product(&patches, weight, &transposed, geometry.products, false, &mut by_image);
     let mut gradient = vec![N::ZERO; size * batch];
-    transpose(&product_of_images, size, batch, &mut gradient);
+    transpose(&by_image, size, batch, &mut gradient);
     match accumulate {
         true => add_to(out, &gradient),
         false => out.copy_from_slice(&gradient),

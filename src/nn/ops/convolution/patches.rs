@@ -50,15 +50,16 @@ impl Patches {
         (image, along(y, self.step.0, self.origin.0), along(x, self.step.1, self.origin.1))
     }
 
-    /// Whole lines of pixels, counted over all maps, that have all pixels of the windows `rows`.
+    /// Pixels, counted over all maps, among which are all of the windows `rows`: whole lines, or the
+    /// very pixels where windows are that.
     pub(crate) fn pixels(&self, rows: Range<usize>) -> Range<usize> {
         let line = |row: usize, tap: usize| {
             let (image, top, _) = self.corner(row);
             let y = (top + tap as isize).clamp(0, self.map.height as isize - 1) as usize;
             image * self.map.height + y
         };
-        if rows.is_empty() {
-            return 0..0;
+        if rows.is_empty() || self.is_identity() {
+            return rows;
         }
         let (first, last) = (line(rows.start, 0), line(rows.end - 1, self.taps.0 - 1));
         first * self.map.width..(last + 1) * self.map.width

@@ -46,7 +46,7 @@ const TILES: usize = 16;
 const NARROW: usize = 128;
 
 impl Prepared {
-    /// Prepares a weight (depth, columns); `None` where `gemm` is better at it.
+    /// Prepares a weight (depth, columns); `None` where the processor has no kernel.
     pub(crate) fn new(
         patches: &Patches,
         weight: &[f32],
