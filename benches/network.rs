@@ -10,8 +10,8 @@
 #![allow(clippy::print_stdout, reason = "prints its measurements")]
 
 use pipe::nn::{
-    Backend, BatchNorm, Cpu, Head, Network, Number, Products, StepOptions, has_bf16,
-    keep_freed_memory, soft_targets,
+    BatchNorm, Head, Network, Number, Products, StepOptions, has_bf16, keep_freed_memory,
+    soft_targets,
 };
 use std::process::Command;
 use std::time::Instant;
@@ -162,8 +162,7 @@ impl Wanted {
 fn ours(case: &Case, kinds: &[usize]) -> Vec<f64> {
     let new = |products| {
         let input = (case.size, case.size);
-        let mut network =
-            Network::new(case.model, &Head::Original, input, 1, Cpu::default()).expect("a network");
+        let mut network = Network::new(case.model, &Head::Original, input, 1).expect("a network");
         network.set_products(products).expect("a processor with AVX2");
         network
     };
@@ -171,7 +170,7 @@ fn ours(case: &Case, kinds: &[usize]) -> Vec<f64> {
         .map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0)
         .collect();
     let targets = soft_targets(&(0..case.batch).map(|i| i * 31).collect::<Vec<_>>(), 1000, 0.0);
-    let logits = |network: &Network<Cpu>| network.logits(&images, case.batch).expect("logits");
+    let logits = |network: &Network| network.logits(&images, case.batch).expect("logits");
     let forward = |products| {
         let network = new(products);
         rate(case, || drop(logits(&network)))
@@ -210,15 +209,7 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Training steps.
-fn steps<N: Number>(
-    mut network: Network<Cpu, N>,
-    case: &Case,
-    images: &[f32],
-    targets: &[f32],
-) -> f64
-where
-    Cpu: Backend<N>,
-{
+fn steps<N: Number>(mut network: Network<N>, case: &Case, images: &[f32], targets: &[f32]) -> f64 {
     let mut step = 0;
     rate(case, || {
         step += 1;

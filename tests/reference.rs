@@ -13,11 +13,11 @@
 #![allow(clippy::print_stdout, reason = "prints the distances that it found")]
 
 use dfdx::optim::Momentum;
-use dfdx::tensor::{Gradients, Tensor, ZerosTensor};
+use dfdx::tensor::Gradients;
 use dfdx::tensor_ops::SgdConfig;
 use pipe::nn::{
-    AUXILIARY, BackboneInfo, Backend, BatchNorm, Cpu, Head, Network, Number, Parameter,
-    StepOptions, Weights, backbone, read_safetensors, soft_targets,
+    AUXILIARY, BackboneInfo, BatchNorm, Head, Network, Number, Parameter, StepOptions, Weights,
+    backbone, read_safetensors, soft_targets,
 };
 use safetensors::{Dtype, SafeTensors};
 use std::fmt;
@@ -89,7 +89,7 @@ impl Reference {
         (images, batch, (height, width))
     }
 
-    fn network(&self) -> Network<Cpu> {
+    fn network(&self) -> Network {
         let size = self.images().2;
         let backbone = backbone(&self.model).expect("a backbone");
         let weights: Weights =
@@ -99,7 +99,7 @@ impl Reference {
         let build =
             if auxiliary { BackboneInfo::graph_with_auxiliary } else { BackboneInfo::graph };
         let graph = build(backbone, &Head::Original, size).expect("a graph").without_dropout();
-        let made = Network::from_weights(graph, &Head::Original, &weights, 0, Cpu::default());
+        let made = Network::from_weights(graph, &Head::Original, &weights, 0);
         let (network, loaded) = made.expect("weights that fit");
         assert!(loaded.kept.is_empty() && loaded.unused.is_empty(), "{loaded:?}");
         network
@@ -155,10 +155,7 @@ fn reference_logits() {
 
 /// The largest distance of any running statistic from float64 after the first step, and the
 /// relative one of its loss.
-fn first_step<N: Number>(reference: &Reference) -> [f64; 2]
-where
-    Cpu: Backend<N>,
-{
+fn first_step<N: Number>(reference: &Reference) -> [f64; 2] {
     let (images, batch, _) = reference.images();
     let mut network = reference.network().converted::<N>().unwrap();
     let step = network.step(&images, batch, &reference.targets(), &OPTIONS).unwrap();
@@ -184,16 +181,12 @@ const QUANTITIES: [&str; 3] = ["gradients", "step_losses", "logits_after"];
 
 /// The distances of [`QUANTITIES`] from float64: gradients of the first step, the losses of three,
 /// the logits after them.
-fn steps<N: Number>(reference: &Reference) -> [f64; 3]
-where
-    Cpu: Backend<N>,
-{
+fn steps<N: Number>(reference: &Reference) -> [f64; 3] {
     let (images, batch, _) = reference.images();
     let (mut network, targets) =
         (reference.network().converted::<N>().unwrap(), reference.targets());
-    let zeros = |parameter: &Parameter<Cpu, N>| {
-        let zeros: Tensor<(usize,), N, Cpu> = Cpu::default().zeros_like(&parameter.tensor);
-        Gradients::leaky().get_or_alloc_mut(&zeros).expect("zeros").clone()
+    let zeros = |parameter: &Parameter<N>| {
+        Gradients::leaky().get_or_alloc_mut(&parameter.tensor).expect("zeros").clone()
     };
     let mut velocities: Vec<_> = network.parameters().iter().map(zeros).collect();
     let (mut gradients, mut losses) = (0.0, Vec::new());
@@ -206,17 +199,17 @@ where
                 let (_, gradient) = reference.tensor(&format!("grad.{}", parameter.info.name));
                 ours.extend(network.torch_layout(
                     &parameter.info,
-                    &made.gradients.get(&parameter.tensor).as_vec(),
+                    made.gradients.get_or_alloc_mut(&parameter.tensor).unwrap(),
                 ));
                 theirs.extend(gradient);
             }
             gradients = distance(&ours, &theirs);
         }
         for (parameter, velocity) in network.parameters_mut().iter_mut().zip(&mut velocities) {
-            let gradient = made.gradient(parameter).unwrap();
+            let gradient = made.gradients.get_or_alloc_mut(&parameter.tensor).unwrap();
             let sgd =
                 SgdConfig { lr: 0.01, momentum: Some(Momentum::Classic(0.9)), weight_decay: None };
-            sgd.try_update(&mut parameter.tensor, velocity, gradient).unwrap();
+            N::sgd(&sgd, &mut parameter.tensor, velocity, gradient).unwrap();
         }
     }
     let losses = distance(&losses, &reference.tensor("step_losses").1);

@@ -212,7 +212,12 @@ pub(super) fn find_run(store: &Store, wanted: &str) -> Result<Record, Failure> {
 
 /// A warning for each file of a record that differs from its recorded digest.
 pub(super) fn warn_of_damage(record: &Record) {
-    for name in record.damaged_files() {
+    warn_of_files(record, &record.damaged_files());
+}
+
+/// A warning for each of these files of a record, which differ from their recorded digests.
+pub(super) fn warn_of_files(record: &Record, names: &[&str]) {
+    for name in names {
         let id = &record.id;
         ui::warning(&format!(
             "{name} of run {id} differs from its recorded digest; `pipe cache verify` restores it if its artifact is still there"

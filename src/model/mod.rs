@@ -20,7 +20,7 @@ pub(crate) use info::{Classifier, Dense, ModelInfo, Original, imagenet_classes};
 use crate::common::special_file::special;
 use crate::data::{DataError, Preprocessing};
 use crate::metrics::softmax;
-use crate::nn::{self, Cpu, Network, Weights, read_safetensors, write_safetensors};
+use crate::nn::{self, Network, Weights, read_safetensors, write_safetensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ const METADATA: &str = "pipe";
 /// A trained classifier on the CPU, ready for inference.
 pub(crate) struct Model {
     info: ModelInfo,
-    network: Network<Cpu>,
+    network: Network,
 }
 
 /// An error of opening, writing or running a model.
@@ -139,7 +139,7 @@ impl Model {
                 graph.parameter_count()
             )));
         }
-        let built = Network::from_weights(graph, &info.head(), weights, 0, Cpu::default());
+        let built = Network::from_weights(graph, &info.head(), weights, 0);
         let (mut network, loaded) = built?;
         if let Some(name) = loaded.kept.first() {
             return Err(ModelError::new(format!("it lacks the weights `{name}`")));
@@ -177,7 +177,7 @@ impl Model {
         Ok(logits.chunks_exact(self.classes().len()).flat_map(softmax).collect())
     }
 
-    pub(crate) fn network(&self) -> &Network<Cpu> {
+    pub(crate) fn network(&self) -> &Network {
         &self.network
     }
 }

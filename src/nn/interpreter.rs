@@ -1,16 +1,17 @@
-//! Runs a program instruction by instruction on a device, on the tape where a trainable parameter
+//! Runs a program instruction by instruction, on the tape where a trainable parameter
 //! is involved. Decides which gradients are computed and frees values after their last use.
 
 use super::NnError;
 use super::graph::{Graph, Op};
 use super::number::Number;
 use super::ops::{
-    Backend, BatchStatistics, DropoutPosition, FlatTensor, Geometry, Gradient, MaybeTape,
+    self, BatchStatistics, DropoutPosition, FlatTensor, Geometry, Gradient, MaybeTape,
     NormStatistics, Normalization, PoolKind, Pooling, Products,
 };
 use super::parameters::{Parameter, RunningStatistics};
 use super::program::{Instruction, Program};
 use super::step::{BatchNorm, StepOptions};
+use dfdx::tensor::CpuError;
 use std::ops::Range;
 
 /// The mode of a run.
@@ -25,11 +26,11 @@ pub(crate) enum Pass {
 }
 
 /// One run of a program. Values and shapes are per batch; parameters are in our layout.
-pub(crate) struct Interpreter<'a, D: Backend<N>, N: Number> {
+pub(crate) struct Interpreter<'a, N: Number> {
     graph: &'a Graph,
     program: &'a Program,
     offsets: &'a [usize],
-    parameters: &'a [Parameter<D, N>],
+    parameters: &'a [Parameter<N>],
     statistics: &'a [RunningStatistics],
     batch: usize,
     products: Products,
@@ -37,18 +38,18 @@ pub(crate) struct Interpreter<'a, D: Backend<N>, N: Number> {
     /// For each value, whether the tape records it: it depends on a trainable parameter, or on the
     /// input of a pass for its gradient.
     tracked: Vec<bool>,
-    pub tape: MaybeTape<D, N>,
+    pub tape: MaybeTape<N>,
     /// Statistics of batch norms that normalized with the batch's: index of the norm, statistics,
     /// values per channel.
     pub batch_statistics: Vec<(usize, BatchStatistics, usize)>,
 }
 
-impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
+impl<'a, N: Number> Interpreter<'a, N> {
     pub(super) fn new(
         graph: &'a Graph,
         program: &'a Program,
         offsets: &'a [usize],
-        parameters: &'a [Parameter<D, N>],
+        parameters: &'a [Parameter<N>],
         statistics: &'a [RunningStatistics],
         batch: usize,
         pass: Pass,
@@ -79,9 +80,9 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
     pub(super) fn run(
         &mut self,
         range: Range<usize>,
-        input: FlatTensor<D, N>,
+        input: FlatTensor<N>,
         wanted: &[usize],
-    ) -> Result<Vec<FlatTensor<D, N>>, NnError> {
+    ) -> Result<Vec<FlatTensor<N>>, NnError> {
         let program = self.program;
         let instructions = &program.instructions[range.clone()];
         let Some(source) =
@@ -97,7 +98,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         let gradients = self.gradients(instructions);
         let mut uses = program.uses(range, self.graph.nodes().len());
         wanted.iter().for_each(|&value| uses[value] += 1);
-        let mut values: Vec<Option<FlatTensor<D, N>>> =
+        let mut values: Vec<Option<FlatTensor<N>>> =
             (0..self.graph.nodes().len()).map(|_| None).collect();
         values[source] = Some(input);
         for (instruction, gradients) in instructions.iter().zip(gradients) {
@@ -155,7 +156,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         all
     }
 
-    fn of_node(&self, node: usize) -> &'a [Parameter<D, N>] {
+    fn of_node(&self, node: usize) -> &'a [Parameter<N>] {
         let end = self.offsets.get(node + 1).copied().unwrap_or(self.parameters.len());
         &self.parameters[self.offsets[node]..end]
     }
@@ -166,12 +167,12 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         op == Op::Flatten || (without_dropout && matches!(op, Op::Dropout { .. }))
     }
 
-    fn trains(&self, parameter: &Parameter<D, N>) -> bool {
+    fn trains(&self, parameter: &Parameter<N>) -> bool {
         matches!(self.pass, Pass::Training(_)) && parameter.trainable
     }
 
     /// How the gradient of a parameter is stored; only one op reads each parameter.
-    fn wanted(&self, parameter: Option<&Parameter<D, N>>) -> Gradient {
+    fn wanted(&self, parameter: Option<&Parameter<N>>) -> Gradient {
         if parameter.is_some_and(|parameter| self.trains(parameter)) {
             Gradient::First
         } else {
@@ -183,8 +184,8 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         &mut self,
         instruction: &Instruction,
         gradients: &[Gradient],
-        values: &[Option<FlatTensor<D, N>>],
-    ) -> Result<FlatTensor<D, N>, NnError> {
+        values: &[Option<FlatTensor<N>>],
+    ) -> Result<FlatTensor<N>, NnError> {
         let read = |index: usize| {
             let value = instruction.inputs.get(index).and_then(|&input| values[input].as_ref());
             value.ok_or_else(|| {
@@ -205,7 +206,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
                 let (batch, products) = (self.batch, self.products);
                 let geometry = Geometry { batch, input, output, window, products };
                 let gradients = [first, self.wanted(own.first()), self.wanted(own.get(1))];
-                D::convolution(
+                ops::convolution(
                     x,
                     &own[0].tensor,
                     own.get(1).map(|bias| &bias.tensor),
@@ -221,13 +222,13 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
                     [first, self.wanted(own.first()), self.wanted(own.get(1)), residual_gradient];
                 return self.batch_norm(instruction, x, residual, epsilon, gradients);
             }
-            Op::Relu => D::relu(x, first, &mut self.tape),
+            Op::Relu => ops::relu(x, first, &mut self.tape),
             Op::MaxPool(window) => self.pool(x, instruction, PoolKind::Maximum(window), first),
             Op::AveragePool { window, count_padding } => {
                 self.pool(x, instruction, PoolKind::Mean { window, count_padding }, first)
             }
             Op::AdaptivePool { .. } => self.pool(x, instruction, PoolKind::Bins, first),
-            Op::Add => D::add(x, read(1)?, [first, gradients[1]], &mut self.tape),
+            Op::Add => ops::add(x, read(1)?, [first, gradients[1]], &mut self.tape),
             Op::Concatenate => {
                 let widths = instruction
                     .inputs
@@ -237,12 +238,12 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
                     .enumerate()
                     .map(|(index, width)| Ok((read(index)?, width, gradients[index])))
                     .collect();
-                D::concatenate(&parts?, self.batch * output.pixels(), &mut self.tape)
+                ops::concatenate(&parts?, self.batch * output.pixels(), &mut self.tape)
             }
             Op::Linear { .. } => {
                 let gradients = [first, self.wanted(own.first()), self.wanted(own.get(1))];
                 let affine = [&own[0].tensor, &own[1].tensor];
-                D::linear(x, affine, self.batch, self.products, gradients, &mut self.tape)
+                ops::linear(x, affine, self.batch, self.products, gradients, &mut self.tape)
             }
             Op::Dropout { probability } => match self.pass {
                 // Below all trainable parameters the backbone runs as in evaluation; dropout in the
@@ -256,7 +257,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
                         step: options.step,
                         layer: instruction.node as u64,
                     };
-                    D::dropout(x, probability, position, first, &mut self.tape)
+                    ops::dropout(x, probability, position, first, &mut self.tape)
                 }
                 _ => Ok(x.clone()),
             },
@@ -266,24 +267,24 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
 
     fn pool(
         &mut self,
-        x: &FlatTensor<D, N>,
+        x: &FlatTensor<N>,
         instruction: &Instruction,
         kind: PoolKind,
         gradient: Gradient,
-    ) -> Result<FlatTensor<D, N>, D::Err> {
+    ) -> Result<FlatTensor<N>, CpuError> {
         let nodes = self.graph.nodes();
         let (input, output) = (nodes[instruction.inputs[0]].shape, nodes[instruction.node].shape);
-        D::pool(x, &Pooling { batch: self.batch, input, output, kind }, gradient, &mut self.tape)
+        ops::pool(x, &Pooling { batch: self.batch, input, output, kind }, gradient, &mut self.tape)
     }
 
     fn batch_norm(
         &mut self,
         instruction: &Instruction,
-        x: &FlatTensor<D, N>,
-        residual: Option<&FlatTensor<D, N>>,
+        x: &FlatTensor<N>,
+        residual: Option<&FlatTensor<N>>,
         epsilon: f64,
         gradients: [Gradient; 4],
-    ) -> Result<FlatTensor<D, N>, NnError> {
+    ) -> Result<FlatTensor<N>, NnError> {
         let node = &self.graph.nodes()[instruction.node];
         let own = self.of_node(instruction.node);
         let norms = |node: &super::graph::Node| matches!(node.op, Op::BatchNorm { .. });
@@ -306,7 +307,7 @@ impl<'a, D: Backend<N>, N: Number> Interpreter<'a, D, N> {
         let norm_options = Normalization { statistics, epsilon, relu: instruction.relu };
         let affine = [&own[0].tensor, &own[1].tensor];
         let (out, batch_statistics) =
-            D::batch_norm(x, affine, residual, &norm_options, gradients, &mut self.tape)
+            ops::batch_norm(x, affine, residual, &norm_options, gradients, &mut self.tape)
                 .map_err(NnError::device)?;
         self.batch_statistics.extend(batch_statistics.map(|statistics| (norm, statistics, count)));
         Ok(out)

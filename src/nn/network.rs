@@ -1,8 +1,9 @@
-//! A graph with its parameters on a device: training steps, logits, features. `exchange` loads and
-//! saves weights, `explain` maps the evidence for a class.
+//! A graph with its parameters on the CPU: training steps, logits, features. `exchange` loads and
+//! saves weights, `explain` maps the evidence for a class, `learning` is what training calls.
 
 mod exchange;
 mod explain;
+mod learning;
 
 pub use explain::ClassMaps;
 
@@ -11,16 +12,16 @@ use super::graph::{Graph, Head};
 use super::initialization;
 use super::interpreter::{Interpreter, Pass};
 use super::loading::{self, Loaded, Taken};
-use super::matrix::has_kernels;
+use super::matrix::{has_kernels, values};
 use super::number::{Number, converted};
-use super::ops::{Backend, FlatTensor, MaybeTape, Products};
+use super::ops::{Products, cross_entropy, flat, weighted_sum};
+use super::optimizer::OptimizerState;
 use super::parameters::{self, Parameter, ParameterInfo, RunningStatistics};
 use super::program::Program;
 use super::step::{Step, StepOptions};
 use super::weights::Weights;
 use super::{NnError, backbones};
-use dfdx::tensor::{Gradients, PutTape, SplitTape, Tensor};
-use dfdx::tensor_ops::{Backward, TryAdd, TryMul};
+use dfdx::tensor::{CpuError, Gradients};
 use rayon::prelude::*;
 use std::iter;
 use std::ops::Range;
@@ -30,20 +31,20 @@ use std::sync::OnceLock;
 /// training.
 pub const AUXILIARY_WEIGHT: f64 = 0.4;
 
-/// A network on a device. `N` is the precision of parameters and training; running statistics and
+/// A network on the CPU. `N` is the precision of parameters and training; running statistics and
 /// evaluation are in `f32`. A network is created and loaded in `f32`, then
 /// [`converted`](Self::converted).
-pub struct Network<D: Backend<N>, N: Number = f32> {
+pub struct Network<N: Number = f32> {
     graph: Graph,
     program: Program,
     head: Head,
     /// For each node, the index of its first parameter.
     offsets: Vec<usize>,
-    parameters: Vec<Parameter<D, N>>,
+    parameters: Vec<Parameter<N>>,
     statistics: Vec<RunningStatistics>,
-    device: D,
     products: Products,
     compiled: Compiled,
+    optimizer: OptimizerState<N>,
 }
 
 /// Compiled networks for inference: backbone and head separately, since training a head doesn't
@@ -54,10 +55,10 @@ struct Compiled {
     head: OnceLock<CompiledNetwork>,
 }
 
-/// Batch size of evaluation on devices without compiled networks.
+/// Batch size of evaluation op by op.
 const EVALUATION_BATCH: usize = 32;
 
-impl<D: Backend> Network<D> {
+impl Network {
     /// A backbone with a head for images of `input` (height, width), initialized from `seed`.
     ///
     /// # Errors
@@ -67,23 +68,22 @@ impl<D: Backend> Network<D> {
         head: &Head,
         input: (usize, usize),
         seed: u64,
-        device: D,
     ) -> Result<Self, NnError> {
         let names = backbones::backbones().iter().map(|info| info.name);
         let info = backbones::backbone(backbone)
             .ok_or_else(|| NnError::unknown("backbone", backbone, names))?;
-        Network::from_graph(info.graph(head, input)?, head, seed, device)
+        Network::from_graph(info.graph(head, input)?, head, seed)
     }
 
     /// A network for any graph that ends in `head`, initialized from `seed`.
     ///
     /// # Errors
     /// When memory can't be allocated.
-    pub fn from_graph(graph: Graph, head: &Head, seed: u64, device: D) -> Result<Self, NnError> {
+    pub fn from_graph(graph: Graph, head: &Head, seed: u64) -> Result<Self, NnError> {
         let described = parameters::describe(&graph);
         let initial = initialization::initial(&described, seed);
         let statistics = parameters::statistics(&graph);
-        Network::of(graph, head, described.into_iter().zip(initial), statistics, device)
+        Network::of(graph, head, described.into_iter().zip(initial), statistics)
     }
 
     /// Same as [`from_graph`](Self::from_graph) followed by [`load`](Self::load), but initializes
@@ -96,7 +96,6 @@ impl<D: Backend> Network<D> {
         head: &Head,
         weights: &Weights,
         seed: u64,
-        device: D,
     ) -> Result<(Self, Loaded), NnError> {
         let described = parameters::describe(&graph);
         let infos: Vec<&ParameterInfo> = described.iter().collect();
@@ -106,17 +105,16 @@ impl<D: Backend> Network<D> {
             taken.unwrap_or_else(|| initialization::initial_of(&described, index, seed))
         };
         let values: Vec<Vec<f32>> = values.into_par_iter().enumerate().map(draw).collect();
-        let network =
-            Network::of(graph, head, described.into_iter().zip(values), statistics, device)?;
+        let network = Network::of(graph, head, described.into_iter().zip(values), statistics)?;
         Ok((network, loaded))
     }
 
     /// Sets what convolutions and linear layers multiply, in training and evaluation.
     ///
     /// # Errors
-    /// When the device or the processor can't.
+    /// When the processor can't.
     pub fn set_products(&mut self, products: Products) -> Result<(), NnError> {
-        if products == Products::Bf16 && !(D::COMPILES && has_kernels()) {
+        if products == Products::Bf16 && !has_kernels() {
             return Err(NnError::Bf16);
         }
         self.products = products;
@@ -125,7 +123,7 @@ impl<D: Backend> Network<D> {
     }
 }
 
-impl<D: Backend<N>, N: Number> Network<D, N> {
+impl<N: Number> Network<N> {
     /// What convolutions and linear layers multiply.
     pub fn products(&self) -> Products {
         self.products
@@ -136,12 +134,12 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         head: &Head,
         described: impl Iterator<Item = (ParameterInfo, Vec<N>)>,
         statistics: Vec<RunningStatistics>,
-        device: D,
     ) -> Result<Self, NnError> {
         let parameter = |(info, values)| {
-            Ok(Parameter { tensor: tensor(&device, values)?, info, trainable: true })
+            Ok(Parameter { tensor: flat(values).map_err(NnError::device)?, info, trainable: true })
         };
-        let parameters: Result<Vec<Parameter<D, N>>, NnError> = described.map(parameter).collect();
+        let parameters: Vec<Parameter<N>> =
+            described.map(parameter).collect::<Result<_, NnError>>()?;
         Ok(Network {
             program: Program::new(&graph),
             head: head.clone(),
@@ -149,9 +147,9 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             statistics,
             products: Products::default(),
             compiled: Compiled::default(),
-            parameters: parameters?,
+            optimizer: OptimizerState::new(parameters.len()),
+            parameters,
             graph,
-            device,
         })
     }
 
@@ -159,16 +157,13 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     ///
     /// # Errors
     /// When memory can't be allocated.
-    pub fn converted<M: Number>(&self) -> Result<Network<D, M>, NnError>
-    where
-        D: Backend<M>,
-    {
-        let described = self.parameters.iter().map(|Parameter { info, tensor, .. }| {
-            (info.clone(), converted(&<D as Backend<N>>::numbers(tensor)))
-        });
+    pub fn converted<M: Number>(&self) -> Result<Network<M>, NnError> {
+        let described = self
+            .parameters
+            .iter()
+            .map(|Parameter { info, tensor, .. }| (info.clone(), converted(values(tensor))));
         let (graph, statistics) = (self.graph.clone(), self.statistics.clone());
-        let mut network =
-            Network::of(graph, &self.head, described, statistics, self.device.clone())?;
+        let mut network = Network::of(graph, &self.head, described, statistics)?;
         for (new, own) in network.parameters.iter_mut().zip(&self.parameters) {
             new.trainable = own.trainable;
         }
@@ -179,17 +174,13 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         &self.graph
     }
 
-    pub fn device(&self) -> &D {
-        &self.device
-    }
-
     /// The parameters, in PyTorch's order.
-    pub fn parameters(&self) -> &[Parameter<D, N>] {
+    pub fn parameters(&self) -> &[Parameter<N>] {
         &self.parameters
     }
 
     /// The parameters, to be updated. Only trainable ones may change.
-    pub fn parameters_mut(&mut self) -> &mut [Parameter<D, N>] {
+    pub fn parameters_mut(&mut self) -> &mut [Parameter<N>] {
         self.compiled.head = OnceLock::new();
         if self
             .parameters
@@ -222,7 +213,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
-    ) -> Result<Step<D, N>, NnError> {
+    ) -> Result<Step<N>, NnError> {
         self.train(0..self.program.instructions.len(), images, batch, targets, options)
     }
 
@@ -237,7 +228,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
-    ) -> Result<Step<D, N>, NnError> {
+    ) -> Result<Step<N>, NnError> {
         self.train(self.program.head..self.program.auxiliary, features, batch, targets, options)
     }
 
@@ -248,7 +239,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
-    ) -> Result<Step<D, N>, NnError> {
+    ) -> Result<Step<N>, NnError> {
         self.check_input(range.start, input, batch)?;
         if batch == 0 {
             return Err(NnError::Input("a training step needs at least one image".into()));
@@ -259,7 +250,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
                 "{found} targets for {batch} images of {classes} classes"
             )));
         }
-        let input = tensor(&self.device, converted(input))?;
+        let input = flat(converted(input)).map_err(NnError::device)?;
         let auxiliary = self.graph.auxiliary().filter(|_| range.end > self.program.auxiliary);
         let wanted: Vec<usize> = iter::once(self.graph.logits()).chain(auxiliary).collect();
         let mut interpreter = self.interpreter(batch, Pass::Training(*options));
@@ -267,17 +258,24 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         let (mut tape, batch_statistics) =
             (interpreter.tape.take(), std::mem::take(&mut interpreter.batch_statistics));
         drop(interpreter);
-        let loss = loss(&outputs, targets, batch, &mut tape).map_err(NnError::device)?;
+        let weights = [1.0, AUXILIARY_WEIGHT];
+        let losses: Result<Vec<_>, CpuError> = outputs
+            .iter()
+            .zip(weights)
+            .map(|(logits, weight)| {
+                Ok((cross_entropy(logits, targets, batch, &mut tape)?, N::of(weight)))
+            })
+            .collect();
+        let loss = losses.and_then(|losses| weighted_sum(losses, &mut tape));
+        let loss = loss.map_err(NnError::device)?;
         for (norm, of_batch, count) in batch_statistics {
             self.statistics[norm].update(&of_batch, count);
             self.compiled = Compiled::default();
         }
-        let (loss_value, logits) = (
-            loss.as_vec(),
-            outputs.first().map(|logits| N::into_f32(D::numbers(logits)).into_owned()),
-        );
+        let (loss_value, logits) =
+            (loss.as_vec(), outputs.first().map(|logits| N::as_f32(values(logits)).into_owned()));
         let gradients = match tape {
-            Some(tape) => loss.put_tape(tape).try_backward().map_err(NnError::device)?,
+            Some(tape) => N::backward(loss, tape).map_err(NnError::device)?,
             None => Gradients::leaky(),
         };
         Ok(Step {
@@ -324,9 +322,6 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         batch: usize,
     ) -> Result<Vec<f32>, NnError> {
         self.check_input(range.start, input, batch)?;
-        if !D::COMPILES {
-            return Ok(N::into_f32(self.interpret(range, input, batch)?.into()).into_owned());
-        }
         match (range.start < self.program.head, range.end > self.program.head) {
             (true, true) => {
                 Ok(self.compiled_head().run(&self.compiled_backbone().run(input, batch), batch))
@@ -349,10 +344,10 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         let mut out = Vec::new();
         for part in input.chunks(EVALUATION_BATCH * per_image.max(1)) {
             let count = part.len() / per_image;
-            let part = tensor(&self.device, converted(part))?;
+            let part = flat(converted(part)).map_err(NnError::device)?;
             let made =
                 self.interpreter(count, Pass::Evaluation).run(range.clone(), part, &[wanted])?;
-            made.iter().for_each(|made| out.extend_from_slice(&D::numbers(made)));
+            made.iter().for_each(|made| out.extend_from_slice(values(made)));
         }
         Ok(out)
     }
@@ -360,10 +355,8 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     /// Compiles the network for inference now rather than at the next use. Any change of parameters
     /// discards it.
     pub fn prepare(&mut self) {
-        if D::COMPILES {
-            self.compiled_backbone();
-            self.compiled_head();
-        }
+        self.compiled_backbone();
+        self.compiled_head();
     }
 
     /// Frees the compiled network; the next inference compiles again.
@@ -380,7 +373,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     }
 
     fn compile(&self, range: Range<usize>) -> CompiledNetwork {
-        let values = |index: usize| N::into_f32(D::numbers(&self.parameters[index].tensor));
+        let values = |index: usize| N::as_f32(values(&self.parameters[index].tensor));
         CompiledNetwork::new(
             &self.graph,
             &self.program,
@@ -402,7 +395,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         self.interpret(0..self.program.auxiliary, images, batch)
     }
 
-    fn interpreter(&self, batch: usize, pass: Pass) -> Interpreter<'_, D, N> {
+    fn interpreter(&self, batch: usize, pass: Pass) -> Interpreter<'_, N> {
         Interpreter::new(
             &self.graph,
             &self.program,
@@ -432,38 +425,4 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             shape.channels
         )))
     }
-}
-
-/// Cross entropy of the logits, plus the weighted one of auxiliary logits if there are any, against
-/// the same targets.
-fn loss<D: Backend<N>, N: Number>(
-    outputs: &[FlatTensor<D, N>],
-    targets: &[f32],
-    batch: usize,
-    tape: &mut MaybeTape<D, N>,
-) -> Result<Tensor<(), N, D>, D::Err> {
-    let mut losses = Vec::with_capacity(outputs.len());
-    for logits in outputs {
-        losses.push(D::cross_entropy(logits, targets, batch, tape)?);
-    }
-    let mut losses = losses.into_iter();
-    let weight = N::of(AUXILIARY_WEIGHT);
-    let (Some(own), auxiliary) = (losses.next(), losses.next()) else {
-        unreachable!("the logits are always wanted")
-    };
-    let Some(auxiliary) = auxiliary else { return Ok(own) };
-    let Some(recorded) = tape.take() else { return own.try_add(auxiliary.try_mul(weight)?) };
-    let (auxiliary, recorded) = auxiliary.put_tape(recorded).try_mul(weight)?.split_tape();
-    let (total, recorded) = own.put_tape(recorded).try_add(auxiliary)?.split_tape();
-    *tape = Some(recorded);
-    Ok(total)
-}
-
-fn tensor<D: Backend<N>, N: Number>(
-    device: &D,
-    values: Vec<N>,
-) -> Result<FlatTensor<D, N>, NnError> {
-    let length = values.len();
-    let tensor: Result<FlatTensor<D, N>, _> = device.try_tensor_from_vec(values, (length,));
-    tensor.map_err(NnError::device)
 }

@@ -1,6 +1,9 @@
 //! The element types `f32` and `f64`, so that networks and ops are written once for both.
 
+use super::ops::{Buffer, FlatTensor};
 use dfdx::dtypes::Dtype;
+use dfdx::tensor::{Cpu, CpuError, Gradients, OwnedTape, PutTape, Tensor};
+use dfdx::tensor_ops::{AdamConfig, Backward, SgdConfig};
 use std::borrow::Cow;
 use std::cell::RefCell;
 
@@ -45,7 +48,7 @@ pub trait Number: Dtype + From<f32> + Into<f64> {
     fn is_nan(self) -> bool;
 
     /// Values as `f32`, without a copy where they are.
-    fn into_f32(values: Cow<[Self]>) -> Cow<[f32]>;
+    fn as_f32(values: &[Self]) -> Cow<'_, [f32]>;
 
     /// These values, where they are `f32`.
     fn single(values: &[Self]) -> Option<&[f32]>;
@@ -59,13 +62,45 @@ pub trait Number: Dtype + From<f32> + Into<f64> {
     /// The fastest matrix product for this processor.
     fn gemm_kernel() -> GemmKernel<Self>;
 
+    /// dfdx's backward pass from a loss.
+    ///
+    /// # Errors
+    /// When memory can't be allocated.
+    fn backward(
+        loss: Tensor<(), Self, Cpu>,
+        tape: OwnedTape<Self, Cpu>,
+    ) -> Result<Gradients<Self, Cpu>, CpuError>;
+
+    /// dfdx's SGD step. `first` is the momentum.
+    ///
+    /// # Errors
+    /// When memory can't be allocated.
+    fn sgd(
+        config: &SgdConfig,
+        parameter: &mut FlatTensor<Self>,
+        first: &mut Buffer<Self>,
+        gradient: &Buffer<Self>,
+    ) -> Result<(), CpuError>;
+
+    /// dfdx's Adam step number `step`, from 1. `moments` are the first and the second.
+    ///
+    /// # Errors
+    /// When memory can't be allocated.
+    fn adam(
+        config: &AdamConfig,
+        step: i32,
+        parameter: &mut FlatTensor<Self>,
+        moments: [&mut Buffer<Self>; 2],
+        gradient: &Buffer<Self>,
+    ) -> Result<(), CpuError>;
+
     /// Runs `work` on `length` values of thread-local scratch memory with arbitrary content. Must
     /// not be nested.
     fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
 macro_rules! number {
-    ($number:ty, slice: $slice:expr, gemm: $gemm:expr, into_f32: $into_f32:expr, single: $single:expr) => {
+    ($number:ty, slice: $slice:expr, gemm: $gemm:expr, as_f32: $as_f32:expr, single: $single:expr) => {
         impl Number for $number {
             const ZERO: Self = 0.0;
             const LOWEST: Self = Self::NEG_INFINITY;
@@ -79,8 +114,8 @@ macro_rules! number {
                 self.is_nan()
             }
 
-            fn into_f32(values: Cow<[Self]>) -> Cow<[f32]> {
-                $into_f32(values)
+            fn as_f32(values: &[Self]) -> Cow<'_, [f32]> {
+                $as_f32(values)
             }
 
             fn single(values: &[Self]) -> Option<&[f32]> {
@@ -99,6 +134,32 @@ macro_rules! number {
                 $gemm()
             }
 
+            fn backward(
+                loss: Tensor<(), Self, Cpu>,
+                tape: OwnedTape<Self, Cpu>,
+            ) -> Result<Gradients<Self, Cpu>, CpuError> {
+                loss.put_tape(tape).try_backward()
+            }
+
+            fn sgd(
+                config: &SgdConfig,
+                parameter: &mut FlatTensor<Self>,
+                first: &mut Buffer<Self>,
+                gradient: &Buffer<Self>,
+            ) -> Result<(), CpuError> {
+                config.try_update(parameter, first, gradient)
+            }
+
+            fn adam(
+                config: &AdamConfig,
+                step: i32,
+                parameter: &mut FlatTensor<Self>,
+                [first, second]: [&mut Buffer<Self>; 2],
+                gradient: &Buffer<Self>,
+            ) -> Result<(), CpuError> {
+                config.try_update(step, parameter, first, second, gradient)
+            }
+
             fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
                 thread_local! {
                     static SCRATCH: RefCell<Vec<$number>> = const { RefCell::new(Vec::new()) };
@@ -114,8 +175,8 @@ macro_rules! number {
     };
 }
 
-number!(f32, slice: 64, gemm: gemm_f32::gemm::f32::get_gemm_fn, into_f32: |values| values, single: Some);
-number!(f64, slice: usize::MAX, gemm: gemm_f64::gemm::f64::get_gemm_fn, into_f32: |values: Cow<[f64]>| values.iter().map(|value| *value as f32).collect(), single: |_| None);
+number!(f32, slice: 64, gemm: gemm_f32::gemm::f32::get_gemm_fn, as_f32: Cow::Borrowed, single: Some);
+number!(f64, slice: usize::MAX, gemm: gemm_f64::gemm::f64::get_gemm_fn, as_f32: |values: &[f64]| values.iter().map(|value| *value as f32).collect(), single: |_| None);
 
 /// Values in another precision.
 pub(crate) fn converted<N: Number, M: Number>(values: &[N]) -> Vec<M> {

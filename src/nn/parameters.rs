@@ -1,7 +1,6 @@
 //! The parameters and buffers of a graph, under torchvision's names and shapes. Doesn't know how
 //! they are initialized, laid out in memory, used or updated.
 
-use super::Backend;
 use super::graph::{Graph, Node, Op, Shape};
 use super::number::Number;
 use super::ops::{BatchStatistics, FlatTensor};
@@ -38,11 +37,11 @@ pub struct ParameterInfo {
     pub(crate) source: Shape,
 }
 
-/// A parameter on a device, in the network's precision.
-pub struct Parameter<D: Backend<N>, N: Number = f32> {
+/// A parameter in the network's precision.
+pub struct Parameter<N: Number = f32> {
     pub info: ParameterInfo,
     /// Its values, flat, in our layout.
-    pub tensor: FlatTensor<D, N>,
+    pub tensor: FlatTensor<N>,
     /// Whether training steps compute its gradient.
     pub trainable: bool,
 }

@@ -52,14 +52,13 @@ fn similarity(info: &BackboneInfo, weights: &Weights) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Cpu, Network, WeightTensor};
+    use crate::nn::{Network, WeightTensor};
 
     #[test]
     fn similar_networks_are_distinguished() {
         for name in ["resnet18", "resnet34", "alexnet"] {
             let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 3 };
-            let mut weights =
-                Network::new(name, &head, (64, 64), 0, Cpu::default()).unwrap().save();
+            let mut weights = Network::new(name, &head, (64, 64), 0).unwrap().save();
             assert_eq!(recognize(&weights).map(|info| info.name), Some(name));
             // Another classifier and an extra tensor don't change the result.
             weights

@@ -1,10 +1,7 @@
 //! The options and the result of a training step.
 
-use super::NnError;
 use super::number::Number;
-use super::ops::{Backend, Buffer};
-use super::parameters::Parameter;
-use dfdx::tensor::Gradients;
+use dfdx::tensor::{Cpu, Gradients};
 
 /// The statistics that batch norms use in a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,22 +24,12 @@ pub struct StepOptions {
 }
 
 /// The result of a training step.
-pub struct Step<D: Backend<N>, N: Number = f32> {
+pub struct Step<N: Number = f32> {
     /// Mean cross entropy of the batch, plus that of an auxiliary head times
     /// [`AUXILIARY_WEIGHT`](super::AUXILIARY_WEIGHT).
     pub loss: f64,
     /// Logits (batch, classes) in training mode, of the main network.
     pub logits: Vec<f32>,
     /// Gradients of the trainable parameters, in our layout: `gradients.get(&parameter.tensor)`.
-    pub gradients: Gradients<N, D>,
-}
-
-impl<D: Backend<N>, N: Number> Step<D, N> {
-    /// The gradient buffer of a trainable parameter, without a copy; zeros where there is none.
-    ///
-    /// # Errors
-    /// When memory can't be allocated.
-    pub fn gradient(&mut self, parameter: &Parameter<D, N>) -> Result<&mut Buffer<D, N>, NnError> {
-        self.gradients.get_or_alloc_mut(&parameter.tensor).map_err(NnError::device)
-    }
+    pub gradients: Gradients<N, Cpu>,
 }

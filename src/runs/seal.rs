@@ -131,7 +131,17 @@ impl Record {
 
     /// The files that aren't what was recorded.
     pub fn damaged_files(&self) -> Vec<&str> {
-        let damaged = self.files.iter().filter(|(name, recorded)| !is_same(self, name, recorded));
+        self.damaged_among(|_| true)
+    }
+
+    /// The results called `file`, of any stage, that aren't what was recorded. Others aren't read.
+    pub fn damaged_results(&self, file: &str) -> Vec<&str> {
+        self.damaged_among(|name| Path::new(name).ends_with(file))
+    }
+
+    fn damaged_among(&self, wanted: impl Fn(&str) -> bool) -> Vec<&str> {
+        let files = self.files.iter().filter(|(name, _)| wanted(name));
+        let damaged = files.filter(|(name, recorded)| !is_same(self, name, recorded));
         damaged.map(|(name, _)| name.as_str()).collect()
     }
 }

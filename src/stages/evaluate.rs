@@ -222,7 +222,7 @@ fn batches(
     batch_size: usize,
 ) -> Result<Batches, StageError> {
     let (memo, scratch) = (memo_of(context), context.slot.clone());
-    let mut features = FeatureCache::new(model.network(), cache, memo, scratch, context.key);
+    let mut features = FeatureCache::new(model.network(), cache, memo, scratch, context.key)?;
     let table = match features.is_stored() {
         true => {
             let session = (&context.events, &context.cancel);

@@ -3,7 +3,7 @@
 
 use crate::data::{Loader, LoaderOptions, TensorCache};
 use crate::metrics::softmax;
-use crate::nn::{Backend, Network, Number, Step, StepOptions};
+use crate::nn::{self, Learner, Number, PassResult, StepOptions};
 use crate::training::TrainingError;
 use crate::training::features::FeatureTable;
 use crate::training::mix::Mix;
@@ -46,31 +46,30 @@ impl Batch {
         self.labels.iter().flatten().map(|&label| label as usize)
     }
 
-    /// Loss and gradients in training mode.
-    pub(crate) fn step<D: Backend<N>, N: Number>(
+    fn input(&self) -> nn::Input<'_> {
+        match &self.input {
+            Input::Images(images) => nn::Input::Images(images),
+            Input::Features(rows) => nn::Input::Features(rows),
+        }
+    }
+
+    /// Forward and backward in training mode; the network keeps the gradients.
+    pub(crate) fn pass<N: Number>(
         &self,
-        network: &mut Network<D, N>,
+        network: &mut dyn Learner<N>,
         targets: &[f32],
         options: &StepOptions,
-    ) -> Result<Step<D, N>, TrainingError> {
-        Ok(match &self.input {
-            Input::Images(images) => network.step(images, self.count(), targets, options)?,
-            Input::Features(rows) => {
-                network.step_from_features(rows, self.count(), targets, options)?
-            }
-        })
+    ) -> Result<PassResult, TrainingError> {
+        Ok(network.pass(self.input(), self.count(), targets, options)?)
     }
 
     /// Class probabilities (count, classes) in evaluation mode. A sample's are the same in any
     /// batch.
-    pub(crate) fn probabilities<D: Backend<N>, N: Number>(
+    pub(crate) fn probabilities<N: Number>(
         &self,
-        network: &Network<D, N>,
+        network: &dyn Learner<N>,
     ) -> Result<Vec<f32>, TrainingError> {
-        let logits = match &self.input {
-            Input::Images(images) => network.logits(images, self.count())?,
-            Input::Features(rows) => network.logits_from_features(rows, self.count())?,
-        };
+        let logits = network.evaluate(self.input(), self.count())?;
         let classes = logits.len() / self.count().max(1);
         Ok(logits.chunks_exact(classes.max(1)).flat_map(softmax).collect())
     }

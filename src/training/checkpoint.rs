@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Bucket of the memo.
 const BUCKET: &str = "checkpoint";
 /// Version of the format; checkpoints of other versions are ignored.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Tensors by name, in the network's precision.
 pub(super) type Tensors<N = f32> = BTreeMap<String, WeightTensor<N>>;

@@ -3,7 +3,7 @@
 use super::options::{BatchNormMode, Freeze, Options, Unfreeze};
 use crate::common::number::{counted, thousands};
 use crate::data::AugmentationPolicy;
-use crate::nn::{Backend, Network, Number};
+use crate::nn::{Learner, Number};
 
 /// The decisions that follow from the options alone, for a plan.
 pub(crate) fn decisions_from_options(options: &Options) -> Vec<String> {
@@ -139,14 +139,11 @@ pub(super) fn frozen_backbone(options: &Options) -> Option<String> {
     })
 }
 
-pub(super) fn trainable<D: Backend<N>, N: Number>(
-    network: &Network<D, N>,
-    options: &Options,
-) -> String {
+pub(super) fn trainable<N: Number>(network: &dyn Learner<N>, options: &Options) -> String {
     let count = |trainable_only: bool| -> u64 {
-        let list =
-            network.parameters().iter().filter(|parameter| parameter.trainable || !trainable_only);
-        list.map(|parameter| parameter.info.shape.iter().product::<usize>() as u64).sum()
+        let parameters = network.parameters();
+        let list = parameters.iter().filter(|(_, trainable)| *trainable || !trainable_only);
+        list.map(|(info, _)| info.shape.iter().product::<usize>() as u64).sum()
     };
     let part = match (&options.freeze, options.batch_norm) {
         (Freeze::All, _) => "only the head".to_owned(),

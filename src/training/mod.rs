@@ -10,7 +10,6 @@
 
 mod balance;
 pub(crate) mod batches;
-mod buffers;
 mod checkpoint;
 mod describe;
 mod early_stopping;
@@ -36,7 +35,6 @@ pub(crate) use options::{
 use crate::data::DataError;
 use crate::metrics::MetricsError;
 use crate::nn::NnError;
-use std::fmt;
 
 const OUT_OF_MEMORY_HELP: &str = "lower `batch_size`, or the image size (`size` of the preprocess stage); `gradient_accumulation` keeps the number of images per update";
 
@@ -63,10 +61,6 @@ pub enum TrainingError {
 }
 
 impl TrainingError {
-    fn device(error: impl fmt::Debug) -> TrainingError {
-        TrainingError::Network(NnError::device(error))
-    }
-
     pub fn help(&self) -> Option<&str> {
         match self {
             TrainingError::Incompatible { help, .. } | TrainingError::Diverged { help, .. } => {

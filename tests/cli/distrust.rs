@@ -98,6 +98,26 @@ fn assert_handled(ran: &Ran, place: &str) {
 }
 
 #[test]
+fn the_list_of_runs_names_damaged_metrics() {
+    let desk = Desk::trained();
+    let store = desk.path("cache");
+    let is_of_a_run =
+        |file: &&PathBuf| file.starts_with("v1/runs") && file.ends_with("metrics.json");
+    let found = files(&store);
+    let file = store.join(found.iter().find(is_of_a_run).unwrap());
+    assert_eq!(desk.ok(&["runs"]).stderr, "");
+    for how in ["middle byte", "a folder", "deleted"] {
+        let whole = fs::read(&file).unwrap();
+        damage(&file, how);
+        let ran = desk.ok(&["runs"]);
+        assert!(ran.stderr.contains("results/evaluate/metrics.json of run"), "{how}: {ran}");
+        let _ = fs::remove_dir_all(&file);
+        let _ = fs::remove_file(&file);
+        fs::write(&file, whole).unwrap();
+    }
+}
+
+#[test]
 fn no_command_believes_a_damaged_file_or_fails_for_ever() {
     let desk = Desk::trained();
     fs::rename(desk.path("cache"), desk.path("whole")).unwrap();

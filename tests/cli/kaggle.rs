@@ -3,7 +3,7 @@
 
 use crate::server::{Request, Response, Server};
 use crate::support::{Desk, Ran, containing};
-use pipe::nn::{Cpu, Head, Network, write_safetensors};
+use pipe::nn::{Head, Network, write_safetensors};
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -399,7 +399,7 @@ fn without_a_network_the_error_comes_in_seconds() {
 fn the_transfer_learning_pipeline_runs_from_the_download_to_predictions() {
     let (desk, kaggle) = (Desk::empty(), Kaggle::start(caavo(15, 6)));
     let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 1000 };
-    let network = Network::new("resnet18", &head, (224, 224), 7, Cpu::default()).unwrap();
+    let network = Network::new("resnet18", &head, (224, 224), 7).unwrap();
     write_safetensors(&desk.path("resnet18.safetensors"), &network.save()).unwrap();
     let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
     desk.write("resnet50.toml", fs::read(pipelines.join("resnet50.toml")).unwrap());

@@ -7,7 +7,7 @@
 //! differ between runs or machines are replaced first, see [`crate::steady`].
 
 use crate::steady::{replace, steady};
-use pipe::nn::{Cpu, Head, Network, write_safetensors};
+use pipe::nn::{Head, Network, write_safetensors};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -52,7 +52,7 @@ pub(crate) fn resnet18() -> &'static Path {
     MADE.get_or_init(|| {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("resnet18.safetensors");
         let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 5 };
-        let network = Network::new("resnet18", &head, (32, 32), 7, Cpu::default()).unwrap();
+        let network = Network::new("resnet18", &head, (32, 32), 7).unwrap();
         write_safetensors(&path, &network.save()).unwrap();
         path
     })

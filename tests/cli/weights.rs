@@ -2,7 +2,7 @@
 //! ones are refused.
 
 use crate::support::{Desk, TINY, fetching, resnet18, starting_from};
-use pipe::nn::{Cpu, Head, Network, Weights, read_safetensors, write_safetensors};
+use pipe::nn::{Head, Network, Weights, read_safetensors, write_safetensors};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -40,7 +40,7 @@ fn fetched_weights_are_a_start_and_others_are_recognized() {
 fn weights_of_a_deeper_network_are_not_taken_for_a_shallower_one() {
     let desk = Desk::tiny();
     let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 3 };
-    let larger = Network::new("resnet34", &head, (32, 32), 7, Cpu::default()).unwrap();
+    let larger = Network::new("resnet34", &head, (32, 32), 7).unwrap();
     write_safetensors(&desk.path("larger.safetensors"), &larger.save()).unwrap();
     desk.write("start.toml", starting_from("path:larger.safetensors"));
     let run = ["run", "start.toml", "--jobs", "1"];

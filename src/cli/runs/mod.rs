@@ -4,7 +4,7 @@
 mod edit;
 
 use super::failure::Failure;
-use super::shared::StoreArguments;
+use super::shared::{StoreArguments, warn_of_files};
 use super::summary;
 use crate::common::words::or_list;
 use crate::common::{nearest, number};
@@ -85,6 +85,9 @@ fn list(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let entries = runs::list(&store.runs_folder());
     let is_empty = entries.is_empty();
     let (shown, count) = select(arguments, &entries)?;
+    for Listed { record, .. } in &shown {
+        warn_of_files(record, &record.damaged_results(summary::METRICS));
+    }
     if arguments.json {
         ui::json(&shown.iter().map(as_json).collect::<Vec<_>>())?;
     } else if is_empty {

@@ -8,7 +8,7 @@ use crate::data::normalization::network_input;
 use crate::data::{DataError, Preprocessing, Split, TensorCache};
 use crate::metrics::argmax;
 use crate::model::{Model, ModelError, ModelInfo};
-use crate::nn::{Cpu, Network};
+use crate::nn::Network;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::path::Path;
@@ -205,7 +205,7 @@ impl<'a> Images<'a> {
     }
 
     /// The logits of a network.
-    fn logits_of(&self, network: &Network<Cpu>) -> Result<Vec<f32>, ModelError> {
+    fn logits_of(&self, network: &Network) -> Result<Vec<f32>, ModelError> {
         self.logits(|squares, preprocessing| {
             let input = normalized(squares, preprocessing);
             Ok(network.logits(&input, squares.len())?)

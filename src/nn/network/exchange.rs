@@ -1,17 +1,18 @@
 //! Loads and saves a network's weights, all or some, under torchvision's names and in its layouts,
 //! and describes its layers for exporters.
 
-use super::{Compiled, Network, tensor};
+use super::{Compiled, Network};
 use crate::nn::NnError;
 use crate::nn::compiled::{self, Layer};
 use crate::nn::layout;
 use crate::nn::loading::{self, Loaded, Taken};
+use crate::nn::matrix::values;
 use crate::nn::number::{Number, converted};
-use crate::nn::ops::Backend;
+use crate::nn::ops::flat;
 use crate::nn::parameters::{Parameter, ParameterInfo};
 use crate::nn::weights::{WeightTensor, Weights};
 
-impl<D: Backend> Network<D> {
+impl Network {
     /// Loads weights by name. A dense head keeps its values if the classifier in the weights has
     /// other shapes; so does an auxiliary head that the weights lack, or its classifier for another
     /// number of classes. Returns the unmatched names.
@@ -25,7 +26,7 @@ impl<D: Backend> Network<D> {
             loading::take(&infos, self.statistics.clone(), &self.head, weights)?;
         for (parameter, values) in self.parameters.iter_mut().zip(values) {
             if let Some(values) = values {
-                parameter.tensor = tensor(&self.device, values)?;
+                parameter.tensor = flat(values).map_err(NnError::device)?;
             }
         }
         self.statistics = statistics;
@@ -34,7 +35,7 @@ impl<D: Backend> Network<D> {
     }
 }
 
-impl<D: Backend<N>, N: Number> Network<D, N> {
+impl<N: Number> Network<N> {
     /// Converts values such as a gradient from our layout to torchvision's.
     pub fn torch_layout(&self, info: &ParameterInfo, values: &[N]) -> Vec<N> {
         layout::to_torch(info, values)
@@ -59,7 +60,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         for Parameter { info, tensor, .. } in
             self.parameters.iter().filter(|parameter| wanted(&parameter.info.name))
         {
-            let data = layout::to_torch(info, &D::numbers(tensor));
+            let data = layout::to_torch(info, values(tensor));
             weights
                 .tensors
                 .insert(info.name.clone(), WeightTensor { shape: info.shape.clone(), data });
@@ -82,7 +83,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
     /// convolutions, and there is no dropout and no auxiliary head.
     pub fn layers(&self) -> Vec<Layer> {
         let infos = |index: usize| &self.parameters[index].info;
-        let values = |index: usize| N::into_f32(D::numbers(&self.parameters[index].tensor));
+        let values = |index: usize| N::as_f32(values(&self.parameters[index].tensor));
         compiled::layers(
             &self.graph,
             &self.program,
@@ -142,7 +143,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
             return Err(NnError::Mismatch(mismatches));
         }
         for (index, values) in indices {
-            self.parameters[index].tensor = tensor(&self.device, values)?;
+            self.parameters[index].tensor = flat(values).map_err(NnError::device)?;
         }
         self.statistics = statistics;
         self.compiled = Compiled::default();
@@ -157,7 +158,7 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         take(&format!("{:?}", &self.graph.nodes()[..=features]), &[]);
         let head = self.offsets.get(features + 1).copied().unwrap_or(self.parameters.len());
         for Parameter { info, tensor, .. } in &self.parameters[..head] {
-            take(&info.name, &N::into_f32(D::numbers(tensor)));
+            take(&info.name, &N::as_f32(values(tensor)));
         }
         for norm in &self.statistics {
             take(&norm.name, &norm.mean);

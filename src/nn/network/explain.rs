@@ -1,16 +1,14 @@
 //! Maps of the evidence for a class in an image: Grad-CAM (Selvaraju et al., 2017) on the last
 //! feature map that is large enough to show a place, of any network that has one.
 
-use super::{Network, tensor};
+use super::Network;
 use crate::nn::NnError;
 use crate::nn::graph::{Graph, Op, Shape};
 use crate::nn::interpreter::Pass;
+use crate::nn::matrix::values;
 use crate::nn::number::{Number, converted, to_f64};
-use crate::nn::ops::{Backend, FlatTensor};
+use crate::nn::ops::{FlatTensor, chosen_sum, flat};
 use crate::nn::program::Program;
-use dfdx::shapes::Axis;
-use dfdx::tensor::PutTape;
-use dfdx::tensor_ops::{Backward, SumTo, TryMul};
 use std::collections::BTreeSet;
 
 /// Smallest side of a map that shows where something is, in pixels. The last map of ResNets has 7 for
@@ -36,7 +34,7 @@ struct Evidence<N> {
     gradient: Vec<N>,
 }
 
-impl<D: Backend<N>, N: Number> Network<D, N> {
+impl<N: Number> Network<N> {
     /// The shape of the feature map that [`class_maps`](Self::class_maps) explains logits by; `None`
     /// if the network has none of several pixels.
     pub fn explained_map(&self) -> Option<Shape> {
@@ -99,18 +97,18 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         if batch == 0 {
             return Ok(Evidence { shape, map: Vec::new(), gradient: Vec::new() });
         }
-        let input = tensor(&self.device, converted(images))?;
+        let input = flat(converted(images)).map_err(NnError::device)?;
         let mut evaluation = self.interpreter(batch, Pass::Evaluation);
         let map = only(evaluation.run(0..last + 1, input, &[node])?)?;
         let gradient = self.gradient_of_logits(&map, last, batch, classes)?;
-        Ok(Evidence { shape, map: D::numbers(&map).into_owned(), gradient })
+        Ok(Evidence { shape, map: values(&map).to_vec(), gradient })
     }
 
     /// The gradient of the sum of each image's logit of its class by the map behind the instruction
     /// `last`. Images don't affect each other, so it is each image's own.
     fn gradient_of_logits(
         &self,
-        map: &FlatTensor<D, N>,
+        map: &FlatTensor<N>,
         last: usize,
         batch: usize,
         classes: &[usize],
@@ -118,19 +116,10 @@ impl<D: Backend<N>, N: Number> Network<D, N> {
         let mut interpreter = self.interpreter(batch, Pass::InputGradient);
         let range = last + 1..self.program.auxiliary;
         let logits = only(interpreter.run(range, map.clone(), &[self.graph.logits()])?)?;
-        let mut chosen = vec![N::ZERO; batch * self.graph.classes()];
-        for (row, &class) in chosen.chunks_exact_mut(self.graph.classes()).zip(classes) {
-            row[class] = N::of(1.0);
-        }
-        let chosen = tensor(&self.device, chosen)?;
-        let tape = interpreter.tape.take().unwrap_or_default();
-        let differentiate = || {
-            let sum = logits.put_tape(tape).try_mul(chosen)?.try_sum::<(), Axis<0>>()?;
-            sum.try_backward()
-        };
-        let mut gradients = differentiate().map_err(NnError::device)?;
-        gradients.get_or_alloc_mut(map).map_err(NnError::device)?;
-        Ok(D::numbers(&gradients.get(map)).into_owned())
+        let mut tape = Some(interpreter.tape.take().unwrap_or_default());
+        let sum = chosen_sum(&logits, classes, &mut tape).map_err(NnError::device)?;
+        let mut gradients = N::backward(sum, tape.unwrap_or_default()).map_err(NnError::device)?;
+        Ok(gradients.get_or_alloc_mut(map).map_err(NnError::device)?.to_vec())
     }
 }
 

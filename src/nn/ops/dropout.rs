@@ -32,38 +32,36 @@ impl DropoutPosition {
     }
 }
 
-pub(crate) mod cpu {
-    use super::*;
-    use crate::nn::matrix::values;
-    use crate::nn::number::Number;
-    use crate::nn::ops::{flat, store_gradient};
-    use dfdx::tensor::{Cpu, CpuError, Tape};
+use crate::nn::matrix::values;
+use crate::nn::number::Number;
+use crate::nn::ops::{flat, store_gradient};
+use dfdx::tensor::{CpuError, Tape};
 
-    /// See [`Backend::dropout`](crate::nn::Backend::dropout).
-    pub(crate) fn dropout<N: Number>(
-        x: &FlatTensor<Cpu, N>,
-        probability: f32,
-        position: DropoutPosition,
-        gradient: Gradient,
-        tape: &mut MaybeTape<Cpu, N>,
-    ) -> Result<FlatTensor<Cpu, N>, CpuError> {
-        let mask = position.mask(values(x).len(), probability);
-        let out = flat(masked(values(x), &mask))?;
-        if let Some(tape) = tape {
-            let (x_ghost, out_ghost) = (x.ghost(), out.ghost());
-            tape.add_backward_op(move |grads| {
-                let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
-                dy.iter_mut().zip(&mask).for_each(|(dy, mask)| *dy *= N::from(*mask));
-                if gradient.wanted() {
-                    store_gradient(grads.get_or_alloc_mut(&x_ghost)?, gradient, dy);
-                }
-                Ok(())
-            });
-        }
-        Ok(out)
+/// Dropout: zeroes values with `probability` in [0, 1), by a mask that depends only on `position`,
+/// and scales the others by 1 / (1 - probability).
+pub(crate) fn dropout<N: Number>(
+    x: &FlatTensor<N>,
+    probability: f32,
+    position: DropoutPosition,
+    gradient: Gradient,
+    tape: &mut MaybeTape<N>,
+) -> Result<FlatTensor<N>, CpuError> {
+    let mask = position.mask(values(x).len(), probability);
+    let out = flat(masked(values(x), &mask))?;
+    if let Some(tape) = tape {
+        let (x_ghost, out_ghost) = (x.ghost(), out.ghost());
+        tape.add_backward_op(move |grads| {
+            let mut dy = std::mem::take(&mut **grads.get_or_alloc_mut(&out_ghost)?);
+            dy.iter_mut().zip(&mask).for_each(|(dy, mask)| *dy *= N::from(*mask));
+            if gradient.wanted() {
+                store_gradient(grads.get_or_alloc_mut(&x_ghost)?, gradient, dy);
+            }
+            Ok(())
+        });
     }
+    Ok(out)
+}
 
-    fn masked<N: Number>(x: &[N], mask: &[f32]) -> Vec<N> {
-        x.iter().zip(mask).map(|(x, mask)| *x * N::from(*mask)).collect()
-    }
+fn masked<N: Number>(x: &[N], mask: &[f32]) -> Vec<N> {
+    x.iter().zip(mask).map(|(x, mask)| *x * N::from(*mask)).collect()
 }

@@ -1,40 +1,37 @@
-//! The ops that networks are computed with: one file or folder per op, each with a CPU kernel
-//! recorded on dfdx's tape; in `composed` the same ops composed of dfdx's own, for devices without
-//! kernels here and as the reference in tests; in `backend` the trait of a device that networks run
-//! on.
+//! The ops that networks are computed with, one file or folder per op, recorded on dfdx's tape.
 //!
 //! Activations, parameters and gradients are flat tensors; shapes are passed beside them, checked
-//! when the graph is built. Ops take the tape separately from the tensors: with `None` nothing is
-//! recorded or kept for a backward pass. The precision is a type parameter.
+//! when the graph is built: the lengths of tensors must match, or ops panic. Ops take the tape
+//! separately from the tensors: with `None` nothing is recorded or kept for a backward pass. The
+//! precision is a type parameter.
 
 mod arithmetic;
-mod backend;
 mod batch_norm;
 mod buffers;
 pub(crate) mod chunks;
-#[cfg(any(test, feature = "cuda"))]
-mod composed;
 pub(crate) mod convolution;
 mod cross_entropy;
 mod dropout;
 mod linear;
 mod pooling;
-
-use backend::flat;
-pub use backend::{
-    Backend, BatchStatistics, Buffer, FlatTensor, MaybeTape, NormStatistics, Normalization,
-    Normalized,
-};
+mod tensor;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch_norm::folded;
+pub(crate) use arithmetic::{add, concatenate, relu};
+pub use batch_norm::{BatchStatistics, NormStatistics, Normalization};
+pub(crate) use batch_norm::{batch_norm, folded};
 pub use convolution::Geometry;
+pub(crate) use convolution::cpu::convolution;
 pub use cross_entropy::soft_targets;
+pub(crate) use cross_entropy::{chosen_sum, cross_entropy, weighted_sum};
 pub use dropout::DropoutPosition;
-pub(crate) use pooling::bin;
-pub(crate) use pooling::cpu::one as pool_one;
+pub(crate) use dropout::dropout;
+pub(crate) use linear::linear;
 pub use pooling::{PoolKind, Pooling};
+pub(crate) use pooling::{bin, one as pool_one, pool};
+pub(crate) use tensor::flat;
+pub use tensor::{Buffer, FlatTensor, MaybeTape};
 
 use super::number::Number;
 

@@ -48,9 +48,9 @@ fn small(classes: usize, auxiliary: bool) -> (Graph, Head) {
     (b.finish().unwrap(), head)
 }
 
-fn network(classes: usize, auxiliary: bool, seed: u64) -> Network<Cpu> {
+fn network(classes: usize, auxiliary: bool, seed: u64) -> Network {
     let (graph, head) = small(classes, auxiliary);
-    Network::from_graph(graph, &head, seed, Cpu::default()).unwrap()
+    Network::from_graph(graph, &head, seed).unwrap()
 }
 
 fn images(count: usize) -> Vec<f32> {
@@ -62,18 +62,22 @@ fn targets(count: usize) -> Vec<f32> {
     soft_targets(&(0..count).map(|index| index % 5).collect::<Vec<_>>(), 5, 0.1)
 }
 
-fn gradients(step: &mut Step<Cpu>, network: &Network<Cpu>) -> Vec<(String, Vec<f32>)> {
-    let of = |parameter: &Parameter<Cpu>| {
-        (parameter.info.name.clone(), step.gradient(parameter).unwrap().to_vec())
+fn gradients(step: &mut Step, network: &Network) -> Vec<(String, Vec<f32>)> {
+    let of = |parameter: &Parameter| {
+        (
+            parameter.info.name.clone(),
+            step.gradients.get_or_alloc_mut(&parameter.tensor).unwrap().to_vec(),
+        )
     };
     network.parameters().iter().map(of).collect()
 }
 
 /// The squared norm of the trainable parameters' gradients.
-fn squares(step: &mut Step<Cpu>, network: &Network<Cpu>) -> f64 {
+fn squares(step: &mut Step, network: &Network) -> f64 {
     let trainable = network.parameters().iter().filter(|parameter| parameter.trainable);
-    let of = |parameter: &Parameter<Cpu>| {
-        step.gradient(parameter)
+    let of = |parameter: &Parameter| {
+        step.gradients
+            .get_or_alloc_mut(&parameter.tensor)
             .unwrap()
             .iter()
             .map(|&value| f64::from(value) * f64::from(value))
@@ -116,7 +120,7 @@ fn a_step_adds_its_cross_entropy_times_0_4() {
     assert!(both.loss > alone.loss);
     // The auxiliary head as a network of its own, ending where the branch ends.
     let (graph, head) = small(5, true);
-    let mut alike = Network::from_graph(graph, &head, 1, Cpu::default()).unwrap();
+    let mut alike = Network::from_graph(graph, &head, 1).unwrap();
     for parameter in alike.parameters_mut() {
         // Without a say of its own, the head's loss is that of even logits, and sends nothing down.
         if parameter.info.group == "head" {
@@ -203,11 +207,9 @@ fn from_weights_equals_a_new_network_that_loads_them() {
         let weights = network(source, auxiliary, 7).save();
         for with in [true, false] {
             let (graph, head) = small(classes, with);
-            let mut expected =
-                Network::from_graph(graph.clone(), &head, 3, Cpu::default()).unwrap();
+            let mut expected = Network::from_graph(graph.clone(), &head, 3).unwrap();
             let loaded = expected.load(&weights).unwrap();
-            let (made, also_loaded) =
-                Network::from_weights(graph, &head, &weights, 3, Cpu::default()).unwrap();
+            let (made, also_loaded) = Network::from_weights(graph, &head, &weights, 3).unwrap();
             assert_eq!(loaded, also_loaded);
             assert_eq!(made.save(), expected.save());
         }
@@ -215,8 +217,7 @@ fn from_weights_equals_a_new_network_that_loads_them() {
     let mut broken = network(5, false, 7).save();
     broken.tensors.remove("conv.weight");
     let (graph, head) = small(5, false);
-    let error =
-        Network::from_weights(graph, &head, &broken, 3, Cpu::default()).err().unwrap().to_string();
+    let error = Network::from_weights(graph, &head, &broken, 3).err().unwrap().to_string();
     assert!(error.contains("conv.weight [6, 3, 3, 3] is missing"), "{error}");
 }
 

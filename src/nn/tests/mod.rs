@@ -24,8 +24,8 @@ fn targets(count: usize) -> Vec<f32> {
     soft_targets(&(0..count).map(|index| index % 5).collect::<Vec<_>>(), 5, 0.1)
 }
 
-fn network(backbone: &str, head: &super::Head, size: usize) -> Network<Cpu> {
-    Network::new(backbone, head, (size, size), 1, Cpu::default()).unwrap()
+fn network(backbone: &str, head: &super::Head, size: usize) -> Network {
+    Network::new(backbone, head, (size, size), 1).unwrap()
 }
 
 fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
@@ -33,7 +33,7 @@ fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// A small network with every kind of node.
-fn with_every_op() -> Network<Cpu> {
+fn with_every_op() -> Network {
     let head = dense(&[6], 0.2);
     let (mut b, x) = Builder::new(13, 11, 3);
     let build = |b: &mut Builder, x: Value| -> Result<(), NnError> {
@@ -58,7 +58,7 @@ fn with_every_op() -> Network<Cpu> {
         b.dense_head("fc", x, &head).map(|_| ())
     };
     build(&mut b, x).unwrap();
-    Network::from_graph(b.finish().unwrap(), &head, 4, Cpu::default()).unwrap()
+    Network::from_graph(b.finish().unwrap(), &head, 4).unwrap()
 }
 
 #[test]
@@ -85,14 +85,14 @@ fn every_parameter_gets_a_gradient_with_either_statistics() {
 
 #[test]
 fn a_step_is_the_same_bytes_with_any_number_of_threads() {
-    fn step<N: Number>(network: &Network<Cpu>) -> (f64, Vec<Vec<f64>>, Weights<N>)
+    fn step<N: Number>(network: &Network) -> (f64, Vec<Vec<f64>>, Weights<N>)
     where
-        Cpu: Backend<N>,
+        Cpu: Device<N>,
     {
         let mut network = network.converted::<N>().unwrap();
         let step = network.step(&images(9, 40), 9, &targets(9), &OPTIONS).unwrap();
         let gradient =
-            |parameter: &Parameter<Cpu, N>| to_f64(&step.gradients.get(&parameter.tensor).as_vec());
+            |parameter: &Parameter<N>| to_f64(&step.gradients.get(&parameter.tensor).as_vec());
         let gradients = network.parameters().iter().map(gradient).collect();
         (step.loss, gradients, network.save())
     }
@@ -207,8 +207,7 @@ fn weights_round_trip_and_mismatches_are_refused() {
     let error = target.load(&weights).unwrap_err().to_string();
     assert!(error.contains("conv.weight [8, 3, 1, 7] is missing"), "{error}");
 
-    let mut other =
-        Network::new("resnet18", &dense(&[], 0.0), (32, 32), 77, Cpu::default()).unwrap();
+    let mut other = Network::new("resnet18", &dense(&[], 0.0), (32, 32), 77).unwrap();
     assert_ne!(other.save(), weights);
     assert_eq!(other.load(&weights).unwrap(), Loaded::default());
     assert_eq!(other.save(), weights);
@@ -305,7 +304,7 @@ fn linear_layers_at_the_end_give_an_image_the_same_bytes_in_any_batch() {
         b.dense_head("fc", x, &head).map(|_| ())
     };
     build(&mut b, x).unwrap();
-    let network = Network::from_graph(b.finish().unwrap(), &head, 4, Cpu::default()).unwrap();
+    let network = Network::from_graph(b.finish().unwrap(), &head, 4).unwrap();
     let (count, size) = (150, network.graph().input().len());
     let images = images(count, 9)[..count * size].to_vec();
     let together = with_threads(2, || network.logits(&images, count).unwrap());

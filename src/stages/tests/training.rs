@@ -6,7 +6,7 @@ use crate::engine::{Context, Device, InputArtifact, StageError, graph};
 use crate::events::{CancellationToken, EventSink, StageEvent};
 use crate::metrics::{Curves, Evaluation, read_history, read_predictions, softmax};
 use crate::model::{Content, GivenImage, Model};
-use crate::nn::{Cpu, Head, Network, write_safetensors};
+use crate::nn::{Head, Network, write_safetensors};
 use crate::stages::KINDS;
 use crate::store::{Digest, Memo};
 use crate::training::tests::{COUNTS, Counts, small, write_cache};
@@ -385,7 +385,7 @@ fn another_training_s_weights_are_a_start() {
 fn the_original_classifier_is_kept() {
     let place = Place::new(COUNTS);
     std::fs::create_dir(place.path("published")).unwrap();
-    let network = Network::new("resnet18", &Head::Original, (8, 8), 3, Cpu::default()).unwrap();
+    let network = Network::new("resnet18", &Head::Original, (8, 8), 3).unwrap();
     write_safetensors(&place.path("published").join("model.safetensors"), &network.save()).unwrap();
     let other = "[stages.weights]\nkind = \"fetch\"\nsource = \"torchvision:resnet18\"";
     let lines = "needs = { data = \"preprocess\", weights = \"weights\" }\nhead = \"original\"";

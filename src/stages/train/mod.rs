@@ -9,12 +9,10 @@ use crate::common::number::counted;
 use crate::config::{NoKeys, WordOr};
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
-use crate::engine::{
-    Context, Device, Estimate, Input, Kind, Known, OrFail, Parts, Resolver, StageError,
-};
+use crate::engine::{Context, Estimate, Input, Kind, Known, OrFail, Parts, Resolver, StageError};
 use crate::metrics::write_history;
 use crate::model::{self, Classifier, Dense, ModelInfo, imagenet_classes};
-use crate::nn::{self, Backend, Cpu, Network};
+use crate::nn::{self, Network};
 use crate::stages::device;
 use crate::stages::fetch::{CONFIGURATION, MODEL};
 use crate::stages::memos::memo_of;
@@ -131,21 +129,12 @@ impl Kind for Train {
 
     fn run(&self, options: &Options, context: &Context) -> Result<(), StageError> {
         nn::keep_freed_memory();
-        match context.device {
-            Device::Cpu => train(options, context, Cpu::default()),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(index) => train(options, context, device::cuda(index)?),
-            #[cfg(not(feature = "cuda"))]
-            Device::Cuda(_) => Err(device::without_cuda()),
-        }
+        device::check_device(context.device)?;
+        train(options, context)
     }
 }
 
-fn train<D: Backend + Backend<f64>>(
-    options: &Options,
-    context: &Context,
-    device: D,
-) -> Result<(), StageError> {
+fn train(options: &Options, context: &Context) -> Result<(), StageError> {
     let cache = Arc::new(TensorCache::open(&context.input("data")?.path)?);
     let info = cache.info();
     let description = ModelInfo {
@@ -158,7 +147,7 @@ fn train<D: Backend + Backend<f64>>(
         preprocessing: info.preprocessing.clone(),
         bf16: options.precision == Precision::Bf16,
     };
-    let mut network = network(&description, options.aux_logits, context.seed, device)?;
+    let mut network = network(&description, options.aux_logits, context.seed)?;
     if let Some(weights) = context.optional_input("weights") {
         start_from(&mut network, &description, weights, &context.events)?;
     }
@@ -238,15 +227,10 @@ fn classifier(head: &WordOr<OriginalHead, DenseHead>) -> Classifier {
 }
 
 /// The network of a model, with random weights.
-fn network<D: Backend>(
-    description: &ModelInfo,
-    auxiliary: bool,
-    seed: u64,
-    device: D,
-) -> Result<Network<D>, StageError> {
+fn network(description: &ModelInfo, auxiliary: bool, seed: u64) -> Result<Network, StageError> {
     let (head, input) = (description.head(), description.input());
     if !auxiliary {
-        return Ok(Network::new(&description.backbone, &head, input, seed, device)?);
+        return Ok(Network::new(&description.backbone, &head, input, seed)?);
     }
     let Some(info) = nn::backbone(&description.backbone) else {
         return Err(StageError::failed(format!(
@@ -254,7 +238,7 @@ fn network<D: Backend>(
             description.backbone
         )));
     };
-    Ok(Network::from_graph(info.graph_with_auxiliary(&head, input)?, &head, seed, device)?)
+    Ok(Network::from_graph(info.graph_with_auxiliary(&head, input)?, &head, seed)?)
 }
 
 /// Writes `history.csv` and `training.json`.

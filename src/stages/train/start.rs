@@ -8,7 +8,7 @@ use crate::engine::{Feed, InputArtifact, OrFail, StageError};
 use crate::events::EventSink;
 use crate::model::{self, Classifier, ModelInfo};
 use crate::nn::weights::{Weights, registry};
-use crate::nn::{self, Backend, Loaded, Network, NnError};
+use crate::nn::{self, Loaded, Network, NnError};
 use crate::stages::fetch::Fetch;
 use crate::stages::needs::WeightsFile;
 use crate::stages::pretrained::{Pretrained, mismatch};
@@ -30,8 +30,8 @@ pub(super) fn published_backbone(feed: Feed) -> Option<&'static str> {
 }
 
 /// Loads the weights in an input; a head only if it has the same classes.
-pub(super) fn start_from<D: Backend>(
-    network: &mut Network<D>,
+pub(super) fn start_from(
+    network: &mut Network,
     target: &ModelInfo,
     input: &InputArtifact,
     events: &EventSink,
@@ -48,8 +48,8 @@ pub(super) fn start_from<D: Backend>(
 }
 
 /// Loads another training's weights; its head only if it has the same classes.
-fn load_model<D: Backend>(
-    network: &mut Network<D>,
+fn load_model(
+    network: &mut Network,
     target: &ModelInfo,
     origin: &ModelInfo,
     weights: &mut Weights,
@@ -84,8 +84,8 @@ fn load_model<D: Backend>(
 
 /// Loads weights without a list of classes, such as torchvision's. Their classifier is kept only
 /// for `head = "original"`: an equal number of classes doesn't make them the same.
-fn load_published<D: Backend>(
-    network: &mut Network<D>,
+fn load_published(
+    network: &mut Network,
     target: &ModelInfo,
     known: Option<&Pretrained>,
     weights: &mut Weights,
@@ -132,8 +132,8 @@ fn of_another(name: &str, target: &ModelInfo) -> StageError {
 }
 
 /// Loads weights. The error names tensors of both sides if they don't fit.
-fn load<D: Backend>(
-    network: &mut Network<D>,
+fn load(
+    network: &mut Network,
     target: &ModelInfo,
     weights: &Weights,
 ) -> Result<Loaded, StageError> {

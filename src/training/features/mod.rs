@@ -13,7 +13,7 @@ pub(crate) use shared::{SharedFeatures, SharedFile};
 use super::TrainingError;
 use crate::data::{Augmentation, Loader, LoaderOptions, TensorCache};
 use crate::events::{CancellationToken, EventSink};
-use crate::nn::{Backend, Network, Number, Products};
+use crate::nn::{Learner, Number, Products};
 use crate::store::{Digest, Hasher, Memo};
 use index::{BUCKET, Index};
 use segment::Segment;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Version of the rows; it rises whenever the inference of backbones yields other numbers.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 /// Rows per file: the most that a kill loses, and that memory contains while they are extracted.
 const SEGMENT: usize = 512;
 /// Images per batch. Small, since prepared batches are in memory as f32.
@@ -66,20 +66,25 @@ struct Missing<'a> {
 impl FeatureCache {
     /// The features of `network`'s backbone with its current weights, for the stage with the cache
     /// key `user`. Files are written to `scratch` first, best on the memo's file system.
-    pub(crate) fn new<D: Backend<N>, N: Number>(
-        network: &Network<D, N>,
+    pub(crate) fn new<N: Number>(
+        network: &dyn Learner<N>,
         cache: &TensorCache,
         memo: Memo,
         scratch: PathBuf,
         user: Digest,
-    ) -> FeatureCache {
+    ) -> Result<FeatureCache, TrainingError> {
         let mut parts = Vec::new();
-        network.describe_backbone(|name, values| parts.push((name.to_owned(), digest_of(values))));
+        network.describe_backbone(&mut |name, values| {
+            parts.push((name.to_owned(), digest_of(values)));
+        })?;
         let preprocessing = &cache.info().preprocessing;
-        let machine = machine::<D>(network.products());
-        let json = serde_json::json!([VERSION, machine, parts, preprocessing]);
+        let products = match network.products() {
+            Products::Own => "f32",
+            Products::Bf16 => "bf16",
+        };
+        let json = serde_json::json!([VERSION, network.machine(), products, parts, preprocessing]);
         let backbone = Digest::of(json.to_string().as_bytes());
-        FeatureCache {
+        Ok(FeatureCache {
             memo,
             scratch,
             user,
@@ -87,7 +92,7 @@ impl FeatureCache {
             width: network.graph().feature_count(),
             tables: BTreeMap::new(),
             taken: BTreeMap::new(),
-        }
+        })
     }
 
     /// A table with the rows of `samples`. Those that are missing are taken from elsewhere, or
@@ -96,9 +101,9 @@ impl FeatureCache {
     /// # Errors
     /// If it is cancelled (finished rows are kept), samples can't be read, or rows can't be
     /// written.
-    pub(crate) fn table<D: Backend<N>, N: Number>(
+    pub(crate) fn table<N: Number>(
         &mut self,
-        network: &Network<D, N>,
+        network: &dyn Learner<N>,
         cache: &Arc<TensorCache>,
         samples: &[usize],
         augmentation: Option<&Augmentation>,
@@ -160,11 +165,11 @@ impl FeatureCache {
     }
 
     /// Extracts the missing rows.
-    fn extract<D: Backend<N>, N: Number>(
+    fn extract<N: Number>(
         &self,
         table: &mut FeatureTable,
         key: &Digest,
-        network: &Network<D, N>,
+        network: &dyn Learner<N>,
         missing: &Missing,
     ) -> Result<(), TrainingError> {
         let task = missing.events.task("features", Some(missing.samples.len() as u64), "images");
@@ -296,18 +301,4 @@ fn digest_of(values: &[f32]) -> Digest {
 
 fn record(cache: &TensorCache, sample: usize) -> Option<Digest> {
     cache.record_digest(cache.samples().get(sample)?.record)
-}
-
-/// What changes numbers beside the backbone: properties of a machine, as machines may share a memo,
-/// and what is multiplied.
-fn machine<D>(products: Products) -> String {
-    #[cfg(target_arch = "x86_64")]
-    let simd = [is_x86_feature_detected!("fma"), is_x86_feature_detected!("avx2")];
-    #[cfg(not(target_arch = "x86_64"))]
-    let simd = [false; 2];
-    let products = match products {
-        Products::Own => "f32",
-        Products::Bf16 => "bf16",
-    };
-    format!("{} {simd:?} {} {products}", std::env::consts::ARCH, std::any::type_name::<D>())
 }

@@ -2,14 +2,14 @@
 
 use super::{Fit, Session};
 use crate::data::{Augmentation, Loader, LoaderOptions, order};
-use crate::nn::{Backend, Number};
+use crate::nn::Number;
 use crate::training::TrainingError;
 use crate::training::batches::{AHEAD, Batches, FeatureLoader};
 use crate::training::features::{FeatureCache, FeatureTable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
+impl<N: Number> Fit<'_, N> {
     /// Whether this epoch reads cached features: the whole backbone is frozen, and images have a
     /// limited number of views.
     fn uses_cached_features(&self) -> bool {
@@ -85,8 +85,13 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     ) -> Result<Arc<FeatureTable>, TrainingError> {
         let Session { memo, scratch, key, events, cancel, .. } = *self.session;
         let (memo, scratch) = (memo.clone(), scratch.to_owned());
-        let new = || FeatureCache::new(self.network, self.cache, memo, scratch, key);
-        let features = self.features.get_or_insert_with(new);
+        let features = match &mut self.features {
+            Some(features) => features,
+            none => {
+                let new = FeatureCache::new(self.network, self.cache, memo, scratch, key)?;
+                none.insert(new)
+            }
+        };
         features.table(self.network, self.cache, samples, augmentation, (events, cancel))
     }
 }

@@ -2,10 +2,10 @@
 
 use super::Fit;
 use crate::common::words::join;
-use crate::nn::{Backend, Number};
+use crate::nn::Number;
 use crate::training::TrainingError;
 
-impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
+impl<N: Number> Fit<'_, N> {
     /// `quantity` became `value` in the current step.
     pub(super) fn diverged(&self, quantity: &str, value: f64, multiplier: f64) -> TrainingError {
         let peak = self.options.optimizer.learning_rate;

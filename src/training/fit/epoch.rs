@@ -2,7 +2,7 @@
 
 use super::Fit;
 use crate::metrics::{EpochRow, MetricsError, Scorer, SplitMetrics};
-use crate::nn::{Backend, Number};
+use crate::nn::Number;
 use crate::training::TrainingError;
 use crate::training::batches::Batch;
 use crate::training::checkpoint::State;
@@ -10,7 +10,7 @@ use crate::training::options::{Keep, Monitor};
 use std::sync::Arc;
 use std::time::Instant;
 
-impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
+impl<N: Number> Fit<'_, N> {
     /// Runs the remaining steps of the current epoch and closes it.
     pub(super) fn train_epoch(&mut self) -> Result<(), TrainingError> {
         let task = self.session.events.task(
@@ -38,7 +38,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         let trained = (self.state.images - resumed_at, started.elapsed().as_secs_f64());
         let validation = self.validate()?;
         let epoch = self.state.epoch;
-        self.close_epoch(validation);
+        self.close_epoch(validation)?;
         self.emit_speed(epoch, trained, started.elapsed().as_secs_f64());
         Ok(())
     }
@@ -75,7 +75,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
 
     /// Appends the epoch to the history, keeps its weights if it is the best, and applies early
     /// stopping.
-    fn close_epoch(&mut self, validation: Option<SplitMetrics>) {
+    fn close_epoch(&mut self, validation: Option<SplitMetrics>) -> Result<(), TrainingError> {
         let images = self.state.images.max(1) as f64;
         let row = EpochRow {
             epoch: self.state.epoch,
@@ -94,7 +94,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
             let options = &self.options.early_stopping;
             let verdict = self.state.early_stopping.update(options, row.epoch, value);
             if verdict.is_best && self.options.keep == Keep::Best {
-                self.best = Some(self.current_tensors());
+                self.best = Some(self.current_tensors()?);
             }
             self.state.stopped = verdict.stop;
         }
@@ -102,6 +102,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         history.push(row);
         let epoch = history.len() as u64 + 1;
         self.state = State { epoch, history, early_stopping, stopped, ..State::default() };
+        Ok(())
     }
 
     fn emit_scalars(&self, row: &EpochRow) {

@@ -11,7 +11,7 @@ mod step;
 use crate::data::TensorCache;
 use crate::events::{CancellationToken, EventSink};
 use crate::metrics::EpochRow;
-use crate::nn::{Backend, Network, Number, ParameterInfo, Products, Role};
+use crate::nn::{Learner, Network, Number, ParameterInfo, Products, Role};
 use crate::store::{Digest, Memo};
 use crate::training::checkpoint::{Checkpoints, State, Tensors};
 use crate::training::features::FeatureCache;
@@ -55,14 +55,13 @@ pub(crate) struct Fitted {
 }
 
 /// A training in progress.
-struct Fit<'a, D: Backend<N>, N: Number> {
-    network: &'a mut Network<D, N>,
-    device: D,
+struct Fit<'a, N: Number> {
+    network: &'a mut dyn Learner<N>,
     cache: &'a Arc<TensorCache>,
     options: &'a Options,
     session: &'a Session<'a>,
     setup: Setup,
-    optimizer: Optimizer<D, N>,
+    optimizer: Optimizer,
     configuration: Digest,
     /// Names of the tensors that training updates, in any epoch.
     updated: BTreeSet<String>,
@@ -81,8 +80,8 @@ struct Fit<'a, D: Backend<N>, N: Number> {
 /// # Errors
 /// Before the first step if the options don't fit the data; later if training is cancelled (after
 /// writing a checkpoint), if it diverges, or if samples can't be read.
-pub(crate) fn fit<D: Backend + Backend<f64>>(
-    network: &mut Network<D>,
+pub(crate) fn fit(
+    network: &mut Network,
     cache: &Arc<TensorCache>,
     options: &Options,
     session: &Session,
@@ -102,8 +101,8 @@ pub(crate) fn fit<D: Backend + Backend<f64>>(
     }
 }
 
-fn run<D: Backend<N>, N: Number>(
-    network: &mut Network<D, N>,
+fn run<N: Number>(
+    network: &mut dyn Learner<N>,
     cache: &Arc<TensorCache>,
     options: &Options,
     session: &Session,
@@ -118,24 +117,18 @@ fn run<D: Backend<N>, N: Number>(
     fit.finish()
 }
 
-impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
+impl<'a, N: Number> Fit<'a, N> {
     fn new(
-        network: &'a mut Network<D, N>,
+        network: &'a mut dyn Learner<N>,
         cache: &'a Arc<TensorCache>,
         options: &'a Options,
         session: &'a Session,
         mut setup: Setup,
-    ) -> Result<Fit<'a, D, N>, TrainingError> {
-        let device = network.device().clone();
+    ) -> Result<Fit<'a, N>, TrainingError> {
         set_trainable(network, options, last_unfreeze(options));
         let updated = updated_tensors(network);
         set_trainable(network, options, 1);
-        let optimizer = Optimizer::new(
-            &options.optimizer,
-            options.max_grad_norm,
-            network.parameters(),
-            &device,
-        )?;
+        let optimizer = Optimizer::new(&options.optimizer, &network.parameters());
         let configuration = configuration(network, cache, options, session.seed);
         setup.decisions.insert(0, describe::trainable(network, options));
         setup.decisions.splice(1..1, describe::unfreezing(&options.unfreezing()));
@@ -145,7 +138,6 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         }
         Ok(Fit {
             network,
-            device,
             cache,
             options,
             session,
@@ -168,7 +160,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         }
         set_trainable(self.network, self.options, epoch);
         let steps = (epoch - 1) * self.setup.steps;
-        self.optimizer.add_trainable(self.network.parameters(), steps, &self.device)?;
+        self.optimizer.add_trainable(&self.network.parameters(), steps);
         self.report_features();
         self.features = None;
         let trainable = describe::trainable_part(&self.options.freeze_at(epoch));
@@ -198,7 +190,7 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
         self.report_features();
         self.network.release();
         // Without a validation split nothing else notices that the last step overflowed.
-        let tensors = self.current_tensors();
+        let tensors = self.current_tensors()?;
         let mut values = tensors.values().flat_map(|tensor| &tensor.data);
         if values.any(|&value| !(value.into() as f32).is_finite()) {
             return Err(self.diverged("a weight", f64::NAN, self.last_multiplier()));
@@ -216,17 +208,14 @@ impl<'a, D: Backend<N>, N: Number> Fit<'a, D, N> {
 
 /// Whether any batch norm normalizes with the batch's statistics in some epoch: one in a trainable
 /// part of the backbone, or in an auxiliary head.
-fn has_batch_statistics<D: Backend<N>, N: Number>(
-    network: &Network<D, N>,
-    options: &Options,
-) -> bool {
+fn has_batch_statistics<N: Number>(network: &dyn Learner<N>, options: &Options) -> bool {
     let groups = network.graph().layer_groups();
     let freeze = options.freeze_at(last_unfreeze(options));
     let has_statistics = |info: &ParameterInfo| {
         info.role == Role::NormWeight && !freeze.includes(&info.group, groups)
     };
     options.batch_norm == BatchNormMode::Train
-        && network.parameters().iter().any(|parameter| has_statistics(&parameter.info))
+        && network.parameters().iter().any(|(info, _)| has_statistics(info))
 }
 
 /// The epoch from which on most is trainable.
@@ -234,13 +223,9 @@ fn last_unfreeze(options: &Options) -> u64 {
     options.unfreezing().last().map_or(1, |entry| entry.epoch)
 }
 
-fn set_trainable<D: Backend<N>, N: Number>(
-    network: &mut Network<D, N>,
-    options: &Options,
-    epoch: u64,
-) {
+fn set_trainable<N: Number>(network: &mut dyn Learner<N>, options: &Options, epoch: u64) {
     let groups = network.graph().layer_groups().to_vec();
-    network.set_trainable(|info| options.trains(epoch, &info.group, info.role, &groups));
+    network.set_trainable(&|info| options.trains(epoch, &info.group, info.role, &groups));
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{Fit, set_trainable};
 use crate::data::TensorCache;
-use crate::nn::{Backend, Network, Number, Weights};
+use crate::nn::{Learner, Number, Weights};
 use crate::store::Digest;
 use crate::training::TrainingError;
 use crate::training::checkpoint::{Snapshot, Tensors};
@@ -11,7 +11,7 @@ use crate::training::options::Options;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
+impl<N: Number> Fit<'_, N> {
     /// Resumes from a checkpoint if there is one of this training.
     pub(super) fn resume(&mut self) -> Result<(), TrainingError> {
         let Some(checkpoints) = self.session.checkpoints else { return Ok(()) };
@@ -31,11 +31,14 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
             .saturating_sub(1)
             .saturating_mul(self.setup.steps)
             .saturating_add(state.step);
-        let mut optimizer = self.optimizer_at(state.epoch)?;
-        let parameters = self.network.parameters();
-        if !in_range || !optimizer.restore(parameters, tensors, steps, &self.device)? {
+        let mut optimizer = self.optimizer_at(state.epoch);
+        optimizer.resume(steps);
+        let names = optimizer.moment_names(&self.network.parameters());
+        let complete =
+            tensors.len() == names.len() && names.iter().all(|name| tensors.contains_key(name));
+        if !in_range || !complete || self.network.restore_moments(tensors).is_err() {
             self.session.events.warn("the checkpoint does not match this training and is ignored");
-            self.optimizer = self.optimizer_at(1)?;
+            self.optimizer = self.optimizer_at(1);
             return Ok(());
         }
         self.optimizer = optimizer;
@@ -50,17 +53,15 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     }
 
     /// A new optimizer of the parameters that are trainable in an epoch. Sets them trainable.
-    fn optimizer_at(&mut self, epoch: u64) -> Result<Optimizer<D, N>, TrainingError> {
+    fn optimizer_at(&mut self, epoch: u64) -> Optimizer {
         set_trainable(self.network, self.options, 1);
-        let (config, max_grad_norm) = (&self.options.optimizer, self.options.max_grad_norm);
-        let parameters = self.network.parameters();
-        let mut optimizer = Optimizer::new(config, max_grad_norm, parameters, &self.device)?;
+        let mut optimizer = Optimizer::new(&self.options.optimizer, &self.network.parameters());
         for entry in self.options.unfreezing().iter().filter(|entry| entry.epoch <= epoch) {
             set_trainable(self.network, self.options, entry.epoch);
             let steps = (entry.epoch - 1).saturating_mul(self.setup.steps);
-            optimizer.add_trainable(self.network.parameters(), steps, &self.device)?;
+            optimizer.add_trainable(&self.network.parameters(), steps);
         }
-        Ok(optimizer)
+        optimizer
     }
 
     /// Called between steps: writes a checkpoint if one is due or training is cancelled.
@@ -74,9 +75,9 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         {
             let snapshot = Snapshot {
                 state: self.state.clone(),
-                current: self.current_tensors(),
+                current: self.current_tensors()?,
                 best: self.best.clone(),
-                optimizer: self.optimizer.save(self.network.parameters(), &self.device)?,
+                optimizer: self.network.moments()?,
             };
             if let Err(error) = checkpoints.write(self.configuration, snapshot) {
                 self.session.events.warn(format!("failed to write a checkpoint: {error}"));
@@ -87,14 +88,14 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
     }
 
     /// The tensors that training updates.
-    pub(super) fn current_tensors(&self) -> Tensors<N> {
-        self.network.save_named(|name| self.updated.contains(name)).tensors
+    pub(super) fn current_tensors(&self) -> Result<Tensors<N>, TrainingError> {
+        Ok(self.network.tensors(&|name| self.updated.contains(name))?)
     }
 }
 
 /// Replaces some of a network's tensors.
-pub(super) fn load_tensors<D: Backend<N>, N: Number>(
-    network: &mut Network<D, N>,
+pub(super) fn load_tensors<N: Number>(
+    network: &mut dyn Learner<N>,
     tensors: &Tensors<N>,
 ) -> Result<(), TrainingError> {
     network.restore(&Weights { tensors: tensors.clone(), ..Weights::default() })?;
@@ -102,31 +103,24 @@ pub(super) fn load_tensors<D: Backend<N>, N: Number>(
 }
 
 /// Names of the tensors that training updates: trainable parameters and running statistics.
-pub(super) fn updated_tensors<D: Backend<N>, N: Number>(
-    network: &Network<D, N>,
-) -> BTreeSet<String> {
-    let frozen: BTreeSet<&str> = network
-        .parameters()
-        .iter()
-        .filter(|parameter| !parameter.trainable)
-        .map(|parameter| parameter.info.name.as_str())
-        .collect();
+pub(super) fn updated_tensors<N: Number>(network: &dyn Learner<N>) -> BTreeSet<String> {
+    let parameters = network.parameters();
+    let frozen = parameters.iter().filter(|(_, trainable)| !trainable);
+    let frozen: BTreeSet<&str> = frozen.map(|(info, _)| info.name.as_str()).collect();
     network.names().into_iter().filter(|name| !frozen.contains(name.as_str())).collect()
 }
 
 /// Identifies the training that a checkpoint belongs to. The stage's cache key already does; this
 /// guards against a key that fails to change.
-pub(super) fn configuration<D: Backend<N>, N: Number>(
-    network: &Network<D, N>,
+pub(super) fn configuration<N: Number>(
+    network: &dyn Learner<N>,
     cache: &TensorCache,
     options: &Options,
     seed: u64,
 ) -> Digest {
-    let shapes: Vec<(&str, &[usize])> = network
-        .parameters()
-        .iter()
-        .map(|parameter| (parameter.info.name.as_str(), parameter.info.shape.as_slice()))
-        .collect();
+    let parameters = network.parameters();
+    let shapes: Vec<(&str, &[usize])> =
+        parameters.iter().map(|(info, _)| (info.name.as_str(), info.shape.as_slice())).collect();
     let json = serde_json::json!([options, seed, cache.samples().len(), cache.info(), shapes]);
     Digest::of(json.to_string().as_bytes())
 }

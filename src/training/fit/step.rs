@@ -2,35 +2,33 @@
 
 use super::Fit;
 use crate::metrics::argmax;
-use crate::nn::{Backend, BatchNorm, Number, Step, StepOptions, soft_targets};
+use crate::nn::{BatchNorm, Number, PassResult, StepOptions, soft_targets};
 use crate::training::batches::Batch;
 use crate::training::mix::Mix;
 use crate::training::options::BatchNormMode;
-use crate::training::{TrainingError, balance, buffers};
+use crate::training::{TrainingError, balance};
 
-impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
+impl<N: Number> Fit<'_, N> {
     /// Makes a step with the accumulated gradients of `batches`.
     pub(super) fn train_step(&mut self, batches: &mut [Batch]) -> Result<(), TrainingError> {
         let weights = self.setup.class_weights.as_deref();
         let total_weight = balance::total_weight(weights, batches.iter().flat_map(Batch::classes));
         let number = (self.state.epoch - 1) * self.setup.steps + self.state.step;
         let multiplier = self.setup.learning_rates.multiplier(number);
-        let (mut sum, mut loss) = (None::<Step<D, N>>, 0.0);
+        let mut loss = 0.0;
         for (index, batch) in batches.iter_mut().enumerate() {
             let position = number * self.setup.gradient_accumulation as u64 + index as u64;
-            let step = self.gradients(batch, total_weight, position)?;
-            loss += step.loss;
-            if !step.loss.is_finite() {
-                return Err(self.diverged("the loss", step.loss, multiplier));
+            let pass = self.gradients(batch, total_weight, position)?;
+            loss += pass.loss;
+            if !pass.loss.is_finite() {
+                return Err(self.diverged("the loss", pass.loss, multiplier));
             }
-            sum = Some(match sum {
-                None => step,
-                Some(sum) => self.accumulated(sum, step)?,
-            });
         }
-        let Some(step) = sum else { return Ok(()) };
-        let parameters = self.network.parameters_mut();
-        let norm = self.optimizer.step(parameters, step.gradients, multiplier, &self.device)?;
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let rules = self.optimizer.rules(&self.network.parameters(), multiplier);
+        let norm = self.network.update(&rules, self.options.max_grad_norm)?;
         if let Some(norm) = norm.filter(|norm| !norm.is_finite()) {
             return Err(self.diverged("the gradient norm", norm, multiplier));
         }
@@ -48,7 +46,7 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
         batch: &mut Batch,
         total_weight: f64,
         position: u64,
-    ) -> Result<Step<D, N>, TrainingError> {
+    ) -> Result<PassResult, TrainingError> {
         let classes = self.cache.info().classes.len();
         let labels: Vec<usize> = batch.classes().collect();
         let mut targets = soft_targets(&labels, classes, self.options.label_smoothing as f32);
@@ -66,23 +64,10 @@ impl<D: Backend<N>, N: Number> Fit<'_, D, N> {
             BatchNormMode::Affine | BatchNormMode::Frozen => BatchNorm::Running,
         };
         let options = StepOptions { seed: self.session.seed, step: position, batch_norm };
-        let step = batch.step(self.network, &targets, &options)?;
-        let predictions = step.logits.chunks_exact(classes).map(argmax);
+        let pass = batch.pass(self.network, &targets, &options)?;
+        let predictions = pass.logits.chunks_exact(classes).map(argmax);
         let hits = predictions.zip(&labels).filter(|(predicted, label)| predicted == *label);
         self.state.hits += hits.count() as u64;
-        Ok(step)
-    }
-
-    /// `sum` with the gradients of `step` added.
-    fn accumulated(
-        &self,
-        mut sum: Step<D, N>,
-        mut step: Step<D, N>,
-    ) -> Result<Step<D, N>, TrainingError> {
-        for parameter in self.network.parameters().iter().filter(|parameter| parameter.trainable) {
-            let gradient = step.gradient(parameter)?;
-            buffers::add::<D, N>(&self.device, sum.gradient(parameter)?, gradient)?;
-        }
-        Ok(sum)
+        Ok(pass)
     }
 }

@@ -1,23 +1,28 @@
 //! Compares the optimizer with PyTorch and with its formulas.
 
 use super::*;
-use crate::nn::{Cpu, Shape};
+use crate::nn::{Cpu, NnError, OptimizerState, Parameter, Shape, WeightTensor};
 use crate::training::HEAD;
-use dfdx::tensor::TensorFromVec;
+use dfdx::tensor::{Gradients, TensorFromVec};
+use std::collections::BTreeMap;
 
 const START: [f32; 3] = [0.5, -1.0, 2.0];
 const GRADIENTS: [[f32; 3]; 3] = [[0.1, -0.2, 0.3], [0.4, 0.05, -0.6], [-0.7, 0.8, 0.9]];
 
-fn parameter(device: &Cpu, name: &str, role: Role, group: &str, values: &[f32]) -> Parameter<Cpu> {
+fn parameter(name: &str, role: Role, group: &str, values: &[f32]) -> Parameter {
+    let shape = match role {
+        Role::LinearWeight => vec![1, values.len()],
+        _ => vec![values.len()],
+    };
     let info = ParameterInfo {
         name: name.to_owned(),
-        shape: vec![values.len()],
+        shape,
         role,
         group: group.to_owned(),
         depth: 0,
         source: Shape::vector(values.len()),
     };
-    let tensor = device.tensor_from_vec(values.to_vec(), (values.len(),));
+    let tensor = Cpu::default().tensor_from_vec(values.to_vec(), (values.len(),));
     Parameter { info, tensor, trainable: true }
 }
 
@@ -35,25 +40,49 @@ fn options(kind: OptimizerKind, rate: f64, decay: f64) -> OptimizerConfig {
     }
 }
 
-fn gradients(device: &Cpu, parameters: &[Parameter<Cpu>], values: &[f32]) -> Gradients<f32, Cpu> {
-    let mut gradients = Gradients::leaky();
-    for parameter in parameters {
-        *gradients.get_or_alloc_mut(&parameter.tensor).unwrap() =
-            buffers::write(device, values.to_vec()).unwrap();
+/// Parameters with an optimizer.
+struct Training {
+    parameters: Vec<Parameter>,
+    state: OptimizerState,
+    optimizer: Optimizer,
+    max_norm: Option<f64>,
+}
+
+impl Training {
+    fn new(config: &OptimizerConfig, parameters: Vec<Parameter>) -> Training {
+        let optimizer = Optimizer::new(config, &infos(&parameters));
+        let state = OptimizerState::new(parameters.len());
+        Training { parameters, state, optimizer, max_norm: None }
     }
-    gradients
+
+    /// A step with these gradients of each parameter.
+    fn step(&mut self, gradients: &[&[f32]], multiplier: f64) -> Option<f64> {
+        let mut given = Gradients::leaky();
+        for (parameter, values) in self.parameters.iter().zip(gradients) {
+            given.get_or_alloc_mut(&parameter.tensor).unwrap().copy_from_slice(values);
+        }
+        self.state.add(&self.parameters, given).unwrap();
+        let rules = self.optimizer.rules(&infos(&self.parameters), multiplier);
+        self.state.update(&mut self.parameters, &rules, self.max_norm).unwrap()
+    }
+
+    /// The first value of each parameter.
+    fn values(&self) -> Vec<f32> {
+        self.parameters.iter().map(|parameter| parameter.tensor.as_vec()[0]).collect()
+    }
+}
+
+fn infos(parameters: &[Parameter]) -> Vec<(&ParameterInfo, bool)> {
+    parameters.iter().map(|parameter| (&parameter.info, parameter.trainable)).collect()
 }
 
 /// One parameter after three steps.
 fn run(options: &OptimizerConfig, role: Role) -> Vec<f32> {
-    let device = Cpu::default();
-    let mut parameters = vec![parameter(&device, "x", role, HEAD, &START)];
-    let mut optimizer = Optimizer::new(options, None, &parameters, &device).unwrap();
+    let mut training = Training::new(options, vec![parameter("x", role, HEAD, &START)]);
     for values in &GRADIENTS {
-        let gradients = gradients(&device, &parameters, values);
-        optimizer.step(&mut parameters, gradients, 1.0, &device).unwrap();
+        training.step(&[values], 1.0);
     }
-    parameters[0].tensor.as_vec()
+    training.parameters[0].tensor.as_vec()
 }
 
 fn close(found: &[f32], expected: &[f32]) {
@@ -98,138 +127,128 @@ fn steps_equal_pytorch() {
 #[test]
 fn one_step_follows_the_formula() {
     // SGD: p - lr (g + decay p). AdamW's first: p - lr decay p - lr g/(|g| + eps).
-    let device = Cpu::default();
     for (kind, expected) in [
         (OptimizerKind::Sgd, 2.0 - 0.1 * (0.5 + 0.01 * 2.0)),
         (OptimizerKind::Adamw, 2.0 - 0.1 * 0.01 * 2.0 - 0.1),
     ] {
-        let mut parameters = vec![parameter(&device, "x", Role::LinearWeight, HEAD, &[2.0])];
-        let mut optimizer =
-            Optimizer::new(&options(kind, 0.1, 0.01), None, &parameters, &device).unwrap();
-        let gradients = gradients(&device, &parameters, &[0.5]);
-        optimizer.step(&mut parameters, gradients, 1.0, &device).unwrap();
-        close(&parameters[0].tensor.as_vec(), &[expected]);
+        let parameters = vec![parameter("x", Role::LinearWeight, HEAD, &[2.0])];
+        let mut training = Training::new(&options(kind, 0.1, 0.01), parameters);
+        training.step(&[&[0.5]], 1.0);
+        close(&training.values(), &[expected]);
     }
 }
 
 #[test]
 fn groups_have_their_own_learning_rates_and_frozen_parameters_stay() {
-    let device = Cpu::default();
     let mut parameters = vec![
-        parameter(&device, "a", Role::ConvWeight, "layer1", &[1.0]),
-        parameter(&device, "b", Role::LinearWeight, HEAD, &[1.0]),
-        parameter(&device, "c", Role::ConvWeight, "conv1", &[1.0]),
+        parameter("a", Role::ConvWeight, "layer1", &[1.0]),
+        parameter("b", Role::LinearWeight, HEAD, &[1.0]),
+        parameter("c", Role::ConvWeight, "conv1", &[1.0]),
     ];
     parameters[2].trainable = false;
     let options = OptimizerConfig {
         backbone_learning_rate: Some(0.01),
         ..options(OptimizerKind::Sgd, 0.1, 0.0)
     };
-    let mut optimizer = Optimizer::new(&options, None, &parameters, &device).unwrap();
-    let gradients = gradients(&device, &parameters, &[1.0]);
-    optimizer.step(&mut parameters, gradients, 0.5, &device).unwrap();
-    let values: Vec<f32> =
-        parameters.iter().flat_map(|parameter| parameter.tensor.as_vec()).collect();
-    close(&values, &[0.995, 0.95, 1.0]);
+    let mut training = Training::new(&options, parameters);
+    training.step(&[&[1.0][..]; 3], 0.5);
+    close(&training.values(), &[0.995, 0.95, 1.0]);
 }
 
 #[test]
 fn layer_decay_multiplies_the_learning_rate_by_depth() {
-    let device = Cpu::default();
-    let mut parameters: Vec<Parameter<Cpu>> =
-        [("conv1", 0), ("layer1", 1), ("layer2", 2), (HEAD, 3)]
-            .map(|(group, depth)| {
-                let mut parameter = parameter(&device, group, Role::LinearWeight, group, &[1.0]);
-                parameter.info.depth = depth;
-                parameter
-            })
-            .into();
+    let parameters =
+        [("conv1", 0), ("layer1", 1), ("layer2", 2), (HEAD, 3)].map(|(group, depth)| {
+            let mut parameter = parameter(group, Role::LinearWeight, group, &[1.0]);
+            parameter.info.depth = depth;
+            parameter
+        });
     let group = OptimizerConfig {
         backbone_learning_rate: Some(0.04),
         ..options(OptimizerKind::Sgd, 0.1, 0.0)
     };
     let options = OptimizerConfig { layer_decay: 0.5, ..group };
-    let mut optimizer = Optimizer::new(&options, None, &parameters, &device).unwrap();
-    let gradients = gradients(&device, &parameters, &[1.0]);
-    optimizer.step(&mut parameters, gradients, 1.0, &device).unwrap();
-    let values: Vec<f32> =
-        parameters.iter().flat_map(|parameter| parameter.tensor.as_vec()).collect();
-    close(&values, &[0.99, 0.98, 0.96, 0.9]);
+    let mut training = Training::new(&options, parameters.into());
+    training.step(&[&[1.0][..]; 4], 1.0);
+    close(&training.values(), &[0.99, 0.98, 0.96, 0.9]);
 }
 
 #[test]
 fn unfrozen_parameters_count_their_own_steps() {
     // Adam's first step has the size of the learning rate, whenever it is made.
-    let device = Cpu::default();
     let mut parameters = vec![
-        parameter(&device, "a", Role::Bias, "layer1", &[0.0]),
-        parameter(&device, "b", Role::Bias, HEAD, &[0.0]),
+        parameter("a", Role::Bias, "layer1", &[0.0]),
+        parameter("b", Role::Bias, HEAD, &[0.0]),
     ];
     parameters[0].trainable = false;
-    let options = options(OptimizerKind::Adamw, 0.1, 0.0);
-    let mut optimizer = Optimizer::new(&options, None, &parameters, &device).unwrap();
+    let mut training = Training::new(&options(OptimizerKind::Adamw, 0.1, 0.0), parameters);
     for steps in 0..5 {
         if steps == 4 {
-            parameters[0].trainable = true;
-            optimizer.add_trainable(&parameters, 4, &device).unwrap();
+            training.parameters[0].trainable = true;
+            training.optimizer.add_trainable(&infos(&training.parameters), 4);
         }
-        let gradients = gradients(&device, &parameters, &[0.3]);
-        optimizer.step(&mut parameters, gradients, 1.0, &device).unwrap();
+        training.step(&[&[0.3][..]; 2], 1.0);
     }
-    close(&parameters[0].tensor.as_vec(), &[-0.1]);
-    assert!((parameters[1].tensor.as_vec()[0] + 0.5).abs() < 1e-5);
+    let values = training.values();
+    close(&values[..1], &[-0.1]);
+    assert!((values[1] + 0.5).abs() < 1e-5);
 }
 
 #[test]
 fn the_global_norm_is_clipped() {
-    let device = Cpu::default();
-    let mut parameters = vec![
-        parameter(&device, "a", Role::Bias, HEAD, &[0.0]),
-        parameter(&device, "b", Role::Bias, HEAD, &[0.0]),
-    ];
-    let options = options(OptimizerKind::Sgd, 1.0, 0.0);
-    let mut optimizer = Optimizer::new(&options, Some(1.0), &parameters, &device).unwrap();
-    let mut large = gradients(&device, &parameters, &[3.0]);
-    *large.get_or_alloc_mut(&parameters[1].tensor).unwrap() =
-        buffers::write(&device, vec![4.0]).unwrap();
-    assert_eq!(optimizer.step(&mut parameters, large, 1.0, &device).unwrap(), Some(5.0));
-    close(&[parameters[0].tensor.as_vec()[0], parameters[1].tensor.as_vec()[0]], &[-0.6, -0.8]);
-    let small = gradients(&device, &parameters, &[0.1]);
-    optimizer.step(&mut parameters, small, 1.0, &device).unwrap();
-    close(&[parameters[0].tensor.as_vec()[0]], &[-0.7]);
-    let infinite = gradients(&device, &parameters, &[f32::INFINITY]);
-    let norm = optimizer.step(&mut parameters, infinite, 1.0, &device).unwrap();
+    let parameters = ["a", "b"].map(|name| parameter(name, Role::Bias, HEAD, &[0.0]));
+    let mut training = Training::new(&options(OptimizerKind::Sgd, 1.0, 0.0), parameters.into());
+    training.max_norm = Some(1.0);
+    assert_eq!(training.step(&[&[3.0], &[4.0]], 1.0), Some(5.0));
+    close(&training.values(), &[-0.6, -0.8]);
+    training.step(&[&[0.1][..]; 2], 1.0);
+    close(&training.values()[..1], &[-0.7]);
+    let norm = training.step(&[&[f32::INFINITY][..]; 2], 1.0);
     assert!(norm.is_some_and(|norm| !norm.is_finite()));
-    close(&[parameters[0].tensor.as_vec()[0]], &[-0.7]);
+    close(&training.values()[..1], &[-0.7]);
 }
 
 #[test]
-fn a_restored_state_continues_to_the_same_parameters() {
-    let device = Cpu::default();
+fn gradients_of_several_passes_are_added() {
+    let parameters = vec![parameter("x", Role::Bias, HEAD, &[0.0])];
+    let mut training = Training::new(&options(OptimizerKind::Sgd, 1.0, 0.0), parameters);
+    let mut given = Gradients::leaky();
+    given.get_or_alloc_mut(&training.parameters[0].tensor).unwrap()[0] = 0.5;
+    training.state.add(&training.parameters, given).unwrap();
+    training.step(&[&[0.25]], 1.0);
+    close(&training.values(), &[-0.75]);
+    training.step(&[&[0.25]], 1.0);
+    close(&training.values(), &[-1.0]);
+}
+
+#[test]
+fn restored_moments_continue_to_the_same_parameters() {
     for kind in [OptimizerKind::Adamw, OptimizerKind::Sgd] {
         let options = OptimizerConfig { momentum: 0.9, ..options(kind, 0.1, 0.01) };
-        let mut whole = vec![parameter(&device, "x", Role::LinearWeight, HEAD, &START)];
-        let mut optimizer = Optimizer::new(&options, None, &whole, &device).unwrap();
-        let mut parts = Vec::new();
-        for (index, values) in GRADIENTS.iter().enumerate() {
-            if index == 2 {
-                parts = vec![parameter(
-                    &device,
-                    "x",
-                    Role::LinearWeight,
-                    HEAD,
-                    &whole[0].tensor.as_vec(),
-                )];
-                let mut other = Optimizer::new(&options, None, &parts, &device).unwrap();
-                let saved = optimizer.save(&whole, &device).unwrap();
-                assert!(!other.restore(&parts, BTreeMap::new(), 2, &device).unwrap());
-                assert!(other.restore(&parts, saved, 2, &device).unwrap());
-                let gradients = gradients(&device, &parts, values);
-                other.step(&mut parts, gradients, 1.0, &device).unwrap();
-            }
-            let gradients = gradients(&device, &whole, values);
-            optimizer.step(&mut whole, gradients, 1.0, &device).unwrap();
+        let start = |values: &[f32]| vec![parameter("x", Role::LinearWeight, HEAD, values)];
+        let mut whole = Training::new(&options, start(&START));
+        whole.step(&[&GRADIENTS[0]], 1.0);
+        whole.step(&[&GRADIENTS[1]], 1.0);
+        let moments = whole.state.moments(&whole.parameters);
+        let mut parts = Training::new(&options, start(&whole.parameters[0].tensor.as_vec()));
+        parts.optimizer.resume(2);
+        let names: Vec<String> = moments.keys().cloned().collect();
+        assert_eq!(parts.optimizer.moment_names(&infos(&parts.parameters)), names);
+        parts.state.restore(&parts.parameters, moments).unwrap();
+        for training in [&mut whole, &mut parts] {
+            training.step(&[&GRADIENTS[2]], 1.0);
         }
-        assert_eq!(parts[0].tensor.as_vec(), whole[0].tensor.as_vec());
+        assert_eq!(parts.parameters[0].tensor.as_vec(), whole.parameters[0].tensor.as_vec());
+    }
+}
+
+#[test]
+fn moments_of_another_network_are_refused() {
+    let one = vec![parameter("x", Role::Bias, HEAD, &START)];
+    let mut state = OptimizerState::new(1);
+    for (name, shape) in [("first/x", vec![2]), ("first/y", vec![3])] {
+        let tensor = WeightTensor { data: vec![0.0; shape[0]], shape };
+        let moments = BTreeMap::from([(name.to_owned(), tensor)]);
+        assert!(matches!(state.restore(&one, moments), Err(NnError::Mismatch(_))), "{name}");
     }
 }

@@ -4,7 +4,7 @@ use crate::data::images::{self, Image, LISTING};
 use crate::data::tensor_cache::{RECORDS, Writer, write_table};
 use crate::data::{Fit, InputInfo, Interpolation, Preprocessing, Sample, Split, TensorCache};
 use crate::events::{CancellationToken, EventSink};
-use crate::nn::{Builder, Cpu, Head, Network, Op, Window};
+use crate::nn::{Builder, Head, Network, Op, Window};
 use crate::random::Stream;
 use crate::store::digest_bytes;
 use std::path::Path;
@@ -108,7 +108,7 @@ pub(crate) fn cache(counts: Counts) -> Arc<TensorCache> {
 }
 
 /// Two convolutions with batch norm, pooling, dropout and a linear layer, for [`cache`]'s images.
-pub(crate) fn network() -> Network<Cpu> {
+pub(crate) fn network() -> Network {
     let head = Head::Dense { hidden: Vec::new(), dropout: 0.2, classes: CLASSES.len() };
     let (mut builder, mut x) = Builder::new(8, 8, 3);
     for (group, channels) in [("first", 8), ("second", 16)] {
@@ -122,5 +122,5 @@ pub(crate) fn network() -> Network<Cpu> {
     x = builder.add("pool", Op::AdaptivePool { height: 1, width: 1 }, &[x]).unwrap();
     builder.features(x);
     builder.dense_head("fc", x, &head).unwrap();
-    Network::from_graph(builder.finish().unwrap(), &head, 42, Cpu::default()).unwrap()
+    Network::from_graph(builder.finish().unwrap(), &head, 42).unwrap()
 }

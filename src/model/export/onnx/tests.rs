@@ -6,7 +6,7 @@ use super::read::read;
 use super::run::Runner;
 use super::schema::{LOGITS, Node, OnnxModel, Operator};
 use super::write::write;
-use crate::nn::{Builder, Cpu, Graph, Head, Network, NnError, Op, Window, backbone};
+use crate::nn::{Builder, Graph, Head, Network, NnError, Op, Window, backbone};
 use crate::random::Stream;
 use proptest::prelude::*;
 
@@ -49,8 +49,8 @@ fn head() -> Head {
 }
 
 /// A network with random weights, norms included.
-fn network(graph: Graph, head: &Head) -> Network<Cpu> {
-    let mut network = Network::from_graph(graph, head, 3, Cpu::default()).unwrap();
+fn network(graph: Graph, head: &Head) -> Network {
+    let mut network = Network::from_graph(graph, head, 3).unwrap();
     let mut weights = network.save();
     for (name, tensor) in &mut weights.tensors {
         let mut stream = Stream::new(5, name, &[]);
@@ -68,7 +68,7 @@ fn network(graph: Graph, head: &Head) -> Network<Cpu> {
 }
 
 /// Images of 0 to 255, (count, height, width, 3).
-fn images(count: usize, network: &Network<Cpu>) -> Vec<f32> {
+fn images(count: usize, network: &Network) -> Vec<f32> {
     let mut stream = Stream::new(9, "images", &[]);
     (0..count * network.graph().input().len())
         .map(|_| stream.between(0.0, 255.999).floor() as f32)
@@ -85,7 +85,7 @@ fn planes(images: &[f32], pixels: usize) -> Vec<f32> {
 }
 
 /// The bytes of the file of a model, and the model.
-fn exported(network: &Network<Cpu>, normalization: Option<Normalization>) -> (Vec<u8>, OnnxModel) {
+fn exported(network: &Network, normalization: Option<Normalization>) -> (Vec<u8>, OnnxModel) {
     let mut file = model(network.graph().input(), network.layers(), normalization);
     file.metadata = vec![("classes".to_owned(), "[\"ä\"]".to_owned())];
     file.description = "Of a test.".to_owned();
@@ -96,7 +96,7 @@ fn exported(network: &Network<Cpu>, normalization: Option<Normalization>) -> (Ve
 }
 
 /// Compares the logits of a file with those of its network. Returns the operators of the file.
-fn check(network: &Network<Cpu>, normalization: Option<Normalization>) -> Vec<Operator> {
+fn check(network: &Network, normalization: Option<Normalization>) -> Vec<Operator> {
     let (bytes, file) = exported(network, normalization);
     assert_eq!(read(&bytes).unwrap(), file);
     let operators = file.nodes.iter().map(|node| node.operator).collect();
@@ -159,7 +159,7 @@ fn backbones_give_their_logits() {
     let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 5 };
     for (name, side) in [("resnet18", 40), ("resnet50", 33), ("inception_v3", 75)] {
         let graph = backbone(name).unwrap().graph(&head, (side, side)).unwrap();
-        let network = Network::from_graph(graph, &head, 3, Cpu::default()).unwrap();
+        let network = Network::from_graph(graph, &head, 3).unwrap();
         let operators = check(&network, None);
         // Norms are folded: no scale is left.
         assert!(!operators.contains(&Operator::Mul), "{name}");

@@ -6,8 +6,8 @@ use crate::nn::backbones::{alexnet, inception, resnet};
 use crate::nn::graph::{Builder, Graph, Head, Op, Value, Window};
 use crate::nn::number::to_f64;
 use crate::nn::{
-    AUXILIARY, Backend, BatchNorm, Cpu, Network, NnError, Number, StepOptions, WeightTensor,
-    Weights, soft_targets,
+    AUXILIARY, BatchNorm, Network, NnError, Number, StepOptions, WeightTensor, Weights,
+    soft_targets,
 };
 use crate::nn::{Parameter, ParameterInfo, Role, parameters};
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
             weights.tensors.insert(name, WeightTensor { shape: vec![data.len()], data });
         }
     }
-    let made = Network::from_weights(graph.clone(), &Head::Original, &weights, 0, Cpu::default());
+    let made = Network::from_weights(graph.clone(), &Head::Original, &weights, 0);
     let network = made.unwrap().0;
     step::<f32>(&network, size, |what, ours| {
         let error = distance(ours, &golden[what]);
@@ -145,10 +145,7 @@ fn check(name: &str, channels: usize, size: (usize, usize), block: Option<Block>
 }
 
 /// Calls `check` with each result of a step and its name in the golden file.
-fn step<N: Number>(network: &Network<Cpu>, size: (usize, usize), check: impl Fn(&str, &[f64]))
-where
-    Cpu: Backend<N>,
-{
+fn step<N: Number>(network: &Network, size: (usize, usize), check: impl Fn(&str, &[f64])) {
     let mut network = network.converted::<N>().unwrap();
     let images = numbers("pictures", BATCH * size.0 * size.1 * 3);
     let targets =

@@ -7,7 +7,7 @@
 mod blocks;
 
 use super::*;
-use crate::nn::{BatchNorm, Cpu, Network, Role, StepOptions, WeightTensor, Weights, soft_targets};
+use crate::nn::{BatchNorm, Network, Role, StepOptions, WeightTensor, Weights, soft_targets};
 use crate::random::Stream;
 
 /// Name, torchvision's list, its number of parameters, its multiply-adds at the usual input size in
@@ -114,7 +114,7 @@ fn images(count: usize, size: usize) -> Vec<f32> {
 
 /// A network whose parameters repeat a few thousand random numbers: drawing tens of millions would
 /// take seconds.
-fn quick(graph: Graph, head: &Head) -> Network<Cpu> {
+fn quick(graph: Graph, head: &Head) -> Network {
     let mut stream = Stream::new(3, "weights", &[]);
     let table: Vec<f32> = (0..8191).map(|_| stream.normal() as f32).collect();
     let mut weights = Weights::default();
@@ -145,7 +145,7 @@ fn quick(graph: Graph, head: &Head) -> Network<Cpu> {
         put(mean, vec![norm.mean.len()], &|_| 0.0);
         put(variance, vec![norm.mean.len()], &|_| 1.0);
     }
-    Network::from_weights(graph, head, &weights, 0, Cpu::default()).unwrap().0
+    Network::from_weights(graph, head, &weights, 0).unwrap().0
 }
 
 /// A step on two small images; Inception's on images of the size that its auxiliary head needs.
@@ -165,7 +165,8 @@ fn every_parameter_of_every_backbone_gets_a_gradient() {
         let mut step = network.step(&images(2, size), 2, &targets, &OPTIONS).unwrap();
         assert!(step.loss.is_finite() && step.logits.len() == 10, "{}", info.name);
         for parameter in network.parameters() {
-            let (gradient, name) = (step.gradient(parameter).unwrap(), &parameter.info.name);
+            let (gradient, name) =
+                (step.gradients.get_or_alloc_mut(&parameter.tensor).unwrap(), &parameter.info.name);
             assert_eq!(
                 gradient.len(),
                 parameter.info.shape.iter().product::<usize>(),
@@ -244,8 +245,7 @@ fn invalid_graphs_are_refused() {
     let head = Head::Dense { hidden: vec![], dropout: 0.0, classes: 2 };
     let error = backbone("alexnet").unwrap().graph(&head, (20, 20)).unwrap_err().to_string();
     assert!(error.contains("features.") && error.contains("pixels doesn't fit"), "{error}");
-    let error =
-        Network::new("resnet5", &head, (64, 64), 0, Cpu::default()).err().unwrap().to_string();
+    let error = Network::new("resnet5", &head, (64, 64), 0).err().unwrap().to_string();
     assert!(
         error.starts_with("no backbone has the name `resnet5`; there are resnet50, "),
         "{error}"

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::nn::graph::{Builder, Head, Window};
-use crate::nn::{BatchNorm, Cpu, StepOptions, soft_targets};
+use crate::nn::{BatchNorm, StepOptions, soft_targets};
 use crate::random::Stream;
 
 const CLASSES: usize = 3;
@@ -42,8 +42,8 @@ fn dense_end() -> [(&'static str, Op); 5] {
     ]
 }
 
-fn network(end: &[(&str, Op)]) -> Network<Cpu> {
-    Network::from_graph(graph(end), &HEAD, 4, Cpu::default()).unwrap()
+fn network(end: &[(&str, Op)]) -> Network {
+    Network::from_graph(graph(end), &HEAD, 4).unwrap()
 }
 
 fn images(count: usize) -> Vec<f32> {
@@ -79,11 +79,11 @@ fn gradients_equal_finite_differences_of_the_logit() {
         let Evidence { shape, map, gradient } = network.evidence(&images(2), 2, &classes).unwrap();
         let last = last_map(&network.graph, &network.program).unwrap();
         let logits = |map: &[f64]| {
-            let input = tensor(&network.device, map.to_vec()).unwrap();
+            let input = flat(map.to_vec()).unwrap();
             let mut pass = network.interpreter(2, Pass::Evaluation);
             let range = last + 1..network.program.auxiliary;
             let logits = pass.run(range, input, &[network.graph.logits()]).unwrap();
-            Cpu::numbers(&logits[0]).into_owned()
+            logits[0].as_vec()
         };
         assert_eq!(gradient.len(), 2 * shape.len());
         assert!(gradient.iter().any(|slope| *slope != 0.0));
@@ -156,7 +156,7 @@ fn a_network_without_a_map_and_a_class_that_is_not_there_are_errors() {
         b.dense_head("fc", x, &HEAD)?;
         b.finish()
     };
-    let flat = Network::from_graph(build().unwrap(), &HEAD, 4, Cpu::default()).unwrap();
+    let flat = Network::from_graph(build().unwrap(), &HEAD, 4).unwrap();
     assert_eq!(flat.explained_map(), None);
     assert!(matches!(flat.class_maps(&[0.0; 12], 1, &[0]), Err(NnError::Graph(_))));
 }
@@ -183,7 +183,7 @@ fn corners(seed: u64, count: usize) -> (Vec<f32>, Vec<usize>) {
 }
 
 /// Two convolutions, a global mean and a linear layer, after some steps of gradient descent.
-fn trained_on_corners() -> Network<Cpu> {
+fn trained_on_corners() -> Network {
     let head = Head::Dense { hidden: Vec::new(), dropout: 0.0, classes: 2 };
     let (mut b, x) = Builder::new(12, 12, 3);
     b.layer_group("body");
@@ -195,7 +195,7 @@ fn trained_on_corners() -> Network<Cpu> {
     let x = b.add("flatten", Op::Flatten, &[x]).unwrap();
     b.features(x);
     b.dense_head("fc", x, &head).unwrap();
-    let mut network = Network::from_graph(b.finish().unwrap(), &head, 4, Cpu::default()).unwrap();
+    let mut network = Network::from_graph(b.finish().unwrap(), &head, 4).unwrap();
     let (images, classes) = corners(9, 32);
     let targets = soft_targets(&classes, 2, 0.0);
     let options = StepOptions { seed: 1, step: 0, batch_norm: BatchNorm::Running };

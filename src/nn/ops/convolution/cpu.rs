@@ -16,18 +16,19 @@ use crate::nn::matrix::{Factor, Matrix, MatrixMut, Pair, has_kernels, multiply, 
 use crate::nn::number::Number;
 use crate::nn::ops::chunks::{CHUNK, add_to, column_sums};
 use crate::nn::ops::{FlatTensor, Gradient, MaybeTape, Products, flat};
-use dfdx::tensor::{Cpu, CpuError, HasErr, Tape};
+use dfdx::tensor::{CpuError, Tape};
 use rayon::prelude::*;
 
-/// See [`Backend::convolution`](crate::nn::Backend::convolution).
+/// 2-D convolution of `x` (batch, height, width, in) with `weight` (kernel height, kernel width, in,
+/// out) and `bias` (out) to (batch, height, width, out). `gradients` are those of x, weight, bias.
 pub(crate) fn convolution<N: Number>(
-    x: &FlatTensor<Cpu, N>,
-    weight: &FlatTensor<Cpu, N>,
-    bias: Option<&FlatTensor<Cpu, N>>,
+    x: &FlatTensor<N>,
+    weight: &FlatTensor<N>,
+    bias: Option<&FlatTensor<N>>,
     geometry: &Geometry,
     gradients: [Gradient; 3],
-    tape: &mut MaybeTape<Cpu, N>,
-) -> Result<FlatTensor<Cpu, N>, <Cpu as HasErr>::Err> {
+    tape: &mut MaybeTape<N>,
+) -> Result<FlatTensor<N>, CpuError> {
     let geometry = *geometry;
     let out = flat(forward(values(x), values(weight), bias.map(values), &geometry))?;
     let Some(tape) = tape else { return Ok(out) };

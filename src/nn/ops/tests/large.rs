@@ -55,8 +55,7 @@ where
     let (x, weight) = (inputs[0].clone(), &inputs[1]);
     let (mut tape, mut other) = (Some(Default::default()), Some(Default::default()));
     let ours =
-        convolution::cpu::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut tape)
-            .unwrap();
+        ops::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut tape).unwrap();
     let composed =
         composed::convolution(&x, weight, None, geometry, [Gradient::First; 3], &mut other)
             .unwrap();

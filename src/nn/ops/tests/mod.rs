@@ -1,6 +1,7 @@
-//! Compares every op, the CPU kernel and the composed one, with a naive loop in `f64` over random
+//! Compares every op, and the same composed of dfdx's own ops, with a naive loop in `f64` over random
 //! shapes, and its gradients with finite differences of that loop.
 
+mod composed;
 mod large;
 mod naive;
 
@@ -8,10 +9,14 @@ use large::held;
 
 use super::convolution::Geometry;
 use super::pooling::{PoolKind, Pooling};
-use super::*;
+use super::{
+    DropoutPosition, FlatTensor, Gradient, MaybeTape, NormStatistics, Normalization, Products,
+    soft_targets,
+};
 use crate::nn::graph::{Shape, Window};
 use crate::nn::matrix::{has_kernels, to_bf16, values};
 use crate::nn::number::{Number, converted, to_f64};
+use crate::nn::ops;
 use crate::random::Stream;
 use dfdx::prelude::*;
 use proptest::prelude::*;
@@ -19,12 +24,8 @@ use proptest::test_runner::TestCaseError;
 
 type Failure = <Cpu as HasErr>::Err;
 type Loop<'a> = dyn Fn(&[Vec<f64>]) -> Vec<f64> + 'a;
-type Op<'a, N> = dyn Fn(
-        &[FlatTensor<Cpu, N>],
-        Gradient,
-        &mut MaybeTape<Cpu, N>,
-    ) -> Result<FlatTensor<Cpu, N>, Failure>
-    + 'a;
+type Op<'a, N> =
+    dyn Fn(&[FlatTensor<N>], Gradient, &mut MaybeTape<N>) -> Result<FlatTensor<N>, Failure> + 'a;
 
 /// Tolerance of an op's output in `f32` and in `f64`, relative to the output's root mean square.
 const NEAR: [f64; 2] = [1e-5, 1e-12];
@@ -43,17 +44,17 @@ fn rounded(values: Vec<f32>) -> Vec<f32> {
     values.into_iter().map(to_bf16).collect()
 }
 
-fn tensor<N: Number>(values: Vec<N>) -> FlatTensor<Cpu, N> {
+fn tensor<N: Number>(values: Vec<N>) -> FlatTensor<N> {
     let length = values.len();
     Cpu::default().tensor_from_vec(values, (length,))
 }
 
 /// The gradients by `inputs` of the sum of `out` weighted with `weights`.
 fn backwards<N: Number>(
-    out: FlatTensor<Cpu, N>,
-    tape: MaybeTape<Cpu, N>,
+    out: FlatTensor<N>,
+    tape: MaybeTape<N>,
     weights: &[f32],
-    inputs: &[FlatTensor<Cpu, N>],
+    inputs: &[FlatTensor<N>],
 ) -> Vec<Vec<f64>>
 where
     Cpu: Device<N>,
@@ -75,14 +76,14 @@ macro_rules! check {
     }};
 }
 
-fn tensors<N: Number>(inputs: &[Vec<f32>]) -> Vec<FlatTensor<Cpu, N>> {
+fn tensors<N: Number>(inputs: &[Vec<f32>]) -> Vec<FlatTensor<N>> {
     inputs.iter().map(|values| tensor(converted(values))).collect()
 }
 
 /// The op's values, and its gradients by central differences at up to 40 elements of
 /// each input. Then the op twice, so that gradients have to be added up.
 fn hold<N: Number>(
-    given: &[FlatTensor<Cpu, N>],
+    given: &[FlatTensor<N>],
     near: f64,
     op: &Op<N>,
     naive: &Loop,
@@ -130,7 +131,7 @@ where
     let mut tape = Some(Default::default());
     let one = op(given, Gradient::Add, &mut tape).unwrap();
     let two = op(given, Gradient::First, &mut tape).unwrap();
-    let sum = arithmetic::cpu::add(&one, &two, [Gradient::First; 2], &mut tape).unwrap();
+    let sum = ops::add(&one, &two, [Gradient::First; 2], &mut tape).unwrap();
     for (twice, once) in backwards(sum, tape, &weights, given).iter().zip(&gradients) {
         for (twice, once) in twice.iter().zip(once) {
             prop_assert!(
@@ -169,7 +170,7 @@ fn check_convolution(geometry: Geometry, bias: bool, seed: u64) -> Result<(), Te
         inputs.clone(),
         |x, gradient, tape| {
             let bias = x.get(2);
-            convolution::cpu::convolution(&x[0], &x[1], bias, &geometry, [gradient; 3], tape)
+            ops::convolution(&x[0], &x[1], bias, &geometry, [gradient; 3], tape)
         },
         &naive
     )?;
@@ -177,7 +178,7 @@ fn check_convolution(geometry: Geometry, bias: bool, seed: u64) -> Result<(), Te
         let geometry = Geometry { products: Products::Bf16, ..geometry };
         let op: &Op<f32> = &|x, gradient, tape| {
             let bias = x.get(2);
-            convolution::cpu::convolution(&x[0], &x[1], bias, &geometry, [gradient; 3], tape)
+            ops::convolution(&x[0], &x[1], bias, &geometry, [gradient; 3], tape)
         };
         let inputs: Vec<Vec<f32>> = inputs.iter().cloned().map(rounded).collect();
         hold(&tensors(&inputs), NEAR[0], op, &naive)?;
@@ -198,7 +199,7 @@ fn check_batch_norm(
     options: (bool, bool, bool),
     seed: u64,
 ) -> Result<(), TestCaseError> {
-    let (of_batch, residual, relu) = options;
+    let (of_batch, residual, rectified) = options;
     let mut inputs = vec![
         numbers(rows * channels, seed),
         numbers(channels, seed + 1),
@@ -212,13 +213,13 @@ fn check_batch_norm(
     } else {
         NormStatistics::Running { mean: &mean, variance: &variance }
     };
-    let norm = Normalization { statistics, epsilon: 1e-3, relu };
+    let norm = Normalization { statistics, epsilon: 1e-3, relu: rectified };
     let naive = |inputs: &[Vec<f64>]| naive::batch_norm(&norm, channels, inputs);
     check!(
         inputs.clone(),
         |x, gradient, tape| {
             let affine = [&x[1], &x[2]];
-            Ok(batch_norm::cpu::batch_norm(&x[0], affine, x.get(3), &norm, [gradient; 4], tape)?.0)
+            Ok(ops::batch_norm(&x[0], affine, x.get(3), &norm, [gradient; 4], tape)?.0)
         },
         &naive
     )?;
@@ -237,7 +238,7 @@ fn check_pool(pooling: Pooling, seed: u64) -> Result<(), TestCaseError> {
     let naive = |inputs: &[Vec<f64>]| naive::pool(&pooling, inputs);
     check!(
         inputs.clone(),
-        |inputs, gradient, tape| pooling::cpu::pool(&inputs[0], &pooling, gradient, tape),
+        |inputs, gradient, tape| ops::pool(&inputs[0], &pooling, gradient, tape),
         &naive
     )?;
     check!(
@@ -295,11 +296,11 @@ proptest! {
         let shape = Shape::vector(inputs);
         let as_convolution = geometry(batch, shape, Window::square(1, 1, 0), outputs);
         let naive = |inputs: &[Vec<f64>]| naive::convolution(&as_convolution, inputs);
-        check!(data.clone(), |x, gradient, tape| linear::cpu::linear(&x[0], [&x[1], &x[2]], batch, Products::Own, [gradient; 3], tape), &naive)?;
+        check!(data.clone(), |x, gradient, tape| ops::linear(&x[0], [&x[1], &x[2]], batch, Products::Own, [gradient; 3], tape), &naive)?;
         check!(data.clone(), |x, gradient, tape| composed::linear(&x[0], [&x[1], &x[2]], batch, Products::Own, [gradient; 3], tape), &naive)?;
         if has_kernels() {
             let op: &Op<f32> =
-                &|x, gradient, tape| linear::cpu::linear(&x[0], [&x[1], &x[2]], batch, Products::Bf16, [gradient; 3], tape);
+                &|x, gradient, tape| ops::linear(&x[0], [&x[1], &x[2]], batch, Products::Bf16, [gradient; 3], tape);
             let data: Vec<Vec<f32>> = data.into_iter().map(rounded).collect();
             hold(&tensors(&data), NEAR[0], op, &naive)?;
         }
@@ -310,10 +311,10 @@ proptest! {
         let length = rows * widths[0];
         let two = vec![numbers(length, seed), numbers(length, seed + 1)];
         let sum = |x: &[Vec<f64>]| x[0].iter().zip(&x[1]).map(|(a, b)| a + b).collect::<Vec<_>>();
-        check!(two.clone(), |x, gradient, tape| arithmetic::cpu::add(&x[0], &x[1], [gradient; 2], tape), &sum)?;
+        check!(two.clone(), |x, gradient, tape| ops::add(&x[0], &x[1], [gradient; 2], tape), &sum)?;
         check!(two.clone(), |x, gradient, tape| composed::add(&x[0], &x[1], [gradient; 2], tape), &sum)?;
         let relu = |x: &[Vec<f64>]| x[0].iter().map(|x| x.max(0.0)).collect::<Vec<_>>();
-        check!(vec![two[0].clone()], |x, gradient, tape| arithmetic::cpu::relu(&x[0], gradient, tape), &relu)?;
+        check!(vec![two[0].clone()], |x, gradient, tape| ops::relu(&x[0], gradient, tape), &relu)?;
         check!(vec![two[0].clone()], |x, gradient, tape| composed::relu(&x[0], gradient, tape), &relu)?;
         let many: Vec<Vec<f32>> = widths.iter().enumerate().map(|(i, w)| numbers(rows * w, seed + i as u64)).collect();
         let joined = |x: &[Vec<f64>]| {
@@ -322,7 +323,7 @@ proptest! {
         };
         check!(many.clone(), |x, gradient, tape| {
             let parts: Vec<_> = x.iter().zip(&widths).map(|(x, &width)| (x, width, gradient)).collect();
-            arithmetic::cpu::concatenate(&parts, rows, tape)
+            ops::concatenate(&parts, rows, tape)
         }, &joined)?;
         check!(many, |x, gradient, tape| {
             let parts: Vec<_> = x.iter().zip(&widths).map(|(x, &width)| (x, width, gradient)).collect();
@@ -333,11 +334,11 @@ proptest! {
     #[test]
     fn dropouts(length in 1usize..50, probability in 0.0f32..0.9, seed in 0u64..1000) {
         let position = DropoutPosition { seed, step: 3, layer: 1 };
-        let ones = dropout::cpu::dropout(&tensor(vec![1.0; length]), probability, position, Gradient::None, &mut None).unwrap();
+        let ones = ops::dropout(&tensor(vec![1.0; length]), probability, position, Gradient::None, &mut None).unwrap();
         let mask: Vec<f64> = to_f64(values(&ones));
         let naive = |x: &[Vec<f64>]| x[0].iter().zip(&mask).map(|(x, mask)| x * mask).collect::<Vec<_>>();
         let data = vec![numbers(length, seed)];
-        check!(data.clone(), |x, gradient, tape| dropout::cpu::dropout(&x[0], probability, position, gradient, tape), &naive)?;
+        check!(data.clone(), |x, gradient, tape| ops::dropout(&x[0], probability, position, gradient, tape), &naive)?;
         check!(data, |x, gradient, tape| composed::dropout(&x[0], probability, position, gradient, tape), &naive)?;
     }
 
@@ -350,7 +351,7 @@ proptest! {
             let loss = if composed {
                 composed::cross_entropy(&logits.clone(), &targets, batch, &mut tape)
             } else {
-                cross_entropy::cpu::cross_entropy(&logits.clone(), &targets, batch, &mut tape)
+                ops::cross_entropy(&logits.clone(), &targets, batch, &mut tape)
             };
             let loss = loss.unwrap();
             let value = loss.as_vec()[0];
@@ -387,7 +388,7 @@ fn moments_survive_a_large_mean() {
     let data: Vec<f32> = numbers(100_000, 3).iter().map(|v| 1000.0 + v).collect();
     let (weight, bias) = (tensor(vec![1.0]), tensor(vec![0.0]));
     let norm = Normalization { statistics: NormStatistics::Batch, epsilon: 0.0, relu: false };
-    let moments = batch_norm::cpu::batch_norm(
+    let moments = ops::batch_norm(
         &tensor(data),
         [&weight, &bias],
         None,
@@ -402,7 +403,7 @@ fn moments_survive_a_large_mean() {
 #[test]
 fn nan_propagates_through_relu_and_max_pooling() {
     let nan = tensor(vec![f32::NAN, -1.0]);
-    let out = arithmetic::cpu::relu(&nan, Gradient::None, &mut None).unwrap();
+    let out = ops::relu(&nan, Gradient::None, &mut None).unwrap();
     assert!(values(&out)[0].is_nan() && values(&out)[1] == 0.0);
     let window = Window::square(2, 1, 0);
     let pooling = Pooling {
@@ -412,9 +413,7 @@ fn nan_propagates_through_relu_and_max_pooling() {
         kind: PoolKind::Maximum(window),
     };
     let map = tensor(vec![1.0, f32::NAN, 2.0, 3.0]);
-    assert!(
-        values(&pooling::cpu::pool(&map, &pooling, Gradient::None, &mut None).unwrap())[0].is_nan()
-    );
+    assert!(values(&ops::pool(&map, &pooling, Gradient::None, &mut None).unwrap())[0].is_nan());
 }
 
 #[test]
@@ -422,7 +421,7 @@ fn dropout_keeps_the_mean_and_its_mask_is_its_position() {
     let ones = tensor(vec![1.0; 100_000]);
     let draw = |step| {
         let position = DropoutPosition { seed: 1, step, layer: 2 };
-        dropout::cpu::dropout(&ones, 0.3, position, Gradient::None, &mut None).unwrap().as_vec()
+        ops::dropout(&ones, 0.3, position, Gradient::None, &mut None).unwrap().as_vec()
     };
     let mean = draw(0).iter().sum::<f32>() / 100_000.0;
     assert!((mean - 1.0).abs() < 0.01, "{mean}");

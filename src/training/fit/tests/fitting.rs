@@ -108,7 +108,7 @@ fn small_last_batches_are_dropped_if_batch_norms_are_trained() {
     let unfreezing =
         Options { unfreeze_at: Some(UnfreezeAt::Epoch(3)), freeze: Freeze::All, ..options() };
     assert!(norms(unfreezing));
-    let alexnet = Network::new("alexnet", &head_of_three(), (64, 64), 1, Cpu::default()).unwrap();
+    let alexnet = Network::new("alexnet", &head_of_three(), (64, 64), 1).unwrap();
     assert!(!has_batch_statistics(&alexnet, &options()));
 }
 
@@ -255,7 +255,7 @@ fn a_batch_larger_than_the_split_uses_all_of_it() {
 #[test]
 fn every_trainable_parameter_moves() {
     let before: Vec<Vec<f32>> = network().parameters().iter().map(|p| p.tensor.as_vec()).collect();
-    let mut network: Network<Cpu> = network();
+    let mut network: Network = network();
     fit_alone(&mut network, &cache(COUNTS), &Options { epochs: 1, keep: Keep::Last, ..options() });
     for (parameter, before) in network.parameters().iter().zip(before) {
         assert_ne!(parameter.tensor.as_vec(), before, "{}", parameter.info.name);

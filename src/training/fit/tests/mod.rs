@@ -8,7 +8,7 @@ mod resuming;
 use super::*;
 use crate::config::WordOr;
 use crate::data::{AugmentationPolicy, RandomResizedCrop};
-use crate::nn::{Cpu, Head, weights::to_bytes};
+use crate::nn::{Head, weights::to_bytes};
 use crate::training::options::{
     CheckpointOptions, ClassWeights, DenseHead, EarlyStopping, Freeze, Keep, Monitor,
     NoAugmentation, OptimizerConfig, OptimizerKind, Sampling, Schedule, ScheduleKind,
@@ -126,7 +126,7 @@ pub(super) fn train_with_memo(
 
 /// Trains the given network without checkpoints and with an empty memo.
 pub(super) fn fit_alone(
-    network: &mut Network<Cpu>,
+    network: &mut Network,
     cache: &Arc<TensorCache>,
     options: &Options,
 ) -> Fitted {
@@ -145,12 +145,11 @@ pub(super) fn fit_alone(
 }
 
 /// [`network`] without dropout.
-pub(super) fn without_dropout() -> Network<Cpu> {
+pub(super) fn without_dropout() -> Network {
     let network = network();
     let head = Head::Dense { hidden: Vec::new(), dropout: 0.0, classes: 3 };
     let mut without =
-        Network::from_graph(network.graph().clone().without_dropout(), &head, 42, Cpu::default())
-            .unwrap();
+        Network::from_graph(network.graph().clone().without_dropout(), &head, 42).unwrap();
     without.load(&network.save()).unwrap();
     without
 }

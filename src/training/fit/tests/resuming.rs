@@ -41,15 +41,13 @@ fn interrupt(
 }
 
 fn interrupt_in<N: Number>(
-    mut network: Network<Cpu, N>,
+    mut network: Network<N>,
     cache: &Arc<TensorCache>,
     options: &Options,
     checkpoints: &Checkpoints,
     epochs: u64,
     steps: usize,
-) where
-    Cpu: Backend<N>,
-{
+) {
     let (cancel, events) = (CancellationToken::new(), EventSink::silent());
     let (memo, scratch) = (&checkpoints.memo, checkpoints.scratch.as_path());
     let session = Session {

@@ -1,40 +1,25 @@
 //! The ops composed of dfdx's own, for any of its devices: windows are gathered as rows by index
-//! (padding is an extra row), then multiplied, summed or maximized. Used on GPUs, and as the
-//! reference for the CPU kernels in tests.
+//! (padding is an extra row), then multiplied, summed or maximized. A reference for large inputs, for
+//! which naive loops are slow.
 //!
 //! dfdx's tape computes gradients for all inputs, so `Gradient`s are ignored. A maximum distributes
 //! its gradient to all equal values, where the CPU kernel chooses the first.
 
-use super::convolution::Geometry;
-use super::pooling::{PoolKind, Pooling};
-use super::{
-    BatchStatistics, DropoutPosition, FlatTensor, Gradient, MaybeTape, NormStatistics,
-    Normalization, Normalized, Products,
-};
 use crate::nn::number::{Number, converted};
+use crate::nn::ops::{
+    BatchStatistics, DropoutPosition, Geometry, Gradient, NormStatistics, Normalization, PoolKind,
+    Pooling, Products,
+};
 use dfdx::prelude::*;
 
 type Failure<D> = <D as HasErr>::Err;
 type Taped<S, D, N> = Tensor<S, N, D, OwnedTape<N, D>>;
+type FlatTensor<D, N> = Tensor<(usize,), N, D>;
+type MaybeTape<D, N> = Option<OwnedTape<N, D>>;
+/// The output, and the batch's statistics if it normalized with them.
+type Normalized<D, N> = (FlatTensor<D, N>, Option<BatchStatistics>);
 /// (rows, columns).
 type Rows = (usize, usize);
-
-/// See [`Backend::numbers`](crate::nn::Backend::numbers).
-#[cfg(feature = "cuda")]
-pub(super) fn numbers<D: Device<N>, N: Number>(
-    tensor: &FlatTensor<D, N>,
-) -> std::borrow::Cow<'_, [N]> {
-    std::borrow::Cow::Owned(tensor.as_vec())
-}
-
-/// See [`Backend::for_each`](crate::nn::Backend::for_each).
-#[cfg(feature = "cuda")]
-pub(super) fn for_each<D: Device<N>, N: Number, W, E>(
-    tensors: Vec<(&mut FlatTensor<D, N>, W)>,
-    work: impl Fn(&mut FlatTensor<D, N>, W) -> Result<(), E>,
-) -> Result<(), E> {
-    tensors.into_iter().try_for_each(|(tensor, with)| work(tensor, with))
-}
 
 /// Runs ops on the tape, or on a temporary one if there is none.
 fn recorded<D: Device<N>, N: Number>(
@@ -70,7 +55,7 @@ fn gather<D: Device<N>, N: Number>(
     (x, filler).try_concat_along(Axis::<0>)?.try_gather(index)
 }
 
-/// See [`Backend::convolution`](crate::nn::Backend::convolution).
+/// See [`ops::convolution`](crate::nn::ops::convolution).
 pub(crate) fn convolution<D: Device<N>, N: Number>(
     x: &FlatTensor<D, N>,
     weight: &FlatTensor<D, N>,
@@ -119,7 +104,7 @@ fn convolution_index(geometry: &Geometry) -> Vec<usize> {
     index
 }
 
-/// See [`Backend::batch_norm`](crate::nn::Backend::batch_norm).
+/// See [`ops::batch_norm`](crate::nn::ops::batch_norm).
 pub(crate) fn batch_norm<D: Device<N>, N: Number>(
     x: &FlatTensor<D, N>,
     [weight, bias]: [&FlatTensor<D, N>; 2],
@@ -172,7 +157,7 @@ pub(crate) fn batch_norm<D: Device<N>, N: Number>(
     Ok((out, moments))
 }
 
-/// See [`Backend::relu`](crate::nn::Backend::relu).
+/// See [`ops::relu`](crate::nn::ops::relu).
 pub(crate) fn relu<D: Device<N>, N: Number>(
     x: &FlatTensor<D, N>,
     _: Gradient,
@@ -181,7 +166,7 @@ pub(crate) fn relu<D: Device<N>, N: Number>(
     recorded(x, tape, |x| x.try_relu())
 }
 
-/// See [`Backend::add`](crate::nn::Backend::add).
+/// See [`ops::add`](crate::nn::ops::add).
 pub(crate) fn add<D: Device<N>, N: Number>(
     a: &FlatTensor<D, N>,
     b: &FlatTensor<D, N>,
@@ -191,7 +176,7 @@ pub(crate) fn add<D: Device<N>, N: Number>(
     recorded(a, tape, |a| a.try_add(b.clone()))
 }
 
-/// See [`Backend::concatenate`](crate::nn::Backend::concatenate).
+/// See [`ops::concatenate`](crate::nn::ops::concatenate).
 pub(crate) fn concatenate<D: Device<N>, N: Number>(
     parts: &[(&FlatTensor<D, N>, usize, Gradient)],
     rows: usize,
@@ -208,7 +193,7 @@ pub(crate) fn concatenate<D: Device<N>, N: Number>(
     })
 }
 
-/// See [`Backend::pool`](crate::nn::Backend::pool).
+/// See [`ops::pool`](crate::nn::ops::pool).
 pub(crate) fn pool<D: Device<N>, N: Number>(
     x: &FlatTensor<D, N>,
     pooling: &Pooling,
@@ -260,7 +245,7 @@ fn pooling_index(pooling: &Pooling) -> (Vec<usize>, usize, Vec<f64>) {
     (index, taps, shares)
 }
 
-/// See [`Backend::linear`](crate::nn::Backend::linear).
+/// See [`ops::linear`](crate::nn::ops::linear).
 pub(crate) fn linear<D: Device<N>, N: Number>(
     x: &FlatTensor<D, N>,
     [weight, bias]: [&FlatTensor<D, N>; 2],
@@ -277,7 +262,7 @@ pub(crate) fn linear<D: Device<N>, N: Number>(
     })
 }
 
-/// See [`Backend::dropout`](crate::nn::Backend::dropout).
+/// See [`ops::dropout`](crate::nn::ops::dropout).
 pub(crate) fn dropout<D: Device<N>, N: Number>(
     x: &FlatTensor<D, N>,
     probability: f32,
@@ -292,7 +277,7 @@ pub(crate) fn dropout<D: Device<N>, N: Number>(
     recorded(x, tape, |x| x.try_mul(mask))
 }
 
-/// See [`Backend::cross_entropy`](crate::nn::Backend::cross_entropy).
+/// See [`ops::cross_entropy`](crate::nn::ops::cross_entropy).
 pub(crate) fn cross_entropy<D: Device<N>, N: Number>(
     logits: &FlatTensor<D, N>,
     targets: &[f32],

@@ -1,0 +1,112 @@
+//! The network on the CPU as a [`Learner`].
+
+use super::{Compiled, Network};
+use crate::nn::NnError;
+use crate::nn::graph::Graph;
+use crate::nn::learner::{Input, Learner, PassResult, Rule};
+use crate::nn::number::Number;
+use crate::nn::ops::Products;
+use crate::nn::parameters::{Parameter, ParameterInfo};
+use crate::nn::step::{Step, StepOptions};
+use crate::nn::weights::{WeightTensor, Weights};
+use std::collections::BTreeMap;
+
+impl<N: Number> Learner<N> for Network<N> {
+    fn graph(&self) -> &Graph {
+        self.graph()
+    }
+
+    fn products(&self) -> Products {
+        self.products()
+    }
+
+    fn machine(&self) -> String {
+        #[cfg(target_arch = "x86_64")]
+        let simd = [is_x86_feature_detected!("fma"), is_x86_feature_detected!("avx2")];
+        #[cfg(not(target_arch = "x86_64"))]
+        let simd = [false; 2];
+        format!("cpu {} {simd:?}", std::env::consts::ARCH)
+    }
+
+    fn parameters(&self) -> Vec<(&ParameterInfo, bool)> {
+        self.parameters.iter().map(|Parameter { info, trainable, .. }| (info, *trainable)).collect()
+    }
+
+    fn set_trainable(&mut self, choose: &dyn Fn(&ParameterInfo) -> bool) {
+        self.set_trainable(choose);
+    }
+
+    fn pass(
+        &mut self,
+        input: Input,
+        batch: usize,
+        targets: &[f32],
+        options: &StepOptions,
+    ) -> Result<PassResult, NnError> {
+        let Step { loss, logits, gradients } = match input {
+            Input::Images(images) => self.step(images, batch, targets, options)?,
+            Input::Features(rows) => self.step_from_features(rows, batch, targets, options)?,
+        };
+        self.optimizer.add(&self.parameters, gradients)?;
+        Ok(PassResult { loss, logits })
+    }
+
+    fn update(
+        &mut self,
+        rules: &[Option<Rule>],
+        max_norm: Option<f64>,
+    ) -> Result<Option<f64>, NnError> {
+        self.compiled.head.take();
+        let updated = self.parameters.iter().zip(rules).filter(|(_, rule)| rule.is_some());
+        if updated.into_iter().any(|(parameter, _)| parameter.info.group != "head") {
+            self.compiled.backbone.take();
+        }
+        self.optimizer.update(&mut self.parameters, rules, max_norm)
+    }
+
+    fn moments(&self) -> Result<BTreeMap<String, WeightTensor<N>>, NnError> {
+        Ok(self.optimizer.moments(&self.parameters))
+    }
+
+    fn restore_moments(
+        &mut self,
+        moments: BTreeMap<String, WeightTensor<N>>,
+    ) -> Result<(), NnError> {
+        self.optimizer.restore(&self.parameters, moments)
+    }
+
+    fn evaluate(&self, input: Input, batch: usize) -> Result<Vec<f32>, NnError> {
+        match input {
+            Input::Images(images) => self.logits(images, batch),
+            Input::Features(rows) => self.logits_from_features(rows, batch),
+        }
+    }
+
+    fn features(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
+        self.features(images, batch)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names()
+    }
+
+    fn tensors(
+        &self,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, WeightTensor<N>>, NnError> {
+        Ok(self.save_named(wanted).tensors)
+    }
+
+    fn restore(&mut self, weights: &Weights<N>) -> Result<(), NnError> {
+        self.restore(weights)
+    }
+
+    fn describe_backbone(&self, take: &mut dyn FnMut(&str, &[f32])) -> Result<(), NnError> {
+        self.describe_backbone(take);
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        self.compiled = Compiled::default();
+    }
+}
