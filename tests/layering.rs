@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("draw", &[]),
     ("common", &[]),
+    ("cuda", &[]),
     ("random", &[]),
     ("download", &["events", "store"]),
     ("engine", &["config", "events", "store"]),
@@ -36,13 +37,29 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "config", "events", "store", "metrics", "draw", "engine", "model", "stages", "runs",
-            "report", "ui",
+            "report", "ui", "cuda",
         ],
     ),
 ];
 
 /// The files that may contain `unsafe`, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
+    ("src/cuda/compile.rs", "calls NVRTC"),
+    ("src/cuda/convolution/descriptor.rs", "calls cuDNN"),
+    ("src/cuda/convolution/handle.rs", "calls cuDNN"),
+    ("src/cuda/convolution/library.rs", "calls cuDNN"),
+    ("src/cuda/convolution/plan.rs", "calls cuDNN"),
+    ("src/cuda/convolution/target.rs", "calls cuDNN"),
+    ("src/cuda/convolution/tests/errors.rs", "calls C libraries"),
+    ("src/cuda/convolution/tests/errors.rs", "pointers that aren't read"),
+    ("src/cuda/device.rs", "calls the driver"),
+    ("src/cuda/libraries.rs", "asks C libraries for their versions"),
+    ("src/cuda/loader.rs", "loads C libraries"),
+    ("src/cuda/memory.rs", "memory of the GPU and pinned memory"),
+    ("src/cuda/module.rs", "launches kernels"),
+    ("src/cuda/tests/errors.rs", "launches kernels"),
+    ("src/cuda/tests/queue.rs", "launches kernels"),
+    ("src/cuda/tests/use_of_memory.rs", "launches kernels"),
     ("src/nn/matrix.rs", "dfdx lends no slice of a tensor"),
     ("src/nn/matrix/avx2.rs", "vector instructions take pointers"),
     ("src/nn/matrix/avx512.rs", "vector instructions take pointers"),
@@ -334,7 +351,7 @@ fn missing_headers_unsafe_and_printing_are_found() {
     );
     assert!(
         of_data("fn f() { unsafe { g() } }")[0]
-            .contains("`unsafe` is allowed only in src/nn/matrix.rs")
+            .contains("`unsafe` is allowed only in src/cuda/compile.rs")
     );
     assert!(violations("src/nn/matrix.rs", "//! Matrices.\nunsafe fn f() {}").is_empty());
     assert!(of_data("type Kernel = unsafe fn(usize);").is_empty());

@@ -6,6 +6,7 @@ mod cache;
 mod checkout;
 mod chosen_model;
 mod completions;
+mod device;
 mod diff;
 mod earlier_models;
 mod elsewhere;
@@ -87,6 +88,7 @@ enum Command {
     Export(export::Arguments),
     Preview(preview::Arguments),
     Backbones(backbones::Arguments),
+    Device(device::Arguments),
     Cache(cache::Arguments),
     Schema(schema::Arguments),
     Init(init::Arguments),
@@ -127,6 +129,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Export(arguments) => export::run(arguments),
         Command::Preview(arguments) => preview::run(arguments),
         Command::Backbones(arguments) => backbones::run(arguments),
+        Command::Device(arguments) => device::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Init(arguments) => init::run(arguments),

@@ -25,6 +25,7 @@ mod optimizer;
 mod parameters;
 mod program;
 mod recognize;
+pub mod schedule;
 mod step;
 #[cfg(test)]
 mod tests;

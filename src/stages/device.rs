@@ -10,6 +10,6 @@ pub fn check_device(device: Device) -> Result<(), StageError> {
     match device {
         Device::Cpu => Ok(()),
         Device::Cuda(_) => Err(StageError::failed("this version of `pipe` can't train on a GPU")
-            .with_help("leave `--device` out to use the processor")),
+            .with_help("leave `--device` out to use the processor; `pipe device` shows what of CUDA is found")),
     }
 }

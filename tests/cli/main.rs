@@ -9,6 +9,7 @@ mod comparing;
 mod control;
 mod copies;
 mod damage;
+mod device;
 mod disk_space;
 mod distrust;
 mod errors;

@@ -1,0 +1,163 @@
+//! Builds the fake libraries once and runs scenarios in child processes that see some of them.
+
+use std::io::Write as _;
+use std::{
+    env, fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use tempfile::TempDir;
+
+use crate::cuda::CudaError;
+
+/// What a scenario reports: a line of text, or an error, which is shown with its help.
+pub(super) type Outcome = Result<String, CudaError>;
+
+/// What a child process does, with its name.
+pub(super) type Scenario = (&'static str, fn() -> Outcome);
+
+const SCENARIO: &str = "CUDA_TEST_SCENARIO";
+const OUTCOME: &str = "CUDA_TEST_OUTCOME";
+const ALL: [&str; 5] = [
+    "libcuda.so.1",
+    "libnvrtc.so.13",
+    "libnvrtc-builtins.so.13.0",
+    "libcublasLt.so.13",
+    "libcudnn.so.9",
+];
+
+/// One child process: a scenario, the libraries that it finds, and its environment.
+pub(super) struct Case {
+    scenario: &'static str,
+    libraries: Vec<(String, String)>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Case {
+    /// With every library, in the folder that PIPE_CUDA_LIBRARIES names.
+    pub(super) fn new(scenario: &'static str) -> Case {
+        let libraries = ALL.map(|file| (file.to_owned(), file.to_owned())).to_vec();
+        Case { scenario, libraries, variables: Vec::new() }
+    }
+
+    pub(super) fn without(mut self, file: &str) -> Case {
+        self.libraries.retain(|(name, _)| name != file);
+        self
+    }
+
+    /// The file of this name is another library.
+    pub(super) fn instead(mut self, file: &str, other: &str) -> Case {
+        self = self.without(file);
+        self.libraries.push((file.to_owned(), other.to_owned()));
+        self
+    }
+
+    pub(super) fn set(mut self, variable: &'static str, value: impl ToString) -> Case {
+        self.variables.push((variable, value.to_string()));
+        self
+    }
+
+    /// What the scenario reported. `None`, with a message, where nothing can be compiled here.
+    pub(super) fn run(self) -> Option<String> {
+        let built = built()?;
+        let folder = TempDir::new().unwrap();
+        for (name, library) in &self.libraries {
+            let library = built.join(library);
+            symlink(&library, folder.path().join(name)).unwrap();
+            // The names that cudarc tries first, so that no library of this machine comes before
+            // ours.
+            let unversioned = name.split(".so").next().unwrap();
+            let _ = symlink(&library, folder.path().join(format!("{unversioned}.so")));
+        }
+        let outcome = folder.path().join("outcome");
+        let this = module_path!().split("::").skip(1).collect::<Vec<_>>().join("::");
+        let child = format!("{}::child", this.trim_end_matches("::harness"));
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", &child, "--nocapture", "--test-threads=1"]);
+        for variable in ["CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV"] {
+            command.env_remove(variable);
+        }
+        command
+            .env(SCENARIO, self.scenario)
+            .env(OUTCOME, &outcome)
+            .env("PATH", folder.path())
+            .env("PIPE_CUDA_LIBRARIES", folder.path())
+            .env("LD_LIBRARY_PATH", folder.path())
+            .env("FAKE_CUDA_KERNELS", built.join("few_kernels.so"))
+            .envs(self.variables);
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let report = match fs::read_to_string(&outcome) {
+            Ok(text) if output.status.success() => text,
+            _ => format!("{}: {errors}{}", output.status, String::from_utf8_lossy(&output.stdout)),
+        };
+        Some(report.replace(&folder.path().display().to_string(), "FOLDER"))
+    }
+
+    /// Compares the report, without what follows its first line where `expected` has one line only.
+    #[track_caller]
+    pub(super) fn reports(self, expected: &str) {
+        let Some(report) = self.run() else { return };
+        let seen = match expected.contains('\n') {
+            true => report.trim_end(),
+            false => report.lines().next().unwrap_or_default(),
+        };
+        assert_eq!(seen, expected, "\n{report}");
+    }
+}
+
+/// In a child process: runs its scenario and writes the outcome to the file that the parent reads.
+pub(super) fn run_scenario(scenario: fn(&str) -> Option<&'static Scenario>) {
+    let (Ok(name), Some(outcome)) = (env::var(SCENARIO), env::var_os(OUTCOME)) else { return };
+    let (_, run) = scenario(&name).unwrap_or_else(|| panic!("unknown scenario {name}"));
+    let text = match run() {
+        Ok(text) => text,
+        Err(error) => match error.help() {
+            Some(help) => format!("error: {error}\nhelp: {help}"),
+            None => format!("error: {error}"),
+        },
+    };
+    fs::write(outcome, text).unwrap();
+}
+
+/// The folder of the fake libraries, compiled at the first call.
+fn built() -> Option<&'static Path> {
+    static BUILT: OnceLock<Option<TempDir>> = OnceLock::new();
+    BUILT.get_or_init(build).as_ref().map(TempDir::path)
+}
+
+fn build() -> Option<TempDir> {
+    if Command::new("g++").arg("--version").output().is_err() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: the fake CUDA driver needs g++, which was not found"
+        );
+        return None;
+    }
+    let folder = TempDir::new().unwrap();
+    compile(folder.path(), "driver.cpp", ALL[0], "DRIVER");
+    compile(folder.path(), "libraries.cpp", ALL[1], "NVRTC");
+    compile(folder.path(), "libraries.cpp", ALL[2], "BUILTINS");
+    compile(folder.path(), "libraries.cpp", ALL[3], "CUBLASLT");
+    compile(folder.path(), "libraries.cpp", ALL[4], "CUDNN");
+    compile(folder.path(), "few_kernels.cpp", "few_kernels.so", "KERNELS");
+    Some(folder)
+}
+
+fn compile(folder: &Path, source: &str, library: &str, define: &str) {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cuda").join(source);
+    let output = Command::new("g++")
+        .args(["-std=c++17", "-O1", "-g", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"])
+        .arg(format!("-Wl,-soname,{library}"))
+        .arg(format!("-DFAKE_{define}"))
+        .arg(source)
+        .arg("-o")
+        .arg(folder.join(library))
+        .arg("-ldl")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,27 @@
+//! The driver's side of training on a GPU, without one: against the fake driver of
+//! `tests/cuda/driver.cpp`, which does each stream's work as late as the API allows. Libraries are
+//! loaded once per process, so every case runs in a child process; see `harness.rs`.
+
+mod errors;
+mod harness;
+mod queue;
+mod use_of_memory;
+
+use super::*;
+use harness::{Case, Outcome, Scenario};
+
+const SOURCE: Source<'_> =
+    Source { name: "few.cu", text: "__global__ void add();", options: &["--fmad=false"] };
+
+/// What a child process does, by name.
+fn scenario(name: &str) -> Option<&'static Scenario> {
+    let all = [errors::SCENARIOS, queue::SCENARIOS, use_of_memory::SCENARIOS];
+    all.into_iter().flatten().find(|(known, _)| *known == name)
+}
+
+/// Runs a scenario where the environment names one; in an ordinary run of the tests it does
+/// nothing.
+#[test]
+fn child() {
+    harness::run_scenario(scenario);
+}
