@@ -17,7 +17,7 @@
 //! | [`download`] | downloads into the memo: resumed, checked, with timeouts; the APIs of Kaggle and the Hugging Face Hub; stores elsewhere, in a folder, on a web server or in S3 | events, store |
 //! | [`engine`] | the trait of stage kinds, jobs, fingerprints, plan, executor. Knows no kind by name | config, events, store |
 //! | [`data`] | images, archives, Parquet files, labels, split, decoding, resizing, near duplicates, augmentation, loader, the memory-mapped tensor cache | config, events, store |
-//! | [`nn`] | network graphs, interpreter on dfdx's tape, ops, the schedule of a training step, backbones (one file per family), weights | - |
+//! | [`nn`] | network graphs, interpreter on dfdx's tape, ops, the trait of a network that learns, the schedule of a training step, backbones (one file per family), weights | - |
 //! | [`cuda`] | the CUDA driver and libraries, found at run time: devices, streams, memory, kernels, convolutions by cuDNN. No command trains with it yet | - |
 //! | [`metrics`] | accuracy, F1, confusion matrix, confidence intervals, ROC and precision-recall curves, calibration, paired tests | - |
 //! | [`training`] | fit, loss, optimizer, schedule, checkpoints, cached features | config, nn, data, metrics, events, store |

@@ -47,7 +47,8 @@ pub struct Version {
 
 /// cudarc's bindings need functions that came with this driver.
 const OLDEST_DRIVER: Version = Version { major: 12, minor: 8, patch: None };
-const OLDEST_CUDNN: Version = Version { major: 9, minor: 0, patch: Some(0) };
+/// The first that plans for described cards, which is how plans are tested.
+const OLDEST_CUDNN: Version = Version { major: 9, minor: 8, patch: Some(0) };
 
 impl Library {
     pub const ALL: [Library; 4] =

@@ -18,8 +18,6 @@ mod memory;
 mod module;
 mod ring;
 mod stream;
-#[cfg(test)]
-mod tests;
 
 /// The kernels of training, for [`compile()`].
 pub const KERNELS: &str = include_str!("kernels.cu");

@@ -65,7 +65,8 @@ impl Stream {
         Ok(capture.end()?)
     }
 
-    pub(super) fn raw(&self) -> sys::CUstream {
+    /// The driver's handle, for libraries such as cuDNN.
+    pub fn raw(&self) -> sys::CUstream {
         self.stream.cu_stream()
     }
 

@@ -1,5 +1,5 @@
-//! Runs a program instruction by instruction, on the tape where a trainable parameter
-//! is involved. Decides which gradients are computed and frees values after their last use.
+//! Runs a program instruction by instruction, on the tape where a trainable parameter is involved.
+//! Decides which gradients are computed and frees values after their last use.
 
 use super::NnError;
 use super::graph::{Graph, Op};

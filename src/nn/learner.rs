@@ -97,7 +97,8 @@ pub trait Learner<N: Number = f32> {
     /// When they can't be read.
     fn moments(&self) -> Result<BTreeMap<String, WeightTensor<N>>, NnError>;
 
-    /// Replaces all moments by those that [`moments`](Self::moments) returned.
+    /// Replaces all moments by those that [`moments`](Self::moments) returned, and drops gradients
+    /// that weren't used for an update.
     ///
     /// # Errors
     /// [`NnError::Mismatch`] if a name is unknown or a shape another; nothing is changed then.

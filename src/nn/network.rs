@@ -181,6 +181,12 @@ impl<N: Number> Network<N> {
 
     /// The parameters, to be updated. Only trainable ones may change.
     pub fn parameters_mut(&mut self) -> &mut [Parameter<N>] {
+        self.discard_compiled();
+        &mut self.parameters
+    }
+
+    /// Discards what was compiled from trainable parameters.
+    fn discard_compiled(&mut self) {
         self.compiled.head = OnceLock::new();
         if self
             .parameters
@@ -189,7 +195,6 @@ impl<N: Number> Network<N> {
         {
             self.compiled.backbone = OnceLock::new();
         }
-        &mut self.parameters
     }
 
     /// Selects the trainable parameters. Layers below all of them run without a tape and with

@@ -1,7 +1,7 @@
 //! Every file of a finished store, damaged, before every command: none panics, none takes damaged
 //! bytes for what was written, and after a run each works again. By default a choice of all
 //! combinations; `EVERY_DAMAGE=1 cargo test --test cli no_command_believes` tries all of them, which
-//! takes half an hour.
+//! takes about an hour.
 
 use crate::steady::steady;
 use crate::support::{Desk, Ran};

@@ -6,6 +6,7 @@
 //   FAKE_CUDA_DEVICES=1       number of devices; 0: `cuInit` answers CUDA_ERROR_NO_DEVICE
 //   FAKE_CUDA_NAME, FAKE_CUDA_CAPABILITY=90, FAKE_CUDA_MEMORY=8589934592 (bytes)      describe each device
 //   FAKE_CUDA_DRIVER_VERSION=13000
+//   FAKE_CUDA_SKIP_WAITS=n    the nth stream (from 1) doesn't wait for events
 //   FAKE_CUDA_FAIL=function:nth:code[,...]   the nth call (from 1) of the function answers this error
 //
 // Build: g++ -std=c++17 -O1 -g -shared -fPIC -Wl,-soname,libcuda.so.1 driver.cpp -o libcuda.so.1 -ldl
@@ -80,6 +81,7 @@ struct Stream {
     uint64_t done = 0, queued = 0, now = 0;
     Capture capture = Capture::None;
     std::vector<Work> captured;
+    uint64_t number = 0;
 };
 // What `cuEventRecord` made: a position in a stream. Waits keep it, also where the event is recorded again.
 struct Record {
@@ -354,7 +356,14 @@ Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void *stream
 
 // ---- Streams and events ---------------------------------------------------------------------------------------------
 
-Result cuStreamCreate(void **stream, unsigned) { ENTER_CONTEXT; *stream = streams.add(new Stream); return SUCCESS; }
+Result cuStreamCreate(void **stream, unsigned) {
+    ENTER_CONTEXT;
+    static uint64_t created = 0;
+    Stream *made = new Stream;
+    made->number = ++created;
+    *stream = streams.add(made);
+    return SUCCESS;
+}
 Result cuStreamDestroy_v2(void *stream) {
     ENTER_CONTEXT;
     finish(streams.get(stream, __func__));
@@ -375,6 +384,7 @@ Result cuStreamWaitEvent(void *handle, void *event, unsigned) {
     if (!record) return SUCCESS;
     bool capturing = stream->capture != Capture::None;
     if (capturing != record->in_capture) return capturing ? invalidate(stream, CAPTURE_ISOLATION) : CAPTURE_ISOLATION;
+    if (stream->number == setting("FAKE_CUDA_SKIP_WAITS", 0)) return SUCCESS;
     if (capturing) return SUCCESS;  // Graphs are run in the order of recording.
     push(stream, 0, [=] {
         advance(record->stream, record->position);

@@ -56,11 +56,7 @@ impl<N: Number> Learner<N> for Network<N> {
         rules: &[Option<Rule>],
         max_norm: Option<f64>,
     ) -> Result<Option<f64>, NnError> {
-        self.compiled.head.take();
-        let updated = self.parameters.iter().zip(rules).filter(|(_, rule)| rule.is_some());
-        if updated.into_iter().any(|(parameter, _)| parameter.info.group != "head") {
-            self.compiled.backbone.take();
-        }
+        self.discard_compiled();
         self.optimizer.update(&mut self.parameters, rules, max_norm)
     }
 

@@ -26,6 +26,7 @@ use super::parameters;
 use super::program::Program;
 use super::{AUXILIARY_WEIGHT, BatchNorm, NnError};
 use planner::Planner;
+use std::iter;
 use values::Values;
 
 /// What a training step starts from.
@@ -117,22 +118,7 @@ impl Schedule {
         let backward = planner.launches.len();
         planner.backward();
         let output = planner.location(graph.logits());
-        let bytes = planner.finish(&[input, targets], &[loss, output]);
-        let stored = planner.stored();
-        let Planner { launches, buffers, .. } = planner;
-        let (targets, loss) = (Some(targets), Some(loss));
-        Ok(Schedule {
-            options,
-            launches,
-            backward,
-            buffers,
-            bytes,
-            input,
-            targets,
-            loss,
-            output,
-            stored,
-        })
+        Ok(planner.schedule(options, backward, input, output, Some((targets, loss))))
     }
 
     /// A run in evaluation mode: running statistics, no dropout.
@@ -153,12 +139,27 @@ impl Schedule {
         let input = planner.input();
         planner.forward()?;
         let output = planner.location(output);
-        let bytes = planner.finish(&[input], &[output]);
-        let stored = planner.stored();
-        let Planner { launches, buffers, .. } = planner;
-        let backward = launches.len();
-        let (targets, loss) = (None, None);
-        Ok(Schedule {
+        let backward = planner.launches.len();
+        Ok(planner.schedule(options, backward, input, output, None))
+    }
+}
+
+impl Planner<'_> {
+    /// The schedule of what was planned. `trained` are the views of targets and loss in training.
+    fn schedule(
+        mut self,
+        options: Options,
+        backward: usize,
+        input: View,
+        output: View,
+        trained: Option<(View, View)>,
+    ) -> Schedule {
+        let (targets, loss) = trained.unzip();
+        let given: Vec<View> = iter::once(input).chain(targets).collect();
+        let read: Vec<View> = loss.into_iter().chain([output]).collect();
+        let (bytes, stored) = (self.finish(&given, &read), self.stored());
+        let Planner { launches, buffers, .. } = self;
+        Schedule {
             options,
             launches,
             backward,
@@ -169,11 +170,9 @@ impl Schedule {
             loss,
             output,
             stored,
-        })
+        }
     }
-}
 
-impl Planner<'_> {
     /// The buffer of the run's input.
     fn input(&mut self) -> View {
         let source = self.values.source;

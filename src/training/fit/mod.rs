@@ -20,7 +20,7 @@ use crate::training::options::{BatchNormMode, Options, Precision};
 use crate::training::{TrainingError, describe};
 use resuming::{configuration, load_tensors, updated_tensors};
 use setup::Setup;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -128,6 +128,8 @@ impl<'a, N: Number> Fit<'a, N> {
         set_trainable(network, options, last_unfreeze(options));
         let updated = updated_tensors(network);
         set_trainable(network, options, 1);
+        // An earlier training of the same network leaves its moments behind.
+        network.restore_moments(BTreeMap::new())?;
         let optimizer = Optimizer::new(&options.optimizer, &network.parameters());
         let configuration = configuration(network, cache, options, session.seed);
         setup.decisions.insert(0, describe::trainable(network, options));

@@ -117,12 +117,6 @@ fn grid(batches: &[usize], names: &[&str]) {
 }
 
 #[test]
-fn every_convolution_is_planned_on_an_h100() {
-    grid(&[32], &["h100"]);
-}
-
-#[test]
-#[ignore = "17,000 plans: a quarter of a minute"]
 fn every_convolution_is_planned_on_every_card() {
     grid(&[1, 32, 256], &CARDS);
 }

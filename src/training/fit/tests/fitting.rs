@@ -282,3 +282,15 @@ fn f32_and_f64_end_near_each_other_and_not_in_the_same_bytes() {
     let loss = |fitted: &(Vec<u8>, Fitted)| fitted.1.history.last().unwrap().train_loss;
     assert!((loss(&narrow) - loss(&wide)).abs() < 1e-3);
 }
+
+#[test]
+fn an_earlier_training_of_the_network_leaves_nothing_behind() {
+    let (mut once, mut twice) = (network(), network());
+    let start = once.save();
+    fit_alone(&mut twice, &cache(COUNTS), &options());
+    twice.load(&start).unwrap();
+    for network in [&mut once, &mut twice] {
+        fit_alone(network, &cache(COUNTS), &options());
+    }
+    assert!(once.save().tensors == twice.save().tensors);
+}

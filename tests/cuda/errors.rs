@@ -145,7 +145,7 @@ fn an_old_cudnn() {
         return;
     };
     assert!(report.starts_with("error: cuDNN 8.9.7 at "), "{report}");
-    assert!(report.contains(" is too old; 9.0.0 or newer is needed\nhelp: `pip install"));
+    assert!(report.contains(" is too old; 9.8.0 or newer is needed\nhelp: `pip install"));
 }
 
 #[test]

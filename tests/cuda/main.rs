@@ -1,14 +1,15 @@
 //! The driver's side of training on a GPU, without one: against the fake driver of
 //! `tests/cuda/driver.cpp`, which does each stream's work as late as the API allows. Libraries are
-//! loaded once per process, so every case runs in a child process; see `harness.rs`.
+//! loaded once per process, so every case runs in a child process; see `harness.rs`. Apart from the
+//! unit tests, since a child may keep what they have locked for a moment.
 
 mod errors;
 mod harness;
 mod queue;
 mod use_of_memory;
 
-use super::*;
 use harness::{Case, Outcome, Scenario};
+use pipe::cuda::*;
 
 const SOURCE: Source<'_> =
     Source { name: "few.cu", text: "__global__ void add();", options: &["--fmad=false"] };

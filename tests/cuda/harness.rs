@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::cuda::CudaError;
+use pipe::cuda::CudaError;
 
 /// What a scenario reports: a line of text, or an error, which is shown with its help.
 pub(super) type Outcome = Result<String, CudaError>;
@@ -73,10 +73,8 @@ impl Case {
             let _ = symlink(&library, folder.path().join(format!("{unversioned}.so")));
         }
         let outcome = folder.path().join("outcome");
-        let this = module_path!().split("::").skip(1).collect::<Vec<_>>().join("::");
-        let child = format!("{}::child", this.trim_end_matches("::harness"));
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", &child, "--nocapture", "--test-threads=1"]);
+        command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
         for variable in ["CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV"] {
             command.env_remove(variable);
         }
