@@ -65,6 +65,11 @@ impl Stream {
         Ok(capture.end()?)
     }
 
+    /// The stream as cudarc has it, for libraries that keep it alive.
+    pub(super) fn shared(&self) -> Arc<CudaStream> {
+        self.stream.clone()
+    }
+
     /// The driver's handle, for libraries such as cuDNN.
     pub fn raw(&self) -> sys::CUstream {
         self.stream.cu_stream()

@@ -33,29 +33,13 @@ constexpr Result CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901, CAPTURE_U
 // One lock around every call: the fake is for order, not for speed.
 std::recursive_mutex lock;
 
-// The error that FAKE_CUDA_FAIL wants from this call of `function`, or success.
-Result provoked(const char *function) {
-    static std::map<std::string, uint64_t> calls;
-    uint64_t call = ++calls[function];
-    std::string rules = text_setting("FAKE_CUDA_FAIL", "") + ",";
-    for (size_t start = 0, end; (end = rules.find(',', start)) != std::string::npos; start = end + 1) {
-        char name[100];
-        unsigned long long nth;
-        int code;
-        std::string rule = rules.substr(start, end - start);
-        bool read = std::sscanf(rule.c_str(), "%99[^:]:%llu:%d", name, &nth, &code) == 3;
-        if (read && function == std::string(name) && nth == call) return code;
-    }
-    return SUCCESS;
-}
-
 thread_local void *current_context = nullptr;
 
-#define ENTER                                               \
-    std::lock_guard<std::recursive_mutex> guard(lock);      \
-    if (Result error = provoked(__func__)) return error
-#define ENTER_CONTEXT                                       \
-    ENTER;                                                  \
+#define ENTER                                                                   \
+    std::lock_guard<std::recursive_mutex> guard(lock);                          \
+    if (Result error = provoked("FAKE_CUDA_FAIL", __func__)) return error
+#define ENTER_CONTEXT                                                           \
+    ENTER;                                                                      \
     if (!current_context) return INVALID_CONTEXT
 
 // ---- Memory ---------------------------------------------------------------------------------------------------------
@@ -82,6 +66,7 @@ struct Stream {
     Capture capture = Capture::None;
     std::vector<Work> captured;
     uint64_t number = 0;
+    void *context = nullptr;
 };
 // What `cuEventRecord` made: a position in a stream. Waits keep it, also where the event is recorded again.
 struct Record {
@@ -361,6 +346,7 @@ Result cuStreamCreate(void **stream, unsigned) {
     static uint64_t created = 0;
     Stream *made = new Stream;
     made->number = ++created;
+    made->context = current_context;
     *stream = streams.add(made);
     return SUCCESS;
 }
@@ -535,6 +521,26 @@ Result cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, unsig
             die("host_launch answers %d for the kernel %s", code, function->name.c_str());
     });
     return SUCCESS;
+}
+
+// ---- For libraries --------------------------------------------------------------------------------------------------
+
+// Enqueues work of a library (cudnn.cpp), also in a capture: `run` gets a copy of `bytes` bytes of data, once or, in a
+// graph, as often as that is launched.
+Result fake_cuda_enqueue(void *handle, unsigned long long nanoseconds, void (*run)(const void *), const void *data,
+                         size_t bytes) {
+    ENTER_CONTEXT;
+    Stream *stream = stream_of(handle, __func__);
+    if (stream->context && stream->context != current_context) return INVALID_CONTEXT;
+    const char *start = static_cast<const char *>(data);
+    auto copy = std::make_shared<std::vector<char>>(start, start + bytes);
+    push(stream, nanoseconds, [=] { run(copy->data()); });
+    return SUCCESS;
+}
+// Ends the process where the bytes aren't live device memory.
+void fake_cuda_check(Address address, size_t bytes, const char *what) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    device.check(address, bytes, what);
 }
 
 }  // extern "C"

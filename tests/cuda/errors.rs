@@ -141,17 +141,16 @@ fn missing_libraries() {
 #[test]
 fn an_old_cudnn() {
     Case::new("load cuDNN").reports("9.21.0");
-    let Some(report) = Case::new("load cuDNN").set("FAKE_CUDNN_VERSION", 8907).run() else {
-        return;
-    };
+    let old = Case::new("load cuDNN").instead("libcudnn.so.9", STUB_OF_CUDNN);
+    let Some(report) = old.set("FAKE_CUDNN_VERSION", 8907).run() else { return };
     assert!(report.starts_with("error: cuDNN 8.9.7 at "), "{report}");
     assert!(report.contains(" is too old; 9.8.0 or newer is needed\nhelp: `pip install"));
 }
 
 #[test]
 fn cudnn_for_another_cuda_needs_the_cublas_of_that() {
-    let case = Case::new("load cuDNN").set("FAKE_CUDNN_CUDART", 12090);
-    let Some(report) = case.run() else { return };
+    let case = Case::new("load cuDNN").instead("libcudnn.so.9", STUB_OF_CUDNN);
+    let Some(report) = case.set("FAKE_CUDNN_CUDART", 12090).run() else { return };
     assert!(report.starts_with("error: cuBLASLt (libcublasLt.so.12) was not found"), "{report}");
 }
 

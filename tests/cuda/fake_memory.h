@@ -1,5 +1,5 @@
-// What the fake driver (driver.cpp) stands on: messages that end the process, settings from the environment, and memory
-// that notices wrong use. Knows nothing of CUDA.
+// What the fake driver (driver.cpp) and the fake cuDNN (cudnn.cpp) stand on: messages that end the process, settings
+// from the environment, errors on purpose, and memory that notices wrong use. Knows nothing of CUDA.
 #pragma once
 
 #include <sys/mman.h>
@@ -13,12 +13,16 @@
 #include <map>
 #include <string>
 
+#ifndef FAKE_NAME
+#define FAKE_NAME "fake CUDA driver"
+#endif
+
 namespace {
 
 [[noreturn]] void die(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    std::fprintf(stderr, "fake CUDA driver: ");
+    std::fprintf(stderr, FAKE_NAME ": ");
     std::vfprintf(stderr, format, arguments);
     std::fprintf(stderr, "\n");
     va_end(arguments);
@@ -33,6 +37,22 @@ std::string text_setting(const char *name, const char *otherwise) {
 uint64_t setting(const char *name, uint64_t otherwise) {
     const char *value = std::getenv(name);
     return value && *value ? std::strtoull(value, nullptr, 10) : otherwise;
+}
+
+// The error that the variable wants from this call of `function`, or 0. It lists `function:nth:code`, by commas.
+int provoked(const char *variable, const char *function) {
+    static std::map<std::string, uint64_t> calls;
+    uint64_t call = ++calls[function];
+    std::string rules = text_setting(variable, "") + ",";
+    for (size_t start = 0, end; (end = rules.find(',', start)) != std::string::npos; start = end + 1) {
+        char name[100];
+        unsigned long long nth;
+        int code;
+        std::string rule = rules.substr(start, end - start);
+        bool read = std::sscanf(rule.c_str(), "%99[^:]:%llu:%d", name, &nth, &code) == 3;
+        if (read && function == std::string(name) && nth == call) return code;
+    }
+    return 0;
 }
 
 // Freed ranges stay reserved and unreadable, so that a late use can't hit another allocation.

@@ -1,5 +1,6 @@
 //! Builds the fake libraries once and runs scenarios in child processes that see some of them.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::{
     env, fs,
@@ -28,19 +29,28 @@ const ALL: [&str; 5] = [
     "libcublasLt.so.13",
     "libcudnn.so.9",
 ];
+/// A cuDNN that has little more than a version.
+pub(super) const STUB_OF_CUDNN: &str = "cudnn_stub.so";
+/// For the loops of convolutions. Sums aren't fused with products, so that every processor computes
+/// the same bytes.
+const FAST: [&str; 3] = ["-O3", "-march=native", "-ffp-contract=off"];
+/// As `kernels_host.cpp` says.
+const FLAGS_OF_KERNELS: [&str; 6] =
+    ["-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing", "-ffp-contract=off"];
 
 /// One child process: a scenario, the libraries that it finds, and its environment.
 pub(super) struct Case {
     scenario: &'static str,
     libraries: Vec<(String, String)>,
     variables: Vec<(&'static str, String)>,
+    real_kernels: bool,
 }
 
 impl Case {
     /// With every library, in the folder that PIPE_CUDA_LIBRARIES names.
     pub(super) fn new(scenario: &'static str) -> Case {
         let libraries = ALL.map(|file| (file.to_owned(), file.to_owned())).to_vec();
-        Case { scenario, libraries, variables: Vec::new() }
+        Case { scenario, libraries, variables: Vec::new(), real_kernels: false }
     }
 
     pub(super) fn without(mut self, file: &str) -> Case {
@@ -60,9 +70,18 @@ impl Case {
         self
     }
 
+    /// The kernels of training, on the CPU, instead of the few of `few_kernels.cpp`.
+    pub(super) fn kernels(self) -> Case {
+        Case { real_kernels: true, ..self }
+    }
+
     /// What the scenario reported. `None`, with a message, where nothing can be compiled here.
     pub(super) fn run(self) -> Option<String> {
         let built = built()?;
+        let kernels = match self.real_kernels {
+            true => kernels().to_owned(),
+            false => built.join("few_kernels.so"),
+        };
         let folder = TempDir::new().unwrap();
         for (name, library) in &self.libraries {
             let library = built.join(library);
@@ -84,7 +103,7 @@ impl Case {
             .env("PATH", folder.path())
             .env("PIPE_CUDA_LIBRARIES", folder.path())
             .env("LD_LIBRARY_PATH", folder.path())
-            .env("FAKE_CUDA_KERNELS", built.join("few_kernels.so"))
+            .env("FAKE_CUDA_KERNELS", kernels)
             .envs(self.variables);
         let output = command.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -136,26 +155,53 @@ fn build() -> Option<TempDir> {
         return None;
     }
     let folder = TempDir::new().unwrap();
-    compile(folder.path(), "driver.cpp", ALL[0], "DRIVER");
-    compile(folder.path(), "libraries.cpp", ALL[1], "NVRTC");
-    compile(folder.path(), "libraries.cpp", ALL[2], "BUILTINS");
-    compile(folder.path(), "libraries.cpp", ALL[3], "CUBLASLT");
-    compile(folder.path(), "libraries.cpp", ALL[4], "CUDNN");
-    compile(folder.path(), "few_kernels.cpp", "few_kernels.so", "KERNELS");
+    let usual = ["-O1"].as_slice();
+    for (source, library, define, flags) in [
+        ("driver.cpp", ALL[0], "DRIVER", usual),
+        ("libraries.cpp", ALL[1], "NVRTC", usual),
+        ("libraries.cpp", ALL[2], "BUILTINS", usual),
+        ("libraries.cpp", ALL[3], "CUBLASLT", usual),
+        ("cudnn.cpp", ALL[4], "CUDNN", &FAST),
+        ("libraries.cpp", STUB_OF_CUDNN, "CUDNN", usual),
+        ("few_kernels.cpp", "few_kernels.so", "KERNELS", usual),
+    ] {
+        let mut command = Command::new("g++");
+        command.args(["-std=c++17", "-g", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]);
+        command.args(flags).arg(format!("-Wl,-soname,{library}")).arg(format!("-DFAKE_{define}"));
+        compile(command.arg(source), &folder.path().join(library));
+    }
     Some(folder)
 }
 
-fn compile(folder: &Path, source: &str, library: &str, define: &str) {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cuda").join(source);
-    let output = Command::new("g++")
-        .args(["-std=c++17", "-O1", "-g", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"])
-        .arg(format!("-Wl,-soname,{library}"))
-        .arg(format!("-DFAKE_{define}"))
-        .arg(source)
-        .arg("-o")
-        .arg(folder.join(library))
-        .arg("-ldl")
-        .output()
-        .unwrap();
+/// The library of the kernels of training. It takes long to compile, so it is kept for later runs,
+/// under a name that tells what it was made of.
+fn kernels() -> &'static Path {
+    static KEPT: OnceLock<PathBuf> = OnceLock::new();
+    KEPT.get_or_init(|| {
+        let mut hasher = DefaultHasher::new();
+        FLAGS_OF_KERNELS.hash(&mut hasher);
+        for source in ["kernels_host.cpp", "host.h", "../../src/cuda/kernels.cu"] {
+            fs::read(sources().join(source)).unwrap().hash(&mut hasher);
+        }
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let kept = folder.join(format!("kernels-{:016x}.so", hasher.finish()));
+        if !kept.exists() {
+            // Renamed when it is whole: other processes may want it at the same time.
+            let own = tempfile::Builder::new().prefix("kernels").tempdir_in(folder).unwrap();
+            let library = own.path().join("kernels.so");
+            compile(Command::new("g++").args(FLAGS_OF_KERNELS).arg("kernels_host.cpp"), &library);
+            fs::rename(library, &kept).unwrap();
+        }
+        kept
+    })
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda")
+}
+
+fn compile(command: &mut Command, library: &Path) {
+    let output = command.current_dir(sources()).arg("-o").arg(library).arg("-ldl").output();
+    let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -2,8 +2,10 @@
 //   FAKE_NVRTC     libnvrtc.so.13: "compiles" to an image that the fake driver takes; `#error TEXT` in the source fails
 //   FAKE_BUILTINS  libnvrtc-builtins.so.13.0: without it the fake NVRTC fails, as the real one does
 //   FAKE_CUBLASLT  libcublasLt.so.13
-//   FAKE_CUDNN     libcudnn.so.9: a version, nothing else; ends the process where cuBLASLt isn't loaded, as cuDNN does
-// Environment: FAKE_NVRTC_VERSION=1300, FAKE_NVRTC_LOG (a file, one line per compilation), FAKE_CUDNN_VERSION=92100
+//   FAKE_CUDNN     libcudnn.so.9: a version, nothing else (cudnn.cpp has convolutions); ends the process where cuBLASLt
+//                  isn't loaded, as cuDNN does
+// Environment: FAKE_NVRTC_VERSION=1300, FAKE_NVRTC_LOG (a file, one line per compilation), FAKE_CUDNN_VERSION=92100,
+// FAKE_CUDNN_CUDART=13000
 #include <dlfcn.h>
 
 #include <cstdio>

@@ -1,14 +1,16 @@
 //! The driver's side of training on a GPU, without one: against the fake driver of
-//! `tests/cuda/driver.cpp`, which does each stream's work as late as the API allows. Libraries are
-//! loaded once per process, so every case runs in a child process; see `harness.rs`. Apart from the
-//! unit tests, since a child may keep what they have locked for a moment.
+//! `tests/cuda/driver.cpp`, which does each stream's work as late as the API allows, and the fake
+//! cuDNN of `tests/cuda/cudnn.cpp`, which convolves on the CPU. Libraries are loaded once per
+//! process, so every case runs in a child process; see `harness.rs`. Apart from the unit tests,
+//! since a child may keep what they have locked for a moment.
 
+mod convolutions;
 mod errors;
 mod harness;
 mod queue;
 mod use_of_memory;
 
-use harness::{Case, Outcome, Scenario};
+use harness::{Case, Outcome, STUB_OF_CUDNN, Scenario};
 use pipe::cuda::*;
 
 const SOURCE: Source<'_> =
@@ -16,7 +18,8 @@ const SOURCE: Source<'_> =
 
 /// What a child process does, by name.
 fn scenario(name: &str) -> Option<&'static Scenario> {
-    let all = [errors::SCENARIOS, queue::SCENARIOS, use_of_memory::SCENARIOS];
+    let all =
+        [convolutions::SCENARIOS, errors::SCENARIOS, queue::SCENARIOS, use_of_memory::SCENARIOS];
     all.into_iter().flatten().find(|(known, _)| *known == name)
 }
 

@@ -5,6 +5,7 @@
 use super::descriptor::Descriptor;
 use super::library::SUCCESS;
 use super::{ConvolutionError, Cudnn};
+use crate::cuda::Stream;
 use cudarc::cudnn::sys;
 use cudarc::driver::CudaStream;
 use std::ptr;
@@ -33,7 +34,8 @@ impl Handle {
     ///
     /// # Errors
     /// When the driver or cuDNN fails.
-    pub fn new(cudnn: Cudnn, stream: Arc<CudaStream>) -> Result<Handle, ConvolutionError> {
+    pub fn new(cudnn: Cudnn, stream: &Stream) -> Result<Handle, ConvolutionError> {
+        let stream = stream.shared();
         let context = stream.context();
         let driver = |error| ConvolutionError::Cudnn {
             action: "use the stream's card".to_owned(),

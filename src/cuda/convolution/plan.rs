@@ -148,7 +148,7 @@ impl Plan {
     ///
     /// # Errors
     /// When it was planned for a described card, an address is null or less aligned than planned,
-    /// or cuDNN fails.
+    /// or the driver or cuDNN fails.
     ///
     /// # Safety
     /// The addresses must be of memory of the handle's card, as large as the problem's shape and
@@ -159,6 +159,8 @@ impl Plan {
             return Err(ConvolutionError::Described { problem: self.problem.to_string() });
         };
         self.check(operands)?;
+        // Another card of this thread may have been used since.
+        handle.bind()?;
         let cudnn = handle.cudnn();
         let kind = Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR;
         let pack = Descriptor::new(cudnn, kind, "the variant pack")?
