@@ -13,14 +13,17 @@
 //!   CHUNKS:   ceil(rows / chunk), chunk = max(1, ceil(8192 / channels), ceil(rows / 512)): at most 512
 //!   CHANNELS: ceil(channels / 32)
 //!   ONE:      1
+//!   VIEWS:    batch * ceil(side * side / 256)
 //! `mask` of a norm's backward pass: 0 no ReLU, 1 where y > 0, 2 recomputed from x (no residual); y is read for 1 only.
-//! Structs (at the definitions below): Pixels, View, Pooling, Convolution, Segment, Start; all of 4- and 8-byte fields,
-//! as with #[repr(C)].
+//! Structs (at the definitions below): Recipe, Pixels, Pooling, Convolution, Segment, Start; all of 4- and 8-byte
+//! fields, as with #[repr(C)].
 //!
 //!| name                     | arguments                                                           | grid             |
 //!| ------------------------ | ------------------------------------------------------------------- | ---------------- |
-//!| normalize_T              | const u8* records, const View* views, T* out, u32 out_stride,       | ceil(batch *     |
-//!|                          | Pixels pixels                                                       | side * side /256)|
+//!| augment_means            | const u8* records, const Recipe* recipes, f32* means (batch),       | batch            |
+//!|                          | Pixels pixels                                                       |                  |
+//!| augment_T                | const u8* records, const Recipe* recipes, const f32* means (null),  | VIEWS            |
+//!|                          | T* out, u32 out_stride, Pixels pixels                               |                  |
 //!| from_f32_T               | const f32* x, u32 x_channels, T* out, u32 out_stride, u32 rows,     | ELEMENTS         |
 //!|                          | u32 channels                                                        |                  |
 //!| to_f32_T                 | const T* x, u32 x_stride, f32* out, u32 out_stride, u32 rows,       | ELEMENTS         |
@@ -460,53 +463,207 @@ __device__ inline void store_or_add(float* to, double x, u32 add) {
 // Input
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// The crop of one image: its top left pixel in the record, and whether it is flipped horizontally.
-struct View {
-    u32 top, left, flipped;
+/// How a view is made of its record: where its pixels come from, changes of their colors, and an erased rectangle.
+/// Positions are in pixels of the record from the middle of its first one; its edge continues outward.
+struct Recipe {
+    /// Where the view's first pixel comes from, and how much further the one to the right and the one below come from;
+    /// x and y of each in 2^-32 pixels, which is exact enough and needs no f64.
+    u64 first[2], right[2], down[2];
+    /// a to h of the same as ((a x + b y + c) / z, (d x + e y + f) / z) with z = g x + h y + 1, where x and y are the
+    /// middle of the view's pixel: 0.5 for the first.
+    double projection[8];
+    /// Whether `projection` is used instead of `first`, `right` and `down`; whether colors become gray after `change`.
+    u32 projective, gray;
+    /// Left, top, right and bottom in pixels of the view.
+    u32 erased[4];
+    /// What changes the colors, in order, with factors (of HUE, a shift as a share of the circle).
+    u32 change[4];
+    float amount[4];
 };
+
+constexpr u32 BRIGHTNESS = 1, CONTRAST = 2, SATURATION = 3, HUE = 4, CHANGES = 4;
 
 /// Records are squares of `size` pixels, network inputs squares of `side` pixels with `channels` values, those after
-/// the third 0.
+/// the third 0. `colors`: whether any recipe changes colors or makes them gray. Values are level * scale + shift.
 struct Pixels {
-    u32 batch, size, side, channels;
-    float mean[3], deviation[3];
+    u32 batch, size, side, channels, colors;
+    float scale[3], shift[3];
 };
 
-/// (level / 255 - mean) / deviation of u8 records (batch, size, size, 3) -> out (batch * side * side, channels). A
-/// thread a pixel. Pixels outside of the record, where a view is wrong, are 0.
-template <class T>
-__device__ void normalize(const u8* records, const View* views, T* out, u32 out_stride, const Pixels& pixels) {
-    u64 pixel = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-    u32 area = pixels.side * pixels.side;
-    if (pixel >= (u64)pixels.batch * area) {
+/// A position inside of the record, in 2^-32 pixels.
+struct Position {
+    u64 x, y;
+};
+
+__device__ inline u64 inside(u64 at, u32 size) {
+    return (long long)at < 0 ? 0 : min(at, (u64)(size - 1) << 32);
+}
+
+__device__ inline u64 inside(double at, u32 size) {
+    return (u64)(fmin(fmax(at, 0.), (double)(size - 1)) * 4294967296.);
+}
+
+__device__ inline Position source(const Recipe& recipe, u32 size, u32 column, u32 row) {
+    if (!recipe.projective) {
+        return {inside(recipe.first[0] + column * recipe.right[0] + row * recipe.down[0], size),
+                inside(recipe.first[1] + column * recipe.right[1] + row * recipe.down[1], size)};
+    }
+    const double* by = recipe.projection;
+    double x = column + 0.5, y = row + 0.5;
+    // Rounded after each step, since its sign at the horizon decides from which edge a pixel comes. On the horizon
+    // itself a position would be infinite.
+    double depth = __dadd_rn(__dadd_rn(__dmul_rn(by[6], x), __dmul_rn(by[7], y)), 1.);
+    depth = depth > -1e-9 && depth < 1e-9 ? 1e-9 : depth;
+    return {inside((by[0] * x + by[1] * y + by[2]) / depth, size),
+            inside((by[3] * x + by[4] * y + by[5]) / depth, size)};
+}
+
+/// The color of a view's pixel in its record, between the four nearest ones; levels of 0 to 255.
+__device__ inline Values<3> sampled(const u8* record, const Recipe& recipe, u32 size, u32 column, u32 row) {
+    Position at = source(recipe, size, column, row);
+    u32 left = (u32)(at.x >> 32), top = (u32)(at.y >> 32);
+    u32 right = min(left + 1, size - 1), bottom = min(top + 1, size - 1);
+    float across = (float)(u32)at.x * 0x1p-32f, down = (float)(u32)at.y * 0x1p-32f;
+    const u8 *upper = record + (u64)top * size * 3, *lower = record + (u64)bottom * size * 3;
+    Values<3> color;
+#pragma unroll
+    for (u32 channel = 0; channel < 3; channel++) {
+        float corner = upper[left * 3 + channel], below = lower[left * 3 + channel];
+        float above = corner + ((float)upper[right * 3 + channel] - corner) * across;
+        below += ((float)lower[right * 3 + channel] - below) * across;
+        color[channel] = above + (below - above) * down;
+    }
+    return color;
+}
+
+__device__ inline float luma(const Values<3>& color) {
+    return 0.299f * color[0] + 0.587f * color[1] + 0.114f * color[2];
+}
+
+__device__ inline float level(float x) {
+    return fmin(fmax(x, 0.f), 255.f);
+}
+
+/// Away from a gray by a factor.
+__device__ inline void blend(Values<3>& color, float gray, float factor) {
+#pragma unroll
+    for (u32 channel = 0; channel < 3; channel++) {
+        color[channel] = level(gray + (color[channel] - gray) * factor);
+    }
+}
+
+/// How much of a color's range is missing in a channel. `hue` is of 0 to 6, as `offset` is.
+__device__ inline float missing(float hue, float offset) {
+    float part = hue + offset;
+    part = part >= 6.f ? part - 6.f : part;
+    return fmin(fmax(fmin(part, 4.f - part), 0.f), 1.f);
+}
+
+__device__ inline void shift_hue(Values<3>& color, float shift) {
+    float red = color[0], green = color[1], blue = color[2];
+    float high = fmax(red, fmax(green, blue)), range = high - fmin(red, fmin(green, blue));
+    if (range == 0.f) {
         return;
     }
-    u32 image = (u32)(pixel / area), place = (u32)(pixel % area);
-    u32 y = place / pixels.side, x = place % pixels.side;
-    View view = views[image];
-    u32 row = view.top + y, column = view.left + (view.flipped ? pixels.side - 1 - x : x);
-    bool inside = row < pixels.size && column < pixels.size;
-    const u8* from = records + (((u64)image * pixels.size + row) * pixels.size + column) * 3;
-    float color[3];
-    for (u32 channel = 0; channel < 3; channel++) {
-        float level = inside ? (float)from[channel] : 0.f;
-        color[channel] = inside ? (level / 255.f - pixels.mean[channel]) / pixels.deviation[channel] : 0.f;
+    float hue = high == red     ? (green - blue) / range
+                : high == green ? 2.f + (blue - red) / range
+                                : 4.f + (red - green) / range;
+    hue = hue / 6.f + shift;
+    hue = (hue - floor(hue)) * 6.f;
+    color[0] = level(high - range * missing(hue, 5.f));
+    color[1] = level(high - range * missing(hue, 3.f));
+    color[2] = level(high - range * missing(hue, 1.f));
+}
+
+/// Does the first `count` changes of a recipe; `mean` is for CONTRAST.
+__device__ inline void change(Values<3>& color, const Recipe& recipe, u32 count, float mean) {
+    for (u32 i = 0; i < count && recipe.change[i] != 0; i++) {
+        float amount = recipe.amount[i];
+        switch (recipe.change[i]) {
+        case BRIGHTNESS: blend(color, 0.f, amount); break;
+        case CONTRAST: blend(color, mean, amount); break;
+        case SATURATION: blend(color, luma(color), amount); break;
+        case HUE: shift_hue(color, amount); break;
+        }
     }
-    T* to = out + pixel * out_stride;
+}
+
+/// The mean luma of each view before its CONTRAST, which a recipe has once at most; no mean where it has none. A block
+/// a view.
+extern "C" __global__ void __launch_bounds__(256, 2)
+    augment_means(const u8* records, const Recipe* recipes, float* means, Pixels pixels) {
+    __shared__ double shared[THREADS];
+    const Recipe& recipe = recipes[blockIdx.x];
+    u32 before = 0;
+    while (before < CHANGES && recipe.change[before] != CONTRAST) {
+        before++;
+    }
+    if (before == CHANGES) {
+        return;
+    }
+    const u8* record = records + (u64)blockIdx.x * pixels.size * pixels.size * 3;
+    u32 area = pixels.side * pixels.side;
+    double sum = 0.;
+    for (u32 place = threadIdx.x; place < area; place += THREADS) {
+        Values<3> color = sampled(record, recipe, pixels.size, place % pixels.side, place / pixels.side);
+        change(color, recipe, before, 0.f);
+        sum += luma(color);
+    }
+    sum = block_sum(shared, sum);
+    if (threadIdx.x == 0) {
+        means[blockIdx.x] = (float)(sum / area);
+    }
+}
+REGISTER(augment_means)
+
+/// Views of u8 records (batch, size, size, 3) -> out (batch * side * side, channels), normalized; what is erased is 0,
+/// as the mean color is. `means` is read by recipes with CONTRAST only. A thread a pixel; a block's pixels are of one
+/// view, so its threads take the same branches.
+template <class T>
+__device__ void augment(const u8* records, const Recipe* recipes, const float* means, T* out, u32 out_stride,
+                        const Pixels& pixels) {
+    u32 area = pixels.side * pixels.side, blocks = divided_up(area, THREADS);
+    u32 image = blockIdx.x / blocks, place = blockIdx.x % blocks * THREADS + threadIdx.x;
+    if (place >= area) {
+        return;
+    }
+    u32 row = place / pixels.side, column = place % pixels.side;
+    const Recipe& recipe = recipes[image];
+    const u8* record = records + (u64)image * pixels.size * pixels.size * 3;
+    Values<3> color = sampled(record, recipe, pixels.size, column, row);
+    if (pixels.colors) {
+        change(color, recipe, CHANGES, means ? means[image] : 0.f);
+        if (recipe.gray) {
+            color[0] = color[1] = color[2] = level(luma(color));
+        }
+    }
+    const u32* erased = recipe.erased;
+    bool kept = column < erased[0] || row < erased[1] || column >= erased[2] || row >= erased[3];
+#pragma unroll
+    for (u32 channel = 0; channel < 3; channel++) {
+        color[channel] = kept ? color[channel] * pixels.scale[channel] + pixels.shift[channel] : 0.f;
+    }
+    T* to = out + ((u64)image * area + place) * out_stride;
     if (pixels.channels == WIDE<T> && is_wide(out, out_stride)) {
         Values<WIDE<T>> values = {};
+#pragma unroll
         for (u32 channel = 0; channel < 3; channel++) {
             values[channel] = color[channel];
         }
         store<WIDE<T>>(to, values);
         return;
     }
-    for (u32 channel = 0; channel < pixels.channels; channel++) {
-        to[channel] = from_float<T>(channel < 3 ? color[channel] : 0.f);
+#pragma unroll
+    for (u32 channel = 0; channel < 3; channel++) {
+        to[channel] = from_float<T>(color[channel]);
+    }
+    for (u32 channel = 3; channel < pixels.channels; channel++) {
+        to[channel] = from_float<T>(0.f);
     }
 }
-ENTRIES(normalize, (const u8* records, const View* views, T* out, u32 out_stride, Pixels pixels),
-        (records, views, out, out_stride, pixels))
+ENTRIES(augment,
+        (const u8* records, const Recipe* recipes, const float* means, T* out, u32 out_stride, Pixels pixels),
+        (records, recipes, means, out, out_stride, pixels))
 
 /// x (rows, x_channels) without gaps -> out (rows, channels), channels beyond x's 0.
 template <class T>

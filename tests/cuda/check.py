@@ -5,6 +5,7 @@ Usage: python tests/cuda/check.py LIBRARY
 """
 
 import ctypes
+import itertools
 import sys
 
 import numpy as np
@@ -398,32 +399,148 @@ def check_max_pool(kind, channels, p, gap, nan):
         close("max_pool_backward", dx.values(), old + spread.reshape(-1, channels), TOLERANCE[kind])
 
 
-class View(ctypes.Structure):
-    _fields_ = [("top", U32), ("left", U32), ("flipped", U32)]
-
-
 class Pixels(ctypes.Structure):
-    _fields_ = [("batch", U32), ("size", U32), ("side", U32), ("channels", U32), ("mean", F32 * 3),
-                ("deviation", F32 * 3)]
+    _fields_ = [("batch", U32), ("size", U32), ("side", U32), ("channels", U32), ("colors", U32), ("scale", F32 * 3),
+                ("shift", F32 * 3)]
 
 
-def check_normalize(kind):
-    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-    for batch, size, side in [(3, 9, 7), (2, 8, 8), (1, 1, 1)]:
-        for channels, gap in [(3, None), (8, None), (4, None), (3, (11, 5)), (8, (24, 8))]:
-            records = RANDOM.integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
-            room = size - side
-            views = RANDOM.integers(0, room + 1, (batch, 3)).astype(np.uint32)
-            views[:, 2] = np.arange(batch) % 2
-            out = random_map(kind, batch * side * side, channels, gap)
-            pixels = Pixels(batch, size, side, channels, (F32 * 3)(*mean), (F32 * 3)(*deviation))
-            run(f"normalize_{kind}", blocks(out.rows, 256), [records, views, out, out.stride, pixels], [out])
-            wanted = np.zeros((batch, side, side, channels), np.float32)
-            for image, (top, left, flipped) in enumerate(views):
-                crop = records[image, top : top + side, left : left + side]
-                crop = crop[:, ::-1] if flipped else crop
-                wanted[image, :, :, :3] = (crop.astype(np.float32) / np.float32(255) - mean) / deviation
-            close("normalize", out.values(), wanted.reshape(-1, channels), 0 if kind == "f32" else 4e-3)
+RECIPE = np.dtype([("first", np.int64, 2), ("right", np.int64, 2), ("down", np.int64, 2),
+                   ("projection", np.float64, 8), ("projective", np.uint32), ("gray", np.uint32),
+                   ("erased", np.uint32, 4), ("change", np.uint32, 4), ("amount", np.float32, 4)])
+BRIGHTNESS, CONTRAST, SATURATION, HUE = 1, 2, 3, 4
+MEAN, DEVIATION = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+
+
+def recipe(first, right=(1, 0), down=(0, 1), projection=None, changes=(), gray=0, erased=(0, 0, 0, 0)):
+    """Positions in pixels; `changes` are pairs of what and how much."""
+    one = np.zeros(1, RECIPE)
+    if projection is None:
+        one["first"], one["right"], one["down"] = (np.round(np.multiply(v, 2.0**32)) for v in (first, right, down))
+    else:
+        # What isn't used must not matter.
+        one["first"], one["projection"], one["projective"] = 77, projection, 1
+    one["gray"], one["erased"] = gray, erased
+    for i, (what, amount) in enumerate(changes):
+        one["change"][0, i], one["amount"][0, i] = what, amount
+    return one
+
+
+def sources(one, side):
+    y, x = np.mgrid[:side, :side].astype(np.float64)
+    if not one["projective"]:
+        first, right, down = (one[name] / 2.0**32 for name in ("first", "right", "down"))
+        return [first[axis] + x * right[axis] + y * down[axis] for axis in (0, 1)]
+    a, b, c, d, e, f, g, h = one["projection"]
+    x, y = x + 0.5, y + 0.5
+    depth = g * x + h * y + 1
+    depth = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
+    return [(a * x + b * y + c) / depth, (d * x + e * y + f) / depth]
+
+
+def luma_of(colors):
+    return colors @ np.array([0.299, 0.587, 0.114])
+
+
+def turned(colors, shift):
+    """By hue, saturation and value, sector by sector."""
+    high, low = colors.max(-1), colors.min(-1)
+    span = np.where(high > low, high - low, 1)
+    r, g, b = np.moveaxis(colors, -1, 0)
+    hue = np.select([high == r, high == g], [(g - b) / span, (b - r) / span + 2], (r - g) / span + 4)
+    hue = np.where(high > low, (hue + 6 * shift) % 6, 0)
+    sector, part = np.floor(hue).astype(int) % 6, hue - np.floor(hue)
+    fall, rise = high - (high - low) * part, low + (high - low) * part
+    table = [(high, rise, low), (fall, high, low), (low, high, rise), (low, fall, high), (rise, low, high),
+             (high, low, fall)]
+    return np.stack([np.choose(sector, [row[i] for row in table]) for i in range(3)], -1)
+
+
+def view_of(record, one, side):
+    """The normalized view and the mean before its contrast, in f64."""
+    size = len(record)
+    x, y = (np.clip(at, 0, size - 1) for at in sources(one, side))
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    right, bottom = np.minimum(left + 1, size - 1), np.minimum(top + 1, size - 1)
+    levels = record.astype(np.float64)
+    dx, dy = (x - left)[..., None], (y - top)[..., None]
+    colors = ((1 - dy) * ((1 - dx) * levels[top, left] + dx * levels[top, right])
+              + dy * ((1 - dx) * levels[bottom, left] + dx * levels[bottom, right]))
+    mean = np.nan
+    for what, amount in zip(one["change"], one["amount"].astype(np.float64)):
+        if what == HUE:
+            colors = turned(colors, amount)
+        elif what:
+            mean = luma_of(colors).mean() if what == CONTRAST else mean
+            gray = {BRIGHTNESS: 0, CONTRAST: mean, SATURATION: luma_of(colors)[..., None]}[what]
+            colors = np.clip(gray + (colors - gray) * amount, 0, 255)
+    if one["gray"]:
+        colors = np.repeat(luma_of(colors)[..., None], 3, -1)
+    colors = (colors / 255 - MEAN) / DEVIATION
+    left, top, right, bottom = one["erased"]
+    colors[top:bottom, left:right] = 0
+    return colors, mean
+
+
+def recipes_for(size, side):
+    """Lists of recipes that make a batch each."""
+    middle = (size - side) / 2
+    last = middle + side - 1
+    yield [recipe((size - side, 0)), recipe((last, middle), (-1, 0)), recipe((middle, last), down=(0, -1))]
+    crops = [recipe((0.3 * size, -0.4), (0.61, 0), (0, 0.77)), recipe((size - 1, 2.5), (-1.7, 0), (0, 0.01))]
+    turns = [recipe((size * 0.5, -size * 0.3), (0.8, 0.6), (-0.7, 0.9)), recipe((-3 * size, 9), (2, -5), (40, 0.1))]
+    yield crops + turns
+    # The second one's horizon is in the view, and the third one's on a pixel's middle.
+    yield [recipe(None, projection=projection) for projection in [
+        (0.9, 0.1, -0.5, 0.05, 1.1, 0.7, 1e-3, -2e-3), (1.3, -0.2, 1, 0.4, 0.8, -2, -1.9 / side, 0.3 / side),
+        (1, 0, -0.5, 0, 1, -0.5, -2, 0), (1, 0, middle - 0.5, 0, 1, middle - 0.5, 0, 0)]]
+    yield [recipe((middle, middle), erased=erased) for erased in [
+        (0, 0, 1, 1), (side - 1, side - 1, side, side), (0, 0, side, side), (side // 2, 0, side, side // 2),
+        (0, side // 3, side // 2, side)]]
+
+
+def recipes_of_colors():
+    changes = [(BRIGHTNESS, 1.3), (CONTRAST, 0.6), (SATURATION, 1.7), (HUE, -0.4)]
+    for amounts in [changes, [(BRIGHTNESS, 0.5), (CONTRAST, 2.1), (SATURATION, 0), (HUE, 0.1)]]:
+        orders = [recipe((1, 0), changes=order) for order in itertools.permutations(amounts)]
+        yield orders + [recipe((0, 1), changes=[one]) for one in amounts]
+        yield [recipe((0, 1), changes=amounts[i:], gray=1, erased=(i, 1, 2 * i, 9)) for i in range(5)]
+    yield [recipe((0, 0), changes=[(HUE, shift)]) for shift in np.linspace(-0.5, 0.5, 13)]
+
+
+def check_views(kind, records, recipes, side, channels=3, gap=None):
+    batch, size = records.shape[:2]
+    records = records.copy()
+    recipes = np.concatenate(recipes)
+    wanted = np.zeros((batch, side, side, channels))
+    wanted_means = np.zeros(batch)
+    for i in range(batch):
+        wanted[i, :, :, :3], wanted_means[i] = view_of(records[i], recipes[i], side)
+    colors = int(np.any(recipes["change"]) or np.any(recipes["gray"]))
+    scale, shift = 1 / (255 * DEVIATION), -MEAN / DEVIATION
+    pixels = Pixels(batch, size, side, channels, colors, (F32 * 3)(*scale), (F32 * 3)(*shift))
+    means = None
+    if np.any(recipes["change"] == CONTRAST):
+        means = np.full(batch, np.nan, np.float32)
+        run("augment_means", batch, [records, recipes, means, pixels], [means])
+        close("augment_means", means, wanted_means, 1e-6)
+    out = random_map(kind, batch * side * side, channels, gap)
+    run(f"augment_{kind}", batch * blocks(side * side, 256),
+        [records, recipes, means, out, out.stride, pixels], [out])
+    close("augment", out.values(), wanted.reshape(-1, channels), 3e-6 if kind == "f32" else 4e-3)
+
+
+def check_augment(kind):
+    for size, side in [(9, 7), (8, 8), (37, 23), (1, 1), (5, 17)]:
+        for recipes in recipes_for(size, side):
+            records = RANDOM.integers(0, 256, (len(recipes), size, size, 3)).astype(np.uint8)
+            for channels, gap in [(3, None), (8, None), (4, None), (3, (11, 5)), (8, (24, 8))]:
+                check_views(kind, records, recipes, side, channels, gap)
+    for recipes in recipes_of_colors():
+        records = RANDOM.integers(0, 256, (len(recipes), 20, 20, 3)).astype(np.uint8)
+        # Ties of channels, where the hue's sector changes, and grays, which have no hue.
+        records[:, :4, :, 1] = records[:, :4, :, 0]
+        records[:, 2:6, :, 2] = records[:, 2:6, :, 1]
+        check_views(kind, records, recipes, 19)
 
 
 def check_cross_entropy(kind):
@@ -607,7 +724,7 @@ def check_convolutions(kind):
 
 def main():
     for kind in TYPES:
-        for check in [check_elementwise, check_norm, check_column_sums, check_pools, check_normalize,
+        for check in [check_elementwise, check_norm, check_column_sums, check_pools, check_augment,
                       check_cross_entropy, check_convolutions]:
             check(kind)
             print(f"{check.__name__[6:]} ({kind}): ok", flush=True)

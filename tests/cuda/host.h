@@ -435,6 +435,12 @@ static inline float __fmul_rn(float a, float b) {
 static inline float __fadd_rn(float a, float b) {
     return a + b;
 }
+static inline double __dmul_rn(double a, double b) {
+    return a * b;
+}
+static inline double __dadd_rn(double a, double b) {
+    return a + b;
+}
 static inline float __fdiv_rn(float a, float b) {
     return a / b;
 }
@@ -448,6 +454,8 @@ template <class T> static inline T max(T a, T b) {
     return a < b ? b : a;
 }
 using std::exp;
+using std::floor;
 using std::fmax;
+using std::fmin;
 using std::log;
 using std::sqrt;

@@ -18,7 +18,22 @@ static void norm_of_several_tiles() {
     run("norm_statistics_f32", 1, 256, from, channels, partial.data(), rows, channels, chunk);
 }
 
+static void means_of_views() {
+    Recipe recipe = {};
+    recipe.right[0] = recipe.down[1] = (u64)1 << 32;
+    recipe.change[0] = HUE;
+    recipe.change[1] = CONTRAST;
+    recipe.amount[0] = 0.3f;
+    std::vector<u8> record(20 * 20 * 3, 9);
+    Pixels pixels = {1, 20, 19, 3, 1, {1.f, 1.f, 1.f}, {}};
+    float mean = 0.f, *means = &mean;
+    const u8* records = record.data();
+    const Recipe* recipes = &recipe;
+    run("augment_means", 1, 256, records, recipes, means, pixels);
+}
+
 int main() {
+    means_of_views();
     norm_of_several_tiles();
     unsigned rows = 50, channels = 24, chunk = 40, one = 1, zero = 0;
     std::vector<float> x(rows * channels, 1.5f), y(rows * channels, 1.f), partial(2 * 2 * channels), out(4 * channels);
