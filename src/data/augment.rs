@@ -12,12 +12,15 @@ mod draw;
 mod filters;
 mod ops;
 mod perspective;
+mod recipe;
 mod sample;
 
 use crate::config::keys;
 use crate::random::Stream;
 use crate::store::Digest;
 use draw::Transform;
+
+pub use recipe::Recipe;
 
 keys! {
     /// How training images are augmented. Everything is off by default.

@@ -31,7 +31,7 @@ pub(crate) mod web_dataset;
 pub use augment::{
     Augmentation, AugmentationPolicy, ColorJitter, GaussianBlur, GivenAugmentationPolicy,
     GivenGaussianBlur, RandAugment, RandomAffine, RandomErasing, RandomPerspective,
-    RandomResizedCrop,
+    RandomResizedCrop, Recipe,
 };
 pub use error::DataError;
 pub use loader::{Batch, Loader, LoaderOptions};

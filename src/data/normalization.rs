@@ -22,6 +22,7 @@ pub(super) struct Normalization {
 impl Normalization {
     pub(super) fn new(preprocessing: &Preprocessing) -> Normalization {
         let (mean, std) = (preprocessing.mean, preprocessing.std);
+        let (scale, shift) = scale_and_shift(preprocessing);
         let normalized =
             |level: usize, channel: usize| (level as f32 / 255.0 - mean[channel]) / std[channel];
         Normalization {
@@ -31,8 +32,8 @@ impl Normalization {
             table: Box::new(std::array::from_fn(|level| {
                 std::array::from_fn(|channel| normalized(level, channel))
             })),
-            scale: std.map(|std| 1.0 / (255.0 * std)),
-            shift: std::array::from_fn(|channel| -mean[channel] / std[channel]),
+            scale,
+            shift,
             mean: mean.map(|mean| mean * 255.0),
         }
     }
@@ -64,6 +65,13 @@ impl Normalization {
             }
         }
     }
+}
+
+/// By channel, the factor and the summand that normalize a level of 0..=255.
+pub fn scale_and_shift(preprocessing: &Preprocessing) -> ([f32; 3], [f32; 3]) {
+    let Preprocessing { mean, std, .. } = preprocessing;
+    let shift = std::array::from_fn(|channel| -mean[channel] / std[channel]);
+    (std.map(|std| 1.0 / (255.0 * std)), shift)
 }
 
 /// The network's input for a stored square (`resize * resize * 3` bytes): its center crop,

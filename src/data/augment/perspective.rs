@@ -10,6 +10,14 @@ const NEAREST: f64 = 1e-9;
 pub(super) struct Homography([f64; 8]);
 
 impl Homography {
+    /// Moves nothing.
+    pub(super) const IDENTITY: Homography = Homography([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
+
+    /// a to h of ((a x + b y + c) / z, (d x + e y + f) / z) with z = g x + h y + 1.
+    pub(super) fn coefficients(&self) -> [f64; 8] {
+        self.0
+    }
+
     pub(super) fn source(&self, x: f64, y: f64) -> [f64; 2] {
         let [a, b, c, d, e, f, g, h] = self.0;
         // On the horizon itself a position would be infinite.

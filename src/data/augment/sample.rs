@@ -15,25 +15,30 @@ pub(super) struct Sampling {
     pub(super) perspective: Option<Homography>,
 }
 
+impl Sampling {
+    /// Where a pixel of the output comes from, in pixels of the square from the middle of its first
+    /// one.
+    pub(super) fn position(&self, crop: usize, column: usize, row: usize) -> [f64; 2] {
+        let half = crop as f64 / 2.0;
+        let (mut along, mut down) = (column as f64 + 0.5, row as f64 + 0.5);
+        if let Some(perspective) = &self.perspective {
+            [along, down] = perspective.source(along, down);
+        }
+        let (along, down) = (along - half, down - half);
+        [0, 1].map(|axis| {
+            self.center[axis] + along * self.step[0][axis] + down * self.step[1][axis] - 0.5
+        })
+    }
+}
+
 /// Samples bilinearly; the square's edge pixels continue outward.
 pub(super) fn sample(square: &[u8], frame: &Frame, sampling: &Sampling, out: &mut [f32]) {
     let Frame { size, crop, .. } = *frame;
-    let half = crop as f64 / 2.0;
     let last = size.saturating_sub(1) as f64;
     for (row, line) in out.chunks_exact_mut(crop * 3).enumerate() {
         for (column, pixel) in line.chunks_exact_mut(3).enumerate() {
-            let (mut along, mut down) = (column as f64 + 0.5, row as f64 + 0.5);
-            if let Some(perspective) = &sampling.perspective {
-                [along, down] = perspective.source(along, down);
-            }
-            let (along, down) = (along - half, down - half);
-            let [x, y] = [0, 1].map(|axis| {
-                let at = sampling.center[axis]
-                    + along * sampling.step[0][axis]
-                    + down * sampling.step[1][axis]
-                    - 0.5;
-                at.clamp(0.0, last)
-            });
+            let position = sampling.position(crop, column, row);
+            let [x, y] = position.map(|at| at.clamp(0.0, last));
             let (left, top) = (x as usize, y as usize);
             let (right, bottom) = ((left + 1).min(size - 1), (top + 1).min(size - 1));
             let (fx, fy) = ((x - left as f64) as f32, (y - top as f64) as f32);
