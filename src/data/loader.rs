@@ -5,7 +5,9 @@
 
 use super::normalization::Normalization;
 use super::order::repeats;
-use super::{Augmentation, DataError, TensorCache};
+use super::{Augmentation, DataError, Recipe, Sample, TensorCache};
+use crate::random::Stream;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -16,14 +18,51 @@ const MAX_WORKERS: usize = 4;
 /// Some images as a network's input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Normalized pixels, (count, size, size, 3), row by row.
-    pub images: Vec<f32>,
+    pub pixels: Pixels,
     /// Class of each; none for an unlabelled image.
     pub labels: Vec<Option<u32>>,
     /// Index of each in [`TensorCache::samples`].
     pub samples: Vec<usize>,
-    /// Side of the images, in pixels.
+    /// Side of the network's input, in pixels.
     pub size: usize,
+}
+
+/// The images of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pixels {
+    /// Augmented and normalized: (count, size, size, 3), row by row.
+    Normalized(Vec<f32>),
+    /// What a GPU makes the same of.
+    Records {
+        /// Stored squares, (count, resize, resize, 3), row by row.
+        records: Vec<u8>,
+        /// [`Recipe::BYTES`] for each.
+        recipes: Vec<u8>,
+    },
+}
+
+impl Pixels {
+    /// Those of a loader of [`Form::Normalized`].
+    pub fn normalized(self) -> Result<Vec<f32>, DataError> {
+        match self {
+            Pixels::Normalized(images) => Ok(images),
+            Pixels::Records { .. } => {
+                let message = "these images are for a GPU".to_owned();
+                Err(DataError::Invalid { message, help: None })
+            }
+        }
+    }
+}
+
+/// How a loader prepares images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// [`Pixels::Normalized`].
+    #[default]
+    Normalized,
+    /// [`Pixels::Records`], except for a policy that isn't
+    /// [`on_card`](super::AugmentationPolicy::on_card): it gives [`Pixels::Normalized`].
+    Records,
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +76,7 @@ pub struct LoaderOptions {
     pub first_step: usize,
     /// Number of batches prepared ahead; 0 starts no threads.
     pub ahead: usize,
+    pub form: Form,
 }
 
 impl Default for LoaderOptions {
@@ -47,6 +87,7 @@ impl Default for LoaderOptions {
             drop_last: false,
             first_step: 0,
             ahead: 4,
+            form: Form::default(),
         }
     }
 }
@@ -83,7 +124,9 @@ impl Loader {
         let augmentation = options.augmentation.filter(|it| !it.policy.is_none());
         let repeats = if augmentation.is_some() { repeats(&order) } else { Vec::new() };
         let batch_size = options.batch_size.max(1);
-        let options = LoaderOptions { batch_size, augmentation, ..options };
+        let on_card = augmentation.as_ref().is_none_or(|it| it.policy.on_card());
+        let form = if on_card { options.form } else { Form::Normalized };
+        let options = LoaderOptions { batch_size, augmentation, form, ..options };
         let normalization = Normalization::new(&cache.info().preprocessing);
         let next_step = options.first_step;
         let schedule = Arc::new(Schedule { cache, order, options, normalization, repeats });
@@ -167,34 +210,85 @@ impl Schedule {
         let start = step.saturating_mul(self.options.batch_size).min(self.order.len());
         let end = start.saturating_add(self.options.batch_size).min(self.order.len());
         let samples = self.order[start..end].to_vec();
-        let size = self.normalization.crop;
-        let mut images = vec![0.0; samples.len() * size * size * 3];
-        let mut labels = Vec::with_capacity(samples.len());
-        let outputs = images.chunks_exact_mut(size * size * 3);
-        for ((position, &sample), out) in (start..).zip(&samples).zip(outputs) {
-            let repeat = self.repeats.get(position).copied().unwrap_or(0);
-            labels.push(self.input(sample, repeat, out)?);
-        }
-        Ok(Batch { images, labels, samples, size })
+        let label = |position| Ok(self.sample(position)?.class);
+        let labels = (start..end).map(label).collect::<Result<_, DataError>>()?;
+        let pixels = self.pixels(start..end)?;
+        Ok(Batch { pixels, labels, samples, size: self.normalization.crop })
     }
 
-    /// Writes the input of one sample to `out` and returns its class.
-    fn input(&self, sample: usize, repeat: u32, out: &mut [f32]) -> Result<Option<u32>, DataError> {
-        let sample = self.cache.samples().get(sample).ok_or_else(|| DataError::Invalid {
-            message: format!("there is no sample {sample}"),
-            help: None,
-        })?;
-        let square = self.cache.record(sample.record)?;
-        let digest = self.cache.record_digest(sample.record);
-        let normalization = &self.normalization;
-        match self.options.augmentation.as_ref().zip(digest) {
-            None => normalization.center_crop(&square, out),
-            Some((augmentation, digest)) => {
-                let stream = augmentation.stream(augmentation.view(repeat), digest);
-                augmentation.policy.apply(&square, &normalization.frame(), stream, out);
-                normalization.in_place(out);
+    fn pixels(&self, positions: Range<usize>) -> Result<Pixels, DataError> {
+        let Normalization { size, crop, .. } = self.normalization;
+        let count = positions.len();
+        match self.options.form {
+            Form::Normalized => {
+                let mut images = vec![0.0; count * crop * crop * 3];
+                for (position, out) in positions.zip(images.chunks_exact_mut(crop * crop * 3)) {
+                    self.write_image(position, out)?;
+                }
+                Ok(Pixels::Normalized(images))
+            }
+            Form::Records => {
+                let mut records = vec![0; count * size * size * 3];
+                let mut recipes = vec![0; count * Recipe::BYTES];
+                self.write_records(positions, &mut records, &mut recipes)?;
+                Ok(Pixels::Records { records, recipes })
             }
         }
-        Ok(sample.class)
+    }
+
+    /// The sample at a position of the order.
+    fn sample(&self, position: usize) -> Result<&Sample, DataError> {
+        let index = self.order.get(position).copied().unwrap_or(usize::MAX);
+        self.cache.samples().get(index).ok_or_else(|| DataError::Invalid {
+            message: format!("there is no sample {index}"),
+            help: None,
+        })
+    }
+
+    /// The augmentation of a position of the order, with the stream of its view.
+    fn augmentation(&self, position: usize, record: u32) -> Option<(&Augmentation, Stream)> {
+        let augmentation = self.options.augmentation.as_ref()?;
+        let digest = self.cache.record_digest(record)?;
+        let repeat = self.repeats.get(position).copied().unwrap_or(0);
+        Some((augmentation, augmentation.stream(augmentation.view(repeat), digest)))
+    }
+
+    /// Writes the normalized input of one position to `out`.
+    fn write_image(&self, position: usize, out: &mut [f32]) -> Result<(), DataError> {
+        let record = self.sample(position)?.record;
+        let square = self.cache.record(record)?;
+        match self.augmentation(position, record) {
+            None => self.normalization.center_crop(&square, out),
+            Some((augmentation, stream)) => {
+                augmentation.policy.apply(&square, &self.normalization.frame(), stream, out);
+                self.normalization.in_place(out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the stored squares and the recipes of some positions, each front to back. Nothing is
+    /// read back, so that both may be memory that a GPU reads and the processor doesn't cache.
+    fn write_records(
+        &self,
+        positions: Range<usize>,
+        records: &mut [u8],
+        recipes: &mut [u8],
+    ) -> Result<(), DataError> {
+        let Normalization { size, .. } = self.normalization;
+        let records = records.chunks_exact_mut(size * size * 3);
+        let outputs = records.zip(recipes.chunks_exact_mut(Recipe::BYTES));
+        let frame = self.normalization.frame();
+        for (position, (out, recipe)) in positions.zip(outputs) {
+            let record = self.sample(position)?.record;
+            out.copy_from_slice(&self.cache.record(record)?);
+            match self.augmentation(position, record) {
+                None => Recipe::center_crop(&frame).write(recipe),
+                Some((augmentation, stream)) => {
+                    augmentation.policy.recipe(&frame, stream).write(recipe);
+                }
+            }
+        }
+        Ok(())
     }
 }

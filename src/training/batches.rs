@@ -120,8 +120,8 @@ impl Iterator for Batches {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Batches::Images(loader) => loader.next().map(|batch| {
-                let crate::data::Batch { images, labels, samples, .. } = batch?;
-                Ok(Batch { samples, labels, input: Input::Images(images) })
+                let crate::data::Batch { pixels, labels, samples, .. } = batch?;
+                Ok(Batch { samples, labels, input: Input::Images(pixels.normalized()?) })
             }),
             Batches::Features(loader) => loader.next(),
         }

@@ -6,11 +6,12 @@ mod sketches;
 use super::*;
 use crate::data::decode::samples;
 use crate::data::images::{self, FOLDER, Image, LISTING};
+use crate::data::normalization::Normalization;
 use crate::data::order::shuffled;
 use crate::data::{
-    Augmentation, AugmentationPolicy, Batch, ColorJitter, Fit, GaussianBlur, Geometry,
-    Interpolation, Loader, LoaderOptions, Preprocessing, RandAugment, RandomAffine, RandomErasing,
-    RandomPerspective, RandomResizedCrop,
+    Augmentation, AugmentationPolicy, Batch, ColorJitter, Fit, Form, GaussianBlur, Geometry,
+    Interpolation, Loader, LoaderOptions, Pixels, Preprocessing, RandAugment, RandomAffine,
+    RandomErasing, RandomPerspective, RandomResizedCrop, Recipe,
 };
 use crate::events::{CancellationToken, EventSink};
 use crate::store::digest_bytes;
@@ -341,7 +342,7 @@ proptest! {
         let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
         let policy = AugmentationPolicy { horizontal_flip: true, ..changed(0.1, 0.2) };
         let augmentation = Some(Augmentation { policy, seed, epoch });
-        let options = LoaderOptions { batch_size, augmentation, drop_last, first_step: 0, ahead };
+        let options = LoaderOptions { batch_size, augmentation, drop_last, ahead, ..LoaderOptions::default() };
         let order = Some((seed, epoch));
         let batches = passes(&cache, order, &options);
         let steps = if drop_last { count / batch_size } else { count.div_ceil(batch_size) };
@@ -353,7 +354,8 @@ proptest! {
         let resumed = passes(&cache, order, &LoaderOptions { first_step: skipped, ahead: 0, ..options.clone() });
         prop_assert_eq!(&batches[skipped.min(steps)..], &resumed[..]);
         for batch in &batches {
-            prop_assert_eq!(batch.images.len(), batch.samples.len() * 6 * 6 * 3);
+            let images = batch.pixels.clone().normalized().unwrap();
+            prop_assert_eq!(images.len(), batch.samples.len() * 6 * 6 * 3);
             for (label, sample) in batch.labels.iter().zip(&batch.samples) {
                 prop_assert_eq!(*label, Some(*sample as u32 % 2));
             }
@@ -377,8 +379,49 @@ fn batches_and_single_images_are_normalized_alike() {
             )
         })
         .collect();
-    assert_eq!(batches.iter().flat_map(|batch| batch.images.clone()).collect::<Vec<f32>>(), single);
+    let images = batches.into_iter().flat_map(|batch| batch.pixels.normalized().unwrap());
+    assert_eq!(images.collect::<Vec<f32>>(), single);
     assert_eq!(single[0], (0.0 / 255.0 - 0.5) / 0.25);
+}
+
+#[test]
+fn records_come_with_the_recipes_of_their_views() {
+    let folder = cache(7);
+    let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
+    let plain = LoaderOptions { batch_size: 3, form: Form::Records, ..LoaderOptions::default() };
+    let augmentation = Some(Augmentation { policy: changed(0.2, 0.5), seed: 5, epoch: 2 });
+    let augmented = LoaderOptions { augmentation, ..plain.clone() };
+    let frame = Normalization::new(&cache.info().preprocessing).frame();
+    for options in [plain, augmented.clone()] {
+        for batch in passes(&cache, Some((5, 2)), &options) {
+            let Pixels::Records { records, recipes } = batch.pixels else { panic!("no records") };
+            let mut expected = (Vec::new(), Vec::new());
+            for &sample in &batch.samples {
+                let record = cache.samples()[sample].record;
+                expected.0.extend_from_slice(&cache.record(record).unwrap());
+                let recipe = match &options.augmentation {
+                    None => Recipe::center_crop(&frame),
+                    Some(augmentation) => {
+                        let digest = cache.record_digest(record).unwrap();
+                        let stream = augmentation.stream(augmentation.view(0), digest);
+                        augmentation.policy.recipe(&frame, stream)
+                    }
+                };
+                let mut words = [0; Recipe::BYTES];
+                recipe.write(&mut words);
+                expected.1.extend_from_slice(&words);
+            }
+            assert_eq!((records, recipes), expected);
+        }
+    }
+    // What a GPU can't make comes as images.
+    let mut blurred = augmented;
+    let blur = GaussianBlur { kernel_size: 3, sigma: [0.1, 2.0] };
+    blurred.augmentation.as_mut().unwrap().policy.gaussian_blur = Some(blur);
+    let images = passes(&cache, None, &blurred);
+    let normalized = LoaderOptions { form: Form::Normalized, ..blurred };
+    assert!(images == passes(&cache, None, &normalized));
+    assert!(matches!(images[0].pixels, Pixels::Normalized(_)));
 }
 
 #[test]
@@ -406,7 +449,7 @@ fn augmentation_depends_on_record_epoch_and_repeat() {
         });
         let options = LoaderOptions { batch_size: 1, augmentation, ..LoaderOptions::default() };
         Loader::new(Arc::clone(&cache), order.to_vec(), options)
-            .map(|batch| batch.unwrap().images)
+            .map(|batch| batch.unwrap().pixels.normalized().unwrap())
             .collect()
     };
     // The position in the order and other samples don't matter; the repeat and the epoch do.

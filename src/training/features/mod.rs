@@ -187,7 +187,8 @@ impl FeatureCache {
                     break;
                 }
                 let batch = batch?;
-                rows.extend(network.features(&batch.images, batch.samples.len())?);
+                let images = batch.pixels.normalized()?;
+                rows.extend(network.features(&images, batch.samples.len())?);
                 records.extend(
                     batch.samples.iter().filter_map(|&sample| record(missing.cache, sample)),
                 );

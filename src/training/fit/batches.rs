@@ -1,7 +1,7 @@
 //! The batches of an epoch and of its validation, and whether they are images or cached features.
 
 use super::{Fit, Session};
-use crate::data::{Augmentation, Loader, LoaderOptions, order};
+use crate::data::{Augmentation, Form, Loader, LoaderOptions, order};
 use crate::nn::Number;
 use crate::training::TrainingError;
 use crate::training::batches::{AHEAD, Batches, FeatureLoader};
@@ -30,8 +30,14 @@ impl<N: Number> Fit<'_, N> {
         let (batch_size, drop_last) = (self.setup.batch_size, self.setup.drop_last);
         let cache = Arc::clone(self.cache);
         if !self.uses_cached_features() {
-            let options =
-                LoaderOptions { batch_size, augmentation, drop_last, first_step, ahead: AHEAD };
+            let options = LoaderOptions {
+                batch_size,
+                augmentation,
+                drop_last,
+                first_step,
+                ahead: AHEAD,
+                form: Form::Normalized,
+            };
             return Ok(Batches::Images(Loader::new(cache, order, options)));
         }
         let order = self.with_features(order, augmentation.as_ref())?;
