@@ -9,6 +9,7 @@ mod errors;
 mod harness;
 mod queue;
 mod use_of_memory;
+mod views;
 
 use harness::{Case, Outcome, STUB_OF_CUDNN, Scenario};
 use pipe::cuda::*;
@@ -18,8 +19,13 @@ const SOURCE: Source<'_> =
 
 /// What a child process does, by name.
 fn scenario(name: &str) -> Option<&'static Scenario> {
-    let all =
-        [convolutions::SCENARIOS, errors::SCENARIOS, queue::SCENARIOS, use_of_memory::SCENARIOS];
+    let all = [
+        convolutions::SCENARIOS,
+        errors::SCENARIOS,
+        queue::SCENARIOS,
+        use_of_memory::SCENARIOS,
+        views::SCENARIOS,
+    ];
     all.into_iter().flatten().find(|(known, _)| *known == name)
 }
 
