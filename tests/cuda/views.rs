@@ -23,8 +23,9 @@ const BATCH: usize = 24;
 /// One policy, by name.
 type Named = (&'static str, AugmentationPolicy);
 
-/// In f32 the two differ by the order of a few operations.
-const CLOSE: f32 = 0.02;
+/// In levels. In f32 the two differ by the roundings of a few operations, which factors of colors up
+/// to 11 make larger.
+const CLOSE: f32 = 0.05;
 
 /// One level of 255, for bf16.
 const LEVEL: f32 = 1.0;
