@@ -17,12 +17,12 @@
 //! | [`download`] | downloads into the memo: resumed, checked, with timeouts; the APIs of Kaggle and the Hugging Face Hub; stores elsewhere, in a folder, on a web server or in S3 | events, store |
 //! | [`engine`] | the trait of stage kinds, jobs, fingerprints, plan, executor. Knows no kind by name | config, events, store |
 //! | [`data`] | images, archives, Parquet files, labels, split, decoding, resizing, near duplicates, augmentation, loader, the memory-mapped tensor cache | config, events, store |
-//! | [`nn`] | network graphs, interpreter on dfdx's tape, ops, the trait of a network that learns, the schedule of a training step, backbones (one file per family), weights | - |
-//! | [`cuda`] | the CUDA driver and libraries, found at run time: devices, streams, memory, kernels, convolutions by cuDNN. No command trains with it yet | - |
+//! | [`nn`] | network graphs, interpreter on dfdx's tape, ops, the trait of a network that learns, networks on the CPU and on a GPU, the schedule of a training step, backbones (one file per family), weights | cuda |
+//! | [`cuda`] | the CUDA driver and libraries, found at run time: devices, streams, memory, kernels, convolutions by cuDNN | - |
 //! | [`metrics`] | accuracy, F1, confusion matrix, confidence intervals, ROC and precision-recall curves, calibration, paired tests | - |
 //! | [`training`] | fit, loss, optimizer, schedule, checkpoints, cached features | config, nn, data, metrics, events, store |
 //! | [`model`] | a trained model as a file: open, classify images, explain by heat maps, export | nn, data, metrics |
-//! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate, command (any program); the stores elsewhere that the engine asks | engine, config, events, store, download, data, nn, training, model, metrics |
+//! | [`stages`] | one file per kind: fetch, explore, preprocess, train, evaluate, command (any program); the stores elsewhere that the engine asks | engine, config, events, store, download, data, nn, training, model, metrics, cuda |
 //! | [`draw`] | SVG charts, the graph of stages, the confusion matrix | - |
 //! | [`runs`] | records of runs: writing, seals, index, labels, filters, diff, TensorBoard event files | events, metrics, store |
 //! | [`report`] | HTML pages from runs and artifacts | runs, metrics, draw, store, data |
@@ -107,7 +107,14 @@
 //! There is one seed. The same file, images and kind of machine give the same bytes with any number
 //! of threads: how sums are divided depends on shapes only, rayon's float `sum` and `reduce` aren't
 //! used, dropout masks and initial parameters come from [`random`], and an image's logits are the
-//! same bytes in any batch. These promises hold on the CPU.
+//! same bytes in any batch.
+//!
+//! On a GPU (`nn::cuda`), a step is a schedule of kernels and of convolutions by cuDNN, whose engines
+//! are chosen by heuristics alone and never a nondeterministic one: the same GPU, driver and cuDNN
+//! give the same bytes again. Others may not, so runs record them. A step starts from the same
+//! images as on the CPU (within 1/255), with the same masks of dropout. Convolutions multiply in
+//! `tf32` unless `precision` says otherwise; `evaluate` uses `f32`, so that its results are the CPU's
+//! but for rounding, whatever a model was trained in.
 //!
 //! The precision of training is a type parameter (`nn::Number`): parameters, gradients, activations
 //! and the optimizer's state are `f32`, or `f64` with `precision = "f64"`. Features, evaluation and

@@ -4,7 +4,9 @@ use super::failure::Failure;
 use super::shared::{StoreArguments, shown};
 use super::show::{announced_run_with_model, intact_model_of};
 use crate::common::special_file::special;
+use crate::config::DeviceChoice;
 use crate::model::Model;
+use crate::stages;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +35,17 @@ impl ModelArguments {
             false => self.of_run()?,
         };
         Ok(Model::open(&file)?)
+    }
+
+    /// Opens the model to classify on a device.
+    pub(super) fn open_on(&self, device: DeviceChoice) -> Result<Model, Failure> {
+        let model = self.open()?;
+        if device == DeviceChoice::Cpu {
+            return Ok(model);
+        }
+        let memo = self.store.open_existing().ok().map(|store| store.memo().clone());
+        stages::place_model(model, device, memo)
+            .map_err(|error| Failure::from(error).into_invalid())
     }
 
     /// A name of a run has no `/`, and none ends like a model file.

@@ -93,7 +93,7 @@ impl From<io::Error> for Failure {
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Failure {
         let code = if matches!(error, ModelError::Cancelled) { INTERRUPTED } else { FAILED };
-        Failure::Message { code, message: error.to_string(), help: error.help().map(str::to_owned) }
+        Failure::Message { code, message: error.to_string(), help: error.help() }
     }
 }
 

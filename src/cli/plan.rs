@@ -55,10 +55,10 @@ pub(super) fn print(
 }
 
 /// Values chosen by default for a stage that isn't fresh, such as its augmentation.
-fn choices(graph: &Graph, planned: &PlannedStage) -> Vec<String> {
+fn choices(graph: &Graph, plan: &Plan, planned: &PlannedStage) -> Vec<String> {
     match (&planned.state, graph.stage(&planned.name)) {
         (Planned::Dirty { .. } | Planned::Pending { .. }, Some(stage)) => {
-            stage.kind.choices(&stage.values)
+            stage.kind.choices(&stage.values, plan.device)
         }
         _ => Vec::new(),
     }
@@ -137,7 +137,7 @@ fn stage_json(
         "stage": planned.name,
         "kind": planned.kind,
         "state": planned.state.name(),
-        "choices": choices(graph, planned),
+        "choices": choices(graph, plan, planned),
         "resumes_at": resumes_at(graph, planned, store),
         "key": planned.state.key().map(|(key, _)| key),
         "digest": planned.state.artifact().map(|artifact| artifact.digest),
@@ -242,7 +242,7 @@ fn text(graph: &Graph, plan: &Plan, disk: &Disk, store: &Store) -> String {
         let sentence = estimate.and_then(|(_, estimate)| estimate.sentence.clone());
         let resumed = resumes_at(graph, planned, store);
         let resumed = resumed.map(|place| format!("goes on from a checkpoint at {place}"));
-        let sentences = choices(graph, planned).into_iter().chain(sentence).chain(resumed);
+        let sentences = choices(graph, plan, planned).into_iter().chain(sentence).chain(resumed);
         sentences.map(|sentence| format!("{}: {sentence}", planned.name)).collect::<Vec<_>>()
     });
     let style = Style::stdout();

@@ -8,7 +8,9 @@ use super::heat_maps;
 use super::lock_file::LockFile;
 use super::plan;
 use super::report::write_page;
-use super::shared::{PipelineArguments, RemoteArguments, StoreArguments, run_name};
+use super::shared::{
+    DeviceArguments, PipelineArguments, RemoteArguments, StoreArguments, run_name,
+};
 use super::signals;
 use super::summary::{self, Recorded};
 use crate::common::number;
@@ -17,7 +19,6 @@ use crate::engine::{self, Device, Force, Graph, MAX_THREADS, Options, Plan, Repl
 use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
 use crate::runs::{self, Labels, PipelineFile, Recorder, Results, RunId, RunInfo, StageRecord};
-use crate::stages;
 use crate::store::{Artifact, Store};
 use crate::ui::{self, OutputMode, Reporter};
 use clap::{Args, ValueEnum};
@@ -93,9 +94,8 @@ pub(super) struct Arguments {
     /// or none; `pipe log` shows all
     #[arg(long, value_name = "WHAT", default_value = "full")]
     replay: ReplayChoice,
-    /// Device: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArguments,
     #[command(flatten)]
     store: StoreArguments,
     #[command(flatten)]
@@ -148,7 +148,7 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 impl Arguments {
-    fn options(&self, graph: &Graph) -> Result<Options, Failure> {
+    fn options(&self, graph: &Graph, device: Device) -> Result<Options, Failure> {
         // Asking the system takes a tenth of a run with nothing to do.
         let is_asked_for = graph.stages.iter().any(|stage| stage.resources.memory.is_some());
         let free = || if is_asked_for { engine::free_memory() } else { None };
@@ -166,8 +166,8 @@ impl Arguments {
             jobs: self.jobs.unwrap_or(JOBS).get(),
             threads: self.threads.unwrap_or(cores).get(),
             memory: self.memory.or_else(free).unwrap_or(u64::MAX),
-            gpus: engine::gpus(self.device),
-            device: self.device,
+            gpus: engine::gpus(device),
+            device,
             keep_going: self.keep_going,
             replay: self.replay.into(),
             refresh: self.refresh,
@@ -178,8 +178,8 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
-    stages::check_device(arguments.device).map_err(|error| Failure::from(error).into_invalid())?;
-    let options = arguments.options(&graph)?;
+    let device = arguments.device.of(&pipeline)?;
+    let options = arguments.options(&graph, device.device)?;
     let limit = arguments.limit.limit()?;
     let store = match arguments.dry_run {
         true => arguments.store.open_for_plan()?,
@@ -215,7 +215,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         && options.force == Force::None
         && options.from.is_none();
     let will_run = !quiet;
-    let mut info = run_info(arguments, &pipeline, &graph, &plan, &options);
+    let mut info = run_info(arguments, &pipeline, &graph, &plan, device.description);
     info.stages.iter_mut().for_each(|stage| models.name_in(stage));
     let mut recorder = Recorder::start(&store.runs_folder(), info);
     let mut reporter = Reporter::new(match arguments.json {
@@ -288,7 +288,7 @@ fn run_info(
     pipeline: &Pipeline,
     graph: &Graph,
     plan: &Plan,
-    options: &Options,
+    device: String,
 ) -> RunInfo {
     let stages = plan.stages.iter().filter_map(|planned| {
         let stage = graph.stages.iter().find(|stage| stage.name == planned.name)?;
@@ -310,7 +310,7 @@ fn run_info(
             .collect(),
         overrides: arguments.pipeline.overrides.clone(),
         seed: graph.seed,
-        device: options.device.to_string(),
+        device,
         stages: stages.collect(),
         labels: Labels {
             name: arguments.name.clone().unwrap_or_default(),

@@ -4,10 +4,10 @@
 use super::failure::Failure;
 use crate::common::nearest;
 use crate::common::words::and_list;
-use crate::config::{self, Pipeline};
+use crate::config::{self, DeviceChoice, Pipeline};
 use crate::engine::{self, Fingerprint, Graph, History, RemoteCaches};
 use crate::runs::{self, Record, RunId, StageRecord};
-use crate::stages::{KINDS, Remotes};
+use crate::stages::{self, ChosenDevice, KINDS, Remotes};
 use crate::store::{Artifact, Digest, Store, StoreError, is_full};
 use crate::ui;
 use clap::Args;
@@ -36,6 +36,31 @@ impl PipelineArguments {
         let pipeline = config::load(&self.file, &self.overrides)?;
         let graph = engine::graph(&pipeline, KINDS)?;
         Ok((pipeline, graph))
+    }
+}
+
+/// The choice of a device.
+#[derive(Args)]
+pub(super) struct DeviceArguments {
+    /// What computes networks: auto, cpu, cuda or cuda:N [default: `pipeline.device` in the file, else
+    /// auto: the first GPU that can be used, else the processor]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
+}
+
+impl DeviceArguments {
+    /// The device of a run of `pipeline`.
+    ///
+    /// # Errors
+    /// An invalid request if it can't be used.
+    pub(super) fn of(&self, pipeline: &Pipeline) -> Result<ChosenDevice, Failure> {
+        let choice = self.device.unwrap_or(pipeline.device);
+        let chosen =
+            stages::choose_device(choice).map_err(|error| Failure::from(error).into_invalid())?;
+        if let Some(note) = &chosen.note {
+            ui::warning(note);
+        }
+        Ok(chosen)
     }
 }
 

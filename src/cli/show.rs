@@ -178,6 +178,8 @@ fn text(style: Style, store: &Store, record: &Record) -> String {
         ("status", format!("{} after {}", record.status, number::seconds(record.seconds))),
         ("seed", record.seed.to_string()),
     ];
+    let device = &record.machine.device;
+    facts.extend((device != "cpu").then(|| ("device", device.clone())));
     facts.extend(record.overrides.iter().map(|pair| ("set", pair.clone())));
     let page = record.folder.join(REPORT);
     facts.extend(page.exists().then(|| ("report", shown(&page))));

@@ -4,7 +4,7 @@ use super::earlier_models;
 use super::failure::Failure;
 use super::lock_file::LockFile;
 use super::plan;
-use super::shared::{PipelineArguments, RemoteArguments, StoreArguments};
+use super::shared::{DeviceArguments, PipelineArguments, RemoteArguments, StoreArguments};
 use super::signals;
 use crate::engine::{Device, Options};
 use crate::events::CancellationToken;
@@ -21,9 +21,8 @@ remote (a cache of --cache-from has its output)."
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// Device: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArguments,
     #[command(flatten)]
     store: StoreArguments,
     #[command(flatten)]
@@ -34,13 +33,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let (_, mut graph) = arguments.pipeline.read()?;
+    let (pipeline, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open_for_plan()?;
     earlier_models::resolve(&mut graph, &store)?;
     LockFile::beside(&arguments.pipeline.file)?.apply(&graph, &store)?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
-    let mut options = plan_only(arguments.device);
+    let mut options = plan_only(arguments.device.of(&pipeline)?.device);
     options.remotes = arguments.remotes.caches()?;
     let plan = plan::make(&graph, &store, &options, &cancel)?;
     plan::print(&graph, &plan, &plan::disk(&graph, &plan, &store), &store, arguments.json)

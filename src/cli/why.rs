@@ -5,11 +5,11 @@ use super::earlier_models;
 use super::failure::Failure;
 use super::lock_file::LockFile;
 use super::plan;
-use super::shared::{PipelineArguments, RemoteArguments, StoreArguments, shown};
+use super::shared::{DeviceArguments, PipelineArguments, RemoteArguments, StoreArguments, shown};
 use super::signals;
 use super::status::plan_only;
 use crate::common::number;
-use crate::engine::{Device, Fingerprint, Planned, PlannedStage};
+use crate::engine::{Fingerprint, Planned, PlannedStage};
 use crate::events::{CancellationToken, Reason};
 use crate::ui::{self, Style};
 use clap::Args;
@@ -26,9 +26,8 @@ pub(super) struct Arguments {
     /// The stage
     #[arg(value_name = "STAGE")]
     stage: String,
-    /// Device: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArguments,
     #[command(flatten)]
     store: StoreArguments,
     #[command(flatten)]
@@ -39,13 +38,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let (_, mut graph) = arguments.pipeline.read()?;
+    let (pipeline, mut graph) = arguments.pipeline.read()?;
     let store = arguments.store.open_for_plan()?;
     earlier_models::resolve(&mut graph, &store)?;
     LockFile::beside(&arguments.pipeline.file)?.apply(&graph, &store)?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
-    let mut options = plan_only(arguments.device);
+    let mut options = plan_only(arguments.device.of(&pipeline)?.device);
     options.until = vec![arguments.stage.clone()];
     options.remotes = arguments.remotes.caches()?;
     let plan = plan::make(&graph, &store, &options, &cancel)?;

@@ -6,6 +6,7 @@
 mod check;
 mod defaults;
 mod describe;
+mod device;
 mod diagnostic;
 mod document;
 mod extends;
@@ -26,6 +27,7 @@ mod vars;
 
 pub use check::{check, dotted_name};
 pub use defaults::{audit, defaults};
+pub use device::DeviceChoice;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use key::{GivenTable, Handle, Key, Location};
 pub use key_decl::{Affects, DefaultValue, KeyDecl, Type, Values};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::describe::{found, path_of};
+use super::device::DeviceChoice;
 use super::extends::{folder_of, read_chain};
 use super::needs::check_needs;
 use super::overrides::read_overrides;
@@ -26,6 +27,8 @@ pub struct Pipeline {
     pub name: String,
     /// `pipeline.seed`, else 42.
     pub seed: u64,
+    /// `pipeline.device`, else `auto`.
+    pub device: DeviceChoice,
     /// The file, as the user gave it.
     pub file: PathBuf,
     /// The absolute folder of the file.
@@ -66,6 +69,10 @@ keys! {
         name: Option<String> = none;
         /// The root of all random numbers.
         seed: u64 = 42;
+        /// What computes networks: `auto`, `cpu`, `cuda` or `cuda:N`. `auto` is the first GPU where
+        /// there is one with its driver and cuDNN (`pipe device` shows them), else the processor.
+        /// `--device` overrides it.
+        device: String = "auto";
     }
 }
 
@@ -96,6 +103,7 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Diagnostics> 
     let mut reader = Reader { document, diagnostics };
     let pipeline = reader.table("pipeline");
     let general = reader.general(&pipeline);
+    let device = reader.device(&pipeline, general.as_ref());
     let dataset = reader.table("dataset");
     let stages = reader.stages();
     reader.report_unknown_keys();
@@ -105,6 +113,7 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Pipeline, Diagnostics> 
             .and_then(|general| general.name.clone())
             .unwrap_or_else(|| stem(file)),
         seed: general.map_or(0, |general| general.seed),
+        device,
         file: file.to_owned(),
         folder: folder_of(file).to_path_buf(),
         dataset,
@@ -138,6 +147,18 @@ impl Reader {
         let given =
             is_right.then(|| General::given(Some(values.into()), &Location::table(table, None)))?;
         Some(General::resolved(given))
+    }
+
+    /// `pipeline.device`; the default where it is wrong.
+    fn device(&mut self, table: &Table, general: Option<&General>) -> DeviceChoice {
+        let text = general.map_or("auto", |general| general.device.as_str());
+        text.parse().unwrap_or_else(|_| {
+            let origin = table.get("device").map(|node| node.origin.clone());
+            let message = format!("`pipeline.device` can't be `{text}`");
+            let diagnostic = Diagnostic::new(message).at(origin);
+            self.diagnostics.push(diagnostic.label("expected `auto`, `cpu`, `cuda` or `cuda:N`"));
+            DeviceChoice::default()
+        })
     }
 
     /// The table at a top-level key; empty if there is none.

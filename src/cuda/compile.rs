@@ -26,8 +26,8 @@ pub struct Source<'a> {
     pub options: &'a [&'a str],
 }
 
-/// Keeps compiled kernels under keys that change with everything that they depend on. It is only a
-/// cache: what it can't read or write is compiled again.
+/// Keeps what is compiled or planned for a GPU under keys that change with everything that it
+/// depends on. It is only a cache: what it can't read or write is made again.
 pub trait ImageCache {
     fn read(&self, key: &str) -> Option<Vec<u8>>;
     fn write(&self, key: &str, image: &[u8]);
@@ -37,6 +37,16 @@ pub struct NoCache;
 
 /// A file per key, with a checksum: a driver reads damaged images beyond their end.
 pub struct FolderCache(pub PathBuf);
+
+impl FolderCache {
+    fn file(&self, key: &str) -> PathBuf {
+        self.0.join(hex(Sha256::digest(key)))
+    }
+}
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 impl ImageCache for NoCache {
     fn read(&self, _: &str) -> Option<Vec<u8>> {
@@ -48,17 +58,17 @@ impl ImageCache for NoCache {
 
 impl ImageCache for FolderCache {
     fn read(&self, key: &str) -> Option<Vec<u8>> {
-        let file = fs::read(self.0.join(key)).ok()?;
+        let file = fs::read(self.file(key)).ok()?;
         let (checksum, image) = file.split_at_checked(32)?;
         (Sha256::digest(image)[..] == *checksum).then(|| image.to_owned())
     }
 
     fn write(&self, key: &str, image: &[u8]) {
         let file = [&Sha256::digest(image)[..], image].concat();
-        let unfinished = self.0.join(format!("{key}.{}", std::process::id()));
+        let unfinished = self.file(key).with_extension(std::process::id().to_string());
         let written = fs::create_dir_all(&self.0)
             .and_then(|()| fs::write(&unfinished, file))
-            .and_then(|()| fs::rename(&unfinished, self.0.join(key)));
+            .and_then(|()| fs::rename(&unfinished, self.file(key)));
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
         }
@@ -88,7 +98,7 @@ impl<'a> Compilation<'a> {
             key.update((part.len() as u64).to_le_bytes());
             key.update(part.as_bytes());
         }
-        let key = key.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = hex(key.finalize());
         Ok(Compilation { source, architecture, key })
     }
 

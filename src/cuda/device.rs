@@ -51,6 +51,19 @@ impl Capability {
     }
 }
 
+impl Properties {
+    /// Checks that the GPU computes in bf16.
+    pub fn require_bf16(&self) -> Result<(), CudaError> {
+        match self.capability.computes_bf16() {
+            true => Ok(()),
+            false => Err(CudaError::NoBf16 {
+                device: self.name.clone(),
+                capability: self.capability.to_string(),
+            }),
+        }
+    }
+}
+
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
@@ -98,13 +111,18 @@ fn properties(index: usize) -> Result<Properties, CudaError> {
 }
 
 impl Card {
+    /// The properties of the GPU of this index, without opening it.
+    pub fn check(index: usize) -> Result<Properties, CudaError> {
+        let all = all()?;
+        all.get(index).cloned().ok_or_else(|| {
+            let devices = all.into_iter().map(|device| device.name).collect();
+            CudaError::NoSuchDevice { wanted: index, devices }
+        })
+    }
+
     /// Opens the GPU of this index, as the driver counts (and CUDA_VISIBLE_DEVICES chooses) them.
     pub fn open(index: usize) -> Result<Card, CudaError> {
-        let all = all()?;
-        let Some(properties) = all.get(index).cloned() else {
-            let devices = all.into_iter().map(|device| device.name).collect();
-            return Err(CudaError::NoSuchDevice { wanted: index, devices });
-        };
+        let properties = Card::check(index)?;
         let failed = |e| CudaError::driver(format!("opening GPU {index}"), e);
         let context = CudaContext::new(index).map_err(failed)?;
         // SAFETY: no slice of cudarc is used, which these events would protect. Waits between
@@ -128,16 +146,6 @@ impl Card {
     /// The stream that brings data from the host.
     pub fn copy(&self) -> &Stream {
         &self.copy
-    }
-
-    pub fn require_bf16(&self) -> Result<(), CudaError> {
-        let Properties { name, capability, .. } = &self.properties;
-        match capability.computes_bf16() {
-            true => Ok(()),
-            false => {
-                Err(CudaError::NoBf16 { device: name.clone(), capability: capability.to_string() })
-            }
-        }
     }
 
     /// Free and total bytes of memory, now.

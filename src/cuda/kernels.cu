@@ -43,8 +43,8 @@
 //!| norm_backward_sums_T     | const T* dy, u32 dy_stride, const T* x, u32 x_stride, const T* y    | CHUNKS           |
 //!|                          | (null), u32 y_stride, const f32* moments, f32* partial              |                  |
 //!|                          | (chunks, 2, channels), u32 rows, u32 channels, u32 chunk, u32 mask  |                  |
-//!| norm_backward_finish     | const f32* partial, const f32* moments, f32* coefficients           | CHANNELS         |
-//!|                          | (2, channels), f32* dweight (null), f32* dbias (null), u32 rows,    |                  |
+//!| norm_backward_finish     | const f32* partial, const f32* moments, f32* coefficients (null;    | CHANNELS         |
+//!|                          | 2, channels), f32* dweight (null), f32* dbias (null), u32 rows,     |                  |
 //!|                          | u32 channels, u32 chunk, u32 of_batch, u32 add                      |                  |
 //!| norm_backward_T          | const T* dy, u32 dy_stride, const T* x (null), u32 x_stride,        | ELEMENTS         |
 //!|                          | const T* y (null), u32 y_stride, const f32* moments,                |                  |
@@ -984,8 +984,10 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     double inverse = (double)moments[3 * channels + channel];
     double scale = (double)moments[channels + channel] / (double)rows;
     weighted *= inverse;
-    coefficients[channel] = of_batch ? (float)(-scale * inverse * weighted) : 0.f;
-    coefficients[channels + channel] = of_batch ? (float)(-scale * plain) : 0.f;
+    if (coefficients != nullptr) {
+        coefficients[channel] = of_batch ? (float)(-scale * inverse * weighted) : 0.f;
+        coefficients[channels + channel] = of_batch ? (float)(-scale * plain) : 0.f;
+    }
     if (dweight != nullptr) {
         store_or_add(dweight + channel, weighted, add);
     }

@@ -3,9 +3,9 @@
 //! the first, and adding or removing images leaves the others unchanged. Memory is bounded by the
 //! prepared batches, whatever the number of records.
 
-use super::normalization::Normalization;
+use super::normalization::{Normalization, scale_and_shift};
 use super::order::repeats;
-use super::{Augmentation, DataError, Recipe, Sample, TensorCache};
+use super::{Augmentation, AugmentationPolicy, DataError, Recipe, Sample, TensorCache};
 use crate::random::Stream;
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,12 +33,24 @@ pub enum Pixels {
     /// Augmented and normalized: (count, size, size, 3), row by row.
     Normalized(Vec<f32>),
     /// What a GPU makes the same of.
-    Records {
-        /// Stored squares, (count, resize, resize, 3), row by row.
-        records: Vec<u8>,
-        /// [`Recipe::BYTES`] for each.
-        recipes: Vec<u8>,
-    },
+    Records(Records),
+}
+
+/// Stored squares, and how each becomes an image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Records {
+    /// (count, size, size, 3), row by row.
+    pub squares: Vec<u8>,
+    /// [`Recipe::BYTES`] for each.
+    pub recipes: Vec<u8>,
+    /// Side of the squares, in pixels.
+    pub size: usize,
+    /// By channel, the factor and the summand that normalize a level of 0..=255.
+    pub scale_and_shift: ([f32; 3], [f32; 3]),
+    /// See [`changes_colors`](super::AugmentationPolicy::changes_colors).
+    pub changes_colors: bool,
+    /// See [`needs_means`](super::AugmentationPolicy::needs_means).
+    pub needs_means: bool,
 }
 
 impl Pixels {
@@ -46,7 +58,7 @@ impl Pixels {
     pub fn normalized(self) -> Result<Vec<f32>, DataError> {
         match self {
             Pixels::Normalized(images) => Ok(images),
-            Pixels::Records { .. } => {
+            Pixels::Records(_) => {
                 let message = "these images are for a GPU".to_owned();
                 Err(DataError::Invalid { message, help: None })
             }
@@ -228,10 +240,18 @@ impl Schedule {
                 Ok(Pixels::Normalized(images))
             }
             Form::Records => {
-                let mut records = vec![0; count * size * size * 3];
+                let mut squares = vec![0; count * size * size * 3];
                 let mut recipes = vec![0; count * Recipe::BYTES];
-                self.write_records(positions, &mut records, &mut recipes)?;
-                Ok(Pixels::Records { records, recipes })
+                self.write_records(positions, &mut squares, &mut recipes)?;
+                let policy = self.options.augmentation.as_ref().map(|it| &it.policy);
+                Ok(Pixels::Records(Records {
+                    squares,
+                    recipes,
+                    size,
+                    scale_and_shift: scale_and_shift(&self.cache.info().preprocessing),
+                    changes_colors: policy.is_some_and(AugmentationPolicy::changes_colors),
+                    needs_means: policy.is_some_and(AugmentationPolicy::needs_means),
+                }))
             }
         }
     }

@@ -34,6 +34,6 @@ pub use augment::{
     RandomResizedCrop, Recipe,
 };
 pub use error::DataError;
-pub use loader::{Batch, Form, Loader, LoaderOptions, Pixels};
+pub use loader::{Batch, Form, Loader, LoaderOptions, Pixels, Records};
 pub use preprocessing::{Fit, Geometry, InputInfo, Interpolation, Preprocessing};
 pub use tensor_cache::{Sample, Split, TensorCache};

@@ -11,7 +11,7 @@ pub(super) use erased::Checked;
 pub use erased::{KindRef, values_of};
 pub use resolver::{Feed, Resolver};
 
-use super::{Context, Estimate, Known, LockedSource, SourceLock, StageError};
+use super::{Context, Device, Estimate, Known, LockedSource, SourceLock, StageError};
 use crate::config::{Given, Keys};
 use crate::events::{CancellationToken, FileChanges};
 use crate::store::{Digest, Store};
@@ -152,8 +152,13 @@ pub trait Kind: Send + Sync + 'static {
 
     /// Choices made by default that a user may want to know before the stage runs, as sentences for
     /// the plan.
-    fn choices(&self, _resolved: &Self::Resolved) -> Vec<String> {
+    fn choices(&self, _resolved: &Self::Resolved, _device: Device) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Checks that the stage can be computed on this device, before anything runs.
+    fn check_device(&self, _resolved: &Self::Resolved, _device: Device) -> Result<(), StageError> {
+        Ok(())
     }
 
     /// Looks at what the stage depends on outside the pipeline file, while planning and again when

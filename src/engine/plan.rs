@@ -137,6 +137,8 @@ pub struct PlannedStage {
 pub struct Plan {
     /// The planned stages, each after those that it needs.
     pub stages: Vec<PlannedStage>,
+    /// What computes networks.
+    pub device: Device,
     /// Damage that the store found.
     pub notes: Vec<String>,
 }
@@ -187,8 +189,11 @@ pub fn plan(
     let wanted = wanted(graph, options)?;
     let forced = forced(graph, options)?;
     let accepted = accepted(graph, options, &forced)?;
-    let mut plan = Plan { stages: Vec::with_capacity(wanted.len()), notes: Vec::new() };
+    let stages = Vec::with_capacity(wanted.len());
+    let mut plan = Plan { stages, device: options.device, notes: Vec::new() };
     for stage in graph.stages.iter().filter(|stage| wanted.contains(stage.name.as_str())) {
+        let can_compute = stage.kind.check_device(&stage.values, options.device);
+        can_compute.map_err(|error| failed(stage, error))?;
         let pin = pin(stage, store, options.refresh, cancel)?;
         let force = forced.contains(stage.name.as_str());
         let output_of = |name: &str| plan.output_of(name);

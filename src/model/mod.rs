@@ -20,7 +20,10 @@ pub(crate) use info::{Classifier, Dense, ModelInfo, Original, imagenet_classes};
 use crate::common::special_file::special;
 use crate::data::{DataError, Preprocessing};
 use crate::metrics::softmax;
-use crate::nn::{self, Network, Weights, read_safetensors, write_safetensors};
+use crate::nn::cuda::{CudaNetwork, Gpu, Precision};
+use crate::nn::{
+    self, Input, Learner, Network, NnError, Products, Weights, read_safetensors, write_safetensors,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +35,8 @@ const METADATA: &str = "pipe";
 pub(crate) struct Model {
     info: ModelInfo,
     network: Network,
+    /// Its copy on a GPU, if classifying uses one.
+    on_gpu: Option<CudaNetwork>,
 }
 
 /// An error of opening, writing or running a model.
@@ -60,9 +65,9 @@ impl ModelError {
     }
 
     /// The remedy, if it is known.
-    pub(crate) fn help(&self) -> Option<&str> {
+    pub(crate) fn help(&self) -> Option<String> {
         match self {
-            ModelError::Data(error) => error.help(),
+            ModelError::Data(error) => error.help().map(str::to_owned),
             ModelError::Network(error) => error.help(),
             ModelError::Invalid(_) | ModelError::Cancelled | ModelError::File { .. } => None,
         }
@@ -146,7 +151,7 @@ impl Model {
         }
         network.set_products(info.products())?;
         network.prepare();
-        Ok(Model { info, network })
+        Ok(Model { info, network, on_gpu: None })
     }
 
     pub(crate) fn info(&self) -> &ModelInfo {
@@ -173,8 +178,33 @@ impl Model {
         images: &[f32],
         count: usize,
     ) -> Result<Vec<f32>, ModelError> {
-        let logits = self.network.logits(images, count)?;
+        let logits = match &self.on_gpu {
+            Some(network) => network.evaluate(Input::Images(images), count)?,
+            None => self.network.logits(images, count)?,
+        };
         Ok(logits.chunks_exact(self.classes().len()).flat_map(softmax).collect())
+    }
+
+    /// A copy of the network on a GPU, in f32 where the model isn't in bf16: its results are the
+    /// processor's but for rounding, whatever it was trained in.
+    ///
+    /// # Errors
+    /// When the GPU can't compute in bf16, or its memory is too small.
+    pub(crate) fn copy_on(&self, gpu: &Gpu) -> Result<CudaNetwork, NnError> {
+        let precision = match self.network.products() {
+            Products::Bf16 => Precision::Bf16,
+            Products::Own => Precision::F32,
+        };
+        CudaNetwork::new(gpu, &self.network, precision)
+    }
+
+    /// The same model, which classifies on a GPU.
+    ///
+    /// # Errors
+    /// As for [`copy_on`](Self::copy_on).
+    pub(crate) fn on(self, gpu: &Gpu) -> Result<Model, NnError> {
+        let on_gpu = Some(self.copy_on(gpu)?);
+        Ok(Model { on_gpu, ..self })
     }
 
     pub(crate) fn network(&self) -> &Network {

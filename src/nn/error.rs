@@ -1,5 +1,8 @@
 //! Errors of networks, their inputs and their weights.
 
+use crate::common::number;
+use crate::cuda::CudaError;
+use crate::cuda::convolution::ConvolutionError;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,6 +46,24 @@ pub enum NnError {
     /// The device has too little memory.
     #[error("there is not enough memory")]
     OutOfMemory,
+    /// A batch needs more memory than the GPU has free.
+    #[error(
+        "a batch of {batch} needs {} of GPU memory, {} are free",
+        number::bytes(*.needed), number::bytes(*.free)
+    )]
+    BatchTooLarge {
+        batch: usize,
+        needed: u64,
+        free: u64,
+        /// The largest batch that fits, if one of one image does.
+        fits: Option<usize>,
+    },
+    /// A GPU or a library beside it is missing or failed.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
+    /// cuDNN is missing or failed.
+    #[error(transparent)]
+    Convolution(#[from] ConvolutionError),
     /// The device failed otherwise.
     #[error("the device failed: {0}")]
     Device(String),
@@ -50,8 +71,24 @@ pub enum NnError {
 
 impl NnError {
     /// What to do, if it is known.
-    pub(crate) fn help(&self) -> Option<&'static str> {
-        matches!(self, NnError::Bf16).then_some("train with `precision = \"f32\"`")
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            NnError::Bf16 => Some("train with `precision = \"f32\"`".to_owned()),
+            NnError::BatchTooLarge { fits: Some(batch), .. } => {
+                Some(format!("use `batch_size = {batch}`, or stop other programs that use the GPU"))
+            }
+            NnError::BatchTooLarge { fits: None, .. } => {
+                Some("use smaller images, or stop other programs that use the GPU".to_owned())
+            }
+            NnError::Cuda(error) => error.help(),
+            NnError::Convolution(error) => error.help().map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    /// A shape with more rows than a GPU's kernels count.
+    pub(crate) fn too_large_for_a_gpu() -> NnError {
+        NnError::Input("the batch is too large for a GPU".to_owned())
     }
 
     pub(crate) fn device(error: impl fmt::Debug) -> NnError {

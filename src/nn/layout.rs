@@ -55,6 +55,32 @@ pub(crate) fn to_torch<N: Number>(info: &ParameterInfo, values: &[N]) -> Vec<N> 
     torch
 }
 
+/// Converts values from PyTorch's layout to that of convolutions on a GPU: (output, kernel row,
+/// kernel column, input channel).
+pub(crate) fn torch_to_gpu(info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
+    let Some((_, channels, pixels)) = axes(info) else { return values.to_vec() };
+    transposed(values, channels, pixels)
+}
+
+/// Converts values from the layout of convolutions on a GPU to PyTorch's.
+pub(crate) fn gpu_to_torch(info: &ParameterInfo, values: &[f32]) -> Vec<f32> {
+    let Some((_, channels, pixels)) = axes(info) else { return values.to_vec() };
+    transposed(values, pixels, channels)
+}
+
+/// Transposes each matrix of `rows` x `columns`.
+fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    let matrices = out.par_chunks_mut(rows * columns).zip(values.par_chunks(rows * columns));
+    matrices.for_each(|(out, values)| {
+        for (column, line) in out.chunks_exact_mut(rows).enumerate() {
+            let source = values.iter().skip(column).step_by(columns);
+            line.iter_mut().zip(source).for_each(|(to, from)| *to = *from);
+        }
+    });
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +101,11 @@ mod tests {
             let torch: Vec<f32> = (0..outputs * channels * h * w).map(|v| v as f32).collect();
             let ours = from_torch(&info, &torch);
             prop_assert_eq!(&to_torch(&info, &ours), &torch);
+            let of_gpu = torch_to_gpu(&info, &torch);
+            prop_assert_eq!(&gpu_to_torch(&info, &of_gpu), &torch);
+            if channels > 1 {
+                prop_assert_eq!(of_gpu[1], torch[h * w]);
+            }
             // (pixel 0, channel 0, output 1) is torch's (output 1, channel 0, pixel 0).
             if outputs > 1 {
                 prop_assert_eq!(ours[1], torch[channels * h * w]);

@@ -7,9 +7,10 @@ use super::graph::Graph;
 use super::number::Number;
 use super::ops::Products;
 use super::parameters::ParameterInfo;
-use super::step::StepOptions;
+use super::step::{BatchNorm, StepOptions};
 use super::weights::{WeightTensor, Weights};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What a network reads.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,34 @@ pub enum Input<'a> {
     Images(&'a [f32]),
     /// Features (batch, feature count), for the head alone.
     Features(&'a [f32]),
+    /// What a GPU makes images of.
+    Records(Records<'a>),
+}
+
+/// Stored squares, and how each becomes an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Records<'a> {
+    /// Another one for each input.
+    pub id: u64,
+    /// (batch, size, size, 3), row by row.
+    pub squares: &'a [u8],
+    /// The struct `Recipe` of `cuda/kernels.cu` for each square.
+    pub recipes: &'a [u8],
+    pub views: Views,
+}
+
+/// What the views of all squares have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Views {
+    /// Side of the stored squares, in pixels.
+    pub size: usize,
+    /// By channel, the factor and the summand that normalize a level of 0..=255.
+    pub scale: [f32; 3],
+    pub shift: [f32; 3],
+    /// Whether any recipe changes colors.
+    pub changes_colors: bool,
+    /// Whether any recipe needs the mean of its view.
+    pub needs_means: bool,
 }
 
 /// The result of a forward and backward pass.
@@ -46,6 +75,19 @@ pub enum Rule {
     },
 }
 
+/// What a training will do, so that its memory can be allocated before the first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainingNeeds {
+    pub batch: usize,
+    /// Whether steps start from features rather than images.
+    pub from_features: bool,
+    pub batch_norm: BatchNorm,
+    /// Whether gradients of several passes are added.
+    pub accumulates: bool,
+    /// Whether each updated parameter has two moments rather than one.
+    pub has_second_moments: bool,
+}
+
 /// A network that learns. `N` is the precision of parameters, gradients and moments.
 pub trait Learner<N: Number = f32> {
     fn graph(&self) -> &Graph;
@@ -56,15 +98,26 @@ pub trait Learner<N: Number = f32> {
     /// What changes numbers beside parameters and inputs: properties of the processor or the card.
     fn machine(&self) -> String;
 
+    /// Whether it takes [`Input::Records`].
+    fn takes_records(&self) -> bool;
+
     /// The parameters, in PyTorch's order, and whether each is trainable.
     fn parameters(&self) -> Vec<(&ParameterInfo, bool)>;
 
     /// Selects the trainable parameters. Layers below all of them run with running statistics.
     fn set_trainable(&mut self, choose: &dyn Fn(&ParameterInfo) -> bool);
 
+    /// Allocates what passes and updates of the trainable parameters need, and says how much that is
+    /// in all. `None` where memory is allocated as it is used.
+    ///
+    /// # Errors
+    /// When it doesn't fit, or a batch norm would see a single value per channel.
+    fn reserve(&mut self, needs: &TrainingNeeds) -> Result<Option<String>, NnError>;
+
     /// Forward, mean cross entropy against `targets`, backward. The gradients are added to those of
     /// the passes since the last [`update`](Self::update). `targets` are (batch, classes) with rows
-    /// of any sum, so that label smoothing and class weights can be folded in.
+    /// of any sum, so that label smoothing and class weights can be folded in. `next` is the input of the next pass, if it is known:
+    /// a GPU copies it while it computes.
     ///
     /// # Errors
     /// When lengths don't match, a batch norm would see a single value per channel, or memory can't
@@ -72,6 +125,7 @@ pub trait Learner<N: Number = f32> {
     fn pass(
         &mut self,
         input: Input,
+        next: Option<Input>,
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
@@ -117,7 +171,13 @@ pub trait Learner<N: Number = f32> {
     ///
     /// # Errors
     /// When the length doesn't match, or memory can't be allocated.
-    fn features(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, NnError>;
+    fn features(&self, images: Input, batch: usize) -> Result<Vec<f32>, NnError>;
+
+    /// How long a GPU had nothing to do but wait for the next input, since the last call.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn waited(&mut self) -> Result<Option<Duration>, NnError>;
 
     /// The names of parameters and buffers.
     fn names(&self) -> Vec<String>;

@@ -9,6 +9,7 @@
 
 pub mod backbones;
 mod compiled;
+pub mod cuda;
 mod error;
 mod graph;
 mod initialization;
@@ -35,7 +36,7 @@ pub use backbones::{BackboneInfo, backbone, backbones};
 pub use compiled::{Layer, LayerOp};
 pub use error::NnError;
 pub use graph::{AUXILIARY, Builder, Graph, Head, Node, Op, Shape, Value, Window};
-pub use learner::{Input, Learner, PassResult, Rule};
+pub use learner::{Input, Learner, PassResult, Records, Rule, TrainingNeeds, Views};
 pub use loading::Loaded;
 pub use matrix::has_bf16;
 pub(crate) use matrix::{Matrix, MatrixMut, multiply};

@@ -16,7 +16,8 @@ pub struct Machine {
     pub simd: Vec<String>,
     /// Cores available to the process.
     pub cores: usize,
-    /// The device that networks are computed on: `cpu`, `cuda:0`.
+    /// The device that networks are computed on: `cpu`, or `cuda:0` with the GPU's name and the
+    /// versions of the driver and cuDNN.
     pub device: String,
     /// The versions of the libraries that compute numbers.
     pub libraries: BTreeMap<String, String>,

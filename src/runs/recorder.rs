@@ -27,7 +27,7 @@ pub struct RunInfo {
     /// The values of `--set`, in order.
     pub overrides: Vec<String>,
     pub seed: u64,
-    /// The device that networks are computed on: `cpu`, `cuda:0`.
+    /// The device that networks are computed on, see [`Machine`].
     pub device: String,
     /// The requested stages, in the order of the plan.
     pub stages: Vec<StageRecord>,

@@ -50,7 +50,7 @@ impl From<TrainingError> for StageError {
         match error {
             TrainingError::Cancelled => StageError::Cancelled,
             TrainingError::Data(error) => error.into(),
-            other => with_help(StageError::failed(other.to_string()), other.help()),
+            other => with_help(StageError::failed(other.to_string()), other.help().as_deref()),
         }
     }
 }

@@ -10,8 +10,10 @@ use crate::data::{Split, TensorCache};
 use crate::engine::{Context, Input, Kind, OrFail, Parts, Resolver, StageError};
 use crate::metrics::{Curves, Evaluation, Scoring, ScoringError};
 use crate::model::{Classifier, Model, ModelInfo};
+use crate::nn::Learner;
+use crate::stages::device::gpu_of;
 use crate::stages::memos::memo_of;
-use crate::training::batches::Batches;
+use crate::training::batches::{Batches, form};
 use crate::training::features::FeatureCache;
 use std::fs::File;
 use std::io::BufWriter;
@@ -35,7 +37,8 @@ const SHOWN: usize = 20;
 /// - 7: convolutions and linear layers sum in another order.
 /// - 8: convolutions of 3 x 3 taps by F(2 x 2, 3 x 3).
 /// - 9: processors with AVX-512 sum as those with AVX2.
-const VERSION: u32 = 9;
+/// - 10: the device is part of the key.
+const VERSION: u32 = 10;
 
 keys! {
     /// The keys of an `evaluate` stage.
@@ -88,6 +91,10 @@ impl Kind for Evaluate {
         &INPUTS
     }
 
+    fn computes(&self) -> bool {
+        true
+    }
+
     fn resolve(
         &self,
         keys: EvaluateKeys,
@@ -105,7 +112,14 @@ impl Kind for Evaluate {
         let classes = check(&cache, &description)?;
         let model = Model::build(description, &weights).or_fail(&file.named)?;
         drop(weights);
-        let (evaluation, curves) = predict(context, &cache, &model, &classes, options.batch_size)?;
+        let gpu = gpu_of(context)?;
+        let on_gpu = gpu.as_ref().map(|gpu| model.copy_on(gpu)).transpose()?;
+        let network: &dyn Learner = match &on_gpu {
+            Some(network) => network,
+            None => model.network(),
+        };
+        let images = Images { cache: &cache, classes: &classes, batch_size: options.batch_size };
+        let (evaluation, curves) = predict(context, &images, &model, network)?;
         if let Some(curves) = curves {
             write_curves(context, &curves)?;
         }
@@ -162,14 +176,22 @@ fn listed(names: &[String]) -> String {
     }
 }
 
+/// The images to score.
+struct Images<'a> {
+    cache: &'a Arc<TensorCache>,
+    /// The model's class for each of theirs.
+    classes: &'a [u32],
+    batch_size: usize,
+}
+
 /// Writes `predictions.csv` and scores each labelled split.
 fn predict(
     context: &Context,
-    cache: &Arc<TensorCache>,
+    images: &Images,
     model: &Model,
-    classes: &[u32],
-    batch_size: usize,
+    network: &dyn Learner,
 ) -> Result<(Evaluation, Option<Curves>), StageError> {
+    let Images { cache, classes, batch_size } = *images;
     let samples: Vec<usize> = [Split::Validation, Split::Test, Split::Unlabelled]
         .iter()
         .flat_map(|&split| cache.of_split(split))
@@ -179,10 +201,10 @@ fn predict(
     let mut scoring =
         Scoring::new(BufWriter::new(file), model.classes()).or_fail("writing predictions.csv")?;
     let task = context.events.task("predict", Some(samples.len() as u64), "images");
-    for batch in batches(context, cache, model, samples, batch_size)? {
+    for batch in batches(context, cache, network, samples, batch_size)? {
         StageError::check(&context.cancel)?;
         let batch = batch?;
-        let probabilities = batch.probabilities(model.network())?;
+        let probabilities = batch.probabilities(network)?;
         for (&index, row) in
             batch.samples.iter().zip(probabilities.chunks_exact(model.classes().len()))
         {
@@ -217,22 +239,22 @@ fn write_curves(context: &Context, curves: &Curves) -> Result<(), StageError> {
 fn batches(
     context: &Context,
     cache: &Arc<TensorCache>,
-    model: &Model,
+    network: &dyn Learner,
     samples: Vec<usize>,
     batch_size: usize,
 ) -> Result<Batches, StageError> {
     let (memo, scratch) = (memo_of(context), context.slot.clone());
-    let mut features = FeatureCache::new(model.network(), cache, memo, scratch, context.key)?;
+    let mut features = FeatureCache::new(network, cache, memo, scratch, context.key)?;
     let table = match features.is_stored() {
         true => {
             let session = (&context.events, &context.cancel);
-            let table = features.table(model.network(), cache, &samples, None, session)?;
+            let table = features.table(network, cache, &samples, None, session)?;
             features.report(&context.events);
             Some(table)
         }
         false => None,
     };
-    Ok(Batches::evaluation(cache, samples, batch_size, table))
+    Ok(Batches::evaluation(cache, samples, batch_size, table, form(network)))
 }
 
 /// Reports the results, the headline last.

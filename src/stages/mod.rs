@@ -22,7 +22,8 @@ use crate::engine::{Kind, KindRef, Kinds};
 use crate::store::{Digest, Memo, MemoName};
 use std::io;
 
-pub use device::check_device;
+pub(crate) use device::place_model;
+pub use device::{ChosenDevice, choose_device};
 pub use fetch::{
     PINS, archive_name, earlier_model, fetched_images, locked_names, name_earlier_model,
     remote_name, set_earlier_model,

@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(class_weights(&given("hat"), &names, &[1, 1]).unwrap().unwrap(), [1.0, 2.5]);
         let error = class_weights(&given("hats"), &names, &[1, 1]).unwrap_err();
         assert_eq!(error.to_string(), "`class_weights` names `hats`, which is not a class");
-        assert_eq!(error.help(), Some("the classes are shirt, hat"));
+        assert_eq!(error.help().as_deref(), Some("the classes are shirt, hat"));
     }
 
     #[test]

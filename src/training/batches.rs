@@ -1,13 +1,14 @@
 //! Batches as a network takes them: images from the loader, or rows of cached features. Training
 //! steps, validation and the kind `evaluate` all read their samples here, in the order given.
 
-use crate::data::{Loader, LoaderOptions, TensorCache};
+use crate::data::{Form, Loader, LoaderOptions, Pixels, Records, TensorCache};
 use crate::metrics::softmax;
 use crate::nn::{self, Learner, Number, PassResult, StepOptions};
 use crate::training::TrainingError;
 use crate::training::features::FeatureTable;
 use crate::training::mix::Mix;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Batches prepared ahead of the network.
 pub(crate) const AHEAD: usize = 4;
@@ -23,7 +24,40 @@ pub(crate) struct Batch {
 
 enum Input {
     Images(Vec<f32>),
+    /// With a number of its own.
+    Records(u64, Records),
     Features(Vec<f32>),
+}
+
+impl Input {
+    fn of(pixels: Pixels) -> Input {
+        static RECORDS: AtomicU64 = AtomicU64::new(0);
+        match pixels {
+            Pixels::Normalized(images) => Input::Images(images),
+            Pixels::Records(records) => {
+                Input::Records(RECORDS.fetch_add(1, Ordering::Relaxed), records)
+            }
+        }
+    }
+
+    fn as_nn(&self) -> nn::Input<'_> {
+        match self {
+            Input::Images(images) => nn::Input::Images(images),
+            Input::Features(rows) => nn::Input::Features(rows),
+            Input::Records(id, records) => {
+                let Records { squares, recipes, size, scale_and_shift, .. } = records;
+                let (scale, shift) = *scale_and_shift;
+                let &Records { changes_colors, needs_means, .. } = records;
+                let views = nn::Views { size: *size, scale, shift, changes_colors, needs_means };
+                nn::Input::Records(nn::Records { id: *id, squares, recipes, views })
+            }
+        }
+    }
+}
+
+/// The form in which a network takes images.
+pub(crate) fn form<N: Number>(network: &dyn Learner<N>) -> Form {
+    if network.takes_records() { Form::Records } else { Form::Normalized }
 }
 
 impl Batch {
@@ -46,21 +80,30 @@ impl Batch {
         self.labels.iter().flatten().map(|&label| label as usize)
     }
 
-    fn input(&self) -> nn::Input<'_> {
-        match &self.input {
-            Input::Images(images) => nn::Input::Images(images),
-            Input::Features(rows) => nn::Input::Features(rows),
-        }
+    /// Images for [`Learner::features`].
+    pub(crate) fn of_pixels(pixels: Pixels, samples: Vec<usize>) -> Batch {
+        Batch { samples, labels: Vec::new(), input: Input::of(pixels) }
     }
 
-    /// Forward and backward in training mode; the network keeps the gradients.
+    /// Forward and backward in training mode; the network keeps the gradients. `next` is the batch
+    /// of the next pass.
     pub(crate) fn pass<N: Number>(
         &self,
         network: &mut dyn Learner<N>,
+        next: Option<&Batch>,
         targets: &[f32],
         options: &StepOptions,
     ) -> Result<PassResult, TrainingError> {
-        Ok(network.pass(self.input(), self.count(), targets, options)?)
+        let next = next.map(|batch| batch.input.as_nn());
+        Ok(network.pass(self.input.as_nn(), next, self.count(), targets, options)?)
+    }
+
+    /// Features (count, feature count) in evaluation mode.
+    pub(crate) fn features<N: Number>(
+        &self,
+        network: &dyn Learner<N>,
+    ) -> Result<Vec<f32>, TrainingError> {
+        Ok(network.features(self.input.as_nn(), self.count())?)
     }
 
     /// Class probabilities (count, classes) in evaluation mode. A sample's are the same in any
@@ -69,7 +112,7 @@ impl Batch {
         &self,
         network: &dyn Learner<N>,
     ) -> Result<Vec<f32>, TrainingError> {
-        let logits = network.evaluate(self.input(), self.count())?;
+        let logits = network.evaluate(self.input.as_nn(), self.count())?;
         let classes = logits.len() / self.count().max(1);
         Ok(logits.chunks_exact(classes.max(1)).flat_map(softmax).collect())
     }
@@ -91,12 +134,13 @@ impl Batches {
         order: Vec<usize>,
         batch_size: usize,
         table: Option<Arc<FeatureTable>>,
+        form: Form,
     ) -> Batches {
         let cache = Arc::clone(cache);
         match table {
             None => {
                 let options =
-                    LoaderOptions { batch_size, ahead: AHEAD, ..LoaderOptions::default() };
+                    LoaderOptions { batch_size, ahead: AHEAD, form, ..LoaderOptions::default() };
                 Batches::Images(Loader::new(cache, order, options))
             }
             Some(table) => {
@@ -121,7 +165,7 @@ impl Iterator for Batches {
         match self {
             Batches::Images(loader) => loader.next().map(|batch| {
                 let crate::data::Batch { pixels, labels, samples, .. } = batch?;
-                Ok(Batch { samples, labels, input: Input::Images(pixels.normalized()?) })
+                Ok(Batch { samples, labels, input: Input::of(pixels) })
             }),
             Batches::Features(loader) => loader.next(),
         }

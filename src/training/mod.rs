@@ -61,18 +61,20 @@ pub enum TrainingError {
 }
 
 impl TrainingError {
-    pub fn help(&self) -> Option<&str> {
-        match self {
+    pub fn help(&self) -> Option<String> {
+        let text = match self {
             TrainingError::Incompatible { help, .. } | TrainingError::Diverged { help, .. } => {
-                Some(help)
+                Some(help.as_str())
             }
             TrainingError::Data(error) => error.help(),
             TrainingError::Network(NnError::OutOfMemory) => Some(OUT_OF_MEMORY_HELP),
             TrainingError::Network(NnError::SingleValue { .. }) => Some(
                 "increase `batch_size` or the image size; with pretrained `weights`, `batch_norm = \"affine\"` uses their running statistics",
             ),
+            TrainingError::Network(error) => return error.help(),
             _ => None,
-        }
+        };
+        text.map(str::to_owned)
     }
 }
 

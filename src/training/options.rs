@@ -4,7 +4,7 @@
 
 use crate::config::{Type, WordOr, choices, keys, leaf_keys};
 use crate::data::AugmentationPolicy;
-use crate::nn::{AUXILIARY, Role};
+use crate::nn::{AUXILIARY, BatchNorm, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -42,11 +42,13 @@ keys! {
         /// shift are trained; `frozen`: scale and shift are frozen too. `frozen` if the whole
         /// backbone is frozen at first, else `train`.
         batch_norm: BatchNormMode = computed;
-        /// Precision of training. `bf16` is mixed precision: convolutions and linear layers multiply
-        /// numbers rounded to bf16 and sum them in `f32`; all else, weights included, is in `f32`. The
-        /// model is evaluated in bf16, too. Faster on processors with AVX512-BF16, slower on others. `f64`: for numerical
-        /// comparison, in twice the time and memory.
-        precision: Precision = "f32";
+        /// Precision of training. `auto` is `f32` on the processor and `tf32` on a GPU, where
+        /// convolutions and linear layers multiply numbers rounded to 10 bits after the point, as
+        /// PyTorch's do, and sum them in `f32`. `bf16` is mixed precision: they multiply numbers
+        /// rounded to bf16; weights are in `f32`. The model is evaluated in bf16, too. Faster on
+        /// GPUs and on processors with AVX512-BF16, slower on other processors. `f64`: for
+        /// numerical comparison on the processor, in twice the time and memory.
+        precision: Precision = "auto";
         /// Passes over the training images.
         epochs: u64 = 20 in 1..=100_000;
         /// Images per batch. All images if there are fewer.
@@ -227,8 +229,13 @@ choices! {
     /// The type of parameters, activations and gradients in training. Model files, features and
     /// evaluation are `f32`; a model in bf16 is evaluated in bf16.
     pub(crate) enum Precision {
+        /// `f32` on the processor, `tf32` on a GPU.
+        Auto = "auto",
         /// 32-bit floats.
         F32 = "f32",
+        /// 32-bit floats, which convolutions and linear layers on a GPU round to 10 bits after the
+        /// point before they multiply them.
+        Tf32 = "tf32",
         /// 32-bit floats, which convolutions and linear layers round to bf16 before they multiply
         /// them: mixed precision.
         Bf16 = "bf16",
@@ -248,6 +255,16 @@ choices! {
         Affine = "affine",
         /// Normalizes with the running statistics; scale and shift are frozen.
         Frozen = "frozen",
+    }
+}
+
+impl BatchNormMode {
+    /// The statistics that training normalizes with.
+    pub(crate) fn statistics(self) -> BatchNorm {
+        match self {
+            BatchNormMode::Train => BatchNorm::Batch,
+            BatchNormMode::Affine | BatchNormMode::Frozen => BatchNorm::Running,
+        }
     }
 }
 
@@ -413,6 +430,13 @@ impl Options {
     /// Whether the whole backbone is frozen in an epoch.
     pub(crate) fn backbone_frozen(&self, epoch: u64) -> bool {
         self.freeze_at(epoch) == Freeze::All
+    }
+
+    /// Whether an epoch reads cached features: the whole backbone is frozen, and images have a
+    /// limited number of views.
+    pub(crate) fn reads_features(&self, epoch: u64) -> bool {
+        let limited = |policy: &AugmentationPolicy| policy.views.is_some() && !policy.mixes(epoch);
+        self.backbone_frozen(epoch) && self.augmentation().is_none_or(limited)
     }
 }
 

@@ -16,6 +16,9 @@ const COLUMNS: [Column; 7] = [
     ("time", "seconds", 5, clock),
 ];
 
+/// The share of an epoch in which a GPU waited for data: said where it matters, without a column.
+const WAITING: &str = "gpu_waiting";
+
 /// The width of the column with the number of the epoch.
 const EPOCH: usize = 7;
 
@@ -57,6 +60,12 @@ impl Epoch {
         }
         let has_column = |scalar: &str| COLUMNS.iter().any(|(_, name, ..)| *name == scalar);
         for (name, value) in self.scalars.iter().filter(|(name, _)| !has_column(name)) {
+            if name == WAITING {
+                if *value >= 0.02 {
+                    line.push_str(&format!("  waited {}", number::percent(*value)));
+                }
+                continue;
+            }
             line.push_str(&format!("  {} {}", visible(name), number::measured(*value)));
         }
         line
@@ -128,6 +137,11 @@ mod tests {
         let line = epoch.line(None);
         assert!(line.starts_with("      1  0.500        -        -"), "{line}");
         assert!(line.ends_with("-  grad\\u{1b}norm 2.5"), "{line}");
+        for (share, end) in [(0.019, "norm 2.5"), (0.053, "norm 2.5  waited 5.3 %")] {
+            let mut epoch = Epoch { number: 1, scalars: epoch.scalars.clone() };
+            epoch.add("gpu_waiting", share);
+            assert!(epoch.line(None).ends_with(end), "{share}");
+        }
     }
 
     #[test]

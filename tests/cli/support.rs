@@ -183,6 +183,8 @@ impl Desk {
     /// Makes a command run here, without the variables that could change what `pipe` does.
     pub(crate) fn isolate(&self, command: &mut Command) {
         command.current_dir(&self.folder).stdin(Stdio::null());
+        // Networks are computed on the processor, also where there is a GPU.
+        command.env("CUDA_VISIBLE_DEVICES", "");
         for variable in [
             "PIPE_CACHE",
             "PIPE_EXE",
@@ -191,7 +193,6 @@ impl Desk {
             "CLICOLOR",
             "COLUMNS",
             "PIPE_TORCHVISION",
-            "CUDA_VISIBLE_DEVICES",
             "KAGGLE_API_TOKEN",
             "KAGGLE_USERNAME",
             "KAGGLE_KEY",

@@ -11,7 +11,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("look up", look_up),
     ("launch", launch),
     ("launch with two arguments", launch_with_two_arguments),
-    ("need bf16", || Card::open(0)?.require_bf16().map(|()| "bf16".to_owned())),
+    ("need bf16", || Card::check(0)?.require_bf16().map(|()| "bf16".to_owned())),
     ("pin", || Card::open(0)?.pinned(1000).map(|_| "pinned".to_owned())),
     ("synchronize", || Card::open(0)?.compute().synchronize().map(|()| "done".to_owned())),
     ("found", || Ok(serde_json::to_string_pretty(&found()).unwrap())),

@@ -75,8 +75,9 @@ impl Case {
         Case { real_kernels: true, ..self }
     }
 
-    /// What the scenario reported. `None`, with a message, where nothing can be compiled here.
-    pub(super) fn run(self) -> Option<String> {
+    /// A folder of the libraries, and the variables by which a program finds them. `None`, with a
+    /// message, where nothing can be compiled here.
+    pub(super) fn machine(&self) -> Option<Machine> {
         let built = built()?;
         let kernels = match self.real_kernels {
             true => kernels().to_owned(),
@@ -91,20 +92,19 @@ impl Case {
             let unversioned = name.split(".so").next().unwrap();
             let _ = symlink(&library, folder.path().join(format!("{unversioned}.so")));
         }
-        let outcome = folder.path().join("outcome");
+        let variables = self.variables.clone();
+        Some(Machine { folder, kernels, variables })
+    }
+
+    /// What the scenario reported. `None`, with a message, where nothing can be compiled here.
+    pub(super) fn run(self) -> Option<String> {
+        let machine = self.machine()?;
+        let outcome = machine.folder.path().join("outcome");
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
-        for variable in ["CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV"] {
-            command.env_remove(variable);
-        }
-        command
-            .env(SCENARIO, self.scenario)
-            .env(OUTCOME, &outcome)
-            .env("PATH", folder.path())
-            .env("PIPE_CUDA_LIBRARIES", folder.path())
-            .env("LD_LIBRARY_PATH", folder.path())
-            .env("FAKE_CUDA_KERNELS", kernels)
-            .envs(self.variables);
+        machine.be_of(&mut command);
+        command.env(SCENARIO, self.scenario).env(OUTCOME, &outcome);
+        let folder = &machine.folder;
         let output = command.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         let report = match fs::read_to_string(&outcome) {
@@ -123,6 +123,28 @@ impl Case {
             false => report.lines().next().unwrap_or_default(),
         };
         assert_eq!(seen, expected, "\n{report}");
+    }
+}
+
+/// A machine with a fake GPU.
+pub(super) struct Machine {
+    folder: TempDir,
+    kernels: PathBuf,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Machine {
+    /// Makes a command run on this machine.
+    pub(super) fn be_of(&self, command: &mut Command) {
+        for variable in ["CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV"] {
+            command.env_remove(variable);
+        }
+        command
+            .env("PATH", self.folder.path())
+            .env("PIPE_CUDA_LIBRARIES", self.folder.path())
+            .env("LD_LIBRARY_PATH", self.folder.path())
+            .env("FAKE_CUDA_KERNELS", &self.kernels)
+            .envs(self.variables.iter().cloned());
     }
 }
 

@@ -7,7 +7,9 @@
 mod convolutions;
 mod errors;
 mod harness;
+mod pipeline;
 mod queue;
+mod training;
 mod use_of_memory;
 mod views;
 
@@ -23,6 +25,7 @@ fn scenario(name: &str) -> Option<&'static Scenario> {
         convolutions::SCENARIOS,
         errors::SCENARIOS,
         queue::SCENARIOS,
+        training::SCENARIOS,
         use_of_memory::SCENARIOS,
         views::SCENARIOS,
     ];

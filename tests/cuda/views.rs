@@ -1,8 +1,6 @@
 //! Views made by the kernels are those of the processor, whatever is drawn.
 #![expect(unsafe_code, reason = "launches kernels")]
 
-use std::{path::PathBuf, process::Command, sync::OnceLock};
-
 use pipe::data::augment::Frame;
 use pipe::data::decode::DecodeOptions;
 use pipe::data::normalization::{network_input, scale_and_shift};
@@ -11,7 +9,6 @@ use pipe::data::{
     RandomErasing, RandomPerspective, RandomResizedCrop, Recipe,
 };
 use pipe::random::Stream;
-use tempfile::TempDir;
 
 use super::*;
 
@@ -231,30 +228,8 @@ fn value(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(word)
 }
 
-/// The kernels as a library for the processor. None without a compiler.
-fn kernels() -> Option<PathBuf> {
-    static BUILT: OnceLock<Option<TempDir>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let folder = TempDir::new().unwrap();
-        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/kernels_host.cpp");
-        let output = Command::new("g++")
-            .args(["-std=c++17", "-O2", "-shared", "-fPIC"])
-            .args(["-fno-strict-aliasing", "-ffp-contract=off"])
-            .arg(source)
-            .arg("-o")
-            .arg(folder.path().join("kernels.so"))
-            .output()
-            .ok()?;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(folder)
-    });
-    built.as_ref().map(|folder| folder.path().join("kernels.so"))
-}
-
 #[test]
 fn the_kernels_make_the_views_of_the_processor() {
-    let Some(kernels) = kernels() else { return };
-    let case = Case::new("views").set("FAKE_CUDA_KERNELS", kernels.display());
-    let Some(report) = case.run() else { return };
+    let Some(report) = Case::new("views").kernels().run() else { return };
     assert!(report.starts_with("0 of 60 differ"), "{report}");
 }

@@ -8,6 +8,7 @@ use super::chosen_model::ModelArguments;
 use super::failure::{Failure, INTERRUPTED};
 use super::signals::cancel_on_interrupt;
 use crate::common::number::{counted, thousands};
+use crate::config::DeviceChoice;
 use crate::events::CancellationToken;
 use crate::metrics::top_k;
 use crate::model::{Classified, ImageScores, Model};
@@ -49,6 +50,10 @@ pub(super) struct Arguments {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// What computes the network: auto, cpu, cuda or cuda:N. A GPU takes seconds to start, which pays
+    /// for thousands of images
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceChoice,
     /// Write each image to DIR under a heat map of the regions that speak for its class (Grad-CAM)
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
@@ -71,7 +76,7 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let inputs = inputs(&arguments.images, arguments.null)?;
-    let model = arguments.model.open()?;
+    let model = arguments.model.open_on(arguments.device)?;
     let explanations = arguments.explain.as_deref();
     let explanations = explanations.map(|folder| Explanations::new(folder, &model)).transpose()?;
     let format = if arguments.json { Format::Json } else { arguments.format };

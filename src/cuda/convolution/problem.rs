@@ -50,13 +50,15 @@ impl Precision {
             Precision::Bf16 => Element::Bf16,
         }
     }
+}
 
-    fn words(self) -> &'static str {
-        match self {
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
             Precision::F32 => "f32",
             Precision::Tf32 => "tf32",
             Precision::Bf16 => "bf16",
-        }
+        })
     }
 }
 
@@ -98,6 +100,6 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let accumulated = if self.accumulate { ", accumulated" } else { "" };
         write!(f, "{} {}", self.direction.words(), self.shape)?;
-        write!(f, " in {}{accumulated}", self.precision.words())
+        write!(f, " in {}{accumulated}", self.precision)
     }
 }

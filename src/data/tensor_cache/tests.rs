@@ -394,7 +394,10 @@ fn records_come_with_the_recipes_of_their_views() {
     let frame = Normalization::new(&cache.info().preprocessing).frame();
     for options in [plain, augmented.clone()] {
         for batch in passes(&cache, Some((5, 2)), &options) {
-            let Pixels::Records { records, recipes } = batch.pixels else { panic!("no records") };
+            let Pixels::Records(crate::data::Records { squares, recipes, .. }) = batch.pixels
+            else {
+                panic!("no records")
+            };
             let mut expected = (Vec::new(), Vec::new());
             for &sample in &batch.samples {
                 let record = cache.samples()[sample].record;
@@ -411,7 +414,7 @@ fn records_come_with_the_recipes_of_their_views() {
                 recipe.write(&mut words);
                 expected.1.extend_from_slice(&words);
             }
-            assert_eq!((records, recipes), expected);
+            assert_eq!((squares, recipes), expected);
         }
     }
     // What a GPU can't make comes as images.

@@ -2,7 +2,7 @@
 
 use super::{FactChange, Input, Kind, Pin, Resolver};
 use crate::config::{Given, KeyDecl, Keys, Location, Origin, Table, Values};
-use crate::engine::{Context, Estimate, Known, LockedSource, SourceLock, StageError};
+use crate::engine::{Context, Device, Estimate, Known, LockedSource, SourceLock, StageError};
 use crate::events::{CancellationToken, FileChanges};
 use crate::store::{Digest, Store};
 use serde::Serialize;
@@ -21,7 +21,8 @@ trait ErasedKind: Send + Sync {
     fn computes(&self) -> bool;
     fn is_result(&self) -> bool;
     fn resolve(&self, stage: Checked, dataset: Checked, resolver: &mut Resolver) -> Option<Values>;
-    fn choices(&self, values: &Values) -> Vec<String>;
+    fn choices(&self, values: &Values, device: Device) -> Vec<String>;
+    fn check_device(&self, values: &Values, device: Device) -> Result<(), StageError>;
     fn pin(
         &self,
         values: &Values,
@@ -114,8 +115,13 @@ impl<K: Kind> ErasedKind for K {
         Some(values_of(&resolved))
     }
 
-    fn choices(&self, values: &Values) -> Vec<String> {
-        typed(self, values).map_or_else(|_| Vec::new(), |resolved| Kind::choices(self, &resolved))
+    fn choices(&self, values: &Values, device: Device) -> Vec<String> {
+        let choices = |resolved| Kind::choices(self, &resolved, device);
+        typed(self, values).map_or_else(|_| Vec::new(), choices)
+    }
+
+    fn check_device(&self, values: &Values, device: Device) -> Result<(), StageError> {
+        Kind::check_device(self, &typed(self, values)?, device)
     }
 
     fn pin(
@@ -254,8 +260,13 @@ impl KindRef {
     }
 
     /// See [`Kind::choices`].
-    pub fn choices(self, values: &Values) -> Vec<String> {
-        self.0.choices(values)
+    pub fn choices(self, values: &Values, device: Device) -> Vec<String> {
+        self.0.choices(values, device)
+    }
+
+    /// See [`Kind::check_device`].
+    pub fn check_device(self, values: &Values, device: Device) -> Result<(), StageError> {
+        self.0.check_device(values, device)
     }
 
     /// See [`Kind::pin`].

@@ -3,13 +3,14 @@
 use super::{Compiled, Network};
 use crate::nn::NnError;
 use crate::nn::graph::Graph;
-use crate::nn::learner::{Input, Learner, PassResult, Rule};
+use crate::nn::learner::{Input, Learner, PassResult, Rule, TrainingNeeds};
 use crate::nn::number::Number;
 use crate::nn::ops::Products;
 use crate::nn::parameters::{Parameter, ParameterInfo};
 use crate::nn::step::{Step, StepOptions};
 use crate::nn::weights::{WeightTensor, Weights};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 impl<N: Number> Learner<N> for Network<N> {
     fn graph(&self) -> &Graph {
@@ -28,6 +29,10 @@ impl<N: Number> Learner<N> for Network<N> {
         format!("cpu {} {simd:?}", std::env::consts::ARCH)
     }
 
+    fn takes_records(&self) -> bool {
+        false
+    }
+
     fn parameters(&self) -> Vec<(&ParameterInfo, bool)> {
         self.parameters.iter().map(|Parameter { info, trainable, .. }| (info, *trainable)).collect()
     }
@@ -36,9 +41,14 @@ impl<N: Number> Learner<N> for Network<N> {
         self.set_trainable(choose);
     }
 
+    fn reserve(&mut self, _needs: &TrainingNeeds) -> Result<Option<String>, NnError> {
+        Ok(None)
+    }
+
     fn pass(
         &mut self,
         input: Input,
+        _next: Option<Input>,
         batch: usize,
         targets: &[f32],
         options: &StepOptions,
@@ -46,6 +56,7 @@ impl<N: Number> Learner<N> for Network<N> {
         let Step { loss, logits, gradients } = match input {
             Input::Images(images) => self.step(images, batch, targets, options)?,
             Input::Features(rows) => self.step_from_features(rows, batch, targets, options)?,
+            Input::Records(_) => return Err(records()),
         };
         self.optimizer.add(&self.parameters, gradients)?;
         Ok(PassResult { loss, logits })
@@ -75,11 +86,20 @@ impl<N: Number> Learner<N> for Network<N> {
         match input {
             Input::Images(images) => self.logits(images, batch),
             Input::Features(rows) => self.logits_from_features(rows, batch),
+            Input::Records(_) => Err(records()),
         }
     }
 
-    fn features(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, NnError> {
-        self.features(images, batch)
+    fn features(&self, images: Input, batch: usize) -> Result<Vec<f32>, NnError> {
+        match images {
+            Input::Images(images) => self.features(images, batch),
+            Input::Features(_) => Err(NnError::Input("features are made of images".to_owned())),
+            Input::Records(_) => Err(records()),
+        }
+    }
+
+    fn waited(&mut self) -> Result<Option<Duration>, NnError> {
+        Ok(None)
     }
 
     fn names(&self) -> Vec<String> {
@@ -105,4 +125,8 @@ impl<N: Number> Learner<N> for Network<N> {
     fn release(&mut self) {
         self.compiled = Compiled::default();
     }
+}
+
+fn records() -> NnError {
+    NnError::Input("the CPU reads images, no records".to_owned())
 }

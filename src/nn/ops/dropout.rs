@@ -1,5 +1,6 @@
-//! Dropout (Srivastava et al., 2014). Masks depend only on a position, so no generator state is
-//! saved and the number of threads doesn't matter.
+//! Dropout (Srivastava et al., 2014). Each factor of a mask depends only on the mask's position and
+//! its index, so no generator state is saved, the number of threads doesn't matter, and a GPU draws
+//! the same mask.
 
 use super::chunks::CHUNK;
 use super::{FlatTensor, Gradient, MaybeTape};
@@ -17,19 +18,37 @@ pub struct DropoutPosition {
 }
 
 impl DropoutPosition {
+    /// The key of the mask's numbers.
+    pub(crate) fn key(self) -> u64 {
+        Stream::new(self.seed, "dropout", &[self.step, self.layer]).bits()
+    }
+
     /// `count` factors, each 0 or 1 / (1 - probability).
     pub(super) fn mask(self, count: usize, probability: f32) -> Vec<f32> {
+        let (key, threshold) = (self.key(), u64::from(dropout_threshold(probability)));
         let kept = 1.0 / (1.0 - probability);
         let mut mask = vec![0.0; count];
         mask.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, mask)| {
-            let mut stream =
-                Stream::new(self.seed, "dropout", &[self.step, self.layer, chunk as u64]);
-            mask.iter_mut().for_each(|value| {
-                *value = if stream.chance(f64::from(probability)) { 0.0 } else { kept }
-            });
+            for (value, index) in mask.iter_mut().zip((chunk * CHUNK) as u64..) {
+                *value = if number(key, index) < threshold { 0.0 } else { kept };
+            }
         });
         mask
     }
+}
+
+/// Of 2^24 numbers, those below this are dropped.
+pub(crate) fn dropout_threshold(probability: f32) -> u32 {
+    (f64::from(probability) * f64::from(1 << 24)).round() as u32
+}
+
+/// Number `index` of a mask, of 24 bits: of the stream SplitMix64, which any thread can enter
+/// anywhere.
+fn number(key: u64, index: u64) -> u64 {
+    let z = key.wrapping_add((index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)) >> 40
 }
 
 use crate::nn::matrix::values;

@@ -26,7 +26,7 @@ pub(crate) use convolution::cpu::convolution;
 pub use cross_entropy::soft_targets;
 pub(crate) use cross_entropy::{chosen_sum, cross_entropy, weighted_sum};
 pub use dropout::DropoutPosition;
-pub(crate) use dropout::dropout;
+pub(crate) use dropout::{dropout, dropout_threshold};
 pub(crate) use linear::linear;
 pub use pooling::{PoolKind, Pooling};
 pub(crate) use pooling::{bin, one as pool_one, pool};

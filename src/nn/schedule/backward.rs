@@ -135,18 +135,8 @@ impl Planner<'_> {
             let x = self.location(step.inputs[0]);
             self.push(Launch::ConvolutionByWeight { geometry, x, dy, weight });
         }
-        let Some(target) = self.target(step.inputs[0]) else { return };
-        match target.store {
-            Store::Overwrite => {
-                let dx = target.view;
-                self.push(Launch::ConvolutionByInput { geometry, dy, weight, dx });
-            }
-            Store::Add => {
-                let (rows, channels) = (target.view.rows, target.view.channels);
-                let dx = self.allocate(Content::Scratch, self.element, (rows, channels));
-                self.push(Launch::ConvolutionByInput { geometry, dy, weight, dx });
-                self.accumulate(target, dx);
-            }
+        if let Some(dx) = self.target(step.inputs[0]) {
+            self.push(Launch::ConvolutionByInput { geometry, dy, weight, dx });
         }
     }
 

@@ -169,7 +169,7 @@ pub enum Launch {
     /// y = convolution of x with the weight.
     Convolution { geometry: Geometry, x: View, weight: usize, y: View },
     /// dx = gradient of a convolution by its input.
-    ConvolutionByInput { geometry: Geometry, dy: View, weight: usize, dx: View },
+    ConvolutionByInput { geometry: Geometry, dy: View, weight: usize, dx: Target },
     /// The weight's gradient.
     ConvolutionByWeight { geometry: Geometry, x: View, dy: View, weight: usize },
     /// y += bias, then ReLU, in place.
@@ -272,7 +272,7 @@ impl Launch {
         let mut list = Vec::new();
         match *self {
             Launch::Convolution { x, y, .. } => list.extend([read(x), write(y)]),
-            Launch::ConvolutionByInput { dy, dx, .. } => list.extend([read(dy), write(dx)]),
+            Launch::ConvolutionByInput { dy, dx, .. } => list.extend([read(dy), target(dx)]),
             Launch::ConvolutionByWeight { x, dy, .. } => list.extend([read(x), read(dy)]),
             Launch::Bias { y, .. } => list.push((y, Access::Update)),
             Launch::BiasBackward { dy, output, masked, partials } => {

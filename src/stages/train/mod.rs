@@ -9,11 +9,13 @@ use crate::common::number::counted;
 use crate::config::{NoKeys, WordOr};
 use crate::data::TensorCache;
 use crate::data::tensor_cache::{INPUT, RECORDS, SAMPLES};
-use crate::engine::{Context, Estimate, Input, Kind, Known, OrFail, Parts, Resolver, StageError};
+use crate::engine::{
+    Context, Device, Estimate, Input, Kind, Known, OrFail, Parts, Resolver, StageError,
+};
 use crate::metrics::write_history;
 use crate::model::{self, Classifier, Dense, ModelInfo, imagenet_classes};
-use crate::nn::{self, Network};
-use crate::stages::device;
+use crate::nn::{self, Network, cuda};
+use crate::stages::device::gpu_of;
 use crate::stages::fetch::{CONFIGURATION, MODEL};
 use crate::stages::memos::memo_of;
 use crate::stages::pretrained::PREPROCESSING;
@@ -43,7 +45,9 @@ pub(super) struct Train;
 /// - 8: inference (validation, features of a frozen backbone) sums in another order.
 /// - 9: convolutions of 3 x 3 taps by F(2 x 2, 3 x 3); other gradients sum in another order.
 /// - 10: processors with AVX-512 sum as those with AVX2; linear layers sum in another order.
-const VERSION: u32 = 10;
+/// - 11: dropout draws other masks, the same on the processor and on a GPU; `precision` is `auto` by
+///   default.
+const VERSION: u32 = 11;
 
 static INPUTS: [Input; 2] = [
     Input {
@@ -109,13 +113,28 @@ impl Kind for Train {
         resolve::resolve(keys, resolver)
     }
 
-    fn choices(&self, options: &Options) -> Vec<String> {
+    fn choices(&self, options: &Options, device: Device) -> Vec<String> {
         match &options.head {
             WordOr::Word(OriginalHead::Original) => vec![ORIGINAL.to_owned()],
             WordOr::Table(_) => {
-                let speed = speed(options.precision).map(str::to_owned);
-                training::decisions_from_options(options).into_iter().chain(speed).collect()
+                let precision = precision(options.precision, device).map(str::to_owned);
+                training::decisions_from_options(options).into_iter().chain(precision).collect()
             }
+        }
+    }
+
+    fn check_device(&self, options: &Options, device: Device) -> Result<(), StageError> {
+        let refused = |precision: &str, place: &str| {
+            let message = format!("`precision = \"{precision}\"` isn't possible {place}");
+            Err(StageError::failed(message).with_help("leave `precision` out, or set `--device`"))
+        };
+        match (options.precision, device) {
+            (Precision::F64, Device::Cuda(_)) => refused("f64", "on a GPU"),
+            (Precision::Tf32, Device::Cpu) => refused("tf32", "on the processor"),
+            (Precision::Bf16, Device::Cuda(index)) => {
+                Ok(cuda::check_precision(index, cuda::Precision::Bf16)?)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -129,7 +148,6 @@ impl Kind for Train {
 
     fn run(&self, options: &Options, context: &Context) -> Result<(), StageError> {
         nn::keep_freed_memory();
-        device::check_device(context.device)?;
         train(options, context)
     }
 }
@@ -177,12 +195,14 @@ fn train(options: &Options, context: &Context) -> Result<(), StageError> {
         key: context.key,
         checkpoints: Some(&checkpoints),
     };
-    let fitted = fit(&mut network, &cache, options, &session).inspect_err(|error| {
-        if matches!(error, TrainingError::Diverged { .. }) {
-            // It would lead to the same end again.
-            let _ = checkpoints.clear();
-        }
-    })?;
+    let gpu = gpu_of(context)?;
+    let fitted =
+        fit(&mut network, &cache, options, &session, gpu.as_ref()).inspect_err(|error| {
+            if matches!(error, TrainingError::Diverged { .. }) {
+                // It would lead to the same end again.
+                let _ = checkpoints.clear();
+            }
+        })?;
     let write = || {
         model::save(&context.slot.join(MODEL), &description, network.save_without_auxiliary())?;
         write_records(&context.slot, &fitted)
@@ -203,10 +223,16 @@ fn train(options: &Options, context: &Context) -> Result<(), StageError> {
     Ok(())
 }
 
-/// What a precision costs on this processor, where another one would be much faster.
-fn speed(precision: Precision) -> Option<&'static str> {
+/// The precision on a GPU where it is chosen by default; what one costs on this processor, where
+/// another would be much faster.
+fn precision(precision: Precision, device: Device) -> Option<&'static str> {
+    if let Device::Cuda(_) = device {
+        return (precision == Precision::Auto).then_some(
+            "in tf32 on the GPU, as PyTorch's convolutions; `precision = \"bf16\"` is faster, `\"f32\"` more exact",
+        );
+    }
     match (precision, nn::has_bf16()) {
-        (Precision::F32, true) => {
+        (Precision::Auto | Precision::F32, true) => {
             Some("`precision = \"bf16\"` would be faster: this processor has instructions for it")
         }
         (Precision::Bf16, false) => Some(

@@ -11,6 +11,7 @@ mod shared;
 pub(crate) use shared::{SharedFeatures, SharedFile};
 
 use super::TrainingError;
+use super::batches::{Batch, form};
 use crate::data::{Augmentation, Loader, LoaderOptions, TensorCache};
 use crate::events::{CancellationToken, EventSink};
 use crate::nn::{Learner, Number, Products};
@@ -180,6 +181,7 @@ impl FeatureCache {
                 batch_size: BATCH_SIZE,
                 augmentation,
                 ahead: AHEAD,
+                form: form(network),
                 ..LoaderOptions::default()
             };
             for batch in Loader::new(Arc::clone(missing.cache), portion.to_vec(), options) {
@@ -187,8 +189,8 @@ impl FeatureCache {
                     break;
                 }
                 let batch = batch?;
-                let images = batch.pixels.normalized()?;
-                rows.extend(network.features(&images, batch.samples.len())?);
+                let batch = Batch::of_pixels(batch.pixels, batch.samples);
+                rows.extend(batch.features(network)?);
                 records.extend(
                     batch.samples.iter().filter_map(|&sample| record(missing.cache, sample)),
                 );

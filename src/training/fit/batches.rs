@@ -4,19 +4,14 @@ use super::{Fit, Session};
 use crate::data::{Augmentation, Form, Loader, LoaderOptions, order};
 use crate::nn::Number;
 use crate::training::TrainingError;
-use crate::training::batches::{AHEAD, Batches, FeatureLoader};
+use crate::training::batches::{AHEAD, Batches, FeatureLoader, form};
 use crate::training::features::{FeatureCache, FeatureTable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl<N: Number> Fit<'_, N> {
-    /// Whether this epoch reads cached features: the whole backbone is frozen, and images have a
-    /// limited number of views.
     fn uses_cached_features(&self) -> bool {
-        let augment = self.options.augmentation();
-        self.options.backbone_frozen(self.state.epoch)
-            && augment
-                .is_none_or(|augment| augment.views.is_some() && !augment.mixes(self.state.epoch))
+        self.options.reads_features(self.state.epoch)
     }
 
     /// The remaining training batches of the epoch.
@@ -30,13 +25,16 @@ impl<N: Number> Fit<'_, N> {
         let (batch_size, drop_last) = (self.setup.batch_size, self.setup.drop_last);
         let cache = Arc::clone(self.cache);
         if !self.uses_cached_features() {
+            // Batches are mixed as images.
+            let mixes = self.options.augmentation().is_some_and(|policy| policy.mixes(epoch));
+            let form = if mixes { Form::Normalized } else { form(self.network) };
             let options = LoaderOptions {
                 batch_size,
                 augmentation,
                 drop_last,
                 first_step,
                 ahead: AHEAD,
-                form: Form::Normalized,
+                form,
             };
             return Ok(Batches::Images(Loader::new(cache, order, options)));
         }
@@ -52,7 +50,8 @@ impl<N: Number> Fit<'_, N> {
             true => Some(self.feature_table(&order, None)?),
             false => None,
         };
-        Ok(Batches::evaluation(self.cache, order, self.setup.batch_size, table))
+        let form = form(self.network);
+        Ok(Batches::evaluation(self.cache, order, self.setup.batch_size, table, form))
     }
 
     /// Samples with the tables of their features, which are extracted here where they are missing.

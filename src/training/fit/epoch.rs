@@ -20,7 +20,7 @@ impl<N: Number> Fit<'_, N> {
         );
         task.advance(self.state.images);
         let (started, resumed_at) = (Instant::now(), self.state.images);
-        let mut batches = self.training_batches()?;
+        let mut batches = self.training_batches()?.peekable();
         loop {
             self.checkpoint_or_cancel()?;
             let mut step: Vec<Batch> = batches
@@ -31,15 +31,21 @@ impl<N: Number> Fit<'_, N> {
                 break;
             }
             let before = self.state.images;
-            self.train_step(&mut step)?;
+            let next = batches.peek().and_then(|batch| batch.as_ref().ok());
+            self.train_step(&mut step, next)?;
             task.advance(self.state.images - before);
         }
         drop(task);
         let trained = (self.state.images - resumed_at, started.elapsed().as_secs_f64());
+        let waited = self.network.waited()?;
         let validation = self.validate()?;
         let epoch = self.state.epoch;
         self.close_epoch(validation)?;
         self.emit_speed(epoch, trained, started.elapsed().as_secs_f64());
+        if let Some(waited) = waited {
+            let share = waited.as_secs_f64() / trained.1.max(f64::MIN_POSITIVE);
+            self.session.events.scalar("gpu_waiting", epoch, share);
+        }
         Ok(())
     }
 

@@ -11,12 +11,13 @@ mod step;
 use crate::data::TensorCache;
 use crate::events::{CancellationToken, EventSink};
 use crate::metrics::EpochRow;
-use crate::nn::{Learner, Network, Number, ParameterInfo, Products, Role};
+use crate::nn::cuda::{self, CudaNetwork, Gpu};
+use crate::nn::{Learner, Network, Number, ParameterInfo, Products, Role, TrainingNeeds, Weights};
 use crate::store::{Digest, Memo};
 use crate::training::checkpoint::{Checkpoints, State, Tensors};
 use crate::training::features::FeatureCache;
 use crate::training::optimizer::Optimizer;
-use crate::training::options::{BatchNormMode, Options, Precision};
+use crate::training::options::{BatchNormMode, OptimizerKind, Options, Precision};
 use crate::training::{TrainingError, describe};
 use resuming::{configuration, load_tensors, updated_tensors};
 use setup::Setup;
@@ -75,7 +76,8 @@ struct Fit<'a, N: Number> {
 
 /// Trains the network on the training split of `cache` and leaves it with the weights of the epoch
 /// that `options.keep` selects. Sets which parameters are trainable. The resulting bytes depend
-/// only on the network, the cache, the options and the seed.
+/// only on the network, the cache, the options and the seed, and on a GPU also on its kind and on
+/// cuDNN's version.
 ///
 /// # Errors
 /// Before the first step if the options don't fit the data; later if training is cancelled (after
@@ -85,7 +87,11 @@ pub(crate) fn fit(
     cache: &Arc<TensorCache>,
     options: &Options,
     session: &Session,
+    gpu: Option<&Gpu>,
 ) -> Result<Fitted, TrainingError> {
+    if let Some(gpu) = gpu {
+        return fit_on_gpu(network, cache, options, session, gpu);
+    }
     match options.precision {
         Precision::F64 => {
             let mut wide = network.converted::<f64>()?;
@@ -93,12 +99,32 @@ pub(crate) fn fit(
             *network = wide.converted()?;
             Ok(fitted)
         }
-        Precision::F32 => run(network, cache, options, session),
+        Precision::Auto | Precision::F32 | Precision::Tf32 => run(network, cache, options, session),
         Precision::Bf16 => {
             network.set_products(Products::Bf16)?;
             run(network, cache, options, session)
         }
     }
+}
+
+fn fit_on_gpu(
+    network: &mut Network,
+    cache: &Arc<TensorCache>,
+    options: &Options,
+    session: &Session,
+    gpu: &Gpu,
+) -> Result<Fitted, TrainingError> {
+    let precision = match options.precision {
+        Precision::Auto | Precision::Tf32 | Precision::F64 => cuda::Precision::Tf32,
+        Precision::F32 => cuda::Precision::F32,
+        Precision::Bf16 => cuda::Precision::Bf16,
+    };
+    let mut on_gpu = CudaNetwork::new(gpu, network, precision)?;
+    session.events.info(format!("on the GPU: {}", gpu.describe(precision)));
+    let fitted = run(&mut on_gpu, cache, options, session)?;
+    let tensors = on_gpu.tensors(&|_| true)?;
+    network.restore(&Weights { tensors, ..Weights::default() })?;
+    Ok(fitted)
 }
 
 fn run<N: Number>(
@@ -125,9 +151,13 @@ impl<'a, N: Number> Fit<'a, N> {
         session: &'a Session,
         mut setup: Setup,
     ) -> Result<Fit<'a, N>, TrainingError> {
-        set_trainable(network, options, last_unfreeze(options));
+        let last = last_unfreeze(options);
+        set_trainable(network, options, last);
         let updated = updated_tensors(network);
+        // The last epochs need the most memory.
+        let memory = network.reserve(&needs(options, &setup, last))?;
         set_trainable(network, options, 1);
+        network.reserve(&needs(options, &setup, 1))?;
         // An earlier training of the same network leaves its moments behind.
         network.restore_moments(BTreeMap::new())?;
         let optimizer = Optimizer::new(&options.optimizer, &network.parameters());
@@ -135,8 +165,9 @@ impl<'a, N: Number> Fit<'a, N> {
         setup.decisions.insert(0, describe::trainable(network, options));
         setup.decisions.splice(1..1, describe::unfreezing(&options.unfreezing()));
         setup.decisions.extend(describe::frozen_backbone(options));
-        for decision in &setup.decisions {
-            session.events.info(decision.as_str());
+        // The memory is no decision: it depends on the GPU.
+        for sentence in setup.decisions.iter().chain(&memory) {
+            session.events.info(sentence.as_str());
         }
         Ok(Fit {
             network,
@@ -218,6 +249,17 @@ fn has_batch_statistics<N: Number>(network: &dyn Learner<N>, options: &Options) 
     };
     options.batch_norm == BatchNormMode::Train
         && network.parameters().iter().any(|(info, _)| has_statistics(info))
+}
+
+/// What the training does in an epoch.
+fn needs(options: &Options, setup: &Setup, epoch: u64) -> TrainingNeeds {
+    TrainingNeeds {
+        batch: setup.batch_size,
+        from_features: options.reads_features(epoch),
+        batch_norm: options.batch_norm.statistics(),
+        accumulates: setup.gradient_accumulation > 1,
+        has_second_moments: options.optimizer.kind == OptimizerKind::Adamw,
+    }
 }
 
 /// The epoch from which on most is trainable.

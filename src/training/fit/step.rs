@@ -2,23 +2,29 @@
 
 use super::Fit;
 use crate::metrics::argmax;
-use crate::nn::{BatchNorm, Number, PassResult, StepOptions, soft_targets};
+use crate::nn::{Number, PassResult, StepOptions, soft_targets};
 use crate::training::batches::Batch;
 use crate::training::mix::Mix;
-use crate::training::options::BatchNormMode;
 use crate::training::{TrainingError, balance};
 
 impl<N: Number> Fit<'_, N> {
-    /// Makes a step with the accumulated gradients of `batches`.
-    pub(super) fn train_step(&mut self, batches: &mut [Batch]) -> Result<(), TrainingError> {
+    /// Makes a step with the accumulated gradients of `batches`. `next` is the first batch of the
+    /// next step.
+    pub(super) fn train_step(
+        &mut self,
+        batches: &mut [Batch],
+        next: Option<&Batch>,
+    ) -> Result<(), TrainingError> {
         let weights = self.setup.class_weights.as_deref();
         let total_weight = balance::total_weight(weights, batches.iter().flat_map(Batch::classes));
         let number = (self.state.epoch - 1) * self.setup.steps + self.state.step;
         let multiplier = self.setup.learning_rates.multiplier(number);
         let mut loss = 0.0;
-        for (index, batch) in batches.iter_mut().enumerate() {
+        for index in 0..batches.len() {
+            let Some((batch, rest)) = batches[index..].split_first_mut() else { break };
             let position = number * self.setup.gradient_accumulation as u64 + index as u64;
-            let pass = self.gradients(batch, total_weight, position)?;
+            let next = rest.first().or(next);
+            let pass = self.gradients(batch, next, total_weight, position)?;
             loss += pass.loss;
             if !pass.loss.is_finite() {
                 return Err(self.diverged("the loss", pass.loss, multiplier));
@@ -44,6 +50,7 @@ impl<N: Number> Fit<'_, N> {
     fn gradients(
         &mut self,
         batch: &mut Batch,
+        next: Option<&Batch>,
         total_weight: f64,
         position: u64,
     ) -> Result<PassResult, TrainingError> {
@@ -59,12 +66,9 @@ impl<N: Number> Fit<'_, N> {
         if let Some(policy) = policy.filter(|policy| policy.mixes(self.state.epoch)) {
             batch.mix(&Mix::draw(policy, self.session.seed, position), &mut targets);
         }
-        let batch_norm = match self.options.batch_norm {
-            BatchNormMode::Train => BatchNorm::Batch,
-            BatchNormMode::Affine | BatchNormMode::Frozen => BatchNorm::Running,
-        };
+        let batch_norm = self.options.batch_norm.statistics();
         let options = StepOptions { seed: self.session.seed, step: position, batch_norm };
-        let pass = batch.pass(self.network, &targets, &options)?;
+        let pass = batch.pass(self.network, next, &targets, &options)?;
         let predictions = pass.logits.chunks_exact(classes).map(argmax);
         let hits = predictions.zip(&labels).filter(|(predicted, label)| predicted == *label);
         self.state.hits += hits.count() as u64;

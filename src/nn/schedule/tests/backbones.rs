@@ -49,7 +49,7 @@ fn no_backbone_copies_maps_or_has_gaps_in_the_maps_of_convolutions() {
             match launch {
                 Launch::Convolution { x, y, .. } => assert!(x.is_packed() && y.is_packed()),
                 Launch::ConvolutionByInput { dy, dx, .. } => {
-                    assert!(dy.is_packed() && dx.is_packed());
+                    assert!(dy.is_packed() && dx.view.is_packed());
                 }
                 Launch::ConvolutionByWeight { x, dy, .. } => {
                     assert!(x.is_packed() && dy.is_packed());

@@ -106,7 +106,7 @@ impl Executor<'_> {
             Launch::ConvolutionByInput { geometry, dy, weight, dx } => {
                 let (dy, weight) = (self.arena.read(dy), &self.inputs.parameters[weight]);
                 let out = convolution_by_input(&geometry, &dy, weight);
-                self.arena.write(dx, &out);
+                self.store(dx, &out);
             }
             Launch::ConvolutionByWeight { geometry, x, dy, weight } => {
                 let (x, dy) = (self.arena.read(x), self.arena.read(dy));

@@ -147,5 +147,5 @@ fn class_weights_and_balanced_sampling_are_described() {
     assert_decided("each epoch draws about 8 images per class; classes have 8 to 9");
     let unknown = ClassWeights::Given([("rot".to_owned(), 3.0)].into());
     let error = train(COUNTS, &Options { class_weights: unknown, ..options }).unwrap_err();
-    assert_eq!(error.help(), Some("the classes are red, green, blue"));
+    assert_eq!(error.help().as_deref(), Some("the classes are red, green, blue"));
 }

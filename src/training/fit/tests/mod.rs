@@ -119,7 +119,7 @@ pub(super) fn train_with_memo(
     let (mut network, scratch) = (network(), tempfile::tempdir().unwrap());
     let (scratch, key) = (scratch.path(), Digest::of(b"stage"));
     let session = Session { seed: 7, events, cancel, memo, scratch, key, checkpoints };
-    let fitted = fit(&mut network, cache, options, &session)?;
+    let fitted = fit(&mut network, cache, options, &session, None)?;
     assert_eq!(std::fs::read_dir(scratch).unwrap().count(), 0, "the scratch folder is left empty");
     Ok((to_bytes(&network.save()).unwrap(), fitted))
 }
@@ -141,7 +141,7 @@ pub(super) fn fit_alone(
         key: Digest::of(b"stage"),
         checkpoints: None,
     };
-    fit(network, cache, options, &session).unwrap()
+    fit(network, cache, options, &session, None).unwrap()
 }
 
 /// [`network`] without dropout.

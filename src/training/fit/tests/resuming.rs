@@ -34,9 +34,7 @@ fn interrupt(
             epochs,
             steps,
         ),
-        Precision::F32 | Precision::Bf16 => {
-            interrupt_in(network(), cache, options, checkpoints, epochs, steps)
-        }
+        _ => interrupt_in(network(), cache, options, checkpoints, epochs, steps),
     }
 }
 
@@ -71,7 +69,7 @@ fn interrupt_in<N: Number>(
     for _ in 0..steps {
         let mut step: Vec<Batch> =
             batches.by_ref().take(options.gradient_accumulation).map(Result::unwrap).collect();
-        fit.train_step(&mut step).unwrap();
+        fit.train_step(&mut step, None).unwrap();
     }
     cancel.cancel();
     assert!(matches!(fit.checkpoint_or_cancel(), Err(TrainingError::Cancelled)));
