@@ -19,6 +19,7 @@ use crate::engine::{self, Device, Force, Graph, MAX_THREADS, Options, Plan, Repl
 use crate::events::{CancellationToken, Event, RunOutcome};
 use crate::report;
 use crate::runs::{self, Labels, PipelineFile, Recorder, Results, RunId, RunInfo, StageRecord};
+use crate::stages::ChosenDevice;
 use crate::store::{Artifact, Store};
 use crate::ui::{self, OutputMode, Reporter};
 use clap::{Args, ValueEnum};
@@ -178,8 +179,6 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
-    let device = arguments.device.of(&pipeline)?;
-    let options = arguments.options(&graph, device.device)?;
     let limit = arguments.limit.limit()?;
     let store = match arguments.dry_run {
         true => arguments.store.open_for_plan()?,
@@ -193,11 +192,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     lock.apply(&graph, &store)?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
-    let plan = || plan::make(&graph, &store, &options, &cancel);
-    let plan = match plan()? {
-        intact if has_intact_results(&intact, &store)? => intact,
-        _ => plan()?,
-    };
+    let (plan, options, device) = planned(arguments, &pipeline, &graph, &store, &cancel)?;
     if arguments.locked {
         lock.check_same(&graph, &store)?;
     }
@@ -210,10 +205,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    let quiet = plan.is_fresh()
-        && !plan.accepts()
-        && options.force == Force::None
-        && options.from.is_none();
+    let quiet = is_done(&plan, &options);
     let will_run = !quiet;
     let mut info = run_info(arguments, &pipeline, &graph, &plan, device.description);
     info.stages.iter_mut().for_each(|stage| models.name_in(stage));
@@ -256,6 +248,49 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
     }
     Ok(exit_code(report.outcome))
+}
+
+/// The plan of the run, with its options and its device. What will be computed is computed on a device
+/// that was looked at; a run with nothing to do doesn't load a GPU's driver.
+fn planned(
+    arguments: &Arguments,
+    pipeline: &Pipeline,
+    graph: &Graph,
+    store: &Store,
+    cancel: &CancellationToken,
+) -> Result<(Plan, Options, ChosenDevice), Failure> {
+    let assumed = arguments.device.assumed(pipeline);
+    let options = arguments.options(graph, assumed.device)?;
+    let plan = plan_of_intact(graph, store, &options, cancel);
+    if plan.as_ref().is_ok_and(|plan| is_done(plan, &options)) {
+        return Ok((plan?, options, assumed));
+    }
+    let chosen = arguments.device.of(pipeline)?;
+    if chosen.device == assumed.device {
+        return Ok((plan?, options, chosen));
+    }
+    let options = arguments.options(graph, chosen.device)?;
+    Ok((plan_of_intact(graph, store, &options, cancel)?, options, chosen))
+}
+
+/// Whether there is nothing to do.
+fn is_done(plan: &Plan, options: &Options) -> bool {
+    let is_asked = options.force != Force::None || options.from.is_some() || plan.accepts();
+    plan.is_fresh() && !is_asked
+}
+
+/// A plan whose results are intact.
+fn plan_of_intact(
+    graph: &Graph,
+    store: &Store,
+    options: &Options,
+    cancel: &CancellationToken,
+) -> Result<Plan, Failure> {
+    let plan = plan::make(graph, store, options, cancel)?;
+    match has_intact_results(&plan, store)? {
+        true => Ok(plan),
+        false => Ok(plan::make(graph, store, options, cancel)?),
+    }
 }
 
 /// Digests the small results of fresh stages that the run will read: the metrics, and if any stage

@@ -49,6 +49,11 @@ pub(super) struct DeviceArguments {
 }
 
 impl DeviceArguments {
+    /// The device of a run of `pipeline`, before anything is loaded to look at it.
+    pub(super) fn assumed(&self, pipeline: &Pipeline) -> ChosenDevice {
+        stages::assume_device(self.device.unwrap_or(pipeline.device))
+    }
+
     /// The device of a run of `pipeline`.
     ///
     /// # Errors

@@ -25,6 +25,17 @@ pub struct ChosenDevice {
     pub note: Option<String>,
 }
 
+/// The device that a choice stands for if all that a GPU needs is there. Nothing is loaded: that
+/// takes longer than a run with nothing to do.
+pub fn assume_device(choice: DeviceChoice) -> ChosenDevice {
+    let device = match choice {
+        DeviceChoice::Cuda(index) => Device::Cuda(index),
+        DeviceChoice::Auto if may_have_gpu() => Device::Cuda(0),
+        DeviceChoice::Auto | DeviceChoice::Cpu => Device::Cpu,
+    };
+    ChosenDevice { device, description: device.to_string(), note: None }
+}
+
 /// The device of a choice.
 ///
 /// # Errors
@@ -47,7 +58,7 @@ pub fn choose_device(choice: DeviceChoice) -> Result<ChosenDevice, StageError> {
     })
 }
 
-/// Whether it is worth to load the driver, which takes longer than a run with nothing to do.
+/// Whether it is worth to load the driver.
 fn may_have_gpu() -> bool {
     std::env::var_os("PIPE_CUDA_LIBRARIES").is_some()
         || DRIVER_FILES.iter().any(|file| Path::new(file).exists())

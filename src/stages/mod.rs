@@ -23,7 +23,7 @@ use crate::store::{Digest, Memo, MemoName};
 use std::io;
 
 pub(crate) use device::place_model;
-pub use device::{ChosenDevice, choose_device};
+pub use device::{ChosenDevice, assume_device, choose_device};
 pub use fetch::{
     PINS, archive_name, earlier_model, fetched_images, locked_names, name_earlier_model,
     remote_name, set_earlier_model,

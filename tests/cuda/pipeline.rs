@@ -4,7 +4,6 @@ use super::Case;
 use crate::harness::Machine;
 use pipe::nn::{Head, Network, write_safetensors};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -114,6 +113,13 @@ fn a_pipeline_trains_on_the_gpu_as_on_the_processor() {
     assert_eq!(predictions("gpu").lines().count(), predictions("cpu").lines().count());
     let again = desk.pipe(&["run", "p.toml", "--cache", "gpu"]);
     assert!(again.code == 0 && again.text.contains("nothing to do"), "{}", again.text);
+    // It doesn't even start the driver, which takes longer than the rest.
+    let broken = [("FAKE_CUDA_FAIL", "cuInit:1:999")];
+    let idle = desk.pipe_with(&["run", "p.toml", "--cache", "gpu"], &broken);
+    assert!(idle.code == 0 && idle.text.contains("nothing to do"), "{}", idle.text);
+    let forced =
+        desk.pipe_with(&["run", "p.toml", "--cache", "gpu", "--dry-run", "--force"], &broken);
+    assert!(forced.text.contains("since the GPU can't be used"), "{}", forced.text);
     let shown = desk.pipe(&["show", "@0", "--cache", "gpu", "--json"]);
     assert!(
         shown.text.contains("cuda:0 (Fake H100, driver for CUDA 13.0, cuDNN "),
@@ -168,7 +174,8 @@ fn what_a_gpu_cannot_do_is_said_before_anything_runs() {
     let refused = |arguments: &[&str], variables: &[(&str, &str)], sentence: &str| {
         let ran = desk.pipe_with(&[&["run", "p.toml"], arguments].concat(), variables);
         assert!(ran.code != 0 && ran.text.contains(sentence), "{}", ran.text);
-        assert!(!Path::new(&desk.folder.path().join("cache/v1/artifacts")).exists());
+        let artifacts = desk.folder.path().join("cache/v1/artifacts");
+        assert!(fs::read_dir(artifacts).is_ok_and(|mut all| all.next().is_none()));
     };
     let precision = |precision| format!("stages.train.precision=\"{precision}\"");
     refused(&["--set", &precision("f64")], &[], "`precision = \"f64\"` isn't possible on a GPU");
