@@ -5,6 +5,7 @@
 use crate::config::{Type, WordOr, choices, keys, leaf_keys};
 use crate::data::AugmentationPolicy;
 use crate::nn::{AUXILIARY, BatchNorm, Role};
+use crate::training::TrainingError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -241,6 +242,24 @@ choices! {
         Bf16 = "bf16",
         /// 64-bit floats.
         F64 = "f64",
+    }
+}
+
+impl Precision {
+    /// Checks that a training in this precision is possible on the processor, or on a GPU.
+    ///
+    /// # Errors
+    /// [`TrainingError::Incompatible`] if it isn't.
+    pub(crate) fn check(self, on_gpu: bool) -> Result<(), TrainingError> {
+        let (precision, place) = match (self, on_gpu) {
+            (Precision::F64, true) => ("f64", "on a GPU"),
+            (Precision::Tf32, false) => ("tf32", "on the processor"),
+            _ => return Ok(()),
+        };
+        Err(TrainingError::Incompatible {
+            message: format!("`precision = \"{precision}\"` isn't possible {place}"),
+            help: "leave `precision` out, or set `--device`".to_owned(),
+        })
     }
 }
 

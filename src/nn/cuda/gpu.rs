@@ -126,7 +126,10 @@ impl Gpu {
             return Ok(plan);
         }
         let plan = Plan::new(problem, target, WORKSPACE)?;
-        cache.write(&key, plan.save()?.as_bytes());
+        // A plan that cuDNN can't write is made again.
+        if let Ok(text) = plan.save() {
+            cache.write(&key, text.as_bytes());
+        }
         Ok(plan)
     }
 

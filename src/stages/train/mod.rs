@@ -124,18 +124,12 @@ impl Kind for Train {
     }
 
     fn check_device(&self, options: &Options, device: Device) -> Result<(), StageError> {
-        let refused = |precision: &str, place: &str| {
-            let message = format!("`precision = \"{precision}\"` isn't possible {place}");
-            Err(StageError::failed(message).with_help("leave `precision` out, or set `--device`"))
-        };
-        match (options.precision, device) {
-            (Precision::F64, Device::Cuda(_)) => refused("f64", "on a GPU"),
-            (Precision::Tf32, Device::Cpu) => refused("tf32", "on the processor"),
-            (Precision::Bf16, Device::Cuda(index)) => {
-                Ok(cuda::check_precision(index, cuda::Precision::Bf16)?)
-            }
-            _ => Ok(()),
+        let Device::Cuda(index) = device else { return Ok(options.precision.check(false)?) };
+        options.precision.check(true)?;
+        if options.precision == Precision::Bf16 {
+            cuda::check_precision(index, cuda::Precision::Bf16)?;
         }
+        Ok(())
     }
 
     fn disk(&self, options: &Options, known: &Known) -> Estimate {

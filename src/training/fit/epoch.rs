@@ -20,6 +20,8 @@ impl<N: Number> Fit<'_, N> {
         );
         task.advance(self.state.images);
         let (started, resumed_at) = (Instant::now(), self.state.images);
+        // From here on: a GPU has waited in the validation of the epoch before, too.
+        self.network.waited()?;
         let mut batches = self.training_batches()?.peekable();
         loop {
             self.checkpoint_or_cancel()?;

@@ -89,6 +89,7 @@ pub(crate) fn fit(
     session: &Session,
     gpu: Option<&Gpu>,
 ) -> Result<Fitted, TrainingError> {
+    options.precision.check(gpu.is_some())?;
     if let Some(gpu) = gpu {
         return fit_on_gpu(network, cache, options, session, gpu);
     }
@@ -99,7 +100,8 @@ pub(crate) fn fit(
             *network = wide.converted()?;
             Ok(fitted)
         }
-        Precision::Auto | Precision::F32 | Precision::Tf32 => run(network, cache, options, session),
+        Precision::Auto | Precision::F32 => run(network, cache, options, session),
+        Precision::Tf32 => unreachable!("checked above"),
         Precision::Bf16 => {
             network.set_products(Products::Bf16)?;
             run(network, cache, options, session)
@@ -115,7 +117,8 @@ fn fit_on_gpu(
     gpu: &Gpu,
 ) -> Result<Fitted, TrainingError> {
     let precision = match options.precision {
-        Precision::Auto | Precision::Tf32 | Precision::F64 => cuda::Precision::Tf32,
+        Precision::Auto | Precision::Tf32 => cuda::Precision::Tf32,
+        Precision::F64 => unreachable!("checked before"),
         Precision::F32 => cuda::Precision::F32,
         Precision::Bf16 => cuda::Precision::Bf16,
     };
