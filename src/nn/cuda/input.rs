@@ -60,6 +60,20 @@ impl Feed {
         place(gpu, run, arena, &self.plain, view)
     }
 
+    /// Brings the values of the last [`bring`](Self::bring), which are in GPU memory still.
+    pub(super) fn bring_again(
+        &self,
+        gpu: &Gpu,
+        run: &Run,
+        arena: &Buffer<u8>,
+    ) -> Result<(), NnError> {
+        let view = run.schedule.input;
+        if self.plain.count() < view.len() {
+            return Err(NnError::Input("no input of this size is on the GPU".to_owned()));
+        }
+        place(gpu, run, arena, &self.plain, view)
+    }
+
     /// Makes images of records in the input of a run.
     pub(super) fn bring_records(
         &mut self,

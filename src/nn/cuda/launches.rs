@@ -50,6 +50,31 @@ pub(super) fn problem(launch: &Launch, precision: Precision) -> Option<Problem> 
     Some(Problem { accumulate, ..Problem::new(shape, direction, precision) })
 }
 
+/// The distinct convolutions of a schedule, in the order of their first launches.
+pub fn convolutions(schedule: &Schedule, precision: Precision) -> Vec<Problem> {
+    let mut distinct = Vec::new();
+    for problem in schedule.launches.iter().filter_map(|launch| problem(launch, precision)) {
+        if !distinct.contains(&problem) {
+            distinct.push(problem);
+        }
+    }
+    distinct
+}
+
+/// A launch in words: its convolution, or its kind with the shape of the largest map.
+pub(super) fn describe(launch: &Launch, precision: Precision) -> String {
+    if let Some(problem) = problem(launch, precision) {
+        return problem.to_string();
+    }
+    let shown = format!("{launch:?}");
+    let kind = shown.split(' ').next().unwrap_or_default();
+    let views = launch.accesses().into_iter().map(|(view, _)| view);
+    match views.max_by_key(View::len) {
+        Some(view) => format!("{kind} of {} x {}", view.rows, view.channels),
+        None => kind.to_owned(),
+    }
+}
+
 /// A view as a map of this shape. Rows of wider maps start at their buffer's first element.
 fn map(shape: graph::Shape, view: View) -> Map {
     let map = Map::new(shape.height, shape.width, shape.channels);

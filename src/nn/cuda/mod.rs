@@ -20,4 +20,5 @@ mod update;
 
 pub use crate::cuda::convolution::Precision;
 pub use gpu::{Gpu, WORKSPACE, check, check_precision, is_absence};
-pub use network::CudaNetwork;
+pub use launches::convolutions;
+pub use network::{CudaNetwork, INFERENCE_BATCH, TimedLaunch};

@@ -1,5 +1,9 @@
 //! A network on a GPU as a [`Learner`].
 
+mod measure;
+
+pub use measure::TimedLaunch;
+
 use super::exchange::Which;
 use super::gpu::{Gpu, check_precision};
 use super::input::{Feed, bring_targets};
@@ -28,7 +32,7 @@ use std::time::Duration;
 
 /// Images that inference runs at a time; missing ones are zeros. One number, so that an image's
 /// result doesn't depend on the batch that it came in, and convolutions are planned once.
-pub(super) const INFERENCE_BATCH: usize = 32;
+pub const INFERENCE_BATCH: usize = 32;
 
 /// A network on a GPU, in `f32` or in bf16 with parameters in `f32`.
 pub struct CudaNetwork {
@@ -234,13 +238,18 @@ impl CudaNetwork {
     }
 
     fn execute(&self, work: &Work, run: &Run) -> Result<(), NnError> {
-        run.execute(&run::Memory {
+        run.execute(&self.memory_of_runs(work))
+    }
+
+    /// What launches use.
+    fn memory_of_runs<'a>(&'a self, work: &'a Work) -> run::Memory<'a> {
+        run::Memory {
             gpu: &self.gpu,
             arena: &work.arena,
             layout: &self.layout,
             tensors: &self.tensors,
             keys: &work.keys,
-        })
+        }
     }
 
     fn check_input(&self, input: &Input, batch: usize) -> Result<(), NnError> {

@@ -79,6 +79,23 @@ impl Run {
         launcher.widen_gradients()
     }
 
+    /// Executes all launches one by one and returns the milliseconds of each, by events between
+    /// them. A launch that is shorter than the host takes to enqueue it seems to take that long.
+    pub(super) fn profile(&self, memory: &Memory) -> Result<Vec<f64>, NnError> {
+        let (card, stream) = (memory.gpu.card(), memory.gpu.stream());
+        let launcher = Launcher { memory, schedule: &self.schedule };
+        let ends = self.schedule.launches.iter().map(|_| card.timed_event());
+        let (start, ends) = (card.timed_event()?, ends.collect::<Result<Vec<_>, _>>()?);
+        stream.record(&start)?;
+        for ((launch, plan), end) in self.schedule.launches.iter().zip(&self.plans).zip(&ends) {
+            launcher.launch(launch, plan.as_deref())?;
+            stream.record(end)?;
+        }
+        launcher.widen_gradients()?;
+        let starts = std::iter::once(&start).chain(&ends);
+        starts.zip(&ends).map(|(start, end)| Ok(start.milliseconds_to(end)?)).collect()
+    }
+
     /// The address of a view's first element.
     pub(super) fn address(&self, arena: &Buffer<u8>, view: View) -> u64 {
         address(&self.schedule, arena, view)
