@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 const PIPE: &str = env!("CARGO_BIN_EXE_pipe");
@@ -26,8 +26,18 @@ pub(crate) fn run(folder: &Path, arguments: &[&str]) -> BTreeMap<String, Peak> {
         .stderr(Stdio::null())
         .spawn()
         .expect("the program starts");
+    let (status, peaks) = watch(&mut child);
+    assert!(status.success(), "the run failed: {status}");
+    peaks
+}
+
+/// Waits for `pipe`. Returns how it ended and the peak of each process, by stage.
+pub(crate) fn watch(child: &mut Child) -> (ExitStatus, BTreeMap<String, Peak>) {
     let mut peaks: BTreeMap<String, Peak> = BTreeMap::new();
-    while running(&mut child) {
+    loop {
+        if let Some(status) = child.try_wait().expect("the child can be waited for") {
+            return (status, peaks);
+        }
         let parent = status(Path::new(&format!("/proc/{}", child.id())));
         let parent = parent.map(|(_, peak)| (PARENT.to_owned(), peak));
         for (stage, peak) in children(child.id()).into_iter().chain(parent) {
@@ -36,17 +46,6 @@ pub(crate) fn run(folder: &Path, arguments: &[&str]) -> BTreeMap<String, Peak> {
             so_far.file = so_far.file.max(peak.file);
         }
         std::thread::sleep(Duration::from_millis(10));
-    }
-    peaks
-}
-
-fn running(child: &mut Child) -> bool {
-    match child.try_wait().expect("the child can be waited for") {
-        None => true,
-        Some(status) => {
-            assert!(status.success(), "the run failed: {status}");
-            false
-        }
     }
 }
 

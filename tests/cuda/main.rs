@@ -4,6 +4,7 @@
 //! process, so every case runs in a child process; see `harness.rs`. Apart from the unit tests,
 //! since a child may keep what they have locked for a moment.
 
+mod card;
 mod convolutions;
 mod errors;
 mod harness;
@@ -22,6 +23,7 @@ const SOURCE: Source<'_> =
 /// What a child process does, by name.
 fn scenario(name: &str) -> Option<&'static Scenario> {
     let all = [
+        card::SCENARIOS,
         convolutions::SCENARIOS,
         errors::SCENARIOS,
         queue::SCENARIOS,
