@@ -179,6 +179,8 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (pipeline, mut graph) = arguments.pipeline.read()?;
+    let assumed = arguments.device.assumed(&pipeline)?;
+    let options = arguments.options(&graph, assumed.device)?;
     let limit = arguments.limit.limit()?;
     let store = match arguments.dry_run {
         true => arguments.store.open_for_plan()?,
@@ -192,7 +194,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     lock.apply(&graph, &store)?;
     let cancel = CancellationToken::new();
     signals::cancel_on_interrupt(&cancel)?;
-    let (plan, options, device) = planned(arguments, &pipeline, &graph, &store, &cancel)?;
+    let assumed = (options, assumed);
+    let (plan, options, device) = planned(arguments, assumed, &pipeline, &graph, &store, &cancel)?;
     if arguments.locked {
         lock.check_same(&graph, &store)?;
     }
@@ -254,13 +257,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 /// that was looked at; a run with nothing to do doesn't load a GPU's driver.
 fn planned(
     arguments: &Arguments,
+    (options, assumed): (Options, ChosenDevice),
     pipeline: &Pipeline,
     graph: &Graph,
     store: &Store,
     cancel: &CancellationToken,
 ) -> Result<(Plan, Options, ChosenDevice), Failure> {
-    let assumed = arguments.device.assumed(pipeline);
-    let options = arguments.options(graph, assumed.device)?;
     let plan = plan_of_intact(graph, store, &options, cancel);
     if plan.as_ref().is_ok_and(|plan| is_done(plan, &options)) {
         return Ok((plan?, options, assumed));

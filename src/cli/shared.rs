@@ -49,9 +49,16 @@ pub(super) struct DeviceArguments {
 }
 
 impl DeviceArguments {
-    /// The device of a run of `pipeline`, before anything is loaded to look at it.
-    pub(super) fn assumed(&self, pipeline: &Pipeline) -> ChosenDevice {
-        stages::assume_device(self.device.unwrap_or(pipeline.device))
+    /// The device of a run of `pipeline`, before anything is loaded to look at it. A GPU that is
+    /// asked for is looked at.
+    ///
+    /// # Errors
+    /// An invalid request if it can't be used.
+    pub(super) fn assumed(&self, pipeline: &Pipeline) -> Result<ChosenDevice, Failure> {
+        match self.device.unwrap_or(pipeline.device) {
+            DeviceChoice::Cuda(_) => self.of(pipeline),
+            choice => Ok(stages::assume_device(choice)),
+        }
     }
 
     /// The device of a run of `pipeline`.

@@ -195,7 +195,7 @@ fn what_a_gpu_cannot_do_is_said_before_anything_runs() {
         let ran = desk.pipe_with(&[&["run", "p.toml"], arguments].concat(), variables);
         assert!(ran.code != 0 && ran.text.contains(sentence), "{}", ran.text);
         let artifacts = desk.folder.path().join("cache/v1/artifacts");
-        assert!(fs::read_dir(artifacts).is_ok_and(|mut all| all.next().is_none()));
+        assert!(fs::read_dir(artifacts).map_or(true, |mut all| all.next().is_none()));
     };
     let precision = |precision| format!("stages.train.precision=\"{precision}\"");
     refused(&["--set", &precision("f64")], &[], "`precision = \"f64\"` isn't possible on a GPU");
