@@ -11,7 +11,7 @@ mod convolutions;
 mod environment;
 mod parity;
 mod profile;
-mod settings;
+pub(crate) mod settings;
 mod small;
 mod speed;
 mod streaming;

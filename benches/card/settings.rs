@@ -1,7 +1,7 @@
 //! What the parts have in common: settings from the environment, made small for a dry run, networks
 //! and numbers.
 
-use pipe::cuda::{FolderCache, ImageCache, NoCache};
+use pipe::cuda::{CompileCache, FolderCache, NoCache};
 use pipe::nn::cuda::{Gpu, Precision};
 use pipe::nn::{Graph, Head, Network, NnError, Rule, backbone};
 use std::env;
@@ -50,7 +50,7 @@ pub(crate) fn gpu() -> Result<Gpu, NnError> {
 }
 
 /// CARD_WORK: a folder that keeps compiled kernels and plans for the next part.
-pub(crate) fn cache() -> Box<dyn ImageCache> {
+pub(crate) fn cache() -> Box<dyn CompileCache> {
     match env::var_os("CARD_WORK") {
         Some(folder) => Box::new(FolderCache(folder.into())),
         None => Box::new(NoCache),

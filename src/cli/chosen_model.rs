@@ -1,10 +1,11 @@
 //! The model that a command was given: that of a run, or a model file.
 
 use super::failure::Failure;
-use super::shared::{StoreArguments, shown};
+use super::shared::{StoreArguments, chosen_device, shown};
 use super::show::{announced_run_with_model, intact_model_of};
 use crate::common::special_file::special;
 use crate::config::DeviceChoice;
+use crate::engine::Device;
 use crate::model::Model;
 use crate::stages;
 use clap::Args;
@@ -38,14 +39,14 @@ impl ModelArguments {
     }
 
     /// Opens the model to classify on a device.
-    pub(super) fn open_on(&self, device: DeviceChoice) -> Result<Model, Failure> {
+    pub(super) fn open_on(&self, choice: DeviceChoice) -> Result<Model, Failure> {
+        let device = chosen_device(choice)?.device;
         let model = self.open()?;
-        if device == DeviceChoice::Cpu {
+        if device == Device::Cpu {
             return Ok(model);
         }
         let memo = self.store.open_existing().ok().map(|store| store.memo().clone());
-        stages::place_model(model, device, memo)
-            .map_err(|error| Failure::from(error).into_invalid())
+        Ok(stages::place_model(model, device, memo)?)
     }
 
     /// A name of a run has no `/`, and none ends like a model file.

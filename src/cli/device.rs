@@ -11,8 +11,9 @@ use std::process::ExitCode;
 /// Show the processor, the GPUs and the CUDA libraries that are found
 ///
 /// Networks are computed on the first GPU if there is one with its driver, NVRTC, cuBLASLt and cuDNN,
-/// else on the processor; `--device` of `pipe run` chooses another. Libraries are looked for in the folders that $PIPE_CUDA_LIBRARIES lists, where the system looks, in CUDA's and
-/// conda's folders, and among the packages of the Python environment.
+/// else on the processor; `--device` of `pipe run` chooses another. Libraries are looked for in the
+/// folders that $PIPE_CUDA_LIBRARIES lists, where the system looks, in CUDA's and conda's folders, and
+/// among the packages of the Python environment.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Print JSON

@@ -66,14 +66,21 @@ impl DeviceArguments {
     /// # Errors
     /// An invalid request if it can't be used.
     pub(super) fn of(&self, pipeline: &Pipeline) -> Result<ChosenDevice, Failure> {
-        let choice = self.device.unwrap_or(pipeline.device);
-        let chosen =
-            stages::choose_device(choice).map_err(|error| Failure::from(error).into_invalid())?;
-        if let Some(note) = &chosen.note {
-            ui::warning(note);
-        }
-        Ok(chosen)
+        chosen_device(self.device.unwrap_or(pipeline.device))
     }
+}
+
+/// The device of a choice; warns of a GPU that is there and can't be used.
+///
+/// # Errors
+/// An invalid request if a GPU that is asked for can't be used.
+pub(super) fn chosen_device(choice: DeviceChoice) -> Result<ChosenDevice, Failure> {
+    let chosen =
+        stages::choose_device(choice).map_err(|error| Failure::from(error).into_invalid())?;
+    if let Some(note) = &chosen.note {
+        ui::warning(note);
+    }
+    Ok(chosen)
 }
 
 /// Starts the diagnostic log if `PIPE_LOG` asks for one.

@@ -28,9 +28,9 @@ pub struct Source<'a> {
 
 /// Keeps what is compiled or planned for a GPU under keys that change with everything that it
 /// depends on. It is only a cache: what it can't read or write is made again.
-pub trait ImageCache {
+pub trait CompileCache {
     fn read(&self, key: &str) -> Option<Vec<u8>>;
-    fn write(&self, key: &str, image: &[u8]);
+    fn write(&self, key: &str, value: &[u8]);
 }
 
 pub struct NoCache;
@@ -48,7 +48,7 @@ fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-impl ImageCache for NoCache {
+impl CompileCache for NoCache {
     fn read(&self, _: &str) -> Option<Vec<u8>> {
         None
     }
@@ -56,7 +56,7 @@ impl ImageCache for NoCache {
     fn write(&self, _: &str, _: &[u8]) {}
 }
 
-impl ImageCache for FolderCache {
+impl CompileCache for FolderCache {
     fn read(&self, key: &str) -> Option<Vec<u8>> {
         let file = fs::read(self.file(key)).ok()?;
         let (checksum, image) = file.split_at_checked(32)?;

@@ -22,7 +22,7 @@ mod stream;
 /// The kernels of training, for [`compile()`].
 pub const KERNELS: &str = include_str!("kernels.cu");
 
-pub use compile::{FolderCache, ImageCache, NoCache, Source, compile};
+pub use compile::{CompileCache, FolderCache, NoCache, Source, compile};
 pub use device::{Capability, Card, Properties};
 pub use error::CudaError;
 pub use found::{Found, FoundDevice, FoundLibrary, found};

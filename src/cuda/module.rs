@@ -10,7 +10,7 @@ use std::{
 use cudarc::driver::{CudaContext, result, sys};
 
 use super::{
-    compile::{Compilation, ImageCache, Source},
+    compile::{Compilation, CompileCache, Source},
     device::Card,
     error::CudaError,
     stream::{Stream, bind},
@@ -80,7 +80,7 @@ impl Module {
     pub fn load(
         card: &Card,
         source: Source<'_>,
-        cache: &dyn ImageCache,
+        cache: &dyn CompileCache,
     ) -> Result<Module, CudaError> {
         let compilation = Compilation::new(source, card.properties().capability)?;
         let kept = cache.read(&compilation.key);

@@ -53,6 +53,7 @@ pub struct Records {
     pub needs_means: bool,
 }
 
+#[cfg(test)]
 impl Pixels {
     /// Those of a loader of [`Form::Normalized`].
     pub fn normalized(self) -> Result<Vec<f32>, DataError> {
@@ -73,7 +74,7 @@ pub enum Form {
     #[default]
     Normalized,
     /// [`Pixels::Records`], except for a policy that isn't
-    /// [`on_card`](super::AugmentationPolicy::on_card): it gives [`Pixels::Normalized`].
+    /// [`on_gpu`](super::AugmentationPolicy::on_gpu): it gives [`Pixels::Normalized`].
     Records,
 }
 
@@ -136,8 +137,8 @@ impl Loader {
         let augmentation = options.augmentation.filter(|it| !it.policy.is_none());
         let repeats = if augmentation.is_some() { repeats(&order) } else { Vec::new() };
         let batch_size = options.batch_size.max(1);
-        let on_card = augmentation.as_ref().is_none_or(|it| it.policy.on_card());
-        let form = if on_card { options.form } else { Form::Normalized };
+        let on_gpu = augmentation.as_ref().is_none_or(|it| it.policy.on_gpu());
+        let form = if on_gpu { options.form } else { Form::Normalized };
         let options = LoaderOptions { batch_size, augmentation, form, ..options };
         let normalization = Normalization::new(&cache.info().preprocessing);
         let next_step = options.first_step;

@@ -3,7 +3,7 @@
 //! parameters, computes gradients and applies updates.
 
 use super::NnError;
-use super::graph::Graph;
+use super::graph::{Graph, Shape};
 use super::number::Number;
 use super::ops::Products;
 use super::parameters::ParameterInfo;
@@ -75,12 +75,39 @@ pub enum Rule {
     },
 }
 
+/// Checks the number of values of a batch, each of this shape.
+///
+/// # Errors
+/// [`NnError::Input`] with what was found.
+pub(super) fn check_length(shape: Shape, found: usize, batch: usize) -> Result<(), NnError> {
+    if found == batch * shape.len() {
+        return Ok(());
+    }
+    let Shape { height, width, channels } = shape;
+    let each = format!("{height} x {width} x {channels}");
+    Err(NnError::Input(format!("{found} values for a batch of {batch}, each {each}")))
+}
+
+/// Checks the number of targets of a batch.
+///
+/// # Errors
+/// [`NnError::Input`] with what was found.
+pub(super) fn check_targets(graph: &Graph, targets: &[f32], batch: usize) -> Result<(), NnError> {
+    let (found, classes) = (targets.len(), graph.classes());
+    if found == batch * classes {
+        return Ok(());
+    }
+    Err(NnError::Input(format!("{found} targets for {batch} images of {classes} classes")))
+}
+
 /// What a training will do, so that its memory can be allocated before the first step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingNeeds {
     pub batch: usize,
     /// Whether steps start from features rather than images.
     pub from_features: bool,
+    /// Side of the stored squares, in pixels, where images are [`Input::Records`].
+    pub squares: Option<usize>,
     pub batch_norm: BatchNorm,
     /// Whether gradients of several passes are added.
     pub accumulates: bool,

@@ -11,6 +11,7 @@ use super::compiled::CompiledNetwork;
 use super::graph::{Graph, Head};
 use super::initialization;
 use super::interpreter::{Interpreter, Pass};
+use super::learner::{check_length, check_targets};
 use super::loading::{self, Loaded, Taken};
 use super::matrix::{has_kernels, values};
 use super::number::{Number, converted};
@@ -249,12 +250,7 @@ impl<N: Number> Network<N> {
         if batch == 0 {
             return Err(NnError::Input("a training step needs at least one image".into()));
         }
-        if targets.len() != batch * self.graph.classes() {
-            let (found, classes) = (targets.len(), self.graph.classes());
-            return Err(NnError::Input(format!(
-                "{found} targets for {batch} images of {classes} classes"
-            )));
-        }
+        check_targets(&self.graph, targets, batch)?;
         let input = flat(converted(input)).map_err(NnError::device)?;
         let auxiliary = self.graph.auxiliary().filter(|_| range.end > self.program.auxiliary);
         let wanted: Vec<usize> = iter::once(self.graph.logits()).chain(auxiliary).collect();
@@ -414,20 +410,10 @@ impl<N: Number> Network<N> {
     }
 
     fn check_input(&self, first: usize, input: &[f32], batch: usize) -> Result<(), NnError> {
-        let shape = if first == 0 {
-            self.graph.input()
-        } else {
-            self.graph.nodes()[self.graph.features()].shape
+        let shape = match first {
+            0 => self.graph.input(),
+            _ => self.graph.nodes()[self.graph.features()].shape,
         };
-        if input.len() == batch * shape.len() {
-            return Ok(());
-        }
-        Err(NnError::Input(format!(
-            "{} values for a batch of {batch}, each {} x {} x {}",
-            input.len(),
-            shape.height,
-            shape.width,
-            shape.channels
-        )))
+        check_length(shape, input.len(), batch)
     }
 }

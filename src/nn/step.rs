@@ -4,7 +4,7 @@ use super::number::Number;
 use dfdx::tensor::{Cpu, Gradients};
 
 /// The statistics that batch norms use in a training step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BatchNorm {
     /// The batch's; running statistics are updated. Norms below all trainable parameters use
     /// running statistics.

@@ -2,7 +2,7 @@
 //! stage that computes there.
 
 use crate::config::DeviceChoice;
-use crate::cuda::{ImageCache, NoCache};
+use crate::cuda::{CompileCache, NoCache};
 use crate::engine::{Context, Device, StageError};
 use crate::model::Model;
 use crate::nn::NnError;
@@ -85,17 +85,17 @@ pub(super) fn gpu_of(context: &Context) -> Result<Option<Gpu>, StageError> {
     Ok(Some(gpu))
 }
 
-/// A model that classifies on the device of a choice. `memo` keeps what is compiled for a GPU.
+/// A model that classifies on a device. `memo` keeps what is compiled for a GPU.
 ///
 /// # Errors
 /// If the GPU can't be used.
 pub(crate) fn place_model(
     model: Model,
-    choice: DeviceChoice,
+    device: Device,
     memo: Option<Memo>,
 ) -> Result<Model, StageError> {
-    let Device::Cuda(index) = choose_device(choice)?.device else { return Ok(model) };
-    let cache: Box<dyn ImageCache> = match memo {
+    let Device::Cuda(index) = device else { return Ok(model) };
+    let cache: Box<dyn CompileCache> = match memo {
         Some(memo) => Box::new(MemoCache(memo)),
         None => Box::new(NoCache),
     };
@@ -105,7 +105,7 @@ pub(crate) fn place_model(
 /// Keeps compiled kernels and plans in the memo.
 struct MemoCache(Memo);
 
-impl ImageCache for MemoCache {
+impl CompileCache for MemoCache {
     fn read(&self, key: &str) -> Option<Vec<u8>> {
         self.0.get(BUCKET, key)
     }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 #[allow(dead_code, unreachable_pub, reason = "its `main` isn't called")]
 #[path = "../../benches/card/main.rs"]
-mod bench;
+pub(super) mod bench;
 
 pub(super) const SCENARIOS: &[Scenario] = &[("card", part), ("timed steps", timed_steps)];
 

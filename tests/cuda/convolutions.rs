@@ -9,27 +9,27 @@ use pipe::cuda::convolution::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    ("convolve in f32", || told(every(Precision::F32))),
-    ("convolve in tf32", || told(every(Precision::Tf32))),
-    ("convolve in bf16", || told(every(Precision::Bf16))),
-    ("convolve once", || told(once())),
-    ("restore a plan", || told(restored())),
-    ("capture a convolution", || told(captured())),
-    ("convolve on two cards", || told(two_cards())),
-    ("invalid addresses", || told(invalid_addresses())),
-    ("no room for a workspace", || told(no_room())),
-    ("small memory", || told(misuse(Misuse::SmallMemory))),
-    ("freed memory", || told(misuse(Misuse::FreedMemory))),
-    ("small workspace", || told(misuse(Misuse::SmallWorkspace))),
-    ("overlap", || told(misuse(Misuse::Overlap))),
-    ("overlap of the workspace", || told(misuse(Misuse::OverlapOfWorkspace))),
+    ("convolve in f32", || reported(every(Precision::F32))),
+    ("convolve in tf32", || reported(every(Precision::Tf32))),
+    ("convolve in bf16", || reported(every(Precision::Bf16))),
+    ("convolve once", || reported(once())),
+    ("restore a plan", || reported(restored())),
+    ("capture a convolution", || reported(captured())),
+    ("convolve on two cards", || reported(two_cards())),
+    ("invalid addresses", || reported(invalid_addresses())),
+    ("no room for a workspace", || reported(no_room())),
+    ("small memory", || reported(misuse(Misuse::SmallMemory))),
+    ("freed memory", || reported(misuse(Misuse::FreedMemory))),
+    ("small workspace", || reported(misuse(Misuse::SmallWorkspace))),
+    ("overlap", || reported(misuse(Misuse::Overlap))),
+    ("overlap of the workspace", || reported(misuse(Misuse::OverlapOfWorkspace))),
     ("real kernels", real_kernels),
 ];
 
 const LIMIT: u64 = 1 << 20;
 
-/// The errors of convolutions, with their help, as the harness tells those of the driver.
-fn told(result: Result<String, ConvolutionError>) -> Outcome {
+/// The errors of convolutions, with their help, as the harness reports those of the driver.
+fn reported(result: Result<String, ConvolutionError>) -> Outcome {
     Ok(result.unwrap_or_else(|error| match error.help() {
         Some(help) => format!("error: {error}\nhelp: {help}"),
         None => format!("error: {error}"),

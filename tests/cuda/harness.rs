@@ -196,7 +196,7 @@ fn build() -> Option<TempDir> {
 }
 
 /// The library of the kernels of training. It takes long to compile, so it is kept for later runs,
-/// under a name that tells what it was made of.
+/// under a name made of the digest of its sources.
 fn kernels() -> &'static Path {
     static KEPT: OnceLock<PathBuf> = OnceLock::new();
     KEPT.get_or_init(|| {

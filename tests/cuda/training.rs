@@ -1,13 +1,14 @@
 //! Networks on a GPU against the same networks on the CPU in f64: every launch of training and
 //! inference, on the fake driver and the fake cuDNN.
 
+use super::card::bench::settings::numbers;
 use super::{Case, Outcome, Scenario};
 use pipe::cuda::NoCache;
 use pipe::cuda::convolution::Precision;
 use pipe::nn::cuda::{CudaNetwork, Gpu};
 use pipe::nn::{
-    BatchNorm, Builder, Graph, Head, Input, Learner, Network, Op, Rule, StepOptions, WeightTensor,
-    Weights, Window, backbone,
+    BatchNorm, Builder, Graph, Head, Input, Learner, Network, Op, Rule, StepOptions, TrainingNeeds,
+    WeightTensor, Weights, Window, backbone,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,6 +23,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("frozen", frozen),
     ("moments", moments),
     ("restored", restored),
+    ("reserved", reserved),
 ];
 
 const SGD: Rule =
@@ -39,18 +41,6 @@ const ADAMW: Rule = Rule::Adamw {
 
 const CLASSES: usize = 3;
 const BATCH: usize = 3;
-
-/// Numbers in -1..1 that look random.
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
 
 fn head(dropout: f32) -> Head {
     Head::Dense { hidden: vec![5], dropout, classes: CLASSES }
@@ -256,6 +246,38 @@ fn moments() -> Outcome {
     Ok("the same".to_owned())
 }
 
+/// Steps and evaluations allocate nothing but small change after what was reserved for them.
+fn reserved() -> Outcome {
+    let gpu = gpu();
+    let network = of_backbone("resnet18", 64);
+    let mut own = CudaNetwork::new(&gpu, &network, Precision::F32).unwrap();
+    let needs = TrainingNeeds {
+        batch: BATCH,
+        from_features: false,
+        squares: None,
+        batch_norm: BatchNorm::Batch,
+        accumulates: true,
+        has_second_moments: true,
+    };
+    let announced = own.reserve(&needs).unwrap().unwrap();
+    // As a training begins.
+    own.restore_moments(BTreeMap::new()).unwrap();
+    let (before, _) = gpu.card().memory().unwrap();
+    let images = images(network.graph(), 1);
+    let input = Input::Images(&images);
+    for step in 1..3 {
+        let options = StepOptions { seed: 7, step, batch_norm: BatchNorm::Batch };
+        for _ in 0..2 {
+            own.pass(input, None, BATCH, &targets(), &options).unwrap();
+        }
+        own.update(&rules(&own, ADAMW, step), Some(1.0)).unwrap();
+        own.evaluate(input, BATCH).unwrap();
+    }
+    let (after, _) = gpu.card().memory().unwrap();
+    assert!(before - after < 500_000, "{} bytes after {announced}", before - after);
+    Ok(announced.split(' ').take(4).collect::<Vec<_>>().join(" "))
+}
+
 /// What doesn't match is named, and nothing changes.
 fn restored() -> Outcome {
     let gpu = gpu();
@@ -334,10 +356,15 @@ fn moments_go_to_the_cpu_and_back() {
 }
 
 #[test]
+fn memory_is_allocated_before_the_first_step() {
+    Case::new("reserved").kernels().reports("batches of 3 need");
+}
+
+#[test]
 fn mismatches_are_named() {
     Case::new("restored").kernels().reports(
         "1 of the weights don't match the network: other: the network has no such tensor\n\
          1 of the weights don't match the network: left.bias is [5], the network's is [4]\n\
-         7 pixel values for 3 images of 297 each",
+         7 values for a batch of 3, each 11 x 9 x 3",
     );
 }

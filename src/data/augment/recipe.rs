@@ -130,7 +130,7 @@ impl Source {
 
 impl AugmentationPolicy {
     /// Whether each view is a [`Recipe`]. The others are made by [`AugmentationPolicy::apply`] only.
-    pub fn on_card(&self) -> bool {
+    pub fn on_gpu(&self) -> bool {
         self.gaussian_blur.is_none() && self.rand_augment.is_none() && !self.trivial_augment
     }
 
@@ -145,7 +145,7 @@ impl AugmentationPolicy {
     }
 
     /// What [`AugmentationPolicy::apply`] does with the same frame and stream. Only of a policy
-    /// that is [`AugmentationPolicy::on_card`]: anything else is left out.
+    /// that is [`AugmentationPolicy::on_gpu`]: anything else is left out.
     pub fn recipe(&self, frame: &Frame, stream: Stream) -> Recipe {
         let drawn = self.draw(frame, stream);
         let mut changes = [None; CHANGES];
@@ -244,7 +244,7 @@ mod tests {
             random_erasing: Some(RandomErasing { p: 0.5, scale: [0.1, 0.3], ratio: [0.3, 3.3] }),
             ..AugmentationPolicy::default()
         };
-        assert!(policy.on_card() && policy.changes_colors() && policy.needs_means());
+        assert!(policy.on_gpu() && policy.changes_colors() && policy.needs_means());
         for seed in 0..20 {
             let stream = Stream::new(seed, "test", &[]);
             let drawn = policy.draw(&frame(9, 9), stream.clone());

@@ -86,7 +86,10 @@ impl CudaNetwork {
         matched.finish(&saved, |_| false)?;
         let starts: Vec<usize> = first.iter().map(|(range, _)| range.start).collect();
         self.updated = ranges.iter().map(|range| starts.contains(&range.start)).collect();
-        (self.tensors.first, self.tensors.second) = (None, None);
+        // Cleared rather than freed: a training has reserved them.
+        for arena in [&self.tensors.first, &self.tensors.second].into_iter().flatten() {
+            arena.clear(self.gpu.stream())?;
+        }
         for (which, placed) in [(Which::First, first), (Which::Second, second)] {
             if !placed.is_empty() {
                 let gpu = self.gpu.clone();

@@ -2,7 +2,7 @@
 
 use super::kernels::Kernels;
 use crate::cuda::convolution::{Cudnn, Handle, Plan, Precision, Problem, Target};
-use crate::cuda::{Buffer, Card, CudaError, ImageCache, Library, Stream, required};
+use crate::cuda::{Buffer, Card, CompileCache, CudaError, Library, Stream, required};
 use crate::nn::NnError;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -60,7 +60,7 @@ struct Inner {
     kernels: Kernels,
     handle: Handle,
     cudnn: Cudnn,
-    cache: Box<dyn ImageCache>,
+    cache: Box<dyn CompileCache>,
     card: Card,
 }
 
@@ -70,7 +70,7 @@ impl Gpu {
     /// # Errors
     /// When the driver or a library is missing or too old, there is no such GPU, or kernels can't
     /// be compiled.
-    pub fn open(index: usize, cache: Box<dyn ImageCache>) -> Result<Gpu, NnError> {
+    pub fn open(index: usize, cache: Box<dyn CompileCache>) -> Result<Gpu, NnError> {
         let card = Card::open(index)?;
         let cudnn = libraries()?;
         let handle = Handle::new(cudnn, card.compute())?;

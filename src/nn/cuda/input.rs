@@ -9,8 +9,9 @@ use super::update::write;
 use crate::cuda::Argument::{Address, U32, Words};
 use crate::cuda::{Arrived, Buffer, Ring};
 use crate::nn::NnError;
-use crate::nn::learner::{Records, Views};
+use crate::nn::learner::{Input, Records, Views};
 use crate::nn::schedule::View;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Pinned slots: one on its way, one that is filled meanwhile.
@@ -52,9 +53,7 @@ impl Feed {
         values: &[f32],
     ) -> Result<(), NnError> {
         let view = run.schedule.input;
-        if self.plain.count() < view.len() {
-            self.plain = gpu.card().allocate(view.len())?;
-        }
+        self.reserve_plain(gpu, view.len())?;
         self.plain.write(gpu.stream(), 0, values)?;
         self.plain.clear_range(gpu.stream(), values.len()..view.len())?;
         place(gpu, run, arena, &self.plain, view)
@@ -98,17 +97,39 @@ impl Feed {
         made
     }
 
+    /// Allocates what brings batches of squares of `side` pixels.
+    pub(super) fn reserve_records(
+        &mut self,
+        gpu: &Gpu,
+        batch: usize,
+        side: usize,
+    ) -> Result<(), NnError> {
+        self.way_of(gpu, batch * (RECIPE + side * side * 3)).map(drop)
+    }
+
+    /// Allocates what brings this many values.
+    pub(super) fn reserve_plain(&mut self, gpu: &Gpu, count: usize) -> Result<(), NnError> {
+        if self.plain.count() < count {
+            self.plain = gpu.card().allocate(count)?;
+        }
+        Ok(())
+    }
+
+    /// Slots of at least this many bytes.
+    fn way_of(&mut self, gpu: &Gpu, bytes: usize) -> Result<&mut Way, NnError> {
+        if self.way.as_ref().is_none_or(|way| way.bytes < bytes) {
+            // Freed first, so that both needn't fit.
+            self.way = None;
+            self.way =
+                Some(Way { ring: Ring::new(gpu.card(), SLOTS, bytes)?, bytes, staged: None });
+        }
+        Ok(self.way.as_mut().expect("it was made where there was none"))
+    }
+
     /// Starts to copy records, for [`bring_records`](Self::bring_records).
     pub(super) fn stage(&mut self, gpu: &Gpu, records: &Records) -> Result<(), NnError> {
         let bytes = records.recipes.len() + records.squares.len();
-        let way = match &mut self.way {
-            Some(way) if way.bytes >= bytes => way,
-            way => {
-                // Freed first, so that both needn't fit.
-                *way = None;
-                way.insert(Way { ring: Ring::new(gpu.card(), SLOTS, bytes)?, bytes, staged: None })
-            }
-        };
+        let way = self.way_of(gpu, bytes)?;
         let mut slot = way.ring.take()?.expect("a slot is free after each release");
         // Recipes first: they hold 64-bit numbers.
         let (recipes, squares) = slot.bytes_mut()[..bytes].split_at_mut(records.recipes.len());
@@ -228,4 +249,22 @@ pub(super) fn bring_targets(
     let Some(view) = run.schedule.targets else { return Ok(()) };
     write(gpu, staging, targets)?;
     place(gpu, run, arena, staging, view)
+}
+
+/// Some rows of an input of `batch` rows. Records that are a part of others are others.
+pub(super) fn rows<'a>(input: &Input<'a>, batch: usize, rows: Range<usize>) -> Input<'a> {
+    fn part<T>(all: &[T], batch: usize, rows: Range<usize>) -> &[T] {
+        let width = all.len() / batch.max(1);
+        &all[rows.start * width..rows.end * width]
+    }
+    match *input {
+        Input::Images(images) => Input::Images(part(images, batch, rows)),
+        Input::Features(all) => Input::Features(part(all, batch, rows)),
+        Input::Records(records) => Input::Records(Records {
+            id: if rows.len() == batch { records.id } else { u64::MAX },
+            squares: part(records.squares, batch, rows.clone()),
+            recipes: part(records.recipes, batch, rows),
+            ..records
+        }),
+    }
 }

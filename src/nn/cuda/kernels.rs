@@ -1,7 +1,7 @@
 //! Launches the kernels of `cuda/kernels.cu` by name. Its table says what each takes.
 #![expect(unsafe_code, reason = "kernels read and write memory by addresses")]
 
-use crate::cuda::{Argument, Card, ImageCache, KERNELS, Kernel, Module, Source, Stream};
+use crate::cuda::{Argument, Card, CompileCache, KERNELS, Kernel, Module, Source, Stream};
 use crate::nn::NnError;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ pub(super) struct Kernels {
 impl Kernels {
     /// # Errors
     /// When NVRTC is missing or fails.
-    pub(super) fn load(card: &Card, cache: &dyn ImageCache) -> Result<Kernels, NnError> {
+    pub(super) fn load(card: &Card, cache: &dyn CompileCache) -> Result<Kernels, NnError> {
         let source = Source { name: "kernels.cu", text: KERNELS, options: &["--std=c++17"] };
         let module = Module::load(card, source, cache)?;
         Ok(Kernels { module, known: RefCell::default() })

@@ -1,34 +1,31 @@
-//! A network on a GPU as a [`Learner`].
+//! A network on a GPU: its parameters, the runs that it has made, and inference. `learning` is what
+//! training calls, `work` the memory of a run, `measure` times it.
 
+mod learning;
 mod measure;
+mod work;
 
 pub use measure::TimedLaunch;
 
-use super::exchange::Which;
 use super::gpu::{Gpu, check_precision};
-use super::input::{Feed, bring_targets};
-use super::kernels::{over_array, over_elements};
-use super::launches::suffix;
+use super::input::rows;
+use super::kernels::over_array;
 use super::run::{self, Run};
 use super::tensors::{Layout, Tensors};
-use super::update::{Tables, write};
-use crate::common::number;
-use crate::cuda::Argument::{Address, U32, U64};
+use super::update::Tables;
+use crate::cuda::Argument::{Address, U64};
 use crate::cuda::Buffer;
 use crate::cuda::convolution::Precision;
-use crate::nn::graph::{Graph, Op};
-use crate::nn::learner::{Input, Learner, PassResult, Records, Rule, TrainingNeeds};
-use crate::nn::ops::{DropoutPosition, Products};
+use crate::nn::graph::{Graph, Op, Shape};
+use crate::nn::learner::{Input, Records, check_length};
+use crate::nn::ops::DropoutPosition;
 use crate::nn::parameters::{self, ParameterInfo, RunningStatistics};
-use crate::nn::schedule::{self, Element, Options, Part, Schedule, TrainingInput, largest_batch};
+use crate::nn::schedule::{self, Element, Options, Part, Schedule, largest_batch};
 use crate::nn::step::StepOptions;
-use crate::nn::weights::{WeightTensor, Weights};
-use crate::nn::{BatchNorm, Network, NnError};
+use crate::nn::{Network, NnError};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::rc::Rc;
-use std::time::Duration;
+use work::{Key, Work};
 
 /// Images that inference runs at a time; missing ones are zeros. One number, so that an image's
 /// result doesn't depend on the batch that it came in, and convolutions are planned once.
@@ -50,33 +47,6 @@ pub struct CudaNetwork {
     passes: usize,
     tables: Tables,
     work: RefCell<Work>,
-}
-
-/// What runs, and the memory that it uses from its first launch to its last.
-struct Work {
-    runs: HashMap<Key, Rc<Run>>,
-    arena: Buffer<u8>,
-    feed: Feed,
-    /// The targets as the host has them, and what it reads.
-    targets: Buffer<f32>,
-    output: Buffer<f32>,
-    /// The keys of dropout masks, by node.
-    keys: Buffer<u64>,
-}
-
-/// What a run is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Training { features: bool, batch_statistics: bool, batch: usize },
-    Inference(PartKey),
-}
-
-/// [`Part`] as a part of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum PartKey {
-    Backbone,
-    Head,
-    Both,
 }
 
 impl CudaNetwork {
@@ -135,24 +105,11 @@ impl CudaNetwork {
     fn schedule(&self, key: Key) -> Result<Schedule, NnError> {
         let options = |batch| Options { batch, element: self.element() };
         match key {
-            Key::Training { features, batch_statistics, batch } => {
+            Key::Training { from, norm, batch } => {
                 let trainable: Vec<bool> = self.parameters.iter().map(|(_, own)| *own).collect();
-                let from = match features {
-                    true => TrainingInput::Features,
-                    false => TrainingInput::Images,
-                };
-                let norm = match batch_statistics {
-                    true => BatchNorm::Batch,
-                    false => BatchNorm::Running,
-                };
                 Schedule::training(&self.graph, &trainable, from, norm, options(batch))
             }
             Key::Inference(part) => {
-                let part = match part {
-                    PartKey::Backbone => Part::Backbone,
-                    PartKey::Head => Part::Head,
-                    PartKey::Both => Part::Both,
-                };
                 Schedule::inference(&self.graph, part, options(INFERENCE_BATCH))
             }
         }
@@ -207,7 +164,7 @@ impl CudaNetwork {
     }
 
     /// Runs inference of an input of `batch` rows, and returns the output row by row.
-    fn infer(&self, part: PartKey, input: Input, batch: usize) -> Result<Vec<f32>, NnError> {
+    fn infer(&self, part: Part, input: Input, batch: usize) -> Result<Vec<f32>, NnError> {
         self.check_input(&input, batch)?;
         let mut output = Vec::new();
         for first in (0..batch).step_by(INFERENCE_BATCH) {
@@ -253,18 +210,26 @@ impl CudaNetwork {
     }
 
     fn check_input(&self, input: &Input, batch: usize) -> Result<(), NnError> {
-        let nodes = self.graph.nodes();
-        let (found, per_image, what) = match input {
-            Input::Images(images) => (images.len(), nodes[0].shape.len(), "pixel values"),
-            Input::Features(rows) => (rows.len(), self.graph.feature_count(), "features"),
-            Input::Records(Records { squares, views, .. }) => {
-                (squares.len(), views.size * views.size * 3, "bytes")
+        match input {
+            Input::Images(images) => check_length(self.graph.input(), images.len(), batch),
+            Input::Features(rows) => {
+                check_length(self.graph.nodes()[self.graph.features()].shape, rows.len(), batch)
             }
-        };
-        if found == batch * per_image {
-            return Ok(());
+            Input::Records(Records { squares, views, .. }) => {
+                check_length(Shape::new(views.size, views.size, 3), squares.len(), batch)
+            }
         }
-        Err(NnError::Input(format!("{found} {what} for {batch} images of {per_image} each")))
+    }
+
+    /// A trainable parameter of a part that doesn't run has a gradient of zero.
+    fn zero_gradients_that_are_not_stored(&self, run: &Run) -> Result<(), NnError> {
+        let all = run.schedule.stored.iter().zip(&self.parameters).enumerate();
+        for (index, (stored, (_, trainable))) in all {
+            if *trainable && !stored {
+                self.tensors.zero_gradient(self.gpu.stream(), &self.layout, index)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds the gradients of earlier passes to those of the last one.
@@ -325,257 +290,5 @@ impl CudaNetwork {
             _ => 0,
         };
         self.graph.nodes().iter().enumerate().map(key).collect()
-    }
-}
-
-impl Key {
-    fn with_batch(self, batch: usize) -> Key {
-        match self {
-            Key::Training { features, batch_statistics, .. } => {
-                Key::Training { features, batch_statistics, batch }
-            }
-            Key::Inference(part) => Key::Inference(part),
-        }
-    }
-}
-
-impl Work {
-    fn new(gpu: &Gpu, nodes: usize) -> Result<Work, NnError> {
-        let card = gpu.card();
-        Ok(Work {
-            runs: HashMap::new(),
-            arena: card.allocate(0)?,
-            feed: Feed::new(gpu)?,
-            targets: card.allocate(0)?,
-            output: card.allocate(0)?,
-            keys: card.zeros(nodes)?,
-        })
-    }
-
-    fn forget_addresses(&mut self) {
-        self.runs.values().for_each(|run| run.forget_addresses());
-    }
-
-    /// Reads the output of a run, after it has ended.
-    fn output(&mut self, gpu: &Gpu, run: &Run) -> Result<Vec<f32>, NnError> {
-        let view = run.schedule.output;
-        grow(gpu, &mut self.output, view.len())?;
-        let arguments = [
-            Address(run.address(&self.arena, view)),
-            U32(view.stride as u32),
-            Address(self.output.address()),
-            U32(view.channels as u32),
-            U32(view.rows as u32),
-            U32(view.channels as u32),
-            U32(0),
-        ];
-        let name = format!("to_f32_{}", suffix(run.element(view)));
-        let blocks = over_elements(view.rows, view.channels);
-        gpu.kernels().launch(gpu.stream(), &name, blocks, &arguments)?;
-        let mut values = vec![0.0; view.len()];
-        self.output.read(gpu.stream(), 0, &mut values)?;
-        Ok(values)
-    }
-
-    fn loss(&self, gpu: &Gpu, run: &Run) -> Result<f64, NnError> {
-        let Some(view) = run.schedule.loss else { return Ok(0.0) };
-        let mut bytes = [0; 8];
-        let start = (run.address(&self.arena, view) - self.arena.address()) as usize;
-        self.arena.read(gpu.stream(), start, &mut bytes)?;
-        Ok(f64::from_le_bytes(bytes))
-    }
-}
-
-/// Some rows of an input of `batch` rows. Records that are a part of others are others.
-fn rows<'a>(input: &Input<'a>, batch: usize, rows: Range<usize>) -> Input<'a> {
-    fn part<T>(all: &[T], batch: usize, rows: Range<usize>) -> &[T] {
-        let width = all.len() / batch.max(1);
-        &all[rows.start * width..rows.end * width]
-    }
-    match *input {
-        Input::Images(images) => Input::Images(part(images, batch, rows)),
-        Input::Features(all) => Input::Features(part(all, batch, rows)),
-        Input::Records(records) => Input::Records(Records {
-            id: if rows.len() == batch { records.id } else { u64::MAX },
-            squares: part(records.squares, batch, rows.clone()),
-            recipes: part(records.recipes, batch, rows),
-            ..records
-        }),
-    }
-}
-
-/// Makes a buffer at least this long.
-fn grow(gpu: &Gpu, buffer: &mut Buffer<f32>, count: usize) -> Result<(), NnError> {
-    if buffer.count() < count {
-        *buffer = gpu.card().allocate(count)?;
-    }
-    Ok(())
-}
-
-impl Learner for CudaNetwork {
-    fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
-    fn products(&self) -> Products {
-        match self.precision {
-            Precision::Bf16 => Products::Bf16,
-            Precision::F32 | Precision::Tf32 => Products::Own,
-        }
-    }
-
-    fn machine(&self) -> String {
-        let properties = self.gpu.card().properties();
-        format!("cuda {} cuDNN {} {}", properties.name, self.gpu.cudnn(), self.precision)
-    }
-
-    fn takes_records(&self) -> bool {
-        true
-    }
-
-    fn parameters(&self) -> Vec<(&ParameterInfo, bool)> {
-        self.parameters.iter().map(|(info, trainable)| (info, *trainable)).collect()
-    }
-
-    fn set_trainable(&mut self, choose: &dyn Fn(&ParameterInfo) -> bool) {
-        for (info, trainable) in &mut self.parameters {
-            *trainable = choose(info);
-        }
-        let runs = &mut self.work.borrow_mut().runs;
-        runs.retain(|key, _| matches!(key, Key::Inference(_)));
-    }
-
-    fn reserve(&mut self, needs: &TrainingNeeds) -> Result<Option<String>, NnError> {
-        let TrainingNeeds { batch, from_features: features, batch_norm, .. } = *needs;
-        self.moment_arena(Which::First)?;
-        if needs.has_second_moments {
-            self.moment_arena(Which::Second)?;
-        }
-        if needs.accumulates {
-            self.sum_arena()?;
-        }
-        let batch_statistics = batch_norm == BatchNorm::Batch;
-        self.run(Key::Training { features, batch_statistics, batch })?;
-        self.run(Key::Inference(if features { PartKey::Head } else { PartKey::Both }))?;
-        let (free, _) = self.gpu.card().memory()?;
-        let (needed, free) = (number::bytes(self.memory().total() as u64), number::bytes(free));
-        Ok(Some(format!("batches of {batch} need {needed} of GPU memory; {free} are left")))
-    }
-
-    fn pass(
-        &mut self,
-        input: Input,
-        next: Option<Input>,
-        batch: usize,
-        targets: &[f32],
-        options: &StepOptions,
-    ) -> Result<PassResult, NnError> {
-        self.check_input(&input, batch)?;
-        let features = matches!(input, Input::Features(_));
-        let classes = self.graph.classes();
-        if targets.len() != batch * classes {
-            let found = targets.len();
-            let message = format!("{found} targets for {batch} images of {classes} classes");
-            return Err(NnError::Input(message));
-        }
-        let batch_statistics = options.batch_norm == BatchNorm::Batch;
-        let run = self.run(Key::Training { features, batch_statistics, batch })?;
-        self.keep_gradients()?;
-        for (index, stored) in run.schedule.stored.iter().enumerate() {
-            if !stored {
-                self.tensors.zero_gradient(self.gpu.stream(), &self.layout, index)?;
-            }
-        }
-        let (loss, logits) = {
-            let mut work = self.work.borrow_mut();
-            let keys = self.dropout_keys(options);
-            write(&self.gpu, &mut work.keys, &keys)?;
-            self.bring(&mut work, &run, input)?;
-            let Work { arena, targets: staging, .. } = &mut *work;
-            bring_targets(&self.gpu, &run, arena, staging, targets)?;
-            self.execute(&work, &run)?;
-            if let Some(Input::Records(next)) = next {
-                work.feed.stage(&self.gpu, &next)?;
-            }
-            (work.loss(&self.gpu, &run)?, work.output(&self.gpu, &run)?)
-        };
-        self.accumulate()?;
-        self.passes += 1;
-        Ok(PassResult { loss, logits })
-    }
-
-    fn update(
-        &mut self,
-        rules: &[Option<Rule>],
-        max_norm: Option<f64>,
-    ) -> Result<Option<f64>, NnError> {
-        self.moment_arena(Which::First)?;
-        if rules.iter().flatten().any(|rule| matches!(rule, Rule::Adamw { .. })) {
-            self.moment_arena(Which::Second)?;
-        }
-        if self.passes == 0 {
-            self.tensors.is_summed = false;
-            self.tensors.gradients.clear(self.gpu.stream())?;
-        }
-        let CudaNetwork { gpu, layout, tensors, tables, .. } = self;
-        let norm = tables.update(gpu, layout, tensors, rules, max_norm)?;
-        for (updated, rule) in self.updated.iter_mut().zip(rules) {
-            *updated |= rule.is_some();
-        }
-        self.passes = 0;
-        self.work.borrow_mut().feed.idle()?;
-        Ok(norm)
-    }
-
-    fn moments(&self) -> Result<BTreeMap<String, WeightTensor>, NnError> {
-        self.read_moments()
-    }
-
-    fn restore_moments(&mut self, moments: BTreeMap<String, WeightTensor>) -> Result<(), NnError> {
-        self.write_moments(moments)?;
-        self.passes = 0;
-        Ok(())
-    }
-
-    fn evaluate(&self, input: Input, batch: usize) -> Result<Vec<f32>, NnError> {
-        let part = match input {
-            Input::Features(_) => PartKey::Head,
-            Input::Images(_) | Input::Records(_) => PartKey::Both,
-        };
-        self.infer(part, input, batch)
-    }
-
-    fn features(&self, images: Input, batch: usize) -> Result<Vec<f32>, NnError> {
-        if let Input::Features(_) = images {
-            return Err(NnError::Input("features are made of images".to_owned()));
-        }
-        self.infer(PartKey::Backbone, images, batch)
-    }
-
-    fn waited(&mut self) -> Result<Option<Duration>, NnError> {
-        self.work.borrow_mut().feed.waited()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.all_names()
-    }
-
-    fn tensors(
-        &self,
-        wanted: &dyn Fn(&str) -> bool,
-    ) -> Result<BTreeMap<String, WeightTensor>, NnError> {
-        self.read_tensors(wanted)
-    }
-
-    fn restore(&mut self, weights: &Weights) -> Result<(), NnError> {
-        self.write_tensors(weights)
-    }
-
-    fn describe_backbone(&self, take: &mut dyn FnMut(&str, &[f32])) -> Result<(), NnError> {
-        self.describe(take)
-    }
-
-    fn release(&mut self) {
-        // Memory of steps is small beside what a GPU has, and is freed with the network.
     }
 }

@@ -141,7 +141,7 @@ impl Planner<'_> {
             // 255 stands for no pixel.
             if kernel.0 * kernel.1 > 255 {
                 return Err(NnError::Graph(format!(
-                    "{}: on a card, max pooling trains with windows of at most 255 pixels, not \
+                    "{}: on a GPU, max pooling trains with windows of at most 255 pixels, not \
                      {} x {}; use smaller windows or train on the CPU",
                     self.values.graph.nodes()[step.node].name,
                     kernel.0,

@@ -30,7 +30,7 @@ use std::iter;
 use values::Values;
 
 /// What a training step starts from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrainingInput {
     /// Images; the auxiliary head runs too, if there is one.
     Images,
@@ -39,7 +39,7 @@ pub enum TrainingInput {
 }
 
 /// The part of a network that inference runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// Features from images.
     Backbone,

@@ -1,13 +1,28 @@
 //! The batches of an epoch and of its validation, and whether they are images or cached features.
 
 use super::{Fit, Session};
-use crate::data::{Augmentation, Form, Loader, LoaderOptions, order};
-use crate::nn::Number;
+use crate::data::{Augmentation, AugmentationPolicy, Form, Loader, LoaderOptions, order};
+use crate::nn::{Learner, Number};
 use crate::training::TrainingError;
 use crate::training::batches::{AHEAD, Batches, FeatureLoader, form};
 use crate::training::features::{FeatureCache, FeatureTable};
+use crate::training::options::Options;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// The form of an epoch's images for training. Batches are mixed as images, and a GPU can't make the
+/// views of some policies.
+pub(super) fn training_form<N: Number>(
+    network: &dyn Learner<N>,
+    options: &Options,
+    epoch: u64,
+) -> Form {
+    let as_images = |policy: &AugmentationPolicy| policy.mixes(epoch) || !policy.on_gpu();
+    match options.augmentation().is_some_and(as_images) {
+        true => Form::Normalized,
+        false => form(network),
+    }
+}
 
 impl<N: Number> Fit<'_, N> {
     fn uses_cached_features(&self) -> bool {
@@ -25,9 +40,7 @@ impl<N: Number> Fit<'_, N> {
         let (batch_size, drop_last) = (self.setup.batch_size, self.setup.drop_last);
         let cache = Arc::clone(self.cache);
         if !self.uses_cached_features() {
-            // Batches are mixed as images.
-            let mixes = self.options.augmentation().is_some_and(|policy| policy.mixes(epoch));
-            let form = if mixes { Form::Normalized } else { form(self.network) };
+            let form = training_form(self.network, self.options, epoch);
             let options = LoaderOptions {
                 batch_size,
                 augmentation,

@@ -8,7 +8,7 @@ mod resuming;
 mod setup;
 mod step;
 
-use crate::data::TensorCache;
+use crate::data::{Form, TensorCache};
 use crate::events::{CancellationToken, EventSink};
 use crate::metrics::EpochRow;
 use crate::nn::cuda::{self, CudaNetwork, Gpu};
@@ -19,6 +19,7 @@ use crate::training::features::FeatureCache;
 use crate::training::optimizer::Optimizer;
 use crate::training::options::{BatchNormMode, OptimizerKind, Options, Precision};
 use crate::training::{TrainingError, describe};
+use batches::training_form;
 use resuming::{configuration, load_tensors, updated_tensors};
 use setup::Setup;
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,9 +159,9 @@ impl<'a, N: Number> Fit<'a, N> {
         set_trainable(network, options, last);
         let updated = updated_tensors(network);
         // The last epochs need the most memory.
-        let memory = network.reserve(&needs(options, &setup, last))?;
+        let memory = network.reserve(&needs(network, cache, options, &setup, last))?;
         set_trainable(network, options, 1);
-        network.reserve(&needs(options, &setup, 1))?;
+        network.reserve(&needs(network, cache, options, &setup, 1))?;
         // An earlier training of the same network leaves its moments behind.
         network.restore_moments(BTreeMap::new())?;
         let optimizer = Optimizer::new(&options.optimizer, &network.parameters());
@@ -255,10 +256,19 @@ fn has_batch_statistics<N: Number>(network: &dyn Learner<N>, options: &Options) 
 }
 
 /// What the training does in an epoch.
-fn needs(options: &Options, setup: &Setup, epoch: u64) -> TrainingNeeds {
+fn needs<N: Number>(
+    network: &dyn Learner<N>,
+    cache: &TensorCache,
+    options: &Options,
+    setup: &Setup,
+    epoch: u64,
+) -> TrainingNeeds {
+    let from_features = options.reads_features(epoch);
+    let as_records = !from_features && training_form(network, options, epoch) == Form::Records;
     TrainingNeeds {
         batch: setup.batch_size,
-        from_features: options.reads_features(epoch),
+        from_features,
+        squares: as_records.then_some(cache.info().preprocessing.resize as usize),
         batch_norm: options.batch_norm.statistics(),
         accumulates: setup.gradient_accumulation > 1,
         has_second_moments: options.optimizer.kind == OptimizerKind::Adamw,

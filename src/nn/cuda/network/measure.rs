@@ -1,12 +1,15 @@
 //! Times a network on inputs that are in GPU memory already, for benchmarks: what the host does to
 //! bring them is left out.
 
-use super::{CudaNetwork, Key, PartKey, Work};
+use super::CudaNetwork;
+use super::work::{Key, Work};
+use crate::nn::BatchNorm;
 use crate::nn::NnError;
 use crate::nn::cuda::input::place;
 use crate::nn::cuda::launches::describe;
 use crate::nn::cuda::run::Run;
 use crate::nn::learner::{Learner, Rule};
+use crate::nn::schedule::{Part, TrainingInput};
 
 /// A launch of a training step and how long it took.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +55,7 @@ impl CudaNetwork {
     /// # Errors
     /// When no such images are in GPU memory, or the GPU fails.
     pub fn time_evaluations(&mut self, times: usize) -> Result<Vec<f64>, NnError> {
-        let run = self.run(Key::Inference(PartKey::Both))?;
+        let run = self.run(Key::Inference(Part::Both))?;
         let evaluation = |own: &mut CudaNetwork| {
             let mut work = own.work.borrow_mut();
             own.bring_again(&work, &run)?;
@@ -116,6 +119,6 @@ impl CudaNetwork {
 impl Key {
     /// A training step from images with the batch's statistics.
     fn of_images(batch: usize) -> Key {
-        Key::Training { features: false, batch_statistics: true, batch }
+        Key::Training { from: TrainingInput::Images, norm: BatchNorm::Batch, batch }
     }
 }
