@@ -66,7 +66,7 @@ impl CudaError {
         use CudaError::*;
         Some(match self {
             NoDriver { .. } => "install the NVIDIA driver (`nvidia-smi` shows whether it works), \
-                                or train on the CPU"
+                                or use the processor (`--device cpu`)"
                 .into(),
             DriverTooOld { by, .. } if by == "pipe" => "update the NVIDIA driver".into(),
             DriverTooOld { by, .. } => {

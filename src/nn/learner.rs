@@ -143,8 +143,8 @@ pub trait Learner<N: Number = f32> {
 
     /// Forward, mean cross entropy against `targets`, backward. The gradients are added to those of
     /// the passes since the last [`update`](Self::update). `targets` are (batch, classes) with rows
-    /// of any sum, so that label smoothing and class weights can be folded in. `next` is the input of the next pass, if it is known:
-    /// a GPU copies it while it computes.
+    /// of any sum, so that label smoothing and class weights can be folded in. `next` is the input
+    /// of the next pass, if it is known: a GPU copies it while it computes.
     ///
     /// # Errors
     /// When lengths don't match, a batch norm would see a single value per channel, or memory can't

@@ -110,8 +110,8 @@ impl CompileCache for MemoCache {
         self.0.get(BUCKET, key)
     }
 
-    fn write(&self, key: &str, image: &[u8]) {
+    fn write(&self, key: &str, value: &[u8]) {
         // What isn't kept is made again.
-        let _ = self.0.put(BUCKET, key, image);
+        let _ = self.0.put(BUCKET, key, value);
     }
 }

@@ -251,14 +251,18 @@ impl Precision {
     /// # Errors
     /// [`TrainingError::Incompatible`] if it isn't.
     pub(crate) fn check(self, on_gpu: bool) -> Result<(), TrainingError> {
-        let (precision, place) = match (self, on_gpu) {
-            (Precision::F64, true) => ("f64", "on a GPU"),
-            (Precision::Tf32, false) => ("tf32", "on the processor"),
+        let (precision, place, help) = match (self, on_gpu) {
+            (Precision::F64, true) => {
+                ("f64", "on a GPU", "use `--device cpu`, or leave `precision` out")
+            }
+            (Precision::Tf32, false) => {
+                ("tf32", "on the processor", "use `precision = \"f32\"`, or a GPU")
+            }
             _ => return Ok(()),
         };
         Err(TrainingError::Incompatible {
             message: format!("`precision = \"{precision}\"` isn't possible {place}"),
-            help: "leave `precision` out, or set `--device`".to_owned(),
+            help: help.to_owned(),
         })
     }
 }

@@ -77,7 +77,7 @@ fn no_driver() {
     Case::new("open").without("libcuda.so.1").reports(
         "error: no NVIDIA driver was found\n\
          help: install the NVIDIA driver (`nvidia-smi` shows whether it works), \
-         or train on the CPU",
+         or use the processor (`--device cpu`)",
     );
 }
 

@@ -342,7 +342,8 @@ proptest! {
         let cache = Arc::new(TensorCache::open(folder.path()).unwrap());
         let policy = AugmentationPolicy { horizontal_flip: true, ..changed(0.1, 0.2) };
         let augmentation = Some(Augmentation { policy, seed, epoch });
-        let options = LoaderOptions { batch_size, augmentation, drop_last, ahead, ..LoaderOptions::default() };
+        let options =
+            LoaderOptions { batch_size, augmentation, drop_last, ahead, ..LoaderOptions::default() };
         let order = Some((seed, epoch));
         let batches = passes(&cache, order, &options);
         let steps = if drop_last { count / batch_size } else { count.div_ceil(batch_size) };

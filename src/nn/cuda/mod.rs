@@ -3,8 +3,9 @@
 //! one arena. Parameters, gradients and moments stay in GPU memory between steps.
 //!
 //! `gpu` is what all networks on a GPU share, `kernels` launches kernels by name, `tensors` places
-//! parameters in arenas, `input` brings what a run reads, `exchange` moves them to and from the host, `run` executes a schedule,
-//! `launches` has one function per launch, `update` is the optimizer, `network` puts them together.
+//! parameters in arenas, `input` brings what a run reads, `exchange` moves parameters to and from
+//! the host, `run` executes a schedule, `launches` has one function per launch, `update` is the
+//! optimizer, `network` puts them together.
 
 mod exchange;
 mod gpu;
